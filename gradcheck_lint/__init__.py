@@ -1,0 +1,46 @@
+"""gradlint: finds gradient, optimizer and autograd mistakes in PyTorch training code.
+
+Importing the package imports neither torch nor libcst; each name is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
+    from gradcheck_lint.rule import Rule
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Confidence": "finding",
+    "Edit": "finding",
+    "Finding": "finding",
+    "Fix": "finding",
+    "Related": "finding",
+    "Safety": "finding",
+    "Severity": "finding",
+    "Span": "finding",
+    "Rule": "rule",
+}
+
+__all__ = [
+    "Confidence",
+    "Edit",
+    "Finding",
+    "Fix",
+    "Related",
+    "Rule",
+    "Safety",
+    "Severity",
+    "Span",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

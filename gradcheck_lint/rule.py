@@ -1,0 +1,72 @@
+"""The base class of every rule: what it is called, and the hooks that it may fill.
+
+A rule lives in `rules/<slug_with_underscores>.py` beside its page `rules/<slug_with_underscores>.md`; adding the
+two files is all it takes. A rule asks the facts that it is handed and never matches text or climbs trees; its
+body reads as its reasons for silence: guards, early return, one report. Importing a rule needs neither torch nor
+libcst.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from gradcheck_lint.finding import Confidence, Safety, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.finding import Fix
+    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.facts import ClassFacts
+    from gradcheck_lint.source.place import Place
+
+
+class Report(Protocol):
+    """How a static rule says that it found something; given to every hook."""
+
+    def __call__(
+        self,
+        place: Place,
+        message: str,
+        *,
+        label: str,
+        why: str,
+        help: str,
+        note: str = "",
+        related: Sequence[tuple[str, Place]] = (),
+        fix: Fix | None = None,
+        confidence: Confidence = Confidence.HIGH,
+    ) -> None: ...
+
+
+class Rule:
+    """One mistake: its metadata, and empty hooks that a subclass fills where it needs them."""
+
+    code: ClassVar[str]  # "GL101"
+    slug: ClassVar[str]  # "missing-zero-grad": names the defect, not the cure
+    severity: ClassVar[Severity] = Severity.ERROR
+    fix: ClassVar[Safety | None] = None  # the safety of the fix that it can offer
+    witnesses: ClassVar[frozenset[str]] = frozenset({"source"})  # "source": the linter, "run": the watcher
+
+    triggers: ClassVar[str] = ""
+    """A regular expression over source text. Only functions whose text matches some enabled rule's triggers (or
+    the words of the gradient cycle, which are always on) are read; all others are skipped unread."""
+
+    listens: ClassVar[frozenset[str]] = frozenset()
+    """The kinds of events (`gradcheck_lint.source.events`) that `on_event` wants."""
+
+    breaches: ClassVar[frozenset[str]] = frozenset()
+    """The breaches of the protocol (`gradcheck_lint.cycle`) that `on_breach` wants."""
+
+    def on_event(self, event: Event, report: Report) -> None:
+        """Called once for each event of a kind in `listens`, in the order in which the program causes them."""
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        """Called once for each place at which the protocol is broken in a way named in `breaches`."""
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        """Called once for each entry point, with the tree of all events that it causes."""
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        """Called once for each class whose text matches the rule's triggers."""
