@@ -1,0 +1,70 @@
+"""What one run of the linter gives back: findings, what went wrong inside gradlint, and a few numbers.
+
+The renderers (`report/`) and the command read it; nothing in it can be printed by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradcheck_lint.finding import Finding
+    from gradcheck_lint.source.file import SourceFile
+
+UNCHECKED = frozenset({"GL001", "GL003"})
+"""The codes that say that a file was not checked: it does not parse, or it could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that went wrong inside gradlint: a mistake of ours, not of the code that was linted."""
+
+    path: str  # the file that was being linted, as shown; empty where it was none in particular
+    message: str  # one line
+    detail: str = ""  # the traceback
+
+
+class AnalysisError(Exception):
+    """Raised by the engine when the run is over and rules broke on some files.
+
+    It carries what was found all the same, so that one broken rule costs its own findings and no others.
+    """
+
+    def __init__(self, findings: Sequence[Finding], problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.findings = tuple(findings)
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run: the findings that are to be shown, sorted by `Finding.order`."""
+
+    findings: tuple[Finding, ...]
+    files: int  # how many files were linted, those that could not be read included
+    seconds: float
+    problems: tuple[Problem, ...] = ()
+    fixed: int = 0  # how many findings were mended by `--fix` before these remained
+    read: Mapping[str, SourceFile] = field(default_factory=dict, compare=False, repr=False)
+    """The files that the findings point into, by the path that a Span gives, as they were when they were linted."""
+
+    @property
+    def errors(self) -> int:
+        """How many times a file, or a part of it, was not checked."""
+        return sum(finding.code in UNCHECKED for finding in self.findings) + len(self.problems)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The text of each file that a finding points into; a file that is no text is left out."""
+        from gradcheck_lint.source.file import DecodeError, decode
+
+        texts: dict[str, str] = {}
+        for path, file in self.read.items():
+            try:
+                texts[path] = decode(file.data)
+            except DecodeError:
+                continue
+        return texts

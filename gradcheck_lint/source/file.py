@@ -1,0 +1,70 @@
+"""A file as it was read, and its bytes as text.
+
+Python's own rules say how the bytes of a source file become text: a byte order mark, else a `coding` comment on
+one of the first two lines (PEP 263), else UTF-8. Nothing else is changed: line endings stay as they are, so that
+a place in the text is a place in the file and an edit keeps every byte outside itself.
+"""
+
+from __future__ import annotations
+
+import codecs
+import tokenize
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file: `path` as it is shown to people, `real` where it lies, `data` the bytes that were read."""
+
+    path: str  # relative to the working directory where possible, forward slashes
+    real: Path
+    data: bytes
+
+
+class DecodeError(ValueError):
+    """The bytes are no text; its message completes the sentence "this file cannot be read: ..."."""
+
+
+def encoding_of(data: bytes) -> tuple[str, bytes]:
+    """The codec of a source file and its byte order mark (empty where it has none)."""
+    bom = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    second = data.find(b"\n", data.find(b"\n") + 1)
+    head = data if second < 0 else data[:second]
+    if b"coding" not in head:
+        return "utf-8", bom
+    lines = iter([line + b"\n" for line in head.splitlines()[:2]])
+    try:
+        codec, _ = tokenize.detect_encoding(lambda: next(lines, b""))
+    except SyntaxError as error:
+        if "unknown encoding" in str(error.msg):
+            raise DecodeError(f"its coding comment names an {error.msg}") from None
+        if bom:
+            raise DecodeError("it starts with the mark of UTF-8, but its coding comment names another") from None
+        codec = "utf-8"  # the first line is no UTF-8, which `decode` says better
+    return ("utf-8" if bom else codec), bom
+
+
+def decode(data: bytes) -> str:
+    """The text of a source file, without its byte order mark; raises DecodeError where it has none."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DecodeError("it is UTF-16, which Python does not read as source; save it as UTF-8")
+    codec, bom = encoding_of(data)
+    body = data[len(bom) :]
+    try:
+        return body.decode(codec)
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        cure = "save it as UTF-8 or name its encoding in a `# coding:` comment"
+        raise DecodeError(f"line {line} is not {codec} (byte 0x{body[error.start]:02x}); {cure}") from None
+    except (LookupError, ValueError) as error:
+        raise DecodeError(f"its encoding is named {codec}, which is not a text encoding ({error})") from None
+
+
+def encode(text: str, like: bytes) -> bytes:
+    """`text` as the bytes of a file whose earlier content was `like`: the same codec, the same byte order mark."""
+    codec, bom = encoding_of(like)
+    return bom + text.encode(codec)
