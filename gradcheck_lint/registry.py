@@ -1,0 +1,243 @@
+"""Which rules there are and which of them are on.
+
+The folder `rules/` is mounted, not imported by name: it becomes the package `gradcheck_lint.rules` wherever it
+lies, inside an installed package or beside it in a checkout. Folders of a user's own and installed packs are loaded
+by the same code. Every file in such a folder is a rule, except those whose name starts with an underscore.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.config import ConfigError, nearest, shown
+from gradcheck_lint.rule import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gradcheck_lint.config import Settings
+
+PACKAGE = "gradcheck_lint.rules"
+"""The name under which the rules of gradlint are mounted, and the entry point group of installed packs."""
+
+ALWAYS = frozenset({"GL001", "GL003"})
+"""Rules that `select` does not turn off, only `ignore`: a file that was not checked must not look clean."""
+
+_CODE = re.compile(r"[A-Z]+[0-9]+")
+_SLUG = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+
+
+class RegistryError(ConfigError):
+    """A rule cannot be loaded, or two of them want the same name."""
+
+
+def home() -> Path:
+    """The folder of gradlint's own rules: the packaged one if it is there, else the checkout's."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "rules"
+    return packaged if packaged.is_dir() else here.parent / "rules"
+
+
+def mount(name: str, folder: Path) -> ModuleType:
+    """Makes `folder` importable as the package `name`, so that its files can import each other."""
+    there = sys.modules.get(name)
+    if there is not None and list(there.__path__) == [str(folder)]:
+        return there
+    package = ModuleType(name, f"The rules in {folder}.")
+    package.__path__ = [str(folder)]
+    package.__package__ = name
+    sys.modules[name] = package
+    parent, _, last = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], last, package)
+    return package
+
+
+def load(folders: Sequence[Path] = (), *, packs: bool = True) -> list[Rule]:
+    """Every rule that there is, by code: our own, those of `folders`, and those of installed packs.
+
+    A process that is handed rules from another one calls this first: it mounts what their classes live in.
+    """
+    found = _in_folder(PACKAGE, home())
+    for folder in folders:
+        if not folder.is_dir():
+            raise RegistryError(f'the rule folder "{folder.as_posix()}" does not exist')
+        found += _in_folder(_mount_name(folder), folder)
+    if packs:
+        found += _in_packs()
+    _check(found)
+    return [rule() for rule in sorted(found, key=lambda rule: rule.code)]
+
+
+def page_path(rule: Rule) -> Path | None:
+    """Where the page of a rule is: beside its file, with the same stem."""
+    file = getattr(sys.modules.get(type(rule).__module__), "__file__", None)
+    if file is None:
+        return None
+    page = Path(file).with_suffix(".md")
+    return page if page.is_file() else None
+
+
+def find(rules: Sequence[Rule], word: str) -> Rule:
+    """The one rule called `word`, a code or a slug, in any case; raises ConfigError with a suggestion."""
+    for rule in rules:
+        if word.upper() == rule.code or word.lower() == rule.slug:
+            return rule
+    raise ConfigError(f'there is no rule "{word}"{hint(rules, word)}')
+
+
+def hint(rules: Sequence[Rule], word: str) -> str:
+    """Which rule was probably meant by `word`, as the end of a message; empty where none is near."""
+    upper, lower = word.upper(), word.lower()
+    if re.fullmatch(r"[A-Z]+[0-9]+", upper):
+        return nearest(upper, (rule.code for rule in rules))
+    return nearest(lower, (rule.slug for rule in rules))
+
+
+def select(rules: Sequence[Rule], settings: Settings) -> list[Rule]:
+    """The rules that are on.
+
+    At first all are, except those whose class says `default = False`. Each selection builds on the one before: one
+    with `select` starts anew, any other adds and takes away. Inside a selection the longer word wins (GL101 over
+    GL1 over ALL), and of two that are equal `ignore` wins.
+    """
+    on = {rule.code for rule in rules if getattr(rule, "default", True)}
+    for selection in settings.selections:
+        words = (*(selection.select or ()), *selection.extend_select)
+        wanted = _weights(rules, words, selection.origin)
+        unwanted = _weights(rules, selection.ignore, selection.origin)
+        if selection.select is not None:
+            on = set(ALWAYS)
+        for rule in rules:
+            plus, minus = wanted.get(rule.code, 0), unwanted.get(rule.code, 0)
+            if plus > minus:
+                on.add(rule.code)
+            elif minus:
+                on.discard(rule.code)
+    return [rule for rule in rules if rule.code in on]
+
+
+def codes(rules: Sequence[Rule], words: Iterable[str], origin: str) -> frozenset[str]:
+    """The codes of the rules that `words` name; raises ConfigError for a word that names none."""
+    return frozenset(_weights(rules, words, origin))
+
+
+def _weights(rules: Sequence[Rule], words: Iterable[str], origin: str) -> dict[str, int]:
+    """For each code that some word names, how exactly it does: 1 for ALL, more for a longer beginning."""
+    weights: dict[str, int] = {}
+    for word in words:
+        weight = 1 if word == "ALL" else 1 + len(word)
+        named = [rule.code for rule in rules if word == "ALL" or rule.code.startswith(word)] if word else []
+        if not named:
+            named = [rule.code for rule in rules if rule.slug == word]
+            weight = max((1 + len(code) for code in named), default=0)
+        if not named:
+            where = f" in {origin}" if origin else ""
+            raise ConfigError(f'unknown rule "{word}"{where}{hint(rules, word) or "; see `gradlint rules`"}')
+        for code in named:
+            weights[code] = max(weight, weights.get(code, 0))
+    return weights
+
+
+def _mount_name(folder: Path) -> str:
+    """A name for a user's folder that is the same in every process."""
+    from zlib import crc32
+
+    stem = re.sub(r"\W", "_", folder.name)
+    return f"gradcheck_lint.rules_{stem}_{crc32(os.fsencode(folder.resolve())):08x}"
+
+
+def _in_folder(name: str, folder: Path) -> list[type[Rule]]:
+    mount(name, folder)
+    found: list[type[Rule]] = []
+    for file in sorted(os.listdir(folder)):
+        if file.endswith(".py") and not file.startswith("_"):
+            found += _in_module(f"{name}.{file[:-3]}", folder / file)
+    return found
+
+
+def _in_module(name: str, file: Path) -> list[type[Rule]]:
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # whatever a user's file raises is told in one line
+        raise RegistryError(f"the rule {shown(file)} cannot be loaded: {type(error).__name__}: {error}") from error
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Rule) and value.__module__ == name and hasattr(value, "code")
+    ]
+
+
+def _in_packs() -> list[type[Rule]]:
+    if not _may_have_packs():
+        return []
+    from importlib.metadata import entry_points
+
+    found: list[type[Rule]] = []
+    for point in sorted(entry_points(group=PACKAGE), key=lambda point: (point.name, point.value)):
+        try:
+            pack = importlib.import_module(point.module)
+        except Exception as error:
+            message = f'the rule pack "{point.name}" cannot be loaded: {type(error).__name__}: {error}'
+            raise RegistryError(message) from error
+        folders = [Path(folder) for folder in getattr(pack, "__path__", ())]
+        if not folders:
+            found += _in_module(point.module, Path(str(pack.__file__)))
+        for folder in folders:
+            for file in sorted(os.listdir(folder)):
+                if file.endswith(".py") and not file.startswith("_"):
+                    found += _in_module(f"{point.module}.{file[:-3]}", folder / file)
+    return found
+
+
+def _may_have_packs() -> bool:
+    """Whether some installed distribution names our entry point group.
+
+    `importlib.metadata` takes as long to import as all the rules to load, and nearly nobody has a pack; this reads
+    the same files without it. Where distributions may lie in something that is no folder, it says yes.
+    """
+    group = f"[{PACKAGE}]".encode()
+    for entry in dict.fromkeys(sys.path):
+        try:
+            names = os.listdir(entry or ".")
+        except NotADirectoryError:
+            return True  # a zip file
+        except OSError:
+            continue
+        for name in names:
+            if not name.endswith((".dist-info", ".egg-info")):
+                continue
+            try:
+                with open(os.path.join(entry, name, "entry_points.txt"), "rb") as file:
+                    if group in file.read():
+                        return True
+            except OSError:
+                continue
+    return False
+
+
+def _check(rules: Sequence[type[Rule]]) -> None:
+    """Raises RegistryError for a rule with a name that is missing, malformed, or another rule's."""
+    owners: dict[str, type[Rule]] = {}
+    for rule in rules:
+        where = f"the rule class {rule.__name__} in {_file(rule)}"
+        code, slug = rule.code, getattr(rule, "slug", None)
+        if not (isinstance(code, str) and _CODE.fullmatch(code)):
+            raise RegistryError(f"{where} has the code {code!r}; it has to be capital letters and digits, as GL101")
+        if not (isinstance(slug, str) and _SLUG.fullmatch(slug)):
+            raise RegistryError(f"{where} has the slug {slug!r}; it has to be words joined by hyphens")
+        for word in (code, slug):
+            other = owners.setdefault(word, rule)
+            if other is not rule:
+                raise RegistryError(f'"{word}" names two rules: {_file(other)} and {_file(rule)}; rename one')
+
+
+def _file(rule: type[Rule]) -> str:
+    file = getattr(sys.modules.get(rule.__module__), "__file__", None)
+    return shown(Path(file)) if file else rule.__module__
