@@ -29,7 +29,7 @@ _FIXES: dict[str, Safety | None] = {"none": None, **{safety.value: safety for sa
 _WITNESSES = ("source", "run")
 
 _CODE = re.compile(r"[A-Z]+\d{3,}")
-_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
+_SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VERSION = re.compile(r"\d+(\.\d+)+")
 _FENCE = re.compile(r"(?P<ticks>`{3,})(?P<info>[^`]*)")
 _MARKER = re.compile(r"\s*# <- (?P<code>\S+)$")
@@ -271,7 +271,7 @@ def _example(fence: _Fence, words: list[str], counts: dict[str, int], code: str,
     for option in options:
         if option.startswith("raises=") and kind == "wrong":
             raises = option.removeprefix("raises=")
-        elif not (option == "norun" or (option == "medium" and kind == "wrong")):
+        elif not ((option == "norun" and kind != "harm") or (option == "medium" and kind == "wrong")):
             raise PageError(path, fence.line, f"`{option}` means nothing after `python {kind}`")
     lines: list[str] = []
     expected: list[int] = []
@@ -306,8 +306,12 @@ def _check_order(example: Example, before: list[Example], path: str) -> None:
     previous = before[-1].kind if before else ""
     if example.kind == "fixed" and previous != "wrong":
         raise PageError(path, example.line, "a fixed example must stand directly after its wrong one")
-    if example.kind == "harm" and previous not in ("wrong", "fixed", "harm"):
+    if example.kind != "harm":
+        return
+    if previous not in ("wrong", "fixed", "harm"):
         raise PageError(path, example.line, "a harm example must stand after its wrong one (and the fixed one)")
+    if next(other for other in reversed(before) if other.kind == "wrong").norun:
+        raise PageError(path, example.line, "a harm example needs a wrong one that is executed; remove its `norun`")
 
 
 def _names(words: Collection[str], joint: str = "and") -> str:

@@ -202,6 +202,13 @@ def test_reading_pages_imports_no_heavy_package() -> None:
         ("Counted by hand: nothing is wrong here.\n", "", "```python quiet", "needs a sentence"),
         ("```python quiet", "```python fixed", "```python fixed", "directly after its wrong one"),
         ("```python quiet", "```python harm", "```python harm", "must stand after its wrong one"),
+        (
+            "norun\nimport lightning  # <- GL101\n```",
+            "norun\npass  # <- GL101\n```\n```python harm\n```",
+            "```python harm",
+            "is executed",
+        ),
+        ("```python harm\nassert x > 1", "```python harm norun\n", "```python harm norun", "`norun` means nothing"),
         ('stays")\n```', 'stays")', "```python quiet", "never closed"),
     ],
 )
