@@ -210,8 +210,11 @@ def found() -> dict[str, list[tuple[int, str]]]:
     command = [sys.executable, "-m", "gradcheck_lint", "--output-format", "json", "--isolated", "examples"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1, done.stderr
+    assert done.stdout, done.stderr  # Python itself also ends with 1 when it fails
+    result = json.loads(done.stdout)
+    assert result["summary"]["files"] == len(SCRIPTS)
     by_path: dict[str, list[tuple[int, str]]] = {}
-    for finding in json.loads(done.stdout)["findings"]:
+    for finding in result["findings"]:
         by_path.setdefault(finding["path"], []).append((finding["line"], finding["code"]))
     return {path: sorted(findings) for path, findings in by_path.items()}
 
