@@ -7,18 +7,18 @@ import torch
 
 torch.manual_seed(5)
 target = torch.tensor([1.0, -1.0, 0.5])
-small = torch.randn(3, requires_grad=True) * 0.01
-exact = torch.zeros(3, requires_grad=True).double()
+small = torch.randn(3, requires_grad=True) * 0.01  # <- GL303
+exact = torch.zeros(3, requires_grad=True).double()  # <- GL303
 print(f"leaves: {small.is_leaf}, {exact.is_leaf}")
 first_loss = ((small - target) ** 2).sum().item() + ((exact - target) ** 2).sum().item()
 
 try:
-    one = torch.optim.SGD([small], lr=0.1)  # <- GL303
+    one = torch.optim.SGD([small], lr=0.1)
 except ValueError as refusal:
     print(f"refused: {refusal}")
 
 try:
-    other = torch.optim.SGD([exact], lr=0.1)  # <- GL303
+    other = torch.optim.SGD([exact], lr=0.1)
 except ValueError as refusal:
     print(f"refused: {refusal}")
 
