@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.config import ConfigError, nearest, shown
+from gradcheck_lint.config import ConfigError, shown
 from gradcheck_lint.rule import Rule
 
 if TYPE_CHECKING:
@@ -89,15 +89,23 @@ def find(rules: Sequence[Rule], word: str) -> Rule:
     for rule in rules:
         if word.upper() == rule.code or word.lower() == rule.slug:
             return rule
-    raise ConfigError(f'there is no rule "{word}"{hint(rules, word)}')
+    raise ConfigError(f'there is no rule "{word}"{_hint(rules, word)}')
 
 
-def hint(rules: Sequence[Rule], word: str) -> str:
-    """Which rule was probably meant by `word`, as the end of a message; empty where none is near."""
-    upper, lower = word.upper(), word.lower()
-    if re.fullmatch(r"[A-Z]+[0-9]+", upper):
-        return nearest(upper, (rule.code for rule in rules))
-    return nearest(lower, (rule.slug for rule in rules))
+def nearest_rule(rules: Sequence[Rule], word: str) -> str:
+    """The code or slug that was probably meant by `word`; empty where none is near."""
+    from difflib import get_close_matches
+
+    if re.fullmatch(r"[A-Z]+[0-9]+", word.upper()):
+        near = get_close_matches(word.upper(), [rule.code for rule in rules], n=1, cutoff=0.6)
+    else:
+        near = get_close_matches(word.lower(), [rule.slug for rule in rules], n=1, cutoff=0.6)
+    return near[0] if near else ""
+
+
+def _hint(rules: Sequence[Rule], word: str) -> str:
+    near = nearest_rule(rules, word)
+    return f'; did you mean "{near}"?' if near else "; see `gradlint rules`"
 
 
 def select(rules: Sequence[Rule], settings: Settings) -> list[Rule]:
@@ -139,7 +147,7 @@ def _weights(rules: Sequence[Rule], words: Iterable[str], origin: str) -> dict[s
             weight = max((1 + len(code) for code in named), default=0)
         if not named:
             where = f" in {origin}" if origin else ""
-            raise ConfigError(f'unknown rule "{word}"{where}{hint(rules, word) or "; see `gradlint rules`"}')
+            raise ConfigError(f'unknown rule "{word}"{where}{_hint(rules, word)}')
         for code in named:
             weights[code] = max(weight, weights.get(code, 0))
     return weights

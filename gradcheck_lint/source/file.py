@@ -26,7 +26,15 @@ class SourceFile:
 
 
 class DecodeError(ValueError):
-    """The bytes are no text; its message completes the sentence "this file cannot be read: ..."."""
+    """The bytes are no text. The message says why; `line` is where, `cure` an imperative."""
+
+    def __init__(self, message: str, cure: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.cure = cure
+        self.line = line
+
+
+_NAME_IT = "save it as UTF-8, or name its encoding in a `# coding:` comment on the first line"
 
 
 def encoding_of(data: bytes) -> tuple[str, bytes]:
@@ -40,10 +48,12 @@ def encoding_of(data: bytes) -> tuple[str, bytes]:
     try:
         codec, _ = tokenize.detect_encoding(lambda: next(lines, b""))
     except SyntaxError as error:
+        line = 1 + (b"coding" not in head.split(b"\n")[0])
         if "unknown encoding" in str(error.msg):
-            raise DecodeError(f"its coding comment names an {error.msg}") from None
+            raise DecodeError(f"its coding comment names an {error.msg}", _NAME_IT, line) from None
         if bom:
-            raise DecodeError("it starts with the mark of UTF-8, but its coding comment names another") from None
+            message = "it starts with the mark of UTF-8, but its coding comment names another encoding"
+            raise DecodeError(message, "delete the coding comment", line) from None
         codec = "utf-8"  # the first line is no UTF-8, which `decode` says better
     return ("utf-8" if bom else codec), bom
 
@@ -51,17 +61,16 @@ def encoding_of(data: bytes) -> tuple[str, bytes]:
 def decode(data: bytes) -> str:
     """The text of a source file, without its byte order mark; raises DecodeError where it has none."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DecodeError("it is UTF-16, which Python does not read as source; save it as UTF-8")
+        raise DecodeError("it is UTF-16, which Python does not read as source", "save it as UTF-8")
     codec, bom = encoding_of(data)
     body = data[len(bom) :]
     try:
         return body.decode(codec)
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
-        cure = "save it as UTF-8 or name its encoding in a `# coding:` comment"
-        raise DecodeError(f"line {line} is not {codec} (byte 0x{body[error.start]:02x}); {cure}") from None
-    except (LookupError, ValueError) as error:
-        raise DecodeError(f"its encoding is named {codec}, which is not a text encoding ({error})") from None
+        raise DecodeError(f"byte 0x{body[error.start]:02x} is not {codec}", _NAME_IT, line) from None
+    except (LookupError, ValueError):
+        raise DecodeError(f"its coding comment names {codec}, which is no encoding of text", _NAME_IT) from None
 
 
 def encode(text: str, like: bytes) -> bytes:

@@ -1,0 +1,257 @@
+"""Which files are linted: from the arguments of the command to a sorted list without doubles.
+
+A file that is named is taken, whatever it is called. In a folder every `*.py` counts, except what the default
+excludes, the configuration or a `.gitignore` leave out. Folders are left out before they are entered. Links to
+folders are not followed, so a loop of links cannot trap the walk, and a link to a file counts as the file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pathspec import GitIgnoreSpec
+
+    from gradcheck_lint.config import Settings
+
+_MAGIC = frozenset("*?[]!\\/ ")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to lint, or, with a `reason`, a file or folder that cannot be read."""
+
+    path: str  # as it is shown: relative to the working directory where it lies there, forward slashes
+    real: Path
+    reason: str = ""
+
+
+def discover(paths: Sequence[str], settings: Settings) -> list[Found]:
+    """The files that `paths` stand for; raises ConfigError where one does not exist."""
+    walk = _Walk(settings)
+    for path in paths or (".",):
+        walk.start(path)
+    return sorted(walk.found.values(), key=lambda found: found.path)
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file cannot be read, in a few words: what the system says, without the number and the path."""
+    return (error.strerror or type(error).__name__).lower()
+
+
+def excluded(path: Path, settings: Settings) -> bool:
+    """Whether the configuration leaves out `path` or a folder that it lies in; `.gitignore` files are not asked."""
+    relative = within(path, settings.root)
+    names = _Names(settings)
+    return any(part in names.plain for part in relative.split("/")) or names.matches(relative)
+
+
+def within(path: str | Path, root: Path) -> str:
+    """`path` as patterns see it: relative to `root` where it lies there, else whole, without its first slash."""
+    text, base = os.path.abspath(path), os.path.abspath(root)
+    if text == base:
+        return "."
+    prefix = base if base.endswith(os.sep) else base + os.sep
+    text = text[len(prefix) :] if text.startswith(prefix) else text.lstrip(os.sep)
+    return _slashes(text)
+
+
+def _slashes(path: str) -> str:
+    return path.replace(os.sep, "/") if os.sep != "/" else path
+
+
+class _Names:
+    """The excludes of the settings: plain names, which are most of them, apart from patterns."""
+
+    def __init__(self, settings: Settings) -> None:
+        words = (*settings.exclude, *settings.extend_exclude)
+        self.plain = frozenset(word for word in words if not _MAGIC & set(word) and not word.startswith("#"))
+        rest = [word for word in words if word not in self.plain]
+        self._spec = _spec(rest) if rest else None
+
+    def matches(self, relative: str) -> bool:
+        return self._spec is not None and self._spec.match_file(relative)
+
+
+class _Walk:
+    """One run of discovery; `found` grows by the real path of each file."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.found: dict[str, Found] = {}
+        self._settings = settings
+        self._names = _Names(settings)
+        self._here = os.getcwd()
+        self._ignores: dict[str, GitIgnoreSpec | None] = {}
+
+    def start(self, path: str) -> None:
+        """Take `path`, which somebody named."""
+        if not path:
+            raise ConfigError('"" is no path; leave it out, or write "." for the working directory')
+        whole = os.path.abspath(path)
+        try:
+            mode = os.stat(whole).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise ConfigError(f'"{_slashes(path)}" does not exist') from None
+        except OSError as error:
+            self._add(whole, self._shown(path, whole), reason_of(error))
+            return
+        except ValueError:
+            raise ConfigError("a path has a NUL character in it") from None
+        if self._settings.force_exclude and excluded(Path(whole), self._settings):
+            return
+        shown = self._shown(path, whole)
+        if stat.S_ISDIR(mode):
+            self._folder(whole, shown)
+        elif stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
+            self._add(whole, shown)
+        else:
+            self._add(whole, shown, "not a regular file")
+
+    def _shown(self, path: str, whole: str) -> str:
+        prefix = self._here if self._here.endswith(os.sep) else self._here + os.sep
+        if whole == self._here:
+            return "."
+        if whole.startswith(prefix):
+            return _slashes(whole[len(prefix) :])
+        return _slashes(whole if os.path.isabs(path) else os.path.normpath(path))
+
+    def _add(self, whole: str, shown: str, reason: str = "") -> None:
+        key = os.path.realpath(whole)
+        self._note(key, Found(shown, Path(whole), reason))
+
+    def _note(self, key: str, found: Found) -> None:
+        there = self.found.get(key)
+        if there is None or (found.path != there.path and self._rank(key, found) < self._rank(key, there)):
+            self.found[key] = found
+
+    @staticmethod
+    def _rank(key: str, found: Found) -> tuple[bool, str]:
+        """The file itself before a link to it, then the first path in order."""
+        return (str(found.real) != key, found.path)
+
+    def _folder(self, top: str, shown: str) -> None:
+        """Walk the folder `top`. Excludes that speak of `top` itself are not asked: it was named."""
+        relative = within(top, self._settings.root)
+        names = self._names
+        patterns = not names.matches(relative + "/")
+        outer = [] if not self._settings.respect_gitignore else list(self._above(top))
+        if _ignored(outer, top, folder=True):
+            outer = []
+        real = os.path.realpath(top)
+        prefix = "" if shown == "." else (shown if shown.endswith("/") else shown + "/")
+        base = "" if relative == "." else relative + "/"
+        stack = [(top, real, prefix, base, outer)]
+        while stack:
+            folder, real, prefix, base, ignores = stack.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    inside = list(entries)
+            except OSError as error:
+                self._note(real, Found(prefix.rstrip("/") or ".", Path(folder), reason_of(error)))
+                continue
+            if self._settings.respect_gitignore and any(entry.name == ".gitignore" for entry in inside):
+                spec = self._ignore_file(folder)
+                if spec is not None:
+                    ignores = [*ignores, (folder, spec)]
+            for entry in inside:
+                name = entry.name
+                if name in names.plain:
+                    continue
+                is_folder = _is_folder(entry)
+                if not is_folder and (not name.endswith(".py") or name.startswith(".#")):  # .#x.py: a lock of Emacs
+                    continue
+                here = base + name + "/" if is_folder else base + name
+                if patterns and names.matches(here):
+                    continue
+                if ignores and _ignored(ignores, entry.path, folder=is_folder):
+                    continue
+                if is_folder:
+                    stack.append((entry.path, os.path.join(real, name), f"{prefix}{name}/", f"{base}{name}/", ignores))
+                else:
+                    self._entry(entry, os.path.join(real, name), prefix + name)
+
+    def _entry(self, entry: os.DirEntry[str], real: str, shown: str) -> None:
+        """Take a file that the walk came by."""
+        link = entry.is_symlink()
+        try:
+            if not link:
+                if entry.is_file(follow_symlinks=False):
+                    self._note(real, Found(shown, Path(entry.path)))
+                return
+            mode = os.stat(entry.path).st_mode
+        except OSError as error:
+            self._add(entry.path, shown, reason_of(error))
+            return
+        if stat.S_ISREG(mode):
+            self._add(entry.path, shown)
+
+    def _above(self, top: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
+        """The `.gitignore` files of the folders above `top`, up to the root of its repository."""
+        folders = []
+        folder = top
+        while not os.path.exists(os.path.join(folder, ".git")):
+            above = os.path.dirname(folder)
+            if above == folder:
+                return
+            folder = above
+            folders.append(folder)
+        for folder in reversed(folders):
+            spec = self._ignore_file(folder)
+            if spec is not None:
+                yield folder, spec
+
+    def _ignore_file(self, folder: str) -> GitIgnoreSpec | None:
+        if folder not in self._ignores:
+            try:
+                with open(os.path.join(folder, ".gitignore"), encoding="utf-8-sig", errors="surrogateescape") as file:
+                    lines = file.read().split("\n")
+            except OSError:
+                lines = []
+            self._ignores[folder] = _spec(lines) if any(line.strip() for line in lines) else None
+        return self._ignores[folder]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False) and not getattr(entry, "is_junction", bool)()
+    except OSError:
+        return False
+
+
+def _ignored(ignores: Iterable[tuple[str, GitIgnoreSpec]], path: str, *, folder: bool) -> bool:
+    """What the `.gitignore` files say of `path`; the one that lies nearest decides."""
+    for root, spec in reversed(list(ignores)):
+        relative = _slashes(path[len(root) + (not root.endswith(os.sep)) :]) + ("/" if folder else "")
+        include = spec.check_file(relative).include
+        if include is not None:
+            return include
+    return False
+
+
+def _spec(lines: Sequence[str]) -> GitIgnoreSpec:
+    """The patterns in `lines`, those left out that are none, as git does."""
+    from pathspec import GitIgnoreSpec
+
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError:
+        return GitIgnoreSpec.from_lines([line for line in lines if is_pattern(line)])
+
+
+def is_pattern(line: str) -> bool:
+    """Whether `line` is a pattern as `.gitignore` files have them."""
+    from pathspec import GitIgnoreSpec
+
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,282 @@
+"""From paths to a Result: find and read files, analyse them, silence what is to be silenced, choose what is shown.
+
+`lint` is the whole of it. `collect` and `check` are its halves, for who wants to lint the same files again after
+mending them; `examine` is the part of `check` that looks at code, without the settings of a user.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+import traceback
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Finding, Severity, Span
+from gradcheck_lint.result import UNCHECKED, AnalysisError, Problem, Result
+from gradcheck_lint.source.discovery import discover, excluded, is_pattern, reason_of, within
+from gradcheck_lint.source.file import DecodeError, SourceFile, decode
+from gradcheck_lint.source.suppress import suppress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from gradcheck_lint.config import Settings
+    from gradcheck_lint.rule import Rule
+
+    Progress = Callable[[int, int], None]
+
+LARGEST = 5_000_000
+"""Bytes; a larger file is generated, and reading it would take longer than all others together."""
+
+_FILES_PER_JOB = 40
+"""With fewer files than this for each, starting another process costs more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The files of one run: those that were read, and one finding for each that could not be."""
+
+    files: tuple[SourceFile, ...]
+    unread: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files) + len(self.unread)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules that there are, and the ones that are on."""
+
+    known: tuple[Rule, ...]
+    on: tuple[Rule, ...]
+
+
+def lint(
+    paths: Sequence[str],
+    settings: Settings,
+    *,
+    stdin: SourceFile | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Lint `paths`, or the text `stdin` alone if it is given. Raises ConfigError for what a user has to mend."""
+    start = time.perf_counter()
+    rules = rules_of(settings)
+    batch = collect(paths, settings, stdin=stdin)
+    result = check(batch, rules, settings, jobs=jobs, progress=progress)
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The rules for `settings`."""
+    from gradcheck_lint import registry
+
+    known = registry.load(settings.rule_folders)
+    return Rules(tuple(known), tuple(registry.select(known, settings)))
+
+
+def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | None = None) -> Batch:
+    """Find the files of `paths` and read them."""
+    if stdin is not None:
+        left_out = settings.force_exclude and excluded(stdin.real, settings)
+        return Batch(() if left_out else (stdin,))
+    files: list[SourceFile] = []
+    unread: list[Finding] = []
+    for found in discover(paths, settings):
+        reason = found.reason
+        if not reason:
+            try:
+                files.append(SourceFile(found.path, found.real, _bytes(found.real)))
+            except OSError as error:
+                reason = reason_of(error)
+            except _TooLargeError as error:
+                unread.append(_unreadable(found.path, str(error), "split it, or exclude it"))
+        if reason:
+            unread.append(_unreadable(found.path, reason, "make it readable, or exclude it"))
+    return Batch(tuple(files), tuple(unread))
+
+
+def check(
+    batch: Batch, rules: Rules, settings: Settings, *, jobs: int | None = None, progress: Progress | None = None
+) -> Result:
+    """Lint the files of `batch`, and choose from what is found as `settings` say."""
+    start = time.perf_counter()
+    jobs = _jobs(len(batch.files)) if jobs is None else jobs
+    off = _per_file(batch, rules, settings)
+    codes = frozenset(rule.code for rule in rules.on)
+    found, problems = _examined(batch.files, rules, codes, off, jobs, progress)
+    shown = [
+        finding
+        for finding in dict.fromkeys([*batch.unread, *found])
+        if finding.code in codes
+        and finding.code not in off.get(finding.span.path, ())
+        and finding.confidence >= settings.min_confidence
+    ]
+    shown.sort(key=lambda finding: finding.order)
+    return Result(
+        findings=tuple(shown),
+        files=len(batch),
+        seconds=time.perf_counter() - start,
+        problems=tuple(problems),
+        read=_read(batch.files, shown),
+    )
+
+
+def examine(
+    files: Sequence[SourceFile],
+    rules: Sequence[Rule],
+    *,
+    known: Sequence[Rule] | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[Finding]:
+    """All that `rules` find in `files`, of whatever confidence, except what comments silence.
+
+    `known` are the rules that a comment may name, if they are more. Raises AnalysisError where a rule broke.
+    """
+    codes = frozenset(rule.code for rule in rules)
+    on = Rules(tuple(known or rules), tuple(rules))
+    found, problems = _examined(files, on, codes, {}, jobs, progress)
+    found.sort(key=lambda finding: finding.order)
+    if problems:
+        raise AnalysisError(found, problems)
+    return found
+
+
+def _examined(
+    files: Sequence[SourceFile],
+    rules: Rules,
+    codes: frozenset[str],
+    off: Mapping[str, Collection[str]],
+    jobs: int,
+    progress: Progress | None,
+) -> tuple[list[Finding], list[Problem]]:
+    """The work of `examine`; `off` says which codes are turned off for a file."""
+    texts: dict[str, str] = {}
+    by_path: dict[str, list[Finding]] = {}
+    for file in files:
+        try:
+            texts[file.path] = _text(file)
+        except DecodeError as error:
+            by_path[file.path] = [_unreadable(file.path, str(error), error.cure, error.line)]
+    sound = [file for file in files if file.path in texts]
+    found, problems = _analyse(sound, rules, jobs, progress)
+    for finding in found:
+        by_path.setdefault(finding.span.path, []).append(finding)
+    unsure = {problem.path for problem in problems}
+    kept: list[Finding] = []
+    for file in files:
+        here = by_path.pop(file.path, [])
+        text = texts.get(file.path)
+        if text is None:
+            kept += here
+            continue
+        broken = "" in unsure or file.path in unsure or any(finding.code in UNCHECKED for finding in here)
+        looked_for = None if broken else codes.difference(off.get(file.path, ()))
+        kept += suppress(file.path, file.data, text, here, rules.known, looked_for)
+    for rest in by_path.values():  # of files that are not in `files`
+        kept += rest
+    return kept, problems
+
+
+def _analyse(
+    files: Sequence[SourceFile], rules: Rules, jobs: int, progress: Progress | None
+) -> tuple[list[Finding], list[Problem]]:
+    """Runs the engine; what breaks inside it becomes a Problem.
+
+    Here is the place for a cache of results: everything that a finding depends on passes through.
+    """
+    if not files:
+        return [], []
+    from gradcheck_lint.source.engine import analyse
+
+    active = [rule for rule in rules.on if "source" in rule.witnesses]
+    try:
+        return analyse(files, active, jobs=jobs, progress=progress), []
+    except AnalysisError as error:
+        return list(error.findings), list(error.problems)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        return [], [Problem(files[0].path if len(files) == 1 else "", message, traceback.format_exc())]
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def _bytes(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_size > LARGEST:
+            megabytes = f"{status.st_size / 1e6:.0f} MB"
+            raise _TooLargeError(f"too large to lint: {megabytes}, and {LARGEST / 1e6:.0f} MB is the limit")
+        return file.read()
+
+
+def _text(file: SourceFile) -> str:
+    text = decode(file.data)
+    at = text.find("\0")
+    if at >= 0:
+        line = text.count("\n", 0, at) + 1
+        raise DecodeError("it holds a NUL byte, which no Python file may", "save it as plain text", line)
+    return text
+
+
+def _unreadable(path: str, reason: str, cure: str, line: int = 1) -> Finding:
+    return Finding(
+        code="GL003",
+        slug="unreadable-file",
+        severity=Severity.ERROR,
+        confidence=Confidence.HIGH,
+        message=f"this file cannot be read: {reason}",
+        span=Span(path, line, 1, line, 1),
+        label="not read",
+        why="nothing in it was checked",
+        help=cure,
+    )
+
+
+def _jobs(files: int) -> int:
+    """How many processes are worth starting for so many files."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return max(1, min(available, files // _FILES_PER_JOB))
+
+
+def _per_file(batch: Batch, rules: Rules, settings: Settings) -> dict[str, frozenset[str]]:
+    """Which codes `per-file-ignores` turns off, by the path of the file."""
+    if not settings.per_file_ignores:
+        return {}
+    from pathspec import GitIgnoreSpec
+
+    from gradcheck_lint import registry
+    from gradcheck_lint.config import ConfigError, shown
+
+    origin = "per-file-ignores" + (f" of {shown(settings.source)}" if settings.source else "")
+    off: dict[str, frozenset[str]] = {}
+    places = {file.path: within(file.real, settings.root) for file in batch.files}
+    places |= {finding.span.path: within(finding.span.path, settings.root) for finding in batch.unread}
+    for pattern, words in settings.per_file_ignores:
+        wanted = not pattern.startswith("!")
+        bare = pattern.removeprefix("!")
+        if not is_pattern(bare):
+            raise ConfigError(f'"{pattern}" in {origin} is no pattern')
+        spec = GitIgnoreSpec.from_lines([bare])
+        codes = registry.codes(rules.known, words, origin)
+        for path, place in places.items():
+            if spec.match_file(place) is wanted:
+                off[path] = off.get(path, frozenset()) | codes
+    return off
+
+
+def _read(files: Iterable[SourceFile], findings: Iterable[Finding]) -> dict[str, SourceFile]:
+    """The files that the findings point into."""
+    paths: set[str] = set()
+    for finding in findings:
+        paths.add(finding.span.path)
+        paths.update(related.span.path for related in finding.related)
+        if finding.fix is not None:
+            paths.update(edit.span.path for edit in finding.fix.edits)
+    return {file.path: file for file in files if file.path in paths}
