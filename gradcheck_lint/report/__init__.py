@@ -1,0 +1,32 @@
+"""One module per output format, each with `render(result, *, colour=False, sources={}) -> str`.
+
+`sources` are the texts that the findings point into, by the path that a Span gives (`Result.sources`); what is not
+in it is told without its code. A text that is rendered is empty or ends with a newline. Nothing here prints.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gradcheck_lint.result import Result
+
+FORMATS = ("text", "concise", "json", "github", "gitlab", "sarif")
+"""What `--output-format` takes; each is the name of a module of this package."""
+
+NO_SOURCES: Mapping[str, str] = MappingProxyType({})
+
+
+class Renderer(Protocol):
+    """The function `render` of a format. That of `sarif` also takes `pages`, the rules' pages by code."""
+
+    def __call__(self, result: Result, *, colour: bool = ..., sources: Mapping[str, str] = ...) -> str: ...
+
+
+def renderer(name: str) -> Renderer:
+    """The renderer of the format `name`; only its module is imported."""
+    return cast("Renderer", import_module(f"{__name__}.{name}").render)

@@ -1,0 +1,33 @@
+"""A name for a finding that stays the same while code around it moves.
+
+Services that compare two runs (GitLab's merge requests, GitHub's code scanning) tell old findings from new ones by
+it. It is made of the path, the code and the line's own text, not of the line's number; equal ones are numbered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.report.snippet import lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gradcheck_lint.finding import Finding
+
+
+def fingerprints(findings: Iterable[Finding], sources: Mapping[str, str]) -> list[str]:
+    """The fingerprint of each finding, in their order."""
+    lines = {path: lines_of(text) for path, text in sources.items()}
+    seen: Counter[tuple[str, ...]] = Counter()
+    made = []
+    for finding in findings:
+        path, number = finding.span.path, finding.span.line
+        own = lines.get(path, [])
+        text = " ".join(own[number - 1].split()) if 1 <= number <= len(own) else finding.message
+        key = (path, finding.code, text)
+        made.append(sha256("\0".join((*key, str(seen[key]))).encode("utf-8", "surrogatepass")).hexdigest())
+        seen[key] += 1
+    return made

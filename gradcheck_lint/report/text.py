@@ -1,0 +1,122 @@
+"""The format for people: each finding with its code, the reason and the way out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Safety, Severity
+from gradcheck_lint.report import NO_SOURCES
+from gradcheck_lint.report.snippet import Mark, gutter, lines_of, snippet
+from gradcheck_lint.report.terminal import BLUE, BOLD, DIM, GREEN, RED, YELLOW, Paint, clean, wrap
+from gradcheck_lint.result import UNCHECKED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gradcheck_lint.finding import Finding
+    from gradcheck_lint.result import Problem, Result
+
+_COLUMNS = 110
+_FLAGS = {Safety.SAFE: "--fix", Safety.UNSAFE: "--unsafe-fixes"}
+_STYLES = {Severity.ERROR: RED, Severity.WARNING: YELLOW}
+
+
+def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] = NO_SOURCES) -> str:
+    """The findings, what went wrong inside gradlint, and a line that sums up."""
+    paint = Paint(colour)
+    texts = {path: lines_of(text) for path, text in sources.items()}
+    parts = [_finding(finding, texts, paint) for finding in result.findings]
+    parts += [_problem(problem, paint) for problem in result.problems]
+    return "\n".join([*parts, summary(result, colour=colour)])
+
+
+def summary(result: Result, *, colour: bool = False) -> str:
+    """One line: how much was found, in how much, and how much of it gradlint can mend."""
+    unchecked = {finding.span.path for finding in result.findings if finding.code in UNCHECKED}
+    mistakes = [finding for finding in result.findings if finding.code not in UNCHECKED]
+    checked = f"{_count(result.files - len(unchecked), 'file')} checked in {_duration(result.seconds)}"
+    words = []
+    if result.fixed:
+        words.append(f"Fixed {_count(result.fixed, 'mistake')}.")
+    if mistakes:
+        where = _count(len({finding.span.path for finding in mistakes}), "file")
+        left = "left " if result.fixed else ""
+        words.append(f"Found {_count(len(mistakes), 'mistake')} {left}in {where} ({checked}).")
+    elif unchecked or result.problems:
+        words.append(f"Found no mistakes ({checked}).")
+    elif result.files:
+        words.append(f"All clear: {checked}.")
+    else:
+        words.append("No Python files to check.")
+    if unchecked:
+        words.append(f"{_count(len(unchecked), 'file')} could not be checked.")
+    words += _fixable(mistakes)
+    clear = result.files and not (mistakes or unchecked or result.problems)
+    return Paint(colour)(" ".join(words), GREEN if clear else BOLD) + "\n"
+
+
+def _fixable(findings: Sequence[Finding]) -> Iterator[str]:
+    verb = " can be fixed"
+    for safety, flag in _FLAGS.items():
+        number = sum(finding.fix is not None and finding.fix.safety is safety for finding in findings)
+        if number:
+            yield f"{number}{verb} with {flag}."
+            verb = " more"
+
+
+def _finding(finding: Finding, texts: Mapping[str, Sequence[str]], paint: Paint) -> str:
+    style = _STYLES[finding.severity]
+    unsure = "" if finding.confidence is Confidence.HIGH else f" ({finding.confidence} confidence)"
+    head = paint(f"{finding.severity}[{finding.slug}] {finding.code}", style)
+    lines = [head + paint(f": {clean(finding.message)}", BOLD) + paint(unsure, DIM)]
+    marks = [Mark(finding.span, finding.label, main=True)]
+    marks += [Mark(related.span, related.message) for related in finding.related]
+    room = gutter(marks)
+    for path in dict.fromkeys(mark.span.path for mark in marks):
+        lines += _place([mark for mark in marks if mark.span.path == path], texts.get(path, ()), room, style, paint)
+    fields = [("why:", finding.why), ("help:", finding.help), ("note:", finding.note), ("fix:", _fix(finding))]
+    lines += [_field(name, text, paint) for name, text in fields if text]
+    return "\n".join(lines) + "\n"
+
+
+def _place(marks: Sequence[Mark], text: Sequence[str], room: int, style: str, paint: Paint) -> list[str]:
+    """The marks of one file with its source; without it, or where a line is not in it, their places alone."""
+    arrows = [_arrow("-->" if mark.main else ":::", mark, room, paint) for mark in marks]
+    if all(1 <= mark.span.line <= len(text) for mark in marks):
+        return [arrows[0], *snippet(text, marks, room, style, paint)]
+    return [f"{arrow} {clean(mark.words)}".rstrip() for arrow, mark in zip(arrows, marks, strict=True)]
+
+
+def _arrow(arrow: str, mark: Mark, room: int, paint: Paint) -> str:
+    place = f"{clean(mark.span.path)}:{mark.span.line}:{mark.span.column}"
+    return f"{' ' * room}{paint(arrow, BLUE)} {place}"
+
+
+def _fix(finding: Finding) -> str:
+    if finding.fix is None:
+        return ""
+    available = f"available with {_FLAGS[finding.fix.safety]}"
+    return available if finding.fix.title == finding.help else f"{finding.fix.title} ({available})"
+
+
+def _field(name: str, text: str, paint: Paint) -> str:
+    words = wrap(clean(text), _COLUMNS, first=f"  {name:<5} ", rest=" " * 8)
+    return paint.prose(words).replace(name, paint(name, BOLD), 1)
+
+
+def _problem(problem: Problem, paint: Paint) -> str:
+    where = f"{clean(problem.path)}: " if problem.path else ""
+    lines = [paint("problem", RED) + paint(f": {where}{clean(problem.message)}", BOLD)]
+    if problem.detail:  # there is a traceback: it is our own mistake
+        lines.append(_field("note:", "this is a mistake in gradlint, not in your code; please report it", paint))
+    return "\n".join(lines) + "\n"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 60:
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return f"{seconds:.1f} s" if seconds >= 0.095 else f"{seconds:.2f} s"
