@@ -15,6 +15,28 @@ HOME = registry.home()
 FILES = sorted(HOME.glob("*.md"))
 RULES = registry.load(packs=False)
 
+TRAPS = {
+    "GL101": 10,
+    "GL102": 2,
+    "GL103": 2,
+    "GL104": 4,
+    "GL106": 2,
+    "GL112": 2,
+    "GL114": 2,
+    "GL115": 4,
+    "GL201": 4,
+    "GL204": 2,
+    "GL207": 2,
+    "GL301": 2,
+    "GL308": 3,
+}
+"""How many ways of being right the catalogue lists for a mistake, where these are more than one."""
+
+NO_TRAPS = frozenset(
+    ["GL113", "GL116", "GL117", "GL118", "GL210", "GL302", "GL306", "GL307", "GL312", "GL313", "GL316", "GL317"]
+)
+"""The mistakes for which it lists none."""
+
 each_page = pytest.mark.parametrize("page", [Page.read(file) for file in FILES], ids=lambda page: page.code)
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 
@@ -73,6 +95,13 @@ def test_page_shows_wrong_and_right(page: Page) -> None:
 def test_first_wrong_example_shows_its_harm(page: Page) -> None:
     for wrong in page.of_kind("wrong")[:1]:
         assert page.harms(wrong) or wrong.raises or wrong.norun
+
+
+@each_page
+def test_each_trap_is_a_quiet_example(page: Page) -> None:
+    if page.code.startswith("GL0") or page.code in NO_TRAPS:
+        return
+    assert len(page.of_kind("quiet")) >= TRAPS.get(page.code, 1)
 
 
 @each_page

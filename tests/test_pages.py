@@ -26,9 +26,9 @@ def _pages() -> list[Page]:
     return pages
 
 
-EXAMPLES = [pytest.param(page, example, id=name(page, example)) for page in _pages() for example in page.examples]
-PROGRAMS = [param for param in EXAMPLES if param.values[1].kind != "harm"]
-EXECUTED = [param for param in PROGRAMS if not param.values[1].norun]
+EXAMPLES = [(page, example) for page in _pages() for example in page.examples if example.kind != "harm"]
+PROGRAMS = [pytest.param(*pair, id=name(*pair)) for pair in EXAMPLES]
+EXECUTED = [pytest.param(*pair, id=name(*pair)) for pair in EXAMPLES if not pair[1].norun]
 
 
 @cache
