@@ -1,0 +1,935 @@
+"""What a call does: follow it into the project's code, or know it by its name.
+
+`call` is the interpreter's view of one call expression. Methods of optimizers, models, tensors, scalers and
+schedulers become events (`_METHODS`); functions of torch and of Python give the values that they give
+(`_FUNCTIONS`); a call of anything else gives an opaque thing, and an "unknown" event if it may turn the cycle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
+from gradcheck_lint.source.values import (
+    Choice,
+    ClassValue,
+    Constant,
+    External,
+    FunctionValue,
+    Items,
+    Partial,
+    Table,
+    Thing,
+    Value,
+    depends,
+    join,
+    only,
+    options,
+    things,
+    tracked,
+)
+
+NO_RETURN = External("builtins.NoReturn")
+
+
+def call(i: Interpreter, node: tree.Call) -> Value:
+    """The value of a call; its events are appended to the interpreter's sequence."""
+    func = node.func
+    if isinstance(func, tree.Name) and func.id == "super" and not (len(node.args) == 1):
+        return _super(i, node)
+    if isinstance(func, tree.Attribute):
+        base = i.eval(func.value)
+        found = [o for o in options(base) if not (isinstance(o, Constant) and o.value is None)] or list(options(base))
+        members = [_member(i, option, func.attr, func) for option in found]
+        args = i.arguments(node)
+        if all(m is None for m in members):
+            return _method(i, base if len(found) > 1 else found[0], func.attr, args, node)
+        return _each(
+            i,
+            node,
+            [
+                (lambda m=m, o=o: apply(i, m, args, node) if m is not None else _method(i, o, func.attr, args, node))
+                for m, o in zip(members, found, strict=True)
+            ],
+        )
+    target = i.eval(func)
+    args = i.arguments(node)
+    found = [o for o in options(target) if not (isinstance(o, Constant) and o.value is None)] or list(options(target))
+    return _each(i, node, [(lambda o=o: apply(i, o, args, node)) for o in found])
+
+
+def _each(i: Interpreter, node: tree.Call, runs: list[Callable[[], Value]]) -> Value:
+    """Run the alternatives of a call, as a branch if there are several."""
+    if len(runs) == 1:
+        return runs[0]()
+    results: list[Value] = []
+
+    def arm(run: Callable[[], Value]) -> Callable[[], bool]:
+        def go() -> bool:
+            results.append(run())
+            return False
+
+        return go
+
+    sequences, _ = i.arms([arm(run) for run in runs])
+    if any(s.steps for s in sequences):
+        i.sequence.steps.append(ev.Branch(None, sequences, i.place(node)))
+    result = results[0]
+    for value in results[1:]:
+        result = join(result, value)
+    return result
+
+
+def _super(i: Interpreter, node: tree.Call) -> Value:
+    for frame in reversed(i.frames):
+        if frame.owner is not None:
+            receiver = frame.self if isinstance(frame.self, Thing) else Thing("opaque", "self", certain=False)
+            return Thing("super", "super", i.place(node), detail={"owner": frame.owner, "self": receiver})
+    return Thing("opaque", "super", i.place(node), certain=False)
+
+
+def _member(i: Interpreter, base: Value, attr: str, node: tree.Attribute) -> Value | None:
+    """What to call for `base.attr(…)`, or None if it is a method known only by its name."""
+    if isinstance(base, Thing):
+        if base.role == "super":
+            return i.super_member(base, attr)
+        stored = i.get(base.serial, attr)
+        if stored is None and isinstance(base.cls, ClassValue):
+            if base.role != "module" or base.cls.member(attr) is None:
+                stored_or = i.thing_attribute(base, attr, node)
+                if isinstance(stored_or, (FunctionValue, ClassValue, External, Partial)) or (
+                    isinstance(stored_or, Thing) and stored_or.role != "opaque"
+                ):
+                    return stored_or
+            else:
+                return i.thing_attribute(base, attr, node)
+        if stored is None and attr in _METHODS:
+            return None
+        return stored
+    if isinstance(base, (Items, Table, Constant)):
+        return None
+    return i.attribute(base, attr, node)
+
+
+# ---------------------------------------------------------------- calling a value
+
+
+def apply(i: Interpreter, target: Value, args: Arguments, node: tree.Call) -> Value:
+    """Call one value."""
+    if isinstance(target, FunctionValue):
+        return _follow(i, target, args, node)
+    if isinstance(target, ClassValue):
+        return _instantiate(i, target, args, node)
+    if isinstance(target, External):
+        return _external(i, target, args, node)
+    if isinstance(target, Partial):
+        merged = Arguments([*target.args, *args.positional], {**target.keywords, **args.keywords}, args.open)
+        return apply(i, target.func, merged, node)
+    if isinstance(target, Choice):
+        return _each(i, node, [(lambda o=o: apply(i, o, args, node)) for o in target.options])
+    if isinstance(target, Thing):
+        return _call_thing(i, target, args, node)
+    return _opaque(i, tree.last_name(node.func), None, args, node)
+
+
+def _follow(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.Call) -> Value:
+    receiver = target.receiver
+    name = target.function.name
+    if isinstance(receiver, Thing) and isinstance(receiver.cls, ClassValue) and target.owner is not None:
+        overridden = receiver.place is None and any(
+            name in child.members for child in i.children.get(receiver.cls.serial, ())
+        )
+        if overridden or (name != "__init__" and _abstract(i, target.function)):
+            i.emit("unknown", node, None, name=name)
+    decorated = [tree.last_name(d) for d in target.function.decorators]
+    if "contextmanager" in decorated:
+        return Thing("opaque", name, i.place(node), deps=depends(receiver, *args.all()), certain=False)
+    return i.follow(target, args, node)
+
+
+def _abstract(i: Interpreter, function: tree.Function) -> bool:
+    """A body that only stands for what a subclass does."""
+    if not i.relevant(function) and not torch_api.SUSPICIOUS.search(function.name):
+        return False
+    for statement in function.body:
+        if isinstance(statement, tree.Evaluate) and isinstance(statement.value, tree.Constant):
+            continue
+        if isinstance(statement, tree.Raise) and tree.last_name(statement.value) == "NotImplementedError":
+            return True
+        return False
+    return True
+
+
+def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Call) -> Value:
+    thing = i.new_instance(cls, i.place(node))
+    thing.label = cls.name
+    thing.detail["args"] = args
+    thing.deps = depends(*args.all())
+    if thing.role == "optimizer":
+        thing.detail.update(name=cls.name, params=args.get(0, "params"), node=node)
+        i.emit("build", node, thing, args=args, name=cls.name)
+        return thing
+    if thing.role == "scheduler":
+        thing.detail.update(name=cls.name, optimizer=args.get(0, "optimizer"))
+        i.emit("build", node, thing, args=args, name=cls.name)
+        return thing
+    if thing.role == "module":
+        i.emit("build", node, thing, args=args, name=cls.name)
+        init = cls.member("__init__")
+        if isinstance(init, FunctionValue) and i.relevant(init.function):
+            i.prepare(thing, node, args)
+        return thing
+    if cls.member("__init__") is None:
+        for name, value in args.keywords.items():
+            i.set(thing.serial, name, value)
+    i.prepare(thing, node, args)
+    if not cls.closed:
+        _touch(i, cls.name, None, args, node)
+    return thing
+
+
+def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> Value:
+    if thing.role in ("module", "instance") and isinstance(thing.cls, ClassValue):
+        for name in ("forward", "__call__") if thing.role == "module" else ("__call__",):
+            member = thing.cls.member(name)
+            if isinstance(member, FunctionValue):
+                if thing.role == "module":
+                    i.emit("forward", node, thing, args=args)
+                result = _follow(i, member.bind(thing), args, node)
+                if not tracked(result):
+                    return _result(i, thing, args, node)
+                return result
+    if thing.role == "module" or (thing.role == "opaque" and thing.detail.get("module")):
+        i.emit("forward", node, thing, args=args)
+        return _result(i, thing, args, node)
+    if thing.role == "opaque":
+        return _opaque(i, thing.label, thing, args, node)
+    return _result(i, thing, args, node)
+
+
+def _result(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> Thing:
+    """The output of a module: depends on it and on what it was given."""
+    deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else depends(thing, *args.all()) | {thing}
+    return Thing("opaque", "", i.place(node), deps=deps, certain=False)
+
+
+# ---------------------------------------------------------------- names outside the project
+
+
+def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call) -> Value:
+    name = target.name
+    function = _FUNCTIONS.get(name)
+    if function is not None:
+        result = function(i, args, node)
+        if result is not None:
+            return result
+    head, _, last = name.rpartition(".")
+    role = "optimizer" if name == "torch.optim.*" else torch_api.role_of_class(name)
+    if role is not None:
+        return _build(i, role, name, args, node)
+    if last in ("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm"):
+        return _clip(i, args, node)
+    if head in ("torch", "builtins") and last in torch_api.FACTORIES:
+        return _tensor(i, args, node, last)
+    if torch_api.WRAPPERS.search(name):
+        wrapped = _wrap(i, args, node)
+        if wrapped is not None:
+            return wrapped
+    if torch_api.MODEL_FACTORY.match(name) or last == "from_pretrained":
+        thing = Thing("module", last, i.place(node), cls=target, detail={"args": args, "pretrained": True})
+        i.emit("build", node, thing, args=args, name=name)
+        return thing
+    if head.startswith("torch") or head == "builtins" or name.startswith("torch."):
+        i.emit("call", node, None, name=name, args=args, receiver=None)
+        if any(t.detail.get("grad") for a in args.all() for t in things(a, "tensor")):
+            return i.computed(node, args.all())
+        return Thing("opaque", last, i.place(node), deps=_flow(i, args), certain=False)
+    return _opaque(i, last, None, args, node, outside=name)
+
+
+def _flow(i: Interpreter, args: Arguments) -> frozenset[Thing]:
+    if i.frame.context & {"no_grad", "inference_mode"}:
+        return frozenset()
+    return depends(*args.all())
+
+
+def _build(i: Interpreter, role: str, name: str, args: Arguments, node: tree.Call) -> Value:
+    last = name.rpartition(".")[2]
+    if role == "optimizer" and not name.startswith("torch.optim.") and not args.positional and "params" not in args.keywords:
+        return _opaque(i, last, None, args, node)
+    wrapped = only(args.positional[0], "optimizer") if args.positional else None
+    if role == "optimizer" and wrapped is not None:
+        return wrapped  # one optimizer around another: Lookahead(Adam(...)), DistributedOptimizer(...)
+    thing = Thing(role, last, i.place(node), cls=External(name), deps=depends(*args.all()), detail={"args": args, "name": name})
+    if role == "optimizer":
+        thing.detail.update(params=args.get(0, "params"), node=node)
+        for value in options(thing.detail["params"]):
+            _consume_all(i, value, node.args[0].value if node.args else node, last)
+    elif role == "scheduler":
+        thing.detail["optimizer"] = args.get(0, "optimizer")
+    i.emit("build", node, thing, args=args, name=name)
+    return thing
+
+
+def _consume_all(i: Interpreter, value: Value, node: tree.Node, by: str) -> None:
+    """Everything iterable inside the params of an optimizer is used up by it."""
+    i.consume(value, node, by)
+    if isinstance(value, Items):
+        for item in value.items:
+            _consume_all(i, item, node, by)
+    elif isinstance(value, Table) and "params" in value.entries:
+        _consume_all(i, value.entries["params"], node, by)
+
+
+def _tensor(i: Interpreter, args: Arguments, node: tree.Call, last: str) -> Value:
+    flag = args.keywords.get("requires_grad")
+    grad: bool | None = False
+    if flag is not None:
+        grad = bool(flag.value) if isinstance(flag, Constant) and flag.value is not ... else None
+    deps = frozenset() if last in ("tensor", "as_tensor") else _flow(i, args)
+    thing = Thing(
+        "tensor", last, i.place(node), deps=deps,
+        detail={"leaf": True, "grad": grad, "args": args, "made_by": last, "device": args.keywords.get("device")},
+    )  # fmt: skip
+    i.emit("build", node, thing, args=args, name=f"torch.{last}")
+    return thing
+
+
+def _parameter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    flag = args.get(1, "requires_grad")
+    grad = not (isinstance(flag, Constant) and flag.value is False)
+    thing = Thing("tensor", "Parameter", i.place(node), detail={"leaf": True, "grad": grad, "args": args, "made_by": "Parameter"})
+    i.emit("build", node, thing, args=args, name="torch.nn.Parameter")
+    return thing
+
+
+def _variable(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    flag = args.get(1, "requires_grad")
+    if isinstance(flag, Constant) and flag.value is True:
+        thing = Thing("tensor", "Variable", i.place(node), detail={"leaf": True, "grad": True, "args": args, "made_by": "Variable"})
+        i.emit("build", node, thing, args=args, name="torch.autograd.Variable")
+        return thing
+    return args.positional[0] if args.positional else None
+
+
+def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value | None]:
+    """list(x), tuple(x), set(x), sorted(x), reversed(x), iter(x)."""
+
+    def collect(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+        if not args.positional:
+            return Items("list" if kind == "sorted" else kind, [], True, i.place(node))
+        value = args.positional[0]
+        result: Value | None = None
+        for option in options(value):
+            made: Value | None = None
+            if isinstance(option, Items):
+                to = {"sorted": "list", "reversed": "list", "iter": option.kind}.get(kind, kind)
+                made = Items(to, list(option.items), option.complete, i.place(node))
+            elif isinstance(option, Thing) and option.role == "parameters":
+                i.consume(option, node.args[0].value, kind)
+                to = {"sorted": "list", "reversed": "list", "iter": "generator"}.get(kind, kind)
+                made = Thing("parameters", "", i.place(node), deps=option.deps, detail={**option.detail, "kind": to, "from": option, "how": kind})
+            elif isinstance(option, Table):
+                made = Items("list", [], False, i.place(node))
+            elif kind in ("list", "tuple", "set"):
+                made = Items(kind, [i.element(option, node)], False, i.place(node))
+            else:
+                made = Thing("opaque", "", i.place(node), deps=depends(option), certain=False)
+            result = made if result is None else join(result, made)
+        return result
+
+    return collect
+
+
+def _filter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    source = args.get(1, "iterable")
+    for thing in things(source, "parameters"):
+        i.consume(thing, node.args[-1].value, "filter")
+        return Thing("parameters", "", i.place(node), deps=thing.deps, detail={**thing.detail, "kind": "generator", "filtered": True, "how": "filter"})
+    if isinstance(source, Items):
+        return Items("generator", source.items, False, i.place(node))
+    return None
+
+
+def _map(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    return Thing("opaque", "map", i.place(node), deps=depends(*args.all()), certain=False)
+
+
+def _chain(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    for value, argument in zip(args.positional, node.args, strict=False):
+        i.consume(value, argument.value, "chain")
+    parts = list(args.positional)
+    return Thing(
+        "parameters", "", i.place(node), deps=depends(*parts),
+        detail={"parts": parts, "kind": "generator", "open": args.open, "how": "chain"},
+    )  # fmt: skip
+
+
+def _enumerate(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    source = args.get(0, "iterable")
+    if isinstance(source, Items) and source.complete:
+        pairs: list[Value] = [Items("tuple", [Constant(n), v]) for n, v in enumerate(source.items)]
+        return Items("list", pairs, True, i.place(node))
+    if source is None:
+        return None
+    i.consume(source, node.args[0].value, "enumerate")
+    start = args.get(1, "start")
+    index = Thing("opaque", "index", certain=False, detail={"counter": start.value if isinstance(start, Constant) else 0 if start is None else None})
+    return Items("list", [Items("tuple", [index, i.element(source, node)])], False, i.place(node))
+
+
+def _zip(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    lists = [v.items for v in args.positional if isinstance(v, Items) and v.complete]
+    if len(lists) == len(args.positional) and lists:
+        rows: list[Value] = [Items("tuple", list(row)) for row in zip(*lists, strict=False)]
+        return Items("list", rows, True, i.place(node))
+    for value, argument in zip(args.positional, node.args, strict=False):
+        i.consume(value, argument.value, "zip")
+    return Items("list", [Items("tuple", [i.element(v, node) for v in args.positional])], False, i.place(node))
+
+
+def _next(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    return i.element(args.positional[0], node) if args.positional else None
+
+
+def _getattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    if len(args.positional) < 2:
+        return None
+    base, name = args.positional[0], args.positional[1]
+    if isinstance(name, Constant) and isinstance(name.value, str):
+        found = [i.attribute(o, name.value, node) for o in options(base)]
+        result = found[0]
+        for value in found[1:]:
+            result = join(result, value)
+        return result
+    if isinstance(base, External):
+        return External(f"{base.name}.*")
+    return None
+
+
+def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    if len(args.positional) == 3 and isinstance(args.positional[1], Constant):
+        name = args.positional[1].value
+        for thing in things(args.positional[0]):
+            if isinstance(name, str):
+                i.emit("set-attribute", node, thing, attr=name, value=args.positional[2], old=i.get(thing.serial, name), source=None)
+                i.set(thing.serial, name, args.positional[2])
+    return NONE
+
+
+def _dict(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    entries: dict[object, Value] = dict(args.keywords)
+    complete = not args.positional and not args.open
+    if args.positional and isinstance(args.positional[0], Table):
+        entries = {**args.positional[0].entries, **entries}
+        complete = args.positional[0].complete
+    return Table(entries, complete, i.place(node))
+
+
+def _partial(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    if not args.positional:
+        return None
+    return Partial(args.positional[0], args.positional[1:], args.keywords)
+
+
+def _deepcopy(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    if not args.positional:
+        return None
+    thing = only(args.positional[0])
+    if thing is None:
+        return None
+    copied = Thing(thing.role, "", i.place(node), cls=thing.cls, detail={**thing.detail, "copy_of": thing}, certain=thing.certain)
+    copied.ready = True
+    if thing.role in ("module", "opaque"):
+        i.emit("build", node, copied, args=args, name="copy.deepcopy")
+    return copied
+
+
+def _autograd_backward(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    loss = args.get(0, "tensors")
+    _emit_backward(i, node, loss, args, scaled=any(t.role == "loss-scaled" for t in things(loss)))
+    return NONE
+
+
+def _leave(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    i.sequence.steps.append(ev.Jump("raise", i.place(node)))
+    return NO_RETURN
+
+
+def _wrap(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    """Wrappers give back what they were given: one thing, or a tuple of them."""
+    given = args.positional or list(args.keywords.values())
+    wrapped: list[Value] = []
+    for value in given:
+        thing = only(value)
+        if thing is not None and thing.role == "module":
+            wrapped.append(Thing("module", thing.label, i.place(node), cls=None, deps=thing.deps, detail={"wraps": thing}, certain=thing.certain))
+        else:
+            wrapped.append(value)
+    if not any(t.role in ("module", "optimizer") for v in given for t in things(v)):
+        if len(wrapped) == 1:
+            return wrapped[0]
+        return None
+    name = tree.last_name(node.func)
+    if len(wrapped) == 1 or name in ("DataParallel", "DistributedDataParallel", "DDP", "FullyShardedDataParallel", "FSDP", "compile", "fully_shard", "DistributedOptimizer", "convert_sync_batchnorm", "script", "prepare_model"):
+        return wrapped[0]
+    return Items("tuple", wrapped, False, i.place(node))
+
+
+def _inert(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    return Thing("opaque", "", i.place(node), certain=False)
+
+
+
+_FUNCTIONS: dict[str, Callable[[Interpreter, Arguments, tree.Call], Value | None]] = {
+    "builtins.list": _collect("list"),
+    "builtins.tuple": _collect("tuple"),
+    "builtins.set": _collect("set"),
+    "builtins.frozenset": _collect("set"),
+    "builtins.sorted": _collect("sorted"),
+    "builtins.reversed": _collect("reversed"),
+    "builtins.iter": _collect("iter"),
+    "builtins.filter": _filter,
+    "builtins.map": _map,
+    "builtins.enumerate": _enumerate,
+    "builtins.zip": _zip,
+    "builtins.next": _next,
+    "builtins.getattr": _getattr,
+    "builtins.setattr": _setattr,
+    "builtins.dict": _dict,
+    "builtins.exit": _leave,
+    "builtins.quit": _leave,
+    "sys.exit": _leave,
+    "os._exit": _leave,
+    "builtins.isinstance": _inert,
+    "builtins.hasattr": _inert,
+    "itertools.chain": _chain,
+    "itertools.chain.from_iterable": _map,
+    "functools.partial": _partial,
+    "copy.deepcopy": _deepcopy,
+    "copy.copy": _deepcopy,
+    "torch.nn.Parameter": _parameter,
+    "torch.autograd.Variable": _variable,
+    "torch.autograd.backward": _autograd_backward,
+    "tqdm.tqdm": lambda i, args, node: args.get(0, "iterable"),
+    "tqdm.auto.tqdm": lambda i, args, node: args.get(0, "iterable"),
+    "tqdm.trange": _inert,
+}
+
+
+# ---------------------------------------------------------------- methods known by name
+
+
+def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.Call) -> Value:
+    """A method of a thing that is no code of the project."""
+    method = _METHODS.get(attr)
+    if method is not None:
+        result = method(i, base, args, node)
+        if result is not None:
+            return result
+    thing = only(base)
+    receiver = next(iter(things(base)), None)
+    if isinstance(base, Items):
+        return _items_method(i, base, attr, args, node)
+    if isinstance(base, Table):
+        return _table_method(i, base, attr, args, node)
+    if isinstance(base, External):
+        return _external(i, External(torch_api.canonical(f"{base.name}.{attr}")), args, node)
+    if torch_api.WRAPPERS.search(f".{attr}") and any(t.role in ("module", "optimizer") for a in args.all() for t in things(a)):
+        wrapped = _wrap(i, args, node)
+        if wrapped is not None:
+            return wrapped
+    if thing is not None and thing.role == "tensor" and thing.detail.get("grad") and not attr.endswith("_"):
+        return i.computed(node, [thing, *args.all()])
+    return _opaque(i, attr, receiver, args, node)
+
+
+def _items_method(i: Interpreter, base: Items, attr: str, args: Arguments, node: tree.Call) -> Value:
+    if attr in ("append", "add") and args.positional:
+        base.items.append(args.positional[0])
+    elif attr in ("extend", "update") and args.positional:
+        value = args.positional[0]
+        i.consume(value, node.args[0].value, attr)
+        if isinstance(value, Items):
+            base.items += value.items
+            base.complete = base.complete and value.complete
+        else:
+            base.items.append(i.element(value, node))
+            base.complete = False
+    elif attr in ("insert", "remove", "pop", "clear", "discard", "reverse", "sort"):
+        base.complete = False
+        if attr == "pop":
+            return i.element(base, node)
+        if attr == "insert" and len(args.positional) == 2:
+            base.items.append(args.positional[1])
+    elif attr == "copy":
+        return Items(base.kind, list(base.items), base.complete, base.place)
+    if i.looping and attr in ("append", "add", "extend", "update"):
+        base.complete = False
+    return NONE if attr not in ("index", "count") else Constant(...)
+
+
+def _table_method(i: Interpreter, base: Table, attr: str, args: Arguments, node: tree.Call) -> Value:
+    if attr == "values":
+        return Items("list", list(base.entries.values()), base.complete, base.place)
+    if attr == "items":
+        pairs: list[Value] = [Items("tuple", [Constant(k), v]) for k, v in base.entries.items()]
+        return Items("list", pairs, base.complete, base.place)
+    if attr == "keys":
+        return Items("list", [Constant(k) for k in base.entries], base.complete, base.place)
+    key = args.get(0, "key")
+    if attr in ("get", "pop", "setdefault") and isinstance(key, Constant):
+        found = base.entries.get(key.value)
+        if attr == "pop":
+            base.entries.pop(key.value, None)
+        if found is not None:
+            return found
+        if base.complete:
+            return args.get(1, "default") or NONE
+    if attr == "update":
+        other = args.get(0, "other")
+        if isinstance(other, Table):
+            base.entries.update(other.entries)
+        base.entries.update(args.keywords)
+        base.complete = base.complete and (other is None or (isinstance(other, Table) and other.complete))
+        return NONE
+    if attr not in ("copy",):
+        base.complete = base.complete and attr in ("get", "keys")
+    return Thing("opaque", attr, i.place(node), deps=depends(*base.entries.values()), certain=False)
+
+
+_ENGINE = re.compile(r"(?i)accelerat|fabric|engine|trainer|strategy|optim|self|manager|deepspeed|scaler|backend|plugin")
+
+
+def _emit_backward(i: Interpreter, node: tree.Call, loss: Value | None, args: Arguments, scaled: bool, engine: bool = False) -> None:
+    retain = args.keywords.get("retain_graph")
+    i.emit(
+        "backward", node, loss, scaled=scaled, engine=engine,
+        retain=retain, inputs=args.keywords.get("inputs"), create_graph=args.keywords.get("create_graph"),
+    )  # fmt: skip
+
+
+def _backward(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = next(iter(things(base)), None)
+    label = thing.label if thing is not None else ""
+    role = thing.role if thing is not None else ""
+    if isinstance(base, External):
+        return None
+    if args.positional and (role in ("optimizer", "module", "instance", "super", "scaler") or _ENGINE.search(label)):
+        _emit_backward(i, node, args.positional[0], args, scaled=False, engine=True)
+    else:
+        _emit_backward(i, node, base, args, scaled=any(t.role == "loss-scaled" for t in things(base)))
+    return NONE
+
+
+def _manual_backward(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    _emit_backward(i, node, args.get(0, "loss"), args, scaled=False, engine=True)
+    return NONE
+
+
+def _zero_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    for thing in things(base):
+        if thing.role == "opaque":
+            thing.detail["module"] = True
+    i.emit("zero", node, base, how="zero_grad")
+    return NONE
+
+
+def _step(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = next(iter(things(base)), None)
+    if thing is None:
+        return None
+    if thing.role == "optimizer":
+        closure = args.get(0, "closure")
+        followed = closure if isinstance(closure, FunctionValue) else None
+        if followed is not None:
+            i.sequence.steps.append(_in_closure(i, followed, node))
+        i.emit("step", node, base, scaler=None, closure=closure, args=args)
+        return Thing("opaque", "", i.place(node), certain=False)
+    if thing.role == "scaler" and args.positional:
+        i.emit("step", node, args.positional[0], scaler=base, closure=None, args=args)
+        return Thing("opaque", "", i.place(node), certain=False)
+    if thing.role == "scheduler":
+        i.emit("schedule", node, base, args=args)
+        return NONE
+    if thing.role in ("module", "opaque") and re.search(r"(?i)engine|model", thing.label):
+        i.emit("unknown", node, None, name="step")
+        return NONE
+    if thing.role in ("instance", "super"):
+        i.emit("unknown", node, None, name="step")
+        return NONE
+    return None
+
+
+def _in_closure(i: Interpreter, closure: FunctionValue, node: tree.Call) -> ev.Sequence:
+    saved, i.sequence = i.sequence, ev.Sequence()
+    made = i.sequence
+    i.follow(closure, Arguments([], {}), node)
+    i.sequence = saved
+    return made
+
+
+def _unscale(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    i.emit("unscale", node, args.get(0, "optimizer"), scaler=base)
+    return NONE
+
+
+def _update(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    if any(t.role == "scaler" for t in things(base)):
+        i.emit("update", node, base)
+        return NONE
+    return None
+
+
+def _scale(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    if not any(t.role == "scaler" for t in things(base)) or not args.positional:
+        return None
+    value = args.positional[0]
+    return Thing("loss-scaled", "", i.place(node), deps=depends(value), detail={"of": value, "scaler": base}, certain=False)
+
+
+def _parameters(named: bool) -> Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]:
+    def parameters(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+        results: list[Value] = []
+        for thing in things(base):
+            if thing.role == "opaque":
+                thing.role = "module"
+            if thing.role not in ("module", "instance", "super"):
+                continue
+            results.append(
+                Thing(
+                    "parameters", "", i.place(node), deps=depends(thing),
+                    detail={"of": thing, "kind": "generator", "named": named, "how": "parameters"},
+                )  # fmt: skip
+            )
+        if not results:
+            return None
+        result = results[0]
+        for value in results[1:]:
+            result = join(result, value)
+        return result
+
+    return parameters
+
+
+def _mode(training: bool) -> Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]:
+    def mode(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+        flag: bool | None = training
+        given = args.get(0, "mode") if training else None
+        if given is not None:
+            flag = bool(given.value) if isinstance(given, Constant) and given.value is not ... else None
+        if not any(t.role in ("module", "opaque", "super") for t in things(base)):
+            return None
+        i.emit("mode", node, base, training=flag)
+        return base
+
+    return mode
+
+
+def _move(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(base)
+    if thing is None:
+        return base if things(base) else None
+    how = tree.last_name(node.func)
+    if thing.role == "tensor":
+        if thing.detail.get("grad") and thing.detail.get("leaf"):
+            return Thing("tensor", thing.label, i.place(node), deps=thing.deps, detail={"leaf": False, "grad": True, "from": thing, "how": how})
+        if "element_of" in thing.detail:
+            return Thing("opaque", thing.label, i.place(node), deps=thing.deps, certain=False)
+        moved = Thing("tensor", thing.label, i.place(node), deps=thing.deps, detail=dict(thing.detail))
+        return moved
+    if thing.role in ("module", "opaque"):
+        i.emit("move", node, thing, how=how, args=args)
+        return thing
+    return None
+
+
+def _detached(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(base)
+    if thing is not None and thing.role in ("tensor",):
+        return Thing("tensor", thing.label, i.place(node), detail={"leaf": True, "grad": False, "made_by": "detach", "from": thing})
+    if isinstance(base, External):
+        return None
+    return Thing("opaque", "", i.place(node), certain=False)
+
+
+def _requires_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    flag = args.get(0, "requires_grad")
+    value: bool | None = True
+    if flag is not None:
+        value = bool(flag.value) if isinstance(flag, Constant) and flag.value is not ... else None
+    for thing in things(base):
+        i.emit("freeze", node, owner_of(thing), value=value, how="requires_grad_", thing=thing)
+        if thing.role == "tensor":
+            thing.detail["grad"] = value
+    return base
+
+
+def _zero_(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    for thing in things(base, "grad"):
+        i.zero_grad_of(thing, node, "grad.zero_()")
+    return base if things(base) else None
+
+
+def _fill_(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    value = args.get(0, "value")
+    if isinstance(value, Constant) and value.value == 0:
+        return _zero_(i, base, args, node)
+    return base if things(base) else None
+
+
+def _same_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """p.grad.detach_(), p.grad.data …: still the gradient."""
+    return base if things(base, "grad") else None
+
+
+def _add_group(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    group = args.get(0, "param_group")
+    for thing in things(base):
+        if group is not None:
+            thing.detail.setdefault("added", []).append(group)
+    i.emit("add-group", node, base, group=group)
+    return NONE
+
+
+def _load_state(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    i.emit("load-state", node, base, state=args.get(0, "state_dict"))
+    return Thing("opaque", "", i.place(node), certain=False, detail={"load_result": base})
+
+
+def _state_dict(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(base)
+    if thing is None or thing.role in ("instance", "super"):
+        return None
+    return Thing("state-dict", "", i.place(node), detail={"of": thing}, certain=thing.certain)
+
+
+def _hook(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    if i.timeline is not None:
+        i.timeline.hooked = True
+    return Thing("opaque", "", i.place(node), certain=False)
+
+
+def _register(how: str) -> Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]:
+    def register(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+        name = args.get(0, "name")
+        key = "param" if how == "parameter" else "tensor"
+        value = args.get(1, key)
+        i.emit("register", node, base, name=name, value=value, how=how)
+        if isinstance(name, Constant) and isinstance(name.value, str) and value is not None:
+            for thing in things(base):
+                i.set(thing.serial, name.value, value)
+        return NONE
+
+    return register
+
+
+def _clip(i: Interpreter, args: Arguments, node: tree.Call) -> Value:
+    parameters = args.get(0, "parameters")
+    for value in options(parameters):
+        _consume_all(i, value, node.args[0].value if node.args else node, "clip")
+    statement = i.frame.statement
+    used = not (isinstance(statement, tree.Evaluate) and statement.value is node)
+    i.emit("clip", node, parameters, norm=args.get(1, "max_norm"), used=used)
+    return Thing("opaque", "", i.place(node), certain=False)
+
+
+def _clip_method(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    if isinstance(base, External):
+        return None
+    thing = next(iter(things(base)), None)
+    if thing is not None and thing.role == "module":
+        i.emit("clip", node, base, norm=args.get(0, "max_norm"), used=True, engine=True)
+    else:
+        i.emit("clip", node, args.get(0, "parameters"), norm=args.get(1, "max_norm"), used=True, engine=True)
+    return Thing("opaque", "", i.place(node), certain=False)
+
+
+_METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]] = {
+    "backward": _backward,
+    "manual_backward": _manual_backward,
+    "zero_grad": _zero_grad,
+    "step": _step,
+    "unscale_": _unscale,
+    "update": _update,
+    "scale": _scale,
+    "parameters": _parameters(False),
+    "named_parameters": _parameters(True),
+    "train": _mode(True),
+    "eval": _mode(False),
+    "requires_grad_": _requires_grad,
+    "detach": _detached,
+    "item": _detached,
+    "tolist": _detached,
+    "numpy": _detached,
+    "zero_": _zero_,
+    "fill_": _fill_,
+    "detach_": _same_grad,
+    "add_param_group": _add_group,
+    "load_state_dict": _load_state,
+    "state_dict": _state_dict,
+    "register_buffer": _register("buffer"),
+    "register_parameter": _register("parameter"),
+    "register_step_post_hook": _hook,
+    "register_step_pre_hook": _hook,
+    "register_post_accumulate_grad_hook": _hook,
+    "clip_grad_norm_": _clip_method,
+    "clip_grad_value_": _clip_method,
+    "clip_gradients": _clip_method,
+    **dict.fromkeys(torch_api.COPYING, _move),
+}
+
+
+# ---------------------------------------------------------------- calls of unknown code
+
+
+def _opaque(
+    i: Interpreter, name: str, receiver: Thing | None, args: Arguments, node: tree.Call, outside: str = ""
+) -> Value:
+    """A call that cannot be followed."""
+    _touch(i, name, receiver, args, node, outside)
+    made = receiver.deps if receiver is not None else frozenset()
+    if receiver is not None and receiver.role in ("module", "optimizer"):
+        made = made | {receiver}
+    deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else made | depends(*args.all())
+    return Thing("opaque", name, i.place(node), deps=deps, certain=False)
+
+
+_TRAINER = re.compile(r"(?i)train|agent|policy|algo|learn|engine|self|super|solver|optim|ppo|actor|critic|runner|model|net")
+
+
+def _touch(
+    i: Interpreter, name: str, receiver: Thing | None, args: Arguments, node: tree.Call, outside: str = ""
+) -> None:
+    """Tell that a call of unknown code may turn the gradient cycle."""
+    given = [t for a in args.all() for t in _all_things(a) if t.role == "optimizer"]
+    suspicious = torch_api.SUSPICIOUS.search(name) is not None and not torch_api.BENIGN.search(name)
+    if outside.partition(".")[0] in ("numpy", "np", "os", "math", "time", "random", "json", "logging", "wandb", "re"):
+        return
+    if given:
+        if suspicious or not torch_api.BENIGN.search(name):
+            for optimizer in given:
+                i.emit("unknown", node, optimizer, name=name)
+        return
+    if not suspicious:
+        return
+    if receiver is not None:
+        holds = any(t.role == "optimizer" for t in receiver.deps)
+        if not holds and receiver.role not in ("instance", "super", "module") and not _TRAINER.search(receiver.label):
+            return
+        if receiver.role in ("optimizer", "scheduler", "tensor", "grad", "scaler"):
+            return
+    i.emit("unknown", node, None, name=name)
+
+
+def _all_things(value: Value) -> list[Thing]:
+    found = things(value)
+    for option in options(value):
+        if isinstance(option, Items):
+            found += [t for item in option.items for t in things(item)]
+        elif isinstance(option, Table):
+            found += [t for item in option.entries.values() for t in things(item)]
+    return found

@@ -1,0 +1,318 @@
+"""From files to findings: reads a project, interprets its entry points, and asks the rules.
+
+1. `ast` outlines every file; a regular expression tells which definitions can matter, and names tell who calls them.
+2. Modules and functions that nothing known calls are interpreted, calls followed, giving timelines of events.
+3. The protocol's machine goes along every timeline for each optimizer; rules hear of events, breaches and classes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+
+from gradcheck_lint.finding import Confidence, Finding, Fix, Severity, Span
+from gradcheck_lint.result import AnalysisError, Problem
+from gradcheck_lint.rule import Rule
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.calls import call
+from gradcheck_lint.source.events import Timeline
+from gradcheck_lint.source.facts import ClassFacts, class_facts
+from gradcheck_lint.source.file import DecodeError, SourceFile
+from gradcheck_lint.source.follow import Path
+from gradcheck_lint.source.interpret import Interpreter
+from gradcheck_lint.source.outline import Definition
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.project import CYCLE_WORDS, Module, Project
+from gradcheck_lint.source.values import ClassValue, FunctionValue
+
+RECURSION = 8000  # frames; deep expressions need several for each level
+
+_TORCHY = re.compile(r"torch|lightning|accelerat|deepspeed|transformers|fabric|optim")
+
+
+def analyse(
+    files: Sequence[SourceFile],
+    rules: Sequence[Rule],
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Finding]:
+    """All that the rules find in the files, sorted.
+
+    Raises AnalysisError, with what was found all the same, if something of gradlint's own broke.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, RECURSION))
+    try:
+        analysis = _Analysis(files, rules, progress)
+        analysis.run()
+    finally:
+        sys.setrecursionlimit(limit)
+    findings = sorted(analysis.findings.values(), key=lambda f: f.order)
+    if analysis.problems:
+        raise AnalysisError(findings, analysis.problems)
+    return findings
+
+
+class _Analysis:
+    def __init__(
+        self, files: Sequence[SourceFile], rules: Sequence[Rule], progress: Callable[[int, int], None] | None
+    ) -> None:
+        self.files, self.rules = files, rules
+        self.progress = progress
+        self.findings: dict[tuple[str, Span], Finding] = {}
+        self.problems: list[Problem] = []
+        triggers = "|".join([CYCLE_WORDS, *sorted({r.triggers for r in rules if r.triggers})])
+        roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
+        cwd = os.getcwd()
+        if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
+            roots.add(cwd)
+        self.project = Project(re.compile(triggers), roots)
+        self.relevance = Relevance(self.project)
+        self.interpreter = Interpreter(self.project, self.relevance, call)
+
+    def run(self) -> None:
+        modules: list[Module] = []
+        for file in self.files:
+            module = self.read(file)
+            if module is not None:
+                modules.append(module)
+        self.relevance.spread(modules)
+        chosen = [m for m in modules if self.relevance.matters(m)]
+        for number, module in enumerate(chosen):
+            self.guarded(module.path, lambda m=module: self.interpret(m))  # type: ignore[misc]
+            if self.progress is not None:
+                self.progress(number + 1, len(chosen))
+        for timeline in self.interpreter.timelines:
+            self.judge(timeline)
+        self.classes()
+
+    def read(self, file: SourceFile) -> Module | None:
+        try:
+            return self.project.add(file)
+        except DecodeError:
+            return None  # reported as unreadable before we come here
+        except SyntaxError as error:
+            self.syntax_error(file, error.lineno or 1, error.offset or 1, error.msg or "invalid syntax")
+        except (RecursionError, MemoryError):
+            self.syntax_error(file, 1, 1, "too deeply nested for Python to read")
+        except ValueError as error:
+            self.syntax_error(file, 1, 1, str(error))
+        return None
+
+    def syntax_error(self, file: SourceFile, line: int, column: int, message: str) -> None:
+        if not any(r.code == "GL001" for r in self.rules):
+            return
+        message = message[:1].lower() + message[1:].rstrip(".")
+        old = "print" in message and "parenthes" in message
+        line, column = max(1, line), max(1, column)
+        span = Span(file.path, line, column, line, column + 1)
+        version = ".".join(map(str, sys.version_info[:2]))
+        self.findings["GL001", span] = Finding(
+            code="GL001",
+            slug="syntax-error",
+            severity=Severity.ERROR,
+            confidence=Confidence.HIGH,
+            message=f"this file is not valid Python {version}",
+            span=span,
+            label=message,
+            why="a file that does not parse is not checked",
+            help="port it to Python 3, or exclude it" if old else "mend the syntax, or exclude the file",
+        )
+
+    def guarded(self, path: str, work: Callable[[], None]) -> None:
+        """Do some work; if something of ours breaks, remember it and go on."""
+        try:
+            work()
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{os.path.basename(last.filename)}:{last.lineno}"
+            self.problems.append(Problem(path, f"{type(error).__name__}: {error} ({where})", traceback.format_exc()))
+
+    def interpret(self, module: Module) -> None:
+        interpreter = self.interpreter
+        scope = interpreter.namespace(module)
+        entries = [(d, f) for d in module.outline.definitions if self.relevance.relevant(d) for f in self.value(module, scope, d)]
+        words: dict[str, int] = {}
+        for definition, _ in entries:
+            for word in definition.words:
+                words[word] = words.get(word, 0) + 1
+        entries.sort(key=lambda e: words.get(e[0].name, 0) > 1)  # callers first, so that callees are met with arguments
+        for _, function in entries:
+            if id(function.function) not in interpreter.reached:
+                interpreter.run_function(function)
+
+    def value(self, module: Module, scope: int, definition: Definition) -> Iterator[FunctionValue]:
+        """The function that a definition of a module binds, if it is still reachable by name."""
+        interpreter = self.interpreter
+        parts = definition.qualname.split(".")
+        value = interpreter.get(scope, parts[0])
+        for part in parts[1:]:
+            value = value.members.get(part) if isinstance(value, ClassValue) else None
+        if isinstance(value, FunctionValue):
+            owner, known = self.project.definition_of.get(id(value.function), (None, None))
+            if owner is module and known is definition:
+                yield value
+
+    def judge(self, timeline: Timeline) -> None:
+        for rule in self.rules:
+            if rule.listens:
+                report = self.reporter(rule)
+                for event in timeline.events(*rule.listens):
+                    self.guarded(event.place.chunk.path, lambda e=event, r=rule: r.on_event(e, report))  # type: ignore[misc]
+        listeners = [r for r in self.rules if r.breaches]
+        if listeners:
+            for optimizer in timeline.optimizers():
+                if optimizer.summary or not any(e.concerns(optimizer) for e in timeline.events("step", "schedule", "zero")):
+                    continue
+                for breach in Path(timeline, optimizer).breaches():
+                    for rule in listeners:
+                        if breach.kind in rule.breaches:
+                            report = self.reporter(rule)
+                            self.guarded(timeline.home.path, lambda b=breach, r=rule: r.on_breach(b, report))  # type: ignore[misc]
+        for rule in self.rules:
+            if type(rule).on_timeline is not Rule.on_timeline:
+                report = self.reporter(rule)
+                self.guarded(timeline.home.path, lambda r=rule: r.on_timeline(timeline, report))  # type: ignore[misc]
+
+    def classes(self) -> None:
+        rules = [r for r in self.rules if type(r).on_class is not Rule.on_class]
+        if not rules:
+            return
+        for cls in list(self.interpreter.classes):
+            if not cls.home.listed:
+                continue
+            facts: ClassFacts | None = None
+            for rule in rules:
+                facts = facts or class_facts(self.interpreter, cls)
+                report = self.reporter(rule)
+                self.guarded(cls.home.path, lambda r=rule, f=facts: r.on_class(f, report))  # type: ignore[misc]
+
+    def reporter(self, rule: Rule) -> Callable[..., None]:
+        def report(
+            place: Place,
+            message: str,
+            *,
+            label: str,
+            why: str,
+            help: str,
+            note: str = "",
+            related: Sequence[tuple[str, Place]] = (),
+            fix: Fix | None = None,
+            confidence: Confidence = Confidence.HIGH,
+        ) -> None:
+            from gradcheck_lint.finding import Related
+
+            module = self.listed.get(place.chunk.path)
+            if module is None:
+                return
+            finding = Finding(
+                code=rule.code,
+                slug=rule.slug,
+                severity=rule.severity,
+                confidence=confidence,
+                message=message,
+                span=place.span,
+                label=label,
+                why=why,
+                help=help,
+                note=note,
+                related=tuple(Related(text, where.span) for text, where in related),
+                fix=fix,
+            )
+            key = (rule.code, finding.span)
+            before = self.findings.get(key)
+            if before is None or before.confidence < confidence:
+                self.findings[key] = finding
+
+        return report
+
+    @property
+    def listed(self) -> dict[str, Module]:
+        if not hasattr(self, "_listed"):
+            self._listed = {m.path: m for m in self.project.modules.values() if m is not None and m.listed}
+        return self._listed
+
+
+class Relevance:
+    """Which definitions can matter: those whose own text does, and those that call one that matters."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.definitions: set[int] = set()  # by id
+        self.names: dict[str, set[str]] = {}  # path of a module → names of what matters in it
+        self.seen: dict[str, Module] = {}
+
+    def __call__(self, function: tree.Function) -> bool:
+        found = self.project.definition_of.get(id(function))
+        if found is None:
+            return True  # nested in a function that matters
+        module, definition = found
+        if module.path not in self.seen:
+            self.spread([module])
+        return id(definition) in self.definitions
+
+    def relevant(self, definition: Definition) -> bool:
+        return id(definition) in self.definitions
+
+    def matters(self, module: Module) -> bool:
+        if self.names.get(module.path):
+            return True
+        if not _TORCHY.search(module.text):
+            return False
+        if module.skeleton_relevant:
+            return True
+        return any(self.names.get(other.path, _EMPTY) & module.skeleton_words for other in self.imports(module))
+
+    def imports(self, module: Module) -> list[Module]:
+        return module.imports
+
+    def spread(self, modules: Sequence[Module]) -> None:
+        """Take in modules (and what they import) and find everything in them that matters."""
+        todo = list(modules)
+        depth = {m.path: 0 for m in modules}
+        fresh: list[Module] = []
+        while todo:
+            module = todo.pop()
+            if module.path in self.seen:
+                continue
+            self.seen[module.path] = module
+            if not _TORCHY.search(module.text) and not module.listed:
+                continue
+            fresh.append(module)
+            self.names[module.path] = set()
+            if _TORCHY.search(module.text):
+                for definition in module.relevant:
+                    self.add(module, definition)
+            if depth.get(module.path, 0) < 3:
+                for other in self.imports(module):
+                    depth.setdefault(other.path, depth.get(module.path, 0) + 1)
+                    todo.append(other)
+        changed = True
+        while changed:
+            changed = False
+            for module in fresh:
+                names = set(self.names[module.path])
+                for other in self.imports(module):
+                    names |= self.names.get(other.path, _EMPTY)
+                if not names:
+                    continue
+                for definition in module.outline.definitions:
+                    if id(definition) not in self.definitions and not names.isdisjoint(definition.words - {definition.name}):
+                        self.add(module, definition)
+                        changed = True
+
+    def add(self, module: Module, definition: Definition) -> None:
+        self.definitions.add(id(definition))
+        name = definition.name
+        if name == "__init__":
+            name = definition.owner.rpartition(".")[2]
+        elif name.startswith("__"):
+            return
+        self.names[module.path].add(name)
+
+
+_EMPTY: set[str] = set()

@@ -1,0 +1,132 @@
+"""Which tensors an optimizer holds, as far as the code shows, and what a zeroing or clipping reaches."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gradcheck_lint.source.values import Choice, Constant, Items, Partial, Table, Thing, Value, options, things
+
+YES, MAYBE, NO = "yes", "maybe", "no"
+
+
+class Held(NamedTuple):
+    """What was handed to an optimizer: whole modules, single tensors; `unknown` if there may be more."""
+
+    modules: tuple[Thing, ...]
+    tensors: tuple[Thing, ...]
+    unknown: bool
+
+
+def held_by(optimizer: Thing) -> Held:
+    """What the optimizer holds, groups added later included."""
+    known = optimizer.detail.get("held")
+    added = optimizer.detail.get("added", ())
+    if isinstance(known, Held) and optimizer.detail.get("held_added") == len(added):
+        return known
+    params = optimizer.detail.get("params")
+    if params is None:
+        held = Held((), (), True)
+    else:
+        held = content(params)
+        for group in added:
+            more = content(group)
+            held = Held(held.modules + more.modules, held.tensors + more.tensors, held.unknown or more.unknown)
+    optimizer.detail["held"] = held
+    optimizer.detail["held_added"] = len(added)
+    return held
+
+
+def content(value: Value | None) -> Held:
+    """The modules and tensors in what is given as parameters."""
+    modules: list[Thing] = []
+    tensors: list[Thing] = []
+    unknown = _gather(value, modules, tensors, 0)
+    return Held(tuple(modules), tuple(tensors), unknown)
+
+
+def _gather(value: Value | None, modules: list[Thing], tensors: list[Thing], depth: int) -> bool:
+    """Collect from one value; True if something could not be followed."""
+    if value is None or depth > 8:
+        return True
+    if isinstance(value, Choice):
+        flags = [_gather(o, modules, tensors, depth + 1) for o in value.options]
+        return any(flags)
+    if isinstance(value, Items):
+        flags = [_gather(item, modules, tensors, depth + 1) for item in value.items]
+        return any(flags) or not value.complete
+    if isinstance(value, Table):
+        if "params" in value.entries:
+            return _gather(value.entries["params"], modules, tensors, depth + 1)
+        return True
+    if isinstance(value, Constant):
+        return value.value is not None
+    if isinstance(value, (Partial,)) or not isinstance(value, Thing):
+        return True
+    if value.role == "parameters":
+        if "parts" in value.detail:
+            flags = [_gather(part, modules, tensors, depth + 1) for part in value.detail["parts"]]
+            return any(flags) or bool(value.detail.get("open"))
+        unknown = _gather(value.detail.get("of"), modules, tensors, depth + 1)
+        return unknown or bool(value.detail.get("filtered"))
+    if value.role in ("module", "instance"):
+        modules.append(value)
+        return False
+    if value.role == "tensor":
+        if "element_of" in value.detail:
+            return _gather(value.detail["element_of"], modules, tensors, depth + 1) or True
+        tensors.append(value)
+        return False
+    if value.role == "opaque":
+        modules.extend(t for t in value.deps if t.role == "module")
+    return True
+
+
+def reaches(subject: Value | None, optimizer: Thing) -> str:
+    """Whether what happens to `subject` (zeroing, clipping) happens to the optimizer's parameters."""
+    found = [_reaches(thing, optimizer) for thing in things(subject)]
+    if len(found) < len(options(subject)) or not found:
+        found.append(MAYBE)
+    if YES in found:
+        return YES
+    return MAYBE if MAYBE in found else NO
+
+
+def _reaches(subject: Thing, optimizer: Thing) -> str:
+    if subject.role == "optimizer":
+        if subject is optimizer:
+            return YES
+        return MAYBE if subject.summary or optimizer.summary else NO
+    if subject.role in ("groups", "group", "group-params") or (subject.role == "opaque" and subject.parent is not None):
+        root = subject.root
+        if root.role == "optimizer":
+            return _reaches(root, optimizer)
+    held = held_by(optimizer)
+    if subject.role == "parameters":
+        return _reaches_held(content(subject), held)
+    if subject.role in ("module", "instance", "opaque", "super"):
+        for module in held.modules:
+            if module.inside(subject):
+                return YES
+            if subject.inside(module) or subject in module.deps or module in subject.deps:
+                return MAYBE
+        if held.unknown or subject.summary or subject.role != "module":
+            return MAYBE
+        # `self.zero_grad()` in a module that owns the one the optimizer holds
+        return MAYBE if any(m.parent is None and not m.certain for m in held.modules) and not subject.certain else NO
+    if subject.role == "tensor":
+        if any(subject is t for t in held.tensors):
+            return YES
+        return MAYBE if held.unknown or subject.summary or held.modules else NO
+    return MAYBE
+
+
+def _reaches_held(given: Held, held: Held) -> str:
+    for module in given.modules:
+        for other in held.modules:
+            if other.inside(module):
+                return YES
+            if module.inside(other):
+                return MAYBE
+    if any(t is o for t in given.tensors for o in held.tensors):
+        return YES
+    return MAYBE if given.unknown or held.unknown else NO

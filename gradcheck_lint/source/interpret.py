@@ -1,0 +1,1395 @@
+"""Runs a function abstractly: names become values, calls are followed, and what matters becomes events.
+
+Both arms of a branch are taken and the values joined after it; a loop's body is run once more where its first run
+changed something that matters; a call of the project's own code is followed into its body with the arguments it is
+given. What cannot be followed gives an opaque thing that remembers what it was made from, and an "unknown" event
+where it might touch the gradient cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source.place import Chunk, Place
+from gradcheck_lint.source.project import Module, Project
+from gradcheck_lint.source.values import (
+    Choice,
+    ClassValue,
+    Constant,
+    External,
+    FunctionValue,
+    Items,
+    ModuleValue,
+    Partial,
+    Table,
+    Thing,
+    Value,
+    depends,
+    join,
+    merged,
+    new_serial,
+    only,
+    options,
+    things,
+    tracked,
+)
+
+DEPTH = 12  # calls followed into one another
+BUDGET = 60_000  # expressions and statements run for one entry point
+
+_MISSING = Constant(...)
+NONE = Constant(None)
+
+
+class Arguments:
+    """The evaluated arguments of a call; `open` if there are * or ** arguments whose content is not known."""
+
+    __slots__ = ("keywords", "open", "positional")
+
+    def __init__(self, positional: list[Value], keywords: dict[str, Value], open: bool = False) -> None:
+        self.positional, self.keywords, self.open = positional, keywords, open
+
+    def get(self, index: int, name: str) -> Value | None:
+        """The argument at a position or of a name."""
+        if index < len(self.positional):
+            return self.positional[index]
+        return self.keywords.get(name)
+
+    def all(self) -> list[Value]:
+        return [*self.positional, *self.keywords.values()]
+
+
+class Frame:
+    """A function being run."""
+
+    __slots__ = ("chunk", "context", "function", "globals", "home", "owner", "parent", "returns", "self", "serial", "statement")
+
+    def __init__(self, home: Module, chunk: Chunk, function: tree.Function | None, parent: int | None) -> None:
+        self.home, self.chunk, self.function, self.parent = home, chunk, function, parent
+        self.serial = new_serial()
+        self.globals: set[str] = set()
+        self.returns: list[Value] = []
+        self.self: Value | None = None
+        self.owner: ClassValue | None = None
+        self.context: frozenset[str] = frozenset()
+        self.statement: tree.Node | None = None
+
+
+class Stop(Exception):
+    """The budget of an entry point is used up."""
+
+
+class Interpreter:
+    """Interprets the modules of a project; `timelines` collects what each entry point causes."""
+
+    def __init__(
+        self,
+        project: Project,
+        relevant: Callable[[tree.Function], bool],
+        caller: Callable[[Interpreter, tree.Call], Value],
+    ) -> None:
+        self.project, self.relevant, self.caller = project, relevant, caller
+        self.store: dict[tuple[int, str], Value] = {}
+        self.undo: list[dict[tuple[int, str], Value]] = []
+        self.frames: list[Frame] = []
+        self.parents: dict[int, int | None] = {}  # scope → enclosing scope
+        self.homes: dict[int, Module] = {}  # scope → module
+        self.scope_of: dict[str, int] = {}  # module path → its scope
+        self.sequence = ev.Sequence()
+        self.timelines: list[ev.Timeline] = []
+        self.reached: set[int] = set()  # functions that some entry point ran
+        self.classes: list[ClassValue] = []
+        self.instances: dict[int, tuple[Thing, ev.Sequence]] = {}
+        self.steps = 0
+        self.timeline: ev.Timeline | None = None
+        self.children: dict[int, list[ClassValue]] = {}  # class → classes derived from it
+        self.places: dict[int, Place] = {}
+        self.chunk_of: dict[int, Chunk] = {}  # nested function → the chunk that it was parsed in
+        self.looping = 0  # loops around the statement being run
+
+    # ------------------------------------------------------------ entry points
+
+    def namespace(self, module: Module) -> int:
+        """The scope of a module, its own code run first if it has not been."""
+        scope = self.scope_of.get(module.path)
+        if scope is None:
+            scope = self.scope_of[module.path] = new_serial()
+            self.parents[scope] = None
+            self.homes[scope] = module
+            saved = (self.frames, self.sequence, self.timeline, self.steps)
+            self.frames, self.sequence, self.steps = [], ev.Sequence(), 0
+            self.timeline = ev.Timeline(module, None)
+            self.timeline.tree = self.sequence
+            frame = Frame(module, module.chunk, None, None)
+            frame.serial = scope
+            try:
+                self.run_frame(frame, module.body)
+            except Stop:
+                pass
+            self.timelines.append(self.timeline)
+            self.frames, self.sequence, self.timeline, self.steps = saved
+        return scope
+
+    def run_function(self, function: FunctionValue) -> None:
+        """Run a function that nothing known calls, with unknown arguments."""
+        home = function.home
+        self.timeline = ev.Timeline(home, function.function)
+        self.sequence = self.timeline.tree
+        self.steps = 0
+        self.frames = []
+        self.undo.append({})
+        try:
+            receiver: Value | None = None
+            if function.owner is not None:
+                instance, made = self.instance(function.owner)
+                self.timeline.tree.steps.append(made)
+                self.sequence = self.timeline.tree
+                receiver = instance
+            kind = _kind(function.function)
+            bound = function if kind == "static" or receiver is None else function.bind(receiver)
+            self.follow(bound, None, None)
+        except Stop:
+            pass
+        self.rollback(self.undo.pop())
+        self.timelines.append(self.timeline)
+        self.timeline = None
+
+    def instance(self, cls: ClassValue) -> tuple[Thing, ev.Sequence]:
+        """An instance of a class made with unknown arguments, and the events of making it."""
+        if cls.serial not in self.instances:
+            thing = self.new_instance(cls, None)
+            saved, self.sequence = self.sequence, ev.Sequence()
+            undo, self.undo = self.undo, []
+            made = self.sequence
+            self.instances[cls.serial] = (thing, made)
+            try:
+                self.prepare(thing, None)
+            finally:
+                self.sequence, self.undo = saved, undo
+        return self.instances[cls.serial]
+
+    # ------------------------------------------------------------ the store
+
+    def get(self, owner: int, name: str) -> Value | None:
+        return self.store.get((owner, name))
+
+    def set(self, owner: int, name: str, value: Value) -> None:
+        key = (owner, name)
+        if self.undo:
+            log = self.undo[-1]
+            if key not in log:
+                log[key] = self.store.get(key, _MISSING)
+        self.store[key] = value
+
+    def rollback(self, log: dict[tuple[int, str], Value]) -> dict[tuple[int, str], Value]:
+        """Undo the writes of a log; gives what they had written."""
+        written = {}
+        for key, old in log.items():
+            written[key] = self.store.get(key, _MISSING)
+            if old is _MISSING:
+                self.store.pop(key, None)
+            else:
+                self.store[key] = old
+        return written
+
+    def put(self, key: tuple[int, str], value: Value) -> None:
+        if value is _MISSING:
+            if self.undo and key not in self.undo[-1]:
+                self.undo[-1][key] = self.store.get(key, _MISSING)
+            self.store.pop(key, None)
+        else:
+            self.set(key[0], key[1], value)
+
+    def arms(self, arms: Sequence[Callable[[], bool]]) -> tuple[list[ev.Sequence], bool]:
+        """Run alternatives from the same start and join what they leave; True if none goes on afterwards."""
+        saved = self.sequence
+        sequences: list[ev.Sequence] = []
+        left: list[dict[tuple[int, str], Value]] = []
+        for arm in arms:
+            self.sequence = ev.Sequence()
+            sequences.append(self.sequence)
+            self.undo.append({})
+            ended = arm()
+            written = self.rollback(self.undo.pop())
+            if not ended:
+                left.append(written)
+        self.sequence = saved
+        if not left:
+            return sequences, True
+        keys: dict[tuple[int, str], None] = {}
+        for written in left:
+            keys.update(dict.fromkeys(written))
+        for key in keys:
+            value: Value = _MISSING
+            for written in left:
+                new = written.get(key)
+                if new is None:
+                    new = self.store.get(key, _MISSING)
+                if new is _MISSING:
+                    continue
+                value = new if value is _MISSING else join(value, new)
+            self.put(key, value)
+        return sequences, False
+
+    # ------------------------------------------------------------ events
+
+    @property
+    def frame(self) -> Frame:
+        return self.frames[-1]
+
+    def place(self, node: tree.Node) -> Place:
+        found = self.places.get(id(node))
+        if found is None:
+            found = self.places[id(node)] = Place(self.frame.chunk, node)
+        return found
+
+    def emit(self, kind: str, node: tree.Node, subject: Value | None, **detail: Any) -> ev.Event:
+        frame = self.frame
+        statement = self.place(frame.statement) if frame.statement is not None else self.place(node)
+        event = ev.Event(kind, self.place(node), statement, subject, detail, frame.context, frame.function)
+        self.sequence.steps.append(event)
+        return event
+
+    # ------------------------------------------------------------ statements
+
+    def run_frame(self, frame: Frame, body: tree.Block) -> None:
+        self.frames.append(frame)
+        try:
+            self.block(body)
+        finally:
+            self.frames.pop()
+
+    def block(self, body: Iterable[tree.Statement]) -> bool:
+        """Run statements; True if the end is never reached (a jump on every path)."""
+        for statement in body:
+            self.steps += 1
+            if self.steps > BUDGET:
+                raise Stop
+            self.frame.statement = statement
+            if _STATEMENTS[type(statement)](self, statement):
+                return True
+        return False
+
+    def do_evaluate(self, node: tree.Evaluate) -> bool:
+        value = self.eval(node.value)
+        if isinstance(node.value, tree.Call):
+            return isinstance(value, External) and value.name == "builtins.NoReturn"
+        if not isinstance(node.value, tree.Constant):
+            self.emit("evaluate", node.value, None, value=value, expression=node.value)
+        return False
+
+    def do_assign(self, node: tree.Assign) -> bool:
+        if node.value is None:
+            return False
+        value = self.eval(node.value)
+        for target in node.targets:
+            self.assign(target, value, node.value)
+        return False
+
+    def do_augment(self, node: tree.Augment) -> bool:
+        old = self.eval(node.target)
+        value = self.eval(node.value)
+        self.emit("augment", node.target, old, op=node.op, value=value, target=node.target)
+        if isinstance(old, Items) and node.op == "+":
+            if isinstance(value, Items) and old.kind == "list":
+                self.assign(node.target, self.added(old, value, node), None, quiet=True)
+            else:
+                old.complete = False
+            return False
+        if isinstance(old, Thing) and old.role in ("tensor", "grad", "module", "parameters"):
+            if old.role == "grad" and node.op == "*" and _is_zero(value):
+                self.zero_grad_of(old, node.target, "grad *= 0")
+            return False  # in place: the object stays the same
+        result = Thing("opaque", tree.last_name(node.target), deps=depends(old, value), certain=False)
+        self.assign(node.target, result, None, quiet=True)
+        return False
+
+    def added(self, old: Items, value: Items, node: tree.Node) -> Items:
+        return Items(old.kind, [*old.items, *value.items], old.complete and value.complete, old.place)
+
+    def do_return(self, node: tree.Return) -> bool:
+        value = self.eval(node.value) if node.value is not None else NONE
+        self.frame.returns.append(value)
+        if self.frame.function is not None and node.value is not None:
+            self.emit("return", node, None, value=value, function=self.frame.function)
+        self.sequence.steps.append(ev.Jump("return", self.place(node)))
+        return True
+
+    def do_raise(self, node: tree.Raise) -> bool:
+        if node.value is not None:
+            self.eval(node.value)
+        self.sequence.steps.append(ev.Jump("raise", self.place(node)))
+        return True
+
+    def do_jump(self, node: tree.Jump) -> bool:
+        self.sequence.steps.append(ev.Jump(node.kind, self.place(node)))
+        return True
+
+    def do_delete(self, node: tree.Delete) -> bool:
+        return False
+
+    def do_assert(self, node: tree.Assert) -> bool:
+        self.eval(node.test)
+        return False
+
+    def do_import(self, node: tree.Import) -> bool:
+        home = self.frame.home
+        scope = self.frame.serial
+        if node.module is None:
+            for name, bound in node.names:
+                module = self.project.resolve(home, name, 0)
+                if bound:
+                    value: Value = ModuleValue(module) if module else External(torch_api.canonical(name))
+                    self.set(scope, bound, value)
+                else:
+                    head = name.partition(".")[0]
+                    top = self.project.resolve(home, head, 0)
+                    self.set(scope, head, ModuleValue(top) if top else External(head))
+            return False
+        module = self.project.resolve(home, node.module, node.level)
+        for name, bound in node.names:
+            if name == "*":
+                if module is not None:
+                    self.import_star(module, scope)
+                elif node.module.startswith("torch"):
+                    self.set(scope, "*" + node.module, External(node.module))
+                continue
+            found: Value | None = None
+            if module is not None:
+                sub = self.project.resolve(module, name, 1) if module.file.real and _is_package(module) else None
+                found = _Lazy(self, module, name, sub)
+            elif node.level == 0:
+                sub = self.project.resolve(home, f"{node.module}.{name}", 0)
+                found = ModuleValue(sub) if sub else External(torch_api.canonical(f"{node.module}.{name}"))
+            else:
+                sub = self.project.resolve(home, f"{node.module}.{name}" if node.module else name, node.level)
+                found = ModuleValue(sub) if sub else External(f"?.{node.module}.{name}")
+            self.set(scope, bound or name, found)
+        return False
+
+    def import_star(self, module: Module, scope: int) -> None:
+        other = self.namespace(module)
+        for (owner, name), value in list(self.store.items()):
+            if owner == other and not name.startswith("_"):
+                self.set(scope, name, value)
+
+    def do_scope(self, node: tree.Scope) -> bool:
+        if node.kind == "global":
+            self.frame.globals.update(node.names)
+        return False
+
+    def do_if(self, node: tree.If) -> bool:
+        value = self.eval(node.test)
+        known = self.truth(node.test, value)
+        if known is not None:
+            return self.block(node.body if known else node.orelse)
+        place = self.place(node)
+
+        def first() -> bool:
+            self.assume(node.test, True)
+            return self.block(node.body)
+
+        def second() -> bool:
+            self.assume(node.test, False)
+            return self.block(node.orelse)
+
+        sequences, ended = self.arms([first, second])
+        self.sequence.steps.append(ev.Branch(node.test, sequences, place))
+        return ended
+
+    def assume(self, test: tree.Expression, holds: bool) -> None:
+        """Narrow a name that a test compares with None (or takes as a truth value) to what it must then be."""
+        if isinstance(test, tree.Operation):
+            if test.op == "not":
+                self.assume(test.operands[0], not holds)
+                return
+            if test.op == "and" and holds:
+                for part in test.operands:
+                    self.assume(part, True)
+                return
+            if test.op in ("is", "is not", "==", "!=") and _none(test.operands[1]):
+                self.narrow(test.operands[0], holds == (test.op in ("is", "==")))
+            return
+        if holds:
+            self.narrow(test, False)
+
+    def narrow(self, node: tree.Expression, none: bool) -> None:
+        if not isinstance(node, (tree.Name, tree.Attribute)):
+            return
+        value = self.eval(node)
+        if not isinstance(value, Choice):
+            return
+        kept = [v for v in value.options if (isinstance(v, Constant) and v.value is None) == none]
+        if kept and len(kept) < len(value.options):
+            self.assign(node, kept[0] if len(kept) == 1 else Choice(tuple(kept)), None, quiet=True)
+
+    def truth(self, test: tree.Expression, value: Value) -> bool | None:
+        """Whether a test is known to hold."""
+        if isinstance(test, tree.Operation) and test.op == "==" and tree.dotted(test.operands[0]) == "__name__":
+            return True
+        if isinstance(value, Constant) and value.value is not ...:
+            return bool(value.value)
+        return None
+
+    def do_for(self, node: tree.For) -> bool:
+        iterable = self.eval(node.iter)
+        if isinstance(iterable, Items) and iterable.complete and 0 < len(iterable.items) <= 6 and iterable.kind != "set":
+            if any(tracked(i) for i in iterable.items):
+                for item in iterable.items:
+                    saved, self.sequence = self.sequence, ev.Sequence()
+                    body = self.sequence
+                    self.assign(node.target, item, None, quiet=True)
+                    self.block(node.body)
+                    self.sequence = saved
+                    self.sequence.steps.append(ev.Loop(body, node, self.place(node), once=True))
+                return False
+        self.consume(iterable, node.iter, "for")
+
+        def bind() -> None:
+            self.assign(node.target, self.element(iterable, node.target), None, quiet=True)
+
+        once = isinstance(node.iter, tree.Call) and _range_of_one(node.iter)
+        self.loop(node, node.body, bind, endless=False, once=once)
+        return self.block(node.orelse) if node.orelse else False
+
+    def do_while(self, node: tree.While) -> bool:
+        value = self.eval(node.test)
+        endless = isinstance(value, Constant) and bool(value.value) and value.value is not ...
+        self.loop(node, node.body, lambda: None, endless=endless, test=node.test)
+        if node.orelse:
+            self.block(node.orelse)
+        return endless and not _breaks(node.body)
+
+    def loop(
+        self,
+        node: tree.For | tree.While,
+        body: tree.Block,
+        bind: Callable[[], None],
+        endless: bool,
+        once: bool = False,
+        test: tree.Expression | None = None,
+    ) -> None:
+        place = self.place(node)
+        self.widen(body)
+        saved = self.sequence
+        self.looping += 1
+        for _ in range(3):
+            self.sequence = ev.Sequence()
+            self.undo.append({})
+            bind()
+            self.block(body)
+            if test is not None:
+                self.eval(test)
+            result = self.sequence
+            log = self.undo.pop()
+            written = self.rollback(log)
+            again = False
+            for key, new in written.items():
+                old = log[key]
+                if old is _MISSING or new is _MISSING:
+                    self.put(key, new)
+                    continue
+                both = join(old, new)
+                if both is not old and (tracked(old) or tracked(new)) and not _alike(both, old):
+                    again = True
+                self.put(key, both)
+            if not again or once:
+                break
+        self.looping -= 1
+        self.sequence = saved
+        self.sequence.steps.append(ev.Loop(result, node, place, once=once, endless=endless))
+
+    def widen(self, body: tree.Block) -> None:
+        """Forget the constants that a loop changes: `first = True` before it is not so in every round."""
+        for name in _assigned(body):
+            scope = self.frame.serial
+            if isinstance(self.get(scope, name), Constant):
+                self.set(scope, name, Thing("opaque", name, certain=False))
+
+    def do_try(self, node: tree.Try) -> bool:
+        place = self.place(node)
+
+        def body() -> bool:
+            return self.block(node.body) or self.block(node.orelse)
+
+        handlers = [lambda h=h: self.block(h) for h in node.handlers]  # type: ignore[misc]
+        sequences, ended = self.arms([body, *handlers])
+        self.sequence.steps.append(ev.Branch(None, sequences, place))
+        return self.block(node.final) or ended
+
+    def do_with(self, node: tree.With) -> bool:
+        frame = self.frame
+        saved = frame.context
+        for item, target in node.items:
+            value = self.eval(item)
+            frame.context |= self.context_of(item, value)
+            if target is not None:
+                self.assign(target, value, None, quiet=True)
+        ended = self.block(node.body)
+        frame.context = saved
+        return ended
+
+    def context_of(self, item: tree.Expression, value: Value) -> frozenset[str]:
+        name = tree.last_name(item)
+        if name in ("no_grad", "inference_mode", "accumulate", "no_sync", "enable_grad", "autocast", "set_grad_enabled"):
+            return frozenset({name})
+        return frozenset()
+
+    def do_match(self, node: tree.Match) -> bool:
+        self.eval(node.subject)
+        arms = [lambda a=a: self.block(a) for a in node.arms]  # type: ignore[misc]
+        sequences, _ = self.arms([*arms, lambda: False])
+        self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
+        return False
+
+    def do_function(self, node: tree.Function) -> bool:
+        self.set(self.frame.serial, node.name, self.function_value(node))
+        return False
+
+    def function_value(self, node: tree.Function, owner: ClassValue | None = None) -> FunctionValue:
+        self.chunk_of[id(node)] = self.frame.chunk
+        return FunctionValue(node, self.frame.home, self.frame.serial, owner)
+
+    def do_class(self, node: tree.Class) -> bool:
+        bases = [self.eval(b) for b in node.bases]
+        cls = ClassValue(node, self.frame.home, self.frame.serial, bases)
+        self.set(self.frame.serial, node.name, cls)
+        self.classes.append(cls)
+        for base in cls.lineage():
+            if isinstance(base, ClassValue) and base is not cls:
+                self.children.setdefault(base.serial, []).append(cls)
+        for statement in node.body:
+            if isinstance(statement, tree.Function):
+                function = self.function_value(statement, cls)
+                name = statement.name
+                if name in cls.members and _kind(statement) == "setter":
+                    continue
+                cls.members[name] = function
+            elif isinstance(statement, tree.Assign) and statement.value is not None:
+                for target in statement.targets:
+                    if isinstance(target, tree.Name):
+                        cls.members[target.id] = self.eval(statement.value)
+            elif isinstance(statement, tree.Class):
+                self.do_class(statement)
+                inner = self.get(self.frame.serial, statement.name)
+                if inner is not None:
+                    cls.members[statement.name] = inner
+        return False
+
+    # ------------------------------------------------------------ assignment
+
+    def assign(
+        self, target: tree.Expression, value: Value, source: tree.Expression | None, quiet: bool = False
+    ) -> None:
+        """Bind a target; `quiet` binds without telling (loop variables, with targets, narrowing)."""
+        if isinstance(target, tree.Name):
+            scope = self.frame.serial
+            if target.id in self.frame.globals:
+                scope = self.namespace(self.frame.home)
+            old = self.get(scope, target.id)
+            self.name_thing(value, target.id)
+            if not quiet:
+                self.told(target, old, value, source)
+            self.set(scope, target.id, value)
+        elif isinstance(target, tree.Attribute):
+            base = self.eval(target.value)
+            for thing in things(base):
+                old = self.get(thing.serial, target.attr)
+                self.name_thing(value, target.attr)
+                if not quiet:
+                    if old is None and thing.role != "instance":
+                        old = self.attribute(thing, target.attr, target)
+                    self.told(target, old, value, source)
+                    self.set_attribute(target, thing, target.attr, value, old, source)
+                self.set(thing.serial, target.attr, value)
+        elif isinstance(target, tree.Subscript):
+            base = self.eval(target.value)
+            index = self.eval(target.index)
+            self.set_item(target, base, index, value, quiet)
+        elif isinstance(target, (tree.Display,)):
+            self.unpack(target.items, value, source, quiet)
+        elif isinstance(target, tree.Starred):
+            self.assign(target.value, merged([value]), None, quiet=True)
+
+    def unpack(
+        self, targets: list[tree.Expression], value: Value, source: tree.Expression | None, quiet: bool
+    ) -> None:
+        parts: list[Value] | None = None
+        starred = any(isinstance(t, tree.Starred) for t in targets)
+        if isinstance(value, Items) and value.complete and len(value.items) == len(targets) and not starred:
+            parts = value.items
+        sources: list[tree.Expression | None] = [None] * len(targets)
+        if isinstance(source, tree.Display) and len(source.items) == len(targets) and not starred:
+            sources = list(source.items)
+        for index, target in enumerate(targets):
+            if parts is not None:
+                part = parts[index]
+            else:
+                part = self.element(value, target)
+                for thing in things(part):
+                    thing.summary = False
+            self.assign(target, part, sources[index], quiet)
+
+    def name_thing(self, value: Value, name: str) -> None:
+        for thing in things(value):
+            if thing.role == "opaque" and not thing.summary:
+                if not thing.label or thing.parent is None:
+                    thing.label = name
+                self.guess(thing)
+            elif not thing.label:
+                thing.label = name
+
+    def guess(self, thing: Thing) -> None:
+        """Take the role of an opaque thing from its name."""
+        if thing.role != "opaque" or not thing.label:
+            return
+        if torch_api.SCALER_NAME.search(thing.label):
+            thing.role, thing.certain = "scaler", False
+        elif torch_api.SCHEDULER_NAME.search(thing.label):
+            thing.role, thing.certain = "scheduler", False
+        elif torch_api.OPTIMIZER_NAME.search(thing.label):
+            thing.role, thing.certain = "optimizer", False
+
+    def told(
+        self, target: tree.Expression, old: Value | None, value: Value, source: tree.Expression | None
+    ) -> None:
+        if old is not None and old is not value:
+            held = [t for t in things(old) if t.role in _HELD]
+            if held and not any(value is t for t in held):
+                self.emit("rebind", target, old, value=value, target=target, source=source)
+        self.emit("assign", target, value, target=target, value=value, expression=source, old=old)
+
+    def set_attribute(
+        self,
+        target: tree.Attribute,
+        thing: Thing,
+        attr: str,
+        value: Value,
+        old: Value | None,
+        source: tree.Expression | None,
+    ) -> None:
+        if attr == "grad":
+            if isinstance(value, Constant) and value.value is None:
+                self.zero_tensor(thing, target, "grad = None")
+            else:
+                self.emit("grad-write", target, owner_of(thing), value=value)
+        elif attr == "requires_grad":
+            flag = value.value if isinstance(value, Constant) and value.value is not ... else None
+            self.emit("freeze", target, owner_of(thing), value=flag, how="attribute", thing=thing)
+            if thing.role == "tensor":
+                thing.detail["grad"] = flag
+        elif attr == "data":
+            self.emit("set-data", target, thing, value=value, source=source)
+        self.emit("set-attribute", target, thing, attr=attr, value=value, old=old, source=source)
+
+    def set_item(self, target: tree.Subscript, base: Value, index: Value, value: Value, quiet: bool) -> None:
+        if not quiet:
+            self.emit("set-item", target, base, index=index, value=value)
+        if isinstance(base, Table):
+            if isinstance(index, Constant) and index.value is not ...:
+                base.entries[index.value] = value
+            else:
+                base.complete = False
+        elif isinstance(base, Items):
+            base.complete = False
+        elif isinstance(base, Thing) and isinstance(index, Constant) and index.value is not ...:
+            self.name_thing(value, str(index.value))
+            self.set(base.serial, f"[{index.value}]", value)
+
+    def zero_grad_of(self, grad: Thing, node: tree.Node, how: str) -> None:
+        """The gradient `grad` is cleared in place."""
+        if grad.parent is not None:
+            self.zero_tensor(grad.parent[0], node, how)
+
+    def zero_tensor(self, thing: Thing, node: tree.Node, how: str) -> None:
+        while thing.role in ("grad", "data") and thing.parent is not None:
+            thing = thing.parent[0]
+        self.emit("zero", node, owner_of(thing), how=how)
+
+    # ------------------------------------------------------------ expressions
+
+    def eval(self, node: tree.Expression) -> Value:
+        return _EXPRESSIONS[type(node)](self, node)
+
+    def eval_name(self, node: tree.Name) -> Value:
+        return self.lookup(node.id, node)
+
+    def lookup(self, name: str, node: tree.Node) -> Value:
+        scope: int | None = self.frame.serial
+        if name in self.frame.globals:
+            scope = self.namespace(self.frame.home)
+        while scope is not None:
+            value = self.store.get((scope, name))
+            if value is not None:
+                if isinstance(value, _Lazy):
+                    value = value.force()
+                    self.store[(scope, name)] = value
+                return value
+            scope = self.parents.get(scope)
+        home = self.frame.home
+        top = self.scope_of.get(home.path)
+        if top is not None:
+            for (owner, key), value in self.store.items():
+                if owner == top and key.startswith("*") and isinstance(value, External):
+                    return External(torch_api.canonical(f"{value.name}.{name}"))
+        if name in _BUILTINS:
+            return External(f"builtins.{name}")
+        thing = Thing("opaque", name, self.place(node), certain=False)
+        self.guess(thing)
+        self.set(self.frame.serial, name, thing)
+        return thing
+
+    def eval_attribute(self, node: tree.Attribute) -> Value:
+        base = self.eval(node.value)
+        found = [self.attribute(option, node.attr, node) for option in options(base)]
+        result = found[0]
+        for value in found[1:]:
+            result = join(result, value)
+        return result
+
+    def attribute(self, base: Value, attr: str, node: tree.Node) -> Value:
+        """What `base.attr` is (a method that is not known gives an opaque thing)."""
+        if isinstance(base, ModuleValue):
+            value = self.get(self.namespace(base.module), attr)
+            if isinstance(value, _Lazy):
+                value = value.force()
+            if value is None:
+                sub = self.project.resolve(base.module, attr, 1)
+                value = ModuleValue(sub) if sub else External(f"?.{base.module.name}.{attr}")
+            return value
+        if isinstance(base, External):
+            return External(torch_api.canonical(f"{base.name}.{attr}"))
+        if isinstance(base, ClassValue):
+            found = base.member(attr)
+            return found if found is not None else Thing("opaque", attr, self.place(node), certain=False)
+        if isinstance(base, Thing):
+            return self.thing_attribute(base, attr, node)
+        if isinstance(base, (Items, Table, Constant, FunctionValue, Partial)):
+            return Thing("opaque", attr, self.place(node), deps=depends(base), certain=False)
+        return Thing("opaque", attr, self.place(node), certain=False)
+
+    def thing_attribute(self, base: Thing, attr: str, node: tree.Node) -> Value:
+        if base.role == "super":
+            found = self.super_member(base, attr)
+            if found is not None:
+                return found
+            base = base.detail["self"]
+            return Thing("opaque", attr, self.place(node), deps=frozenset({base}), certain=False)
+        value = self.store.get((base.serial, attr))
+        if value is not None and not _is_none(value):
+            return value
+        if isinstance(base.cls, ClassValue):
+            if not base.ready:
+                self.prepare(base, node)
+                value = self.store.get((base.serial, attr))
+                if value is not None and not _is_none(value):
+                    return value
+            found = base.cls.member(attr)
+            if isinstance(found, FunctionValue):
+                kind = _kind(found.function)
+                if kind == "property":
+                    return self.follow(found.bind(base), Arguments([], {}), node)
+                return found if kind == "static" else found.bind(base)
+            if found is not None and not _is_none(found):
+                return found
+        if attr == "grad" and base.role in ("tensor", "opaque", "parameters"):
+            return self.child(base, attr, "grad", node)
+        if attr == "param_groups" and base.role in ("optimizer", "opaque"):
+            return self.child(base, attr, "groups", node)
+        if attr == "data" and base.role in ("tensor", "grad"):
+            return self.child(base, attr, "grad" if base.role == "grad" else "data", node)
+        if attr == "module" and base.role == "module" and "wraps" in base.detail:
+            wrapped = base.detail["wraps"]
+            assert isinstance(wrapped, Thing)
+            return wrapped
+        return self.child(base, attr, "opaque", node)
+
+    def child(self, base: Thing, attr: str, role: str, node: tree.Node) -> Thing:
+        """The part of a thing that is read by an attribute or index: the same one each time."""
+        key = (base.serial, f".{attr}")
+        found = self.store.get(key)
+        if isinstance(found, Thing):
+            return found
+        deps = base.deps | ({base} if base.role in ("module", "optimizer", "scaler") else frozenset())
+        thing = Thing(
+            role, attr.strip("[]'\""), self.place(node), deps=deps, parent=(base, attr), summary=base.summary, certain=False
+        )
+        if role == "opaque":
+            self.guess(thing)
+        self.store[key] = thing  # not undone: the identity is the same on every path
+        return thing
+
+    def super_member(self, base: Thing, attr: str) -> Value | None:
+        owner = base.detail["owner"]
+        receiver = base.detail["self"]
+        if isinstance(owner, ClassValue):
+            for value in list(owner.lineage())[1:]:
+                if isinstance(value, ClassValue) and attr in value.members:
+                    found = value.members[attr]
+                    return found.bind(receiver) if isinstance(found, FunctionValue) else found
+        return None
+
+    def eval_constant(self, node: tree.Constant) -> Value:
+        return Constant(node.value)
+
+    def eval_display(self, node: tree.Display) -> Value:
+        items: list[Value] = []
+        complete = True
+        for item in node.items:
+            if isinstance(item, tree.Starred):
+                inner = self.eval(item.value)
+                self.consume(inner, item.value, "*")
+                if isinstance(inner, Items):
+                    items += inner.items
+                    complete = complete and inner.complete
+                else:
+                    items.append(inner)
+                    complete = False
+            else:
+                items.append(self.eval(item))
+        return Items(node.kind, items, complete, self.place(node))
+
+    def eval_dict(self, node: tree.Dict) -> Value:
+        entries: dict[object, Value] = {}
+        complete = True
+        for key, value in node.pairs:
+            evaluated = self.eval(value)
+            if key is None:
+                if isinstance(evaluated, Table):
+                    entries.update(evaluated.entries)
+                    complete = complete and evaluated.complete
+                else:
+                    complete = False
+                continue
+            known = self.eval(key)
+            if isinstance(known, Constant) and known.value is not ...:
+                entries[known.value] = evaluated
+            else:
+                entries[id(value)] = evaluated
+                complete = False
+        return Table(entries, complete, self.place(node))
+
+    def eval_comprehension(self, node: tree.Comprehension) -> Value:
+        saved = self.sequence
+        self.sequence = ev.Sequence()
+        body = self.sequence
+        conditions = False
+        sources: list[Value] = []
+        for target, iterable, tests in node.clauses:
+            value = self.eval(iterable)
+            sources.append(value)
+            self.consume(value, iterable, "comprehension")
+            self.assign(target, self.element(value, target), None, quiet=True)
+            for test in tests:
+                conditions = True
+                self.eval(test)
+        element = self.eval(node.element)
+        mapped = self.eval(node.value) if node.value is not None else None
+        self.sequence = saved
+        if body.steps:
+            self.sequence.steps.append(ev.Loop(body, node, self.place(node)))
+        found = only(element)
+        if found is not None and found.role == "tensor" and node.value is None and "element_of" in found.detail:
+            return Thing(
+                "parameters", "", self.place(node), deps=depends(found),
+                detail={"of": found.detail["element_of"], "filtered": conditions, "kind": node.kind, "how": node.kind},
+            )  # fmt: skip
+        if mapped is not None:
+            return Table({}, False, self.place(node))
+        if len(sources) == 1 and isinstance(sources[0], Items) and found is not None:
+            pass
+        return Items(node.kind, [element], False, self.place(node))
+
+    def eval_subscript(self, node: tree.Subscript) -> Value:
+        base = self.eval(node.value)
+        index = self.eval(node.index)
+        key = index.value if isinstance(index, Constant) else ...
+        if isinstance(base, Table) and key is not ...:
+            found = base.entries.get(key)
+            if found is not None:
+                return found
+        if isinstance(base, Items):
+            if isinstance(key, int) and base.complete and -len(base.items) <= key < len(base.items):
+                return base.items[key]
+            return self.element(base, node)
+        thing = only(base)
+        if thing is None:
+            if isinstance(base, External) and base.name.startswith("typing"):
+                return base
+            return Thing("opaque", tree.last_name(node), self.place(node), deps=depends(base, index), certain=False)
+        role = {"groups": "group", "group": "group-params" if key == "params" else "opaque"}.get(thing.role, "opaque")
+        if thing.role == "group-params":
+            element = self.element(thing, node)
+            return element
+        if key is ... or isinstance(node.index, tree.Other):
+            part = Thing(
+                role, thing.label if thing.role == "opaque" else "", self.place(node),
+                deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False,
+            )  # fmt: skip
+            if role == "opaque":
+                self.guess(part)
+            return part
+        stored = self.store.get((thing.serial, f"[{key}]"))
+        if stored is not None:
+            return stored
+        part = self.child(thing, f"[{key!r}]", role, node)
+        if role == "opaque" and isinstance(key, int):
+            part.label = thing.label
+        return part
+
+    def eval_operation(self, node: tree.Operation) -> Value:
+        values = [self.eval(o) for o in node.operands]
+        if node.op in ("and", "or", "not", "==", "!=", "is", "is not", "in", "not in", "<", ">", "<=", ">="):
+            return self.logic(node.op, values)
+        if node.op == "+" and isinstance(values[0], Items) and isinstance(values[-1], Items):
+            return self.added(values[0], values[-1], node)
+        if node.op in ("-", "|", "&") and all(isinstance(v, Items) and v.kind == "set" for v in values):
+            items = [i for v in values for i in (v.items if isinstance(v, Items) else [])]
+            return Items("set", items, False, self.place(node))
+        if all(isinstance(v, Constant) for v in values):
+            return Constant(...)
+        return self.computed(node, values)
+
+    def computed(self, node: tree.Node, values: list[Value]) -> Value:
+        """The result of arithmetic: not a leaf if a trained tensor takes part."""
+        for value in values:
+            for thing in things(value, "tensor"):
+                if thing.detail.get("grad") and "no_grad" not in self.frame.context:
+                    return Thing(
+                        "tensor", "", self.place(node), deps=depends(*values),
+                        detail={"leaf": False, "grad": True, "from": thing},
+                    )  # fmt: skip
+        return Thing("opaque", "", self.place(node), deps=depends(*values), certain=False)
+
+    def logic(self, op: str, values: list[Value]) -> Value:
+        first = values[0]
+        if op == "not":
+            if isinstance(first, Constant) and first.value is not ...:
+                return Constant(not first.value)
+            return Constant(False) if _truthy(first) else Constant(...)
+        if op in ("and", "or"):
+            if isinstance(first, Constant) and first.value is not ...:
+                return values[1] if bool(first.value) == (op == "and") else first
+            second = values[1]
+            if isinstance(second, Constant) and second.value is not ... and bool(second.value) != (op == "and"):
+                if isinstance(second.value, bool):
+                    return second if op == "and" else Constant(...)
+            if _truthy(first):
+                return second if op == "and" else first
+            if op == "or":
+                return join(first, second)
+            return Thing("opaque", "", deps=depends(*values), certain=False)
+        if len(values) == 2:
+            a, b = values
+            if op in ("is", "is not", "==", "!="):
+                if _is_none(b) and _truthy(a):
+                    return Constant(op in ("is not", "!="))
+                if isinstance(a, Constant) and isinstance(b, Constant) and ... not in (a.value, b.value):
+                    return Constant((a.value == b.value) == (op in ("is", "==")))
+            if op in ("in", "not in") and isinstance(a, Constant) and isinstance(b, Items) and b.complete:
+                if a.value is not ... and all(isinstance(i, Constant) and i.value is not ... for i in b.items):
+                    inside = any(isinstance(i, Constant) and i.value == a.value for i in b.items)
+                    return Constant(inside == (op == "in"))
+        return Thing("opaque", "", deps=frozenset(), certain=False)
+
+    def eval_conditional(self, node: tree.Conditional) -> Value:
+        known = self.truth(node.test, self.eval(node.test))
+        if known is not None:
+            return self.eval(node.body if known else node.orelse)
+        found: list[Value] = []
+
+        def arm(expression: tree.Expression) -> Callable[[], bool]:
+            def run() -> bool:
+                found.append(self.eval(expression))
+                return False
+
+            return run
+
+        sequences, _ = self.arms([arm(node.body), arm(node.orelse)])
+        if any(s.steps for s in sequences):
+            self.sequence.steps.append(ev.Branch(node.test, sequences, self.place(node)))
+        return join(found[0], found[1])
+
+    def eval_lambda(self, node: tree.Lambda) -> Value:
+        return self.function_value(node.function)
+
+    def eval_starred(self, node: tree.Starred) -> Value:
+        return self.eval(node.value)
+
+    def eval_named(self, node: tree.Named) -> Value:
+        value = self.eval(node.value)
+        self.assign(node.target, value, node.value)
+        return value
+
+    def eval_other(self, node: tree.Other) -> Value:
+        values = [self.eval(part) for part in node.parts]
+        return Thing("opaque", "", deps=depends(*values), certain=False)
+
+    # ------------------------------------------------------------ iteration
+
+    def element(self, value: Value, node: tree.Node) -> Value:
+        """What a loop over the value binds."""
+        if isinstance(value, Items) and value.items:
+            result = value.items[0]
+            for item in value.items[1:]:
+                result = join(result, item)
+            return result
+        for thing in things(value):
+            if thing.role == "parameters":
+                if thing.detail.get("named"):
+                    return Items("tuple", [Constant(...), self.parameter_of(thing, node)])
+                return self.parameter_of(thing, node)
+            if thing.role == "groups":
+                return Thing("group", "", self.place(node), deps=thing.deps, parent=(thing, "[]"), summary=True)
+            if thing.role == "group-params":
+                return self.parameter_of(thing, node)
+            part = Thing("opaque", "", self.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False)
+            return part
+        return Thing("opaque", "", self.place(node), deps=depends(value), summary=True, certain=False)
+
+    def parameter_of(self, source: Thing, node: tree.Node) -> Thing:
+        return Thing(
+            "tensor", "", self.place(node), deps=depends(source), summary=True,
+            detail={"element_of": source, "leaf": True, "grad": True},
+        )  # fmt: skip
+
+    def consume(self, value: Value, node: tree.Node, by: str) -> None:
+        for thing in things(value, "parameters"):
+            if thing.detail.get("kind") == "generator":
+                self.emit("consume", node, thing, by=by)
+
+    # ------------------------------------------------------------ calls
+
+    def eval_call(self, node: tree.Call) -> Value:
+        self.steps += 1
+        if self.steps > BUDGET:
+            raise Stop
+        return self.caller(self, node)
+
+    def arguments(self, node: tree.Call) -> Arguments:
+        positional: list[Value] = []
+        keywords: dict[str, Value] = {}
+        open = False
+        for argument in node.args:
+            value = self.eval(argument.value)
+            if argument.star == "*":
+                if isinstance(value, Items) and value.complete:
+                    positional += value.items
+                else:
+                    positional.append(merged([value]))
+                    open = True
+            elif argument.star == "**":
+                if isinstance(value, Table):
+                    keywords.update({str(k): v for k, v in value.entries.items()})
+                    open = open or not value.complete
+                else:
+                    open = True
+                    keywords.setdefault("**", value)
+            elif argument.keyword is not None:
+                keywords[argument.keyword] = value
+            else:
+                positional.append(value)
+        return Arguments(positional, keywords, open)
+
+    def follow(self, target: FunctionValue, args: Arguments | None, node: tree.Node | None) -> Value:
+        """Run a function of the project in place; args None stands for unknown ones."""
+        function = target.function
+        if args is not None:
+            active = sum(1 for f in self.frames if f.function is function)
+            if active or len(self.frames) > DEPTH or not self.relevant(function):
+                result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
+                result.deps = depends(target.receiver, *args.all())
+                if active or len(self.frames) > DEPTH:
+                    if node is not None:
+                        self.emit("unknown", node, None, name=function.name)
+                return result
+        self.reached.add(id(function))
+        body = function.body
+        home = target.home
+        frame = Frame(home, home.chunks.get(id(function)) or self.chunk_of[id(function)], function, target.scope)
+        frame.owner, frame.self = target.owner, target.receiver
+        self.parents[frame.serial] = target.scope
+        self.homes[frame.serial] = home
+        if self.frames:
+            frame.context = self.frame.context
+        saved = self.sequence
+        self.sequence = ev.Sequence()
+        inner = self.sequence
+        self.frames.append(frame)
+        try:
+            self.bind(function, target, args)
+            for decorator in function.decorators:
+                name = tree.last_name(decorator)
+                if name in ("no_grad", "inference_mode"):
+                    frame.context |= {name}
+            ended = self.block(body)
+        finally:
+            self.frames.pop()
+            self.sequence = saved
+        if inner.steps:
+            place = Place(self.frame.chunk, node) if node is not None and self.frames else Place(frame.chunk, function)
+            saved.steps.append(ev.Call(inner, function, place))
+        returns: list[Value] = frame.returns or [NONE]
+        if not ended and frame.returns:
+            returns = [*frame.returns, NONE]
+        result_value = returns[0]
+        for value in returns[1:]:
+            result_value = join(result_value, value)
+        return result_value
+
+    def bind(self, function: tree.Function, target: FunctionValue, args: Arguments | None) -> None:
+        scope = self.frame.serial
+        parameters = list(function.parameters)
+        positional = list(args.positional) if args is not None else []
+        if target.receiver is not None and parameters and _kind(function) != "static":
+            first = parameters.pop(0)
+            self.set(scope, first.name, target.receiver)
+        for parameter in parameters:
+            if parameter.star == "*":
+                self.set(scope, parameter.name, Items("tuple", positional, args is not None and not args.open))
+                positional = []
+                continue
+            if parameter.star == "**":
+                entries: dict[object, Value] = {}
+                if args is not None:
+                    known = {p.name for p in parameters}
+                    entries = {k: v for k, v in args.keywords.items() if k not in known}
+                self.set(scope, parameter.name, Table(entries, args is not None and not args.open))
+                continue
+            value: Value | None = None
+            if args is not None:
+                if positional:
+                    value = positional.pop(0)
+                elif parameter.name in args.keywords:
+                    value = args.keywords[parameter.name]
+                elif parameter.default is not None and not args.open:
+                    value = self.eval(parameter.default)
+            if value is None:
+                value = self.unknown_parameter(parameter)
+            else:
+                self.name_thing(value, parameter.name)
+            self.set(scope, parameter.name, value)
+
+    def unknown_parameter(self, parameter: tree.Parameter) -> Thing:
+        thing = Thing("opaque", parameter.name, certain=False)
+        thing.detail["parameter"] = True
+        hint = tree.last_name(parameter.annotation)
+        if hint in torch_api.FOREIGN_OPTIMIZERS or hint == "Optimizer":
+            thing.role = "optimizer"
+        elif hint == "Module":
+            thing.role = "module"
+        elif hint == "GradScaler":
+            thing.role = "scaler"
+        else:
+            self.guess(thing)
+        return thing
+
+    def new_instance(self, cls: ClassValue, place: Place | None) -> Thing:
+        role = "instance"
+        if cls.derives("torch.optim.Optimizer", "Optimizer") or any(
+            isinstance(b, External) and torch_api.role_of_class(b.name) == "optimizer" for b in cls.lineage()
+        ):
+            role = "optimizer"
+        elif cls.derives("torch.nn.Module", "LightningModule") or any(
+            isinstance(b, External) and torch_api.role_of_class(b.name) == "module" for b in cls.lineage()
+        ):
+            role = "module"
+        elif any(isinstance(b, External) and torch_api.role_of_class(b.name) == "scheduler" for b in cls.lineage()):
+            role = "scheduler"
+        return Thing(role, "", place, cls=cls)
+
+    def prepare(self, thing: Thing, node: tree.Node | None, args: Arguments | None = None) -> None:
+        """Interpret the `__init__` of an instance, once, when something of it is asked for."""
+        if thing.ready or not isinstance(thing.cls, ClassValue):
+            return
+        thing.ready = True
+        init = thing.cls.member("__init__")
+        if isinstance(init, FunctionValue):
+            if sum(1 for f in self.frames if f.function is init.function) or len(self.frames) > DEPTH:
+                return
+            saved = self.sequence
+            if args is None and self.frames:
+                self.sequence = ev.Sequence()  # asked for long after it was made: these events are past
+            if args is None:
+                args = thing.detail.get("args")
+            self.run_init(init.bind(thing), args, node)
+            self.sequence = saved
+
+    def run_init(self, init: FunctionValue, args: Arguments | None, node: tree.Node | None) -> None:
+        self.follow(init, args, node)
+
+
+class _Lazy(Value):
+    """A name imported from a module of the project, looked up when it is first used."""
+
+    __slots__ = ("interpreter", "module", "name", "sub")
+
+    def __init__(self, interpreter: Interpreter, module: Module, name: str, sub: Module | None) -> None:
+        self.interpreter, self.module, self.name, self.sub = interpreter, module, name, sub
+
+    def force(self) -> Value:
+        found = self.interpreter.get(self.interpreter.namespace(self.module), self.name)
+        if isinstance(found, _Lazy):
+            found = found.force() if found.module is not self.module else None
+        if found is not None:
+            return found
+        if self.sub is not None:
+            return ModuleValue(self.sub)
+        return External(f"?.{self.module.name}.{self.name}")
+
+
+def owner_of(thing: Thing) -> Thing:
+    """Whose gradient it is: the module or optimizer whose parameters are looped over, or the tensor itself."""
+    source = thing
+    for _ in range(12):
+        inner = source.detail.get("element_of") or (source.detail.get("of") if source.role == "parameters" else None)
+        if isinstance(inner, Thing):
+            source = inner
+        elif source.role in ("group-params", "group", "groups", "grad", "data") and source.parent is not None:
+            source = source.parent[0]
+        else:
+            break
+    return source
+
+
+_HELD = frozenset({"optimizer", "module", "scaler", "scheduler", "tensor", "parameters"})
+
+
+def _kind(function: tree.Function) -> str:
+    for decorator in function.decorators:
+        name = tree.last_name(decorator)
+        if name in ("property", "cached_property"):
+            return "property"
+        if name == "staticmethod":
+            return "static"
+        if name == "classmethod":
+            return "class"
+        if name in ("setter", "deleter"):
+            return "setter"
+    return "plain"
+
+
+def _none(node: tree.Expression) -> bool:
+    return isinstance(node, tree.Constant) and node.value is None
+
+
+def _is_none(value: Value) -> bool:
+    return isinstance(value, Constant) and value.value is None
+
+
+def _is_zero(value: Value) -> bool:
+    return isinstance(value, Constant) and value.value == 0 and not isinstance(value.value, bool)
+
+
+def _truthy(value: Value) -> bool:
+    """Whether the value is an object that is never None or false."""
+    if isinstance(value, Thing):
+        return value.role in ("optimizer", "module", "scaler", "scheduler") and value.certain
+    return isinstance(value, (FunctionValue, ClassValue, ModuleValue))
+
+
+def _alike(a: Value, b: Value) -> bool:
+    """Two choices of the same options."""
+    return len(options(a)) == len(options(b)) and all(any(x is y for y in options(b)) for x in options(a))
+
+
+def _range_of_one(node: tree.Call) -> bool:
+    return (
+        isinstance(node.func, tree.Name)
+        and node.func.id == "range"
+        and len(node.args) == 1
+        and isinstance(node.args[0].value, tree.Constant)
+        and node.args[0].value.value == 1
+    )
+
+
+def _breaks(body: tree.Block) -> bool:
+    for statement in body:
+        if isinstance(statement, tree.Jump) and statement.kind == "break":
+            return True
+        if isinstance(statement, tree.If) and (_breaks(statement.body) or _breaks(statement.orelse)):
+            return True
+        if isinstance(statement, tree.With) and _breaks(statement.body):
+            return True
+        if isinstance(statement, tree.Try) and (
+            _breaks(statement.body) or any(_breaks(h) for h in statement.handlers) or _breaks(statement.orelse)
+        ):
+            return True
+        if isinstance(statement, tree.Match) and any(_breaks(a) for a in statement.arms):
+            return True
+    return False
+
+
+def _assigned(body: tree.Block) -> set[str]:
+    """The plain names that statements assign."""
+    names: set[str] = set()
+
+    def targets(node: tree.Expression) -> None:
+        if isinstance(node, tree.Name):
+            names.add(node.id)
+        elif isinstance(node, tree.Display):
+            for item in node.items:
+                targets(item)
+
+    for node in tree.walk_block(body):
+        if isinstance(node, tree.Assign):
+            for target in node.targets:
+                targets(target)
+        elif isinstance(node, (tree.Augment, tree.Named)):
+            targets(node.target)
+        elif isinstance(node, tree.For):
+            targets(node.target)
+    return names
+
+
+def _is_package(module: Module) -> bool:
+    return str(module.file.real).endswith("__init__.py")
+
+
+_BUILTINS = frozenset(
+    "list tuple set dict frozenset filter map sorted reversed iter next zip enumerate range len sum print super"
+    " isinstance getattr setattr hasattr type object int float str bool any all max min abs round id exit quit open"
+    " vars callable property staticmethod classmethod Exception ValueError RuntimeError NotImplementedError"
+    " KeyError TypeError StopIteration KeyboardInterrupt AssertionError".split()
+)
+
+_STATEMENTS: dict[type, Callable[[Interpreter, Any], bool]] = {
+    tree.Evaluate: Interpreter.do_evaluate,
+    tree.Assign: Interpreter.do_assign,
+    tree.Augment: Interpreter.do_augment,
+    tree.Return: Interpreter.do_return,
+    tree.Raise: Interpreter.do_raise,
+    tree.Jump: Interpreter.do_jump,
+    tree.Delete: Interpreter.do_delete,
+    tree.Assert: Interpreter.do_assert,
+    tree.Import: Interpreter.do_import,
+    tree.Scope: Interpreter.do_scope,
+    tree.If: Interpreter.do_if,
+    tree.For: Interpreter.do_for,
+    tree.While: Interpreter.do_while,
+    tree.Try: Interpreter.do_try,
+    tree.With: Interpreter.do_with,
+    tree.Match: Interpreter.do_match,
+    tree.Function: Interpreter.do_function,
+    tree.Class: Interpreter.do_class,
+}
+
+_EXPRESSIONS: dict[type, Callable[[Interpreter, Any], Value]] = {
+    tree.Name: Interpreter.eval_name,
+    tree.Attribute: Interpreter.eval_attribute,
+    tree.Constant: Interpreter.eval_constant,
+    tree.Display: Interpreter.eval_display,
+    tree.Dict: Interpreter.eval_dict,
+    tree.Comprehension: Interpreter.eval_comprehension,
+    tree.Subscript: Interpreter.eval_subscript,
+    tree.Operation: Interpreter.eval_operation,
+    tree.Conditional: Interpreter.eval_conditional,
+    tree.Lambda: Interpreter.eval_lambda,
+    tree.Starred: Interpreter.eval_starred,
+    tree.Named: Interpreter.eval_named,
+    tree.Other: Interpreter.eval_other,
+    tree.Call: Interpreter.eval_call,
+}

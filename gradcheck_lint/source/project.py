@@ -1,0 +1,222 @@
+"""The files of a project as modules that can import one another, read no further than needed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from functools import cached_property
+
+import libcst as cst
+
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.file import SourceFile, decode
+from gradcheck_lint.source.outline import WORDS, Definition, Outline
+from gradcheck_lint.source.place import Chunk
+
+CYCLE_WORDS = (
+    r"zero_grad|backward|optim|\.step\b|param_groups|GradScaler|require\w*_?grad|\.grad\b|clip_grad"
+    r"|lr_scheduler|\.parameters\b|load_state_dict"
+)
+"""Text that takes part in the gradient cycle, whatever rules are on."""
+
+
+class Module:
+    """One file: its outline, its skeleton as a tree, and its functions, each parsed when first asked for."""
+
+    def __init__(self, project: Project, file: SourceFile, text: str, outline: Outline) -> None:
+        self.project, self.file, self.text, self.outline = project, file, text, outline
+        self.path = file.path
+        self.folder = os.path.dirname(os.path.abspath(file.real))
+        self.name = os.path.splitext(os.path.basename(file.real))[0]
+        self.listed = False  # given on the command line: findings in it are reported
+        self.chunks: dict[int, Chunk] = {}  # id of a lowered function → the chunk of its body
+
+    @cached_property
+    def relevant(self) -> list[Definition]:
+        """The definitions whose own text takes part in training."""
+        search = self.project.triggers.search
+        return [d for d in self.outline.definitions if search(d.text)]
+
+    @cached_property
+    def skeleton_relevant(self) -> bool:
+        return self.project.triggers.search(self.outline.skeleton) is not None
+
+    @cached_property
+    def skeleton_words(self) -> frozenset[str]:
+        return frozenset(WORDS.findall(self.outline.skeleton))
+
+    @cached_property
+    def imports(self) -> list[Module]:
+        """The project's modules that this one imports, as far as plain import lines tell."""
+        found: dict[str, Module] = {}
+        for dots, name, rest in _IMPORT.findall(self.text):
+            heads = [name]
+            for part in rest.split(","):
+                word = part.strip().split(" ")[0].strip("()")
+                if word.isidentifier():
+                    heads.append(f"{name}.{word}" if name else word)
+            for head in heads:
+                module = self.project.resolve(self, head, len(dots))
+                if module is not None and module is not self:
+                    found[module.path] = module
+        return list(found.values())
+
+    @cached_property
+    def chunk(self) -> Chunk:
+        """The skeleton, parsed."""
+        return Chunk(self.path, cst.parse_module(self.outline.skeleton), 0)
+
+    @cached_property
+    def body(self) -> tree.Block:
+        """The module's own statements; functions load their bodies when these are asked for."""
+        lowered = tree.lower_block(self.chunk.module.body)
+        self._attach(lowered)
+        return lowered
+
+    def _attach(self, block: tree.Block) -> None:
+        """Give each function of the skeleton the loader of its own body; both come in source order."""
+        for (function, owner), definition in zip(_functions(block, ""), self.outline.definitions, strict=True):
+            assert (definition.name, definition.owner) == (function.name, owner)
+            self.project.definition_of[id(function)] = (self, definition)
+            function.load = _Loader(self, definition, function)
+
+    def chunk_of(self, function: tree.Function) -> Chunk:
+        """The chunk that the body of one of this module's own functions belongs to."""
+        function.body  # noqa: B018 - loads it
+        return self.chunks.get(id(function), self.chunk)
+
+    def parse(self, definition: Definition) -> tuple[Chunk, cst.FunctionDef]:
+        if definition.column:
+            module = cst.parse_module(f"if 1:\n{definition.text}")
+            outer = module.body[0]
+            assert isinstance(outer, cst.If)
+            node = outer.body.body[0]
+            chunk = Chunk(self.path, module, definition.first - 2)
+        else:
+            module = cst.parse_module(definition.text)
+            node = module.body[0]
+            chunk = Chunk(self.path, module, definition.first - 1)
+        assert isinstance(node, cst.FunctionDef)
+        return chunk, node
+
+
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import|import)[ \t]+\(?([^#\n]*)", re.MULTILINE)
+
+
+class _Loader:
+    """Parses and lowers the body of one function when it is first asked for."""
+
+    def __init__(self, module: Module, definition: Definition, function: tree.Function) -> None:
+        self.module, self.definition, self.function = module, definition, function
+
+    def __call__(self) -> tree.Block:
+        chunk, node = self.module.parse(self.definition)
+        self.module.chunks[id(self.function)] = chunk
+        lowered = tree.lower_block([node])[0]
+        assert isinstance(lowered, tree.Function)
+        # parameters and decorators now belong to the same chunk as the body
+        self.function.cst = node
+        self.function.parameters = lowered.parameters
+        self.function.decorators = lowered.decorators
+        return lowered.body
+
+
+def _functions(block: tree.Block, owner: str) -> Iterable[tuple[tree.Function, str]]:
+    for statement in block:
+        if isinstance(statement, tree.Function):
+            yield statement, owner
+        elif isinstance(statement, tree.Class):
+            yield from _functions(statement.body, f"{owner}.{statement.name}" if owner else statement.name)
+        elif isinstance(statement, (tree.If, tree.For, tree.While)):
+            yield from _functions(statement.body, owner)
+            yield from _functions(statement.orelse, owner)
+        elif isinstance(statement, tree.With):
+            yield from _functions(statement.body, owner)
+        elif isinstance(statement, tree.Try):
+            yield from _functions(statement.body, owner)
+            for handler in statement.handlers:
+                yield from _functions(handler, owner)
+            yield from _functions(statement.orelse, owner)
+            yield from _functions(statement.final, owner)
+
+
+class Project:
+    """All modules of a run, and how their imports find one another.
+
+    `triggers` is the regular expression of text that matters. A module that was not listed is read when a listed
+    one imports it; nothing outside `roots` (folders) is ever read.
+    """
+
+    def __init__(self, triggers: re.Pattern[str], roots: Iterable[str]) -> None:
+        self.triggers = triggers
+        self.roots = [os.path.abspath(r) for r in roots]
+        self.modules: dict[str, Module | None] = {}  # by real path
+        self.definition_of: dict[int, tuple[Module, Definition]] = {}  # by id of a lowered function
+        self._found: dict[tuple[str, str], str | None] = {}
+
+    def add(self, file: SourceFile) -> Module:
+        """A listed file. Raises what `Outline` raises."""
+        text = decode(file.data)
+        module = Module(self, file, text, Outline(text))
+        module.listed = True
+        self.modules[os.path.abspath(file.real)] = module
+        return module
+
+    def read(self, path: str) -> Module | None:
+        """The module of a file that another one imports, or None if it cannot be read."""
+        if path not in self.modules:
+            self.modules[path] = None
+            try:
+                with open(path, "rb") as handle:
+                    file = SourceFile(path=path, real=path, data=handle.read())  # type: ignore[arg-type]
+                text = decode(file.data)
+                self.modules[path] = Module(self, file, text, Outline(text))
+            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+                pass
+        return self.modules[path]
+
+    def resolve(self, module: Module, name: str, level: int) -> Module | None:
+        """The project's module that `import name` (or `from ..name import`, level 2) means in `module`."""
+        if level:
+            base = module.folder
+            for _ in range(level - 1):
+                base = os.path.dirname(base)
+            path = self._file(base, name)
+        else:
+            if not name or name.partition(".")[0] in _OUTSIDE:
+                return None
+            path = self._search(module.folder, name)
+        return self.read(path) if path else None
+
+    def _search(self, folder: str, name: str) -> str | None:
+        key = (folder, name)
+        if key not in self._found:
+            self._found[key] = None
+            head = name.partition(".")[0]
+            base = folder
+            for _ in range(8):
+                if not any(base == r or base.startswith(r + os.sep) for r in self.roots):
+                    break
+                for place in (base, os.path.join(base, "src")):
+                    path = self._file(place, name) if self._file(place, head, package=True) else None
+                    if path:
+                        self._found[key] = path
+                        return path
+                base = os.path.dirname(base)
+        return self._found[key]
+
+    def _file(self, base: str, name: str, package: bool = False) -> str | None:
+        path = os.path.join(base, *name.split(".")) if name else base
+        if os.path.isfile(path + ".py") and name:
+            return path + ".py"
+        init = os.path.join(path, "__init__.py")
+        if os.path.isfile(init):
+            return init
+        return path if package and os.path.isdir(path) else None
+
+
+_OUTSIDE = frozenset(
+    "torch numpy np os sys re math time random json copy typing collections functools itertools logging argparse"
+    " pathlib dataclasses abc enum warnings transformers torchvision matplotlib sklearn scipy pandas tqdm".split()
+)

@@ -1,0 +1,100 @@
+"""What the names of torch and of the frameworks around it mean to the gradient cycle.
+
+Names outside the project are known by what they are called; torch's aliases are folded into one name first
+(`torch.optim.adam.Adam` and `torch.optim.Adam` are one).
+"""
+
+from __future__ import annotations
+
+import re
+
+OPTIMIZERS = frozenset(
+    "SGD Adam AdamW RMSprop Adagrad Adadelta Adamax NAdam RAdam ASGD Rprop LBFGS SparseAdam Adafactor Muon".split()
+)
+"""The optimizers of torch.optim."""
+
+FOREIGN_OPTIMIZERS = OPTIMIZERS | frozenset(
+    "FusedAdam FusedSGD FusedLAMB DeepSpeedCPUAdam Lion Lamb LARS Ranger AdaBelief AdaBound AdamP SGDP Yogi Adan"
+    " AdamW8bit Adam8bit PagedAdamW8bit PagedAdamW Prodigy DAdaptAdam Sophia BertAdam OpenAIAdam HybridAdam CPUAdam"
+    " ClippedAdam RMSpropTFLike DecayedAdam MADGRAD QHAdam Shampoo StableAdamW ScheduleFree AdamWScheduleFree".split()
+)
+
+STATELESS_DEFAULT = frozenset({"SGD"})  # keeps no state unless momentum is given
+
+SCHEDULERS = re.compile(r"(LR|Scheduler|Restarts|Plateau)$|^get_\w*schedul\w*$")
+
+FACTORIES = frozenset(
+    "zeros ones randn rand empty full tensor as_tensor arange linspace eye zeros_like ones_like randn_like rand_like"
+    " empty_like full_like normal randint from_numpy logspace Tensor FloatTensor DoubleTensor".split()
+)
+"""Functions of torch that make a new tensor; with `requires_grad=True`, a leaf to be trained."""
+
+COPYING = frozenset("to cuda cpu float half double bfloat16 type xpu".split())
+"""Methods that convert a tensor (giving another one if anything changes) or move a module in place."""
+
+ALIASES = (
+    (re.compile(r"^torch\.optim\.(?!lr_scheduler)[a-z_0-9]+\.([A-Z]\w*)$"), r"torch.optim.\1"),
+    (re.compile(r"^torch\.nn\.modules(\.\w+)*\.([A-Z]\w*)$"), r"torch.nn.\2"),
+    (re.compile(r"^torch\.nn\.parameter\.(\w+)$"), r"torch.nn.\1"),
+    (re.compile(r"^torch\.nn\.utils\.clip_grad\.(\w+)$"), r"torch.nn.utils.\1"),
+    (re.compile(r"^torch\.(cuda\.|cpu\.|xpu\.)?amp\.(grad_scaler\.)?GradScaler$"), "torch.amp.GradScaler"),
+    (re.compile(r"^torch\.autograd\.grad_mode\.(\w+)$"), r"torch.\1"),
+    (re.compile(r"^torch\.distributed\.optim\.(\w+)$"), r"torch.distributed.optim.\1"),
+    (re.compile(r"^pytorch_lightning\b"), "lightning.pytorch"),
+    (re.compile(r"^lightning\.pytorch\.core(\.\w+)*\.LightningModule$"), "lightning.pytorch.LightningModule"),
+    (re.compile(r"^lightning\.LightningModule$"), "lightning.pytorch.LightningModule"),
+)
+
+
+def canonical(name: str) -> str:
+    """One name for all the names by which the same object of torch can be imported."""
+    if name.startswith(("torch.", "pytorch_lightning", "lightning")):
+        for pattern, to in ALIASES:
+            name, changed = pattern.subn(to, name)
+            if changed:
+                break
+    return name
+
+
+def role_of_class(name: str) -> str | None:
+    """The role of what calling the outside name gives: "optimizer", "scheduler", "scaler", "module" or None."""
+    head, _, last = name.rpartition(".")
+    if head == "torch.optim":
+        return "optimizer" if last in OPTIMIZERS else None
+    if last == "GradScaler":
+        return "scaler"
+    if head == "torch.optim.lr_scheduler" or (head and SCHEDULERS.search(last)):
+        return "scheduler"
+    if last in FOREIGN_OPTIMIZERS:
+        return "optimizer"
+    if head == "torch.nn" and last[:1].isupper() and last not in ("Parameter", "ParameterList", "ParameterDict"):
+        return "module"
+    return None
+
+
+WRAPPERS = re.compile(
+    r"(^|\.)(DataParallel|DistributedDataParallel|DDP|FullyShardedDataParallel|FSDP|compile|fully_shard|prepare"
+    r"|setup|initialize|auto_optim|auto_model|DistributedOptimizer|optimize|convert_sync_batchnorm|script|wrap\w*"
+    r"|SyncBatchNorm|prepare_model|prepare_optimizer|setup_module|setup_optimizers|setup_model)$"
+)
+"""Calls that give back their model and optimizer arguments wrapped, holding the same parameters."""
+
+OPTIMIZER_NAME = re.compile(r"(?i)(^|_|\d)opt(im)?(i[sz]ers?|s)?(_|\d|$)|optimi[sz]er|(^|_)optim|(^|_)solver($|_)")
+SCHEDULER_NAME = re.compile(r"(?i)sched|(^|_)lr($|_)|warm_?up")
+SCALER_NAME = re.compile(r"(?i)scaler($|_)|^scaler|grad_?scaler")
+
+SUSPICIOUS = re.compile(
+    r"(?i)zero|grad|step|optim|updat|backw|backprop|train|fit|closure|learn|engine|epoch|iterat|accum|minimi[sz]e"
+)
+"""A call of unknown code with such a name may turn the gradient cycle."""
+
+BENIGN = re.compile(
+    r"(?i)^_*(save|load|log|print|adjust|set_|get_|is_|has_|warm|count|len|repr|str|id|type|isinstance|getattr|hasattr"
+    r"|format|summary|resume|restore|checkpoint|state|create_lr|build_lr|make_lr|current|report|write|add_scalar"
+    r"|watch|describe|check|update_lr|update_learning|lr_|poly_|cosine|step_decay|decay)"
+    r"|(?i:lr|learning_?rate|sched\w*|scheduler|checkpoint|logger|writer|summary|meter|metrics?|ema|avg|loss|losses"
+    r"|progress|bar|pbar|print|stats?|accuracy|score)$"
+)
+"""A call of unknown code with such a name only looks at an optimizer that it is handed (or sets its options)."""
+
+MODEL_FACTORY = re.compile(r"^(torchvision\.models\.|timm\.|torch\.hub\.load|segmentation_models_pytorch\.)")

@@ -1,0 +1,344 @@
+"""What an expression stands for, as far as the code tells.
+
+`Thing` is an object with an identity: the optimizer built at this call, the model behind this parameter. All other
+values are what Python code is made of: constants, functions, classes, containers, and `Choice` where paths join.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source import tree
+    from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.project import Module
+
+_serial = itertools.count(1)
+
+
+class Value:
+    __slots__ = ()
+
+
+class Constant(Value):
+    """A number, string, bool or None; `...` stands for one whose value is not kept."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Constant({self.value!r})"
+
+
+class External(Value):
+    """A name that leads out of the project: `torch.optim.SGD`, `builtins.list`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"External({self.name})"
+
+
+class ModuleValue(Value):
+    """A module of the project."""
+
+    __slots__ = ("module",)
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+
+
+class FunctionValue(Value):
+    """A function of the project, with the scope it was defined in and the object it is bound to."""
+
+    __slots__ = ("function", "home", "owner", "receiver", "scope")
+
+    def __init__(
+        self,
+        function: tree.Function,
+        home: Module,
+        scope: int | None,
+        owner: ClassValue | None = None,
+        receiver: Value | None = None,
+    ) -> None:
+        self.function, self.home, self.scope = function, home, scope
+        self.owner, self.receiver = owner, receiver
+
+    def bind(self, receiver: Value) -> FunctionValue:
+        return FunctionValue(self.function, self.home, self.scope, self.owner, receiver)
+
+    def __repr__(self) -> str:
+        return f"FunctionValue({self.function.name})"
+
+
+class ClassValue(Value):
+    """A class of the project. `bases` are values; `members` what its body binds."""
+
+    __slots__ = ("bases", "home", "members", "node", "scope", "serial")
+
+    def __init__(self, node: tree.Class, home: Module, scope: int | None, bases: list[Value]) -> None:
+        self.node, self.home, self.scope, self.bases = node, home, scope, bases
+        self.members: dict[str, Value] = {}
+        self.serial = next(_serial)
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    def lineage(self) -> Iterator[Value]:
+        """This class and its bases, nearest first (depth first, which is close enough to the MRO)."""
+        seen: set[int] = set()
+        todo: list[Value] = [self]
+        while todo:
+            value = todo.pop(0)
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            yield value
+            if isinstance(value, ClassValue):
+                todo = value.bases + todo
+            elif isinstance(value, Choice):
+                todo = list(value.options) + todo
+
+    def member(self, name: str) -> Value | None:
+        """The attribute `name` of the class, looked up along the lineage."""
+        for value in self.lineage():
+            if isinstance(value, ClassValue) and name in value.members:
+                return value.members[name]
+        return None
+
+    def derives(self, *names: str) -> bool:
+        """Whether some base outside the project has one of these names (full, or its last part)."""
+        for value in self.lineage():
+            if isinstance(value, External) and (value.name in names or value.name.rpartition(".")[2] in names):
+                return True
+        return False
+
+    @property
+    def closed(self) -> bool:
+        """Whether all bases are known: the project's own classes, `object`, or torch's `nn.Module`."""
+        for value in self.lineage():
+            if not isinstance(value, ClassValue) and not (
+                isinstance(value, External)
+                and value.name in ("builtins.object", "torch.nn.Module", "abc.ABC", "typing.Generic", "typing.Protocol")
+            ):
+                return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"ClassValue({self.name})"
+
+
+class Partial(Value):
+    """`functools.partial(func, …)`."""
+
+    __slots__ = ("args", "func", "keywords")
+
+    def __init__(self, func: Value, args: list[Value], keywords: dict[str, Value]) -> None:
+        self.func, self.args, self.keywords = func, args, keywords
+
+
+class Items(Value):
+    """A list, tuple, set or generator whose items are known; `complete` unless more may have been added.
+
+    `nodes` are the expressions of the items where it was written down, `place` where it was made.
+    """
+
+    __slots__ = ("complete", "items", "kind", "place", "serial")
+
+    def __init__(self, kind: str, items: list[Value], complete: bool = True, place: Place | None = None) -> None:
+        self.kind, self.items, self.complete, self.place = kind, items, complete, place
+        self.serial = next(_serial)
+
+    def __repr__(self) -> str:
+        return f"Items({self.kind}, {self.items}{'' if self.complete else ', …'})"
+
+
+class Table(Value):
+    """A dict whose entries are known; `complete` unless it may have others. `place` is where it was made."""
+
+    __slots__ = ("complete", "entries", "place", "serial")
+
+    def __init__(self, entries: dict[object, Value], complete: bool = True, place: Place | None = None) -> None:
+        self.entries, self.complete, self.place = entries, complete, place
+        self.serial = next(_serial)
+
+
+class Choice(Value):
+    """One of several values: which one depends on the path taken."""
+
+    __slots__ = ("options",)
+
+    def __init__(self, options: tuple[Value, ...]) -> None:
+        self.options = options
+
+    def __repr__(self) -> str:
+        return f"Choice{self.options}"
+
+
+class Thing(Value):
+    """An object with an identity.
+
+    role      "optimizer", "module", "scaler", "scheduler", "tensor", "parameters" (what `.parameters()` gives),
+              "grad", "groups" (`optimizer.param_groups`), "group", "group-params", "state-dict", "loss-scaled",
+              "instance" (of a class of the project), "super", or "opaque"
+    label     what the code calls it
+    place     where it was made, if the code shows that
+    cls       its class, if known
+    deps      the things that took part in making it (a loss depends on the modules that it was computed with)
+    detail    more facts, by role: see `interpret`
+    summary   stands for several objects (the element of a list that is looped over)
+    certain   its role follows from how it was made, not from its name
+    parent    the thing and attribute (or index) that it was read from
+    """
+
+    __slots__ = (
+        "certain", "cls", "deps", "detail", "label", "parent", "place", "ready", "role", "serial", "summary",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        role: str,
+        label: str = "",
+        place: Place | None = None,
+        *,
+        cls: Value | None = None,
+        deps: frozenset[Thing] = frozenset(),
+        summary: bool = False,
+        certain: bool = True,
+        parent: tuple[Thing, str] | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        self.role, self.label, self.place, self.cls, self.deps = role, label, place, cls, deps
+        self.summary, self.certain, self.parent = summary, certain, parent
+        self.detail: dict[str, Any] = detail if detail is not None else {}
+        self.ready = False  # its __init__ has been interpreted
+        self.serial = next(_serial)
+
+    @property
+    def root(self) -> Thing:
+        """The thing that it was read from, and so on up: `net` for `net.fc.weight`."""
+        thing = self
+        while thing.parent is not None:
+            thing = thing.parent[0]
+        return thing
+
+    def inside(self, other: Thing) -> bool:
+        """Whether this is `other` or was read from it: `net.fc` is inside `net`; a wrapper is its content."""
+        thing: Thing | None = self
+        other = other.core
+        while thing is not None:
+            thing = thing.core
+            if thing is other:
+                return True
+            thing = thing.parent[0] if thing.parent is not None else None
+        return False
+
+    @property
+    def core(self) -> Thing:
+        """What a wrapper (DataParallel, torch.compile, accelerator.prepare) wraps, else the thing itself."""
+        thing = self
+        while isinstance(thing.detail.get("wraps"), Thing):
+            thing = thing.detail["wraps"]
+        return thing
+
+    def __repr__(self) -> str:
+        return f"Thing({self.role} {self.label}#{self.serial})"
+
+
+def new_serial() -> int:
+    return next(_serial)
+
+
+def options(value: Value | None) -> tuple[Value, ...]:
+    """The values that this may be."""
+    if value is None:
+        return ()
+    return value.options if isinstance(value, Choice) else (value,)
+
+
+def things(value: Value | None, role: str | None = None) -> list[Thing]:
+    """The things among a value's options, of one role if given."""
+    return [v for v in options(value) if isinstance(v, Thing) and (role is None or v.role == role)]
+
+
+def only(value: Value | None, role: str | None = None) -> Thing | None:
+    """The one thing that the value is, on whatever path; None if it may be something else.
+
+    None (the constant) does not count as something else: code that uses it has made sure that it is not.
+    """
+    found = [v for v in options(value) if not (isinstance(v, Constant) and v.value is None)]
+    if len(found) == 1 and isinstance(found[0], Thing) and (role is None or found[0].role == role):
+        return found[0]
+    return None
+
+
+_MOST = 6
+
+
+def join(a: Value, b: Value) -> Value:
+    """The value after two paths meet."""
+    if a is b:
+        return a
+    found: list[Value] = []
+    for value in (*options(a), *options(b)):
+        if not any(same(value, other) for other in found):
+            found.append(value)
+    if len(found) == 1:
+        return found[0]
+    if len(found) > _MOST or all(isinstance(v, (Constant, Thing)) and not tracked(v) for v in found):
+        return merged(found)
+    return Choice(tuple(found))
+
+
+def merged(values: Iterable[Value]) -> Thing:
+    """An opaque thing that depends on all that the values depend on."""
+    label = ""
+    for value in values:
+        if isinstance(value, Thing) and value.label:
+            label = value.label
+    return Thing("opaque", label, deps=depends(*values), certain=False)
+
+
+def same(a: Value, b: Value) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Constant) and isinstance(b, Constant):
+        return type(a.value) is type(b.value) and a.value == b.value
+    if isinstance(a, External) and isinstance(b, External):
+        return a.name == b.name
+    if isinstance(a, FunctionValue) and isinstance(b, FunctionValue):
+        return a.function is b.function and a.receiver is b.receiver
+    return False
+
+
+def tracked(value: Value) -> bool:
+    """Whether it matters which object this is."""
+    if isinstance(value, Thing):
+        return value.role != "opaque"
+    return not isinstance(value, Constant)
+
+
+def depends(*values: Value | None) -> frozenset[Thing]:
+    """All things that took part in making the values."""
+    found: set[Thing] = set()
+    for value in values:
+        for option in options(value):
+            if isinstance(option, Thing):
+                found |= option.deps
+                if option.role in ("module", "optimizer", "scaler"):
+                    found.add(option)
+            elif isinstance(option, Items):
+                found |= depends(*option.items[:8])
+            elif isinstance(option, Table):
+                found |= depends(*list(option.entries.values())[:8])
+            elif isinstance(option, FunctionValue) and option.receiver is not None:
+                found |= depends(option.receiver)
+    return frozenset(found)
