@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.finding import Confidence
+from gradcheck_lint.report import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 NAMES = (".gradlint.toml", "gradlint.toml", "pyproject.toml")
 """Where a configuration may be, the strongest first; in pyproject.toml it is the table `[tool.gradlint]`."""
-
-FORMATS = ("text", "concise", "json", "github", "gitlab", "sarif")
 
 EXCLUDE = (
     ".bzr",

@@ -64,7 +64,9 @@ def mend(
         stuck = _stuck(step.applied, result.findings, next_result.findings)
         if stuck:
             hopeless |= stuck
-            problems += [Problem(path, f"the fix of {code} does not remove it, and was left out") for path, code in stuck]
+            problems += [
+                Problem(path, f"the fix of {code} does not remove it, and was left out") for path, code in stuck
+            ]
             continue
         batch, result = next_batch, next_result
         applied += step.applied

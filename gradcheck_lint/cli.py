@@ -1,0 +1,509 @@
+"""The command `gradlint`: it lints, unless its first word is one of its others (`explain`, `rules`).
+
+Only this module, `console` and the renderers' callers here print. Exit codes: 0 clean, 1 findings, 2 wrong usage or
+something that broke inside gradlint, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from gradcheck_lint import __version__
+from gradcheck_lint.config import ConfigError, Selection, Settings, on_top, read, shown
+from gradcheck_lint.console import Progress, colourful, forgiving, tell
+from gradcheck_lint.finding import Confidence
+from gradcheck_lint.report import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from click.shell_completion import CompletionItem
+
+    from gradcheck_lint.page import Page
+    from gradcheck_lint.result import Result
+    from gradcheck_lint.rule import Rule
+    from gradcheck_lint.source.edit import Plan
+    from gradcheck_lint.source.file import SourceFile
+    from gradcheck_lint.source.mend import Mended
+
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # not generic in older versions of click
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+_WIDEST = 100  # columns of running text, however wide the terminal is
+_WITH_PROBLEMS = frozenset({"text", "concise", "github"})  # the formats whose text tells of problems
+
+
+class Words(click.Group):
+    """A group whose first word may be left out: `gradlint src` is `gradlint lint src`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not (args and args[0] in self.commands) and not (ctx.resilient_parsing and not args):
+            args = ["lint", *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        linting = self.commands["lint"].make_context("lint", [], parent=ctx, resilient_parsing=True)
+        return [*super().shell_complete(ctx, incomplete), *linting.command.shell_complete(linting, incomplete)]
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run, and tell what a user has to mend in one line."""
+        alone = extra.pop("standalone_mode", True)
+        extra["standalone_mode"] = False
+        if not alone:
+            return super().main(*args, **extra)
+        forgiving(sys.stdout)
+        forgiving(sys.stderr)
+        try:
+            code = super().main(*args, **extra)
+        except ConfigError as error:
+            _fail(str(error))
+        except click.ClickException as error:
+            _fail(_sentence(error))
+        except click.Abort:
+            sys.exit(130)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+class Sectioned(click.Command):
+    """A command whose help lists its options in sections, and the other words of its group."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.find_root().command_path, "[OPTIONS] [PATHS]...")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                sections.setdefault(getattr(param, "section", "Running"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+        parent = ctx.parent
+        if parent is not None and isinstance(parent.command, click.Group):
+            words = [(word, other.get_short_help_str(90)) for word, other in parent.command.commands.items()]
+            with formatter.section("Words"):
+                formatter.write_dl(words)
+
+
+class Option(click.Option):
+    """An option that knows the section of the help in which it is listed."""
+
+    def __init__(self, *args: Any, section: str, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.section = section
+
+
+class WordList(_ParamType):
+    """Words separated by commas; the option may be repeated as well."""
+
+    name = "words"
+
+    def __init__(self, *, rules: bool = False) -> None:
+        self._rules = rules
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        return _completed(last, before + comma) if self._rules else []
+
+
+class RuleWord(_ParamType):
+    """A code or a slug."""
+
+    name = "rule"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return _completed(incomplete)
+
+
+def _completed(word: str, before: str = "") -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from gradcheck_lint import registry
+
+    found = []
+    for rule in registry.load(packs=False):
+        for name, other in ((rule.code, rule.slug), (rule.slug, rule.code)):
+            if name.startswith(word) and (word or name == rule.code):
+                found.append(CompletionItem(before + name, help=other))
+    return found
+
+
+def _joined(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...] | None:
+    """The words of all repetitions of an option, or None if it was not given."""
+    return tuple(word for words in value for word in words) if value else None
+
+
+def _completion(ctx: click.Context, param: click.Parameter, shell: str | None) -> None:
+    if not shell or ctx.resilient_parsing:
+        return
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    root = ctx.find_root()
+    click.echo(kind(root.command, {}, "gradlint", "_GRADLINT_COMPLETE").source())
+    ctx.exit(0)
+
+
+def _option(section: str, *names: str, **extra: Any) -> Callable[[_F], _F]:
+    return click.option(*names, cls=Option, section=section, **extra)
+
+
+def _words(section: str, name: str, metavar: str, help: str) -> Callable[[_F], _F]:
+    """An option that takes words and may be repeated."""
+    kind = WordList(rules=metavar == "RULES")
+    return _option(section, name, type=kind, multiple=True, callback=_joined, metavar=metavar, help=help)
+
+
+def _flag(section: str, *names: str, help: str) -> Callable[[_F], _F]:
+    return _option(section, *names, is_flag=True, help=help)
+
+
+_config = _option(
+    "Files",
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read the settings from FILE, not from the nearest pyproject.toml or gradlint.toml.",
+)
+_isolated = _flag("Files", "--isolated", help="Read no settings at all.")
+_SELECT = "Only these rules: codes (GL101), beginnings of codes (GL1), names (missing-zero-grad) or ALL, after commas."
+_LEVELS = [str(level) for level in Confidence]
+_SHELLS = ["bash", "zsh", "fish"]
+
+
+@click.group(cls=Words, add_help_option=False)
+def main() -> None:
+    """Find gradient, optimizer and autograd mistakes in PyTorch training code."""
+
+
+@main.command(cls=Sectioned, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("paths", nargs=-1, type=click.Path(allow_dash=True))
+@_words("Rules", "--select", "RULES", _SELECT)
+@_words("Rules", "--extend-select", "RULES", "These rules too.")
+@_words("Rules", "--ignore", "RULES", "Not these rules.")
+@_option(
+    "Rules",
+    "--min-confidence",
+    type=click.Choice(_LEVELS),
+    help="Show what is at least this certain.  [default: high]",
+)
+@_flag("Fixes", "--fix", help="Apply the fixes that are always safe.")
+@_flag("Fixes", "--unsafe-fixes", help="Apply all fixes, also those that a person should look at.")
+@_flag("Fixes", "--diff", help="Show what the fixes would change, and write nothing.")
+@_option("Output", "--output-format", type=click.Choice(FORMATS), help="How to tell it.  [default: text]")
+@_option(
+    "Output",
+    "-o",
+    "--output-file",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write what was found to FILE.",
+)
+@_flag("Output", "--statistics", help="Count the findings of each rule, as text or json.")
+@_flag("Output", "-q", "--quiet", help="Say nothing but what was found.")
+@_flag("Output", "-v", "--verbose", help="Say what is done, and where gradlint itself broke.")
+@_flag("Output", "--exit-zero", help="Exit with 0 also if something was found.")
+@_words("Files", "--exclude", "PATTERNS", "Leave these out, as .gitignore would, and not the usual (venv, build, ...).")
+@_words("Files", "--extend-exclude", "PATTERNS", "Leave these out too.")
+@_flag("Files", "--force-exclude", help="Leave them out even if they are named in PATHS.")
+@_flag("Files", "--no-respect-gitignore", help="Check what .gitignore leaves out too.")
+@_option("Files", "--stdin-filename", type=click.Path(), metavar="FILE", help="What the text that `-` reads is called.")
+@_flag("Files", "--show-files", help="List the files, and check none.")
+@_config
+@_isolated
+@_option(
+    "Running",
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Use N processes.  [default: as many as are worth it]",
+)
+@_flag("Running", "--no-cache", help="Check every file anew.")
+@_option(
+    "Running",
+    "--show-completion",
+    type=click.Choice(_SHELLS),
+    is_eager=True,
+    expose_value=False,
+    callback=_completion,
+    help="Print the script with which this shell completes the words of gradlint.",
+)
+@click.version_option(__version__, "-V", "--version", cls=Option, section="Running", message="gradlint %(version)s")
+def lint(paths: tuple[str, ...], **options: Any) -> int:
+    """Find gradient, optimizer and autograd mistakes in PyTorch training code.
+
+    PATHS are files and folders, the working directory if there are none; `-` reads stdin. A first word that is one
+    of the words below is that word: `gradlint rules` lists the rules, `gradlint ./rules` checks the folder.
+    """
+    return _Run(paths, **options).exit_code()
+
+
+@main.command(short_help="Show the page of a rule.")
+@click.argument("rule", type=RuleWord(), metavar="CODE_OR_NAME")
+@_config
+@_isolated
+def explain(rule: str, config: Path | None, isolated: bool) -> int:
+    """Show the page of a rule: what the mistake is, why it hurts, wrong and right code."""
+    from gradcheck_lint import registry
+    from gradcheck_lint.report.page_text import render
+
+    known = registry.load(read([], config=config, isolated=isolated).rule_folders)
+    found = registry.find(known, rule)
+    page = _page(found)
+    if page is None:
+        raise ConfigError(f"{found.code} ({found.slug}) has no page")
+    colour = colourful(sys.stdout)
+    click.echo(render(page, columns=min(_columns(), _WIDEST), colour=colour), nl=False, color=colour)
+    return 0
+
+
+@main.command(short_help="List the rules.")
+@click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_config
+@_isolated
+@click.argument("paths", nargs=-1, metavar="")
+def rules(paths: tuple[str, ...], output_format: str, config: Path | None, isolated: bool) -> int:
+    """List the rules: all that there are, also those that are off."""
+    from gradcheck_lint import registry
+    from gradcheck_lint.report import rules_table
+
+    if paths:
+        raise ConfigError("`gradlint rules` lists the rules and takes no paths; to check a folder `rules`, say ./rules")
+    known = registry.load(read([], config=config, isolated=isolated).rule_folders)
+    pages = [page for rule in known if (page := _page(rule)) is not None]
+    if output_format == "json":
+        click.echo(rules_table.render_json(pages), nl=False)
+    else:
+        colour = colourful(sys.stdout)
+        click.echo(rules_table.render(pages, columns=_columns(), colour=colour), nl=False, color=colour)
+    return 0
+
+
+class _Run:
+    """One call of `gradlint PATHS`."""
+
+    def __init__(self, paths: tuple[str, ...], **options: Any) -> None:
+        self._options = options
+        self._from_stdin = "-" in paths
+        if self._from_stdin and len(paths) > 1:
+            raise ConfigError("`-` stands for all that is checked; name no other paths beside it")
+        name = options["stdin_filename"]
+        if name and not self._from_stdin:
+            raise ConfigError("--stdin-filename names what `-` reads; add `-`")
+        self._paths = paths
+        self._settings = self._read_settings((name,) if name else paths)
+        self._quiet: bool = options["quiet"]
+        self._colour = options["output_file"] in (None, "-") and colourful(sys.stdout)
+
+    def exit_code(self) -> int:
+        """Do it, tell it, and say how it went."""
+        if self._options["show_files"]:
+            return self._show_files()
+        from gradcheck_lint.source.lint import check, collect, rules_of
+
+        jobs = self._options["jobs"]
+        rules = rules_of(self._settings)
+        batch = collect(self._paths, self._settings, stdin=self._stdin() if self._from_stdin else None)
+        self._tell_start(len(rules.on), len(rules.known), len(batch))
+        fix, diff = self._options["fix"] or self._options["unsafe_fixes"], self._options["diff"]
+        if not (fix or diff):
+            with Progress(on=not self._quiet) as progress:
+                result = check(batch, rules, self._settings, jobs=jobs, progress=progress)
+            self._tell(result)
+            return self._code(result)
+        from gradcheck_lint.source.mend import mend, write
+
+        with Progress(on=not self._quiet) as progress:
+            unsafe = self._settings.unsafe_fixes
+            mended = mend(batch, rules, self._settings, unsafe=unsafe, jobs=jobs, progress=progress)
+        if diff:
+            return self._tell_diff(mended)
+        if self._from_stdin:
+            self._tell_text(batch.files, mended.plan)
+            result = mended.result
+            self._tell(result, to_stderr=True)
+        else:
+            result = write(mended, rules, self._settings, jobs=jobs)
+            self._tell(result)
+        return self._code(result)
+
+    def _read_settings(self, paths: Sequence[str]) -> Settings:
+        options = self._options
+        settings = read(paths, config=options["config"], isolated=options["isolated"])
+        selection = Selection(
+            select=options["select"],
+            extend_select=options["extend_select"] or (),
+            ignore=options["ignore"] or (),
+            origin="the command line",
+        )
+        confidence = options["min_confidence"]
+        settings = on_top(
+            settings,
+            selection,
+            min_confidence=Confidence.parse(confidence) if confidence else None,
+            exclude=options["exclude"],
+            force_exclude=options["force_exclude"] or None,
+            respect_gitignore=False if options["no_respect_gitignore"] else None,
+            output_format=options["output_format"],
+            unsafe_fixes=options["unsafe_fixes"] or None,
+            cache=False if options["no_cache"] else None,
+        )
+        more = options["extend_exclude"]
+        return on_top(settings, Selection(), extend_exclude=(*settings.extend_exclude, *more) if more else None)
+
+    def _stdin(self) -> SourceFile:
+        from gradcheck_lint.source.file import SourceFile
+
+        name = self._options["stdin_filename"]
+        data = sys.stdin.buffer.read()
+        return SourceFile(shown(Path(name)) if name else "-", Path(name or "-").absolute(), data)
+
+    def _show_files(self) -> int:
+        from gradcheck_lint.source.discovery import discover
+
+        if self._from_stdin:
+            raise ConfigError("--show-files lists files, and `-` is none")
+        for found in discover(self._paths, self._settings):
+            if found.reason:
+                tell("warning", f"{found.path} cannot be read: {found.reason}")
+            else:
+                click.echo(found.path)
+        return 0
+
+    def _tell_start(self, on: int, known: int, files: int) -> None:
+        if self._options["verbose"]:
+            source = self._settings.source
+            tell("note", f"settings from {shown(source)}" if source else "no configuration found, default settings")
+            tell("note", f"{on} of {known} rules are on, {files} files to check")
+        if not files and not self._quiet and not (self._from_stdin or self._in_words()):
+            tell("warning", "no Python files found in " + ", ".join(self._paths or (".",)))
+
+    def _in_words(self) -> bool:
+        """Whether the result is told to a person who looks at it, with a line that sums up."""
+        options = self._options
+        return self._settings.output_format == "text" and not (options["statistics"] or options["output_file"])
+
+    def _tell(self, result: Result, *, to_stderr: bool = False) -> None:
+        text = self._rendered(result)
+        target = self._options["output_file"]
+        if target in (None, "-"):
+            colour = colourful(sys.stderr) if to_stderr else self._colour
+            click.echo(text, nl=False, err=to_stderr, color=colour)
+        else:
+            try:
+                with open(target, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                    file.write(text)
+            except OSError as error:
+                raise ConfigError(f"{target} cannot be written: {error.strerror}") from None
+        self._tell_problems(result)
+
+    def _rendered(self, result: Result) -> str:
+        from gradcheck_lint.report import renderer
+
+        name, colour = self._settings.output_format, self._colour
+        if self._options["statistics"]:
+            from gradcheck_lint.report import statistics
+
+            return statistics.render_json(result) if name == "json" else statistics.render(result, colour=colour)
+        if name == "sarif":
+            from gradcheck_lint.report import sarif
+
+            return sarif.render(result, colour=colour, sources=result.sources, pages=self._pages(result))
+        text = renderer(name)(result, colour=colour, sources=result.sources)
+        if name == "text" and self._quiet:
+            from gradcheck_lint.report.text import summary
+
+            return text.removesuffix(summary(result, colour=colour))
+        return text
+
+    def _pages(self, result: Result) -> dict[str, Page]:
+        from gradcheck_lint import registry
+
+        codes = {finding.code for finding in result.findings}
+        known = registry.load(self._settings.rule_folders)
+        return {rule.code: page for rule in known if rule.code in codes and (page := _page(rule)) is not None}
+
+    def _tell_problems(self, result: Result) -> None:
+        """What broke inside gradlint, where the format does not say it, and with -v how."""
+        unsaid = self._options["statistics"] or self._options["output_file"]
+        for problem in result.problems:
+            if unsaid or self._settings.output_format not in _WITH_PROBLEMS:
+                where = f"{problem.path}: " if problem.path else ""
+                plea = " (a mistake in gradlint; please report it)" if problem.detail else ""
+                tell("problem", f"{where}{problem.message}{plea}")
+            if problem.detail and self._options["verbose"]:
+                click.echo(problem.detail, err=True)
+
+    def _tell_diff(self, mended: Mended) -> int:
+        from gradcheck_lint.source import edit
+
+        plan = mended.plan
+        self._tell_problems(mended.result)
+        click.echo(edit.diff(plan, colour=self._colour), nl=False, color=self._colour)
+        changed = sum(change.data != change.file.data for change in plan.changes.values())
+        if not self._quiet:
+            count, files = len(plan.applied), changed
+            tell("note", f"{count} findings would be fixed in {files} files" if changed else "nothing would be fixed")
+        if mended.result.problems:
+            return 2
+        return int(changed > 0 and not self._options["exit_zero"])
+
+    def _tell_text(self, files: Sequence[SourceFile], plan: Plan) -> None:
+        """What the text from stdin has become, byte for byte."""
+        stdout = sys.stdout.buffer
+        for file in files:
+            change = plan.changes.get(file.path)
+            stdout.write(change.data if change else file.data)
+        stdout.flush()
+
+    def _code(self, result: Result) -> int:
+        if result.problems:
+            return 2
+        return int(bool(result.findings) and not self._options["exit_zero"])
+
+
+def _page(rule: Rule) -> Page | None:
+    """The page of a rule; one that cannot be read is told and left out."""
+    from gradcheck_lint import registry
+    from gradcheck_lint.page import Page, PageError
+
+    path = registry.page_path(rule)
+    if path is None:
+        return None
+    try:
+        return Page.read(path)
+    except (OSError, PageError) as error:
+        tell("warning", f"the page of {rule.code} cannot be read: {error}")
+        return None
+
+
+def _columns() -> int:
+    import shutil
+
+    return max(40, shutil.get_terminal_size((_WIDEST, 24)).columns)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """A message of click in our words: no capital, no full stop, one line."""
+    message = error.format_message().strip().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}; see `gradlint --help`"
+
+
+def _fail(message: str) -> NoReturn:
+    tell("error", message)
+    sys.exit(2)

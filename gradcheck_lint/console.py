@@ -1,0 +1,79 @@
+"""The terminal that the command runs in: whether it takes colours, a progress bar, one-line messages."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gradcheck_lint.report.terminal import BOLD, RED, YELLOW, Paint
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_PATIENCE = 1.0  # seconds that pass before a progress bar is worth looking at
+_PAUSE = 0.1  # seconds between two pictures of it
+_CELLS = 24
+
+
+def colourful(stream: TextIO) -> bool:
+    """Whether to write colours to `stream`: NO_COLOR and FORCE_COLOR decide, else whether somebody looks at it."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    forced = os.environ.get("FORCE_COLOR")
+    if forced:
+        return forced != "0"
+    return os.environ.get("TERM") != "dumb" and is_terminal(stream)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
+def forgiving(stream: Any) -> None:
+    """Make `stream` write what its encoding cannot as an escape, where it would raise."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def tell(kind: str, message: str) -> None:
+    """One line on stderr: `error: ...`, `warning: ...`."""
+    paint = Paint(colourful(sys.stderr))
+    style = {"error": RED, "warning": YELLOW}.get(kind, BOLD)
+    line = " ".join(message.split("\n"))
+    print(f"{paint(f'{kind}:', style)} {line}", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """A bar on stderr, if that is a terminal and the work takes long. A context that leaves the line empty."""
+
+    def __init__(self, *, on: bool) -> None:
+        self._on = on and is_terminal(sys.stderr)
+        self._start = self._last = time.monotonic()
+        self._drawn = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """`done` of `total` files are checked."""
+        now = time.monotonic()
+        if not self._on or now - self._start < _PATIENCE or now - self._last < _PAUSE:
+            return
+        self._last = now
+        self._drawn = True
+        cells = _CELLS * done // max(total, 1)
+        bar = "#" * cells + "." * (_CELLS - cells)
+        sys.stderr.write(f"\r[{bar}] {done} of {total} files")
+        sys.stderr.flush()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
