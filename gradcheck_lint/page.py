@@ -8,7 +8,7 @@ all come from the same object. Needs neither torch nor libcst, and no YAML.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -55,13 +55,13 @@ class Example:
 
     kind: str
     number: int
-    code: str
+    code: str = field(repr=False)
     expected: tuple[int, ...]
     raises: str | None
     norun: bool
     medium: bool
     line: int
-    intro: str
+    intro: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class Page:
     fix: Safety | None
     since: str
     summary: str
-    sections: Mapping[str, str]  # heading → Markdown, in the order of HEADINGS
-    examples: tuple[Example, ...]
+    sections: Mapping[str, str] = field(repr=False)  # heading → Markdown, in the order of HEADINGS
+    examples: tuple[Example, ...] = field(repr=False)
 
     @classmethod
     def read(cls, path: Path) -> Page:

@@ -96,6 +96,8 @@ def check_lint(page: Page, example: Example, rules: Sequence[Rule]) -> None:
     fixed = page.fixed(example)
     if fixed:
         mended = _mended(page, example, rules)
+        if mended == example.code:
+            raise ExampleError(page, fixed, f"is not what happens: no fix was offered for {name(page, example)}")
         if mended != fixed.code:
             raise ExampleError(page, fixed, f"is not what the fix makes of {name(page, example)}, which is:\n{mended}")
 
@@ -123,9 +125,9 @@ def _mended(page: Page, example: Example, rules: Sequence[Rule]) -> str:
 
 
 def _lint(code: str, rules: Sequence[Rule]) -> list[Finding]:
-    from gradcheck_lint.source.engine import analyse
+    from gradcheck_lint.source.lint import examine
 
-    return analyse([_file(code)], rules)
+    return examine([_file(code)], rules)
 
 
 def _file(code: str) -> SourceFile:
@@ -187,9 +189,9 @@ class _Overtime(BaseException):
 
 def _exec(page: Page, example: Example, space: dict[str, Any]) -> BaseException | None:
     """Run the code in the namespace `space`; what it raised."""
-    # Empty lines in front make the lines of a traceback those of the page.
-    code = compile("\n" * example.line + example.code, page.path, "exec", dont_inherit=True)
+    lines = "\n" * example.line + example.code  # so that a traceback shows the lines of the page
     try:
+        code = compile(lines, page.path, "exec", dont_inherit=True)
         with _limit(SECONDS):
             exec(code, space)
     except _Overtime:

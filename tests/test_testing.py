@@ -89,8 +89,10 @@ class TestRun:
             + fence("wrong raises=ValueError", "raise TypeError('no')  # <- GL901")
             + fence("wrong raises=ValueError", "1  # <- GL901")
             + fence("wrong", "exit(3)  # <- GL901")
+            + fence("wrong raises=SyntaxError", "1 +  # <- GL901")
         )
         check_run(page, page.examples[0])
+        check_run(page, page.examples[4])
         with pytest.raises(ExampleError, match="should raise ValueError, but raised TypeError: no"):
             check_run(page, page.examples[1])
         with pytest.raises(ExampleError, match="should raise ValueError, but raised nothing"):
@@ -244,6 +246,12 @@ class TestLint:
                 continue
             with pytest.raises(ExampleError, match="is not what the fix makes of GL901-wrong-1, which is:\nx = 'good'"):
                 check_lint(page, page.examples[0], [])
+
+    def test_fixed_needs_a_fix(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lint_finds(monkeypatch, lambda code: [found(1)])
+        page = page_with(BAD + fence("fixed", "x = 'good'"))
+        with pytest.raises(ExampleError, match="no fix was offered for GL901-wrong-1"):
+            check_lint(page, page.examples[0], [])
 
     @pytest.mark.parametrize("promise", ["none", "unsafe"])
     def test_fixes_are_no_safer_than_the_page_says(self, monkeypatch: pytest.MonkeyPatch, promise: str) -> None:
