@@ -140,7 +140,7 @@ def examine(
     codes = frozenset(rule.code for rule in rules)
     on = Rules(tuple(known or rules), tuple(rules))
     found, problems = _examined(files, on, codes, {}, jobs, progress)
-    found.sort(key=lambda finding: finding.order)
+    found = sorted((finding for finding in found if finding.code in codes), key=lambda finding: finding.order)
     if problems:
         raise AnalysisError(found, problems)
     return found
@@ -193,7 +193,9 @@ def _analyse(
         return [], []
     from gradcheck_lint.source.engine import analyse
 
-    active = [rule for rule in rules.on if "source" in rule.witnesses]
+    # A file that does not parse is asked about even if nobody wants to be told: nothing else is known about it then.
+    wanted = {rule.code for rule in rules.on} | UNCHECKED
+    active = [rule for rule in rules.known if rule.code in wanted and "source" in rule.witnesses]
     try:
         return analyse(files, active, jobs=jobs, progress=progress), []
     except AnalysisError as error:
