@@ -1,0 +1,282 @@
+"""The formats for programs: concise, JSON, GitHub, GitLab, and what all of them have in common."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from report_samples import BARE, CARRIED, REBOUND
+
+from gradcheck_lint import report
+from gradcheck_lint.finding import Span
+from gradcheck_lint.report import FORMATS, concise, github, gitlab, renderer
+from gradcheck_lint.report import json as json_format
+from gradcheck_lint.result import Problem, Result
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCHEMA = json.loads((DOCS / "findings.schema.json").read_text(encoding="utf-8"))
+
+
+def result(*findings: Any, problems: tuple[Problem, ...] = ()) -> Result:
+    return Result(findings, 12, 0.43219, problems)
+
+
+# All of them ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_is_deterministic_and_ends_its_last_line(
+    name: str, everything: Result, clean: Result, sources: dict[str, str]
+) -> None:
+    render = renderer(name)
+    for subject in (everything, clean):
+        rendered = render(subject, colour=False, sources=sources)
+        assert rendered == render(subject, colour=False, sources=dict(reversed(sources.items())))
+        assert rendered == "" or rendered.endswith("\n")
+        assert not rendered.endswith("\n\n")
+        assert "\x1b" not in rendered
+
+
+@pytest.mark.parametrize("name", ["json", "github", "gitlab", "sarif"])
+def test_a_format_for_programs_is_never_coloured(name: str, everything: Result) -> None:
+    assert renderer(name)(everything, colour=True) == renderer(name)(everything)
+
+
+def test_each_format_is_a_module_and_each_is_loaded_by_itself() -> None:
+    code = (
+        "import sys\n"
+        "from gradcheck_lint.report import renderer\n"
+        "renderer('concise')\n"
+        "print([name for name in ('json', 'libcst', 'torch', 'click', 'gradcheck_lint.report.sarif',"
+        " 'gradcheck_lint.report.text') if name in sys.modules])"
+    )
+    folder = Path(report.__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+    assert ran.stdout == "[]\n"
+
+
+# Concise ----------------------------------------------------------------------------------------------------------
+
+
+def test_concise_is_one_line_a_finding(everything: Result) -> None:
+    assert concise.render(everything).splitlines() == [
+        "src/my train é.py:3:1: GL201 [!] a parameter is replaced after the optimizer took it",
+        "src/latin.py:3:1: GL003 this file cannot be read: line 3 is not utf-8 (byte 0xe9)",
+        "train.py:11:9: GL101 gradients are carried over from the previous step",
+        "train.py:11:9: GL101 [*] gradients are carried over from the previous step",
+        "odd.py: problem: KeyError: 'x' in GL112",
+        "problem: no workers",
+    ]
+
+
+def test_concise_colours_change_nothing_but_colours(everything: Result) -> None:
+    coloured = concise.render(everything, colour=True)
+    assert "\x1b[1;31mGL101\x1b[0m" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == concise.render(everything)
+
+
+def test_concise_says_nothing_where_nothing_is_found(clean: Result) -> None:
+    assert concise.render(clean) == ""
+
+
+# JSON -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_json_of_a_finding() -> None:
+    document = json.loads(json_format.render(result(CARRIED)))
+    assert document == {
+        "version": 1,
+        "findings": [
+            {
+                "code": "GL101",
+                "slug": "missing-zero-grad",
+                "severity": "error",
+                "confidence": "high",
+                "message": "gradients are carried over from the previous step",
+                "label": "adds to the gradients left by the last iteration",
+                "why": "`optimizer.step()` does not clear `.grad`, so every update repeats earlier batches",
+                "help": "call `optimizer.zero_grad()` before `loss.backward()`",
+                "note": "for deliberate accumulation, clear every k steps; see `gradlint explain GL101`",
+                "path": "train.py",
+                "line": 11,
+                "column": 9,
+                "end_line": 11,
+                "end_column": 24,
+                "related": [
+                    {"path": "train.py", "line": 5, "message": "the optimizer is built here"},
+                    {"path": "train.py", "line": 12, "message": "uses the sum of all batches"},
+                ],
+                "fix": {
+                    "title": "call `optimizer.zero_grad()` before `loss.backward()`",
+                    "safety": "safe",
+                    "edits": [
+                        {
+                            "path": "train.py",
+                            "start": {"line": 11, "column": 9},
+                            "end": {"line": 11, "column": 9},
+                            "text": "optimizer.zero_grad()\n        ",
+                        }
+                    ],
+                },
+                "evidence": "source",
+            }
+        ],
+        "summary": {"files": 12, "findings": 1, "errors": 0, "seconds": 0.432},
+    }
+
+
+def test_the_json_keeps_to_its_schema(everything: Result, clean: Result) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator.check_schema(SCHEMA)
+    for subject in (everything, clean, result(REBOUND, BARE)):
+        validator.validate(json.loads(json_format.render(subject)))
+
+
+def test_what_could_not_be_checked_is_counted(everything: Result) -> None:
+    summary = json.loads(json_format.render(everything))["summary"]
+    assert (summary["findings"], summary["errors"]) == (4, 3)
+
+
+def test_the_json_is_ascii(everything: Result) -> None:
+    assert json_format.render(everything).isascii()
+    assert json.loads(json_format.render(everything))["findings"][0]["path"] == "src/my train é.py"
+
+
+def _without(*keys: str | int) -> Any:
+    """The sample document with the value at `keys` gone."""
+    document = json.loads(json_format.render(result(CARRIED)))
+    parent = document
+    for key in keys[:-1]:
+        parent = parent[key]
+    del parent[keys[-1]]
+    return document
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("version",),
+        ("summary", "errors"),
+        ("findings", 0, "note"),
+        ("findings", 0, "fix"),
+        ("findings", 0, "related", 0, "line"),
+        ("findings", 0, "fix", "safety"),
+        ("findings", 0, "fix", "edits", 0),
+        ("findings", 0, "fix", "edits", 0, "start", "column"),
+    ],
+)
+def test_the_schema_misses_what_is_missing(keys: tuple[str | int, ...]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(_without(*keys), SCHEMA)
+
+
+def test_the_schema_knows_every_key_and_no_other() -> None:
+    document = json.loads(json_format.render(result(CARRIED)))
+    for place in (document, document["summary"], document["findings"][0], document["findings"][0]["fix"]):
+        place["surprise"] = 1
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(document, SCHEMA)
+        del place["surprise"]
+    jsonschema.validate(document, SCHEMA)
+
+
+def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
+    text = (DOCS / "json-output.md").read_text(encoding="utf-8")
+    example = re.search("```json\n(.*?)```", text, re.DOTALL)
+    assert example
+    jsonschema.validate(json.loads(example[1]), SCHEMA)
+    keys = {*SCHEMA["$defs"]["finding"]["properties"], *SCHEMA["$defs"]["fix"]["properties"]}
+    keys |= set(SCHEMA["properties"]["summary"]["properties"])
+    told = set(re.findall(r"`(\w+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
+    assert keys <= told
+
+
+# GitHub -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_workflow_command_of_a_finding() -> None:
+    assert github.render(result(replace(CARRIED, note=""))) == (
+        "::error file=train.py,line=11,endLine=11,col=9,endColumn=24,title=GL101 (missing-zero-grad)"
+        "::gradients are carried over from the previous step"
+        "%0Awhy: `optimizer.step()` does not clear `.grad`, so every update repeats earlier batches"
+        "%0Ahelp: call `optimizer.zero_grad()` before `loss.backward()`\n"
+    )
+
+
+def test_a_warning_over_several_lines_has_no_columns() -> None:
+    assert github.render(result(REBOUND)) == (
+        "::warning file=src/my train é.py,line=3,endLine=4,title=GL201 (parameter-rebound)"
+        "::a parameter is replaced after the optimizer took it\n"
+    )
+
+
+def test_nothing_in_a_finding_can_end_a_command_or_a_property() -> None:
+    nasty = replace(BARE, span=Span("C:/a,b%/x\n.py", 1, 1, 1, 2), message="50% of: a, b\r\n::error::c")
+    assert github.render(result(nasty)) == (
+        "::error file=C%3A/a%2Cb%25/x%0A.py,line=1,endLine=1,col=1,endColumn=2,title=GL101 (missing-zero-grad)"
+        "::50%25 of: a, b%0D%0A::error::c\n"
+    )
+
+
+def test_problems_are_annotated_too() -> None:
+    problems = (Problem("a.py", "broke: 1%"), Problem("", "no workers"))
+    assert github.render(result(problems=problems)).splitlines() == [
+        "::error file=a.py,title=gradlint::broke: 1%25",
+        "::error title=gradlint::no workers",
+    ]
+
+
+# GitLab -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_code_quality_report(sources: dict[str, str]) -> None:
+    [entry, other] = json.loads(gitlab.render(result(CARRIED, REBOUND), sources=sources))
+    assert re.fullmatch("[0-9a-f]{64}", entry.pop("fingerprint"))
+    assert entry == {
+        "check_name": "GL101",
+        "description": "GL101 (missing-zero-grad): gradients are carried over from the previous step",
+        "content": {
+            "body": "adds to the gradients left by the last iteration\n\n"
+            "`optimizer.step()` does not clear `.grad`, so every update repeats earlier batches\n\n"
+            "call `optimizer.zero_grad()` before `loss.backward()`\n\n"
+            "for deliberate accumulation, clear every k steps; see `gradlint explain GL101`"
+        },
+        "categories": ["Bug Risk"],
+        "severity": "major",
+        "location": {
+            "path": "train.py",
+            "positions": {"begin": {"line": 11, "column": 9}, "end": {"line": 11, "column": 24}},
+        },
+    }
+    assert other["severity"] == "minor"
+
+
+def _fingerprints(findings: list[Any], sources: dict[str, str]) -> list[str]:
+    return [entry["fingerprint"] for entry in json.loads(gitlab.render(result(*findings), sources=sources))]
+
+
+def test_fingerprints_stay_when_code_above_or_beside_moves(sources: dict[str, str]) -> None:
+    before = _fingerprints([CARRIED], sources)
+    lower = replace(CARRIED, span=Span("train.py", 13, 13, 13, 28))
+    moved = sources["train.py"].replace("import torch\n", "import os\nimport sys\nimport torch\n")
+    moved = moved.replace("        loss.backward", "            loss.backward")
+    assert _fingerprints([lower], {**sources, "train.py": moved}) == before
+
+
+def test_fingerprints_differ_between_files_rules_lines_and_repetitions(sources: dict[str, str]) -> None:
+    others = [
+        CARRIED,
+        CARRIED,
+        replace(CARRIED, code="GL102"),
+        replace(CARRIED, span=Span("train.py", 12, 9, 12, 25)),
+        replace(CARRIED, span=Span("copy.py", 11, 9, 11, 24)),
+    ]
+    made = _fingerprints(others, {**sources, "copy.py": sources["train.py"]})
+    assert len(set(made)) == len(others)
