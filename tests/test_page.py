@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.page import HEADINGS, Page, PageError
@@ -222,3 +224,19 @@ def test_errors_say_where_and_what(old: str, new: str, at: int | str, message: s
         parse(text)
     assert str(caught.value).startswith(f"rules/page.md:{line}: ")
     assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.one_of(st.sampled_from(TEXT.splitlines()), st.text(max_size=12)), max_size=20), st.integers(0, 70))
+def test_any_other_text_is_a_page_or_an_error(lines: list[str], start: int) -> None:
+    text = "\n".join([*TEXT.splitlines()[:start], *lines])
+    page, refused = None, None
+    try:
+        page = parse(text)
+    except PageError as error:
+        refused = error
+    if refused:
+        assert 1 <= refused.line <= text.count("\n") + 1
+        assert str(refused).startswith(f"rules/page.md:{refused.line}: ")
+    else:
+        assert page
+        assert tuple(page.sections) == HEADINGS
