@@ -195,6 +195,20 @@ def test_a_clean_run_says_so_in_green(clean: Result) -> None:
     assert text.render(clean, colour=True) == "\x1b[1;32mAll clear: 12 files checked in 0.3 s.\x1b[0m\n"
 
 
+@pytest.mark.parametrize(
+    "result",
+    [
+        Result((BARE,), 1, 0.1),
+        Result((UNREADABLE,), 1, 0.1),
+        Result((), 1, 0.1, (Problem("", "no workers"),)),
+        Result((), 0, 0.1),
+    ],
+    ids=["a mistake", "an unreadable file", "a problem", "no file"],
+)
+def test_nothing_else_is_green(result: Result) -> None:
+    assert text.summary(result, colour=True).startswith("\x1b[1m")
+
+
 def test_every_severity_and_safety_and_confidence_can_be_shown(sources: dict[str, str]) -> None:
     for severity in Severity:
         for confidence in Confidence:
