@@ -331,7 +331,8 @@ def _groups(plan: Plan) -> list[list[str]]:
 
 
 def _write_together(changes: Sequence[Change]) -> list[Problem]:
-    """Writes all of `changes`, or none and says why."""
+    """Writes all of `changes`, or none and says why. Files that stay what they were are not touched."""
+    changes = [change for change in changes if change.data != change.file.data]
     staged: list[tuple[Change, str, str]] = []  # with the real place and the temporary file
     done: list[tuple[Change, str]] = []
     try:

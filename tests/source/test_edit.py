@@ -454,6 +454,15 @@ def test_when_the_second_file_cannot_be_replaced_the_first_gets_its_bytes_back(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"one.py": b"a = 1\n", "two.py": b"a = 1\n"}
 
 
+def test_a_file_that_stays_what_it_was_is_not_touched(tmp_path: Path) -> None:
+    file = source(b"a = 1\n", "one.py", tmp_path)
+    file.real.write_bytes(file.data)
+    before = file.real.stat()
+    assert edit.write(edit.Plan({"one.py": edit.Change(file, file.data)}, (), ())) == []
+    after = file.real.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are a matter of POSIX")
 @pytest.mark.parametrize("mode", [0o755, 0o640, 0o600])
 def test_the_mode_is_kept(tmp_path: Path, mode: int) -> None:
