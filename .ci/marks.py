@@ -19,7 +19,7 @@ MARK = re.compile(r"# <- (GL\d{3}(?:, GL\d{3})*)$")
 
 def marked(checkout: Path) -> set[tuple[str, int, str]]:
     """(path, line, code) of every mark."""
-    marks = set()
+    marks: set[tuple[str, int, str]] = set()
     for script in sorted((checkout / "examples" / "wrong").glob("*.py")):
         path = script.relative_to(checkout).as_posix()
         for number, line in enumerate(script.read_text(encoding="utf-8").splitlines(), start=1):
