@@ -96,7 +96,7 @@ def nearest_rule(rules: Sequence[Rule], word: str) -> str:
     """The code or slug that was probably meant by `word`; empty where none is near."""
     from difflib import get_close_matches
 
-    if re.fullmatch(r"[A-Z]+[0-9]+", word.upper()):
+    if any(character.isdigit() for character in word):
         near = get_close_matches(word.upper(), [rule.code for rule in rules], n=1, cutoff=0.6)
     else:
         near = get_close_matches(word.lower(), [rule.slug for rule in rules], n=1, cutoff=0.6)

@@ -142,9 +142,8 @@ class _Walk:
         relative = within(top, self._settings.root)
         names = self._names
         patterns = not names.matches(relative + "/")
-        outer = [] if not self._settings.respect_gitignore else list(self._above(top))
-        if _ignored(outer, top, folder=True):
-            outer = []
+        above = self._above(top) if self._settings.respect_gitignore else ()
+        outer = [spec for spec in above if not _ignored([spec], top, folder=True)]
         real = os.path.realpath(top)
         prefix = "" if shown == "." else (shown if shown.endswith("/") else shown + "/")
         base = "" if relative == "." else relative + "/"
@@ -174,7 +173,8 @@ class _Walk:
                 if ignores and _ignored(ignores, entry.path, folder=is_folder):
                     continue
                 if is_folder:
-                    stack.append((entry.path, os.path.join(real, name), f"{prefix}{name}/", f"{base}{name}/", ignores))
+                    below = "" if entry.path == self._here else f"{prefix}{name}/"
+                    stack.append((entry.path, os.path.join(real, name), below, here, ignores))
                 else:
                     self._entry(entry, os.path.join(real, name), prefix + name)
 

@@ -1,0 +1,237 @@
+"""Which files are found, in which order, under which name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradcheck_lint.config import ConfigError, Settings
+from gradcheck_lint.source.discovery import discover, excluded
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs links, pipes and permissions as POSIX has them")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+def make(here: Path, *names: str) -> None:
+    for name in names:
+        path = here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("", encoding="utf-8")
+
+
+def found(*paths: str, **changes: Any) -> list[str]:
+    settings = Settings(root=Path.cwd(), **changes)
+    return [entry.path for entry in discover(paths, settings)]
+
+
+def test_folder_gives_its_python_files_sorted(here: Path) -> None:
+    make(here, "b.py", "a/z.py", "a/b/c.py", "a.py", "notes.txt", "types.pyi", "noext", "c.pyc", ".#b.py", "x.py.bak")
+    assert found() == ["a.py", "a/b/c.py", "a/z.py", "b.py"]
+    assert found(".") == found()
+    assert found("a") == ["a/b/c.py", "a/z.py"]
+
+
+def test_named_file_is_taken_whatever_it_is_called(here: Path) -> None:
+    make(here, "script", "types.pyi", "venv/x.py")
+    assert found("script", "types.pyi", "venv/x.py") == ["script", "types.pyi", "venv/x.py"]
+
+
+def test_nothing_twice(here: Path) -> None:
+    make(here, "a/x.py", "a/y.py")
+    assert found("a/x.py", "./a/x.py", "a/../a/x.py", "a", ".", str(here / "a")) == ["a/x.py", "a/y.py"]
+
+
+def test_folder_without_python(here: Path) -> None:
+    (here / "empty").mkdir()
+    assert found("empty") == []
+
+
+def test_names_as_they_are_shown(here: Path) -> None:
+    make(here.parent, "other/x.py")
+    make(here, "x.py")
+    assert found(str(here / "x.py")) == ["x.py"]
+    assert found("../other") == ["../other/x.py"]
+    assert found(str(here.parent / "other")) == [(here.parent / "other" / "x.py").as_posix()]
+    assert found("..") == ["../other/x.py", "x.py"]
+
+
+@pytest.mark.parametrize("path", ["nowhere", "nowhere.py", "x.py/y.py"])
+def test_path_that_does_not_exist(here: Path, path: str) -> None:
+    make(here, "x.py")
+    with pytest.raises(ConfigError, match="does not exist"):
+        found("x.py", path)
+
+
+def test_paths_that_are_none() -> None:
+    with pytest.raises(ConfigError, match="is no path"):
+        found("")
+    with pytest.raises(ConfigError, match="NUL"):
+        found("a\0b")
+
+
+# Excludes
+
+
+def test_usual_places_are_left_out(here: Path) -> None:
+    make(here, "x.py", ".git/x.py", "venv/x.py", "a/node_modules/b/x.py", "a/__pycache__/x.py", "a/build/x.py")
+    assert found() == ["x.py"]
+    assert found(exclude=()) == [
+        ".git/x.py",
+        "a/__pycache__/x.py",
+        "a/build/x.py",
+        "a/node_modules/b/x.py",
+        "venv/x.py",
+        "x.py",
+    ]
+
+
+def test_usual_place_that_is_named_is_entered(here: Path) -> None:
+    make(here, "build/x.py", "build/a/x.py", "build/venv/x.py")
+    assert found("build") == ["build/a/x.py", "build/x.py"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("gen", ["a/x.py", "a/x_test.py", "x.py"]),
+        ("*_test.py", ["a/gen/y.py", "a/x.py", "x.py"]),
+        ("a/*.py", ["a/gen/y.py", "x.py"]),
+        ("/x.py", ["a/gen/y.py", "a/x.py", "a/x_test.py"]),
+        ("x.py", ["a/gen/y.py", "a/x_test.py"]),
+        ("a/", ["x.py"]),
+        ("**/gen/**", ["a/x.py", "a/x_test.py", "x.py"]),
+    ],
+)
+def test_patterns(here: Path, pattern: str, expected: list[str]) -> None:
+    make(here, "x.py", "a/x.py", "a/x_test.py", "a/gen/y.py")
+    assert found(extend_exclude=(pattern,)) == expected
+
+
+def test_named_and_excluded(here: Path) -> None:
+    make(here, "a/x.py", "venv/x.py", "a/y.py")
+    assert found("a/x.py", "venv", extend_exclude=("a/*.py",)) == ["a/x.py", "venv/x.py"]
+    assert found("a/x.py", "venv", "a/y.py", extend_exclude=("a/x.py",), force_exclude=True) == ["a/y.py"]
+
+
+def test_excluded_counts_from_the_root(here: Path) -> None:
+    settings = Settings(root=here, extend_exclude=("a/x.py",))
+    assert excluded(here / "a" / "x.py", settings)
+    assert excluded(here / "b" / "venv" / "x.py", settings)
+    assert not excluded(here / "b" / "a" / "x.py", settings)
+
+
+# .gitignore
+
+
+def test_gitignore(here: Path) -> None:
+    make(here, "x.py", "gen/x.py", "a/x_pb2.py", "a/keep_pb2.py", "a/x.py", "a/b/local.py", "local.py")
+    (here / ".gitignore").write_text("# generated\n/gen/\n*_pb2.py\n!keep_pb2.py\n", encoding="utf-8")
+    (here / "a" / "b" / ".gitignore").write_text("local.py\r\n", encoding="utf-8")
+    assert found() == ["a/keep_pb2.py", "a/x.py", "local.py", "x.py"]
+    assert len(found(respect_gitignore=False)) == 7
+
+
+def test_nearer_gitignore_wins(here: Path) -> None:
+    make(here, "a/x.py", "a/y.py", "x.py")
+    (here / ".gitignore").write_text("x.py\n", encoding="utf-8")
+    (here / "a" / ".gitignore").write_text("!x.py\ny.py\n", encoding="utf-8")
+    assert found() == ["a/x.py"]
+
+
+def test_gitignore_above_counts_up_to_the_repository(here: Path) -> None:
+    make(here, "a/x.py", "a/y.py", "a/z.py")
+    (here.parent / ".gitignore").write_text("z.py\n", encoding="utf-8")
+    (here / ".gitignore").write_text("y.py\n", encoding="utf-8")
+    assert found("a") == ["a/x.py", "a/y.py", "a/z.py"]  # no repository at all
+    (here / ".git").mkdir()
+    assert found("a") == ["a/x.py", "a/z.py"]
+
+
+def test_ignored_folder_that_is_named_is_entered(here: Path) -> None:
+    make(here, ".git/HEAD", "gen/x.py", "gen/a/x.py", "gen/a/y.py")
+    (here / ".gitignore").write_text("gen/\n", encoding="utf-8")
+    (here / "gen" / ".gitignore").write_text("y.py\n", encoding="utf-8")
+    assert found() == []
+    assert found("gen") == ["gen/a/x.py", "gen/x.py"]
+    assert found("gen/a") == ["gen/a/x.py"]
+
+
+def test_line_that_is_no_pattern_is_passed_by(here: Path) -> None:
+    make(here, "x.py", "y.py")
+    (here / ".gitignore").write_bytes(b"\xef\xbb\xbfx.py\n!\n\xff\n\\\n")
+    assert found() == ["y.py"]
+
+
+# What cannot be read
+
+
+@posix
+def test_link_to_itself_is_told_and_the_others_are_found(here: Path) -> None:
+    make(here, "x.py")
+    (here / "loop.py").symlink_to("loop.py")
+    (here / "gone.py").symlink_to("nowhere.py")
+    reasons = {entry.path: entry.reason for entry in discover(["."], Settings(root=here))}
+    assert reasons["x.py"] == ""
+    assert "symbolic links" in reasons["loop.py"]
+    assert reasons["gone.py"] == "no such file or directory"
+    [named] = discover(["loop.py"], Settings(root=here))
+    assert named.reason
+
+
+@posix
+def test_links_to_folders_are_not_followed(here: Path) -> None:
+    make(here, "a/x.py")
+    (here / "a" / "up").symlink_to("..", target_is_directory=True)
+    (here / "b").symlink_to("a", target_is_directory=True)
+    assert found() == ["a/x.py"]
+    assert found("b") == ["b/x.py"]
+
+
+@posix
+def test_link_and_its_file_are_one(here: Path) -> None:
+    make(here, "z.py")
+    (here / "a.py").symlink_to("z.py")
+    make(here.parent, "outside.py")
+    (here / "b.py").symlink_to(here.parent / "outside.py")
+    assert found() == ["b.py", "z.py"]
+    assert found("a.py") == ["a.py"]
+
+
+@posix
+def test_folder_called_like_a_file(here: Path) -> None:
+    make(here, "odd.py/x.py")
+    assert found() == ["odd.py/x.py"]
+
+
+@posix
+def test_pipe_is_read_only_if_named(here: Path) -> None:
+    os.mkfifo(here / "pipe.py")
+    assert found() == []
+    assert found("pipe.py") == ["pipe.py"]
+    [device] = discover(["/dev/null"], Settings(root=here))
+    assert device.reason == "not a regular file"
+
+
+def test_folder_that_cannot_be_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(here, "x.py", "secret/x.py")
+    real = os.scandir
+
+    def guarded(path: str) -> object:
+        if os.path.basename(path) == "secret":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    entries = discover(["."], Settings(root=here))
+    assert [(entry.path, entry.reason) for entry in entries] == [("secret", "permission denied"), ("x.py", "")]

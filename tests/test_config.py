@@ -1,0 +1,158 @@
+"""Reading the configuration: where it is found, what it says, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradcheck_lint.config import EXCLUDE, ConfigError, Selection, Settings, find, load, on_top, read
+from gradcheck_lint.finding import Confidence
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_everything_that_can_be_said(here: Path) -> None:
+    path = write(
+        here / "pyproject.toml",
+        """
+        [tool.gradlint]
+        select = ["GL1", "parameter-rebound"]
+        extend-select = ["GL3"]
+        ignore = ["GL101"]
+        exclude = ["old"]
+        extend-exclude = ["gen/*.py"]
+        force-exclude = true
+        respect-gitignore = false
+        per-file-ignores = {"tests/**" = ["GL102"]}
+        min-confidence = "medium"
+        rule-folders = ["checks"]
+        output-format = "json"
+        unsafe-fixes = true
+        """,
+    )
+    assert load(path) == Settings(
+        selections=(Selection(("GL1", "parameter-rebound"), ("GL3",), ("GL101",), "pyproject.toml"),),
+        min_confidence=Confidence.MEDIUM,
+        exclude=("old",),
+        extend_exclude=("gen/*.py",),
+        force_exclude=True,
+        respect_gitignore=False,
+        per_file_ignores=(("tests/**", ("GL102",)),),
+        rule_folders=(here / "checks",),
+        output_format="json",
+        unsafe_fixes=True,
+        root=here,
+        source=path,
+    )
+
+
+def test_nothing_said_leaves_the_defaults(here: Path) -> None:
+    settings = load(write(here / "gradlint.toml", ""))
+    assert settings.exclude == EXCLUDE
+    assert settings.min_confidence is Confidence.HIGH
+    assert settings.selections[0].select is None
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param(["pyproject.toml", "gradlint.toml", ".gradlint.toml"], ".gradlint.toml", id="hidden first"),
+        pytest.param(["pyproject.toml", "gradlint.toml"], "gradlint.toml", id="own file before pyproject"),
+        pytest.param(["pyproject.toml", "a/gradlint.toml"], "a/gradlint.toml", id="nearest first"),
+        pytest.param(["pyproject.toml"], "pyproject.toml", id="going up"),
+        pytest.param([], None, id="none"),
+    ],
+)
+def test_which_file_counts(here: Path, files: list[str], expected: str | None) -> None:
+    for name in files:
+        write(here / name, "[tool.gradlint]\n" if name == "pyproject.toml" else "")
+    (here / "a" / "b").mkdir(parents=True, exist_ok=True)
+    assert find(here / "a" / "b") == (here / expected if expected else None)
+
+
+def test_pyproject_of_others_is_passed_by(here: Path) -> None:
+    write(here / "gradlint.toml", "")
+    write(here / "a" / "pyproject.toml", "[tool.ruff]\n[project]\nkeywords = ['gradlint']\n")
+    write(here / "a" / "b" / "pyproject.toml", "this is = not TOML")
+    assert find(here / "a" / "b") == here / "gradlint.toml"
+
+
+@pytest.mark.parametrize("first", ["a", "a/x.py", "b/../a", "a/new.py"])
+def test_search_starts_at_the_first_path(here: Path, first: str) -> None:
+    write(here / "a" / "gradlint.toml", "output-format = 'json'")
+    write(here / "a" / "x.py", "")
+    (here / "b").mkdir()
+    assert read([first, "b"]).source == here / "a" / "gradlint.toml"
+    assert read([]).source is None
+    assert read(["-"]).source is None
+
+
+def test_isolated_and_config(here: Path) -> None:
+    other = write(here / "other.toml", "output-format = 'json'")
+    write(here / "gradlint.toml", "output-format = 'sarif'")
+    assert read([]).output_format == "sarif"
+    assert read([], config=other).output_format == "json"
+    assert read([], isolated=True).output_format == "text"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('ignores = ["GL101"]', 'unknown setting "ignores"; did you mean "ignore"?'),
+        ('min_confidence = "low"', 'unknown setting "min_confidence"; did you mean "min-confidence"?'),
+        ("xyz = 1", 'unknown setting "xyz"'),
+        ('select = "GL101"', 'select has to be a list of strings, such as ["GL101"]'),
+        ("ignore = [101]", "ignore has to be a list of strings"),
+        ("respect-gitignore = 1", "respect-gitignore has to be true or false"),
+        ('min-confidence = "hihg"', 'min-confidence has to be one of "low", "medium", "high"; did you mean "high"?'),
+        ('output-format = "xml"', 'output-format has to be one of "text",'),
+        ("per-file-ignores = []", "per-file-ignores has to be a table of patterns and rules"),
+        ('per-file-ignores = {"a" = "GL101"}', 'per-file-ignores has to be a table of lists, but "a" has none'),
+        ("select = [", "is not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_one_line(here: Path, text: str, expected: str) -> None:
+    path = write(here / "gradlint.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith("gradlint.toml")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_tool_gradlint_is_a_table(here: Path) -> None:
+    with pytest.raises(ConfigError, match="has to be a table"):
+        load(write(here / "pyproject.toml", "[tool]\ngradlint = 1"))
+
+
+def test_file_that_cannot_be_read(here: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^the configuration no\.toml does not exist$"):
+        load(Path("no.toml"))
+    (here / "dir.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"^the configuration dir\.toml cannot be read: "):
+        load(Path("dir.toml"))
+    (here / "bytes.toml").write_bytes(b"select = ['\xe9']")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load(Path("bytes.toml"))
+
+
+def test_command_line_is_laid_on_top() -> None:
+    below = Settings(selections=(Selection(ignore=("GL1",)),), output_format="json", unsafe_fixes=True)
+    same = on_top(below, Selection(origin="the command line"), output_format=None, min_confidence=None)
+    assert same == below
+    above = on_top(below, Selection(select=("GL2",)), output_format="text")
+    assert above.selections == (Selection(ignore=("GL1",)), Selection(select=("GL2",)))
+    assert above.output_format == "text"
+    assert above.unsafe_fixes
