@@ -75,6 +75,9 @@ class _Names:
         words = (*settings.exclude, *settings.extend_exclude)
         self.plain = frozenset(word for word in words if not _MAGIC & set(word) and not word.startswith("#"))
         rest = [word for word in words if word not in self.plain]
+        for word in rest:
+            if not is_pattern(word):
+                raise ConfigError(f'"{word}" in exclude or extend-exclude is no pattern as .gitignore has them')
         self._spec = _spec(rest) if rest else None
 
     def matches(self, relative: str) -> bool:

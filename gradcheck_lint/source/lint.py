@@ -263,7 +263,7 @@ def _per_file(batch: Batch, rules: Rules, settings: Settings) -> dict[str, froze
     for pattern, words in settings.per_file_ignores:
         wanted = not pattern.startswith("!")
         bare = pattern.removeprefix("!")
-        if not is_pattern(bare):
+        if not bare.strip() or not is_pattern(bare):
             raise ConfigError(f'"{pattern}" in {origin} is no pattern')
         spec = GitIgnoreSpec.from_lines([bare])
         codes = registry.codes(rules.known, words, origin)

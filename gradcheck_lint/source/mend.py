@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 10
 
-_Kind = tuple[str, str]  # the path and the code of a finding
+_Kind = tuple[str, str, str]  # the path, the code and the message of a finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,16 @@ def mend(
         stuck = _stuck(step.applied, result.findings, next_result.findings)
         if stuck:
             hopeless |= stuck
-            problems += [
-                Problem(path, f"the fix of {code} does not remove it, and was left out") for path, code in stuck
-            ]
+            for path, code, _ in sorted(stuck):
+                message = f"the fix of {code} does not remove the finding, and was left out"
+                problems.append(Problem(path, message))
             continue
         batch, result = next_batch, next_result
         applied += step.applied
     touched = {change.span.path for finding in applied if finding.fix for change in finding.fix.edits}
     after = {file.path: file for file in batch.files}
     changes = {path: Change(before[path], after[path].data) for path in sorted(touched)}
-    result = replace(result, fixed=len(applied), problems=(*result.problems, *sorted(problems, key=lambda p: p.path)))
+    result = replace(result, fixed=len(applied), problems=(*result.problems, *problems))
     return Mended(result, Plan(changes, tuple(applied), ()), batch)
 
 
@@ -90,7 +90,7 @@ def write(mended: Mended, rules: Rules, settings: Settings, *, jobs: int | None 
 
 
 def _kind(finding: Finding) -> _Kind:
-    return finding.span.path, finding.code
+    return finding.span.path, finding.code, finding.message
 
 
 def _paths(finding: Finding) -> set[str]:

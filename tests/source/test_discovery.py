@@ -118,6 +118,11 @@ def test_patterns(here: Path, pattern: str, expected: list[str]) -> None:
     assert found(extend_exclude=(pattern,)) == expected
 
 
+def test_exclude_that_is_no_pattern() -> None:
+    with pytest.raises(ConfigError, match='"!" in exclude or extend-exclude is no pattern'):
+        found(extend_exclude=("!",))
+
+
 def test_named_and_excluded(here: Path) -> None:
     make(here, "a/x.py", "venv/x.py", "a/y.py")
     assert found("a/x.py", "venv", extend_exclude=("a/*.py",)) == ["a/x.py", "venv/x.py"]
