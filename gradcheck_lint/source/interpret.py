@@ -38,7 +38,8 @@ from gradcheck_lint.source.values import (
 )
 
 DEPTH = 12  # calls followed into one another
-BUDGET = 60_000  # expressions and statements run for one entry point
+REPEATS = 40  # times that one function is followed for one entry point
+BUDGET = 30_000  # expressions and statements run for one entry point
 
 _MISSING = Constant(...)
 NONE = Constant(None)
@@ -98,6 +99,8 @@ class Interpreter:
         self.parents: dict[int, int | None] = {}  # scope → enclosing scope
         self.homes: dict[int, Module] = {}  # scope → module
         self.scope_of: dict[str, int] = {}  # module path → its scope
+        self.globals: dict[int, set[str]] = {}  # scope of a module → the names bound in it
+        self.stars: dict[str, str] = {}  # path of a module → the outside module that it imports * from
         self.sequence = ev.Sequence()
         self.timelines: list[ev.Timeline] = []
         self.reached: set[int] = set()  # functions that some entry point ran
@@ -108,6 +111,8 @@ class Interpreter:
         self.children: dict[int, list[ClassValue]] = {}  # class → classes derived from it
         self.places: dict[int, Place] = {}
         self.chunk_of: dict[int, Chunk] = {}  # nested function → the chunk that it was parsed in
+        self.followed: dict[int, int] = {}  # function → times followed for this entry point
+        self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.looping = 0  # loops around the statement being run
 
     # ------------------------------------------------------------ entry points
@@ -118,9 +123,10 @@ class Interpreter:
         if scope is None:
             scope = self.scope_of[module.path] = new_serial()
             self.parents[scope] = None
+            self.globals[scope] = set()
             self.homes[scope] = module
-            saved = (self.frames, self.sequence, self.timeline, self.steps)
-            self.frames, self.sequence, self.steps = [], ev.Sequence(), 0
+            saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed)
+            self.frames, self.sequence, self.steps, self.followed = [], ev.Sequence(), 0, {}
             self.timeline = ev.Timeline(module, None)
             self.timeline.tree = self.sequence
             frame = Frame(module, module.chunk, None, None)
@@ -130,7 +136,7 @@ class Interpreter:
             except Stop:
                 pass
             self.timelines.append(self.timeline)
-            self.frames, self.sequence, self.timeline, self.steps = saved
+            self.frames, self.sequence, self.timeline, self.steps, self.followed = saved
         return scope
 
     def run_function(self, function: FunctionValue) -> None:
@@ -139,6 +145,7 @@ class Interpreter:
         self.timeline = ev.Timeline(home, function.function)
         self.sequence = self.timeline.tree
         self.steps = 0
+        self.followed = {}
         self.frames = []
         self.undo.append({})
         try:
@@ -183,6 +190,8 @@ class Interpreter:
             if key not in log:
                 log[key] = self.store.get(key, _MISSING)
         self.store[key] = value
+        if owner in self.globals:
+            self.globals[owner].add(name)
 
     def rollback(self, log: dict[tuple[int, str], Value]) -> dict[tuple[int, str], Value]:
         """Undo the writes of a log; gives what they had written."""
@@ -355,7 +364,7 @@ class Interpreter:
                 if module is not None:
                     self.import_star(module, scope)
                 elif node.module.startswith("torch"):
-                    self.set(scope, "*" + node.module, External(node.module))
+                    self.stars[home.path] = node.module
                 continue
             found: Value | None = None
             if module is not None:
@@ -372,8 +381,9 @@ class Interpreter:
 
     def import_star(self, module: Module, scope: int) -> None:
         other = self.namespace(module)
-        for (owner, name), value in list(self.store.items()):
-            if owner == other and not name.startswith("_"):
+        for name in list(self.globals.get(other, ())):
+            value = self.get(other, name)
+            if value is not None and not name.startswith("_"):
                 self.set(scope, name, value)
 
     def do_scope(self, node: tree.Scope) -> bool:
@@ -729,14 +739,11 @@ class Interpreter:
                     self.store[(scope, name)] = value
                 return value
             scope = self.parents.get(scope)
-        home = self.frame.home
-        top = self.scope_of.get(home.path)
-        if top is not None:
-            for (owner, key), value in self.store.items():
-                if owner == top and key.startswith("*") and isinstance(value, External):
-                    return External(torch_api.canonical(f"{value.name}.{name}"))
         if name in _BUILTINS:
             return External(f"builtins.{name}")
+        star = self.stars.get(self.frame.home.path)
+        if star is not None:
+            return External(torch_api.canonical(f"{star}.{name}"))
         thing = Thing("opaque", name, self.place(node), certain=False)
         self.guess(thing)
         self.set(self.frame.serial, name, thing)
@@ -1098,7 +1105,13 @@ class Interpreter:
         """Run a function of the project in place; args None stands for unknown ones."""
         function = target.function
         if args is not None:
-            active = sum(1 for f in self.frames if f.function is function)
+            active = any(f.function is function for f in self.frames)
+            times = self.followed.get(id(function), 0)
+            self.followed[id(function)] = times + 1
+            plain = target.receiver is None and all(_plain(a) for a in args.all())
+            if plain and id(function) in self.idle:
+                return Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
+            active = active or times >= REPEATS
             if active or len(self.frames) > DEPTH or not self.relevant(function):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = depends(target.receiver, *args.all())
@@ -1129,7 +1142,10 @@ class Interpreter:
         finally:
             self.frames.pop()
             self.sequence = saved
-        if inner.steps:
+        if not any(not isinstance(s, ev.Jump) for s in inner.steps):
+            if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
+                self.idle.add(id(function))
+        elif inner.steps:
             place = Place(self.frame.chunk, node) if node is not None and self.frames else Place(frame.chunk, function)
             saved.steps.append(ev.Call(inner, function, place))
         returns: list[Value] = frame.returns or [NONE]
@@ -1270,6 +1286,11 @@ def _kind(function: tree.Function) -> str:
         if name in ("setter", "deleter"):
             return "setter"
     return "plain"
+
+
+def _plain(value: Value) -> bool:
+    """Nothing whose identity matters."""
+    return isinstance(value, Constant) or (isinstance(value, Thing) and value.role == "opaque" and not value.deps)
 
 
 def _none(node: tree.Expression) -> bool:

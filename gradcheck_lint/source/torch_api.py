@@ -7,6 +7,7 @@ Names outside the project are known by what they are called; torch's aliases are
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 OPTIMIZERS = frozenset(
     "SGD Adam AdamW RMSprop Adagrad Adadelta Adamax NAdam RAdam ASGD Rprop LBFGS SparseAdam Adafactor Muon".split()
@@ -46,6 +47,7 @@ ALIASES = (
 )
 
 
+@lru_cache(maxsize=None)
 def canonical(name: str) -> str:
     """One name for all the names by which the same object of torch can be imported."""
     if name.startswith(("torch.", "pytorch_lightning", "lightning")):
