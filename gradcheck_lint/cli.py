@@ -7,14 +7,16 @@ something that broke inside gradlint, 130 interrupted.
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from gradcheck_lint import __version__
-from gradcheck_lint.config import ConfigError, Selection, Settings, on_top, read, shown
-from gradcheck_lint.console import Progress, colourful, forgiving, tell
+from gradcheck_lint.config import ConfigError, Selection, Settings, nearest, on_top, read, shown
+from gradcheck_lint.console import Progress, colourful, counted, forgiving, tell
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.report import FORMATS
 
@@ -185,12 +187,16 @@ _LEVELS = [str(level) for level in Confidence]
 _SHELLS = ["bash", "zsh", "fish"]
 
 
-@click.group(cls=Words, add_help_option=False)
+@click.group(
+    cls=Words,
+    add_help_option=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST},
+)
 def main() -> None:
     """Find gradient, optimizer and autograd mistakes in PyTorch training code."""
 
 
-@main.command(cls=Sectioned, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@main.command(cls=Sectioned)
 @click.argument("paths", nargs=-1, type=click.Path(allow_dash=True))
 @_words("Rules", "--select", "RULES", _SELECT)
 @_words("Rules", "--extend-select", "RULES", "These rules too.")
@@ -306,9 +312,10 @@ class _Run:
         if name and not self._from_stdin:
             raise ConfigError("--stdin-filename names what `-` reads; add `-`")
         self._paths = paths
+        self._refuse_misspelt_words()
         self._settings = self._read_settings((name,) if name else paths)
         self._quiet: bool = options["quiet"]
-        self._colour = options["output_file"] in (None, "-") and colourful(sys.stdout)
+        self._start = time.perf_counter()
 
     def exit_code(self) -> int:
         """Do it, tell it, and say how it went."""
@@ -324,8 +331,7 @@ class _Run:
         if not (fix or diff):
             with Progress(on=not self._quiet) as progress:
                 result = check(batch, rules, self._settings, jobs=jobs, progress=progress)
-            self._tell(result)
-            return self._code(result)
+            return self._tell(result)
         from gradcheck_lint.source.mend import mend, write
 
         with Progress(on=not self._quiet) as progress:
@@ -335,12 +341,15 @@ class _Run:
             return self._tell_diff(mended)
         if self._from_stdin:
             self._tell_text(batch.files, mended.plan)
-            result = mended.result
-            self._tell(result, to_stderr=True)
-        else:
-            result = write(mended, rules, self._settings, jobs=jobs)
-            self._tell(result)
-        return self._code(result)
+            return self._tell(mended.result, to_stderr=True)
+        return self._tell(write(mended, rules, self._settings, jobs=jobs))
+
+    def _refuse_misspelt_words(self) -> None:
+        """A first word that is no path may have been meant as `explain` or `rules`."""
+        first = self._paths[0] if self._paths else "."
+        hint = "" if Path(first).exists() or first == "-" else nearest(first, main.commands)
+        if hint:
+            raise ConfigError(f'"{first}" does not exist{hint}')
 
     def _read_settings(self, paths: Sequence[str]) -> Settings:
         options = self._options
@@ -389,7 +398,7 @@ class _Run:
         if self._options["verbose"]:
             source = self._settings.source
             tell("note", f"settings from {shown(source)}" if source else "no configuration found, default settings")
-            tell("note", f"{on} of {known} rules are on, {files} files to check")
+            tell("note", f"{on} of {known} rules are on, {counted(files, 'file')} to check")
         if not files and not self._quiet and not (self._from_stdin or self._in_words()):
             tell("warning", "no Python files found in " + ", ".join(self._paths or (".",)))
 
@@ -398,24 +407,29 @@ class _Run:
         options = self._options
         return self._settings.output_format == "text" and not (options["statistics"] or options["output_file"])
 
-    def _tell(self, result: Result, *, to_stderr: bool = False) -> None:
-        text = self._rendered(result)
+    def _tell(self, result: Result, *, to_stderr: bool = False) -> int:
+        """Tell what was found, and give back the exit code."""
+        result = replace(result, seconds=time.perf_counter() - self._start)
         target = self._options["output_file"]
         if target in (None, "-"):
-            colour = colourful(sys.stderr) if to_stderr else self._colour
-            click.echo(text, nl=False, err=to_stderr, color=colour)
+            colour = colourful(sys.stderr if to_stderr else sys.stdout)
+            click.echo(self._rendered(result, colour=colour), nl=False, err=to_stderr, color=colour)
         else:
+            text = self._rendered(result, colour=False)
             try:
                 with open(target, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                     file.write(text)
             except OSError as error:
                 raise ConfigError(f"{target} cannot be written: {error.strerror}") from None
         self._tell_problems(result)
+        if result.problems:
+            return 2
+        return int(bool(result.findings) and not self._options["exit_zero"])
 
-    def _rendered(self, result: Result) -> str:
+    def _rendered(self, result: Result, *, colour: bool) -> str:
         from gradcheck_lint.report import renderer
 
-        name, colour = self._settings.output_format, self._colour
+        name = self._settings.output_format
         if self._options["statistics"]:
             from gradcheck_lint.report import statistics
 
@@ -452,14 +466,16 @@ class _Run:
     def _tell_diff(self, mended: Mended) -> int:
         from gradcheck_lint.source import edit
 
-        plan = mended.plan
-        self._tell_problems(mended.result)
-        click.echo(edit.diff(plan, colour=self._colour), nl=False, color=self._colour)
+        plan, result = mended.plan, mended.result
+        self._tell_problems(result)
+        colour = colourful(sys.stdout)
+        click.echo(edit.diff(plan, colour=colour), nl=False, color=colour)
         changed = sum(change.data != change.file.data for change in plan.changes.values())
         if not self._quiet:
-            count, files = len(plan.applied), changed
-            tell("note", f"{count} findings would be fixed in {files} files" if changed else "nothing would be fixed")
-        if mended.result.problems:
+            would = f"{counted(result.fixed, 'finding')} would be fixed in {counted(changed, 'file')}"
+            unread = f"; {counted(result.errors, 'file')} could not be checked" if result.errors else ""
+            tell("note", (would if changed else "nothing would be fixed") + unread)
+        if result.problems:
             return 2
         return int(changed > 0 and not self._options["exit_zero"])
 
@@ -470,11 +486,6 @@ class _Run:
             change = plan.changes.get(file.path)
             stdout.write(change.data if change else file.data)
         stdout.flush()
-
-    def _code(self, result: Result) -> int:
-        if result.problems:
-            return 2
-        return int(bool(result.findings) and not self._options["exit_zero"])
 
 
 def _page(rule: Rule) -> Page | None:
@@ -501,7 +512,8 @@ def _columns() -> int:
 def _sentence(error: click.ClickException) -> str:
     """A message of click in our words: no capital, no full stop, one line."""
     message = error.format_message().strip().rstrip(".")
-    return f"{message[:1].lower()}{message[1:]}; see `gradlint --help`"
+    advice = "" if message.endswith("?") else "; see `gradlint --help`"
+    return f"{message[:1].lower()}{message[1:]}{advice}"
 
 
 def _fail(message: str) -> NoReturn:

@@ -48,6 +48,10 @@ def tell(kind: str, message: str) -> None:
     print(f"{paint(f'{kind}:', style)} {line}", file=sys.stderr, flush=True)
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Progress:
     """A bar on stderr, if that is a terminal and the work takes long. A context that leaves the line empty."""
 
