@@ -421,7 +421,8 @@ class _Run:
                     file.write(text)
             except OSError as error:
                 raise ConfigError(f"{target} cannot be written: {error.strerror}") from None
-        self._tell_problems(result)
+        unsaid = self._options["statistics"] or self._options["output_file"]
+        self._tell_problems(result, told=not unsaid and self._settings.output_format in _WITH_PROBLEMS)
         if result.problems:
             return 2
         return int(bool(result.findings) and not self._options["exit_zero"])
@@ -452,11 +453,10 @@ class _Run:
         known = registry.load(self._settings.rule_folders)
         return {rule.code: page for rule in known if rule.code in codes and (page := _page(rule)) is not None}
 
-    def _tell_problems(self, result: Result) -> None:
-        """What broke inside gradlint, where the format does not say it, and with -v how."""
-        unsaid = self._options["statistics"] or self._options["output_file"]
+    def _tell_problems(self, result: Result, *, told: bool) -> None:
+        """What broke inside gradlint, if it has not been `told` with the findings, and with -v how."""
         for problem in result.problems:
-            if unsaid or self._settings.output_format not in _WITH_PROBLEMS:
+            if not told:
                 where = f"{problem.path}: " if problem.path else ""
                 plea = " (a mistake in gradlint; please report it)" if problem.detail else ""
                 tell("problem", f"{where}{problem.message}{plea}")
@@ -467,7 +467,7 @@ class _Run:
         from gradcheck_lint.source import edit
 
         plan, result = mended.plan, mended.result
-        self._tell_problems(result)
+        self._tell_problems(result, told=False)
         colour = colourful(sys.stdout)
         click.echo(edit.diff(plan, colour=colour), nl=False, color=colour)
         changed = sum(change.data != change.file.data for change in plan.changes.values())

@@ -1,0 +1,523 @@
+"""The command as people use it: words, options, exit codes, and what goes where."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gradcheck_lint import __version__
+from gradcheck_lint.cli import main
+from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Safety, Severity, Span
+from gradcheck_lint.result import AnalysisError, Problem
+from gradcheck_lint.rule import Rule
+from gradcheck_lint.source import engine
+from gradcheck_lint.source.file import SourceFile
+
+ROOT = Path(__file__).resolve().parent.parent
+IDLE = "x = 1  # gradlint: ignore[GL101]\n"
+ENVIRONMENT = ("NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "idle.py").write_bytes(IDLE.encode())
+    (tmp_path / "good.py").write_bytes(b"x = 1\n")
+    return tmp_path
+
+
+def run(*args: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, args, input=stdin)
+
+
+def concise(*args: str, stdin: bytes | None = None) -> list[str]:
+    """The path and the line of each finding."""
+    result = run(*args, "--output-format", "concise", stdin=stdin)
+    return [":".join(line.split(":")[:2]) for line in result.stdout.splitlines()]
+
+
+# Exit codes and words
+
+
+def test_exit_codes() -> None:
+    assert run("good.py").exit_code == 0
+    assert run("idle.py").exit_code == 1
+    assert run("idle.py", "--exit-zero").exit_code == 0
+    assert run("nowhere.py").exit_code == 2
+
+
+def test_working_directory_is_the_default() -> None:
+    result = run()
+    assert result.exit_code == 1
+    assert "idle.py:1:8" in result.stdout
+    assert run("lint").stdout.splitlines()[:3] == result.stdout.splitlines()[:3]
+
+
+def test_words_and_folders_of_the_same_name(here: Path) -> None:
+    (here / "rules").mkdir()
+    (here / "rules" / "mine.py").write_bytes(IDLE.encode())
+    assert "unused-suppression" in run("rules").stdout
+    assert run("rules").exit_code == 0
+    assert concise("./rules") == ["rules/mine.py:1"]
+    assert concise("-q", "rules") == ["rules/mine.py:1"]
+    assert concise("lint", "rules") == ["rules/mine.py:1"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nowhere"], 'error: "nowhere" does not exist'),
+        (["rulez"], 'error: "rulez" does not exist; did you mean "rules"?'),
+        (["explian", "GL101"], 'error: "explian" does not exist; did you mean "explain"?'),
+        ([""], 'error: "" is no path; leave it out, or write "." for the working directory'),
+        (["--fixx"], "error: no such option"),
+        (
+            ["--jobs", "0"],
+            "error: invalid value for '-j' / '--jobs': 0 is not in the range x>=1; see `gradlint --help`",
+        ),
+        (["--output-format", "xml"], "error: invalid value for '--output-format': 'xml' is not one of"),
+        (["--select", "GL001,GL999"], 'error: unknown rule "GL999" in the command line'),
+        (["--ignore", "unused-supression"], 'did you mean "unused-suppression"?'),
+        (["--config", "no.toml"], "error: the configuration no.toml does not exist"),
+        (["-", "idle.py"], "error: `-` stands for all that is checked; name no other paths beside it"),
+        (["--stdin-filename", "x.py"], "error: --stdin-filename names what `-` reads; add `-`"),
+        (["-", "--show-files"], "error: --show-files lists files, and `-` is none"),
+        (["-o", "no/such/folder/x"], "error: no/such/folder/x cannot be written: No such file or directory"),
+        (["--extend-exclude", "!"], 'error: "!" in exclude or extend-exclude is no pattern'),
+        (["explain"], "error: missing argument 'CODE_OR_NAME'; see `gradlint --help`"),
+        (["explain", "GL002x"], 'error: there is no rule "GL002x"; did you mean "GL002"?'),
+        (["rules", "."], "error: `gradlint rules` lists the rules and takes no paths"),
+    ],
+)
+def test_usage_errors_are_one_line(args: list[str], message: str) -> None:
+    result = run(*args)
+    assert result.exit_code == 2
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("warning")]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_wrong_configuration_is_one_line(here: Path) -> None:
+    (here / "pyproject.toml").write_text("[tool.gradlint]\nselekt = []\n", encoding="utf-8")
+    for args in ([], ["rules"], ["explain", "GL001"]):
+        result = run(*args)
+        assert result.exit_code == 2
+        assert result.stderr == 'error: pyproject.toml: unknown setting "selekt"; did you mean "select"?\n'
+    assert run("--isolated", "good.py").exit_code == 0
+
+
+def test_help_lists_options_in_sections_and_the_words() -> None:
+    for args in (["--help"], ["-h"], ["--fix", "--help"], ["lint", "--help"]):
+        result = run(*args)
+        assert result.exit_code == 0
+        for title in ("Rules:", "Fixes:", "Output:", "Files:", "Running:", "Words:"):
+            assert f"\n{title}\n" in result.stdout
+        assert "[OPTIONS] [PATHS]..." in result.stdout
+        assert "./rules" in result.stdout
+    promised = """--select --ignore --extend-select --min-confidence --fix --unsafe-fixes --diff --output-format
+        --output-file --statistics --exit-zero --no-cache --jobs --config --isolated --show-files --quiet --verbose
+        --version --stdin-filename --show-completion"""
+    assert set(re.findall(r"--[a-z-]+", promised)) <= set(re.findall(r"--[a-z-]+", run("--help").stdout))
+
+
+def test_version() -> None:
+    for args in (["--version"], ["-V"], ["lint", "--version"]):
+        assert run(*args).stdout == f"gradlint {__version__}\n"
+
+
+# What is linted
+
+
+def test_select_and_ignore_take_lists_and_repetitions(here: Path) -> None:
+    (here / "broken.py").write_bytes(b"x = (\n")
+    assert concise() == ["broken.py:1", "idle.py:1"]
+    assert concise("--ignore", "GL001, GL002") == []
+    assert concise("--ignore", "GL001", "--ignore", "unused-suppression") == []
+    assert concise("--select", "GL101") == ["broken.py:1"]
+    assert concise("--select", "GL0,GL1") == ["broken.py:1", "idle.py:1"]
+    assert concise("--select", "GL1", "--extend-select", "GL002", "--ignore", "GL001") == ["idle.py:1"]
+
+
+def test_configuration_and_what_is_laid_on_top(here: Path) -> None:
+    (here / "pyproject.toml").write_text("[tool.gradlint]\nignore = ['GL002']\n", encoding="utf-8")
+    assert concise() == []
+    assert concise("--extend-select", "GL002") == ["idle.py:1"]
+    assert concise("--select", "ALL") == ["idle.py:1"]
+    assert concise("--isolated") == ["idle.py:1"]
+    (here / "other.toml").write_text("exclude = ['idle.py']\n", encoding="utf-8")
+    assert concise("--config", "other.toml") == []
+    assert concise("--config", "other.toml", "--exclude", "good.py") == ["idle.py:1"]
+    (here / "pyproject.toml").write_text("[tool.gradlint]\noutput-format = 'json'\n", encoding="utf-8")
+    assert json.loads(run().stdout)["version"] == 1
+
+
+def test_excludes() -> None:
+    assert concise("--extend-exclude", "idle.py,other") == []
+    assert concise("--extend-exclude", "idle.py", "idle.py") == ["idle.py:1"]
+    assert concise("--extend-exclude", "idle.py", "--force-exclude", "idle.py") == []
+
+
+def test_gitignore(here: Path) -> None:
+    (here / ".gitignore").write_text("idle.py\n", encoding="utf-8")
+    assert concise() == []
+    assert concise("--no-respect-gitignore") == ["idle.py:1"]
+
+
+def test_show_files(here: Path) -> None:
+    (here / "a").mkdir()
+    (here / "a" / "x.py").write_bytes(b"(((")
+    result = run("--show-files")
+    assert result.exit_code == 0
+    assert result.stdout == "a/x.py\ngood.py\nidle.py\n"
+
+
+def test_folder_without_python_files(here: Path) -> None:
+    (here / "empty").mkdir()
+    result = run("empty")
+    assert (result.exit_code, result.stdout) == (0, "No Python files to check.\n")
+    result = run("empty", "--output-format", "concise")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "warning: no Python files found in empty\n")
+    assert run("empty", "--output-format", "concise", "-q").stderr == ""
+
+
+def test_rule_folders_of_the_configuration(here: Path) -> None:
+    (here / "checks").mkdir()
+    text = "from gradcheck_lint.rule import Rule\nclass R(Rule):\n    code, slug = 'XR101', 'my-own'\n"
+    (here / "checks" / "my_own.py").write_text(text, encoding="utf-8")
+    (here / "gradlint.toml").write_text("rule-folders = ['checks']\nexclude = ['checks']\n", encoding="utf-8")
+    assert run("good.py", "--select", "my-own").exit_code == 0
+    assert run("explain", "my-own").stderr == "error: XR101 (my-own) has no page\n"
+    page = (ROOT / "rules" / "syntax_error.md").read_text(encoding="utf-8")
+    page = page.replace("GL001", "XR101").replace("syntax-error", "my-own")
+    (here / "checks" / "my_own.md").write_text(page, encoding="utf-8")
+    assert run("explain", "xr101").stdout.startswith("XR101 my-own\n")
+    assert "my-own" in run("rules").stdout
+
+
+# stdin
+
+
+def test_stdin(here: Path) -> None:
+    assert concise("-", stdin=IDLE.encode()) == ["-:1"]
+    assert concise("-", "--stdin-filename", "pkg/train.py", stdin=IDLE.encode()) == ["pkg/train.py:1"]
+    assert concise("-", "--stdin-filename", str(here / "train.py"), stdin=IDLE.encode()) == ["train.py:1"]
+    assert concise("-", stdin=b"\xff") == ["-:1"]
+    assert run("-", stdin=b"").exit_code == 0
+
+
+def test_stdin_name_finds_the_configuration_and_its_patterns(here: Path) -> None:
+    (here / "pkg").mkdir()
+    (here / "pkg" / "gradlint.toml").write_text("per-file-ignores = {'train.py' = ['GL002']}\n", encoding="utf-8")
+    assert concise("-", "--stdin-filename", "pkg/train.py", stdin=IDLE.encode()) == []
+    assert concise("-", "--stdin-filename", "pkg/other.py", stdin=IDLE.encode()) == ["pkg/other.py:1"]
+
+
+def test_stdin_fixed_is_written_to_stdout_byte_for_byte() -> None:
+    data = b"\xef\xbb\xbfs = '\xc3\xa9'\r\n# gradlint: ignore[GL101]\r\nx = 1"
+    result = run("-", "--fix", stdin=data)
+    assert result.stdout_bytes == b"\xef\xbb\xbfs = '\xc3\xa9'\r\nx = 1"
+    assert "Fixed 1 mistake." in result.stderr
+    assert result.exit_code == 0
+    assert run("-", "--fix", stdin=b"x = (").stdout_bytes == b"x = ("
+
+
+def test_stdin_diff() -> None:
+    result = run("-", "--diff", "--stdin-filename", "a.py", stdin=IDLE.encode())
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == ["--- a.py", "+++ a.py", "@@ -1 +1 @@", f"-{IDLE.strip()}", "+x = 1"]
+
+
+# Fixes
+
+
+def test_fix_writes_and_tells_what_remains(here: Path) -> None:
+    (here / "broken.py").write_bytes(b"x = (\n")
+    result = run("--fix")
+    assert (here / "idle.py").read_bytes() == b"x = 1\n"
+    assert result.exit_code == 1
+    assert "broken.py" in result.stdout
+    assert "Fixed 1 mistake." in result.stdout
+    (here / "broken.py").unlink()
+    again = run("--fix")
+    assert again.exit_code == 0
+    assert "Fixed" not in again.stdout
+
+
+def test_diff_writes_nothing(here: Path) -> None:
+    result = run("--diff")
+    assert result.exit_code == 1
+    assert "+x = 1\n" in result.stdout
+    assert result.stderr == "note: 1 finding would be fixed in 1 file\n"
+    assert (here / "idle.py").read_bytes() == IDLE.encode()
+    assert run("--diff", "--fix").stdout == result.stdout
+    assert (here / "idle.py").read_bytes() == IDLE.encode()
+    assert run("--diff", "--exit-zero").exit_code == 0
+    assert run("--diff", "-q").stderr == ""
+    clean = run("--diff", "good.py")
+    assert (clean.exit_code, clean.stdout, clean.stderr) == (0, "", "note: nothing would be fixed\n")
+
+
+def test_diff_tells_of_files_that_could_not_be_checked(here: Path) -> None:
+    (here / "broken.py").write_bytes(b"x = (\n")
+    assert run("--diff", "broken.py").stderr == "note: nothing would be fixed; 1 file could not be checked\n"
+
+
+def unsafe(files: Sequence[SourceFile], rules: Sequence[Rule], **options: Any) -> list[Finding]:
+    """An engine that wants each `a` in the first place of a file to be a `b`."""
+    found = []
+    for file in files:
+        if file.data.startswith(b"a"):
+            span = Span(file.path, 1, 1, 1, 2)
+            fix = Fix("write b", Safety.UNSAFE, (Edit(span, "b"),))
+            found.append(
+                Finding("GL101", "missing-zero-grad", Severity.ERROR, Confidence.MEDIUM, "an a", span, fix=fix)
+            )
+    return found
+
+
+def test_unsafe_fixes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "analyse", unsafe)
+    (here / "good.py").write_bytes(b"a = 1\n")
+    assert run("good.py").exit_code == 0  # of medium confidence
+    sure = ["good.py", "--min-confidence", "medium"]
+    assert run(*sure, "--fix").exit_code == 1
+    assert (here / "good.py").read_bytes() == b"a = 1\n"
+    assert run(*sure, "--diff", "--unsafe-fixes").exit_code == 1
+    assert (here / "good.py").read_bytes() == b"a = 1\n"
+    assert run(*sure, "--unsafe-fixes").exit_code == 0
+    assert (here / "good.py").read_bytes() == b"b = 1\n"
+
+
+def test_unsafe_fixes_of_the_configuration_still_need_fix(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "analyse", unsafe)
+    (here / "gradlint.toml").write_text("unsafe-fixes = true\nmin-confidence = 'low'\n", encoding="utf-8")
+    (here / "good.py").write_bytes(b"a = 1\n")
+    assert run("good.py").exit_code == 1
+    assert (here / "good.py").read_bytes() == b"a = 1\n"
+    assert run("good.py", "--fix").exit_code == 0
+    assert (here / "good.py").read_bytes() == b"b = 1\n"
+
+
+# What is told
+
+
+@pytest.mark.parametrize("name", ["text", "concise", "json", "github", "gitlab", "sarif"])
+def test_formats(name: str, here: Path) -> None:
+    result = run("--output-format", name)
+    assert result.exit_code == 1
+    assert "GL002" in result.stdout
+    if name in ("json", "gitlab", "sarif"):
+        json.loads(result.stdout)
+    filed = run("--output-format", name, "--output-file", "out.txt")
+    assert (filed.exit_code, filed.stdout) == (1, "")
+    without_time = re.compile(r"\d+\.\d+")
+    written = (here / "out.txt").read_text(encoding="utf-8")
+    assert without_time.sub("", written) == without_time.sub("", result.stdout)
+    assert run("--output-format", name, "-o", "-").stdout
+
+
+def test_sarif_has_the_help_of_the_rules() -> None:
+    [rule] = json.loads(run("--output-format", "sarif").stdout)["runs"][0]["tool"]["driver"]["rules"]
+    assert "suppresses" not in rule["shortDescription"]["text"]
+    assert rule["help"]["markdown"].startswith("# GL002: unused-suppression")
+
+
+def test_quiet_leaves_the_findings_alone() -> None:
+    assert run("good.py", "-q").stdout == ""
+    loud, quiet = run("idle.py").stdout, run("idle.py", "-q").stdout
+    assert loud.startswith(quiet)
+    assert "Found" in loud
+    assert "Found" not in quiet
+
+
+def test_statistics(here: Path) -> None:
+    (here / "b.py").write_bytes(IDLE.encode() * 2)
+    result = run("--statistics")
+    assert result.exit_code == 1
+    assert result.stdout.split()[:3] == ["3", "GL002", "unused-suppression"]
+    assert json.loads(run("--statistics", "--output-format", "json").stdout)[0]["count"] == 3
+
+
+def test_verbose_tells_the_settings(here: Path) -> None:
+    assert "note: no configuration found, default settings" in run("-v", "good.py").stderr
+    (here / "gradlint.toml").write_text("", encoding="utf-8")
+    assert "note: settings from gradlint.toml" in run("-v", "good.py").stderr
+
+
+def test_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" not in run().stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in run().stdout
+    assert "\x1b[" in run("rules").stdout
+    assert "\x1b[" in run("explain", "GL001").stdout
+    assert "\x1b[" in run("nowhere").stderr
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in run().stdout
+    assert "\x1b[" not in run("nowhere").stderr
+
+
+def test_colours_stay_out_of_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    run("-o", "out.txt")
+    assert "\x1b[" not in (here / "out.txt").read_text(encoding="utf-8")
+
+
+def broken(files: Sequence[SourceFile], rules: Sequence[Rule], **options: Any) -> list[Finding]:
+    raise AnalysisError([], [Problem("good.py", "the rule GL101 broke", "Traceback: of the rule")])
+
+
+@pytest.mark.parametrize("name", ["text", "concise", "json", "github", "gitlab", "sarif"])
+def test_what_broke_inside_gradlint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "analyse", broken)
+    result = run("--output-format", name, "--exit-zero")
+    assert result.exit_code == 2
+    assert "the rule GL101 broke" in result.output
+    assert "Traceback" not in result.output
+    assert result.stderr.count("\n") <= 1
+    assert "Traceback: of the rule" in run("--output-format", name, "-v").stderr
+
+
+def test_what_broke_is_told_beside_statistics_and_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "analyse", broken)
+    told = "problem: good.py: the rule GL101 broke (a mistake in gradlint; please report it)\n"
+    for args in (["--statistics"], ["-o", "out.txt"], ["--diff"]):
+        result = run(*args)
+        assert result.exit_code == 2
+        assert told in result.stderr
+
+
+# explain, rules, completion
+
+
+def test_explain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    result = run("explain", "GL002")
+    assert result.exit_code == 0
+    assert result.stdout == run("explain", "unused-suppression").stdout
+    assert result.stdout.startswith("GL002 unused-suppression\n")
+    prose = result.stdout.partition("\nWrong\n")[0]
+    assert 50 < max(map(len, prose.splitlines())) <= 60
+
+
+def test_rules_as_table_and_json() -> None:
+    table = run("rules")
+    assert table.exit_code == 0
+    rules = json.loads(run("rules", "--output-format", "json").stdout)
+    assert [rule["code"] for rule in rules][:3] == ["GL001", "GL002", "GL003"]
+    for rule in rules:
+        assert rule["code"] in table.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(shell: str) -> None:
+    result = run("--show-completion", shell)
+    assert result.exit_code == 0
+    assert "_GRADLINT_COMPLETE" in result.stdout
+    assert "complete" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["gradlint", "ru"], {"rules"}),
+        (["gradlint", "--unsa"], {"--unsafe-fixes"}),
+        (["gradlint", "--fix", "--unsa"], {"--unsafe-fixes"}),
+        (["gradlint", "--select", "GL00"], {"GL001", "GL002", "GL003"}),
+        (["gradlint", "--select", "GL001,unu"], {"GL001,unused-suppression"}),
+        (["gradlint", "explain", "unr"], {"unreadable-file"}),
+        (["gradlint", "--output-format", "sa"], {"sarif"}),
+    ],
+)
+def test_completion(words: list[str], expected: set[str]) -> None:
+    env = {"_GRADLINT_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    result = CliRunner().invoke(main, [], prog_name="gradlint", env=env)
+    assert {line.partition(",")[2] for line in result.stdout.splitlines()} == expected
+
+
+# As a process
+
+
+def process(*args: str, cwd: Path, **extra: Any) -> subprocess.CompletedProcess[bytes]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "gradcheck_lint", *args]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, timeout=60, check=False, **extra)
+
+
+def test_as_a_module(here: Path) -> None:
+    result = process("idle.py", cwd=here)
+    assert result.returncode == 1
+    assert b"idle.py:1:8" in result.stdout
+    assert result.stderr == b""
+    assert process("nowhere", cwd=here).stderr.decode().splitlines() == ['error: "nowhere" does not exist']
+
+
+def test_what_the_output_cannot_write_is_escaped(here: Path) -> None:
+    (here / "idle.py").write_text(f"s = 'é→𝛁'; {IDLE}", encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "gradcheck_lint", "idle.py"]
+    result = subprocess.run(command, cwd=here, env=env, capture_output=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert "é\\u2192\\U0001d6c1".encode("latin-1") in result.stdout
+
+
+def test_linting_needs_no_torch(here: Path) -> None:
+    script = """
+        import sys
+        sys.modules["torch"] = None
+        from gradcheck_lint.cli import main
+        main(["good.py"])
+    """
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    assert subprocess.run(command, cwd=here, env=env, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def start(here: Path, fake: str) -> subprocess.Popen[bytes]:
+    """gradlint with an engine of its own."""
+    script = f"""
+        import sys, time
+        from gradcheck_lint.source import engine
+        def analyse(files, rules, **options):
+            {fake}
+        engine.analyse = analyse
+        from gradcheck_lint.cli import main
+        main(["good.py"])
+    """
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    return subprocess.Popen(command, cwd=here, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT of this kind")
+def test_interrupt_ends_quietly(here: Path) -> None:
+    child = start(here, "print('ready', flush=True); time.sleep(60); return []")
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"ready\n"
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert out.strip() == err.strip() == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has pipes of another kind")
+def test_broken_pipe_ends_quietly(here: Path) -> None:
+    child = start(here, "sys.stderr.write('ready\\n'); sys.stderr.flush(); time.sleep(0.5); return []")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    assert child.stderr.readline() == b"ready\n"
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    assert child.wait(timeout=30) == 1
