@@ -1,0 +1,129 @@
+"""Edits for fixes, made from places: lines put in, deleted and moved, nodes replaced.
+
+A line is put beside a statement, or a statement deleted or moved, only where the statement has its lines to itself:
+`stand` gives None for one that shares a line with another (`a; b`, `if x: y`), and for an `elif`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import libcst as cst
+
+from gradcheck_lint.finding import Edit, Span
+from gradcheck_lint.source.place import Place
+
+
+class Stand(NamedTuple):
+    """Where a statement stands: its lines (first and last), its indentation, and its place in its block."""
+
+    path: str
+    first: int
+    last: int
+    indent: str
+    text: str  # its lines as they are, each with its line ending
+    block: Sequence[cst.CSTNode]
+    index: int
+
+    def beside(self, other: Stand) -> bool:
+        """Whether both stand in one block, so that each runs exactly when the other does (unless one jumps)."""
+        return self.path == other.path and self.block is other.block
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the only statement of its block, which cannot be left without it."""
+        return len(self.block) == 1
+
+
+def text(place: Place) -> str:
+    """The source text of a node, on one line."""
+    return " ".join(place.chunk.module.code_for_node(place.node.cst).split())
+
+
+def stand(statement: Place) -> Stand | None:
+    """Where a statement stands, or None if it does not have its lines to itself."""
+    node = statement.node.cst
+    for block, index, inner in _statements(statement.chunk.module.body):
+        if inner is not node:
+            continue
+        outer = block[index]
+        if isinstance(outer, cst.SimpleStatementLine) and len(outer.body) > 1:
+            return None
+        span = statement.chunk.span(outer)
+        offset = statement.chunk.offset
+        lines = statement.chunk.module.code.split("\n")[span.line - offset - 1 : _last(span) - offset]
+        rows = "".join(f"{line}\n" for line in lines)
+        indent = lines[0][: span.column - 1]
+        if indent.strip():
+            return None
+        return Stand(span.path, span.line, _last(span), indent, rows, block, index)
+    return None
+
+
+def insert_before(target: Stand, line: str) -> Edit:
+    """Put a line of its own before a statement, with its indentation."""
+    return Edit(Span(target.path, target.first, 1, target.first, 1), f"{target.indent}{line}\n")
+
+
+def insert_after(target: Stand, line: str) -> Edit:
+    """Put a line of its own after a statement, with its indentation."""
+    return Edit(Span(target.path, target.last + 1, 1, target.last + 1, 1), f"{target.indent}{line}\n")
+
+
+def delete(target: Stand) -> Edit:
+    """Delete a statement with its lines."""
+    return Edit(Span(target.path, target.first, 1, target.last + 1, 1), "")
+
+
+def move_before(moved: Stand, target: Stand) -> tuple[Edit, ...]:
+    """Move a statement to the line before another one of the same block."""
+    assert moved.indent == target.indent
+    return delete(moved), Edit(Span(target.path, target.first, 1, target.first, 1), moved.text)
+
+
+def move_after(moved: Stand, target: Stand) -> tuple[Edit, ...]:
+    """Move a statement to the line after another one of the same block."""
+    assert moved.indent == target.indent
+    return delete(moved), Edit(Span(target.path, target.last + 1, 1, target.last + 1, 1), moved.text)
+
+
+def replace(place: Place, new: str) -> Edit:
+    """Replace the text of a node."""
+    return Edit(place.span, new)
+
+
+def append(place: Place, new: str) -> Edit:
+    """Put text directly behind a node."""
+    span = place.span
+    return Edit(Span(span.path, span.end_line, span.end_column, span.end_line, span.end_column), new)
+
+
+def _last(span: Span) -> int:
+    """The last line of a span; one that ends at the start of a line does not take part in that line."""
+    return span.end_line if span.end_column > 1 or span.end_line == span.line else span.end_line - 1
+
+
+def _statements(body: Sequence[cst.CSTNode]) -> Iterator[tuple[Sequence[cst.CSTNode], int, cst.CSTNode]]:
+    """Each statement of a block and of the blocks below it: the block, its index there, and its node."""
+    for index, node in enumerate(body):
+        if isinstance(node, cst.SimpleStatementLine):
+            for small in node.body:
+                yield body, index, small
+            continue
+        yield body, index, node
+        for suite in _suites(node):
+            if isinstance(suite, cst.IndentedBlock):
+                yield from _statements(suite.body)
+
+
+def _suites(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """The blocks of a compound statement."""
+    for name in ("body", "orelse", "finalbody"):
+        inner = getattr(node, name, None)
+        if isinstance(inner, (cst.If, cst.Else, cst.Finally)):
+            yield from _suites(inner)
+        elif inner is not None:
+            yield inner
+    for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        yield part.body
