@@ -24,7 +24,7 @@ class Stand(NamedTuple):
     indent: str
     text: str  # its lines as they are, each with its line ending
     block: Sequence[cst.CSTNode]
-    index: int
+    position: int  # its index in the block
 
     def beside(self, other: Stand) -> bool:
         """Whether both stand in one block, so that each runs exactly when the other does (unless one jumps)."""

@@ -59,8 +59,14 @@ def applied(*edits: Edit) -> str:
 
 @pytest.mark.parametrize(
     ("name", "lines", "indent"),
-    [("first", (12, 12), 4), ("second", (14, 16), 8), ("For", (13, 16), 4), ("sixth", (23, 23), 8), ("seventh", (24, 24), 0)],
-)  # fmt: skip
+    [
+        ("first", (12, 12), 4),
+        ("second", (14, 16), 8),
+        ("For", (13, 16), 4),
+        ("sixth", (23, 23), 8),
+        ("seventh", (24, 24), 0),
+    ],
+)
 def test_a_statement_stands_on_its_lines(name: str, lines: tuple[int, int], indent: int) -> None:
     found = stand(name)
     assert (found.first, found.last) == lines
