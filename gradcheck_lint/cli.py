@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -70,6 +71,11 @@ class Words(click.Group):
             _fail(_sentence(error))
         except click.Abort:
             sys.exit(130)
+        except Exception as error:  # the last resort: nobody is to see a traceback who has not asked for one
+            said = extra.get("args") or (args[0] if args else None) or sys.argv[1:]
+            if {"-v", "--verbose"} & set(said):
+                traceback.print_exc()
+            _fail(f"gradlint broke: {type(error).__name__}: {error} (please report it; -v shows where)")
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -297,6 +303,9 @@ def rules(paths: tuple[str, ...], output_format: str, config: Path | None, isola
     else:
         colour = colourful(sys.stdout)
         click.echo(rules_table.render(pages, columns=_columns(), colour=colour), nl=False, color=colour)
+        off = [rule.code for rule in known if not getattr(rule, "default", True)]
+        if off:
+            click.echo(f"Off unless they are selected: {', '.join(off)}.")
     return 0
 
 
@@ -458,7 +467,7 @@ class _Run:
         for problem in result.problems:
             if not told:
                 where = f"{problem.path}: " if problem.path else ""
-                plea = " (a mistake in gradlint; please report it)" if problem.detail else ""
+                plea = " (a mistake in gradlint; please report it; -v shows where)" if problem.detail else ""
                 tell("problem", f"{where}{problem.message}{plea}")
             if problem.detail and self._options["verbose"]:
                 click.echo(problem.detail, err=True)

@@ -204,6 +204,13 @@ def test_rule_folders_of_the_configuration(here: Path) -> None:
     page = page.replace("GL001", "XR101").replace("syntax-error", "my-own")
     (here / "checks" / "my_own.md").write_text(page, encoding="utf-8")
     assert run("explain", "xr101").stdout.startswith("XR101 my-own\n")
+    assert "Off unless" not in run("rules").stdout
+    (here / "checks" / "my_own.py").write_text(
+        text.replace("XR101", "XR102") + "    default = False\n", encoding="utf-8"
+    )
+    (here / "checks").rename(here / "more")
+    (here / "gradlint.toml").write_text("rule-folders = ['more']\n", encoding="utf-8")
+    assert run("rules").stdout.endswith("\nOff unless they are selected: XR102.\n")
     assert "my-own" in run("rules").stdout
 
 
@@ -392,11 +399,22 @@ def test_what_broke_inside_gradlint(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_broke_is_told_beside_statistics_and_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "analyse", broken)
-    told = "problem: good.py: the rule GL101 broke (a mistake in gradlint; please report it)\n"
+    told = "problem: good.py: the rule GL101 broke (a mistake in gradlint; please report it; -v shows where)\n"
     for args in (["--statistics"], ["-o", "out.txt"], ["--diff"]):
         result = run(*args)
         assert result.exit_code == 2
         assert told in result.stderr
+
+
+def test_what_nobody_thought_of_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(*args: Any) -> None:
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr("gradcheck_lint.source.discovery.discover", no_more)
+    result = run("--show-files")
+    assert result.exit_code == 2
+    assert result.stderr == "error: gradlint broke: RuntimeError: no more (please report it; -v shows where)\n"
+    assert "Traceback" in run("--show-files", "-v").stderr
 
 
 # explain, rules, completion
