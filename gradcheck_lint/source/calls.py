@@ -647,7 +647,7 @@ def _step(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
         followed = closure if isinstance(closure, FunctionValue) else None
         if followed is not None:
             i.sequence.steps.append(_in_closure(i, followed, node))
-        i.emit("step", node, base, scaler=None, closure=closure, args=args)
+        i.emit("step", node, base, scaler=None, closure=closure, called=_called(i, node), args=args)
         return Thing("opaque", "", i.place(node), certain=False)
     if thing.role == "scaler" and args.positional:
         i.emit("step", node, args.positional[0], scaler=base, closure=None, args=args)
@@ -661,6 +661,14 @@ def _step(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
     if thing.role in ("instance", "super"):
         i.emit("unknown", node, None, name="step")
         return NONE
+    return None
+
+
+def _called(i: Interpreter, node: tree.Call) -> Value | None:
+    """The function that `step(f(x))` calls to get its argument."""
+    given = node.args[0].value if node.args else None
+    if isinstance(given, tree.Call) and tree.dotted(given.func):
+        return i.eval(given.func)
     return None
 
 

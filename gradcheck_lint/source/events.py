@@ -22,7 +22,7 @@ KINDS = {
     "backward": "backward runs: subject the loss; detail scaled, retain (keyword retain_graph), inputs",
     "unscale": "scaler.unscale_(optimizer): subject the optimizer; detail scaler",
     "clip": "gradients are clipped: subject what `parameters` names; detail norm (the limit), used (result is used)",
-    "step": "an optimizer steps: subject; detail scaler (or None), closure (a function value or None), args",
+    "step": "an optimizer steps: subject; detail scaler (or None), closure (its value or None), called (what was called to get it), args",
     "update": "scaler.update(): subject the scaler",
     "schedule": "a scheduler steps: subject; detail args",
     "unknown": "a call that cannot be followed may touch the cycle: subject an optimizer, or None for all",
@@ -94,13 +94,26 @@ class Branch:
 class Loop:
     """The body runs again and again; `once` marks the unrolled pass of a loop over a known list.
 
-    `endless` loops (`while True`) are left by break or return only.
+    `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
+    there before the round of the loop that the body shows.
     """
 
-    __slots__ = ("body", "endless", "node", "once", "place")
+    __slots__ = ("body", "endless", "node", "once", "place", "start")
 
-    def __init__(self, body: Sequence, node: tree.Node, place: Place, once: bool = False, endless: bool = False) -> None:
+    def __init__(
+        self, body: Sequence, node: tree.Node, place: Place, once: bool = False, endless: bool = False, start: int = 0
+    ) -> None:
         self.body, self.node, self.place, self.once, self.endless = body, node, place, once, endless
+        self.start = start
+
+
+class Guarded:
+    """`final` runs after the body however that is left: by its end or by a jump."""
+
+    __slots__ = ("body", "final")
+
+    def __init__(self, body: Sequence, final: Sequence) -> None:
+        self.body, self.final = body, final
 
 
 class Call:
@@ -121,7 +134,7 @@ class Jump:
         self.kind, self.place = kind, place
 
 
-Step = Event | Sequence | Branch | Loop | Call | Jump
+Step = Event | Sequence | Branch | Loop | Guarded | Call | Jump
 
 
 class Timeline:
@@ -130,7 +143,9 @@ class Timeline:
     def __init__(self, home: Module, entry: tree.Function | None) -> None:
         self.home, self.entry = home, entry
         self.tree = Sequence()
+        self._located: list[tuple[Event, tuple[Step, ...]]] | None = None
         self.hooked = False  # optimizer or gradient hooks are registered: the cycle may turn by itself
+        self.cut = False  # too much to follow: what comes after is not in the tree
 
     def events(self, *kinds: str) -> Iterator[Event]:
         """The events of some kinds (all if none is named) in the order of the code."""
@@ -140,7 +155,9 @@ class Timeline:
 
     def located(self) -> Iterator[tuple[Event, tuple[Step, ...]]]:
         """Each event with the steps around it, outermost first."""
-        yield from _located(self.tree, ())
+        if self._located is None:
+            self._located = list(_located(self.tree, ()))
+        return iter(self._located)
 
     def optimizers(self) -> list[Thing]:
         """The optimizers that are built or stepped, in order of appearance."""
@@ -163,6 +180,9 @@ def _located(step: Step, around: tuple[Step, ...]) -> Iterator[tuple[Event, tupl
             yield from _located(arm, (*around, step, Arm(index)))
     elif isinstance(step, (Loop, Call)):
         yield from _located(step.body, (*around, step))
+    elif isinstance(step, Guarded):
+        yield from _located(step.body, around)
+        yield from _located(step.final, around)
 
 
 class Arm(Sequence):

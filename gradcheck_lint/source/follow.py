@@ -96,6 +96,9 @@ class Path:
             return Flow(*(frozenset().union(*parts) for parts in zip(*flows, strict=True)))
         if isinstance(step, ev.Loop):
             return self.loop(step, states)
+        if isinstance(step, ev.Guarded):
+            flow = self.run(step.body, states)
+            return Flow(*(self.run(step.final, way).end if way else way for way in flow))
         if isinstance(step, ev.Call):
             self.around.append(step)
             flow = self.run(step.body, states)

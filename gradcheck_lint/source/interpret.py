@@ -37,9 +37,9 @@ from gradcheck_lint.source.values import (
     tracked,
 )
 
-DEPTH = 12  # calls followed into one another
-REPEATS = 40  # times that one function is followed for one entry point
-BUDGET = 30_000  # expressions and statements run for one entry point
+DEPTH = 9  # calls followed into one another
+REPEATS = 16  # times that one function is followed for one entry point
+BUDGET = 12_000  # calls and statements run for one entry point; from half of it on, no call is followed
 
 _MISSING = Constant(...)
 NONE = Constant(None)
@@ -134,7 +134,7 @@ class Interpreter:
             try:
                 self.run_frame(frame, module.body)
             except Stop:
-                pass
+                self.timeline.cut = True
             self.timelines.append(self.timeline)
             self.frames, self.sequence, self.timeline, self.steps, self.followed = saved
         return scope
@@ -159,7 +159,7 @@ class Interpreter:
             bound = function if kind == "static" or receiver is None else function.bind(receiver)
             self.follow(bound, None, None)
         except Stop:
-            pass
+            self.timeline.cut = True
         self.rollback(self.undo.pop())
         self.timelines.append(self.timeline)
         self.timeline = None
@@ -451,10 +451,11 @@ class Interpreter:
                 for item in iterable.items:
                     saved, self.sequence = self.sequence, ev.Sequence()
                     body = self.sequence
+                    start = new_serial()
                     self.assign(node.target, item, None, quiet=True)
                     self.block(node.body)
                     self.sequence = saved
-                    self.sequence.steps.append(ev.Loop(body, node, self.place(node), once=True))
+                    self.sequence.steps.append(ev.Loop(body, node, self.place(node), once=True, start=start))
                 return False
         self.consume(iterable, node.iter, "for")
 
@@ -489,6 +490,7 @@ class Interpreter:
         for _ in range(3):
             self.sequence = ev.Sequence()
             self.undo.append({})
+            start = new_serial()
             bind()
             self.block(body)
             if test is not None:
@@ -510,7 +512,7 @@ class Interpreter:
                 break
         self.looping -= 1
         self.sequence = saved
-        self.sequence.steps.append(ev.Loop(result, node, place, once=once, endless=endless))
+        self.sequence.steps.append(ev.Loop(result, node, place, once=once, endless=endless, start=start))
 
     def widen(self, body: tree.Block) -> None:
         """Forget the constants that a loop changes: `first = True` before it is not so in every round."""
@@ -527,8 +529,17 @@ class Interpreter:
 
         handlers = [lambda h=h: self.block(h) for h in node.handlers]  # type: ignore[misc]
         sequences, ended = self.arms([body, *handlers])
-        self.sequence.steps.append(ev.Branch(None, sequences, place))
-        return self.block(node.final) or ended
+        branch = ev.Branch(None, sequences, place)
+        if not node.final:
+            self.sequence.steps.append(branch)
+            return ended
+        guarded = ev.Guarded(ev.Sequence(), ev.Sequence())
+        guarded.body.steps.append(branch)
+        self.sequence.steps.append(guarded)
+        saved, self.sequence = self.sequence, guarded.final
+        left = self.block(node.final)
+        self.sequence = saved
+        return left or ended
 
     def do_with(self, node: tree.With) -> bool:
         frame = self.frame
@@ -561,7 +572,9 @@ class Interpreter:
 
     def function_value(self, node: tree.Function, owner: ClassValue | None = None) -> FunctionValue:
         self.chunk_of[id(node)] = self.frame.chunk
-        return FunctionValue(node, self.frame.home, self.frame.serial, owner)
+        value = FunctionValue(node, self.frame.home, self.frame.serial, owner)
+        value.chunk = self.frame.chunk
+        return value
 
     def do_class(self, node: tree.Class) -> bool:
         bases = [self.eval(b) for b in node.bases]
@@ -883,6 +896,7 @@ class Interpreter:
         saved = self.sequence
         self.sequence = ev.Sequence()
         body = self.sequence
+        start = new_serial()
         conditions = False
         sources: list[Value] = []
         for target, iterable, tests in node.clauses:
@@ -897,7 +911,7 @@ class Interpreter:
         mapped = self.eval(node.value) if node.value is not None else None
         self.sequence = saved
         if body.steps:
-            self.sequence.steps.append(ev.Loop(body, node, self.place(node)))
+            self.sequence.steps.append(ev.Loop(body, node, self.place(node), start=start))
         found = only(element)
         if found is not None and found.role == "tensor" and node.value is None and "element_of" in found.detail:
             return Thing(
@@ -1111,7 +1125,7 @@ class Interpreter:
             plain = target.receiver is None and all(_plain(a) for a in args.all())
             if plain and id(function) in self.idle:
                 return Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
-            active = active or times >= REPEATS
+            active = active or times >= REPEATS or self.steps > BUDGET // 2
             if active or len(self.frames) > DEPTH or not self.relevant(function):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = depends(target.receiver, *args.all())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
-    from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.place import Chunk, Place
     from gradcheck_lint.source.project import Module
 
 _serial = itertools.count(1)
@@ -58,7 +58,7 @@ class ModuleValue(Value):
 class FunctionValue(Value):
     """A function of the project, with the scope it was defined in and the object it is bound to."""
 
-    __slots__ = ("function", "home", "owner", "receiver", "scope")
+    __slots__ = ("chunk", "function", "home", "owner", "receiver", "scope")
 
     def __init__(
         self,
@@ -70,9 +70,21 @@ class FunctionValue(Value):
     ) -> None:
         self.function, self.home, self.scope = function, home, scope
         self.owner, self.receiver = owner, receiver
+        self.chunk: Chunk | None = None  # what its definition was parsed with, unless that has a chunk of its own
 
     def bind(self, receiver: Value) -> FunctionValue:
-        return FunctionValue(self.function, self.home, self.scope, self.owner, receiver)
+        bound = FunctionValue(self.function, self.home, self.scope, self.owner, receiver)
+        bound.chunk = self.chunk
+        return bound
+
+    def place(self, node: tree.Node) -> Place:
+        """The place of a node of the function: a statement of its body, or itself."""
+        from gradcheck_lint.source.place import Place
+
+        self.function.body  # noqa: B018 - gives it a chunk of its own if there is to be one
+        chunk = self.home.chunks.get(id(self.function)) or self.chunk
+        assert chunk is not None
+        return Place(chunk, node)
 
     def __repr__(self) -> str:
         return f"FunctionValue({self.function.name})"
