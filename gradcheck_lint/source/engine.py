@@ -138,7 +138,7 @@ class _Analysis:
         entries = [(d, f) for d in module.outline.definitions if self.relevance.relevant(d) for f in self.value(module, scope, d)]
         words: dict[str, int] = {}
         for definition, _ in entries:
-            for word in definition.words:
+            for word in definition.calls:
                 words[word] = words.get(word, 0) + 1
         entries.sort(key=lambda e: words.get(e[0].name, 0) > 1)  # callers first, so that callees are met with arguments
         for _, function in entries:
@@ -259,13 +259,13 @@ class Relevance:
         return id(definition) in self.definitions
 
     def matters(self, module: Module) -> bool:
-        if self.names.get(module.path):
+        if any(id(d) in self.definitions for d in module.outline.definitions):
             return True
         if not _TORCHY.search(module.text):
             return False
         if module.skeleton_relevant:
             return True
-        return any(self.names.get(other.path, _EMPTY) & module.skeleton_words for other in self.imports(module))
+        return any(self.names.get(other.path, _EMPTY) & module.skeleton_calls for other in self.imports(module))
 
     def imports(self, module: Module) -> list[Module]:
         return module.imports
@@ -286,6 +286,8 @@ class Relevance:
             self.names[module.path] = set()
             if _TORCHY.search(module.text):
                 for definition in module.relevant:
+                    self.definitions.add(id(definition))
+                for definition in module.turning:
                     self.add(module, definition)
             if depth.get(module.path, 0) < 3:
                 for other in self.imports(module):
@@ -301,7 +303,7 @@ class Relevance:
                 if not names:
                     continue
                 for definition in module.outline.definitions:
-                    if id(definition) not in self.definitions and not names.isdisjoint(definition.words - {definition.name}):
+                    if id(definition) not in self.definitions and not names.isdisjoint(definition.calls - {definition.name}):
                         self.add(module, definition)
                         changed = True
 
@@ -310,8 +312,8 @@ class Relevance:
         name = definition.name
         if name == "__init__":
             name = definition.owner.rpartition(".")[2]
-        elif name.startswith("__"):
-            return
+        elif name.startswith("__") or name == "forward":
+            return  # called by other names than their own
         self.names[module.path].add(name)
 
 

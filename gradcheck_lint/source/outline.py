@@ -11,7 +11,7 @@ import ast
 import re
 from functools import cached_property
 
-WORDS = re.compile(r"[^\W\d]\w*")
+CALLED = re.compile(r"([^\W\d]\w*)[ \t]*\(")
 
 
 class Definition:
@@ -40,9 +40,9 @@ class Definition:
         return "".join(self.outline.lines[self.first - 1 : self.last])
 
     @cached_property
-    def words(self) -> frozenset[str]:
-        """The identifiers in its text."""
-        return frozenset(WORDS.findall(self.text))
+    def calls(self) -> frozenset[str]:
+        """The names that are called in its text."""
+        return frozenset(CALLED.findall(self.text))
 
 
 class Outline:

@@ -11,13 +11,16 @@ import libcst as cst
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.file import SourceFile, decode
-from gradcheck_lint.source.outline import WORDS, Definition, Outline
+from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
 
-CYCLE_WORDS = (
-    r"zero_grad|backward|optim|\.step\b|param_groups|GradScaler|require\w*_?grad|\.grad\b|clip_grad"
-    r"|lr_scheduler|\.parameters\b|load_state_dict"
+TURNING_WORDS = (
+    r"zero_grad|backward\(|\boptim\b|[oO]ptimi[sz]er|_opt\b|\.step\(|param_groups|GradScaler|\.grad\b|clip_grad"
+    r"|lr_scheduler"
 )
+"""Text that may turn the gradient cycle: who calls such code is read as well."""
+
+CYCLE_WORDS = TURNING_WORDS + r"|backward|\.step\b|require\w*_?grad|\.(named_)?parameters\b|load_state_dict"
 """Text that takes part in the gradient cycle, whatever rules are on."""
 
 
@@ -39,12 +42,17 @@ class Module:
         return [d for d in self.outline.definitions if search(d.text)]
 
     @cached_property
+    def turning(self) -> list[Definition]:
+        """The definitions whose own text may turn the gradient cycle."""
+        return [d for d in self.relevant if _TURNING.search(d.text)]
+
+    @cached_property
     def skeleton_relevant(self) -> bool:
         return self.project.triggers.search(self.outline.skeleton) is not None
 
     @cached_property
-    def skeleton_words(self) -> frozenset[str]:
-        return frozenset(WORDS.findall(self.outline.skeleton))
+    def skeleton_calls(self) -> frozenset[str]:
+        return frozenset(CALLED.findall(self.outline.skeleton))
 
     @cached_property
     def imports(self) -> list[Module]:
@@ -101,6 +109,7 @@ class Module:
         return chunk, node
 
 
+_TURNING = re.compile(TURNING_WORDS)
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import|import)[ \t]+\(?([^#\n]*)", re.MULTILINE)
 
 
