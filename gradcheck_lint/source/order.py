@@ -1,0 +1,95 @@
+"""What may run before and after an event, along the tree of a timeline.
+
+Jumps are respected: nothing runs after a `return` but what follows the call, and the other arms of a branch run
+neither before nor after. An event in a loop is followed by the rounds to come, and they by all that is after the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Steps
+
+from gradcheck_lint.source.events import Branch, Call, Event, Jump, Loop, Sequence, Step, Timeline
+
+_END, _RETURN, _BREAK, _CONTINUE = "end", "return", "break", "continue"
+_Exits = frozenset[str]
+
+
+def after(timeline: Timeline, event: Event) -> list[Event]:
+    """The events that may run after `event`, in order; itself among them where a loop comes back to it."""
+    found: list[Event] = []
+    exits: _Exits = frozenset({_END})
+    for step, index in reversed(_path(timeline.tree, event) or []):
+        if isinstance(step, Sequence):
+            if _END in exits:
+                exits = (exits - {_END}) | _run(step.steps[index + 1 :], found)
+        elif isinstance(step, Loop):
+            if not step.once and exits & {_END, _CONTINUE}:
+                exits |= _run(step.body.steps, found)
+            exits = _left(step, exits)
+        elif isinstance(step, Call):
+            exits = _returned(exits)
+    return found
+
+
+def before(timeline: Timeline, event: Event) -> list[Event]:
+    """The events that may run before `event` the first time that it does, in order."""
+    found: list[Event] = []
+    for step, index in _path(timeline.tree, event) or []:
+        if isinstance(step, Sequence):
+            _run(step.steps[:index], found)
+    return found
+
+
+def _path(step: Step, event: Event) -> list[tuple[Step, int]] | None:
+    """The steps around `event`, outermost first, each with the index of what leads on to it."""
+    if step is event:
+        return []
+    inner: Steps[Step] = ()
+    if isinstance(step, Sequence):
+        inner = step.steps
+    elif isinstance(step, Branch):
+        inner = step.arms
+    elif isinstance(step, (Loop, Call)):
+        inner = (step.body,)
+    for index, part in enumerate(inner):
+        found = _path(part, event)
+        if found is not None:
+            return [(step, index), *found]
+    return None
+
+
+def _run(steps: Steps[Step], found: list[Event]) -> _Exits:
+    """Collect the events of some steps; how they are left."""
+    exits: _Exits = frozenset()
+    for step in steps:
+        ways = _through(step, found)
+        exits |= ways - {_END}
+        if _END not in ways:
+            return exits
+    return exits | {_END}
+
+
+def _through(step: Step, found: list[Event]) -> _Exits:
+    if isinstance(step, Event):
+        found.append(step)
+        return frozenset({_END})
+    if isinstance(step, Jump):
+        return frozenset() if step.kind == "raise" else frozenset({step.kind})
+    if isinstance(step, Sequence):
+        return _run(step.steps, found)
+    if isinstance(step, Branch):
+        return frozenset().union(*(_run(arm.steps, found) for arm in step.arms))
+    if isinstance(step, Loop):
+        exits = _run(step.body.steps, found)
+        return _left(step, exits if step.endless else exits | {_END})
+    return _returned(_run(step.body.steps, found))
+
+
+def _left(loop: Loop, exits: _Exits) -> _Exits:
+    """How a loop is left, by the ways in which its body is."""
+    ends = {_BREAK} if loop.endless else {_BREAK, _CONTINUE, _END}
+    return (exits & {_RETURN}) | ({_END} if exits & ends else frozenset())
+
+
+def _returned(exits: _Exits) -> _Exits:
+    return frozenset({_END}) if exits & {_END, _RETURN} else frozenset()

@@ -1,0 +1,61 @@
+"""GL204: a loop over parameters assigns to its own variable, which changes no parameter."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.rebinding import copy_instead, loop_of, makes_new, read_later
+from gradcheck_lint.source.values import Constant, Thing, Value, options, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Timeline
+
+
+class LoopVariableRebound(Rule):
+    code = "GL204"
+    slug = "loop-variable-rebound"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.source import tree
+
+        for event in timeline.events("assign"):
+            target, value = event.detail["target"], event.detail["expression"]
+            if not isinstance(target, tree.Name) or not _parameter(event.detail["old"]):
+                continue
+            if isinstance(value, tree.Constant) or any(isinstance(o, Constant) for o in options(event.detail["value"])):
+                continue
+            if any(o is n for o in options(event.detail["old"]) for n in options(event.detail["value"])):
+                continue
+            name, statement = target.id, event.statement.node
+            body = event.function.body if event.function is not None else timeline.home.body
+            loop = loop_of(body, statement, name)
+            if loop is None or not makes_new(value) or read_later(body, statement, name):
+                continue
+            report(
+                event.statement,
+                "an assignment to the variable of a loop changes no parameter",
+                label=f"gives the name `{name}` a new tensor, which nobody reads",
+                why=f"the parameter that `{name}` stood for keeps its value",
+                help=f"write into it, under `torch.no_grad()`: `{name}.copy_(...)`",
+                fix=copy_instead(timeline, event, target, value, Safety.SAFE),
+            )
+
+
+_PARAMETERS = re.compile(r"(?i)(^|_)param(s|eters?|_list|_groups?)?$")
+
+
+def _parameter(old: Value | None) -> bool:
+    """Whether what the name stood for is (on some path) a parameter that a loop gave it."""
+    return any(_of_parameters(thing) for thing in things(old))
+
+
+def _of_parameters(thing: Thing) -> bool:
+    if thing.role == "tensor":
+        return "element_of" in thing.detail or bool(thing.detail.get("leaf") and thing.detail.get("grad"))
+    source = thing.parent
+    return thing.summary and source is not None and source[1] == "[]" and bool(_PARAMETERS.search(source[0].label))
