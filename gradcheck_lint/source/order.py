@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Steps
 
-from gradcheck_lint.source.events import Branch, Call, Event, Jump, Loop, Sequence, Step, Timeline
+from gradcheck_lint.source.events import Branch, Call, Event, Guarded, Jump, Loop, Sequence, Step, Timeline
 
 _END, _RETURN, _BREAK, _CONTINUE = "end", "return", "break", "continue"
 _Exits = frozenset[str]
@@ -26,6 +26,8 @@ def after(timeline: Timeline, event: Event) -> list[Event]:
             if not step.once and exits & {_END, _CONTINUE}:
                 exits |= _run(step.body.steps, found)
             exits = _left(step, exits)
+        elif isinstance(step, Guarded) and index == 0:
+            exits = _guarded(exits, _run(step.final.steps, found))
         elif isinstance(step, Call):
             exits = _returned(exits)
     return found
@@ -37,6 +39,8 @@ def before(timeline: Timeline, event: Event) -> list[Event]:
     for step, index in _path(timeline.tree, event) or []:
         if isinstance(step, Sequence):
             _run(step.steps[:index], found)
+        elif isinstance(step, Guarded) and index == 1:
+            _run(step.body.steps, found)
     return found
 
 
@@ -49,6 +53,8 @@ def _path(step: Step, event: Event) -> list[tuple[Step, int]] | None:
         inner = step.steps
     elif isinstance(step, Branch):
         inner = step.arms
+    elif isinstance(step, Guarded):
+        inner = (step.body, step.final)
     elif isinstance(step, (Loop, Call)):
         inner = (step.body,)
     for index, part in enumerate(inner):
@@ -82,7 +88,14 @@ def _through(step: Step, found: list[Event]) -> _Exits:
     if isinstance(step, Loop):
         exits = _run(step.body.steps, found)
         return _left(step, exits if step.endless else exits | {_END})
+    if isinstance(step, Guarded):
+        return _guarded(_run(step.body.steps, found), _run(step.final.steps, found))
     return _returned(_run(step.body.steps, found))
+
+
+def _guarded(exits: _Exits, final: _Exits) -> _Exits:
+    """How a guarded body is left, by the ways in which the body and its `finally` are."""
+    return (exits if _END in final else frozenset()) | (final - {_END})
 
 
 def _left(loop: Loop, exits: _Exits) -> _Exits:

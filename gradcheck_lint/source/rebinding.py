@@ -12,7 +12,6 @@ from gradcheck_lint.source import repair, tree
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
     from gradcheck_lint.source.events import Event, Timeline
-    from gradcheck_lint.source.place import Place
 
 MAKING = frozenset(
     "add sub mul div addcmul addcdiv neg abs sqrt pow exp log sign clamp clip clone detach data view reshape flatten"
