@@ -7,13 +7,14 @@ positions are computed only when something in it is reported.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.finding import Span
 from gradcheck_lint.source.tree import Node
+
+if TYPE_CHECKING:
+    import libcst as cst
+    from libcst.metadata import CodeRange
 
 
 class Chunk:
@@ -28,6 +29,8 @@ class Chunk:
     def span(self, node: cst.CSTNode) -> Span:
         """The span of a node of this chunk."""
         if self._ranges is None:
+            from libcst.metadata import MetadataWrapper, PositionProvider
+
             wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
             self._ranges = dict(wrapper.resolve(PositionProvider))
         found = self._ranges[node]

@@ -11,6 +11,7 @@ import libcst as cst
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.file import SourceFile, decode
+from gradcheck_lint.source.lower import lower_block
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
 
@@ -78,7 +79,7 @@ class Module:
     @cached_property
     def body(self) -> tree.Block:
         """The module's own statements; functions load their bodies when these are asked for."""
-        lowered = tree.lower_block(self.chunk.module.body)
+        lowered = lower_block(self.chunk.module.body)
         self._attach(lowered)
         return lowered
 
@@ -122,7 +123,7 @@ class _Loader:
     def __call__(self) -> tree.Block:
         chunk, node = self.module.parse(self.definition)
         self.module.chunks[id(self.function)] = chunk
-        lowered = tree.lower_block([node])[0]
+        lowered = lower_block([node])[0]
         assert isinstance(lowered, tree.Function)
         # parameters and decorators now belong to the same chunk as the body
         self.function.cst = node

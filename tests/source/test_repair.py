@@ -7,6 +7,7 @@ import pytest
 
 from gradcheck_lint.finding import Edit
 from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source.lower import lower_block
 from gradcheck_lint.source.place import Chunk, Place
 
 OFFSET = 10  # the first line of TEXT is line 11 of its file
@@ -30,7 +31,7 @@ seventh(p .q)
 
 MODULE = cst.parse_module(TEXT)
 CHUNK = Chunk("file.py", MODULE, OFFSET)
-LOWERED = tree.lower_block(MODULE.body)
+LOWERED = lower_block(MODULE.body)
 
 
 def place(name: str) -> Place:
