@@ -156,7 +156,7 @@ class Timeline:
     def located(self) -> Iterator[tuple[Event, tuple[Step, ...]]]:
         """Each event with the steps around it, outermost first."""
         if self._located is None:
-            self._located = list(_located(self.tree, ()))
+            self._located = list(located(self.tree))
         return iter(self._located)
 
     def optimizers(self) -> list[Thing]:
@@ -169,20 +169,21 @@ class Timeline:
         return list(found.values())
 
 
-def _located(step: Step, around: tuple[Step, ...]) -> Iterator[tuple[Event, tuple[Step, ...]]]:
+def located(step: Step, around: tuple[Step, ...] = ()) -> Iterator[tuple[Event, tuple[Step, ...]]]:
+    """Each event below a step with the steps around it, outermost first."""
     if isinstance(step, Event):
         yield step, around
     elif isinstance(step, Sequence):
         for inner in step.steps:
-            yield from _located(inner, around)
+            yield from located(inner, around)
     elif isinstance(step, Branch):
         for index, arm in enumerate(step.arms):
-            yield from _located(arm, (*around, step, Arm(index)))
+            yield from located(arm, (*around, step, Arm(index)))
     elif isinstance(step, (Loop, Call)):
-        yield from _located(step.body, (*around, step))
+        yield from located(step.body, (*around, step))
     elif isinstance(step, Guarded):
-        yield from _located(step.body, around)
-        yield from _located(step.final, around)
+        yield from located(step.body, around)
+        yield from located(step.final, around)
 
 
 class Arm(Sequence):

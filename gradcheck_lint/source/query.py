@@ -1,0 +1,83 @@
+"""Questions that several rules ask about a timeline: which loops are around an event, what the code calls a thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import Thing, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+def receiver(event: Event) -> str:
+    """The source text of what a method is called on: `self.optimizer` for `self.optimizer.step()`, else ""."""
+    node = event.place.node
+    if isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute):
+        return repair.text(Place(event.place.chunk, node.func.value))
+    return ""
+
+
+def spoken(event: Event) -> str:
+    """What the code calls the optimizer of a "step" event, also where a scaler makes the step."""
+    node = event.place.node
+    if event.detail.get("scaler") is not None and isinstance(node, tree.Call) and node.args:
+        return repair.text(Place(event.place.chunk, node.args[0].value))
+    return receiver(event)
+
+
+def loops(around: Sequence[ev.Step]) -> list[ev.Loop]:
+    """The loops around an event that go round more than once, outermost first; comprehensions are loops too."""
+    return [step for step in around if isinstance(step, ev.Loop) and not step.once]
+
+
+def inside(around: Sequence[ev.Step], outer: ev.Step) -> tuple[ev.Step, ...]:
+    """The steps between `outer` and the event."""
+    for index, step in enumerate(around):
+        if step is outer:
+            return tuple(around[index + 1 :])
+    return tuple(around)
+
+
+def always(around: Sequence[ev.Step]) -> bool:
+    """Whether what is directly inside these steps is on every path: no branch is among them."""
+    return not any(isinstance(step, ev.Branch) for step in around)
+
+
+def exclusive(one: Sequence[ev.Step], other: Sequence[ev.Step]) -> bool:
+    """Whether two events stand in different arms of one branch."""
+    for a, b in zip(one, other, strict=False):
+        if isinstance(a, ev.Arm) and isinstance(b, ev.Arm):
+            if a.index != b.index:
+                return True
+        elif a is not b:
+            return False
+    return False
+
+
+def unseen(timeline: Timeline, optimizer: Thing | None = None) -> bool:
+    """Whether something that cannot be followed may step or clear the optimizer (any one if none is named)."""
+    if timeline.cut or timeline.hooked:
+        return True
+    for event in timeline.events("unknown"):
+        if event.subject is None or optimizer is None or event.concerns(optimizer):
+            return True
+    return any(isinstance(o, Thing) and o.summary for e in timeline.events("step") for o in options(e.subject))
+
+
+def torch_class(thing: Thing) -> str:
+    """`Adam` for a torch.optim.Adam, "" for anything that torch did not define."""
+    name = str(thing.detail.get("name", ""))
+    return name.rpartition(".")[2] if name.startswith("torch.") else ""
+
+
+def goes_backward(function: tree.Function) -> bool:
+    """Whether the function calls backward itself, as a closure does."""
+    return any(
+        isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr == "backward"
+        for node in tree.walk_block(function.body)
+    )

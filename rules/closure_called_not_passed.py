@@ -1,0 +1,50 @@
+"""GL118: `step()` is given the result of the closure instead of the closure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import query, repair, tree
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import External, FunctionValue, Thing, only, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event
+
+
+class ClosureCalledNotPassed(Rule):
+    code = "GL118"
+    slug = "closure-called-not-passed"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    listens = frozenset({"step"})
+
+    def on_event(self, event: Event, report: Report) -> None:
+        closure, called = event.detail["closure"], event.detail.get("called")
+        optimizer = only(event.subject, "optimizer")
+        if optimizer is None or not isinstance(called, FunctionValue):
+            return
+        if not all(isinstance(v, Thing) and v.role in ("opaque", "tensor") for v in options(closure)):
+            return  # what is called makes a function
+        node = event.place.node
+        assert isinstance(node, tree.Call)
+        call = node.args[0].value
+        assert isinstance(call, tree.Call)
+        if not query.goes_backward(called.function):
+            return
+        place = Place(event.place.chunk, call)
+        name = repair.text(Place(event.place.chunk, call.func))
+        new = f"lambda: {repair.text(place)}" if call.args else name
+        known = isinstance(optimizer.cls, External) and bool(query.torch_class(optimizer))
+        report(
+            place,
+            "`step()` is given the result of the closure",
+            label="is called here, before the step",
+            why="the optimizer wants to call the closure itself, and the loss that it gets cannot be called",
+            help=f"pass the function: `{query.receiver(event)}.step({new})`",
+            note="a `step` of your own that takes a loss is legitimate",
+            fix=Fix(f"pass `{new}`", Safety.SAFE, (repair.replace(place, new),)),
+            confidence=Confidence.HIGH if known else Confidence.MEDIUM,
+        )

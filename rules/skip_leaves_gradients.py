@@ -1,0 +1,132 @@
+"""GL119: a batch is skipped after backward, and its gradients stay behind for the next one."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint import cycle
+from gradcheck_lint.cycle import State
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source.follow import Flow, Path, States
+from gradcheck_lint.source.holding import YES
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.values import Thing
+
+_UNUSED = frozenset({cycle.FIRST, cycle.READY, cycle.STALE})
+
+
+class SkipLeavesGradients(Rule):
+    code = "GL119"
+    slug = "skip-leaves-gradients"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+        if not _jumps(timeline.tree):
+            return
+        for optimizer in timeline.optimizers():
+            if optimizer.summary:
+                continue
+            path = _Skips(timeline, optimizer)
+            for skip, met in path.met.items():
+                if not all(state.gradient in _UNUSED for state in met):
+                    continue
+                zero = next((e for e in timeline.events("zero") if path.meaning(e)[2] == YES), None)
+                clear = repair.text(zero.place) if zero is not None and isinstance(zero.place.node, tree.Call) else ""
+                place = skip.jump.place
+                stand = repair.stand(place)
+                fix = None
+                if clear and zero is not None and zero.function is path.functions[skip] and stand is not None:
+                    fix = Fix(f"call `{clear}` first", Safety.SAFE, (repair.insert_before(stand, clear),))
+                report(
+                    place,
+                    "a skipped batch leaves its gradients to the next one",
+                    label="skips the zeroing after backward has run",
+                    why="the next backward adds to the gradients of the batch that should not count",
+                    help=f"call `{clear or 'optimizer.zero_grad()'}` before it, or test before backward",
+                    related=[("these gradients are left", e.place) for e in path.made[skip]],
+                    fix=fix,
+                    confidence=Confidence.MEDIUM if timeline.hooked or timeline.cut else Confidence.HIGH,
+                )
+
+
+class _Skip(NamedTuple):
+    """Marks gradients that a jump has left behind."""
+
+    jump: ev.Jump
+
+
+class _Skips(Path):
+    """Follows what a skip leaves behind to the backward that adds to it."""
+
+    def __init__(self, timeline: ev.Timeline, optimizer: Thing) -> None:
+        self.met: dict[_Skip, set[State]] = {}
+        self.made: dict[_Skip, list[ev.Event]] = {}
+        self.functions: dict[_Skip, tree.Function | None] = {}
+        super().__init__(timeline, optimizer)
+
+    def run(self, step: ev.Step, states: States) -> Flow:
+        if isinstance(step, ev.Jump) and step.kind in ("continue", "return") and self.steady[-1] and self.rejects():
+            made = [s.made for s in states if isinstance(s.made, ev.Event)]
+            if made and all(s.gradient in _UNUSED for s in states) and self.leaves(step, made[0]):
+                skip = _Skip(step)
+                self.made[skip] = made[:1]
+                self.functions[skip] = made[0].function
+                states = frozenset(s._replace(made=skip) for s in states)
+        return super().run(step, states)
+
+    def rejects(self) -> bool:
+        """Whether the branch that is being followed asks if the batch is any good."""
+        branch = self.around[-1] if self.around else None
+        return isinstance(branch, ev.Branch) and branch.test is not None and _validity(branch.test)
+
+    def leaves(self, jump: ev.Jump, made: ev.Event) -> bool:
+        """Whether the jump ends the round of the loop, or the call, in which backward has run."""
+        kind = ev.Loop if jump.kind == "continue" else ev.Call
+        for step in reversed(self.around):
+            if isinstance(step, kind):
+                return any(event is made for event, _ in ev.located(step.body))
+        return False
+
+    def event(self, event: ev.Event, states: States) -> States:
+        if event.kind == "backward":
+            for state in states:
+                if isinstance(state.made, _Skip):
+                    self.met.setdefault(state.made, set()).add(state)
+        return super().event(event, states)
+
+
+_FINITE = re.compile(r"(?i)^(is_?|has_?)?(any_?)?(non_?)?(nan|inf|finite)s?$|^is_?(nan|inf|finite)_")
+_NORM = re.compile(r"(?i)grad(ient)?_?norm|total_norm")
+
+
+def _validity(test: tree.Expression) -> bool:
+    """A test for NaN or infinity, or for a gradient that is too large."""
+    for node in test.walk():
+        if isinstance(node, (tree.Name, tree.Attribute)) and _FINITE.search(tree.last_name(node)):
+            return True
+        if isinstance(node, tree.Operation) and node.op in ("<", ">", "<=", ">="):
+            for part in node.walk():
+                name = tree.last_name(part) if isinstance(part, (tree.Name, tree.Attribute)) else ""
+                if name == "grad" or _NORM.search(name):
+                    return True
+    return False
+
+
+def _jumps(step: ev.Step) -> bool:
+    """Whether a `continue` or `return` stands under a test of the batch."""
+    if isinstance(step, ev.Branch):
+        if step.test is not None and _validity(step.test):
+            return True
+        return any(_jumps(arm) for arm in step.arms)
+    if isinstance(step, ev.Sequence):
+        return any(_jumps(inner) for inner in step.steps)
+    if isinstance(step, (ev.Loop, ev.Call, ev.Guarded)):
+        return _jumps(step.body)
+    return False
