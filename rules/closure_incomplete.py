@@ -1,0 +1,188 @@
+"""GL113: the closure given to `step()` lacks a part, or LBFGS gets none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import query, repair, tree
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, only
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WHY_ZERO = "LBFGS evaluates the closure several times in one step, and the gradients of all evaluations add up"
+WHY_BACKWARD = "the optimizer finds no gradient where it stands, and moves nothing"
+WHY_RETURN = "LBFGS needs the value of the loss, and fails on None"
+
+
+class ClosureIncomplete(Rule):
+    code = "GL113"
+    slug = "closure-incomplete"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    triggers = r"LBFGS|closure"
+
+    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+        runs = {id(c.place.node): c for c in _calls(timeline.tree)}
+        for event in timeline.events("step"):
+            optimizer = only(event.subject, "optimizer")
+            if optimizer is None or not isinstance(optimizer.cls, External) or not query.torch_class(optimizer):
+                continue
+            if event.detail.get("scaler") is not None or event.detail["args"].open:
+                continue
+            closure = event.detail["closure"]
+            if closure is None or (isinstance(closure, Constant) and closure.value is None):
+                if query.torch_class(optimizer) == "LBFGS":
+                    self.absent(timeline, event, report)
+            elif isinstance(closure, FunctionValue):
+                run = runs.get(id(event.place.node))
+                self.judge(timeline, event, optimizer, closure, run, report)
+
+    def absent(self, timeline: ev.Timeline, event: ev.Event, report: Report) -> None:
+        call = query.receiver(event)
+        name = _beside(timeline, event)
+        fix = None
+        if name:
+            span = event.place.span
+            end = Span(span.path, span.end_line, span.end_column - 1, span.end_line, span.end_column - 1)
+            fix = Fix(f"pass `{name}`", Safety.SAFE, (Edit(end, name),))
+        report(
+            event.place,
+            "LBFGS steps without a closure",
+            label="needs a function that computes the loss anew",
+            why="LBFGS evaluates the loss several times in one step, and fails without the means to do so",
+            help=f"pass the closure: `{call}.step({name or 'closure'})`",
+            fix=fix,
+        )
+
+    def judge(
+        self,
+        timeline: ev.Timeline,
+        event: ev.Event,
+        optimizer: Thing,
+        closure: FunctionValue,
+        run: ev.Call | None,
+        report: Report,
+    ) -> None:
+        function = closure.function
+        place = closure.place(_name(function))
+        call = query.receiver(event)
+        happens = {e.kind for e, _ in ev.located(run.body)} if run is not None else set()
+        if timeline.cut or timeline.hooked or happens & {"unknown", "grad-write"} or _takes_gradients(run):
+            return
+        lambda_ = isinstance(function.cst, cst.Lambda)
+        returned = [n for n in tree.walk_block(function.body) if isinstance(n, tree.Return) and n.value is not None]
+        lbfgs = query.torch_class(optimizer) == "LBFGS"
+        first = repair.stand(closure.place(function.body[0])) if not lambda_ else None
+        if "backward" not in happens:
+            elsewhere = any(True for _ in timeline.events("backward"))
+            if not returned or (elsewhere and not lbfgs):
+                return
+            last = returned[-1]
+            assert last.value is not None
+            stand = repair.stand(closure.place(last)) if isinstance(last.value, tree.Name) and not lambda_ else None
+            line = f"{last.value.id}.backward()" if isinstance(last.value, tree.Name) else "loss.backward()"
+            report(
+                place,
+                "the closure never calls backward",
+                label=f"computes the loss for `{call}.step()`, and no gradients",
+                why=WHY_BACKWARD,
+                help=f"call `{line}` before the closure returns",
+                fix=Fix(f"call `{line}`", Safety.SAFE, (repair.insert_before(stand, line),)) if stand else None,
+                confidence=Confidence.MEDIUM if elsewhere else Confidence.HIGH,
+            )
+        elif "zero" not in happens and lbfgs and not _once(optimizer):
+            made = next(e for e, _ in ev.located(run.body) if e.kind == "backward") if run is not None else event
+            reachable = made.function is function and call.partition(".")[0] in ("self", call)
+            edits = (repair.insert_before(first, f"{call}.zero_grad()"),) if first and reachable else ()
+            report(
+                place,
+                "the closure never clears the gradients",
+                label=f"is called several times by `{call}.step()`",
+                why=WHY_ZERO,
+                help=f"call `{call}.zero_grad()` at the head of `{function.name}`",
+                fix=Fix(f"call `{call}.zero_grad()` first", Safety.SAFE, edits) if edits else None,
+            )
+        elif lbfgs and not lambda_ and not returned and not _yields(function.body):
+            loss = _backward_of(function.body)
+            tail = repair.stand(closure.place(function.body[-1]))
+            edits = (repair.insert_after(tail, f"return {loss}"),) if loss and tail else ()
+            report(
+                place,
+                "the closure does not return the loss",
+                label=f"gives None to `{call}.step()`",
+                why=WHY_RETURN,
+                help=f"end `{function.name}` with `return {loss or 'loss'}`",
+                fix=Fix(f"return `{loss}`", Safety.SAFE, edits) if edits else None,
+            )
+
+
+def _calls(step: ev.Step) -> Iterable[ev.Call]:
+    """All calls that were followed."""
+    if isinstance(step, ev.Call):
+        yield step
+        yield from _calls(step.body)
+    elif isinstance(step, ev.Sequence):
+        for inner in step.steps:
+            yield from _calls(inner)
+    elif isinstance(step, ev.Branch):
+        for arm in step.arms:
+            yield from _calls(arm)
+    elif isinstance(step, (ev.Loop, ev.Guarded)):
+        yield from _calls(step.body)
+
+
+def _name(function: tree.Function) -> tree.Node:
+    """The name in `def name(…)`; a lambda itself."""
+    if isinstance(function.cst, cst.FunctionDef):
+        return tree.Name(function.cst.name, function.name)
+    return function
+
+
+def _takes_gradients(run: ev.Call | None) -> bool:
+    """Whether the closure gets its gradients without backward."""
+    return run is not None and any(
+        e.kind == "call" and str(e.detail["name"]).startswith(("torch.autograd", "torch.func"))
+        for e, _ in ev.located(run.body)
+    )
+
+
+def _once(optimizer: Thing) -> bool:
+    """Whether the optimizer is told to evaluate only once in a step."""
+    given = optimizer.detail["args"].get(2, "max_iter")
+    return given is not None and not (isinstance(given, Constant) and given.value != 1)
+
+
+def _yields(body: tree.Block) -> bool:
+    return any(isinstance(n, tree.Other) and n.kind == "yield" for n in tree.walk_block(body))
+
+
+def _backward_of(body: tree.Block) -> str:
+    """The name of the loss that goes backward in a statement of its own."""
+    for statement in body:
+        if isinstance(statement, tree.Evaluate) and isinstance(statement.value, tree.Call):
+            func = statement.value.func
+            if isinstance(func, tree.Attribute) and func.attr == "backward" and isinstance(func.value, tree.Name):
+                return func.value.id
+    return ""
+
+
+def _beside(timeline: ev.Timeline, event: ev.Event) -> str:
+    """The one function without parameters that is defined where the step is, and goes backward; "" if none is."""
+    body = event.function.body if event.function is not None else timeline.home.body
+    found = [
+        n for n in tree.walk_block(body) if isinstance(n, tree.Function) and not n.parameters and query.goes_backward(n)
+    ]
+    if len(found) != 1 or not any(isinstance(n, tree.Return) and n.value for n in tree.walk_block(found[0].body)):
+        return ""
+    name = found[0].name
+    if any(isinstance(n, tree.Name) and n.id == name for n in tree.walk_block(body)):
+        return ""  # it is used in some other way
+    return name
