@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from gradcheck_lint.finding import Confidence, Finding, Fix, Severity, Span
 from gradcheck_lint.result import AnalysisError, Problem
@@ -21,11 +23,12 @@ from gradcheck_lint.source.calls import call
 from gradcheck_lint.source.events import Timeline
 from gradcheck_lint.source.facts import ClassFacts, class_facts
 from gradcheck_lint.source.file import DecodeError, SourceFile
-from gradcheck_lint.source.follow import Path
+from gradcheck_lint.source import follow
 from gradcheck_lint.source.interpret import Interpreter
+from gradcheck_lint.source.islands import Outcome, Work, islands, run
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.project import CYCLE_WORDS, Module, Project
+from gradcheck_lint.source.project import CYCLE_WORDS, Finder, Module, Project
 from gradcheck_lint.source.values import ClassValue, FunctionValue
 
 RECURSION = 8000  # frames; deep expressions need several for each level
@@ -39,38 +42,51 @@ def analyse(
     *,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
 ) -> list[Finding]:
     """All that the rules find in the files, sorted.
 
+    Files that import one another are analysed together, others apart, so that the findings do not depend on `jobs`,
+    the number of processes. `cache` is the folder that remembers what was found in files that have not changed.
     Raises AnalysisError, with what was found all the same, if something of gradlint's own broke.
     """
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, RECURSION))
-    try:
-        analysis = _Analysis(files, rules, progress)
-        analysis.run()
-    finally:
-        sys.setrecursionlimit(limit)
-    findings = sorted(analysis.findings.values(), key=lambda f: f.order)
-    if analysis.problems:
-        raise AnalysisError(findings, analysis.problems)
+    roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
+    cwd = os.getcwd()
+    if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
+        roots.add(cwd)
+    work = Work(tuple(rules), tuple(sorted(roots)))
+    findings, problems = run(work, islands(files, Finder(roots)), analyse_island, jobs=jobs, progress=progress, cache=cache)
+    findings.sort(key=lambda f: f.order)
+    if problems:
+        raise AnalysisError(findings, problems)
     return findings
 
 
+def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
+    """All that is found in files that belong together, and the other files that were read for it."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, RECURSION))
+    collecting = gc.isenabled()
+    gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
+    try:
+        analysis = _Analysis(files, work)
+        analysis.run()
+    finally:
+        sys.setrecursionlimit(limit)
+        if collecting:
+            gc.enable()
+    others = [m.file for m in analysis.project.modules.values() if m is not None and not m.listed]
+    return Outcome(tuple(analysis.findings.values()), tuple(analysis.problems), tuple(str(f.real) for f in others))
+
+
 class _Analysis:
-    def __init__(
-        self, files: Sequence[SourceFile], rules: Sequence[Rule], progress: Callable[[int, int], None] | None
-    ) -> None:
-        self.files, self.rules = files, rules
-        self.progress = progress
+    def __init__(self, files: Sequence[SourceFile], work: Work) -> None:
+        self.files, self.rules = files, work.rules
+        rules = work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
         self.problems: list[Problem] = []
         triggers = "|".join([CYCLE_WORDS, *sorted({r.triggers for r in rules if r.triggers})])
-        roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
-        cwd = os.getcwd()
-        if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
-            roots.add(cwd)
-        self.project = Project(re.compile(triggers), roots)
+        self.project = Project(re.compile(triggers), Finder(work.roots))
         self.relevance = Relevance(self.project)
         self.interpreter = Interpreter(self.project, self.relevance, call)
 
@@ -82,10 +98,8 @@ class _Analysis:
                 modules.append(module)
         self.relevance.spread(modules)
         chosen = [m for m in modules if self.relevance.matters(m)]
-        for number, module in enumerate(chosen):
+        for module in chosen:
             self.guarded(module.path, lambda m=module: self.interpret(m))  # type: ignore[misc]
-            if self.progress is not None:
-                self.progress(number + 1, len(chosen))
         for timeline in self.interpreter.timelines:
             self.judge(timeline)
         self.classes()
@@ -168,7 +182,7 @@ class _Analysis:
             for optimizer in timeline.optimizers():
                 if optimizer.summary or not any(e.concerns(optimizer) for e in timeline.events("step", "schedule", "zero")):
                     continue
-                for breach in Path(timeline, optimizer).breaches():
+                for breach in follow.Path(timeline, optimizer).breaches():
                     for rule in listeners:
                         if breach.kind in rule.breaches:
                             report = self.reporter(rule)

@@ -35,6 +35,7 @@ from gradcheck_lint.source.values import (
     options,
     things,
     tracked,
+    unordered,
 )
 
 DEPTH = 9  # calls followed into one another
@@ -317,7 +318,9 @@ class Interpreter:
         return False
 
     def added(self, old: Items, value: Items, node: tree.Node) -> Items:
-        return Items(old.kind, [*old.items, *value.items], old.complete and value.complete, old.place)
+        complete = old.complete and value.complete and not (isinstance(node, tree.Augment) and self.looping)
+        mixed = unordered(old) or unordered(value)
+        return Items(old.kind, [*old.items, *value.items], complete, old.place, unordered=mixed)
 
     def do_return(self, node: tree.Return) -> bool:
         value = self.eval(node.value) if node.value is not None else NONE
@@ -457,7 +460,7 @@ class Interpreter:
                     self.sequence = saved
                     self.sequence.steps.append(ev.Loop(body, node, self.place(node), once=True, start=start))
                 return False
-        self.consume(iterable, node.iter, "for")
+        self.consume(iterable, node.iter, "for, left early" if _leaves(node.body) else "for")
 
         def bind() -> None:
             self.assign(node.target, self.element(iterable, node.target), None, quiet=True)
@@ -525,7 +528,12 @@ class Interpreter:
         place = self.place(node)
 
         def body() -> bool:
-            return self.block(node.body) or self.block(node.orelse)
+            frame, saved = self.frame, self.frame.context
+            if node.handlers:
+                frame.context = saved | {"try"}
+            ended = self.block(node.body)
+            frame.context = saved
+            return ended or self.block(node.orelse)
 
         handlers = [lambda h=h: self.block(h) for h in node.handlers]  # type: ignore[misc]
         sequences, ended = self.arms([body, *handlers])
@@ -557,6 +565,8 @@ class Interpreter:
         name = tree.last_name(item)
         if name in ("no_grad", "inference_mode", "accumulate", "no_sync", "enable_grad", "autocast", "set_grad_enabled"):
             return frozenset({name})
+        if name in ("raises", "suppress") or name.startswith("assertRaises"):
+            return frozenset({"try"})
         return frozenset()
 
     def do_match(self, node: tree.Match) -> bool:
@@ -858,10 +868,14 @@ class Interpreter:
     def eval_display(self, node: tree.Display) -> Value:
         items: list[Value] = []
         complete = True
+        mixed = False
+        parts: list[Value] = []
         for item in node.items:
             if isinstance(item, tree.Starred):
                 inner = self.eval(item.value)
                 self.consume(inner, item.value, "*")
+                parts.append(inner)
+                mixed = mixed or (isinstance(inner, Thing) and inner.role == "parameters") or unordered(inner)
                 if isinstance(inner, Items):
                     items += inner.items
                     complete = complete and inner.complete
@@ -870,7 +884,17 @@ class Interpreter:
                     complete = False
             else:
                 items.append(self.eval(item))
+                parts.append(Items("list", [items[-1]], True, self.place(item)))
+        if mixed:
+            return self.joined(node.kind, parts, node)
         return Items(node.kind, items, complete, self.place(node))
+
+    def joined(self, kind: str, parts: list[Value], node: tree.Node) -> Thing:
+        """The elements of several iterables of parameters, one after the other."""
+        return Thing(
+            "parameters", "", self.place(node), deps=depends(*parts),
+            detail={"parts": parts, "kind": kind, "how": "joined", "unordered": kind == "set"},
+        )  # fmt: skip
 
     def eval_dict(self, node: tree.Dict) -> Value:
         entries: dict[object, Value] = {}
@@ -900,9 +924,12 @@ class Interpreter:
         conditions = False
         sources: list[Value] = []
         for target, iterable, tests in node.clauses:
+            if not sources:
+                self.sequence = saved  # the first iterable is looked at once, before the first round
             value = self.eval(iterable)
-            sources.append(value)
             self.consume(value, iterable, "comprehension")
+            sources.append(value)
+            self.sequence = body
             self.assign(target, self.element(value, target), None, quiet=True)
             for test in tests:
                 conditions = True
@@ -913,16 +940,19 @@ class Interpreter:
         if body.steps:
             self.sequence.steps.append(ev.Loop(body, node, self.place(node), start=start))
         found = only(element)
+        random = node.kind == "set" or any(unordered(source) for source in sources)
         if found is not None and found.role == "tensor" and node.value is None and "element_of" in found.detail:
-            return Thing(
+            made = Thing(
                 "parameters", "", self.place(node), deps=depends(found),
-                detail={"of": found.detail["element_of"], "filtered": conditions, "kind": node.kind, "how": node.kind},
+                detail={
+                    "of": found.detail["element_of"], "filtered": conditions, "kind": node.kind, "how": node.kind,
+                    "unordered": random, "trainable": _asks_for_grad(node),
+                },
             )  # fmt: skip
+            return self.iterator(made, node)
         if mapped is not None:
             return Table({}, False, self.place(node))
-        if len(sources) == 1 and isinstance(sources[0], Items) and found is not None:
-            pass
-        return Items(node.kind, [element], False, self.place(node))
+        return Items(node.kind, [element], False, self.place(node), unordered=random)
 
     def eval_subscript(self, node: tree.Subscript) -> Value:
         base = self.eval(node.value)
@@ -967,9 +997,15 @@ class Interpreter:
             return self.logic(node.op, values)
         if node.op == "+" and isinstance(values[0], Items) and isinstance(values[-1], Items):
             return self.added(values[0], values[-1], node)
-        if node.op in ("-", "|", "&") and all(isinstance(v, Items) and v.kind == "set" for v in values):
-            items = [i for v in values for i in (v.items if isinstance(v, Items) else [])]
-            return Items("set", items, False, self.place(node))
+        if node.op == "+" and all(_listed(v) for v in values):
+            return self.joined("list", values, node)
+        if node.op in ("-", "|", "&", "^") and all(_kind_of(v) == "set" for v in values):
+            if all(isinstance(v, Items) for v in values):
+                items = [i for v in values for i in (v.items if isinstance(v, Items) else [])]
+                return Items("set", items, False, self.place(node))
+            result = self.joined("set", values, node)
+            result.detail["filtered"] = True
+            return result
         if all(isinstance(v, Constant) for v in values):
             return Constant(...)
         return self.computed(node, values)
@@ -1082,6 +1118,22 @@ class Interpreter:
             if thing.detail.get("kind") == "generator":
                 self.emit("consume", node, thing, by=by)
 
+    def iterator(self, thing: Thing, node: tree.Node) -> Thing:
+        """Tell of a new iterator over parameters, which can be used up."""
+        if thing.detail.get("kind") == "generator":
+            self.emit("iterator", node, thing)
+        return thing
+
+    def escape(self, values: Iterable[Value]) -> None:
+        """Code that cannot be seen gets hold of values: it may fill lists, and do anything to an optimizer."""
+        for value in values:
+            for option in options(value):
+                if isinstance(option, (Items, Table)):
+                    option.complete = False
+                    self.escape(option.items if isinstance(option, Items) else option.entries.values())
+                elif isinstance(option, Thing) and option.role == "optimizer":
+                    option.detail["escaped"] = True
+
     # ------------------------------------------------------------ calls
 
     def eval_call(self, node: tree.Call) -> Value:
@@ -1141,7 +1193,7 @@ class Interpreter:
         self.parents[frame.serial] = target.scope
         self.homes[frame.serial] = home
         if self.frames:
-            frame.context = self.frame.context
+            frame.context = self.frame.context - {"try"}
         saved = self.sequence
         self.sequence = ev.Sequence()
         inner = self.sequence
@@ -1338,6 +1390,30 @@ def _range_of_one(node: tree.Call) -> bool:
         and len(node.args) == 1
         and isinstance(node.args[0].value, tree.Constant)
         and node.args[0].value.value == 1
+    )
+
+
+def _kind_of(value: Value) -> str:
+    """list, tuple, set or generator; "" for what is none of them."""
+    if isinstance(value, Items):
+        return value.kind
+    return str(value.detail.get("kind", "")) if isinstance(value, Thing) and value.role == "parameters" else ""
+
+
+def _listed(value: Value) -> bool:
+    return _kind_of(value) in ("list", "tuple")
+
+
+def _asks_for_grad(node: tree.Comprehension) -> bool:
+    """Whether the conditions pick the parameters that require grad, and do nothing else."""
+    tests = [test for _, _, tests in node.clauses for test in tests]
+    return len(tests) == 1 and isinstance(tests[0], tree.Attribute) and tests[0].attr == "requires_grad"
+
+
+def _leaves(body: tree.Block) -> bool:
+    """Whether a loop may be left before its iterator is used up."""
+    return any(
+        isinstance(n, tree.Return) or (isinstance(n, tree.Jump) and n.kind == "break") for n in tree.walk_block(body)
     )
 
 

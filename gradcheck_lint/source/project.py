@@ -58,18 +58,9 @@ class Module:
     @cached_property
     def imports(self) -> list[Module]:
         """The project's modules that this one imports, as far as plain import lines tell."""
-        found: dict[str, Module] = {}
-        for dots, name, rest in _IMPORT.findall(self.text):
-            heads = [name]
-            for part in rest.split(","):
-                word = part.strip().split(" ")[0].strip("()")
-                if word.isidentifier():
-                    heads.append(f"{name}.{word}" if name else word)
-            for head in heads:
-                module = self.project.resolve(self, head, len(dots))
-                if module is not None and module is not self:
-                    found[module.path] = module
-        return list(found.values())
+        read = self.project.read
+        found = [read(path) for path in self.project.finder.imported(self.folder, self.text)]
+        return [module for module in found if module is not None and module is not self]
 
     @cached_property
     def chunk(self) -> Chunk:
@@ -151,53 +142,37 @@ def _functions(block: tree.Block, owner: str) -> Iterable[tuple[tree.Function, s
             yield from _functions(statement.final, owner)
 
 
-class Project:
-    """All modules of a run, and how their imports find one another.
+class Finder:
+    """Finds the file that an import means, in the project only: nothing outside `roots` (folders) is ever looked at."""
 
-    `triggers` is the regular expression of text that matters. A module that was not listed is read when a listed
-    one imports it; nothing outside `roots` (folders) is ever read.
-    """
-
-    def __init__(self, triggers: re.Pattern[str], roots: Iterable[str]) -> None:
-        self.triggers = triggers
+    def __init__(self, roots: Iterable[str]) -> None:
         self.roots = [os.path.abspath(r) for r in roots]
-        self.modules: dict[str, Module | None] = {}  # by real path
-        self.definition_of: dict[int, tuple[Module, Definition]] = {}  # by id of a lowered function
         self._found: dict[tuple[str, str], str | None] = {}
 
-    def add(self, file: SourceFile) -> Module:
-        """A listed file. Raises what `Outline` raises."""
-        text = decode(file.data)
-        module = Module(self, file, text, Outline(text))
-        module.listed = True
-        self.modules[os.path.abspath(file.real)] = module
-        return module
-
-    def read(self, path: str) -> Module | None:
-        """The module of a file that another one imports, or None if it cannot be read."""
-        if path not in self.modules:
-            self.modules[path] = None
-            try:
-                with open(path, "rb") as handle:
-                    file = SourceFile(path=path, real=path, data=handle.read())  # type: ignore[arg-type]
-                text = decode(file.data)
-                self.modules[path] = Module(self, file, text, Outline(text))
-            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-                pass
-        return self.modules[path]
-
-    def resolve(self, module: Module, name: str, level: int) -> Module | None:
-        """The project's module that `import name` (or `from ..name import`, level 2) means in `module`."""
+    def find(self, folder: str, name: str, level: int) -> str | None:
+        """The file of `import name` (or `from ..name import`, level 2) in a file of `folder`."""
         if level:
-            base = module.folder
             for _ in range(level - 1):
-                base = os.path.dirname(base)
-            path = self._file(base, name)
-        else:
-            if not name or name.partition(".")[0] in _OUTSIDE:
-                return None
-            path = self._search(module.folder, name)
-        return self.read(path) if path else None
+                folder = os.path.dirname(folder)
+            return self._file(folder, name)
+        if not name or name.partition(".")[0] in _OUTSIDE:
+            return None
+        return self._search(folder, name)
+
+    def imported(self, folder: str, text: str) -> list[str]:
+        """The files that the import lines of a text mean."""
+        found: dict[str, None] = {}
+        for dots, name, rest in _IMPORT.findall(text):
+            heads = [name] if name or dots else []
+            for part in rest.split(","):
+                word = part.strip().split(" ")[0].strip("()")
+                if word.replace(".", "").isidentifier():
+                    heads.append(f"{name}.{word}" if name else word)
+            for head in heads:
+                path = self.find(folder, head, len(dots))
+                if path is not None:
+                    found[path] = None
+        return list(found)
 
     def _search(self, folder: str, name: str) -> str | None:
         key = (folder, name)
@@ -224,6 +199,45 @@ class Project:
         if os.path.isfile(init):
             return init
         return path if package and os.path.isdir(path) else None
+
+
+class Project:
+    """All modules of a run.
+
+    `triggers` is the regular expression of text that matters. A module that was not listed is read when a listed
+    one imports it.
+    """
+
+    def __init__(self, triggers: re.Pattern[str], finder: Finder) -> None:
+        self.triggers, self.finder = triggers, finder
+        self.modules: dict[str, Module | None] = {}  # by real path
+        self.definition_of: dict[int, tuple[Module, Definition]] = {}  # by id of a lowered function
+
+    def add(self, file: SourceFile) -> Module:
+        """A listed file. Raises what `Outline` raises."""
+        text = decode(file.data)
+        module = Module(self, file, text, Outline(text))
+        module.listed = True
+        self.modules[os.path.abspath(file.real)] = module
+        return module
+
+    def read(self, path: str) -> Module | None:
+        """The module of a file that another one imports, or None if it cannot be read."""
+        if path not in self.modules:
+            self.modules[path] = None
+            try:
+                with open(path, "rb") as handle:
+                    file = SourceFile(path=path, real=path, data=handle.read())  # type: ignore[arg-type]
+                text = decode(file.data)
+                self.modules[path] = Module(self, file, text, Outline(text))
+            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+                pass
+        return self.modules[path]
+
+    def resolve(self, module: Module, name: str, level: int) -> Module | None:
+        """The project's module that `import name` (or `from ..name import`, level 2) means in `module`."""
+        path = self.finder.find(module.folder, name, level)
+        return self.read(path) if path else None
 
 
 _OUTSIDE = frozenset(

@@ -42,6 +42,39 @@ def makes_new(node: tree.Expression | None) -> bool:
     return False
 
 
+def mentions(node: tree.Expression | None, name: str) -> bool:
+    """Whether a dotted name occurs in the expression."""
+    return node is not None and any(tree.dotted(inner) == name for inner in node.walk())
+
+
+def renewed_by_hand(body: tree.Block, statement: tree.Node, target: tree.Expression, value: tree.Expression) -> bool:
+    """Whether `w = w - lr * w.grad` is in a loop that does nothing else to give `w` a gradient again."""
+    name = tree.dotted(target)
+    if not isinstance(target, tree.Name) or not mentions(value, f"{name}.grad") or not _arithmetic(value):
+        return False
+    loops = [s for s, _, _ in _path(body, statement) or [] if isinstance(s, (tree.For, tree.While))]
+    if not loops:
+        return False
+    for node in tree.walk_block(loops[0].body):
+        if isinstance(node, tree.Attribute) and tree.dotted(node.value) == name and node.attr in _LEAF:
+            return False
+        if isinstance(node, (tree.Assign, tree.For)) and node is not statement:
+            targets = node.targets if isinstance(node, tree.Assign) else [node.target]
+            if any(_binds(t, name) for t in targets):
+                return False
+    return True
+
+
+_LEAF = frozenset({"requires_grad", "requires_grad_", "retain_grad"})
+
+
+def _arithmetic(node: tree.Expression) -> bool:
+    """A sum, difference or product, whose result is never a leaf that needs a gradient."""
+    if isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute):
+        return node.func.attr in ("add", "sub") and makes_new(node)
+    return isinstance(node, tree.Operation) and makes_new(node)
+
+
 # ---------------------------------------------------------------- who reads the new value
 
 

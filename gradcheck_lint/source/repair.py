@@ -7,12 +7,13 @@ A line is put beside a statement, or a statement deleted or moved, only where th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
-
-import libcst as cst
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.finding import Edit, Span
 from gradcheck_lint.source.place import Place
+
+if TYPE_CHECKING:  # rules import this module, and only a finding is worth the time that importing libcst takes
+    import libcst as cst
 
 
 class Stand(NamedTuple):
@@ -43,6 +44,8 @@ def text(place: Place) -> str:
 
 def stand(statement: Place) -> Stand | None:
     """Where a statement stands, or None if it does not have its lines to itself."""
+    import libcst as cst
+
     node = statement.node.cst
     for block, index, inner in _statements(statement.chunk.module.body):
         if inner is not node:
@@ -106,6 +109,8 @@ def _last(span: Span) -> int:
 
 def _statements(body: Sequence[cst.CSTNode]) -> Iterator[tuple[Sequence[cst.CSTNode], int, cst.CSTNode]]:
     """Each statement of a block and of the blocks below it: the block, its index there, and its node."""
+    import libcst as cst
+
     for index, node in enumerate(body):
         if isinstance(node, cst.SimpleStatementLine):
             for small in node.body:
@@ -119,6 +124,8 @@ def _statements(body: Sequence[cst.CSTNode]) -> Iterator[tuple[Sequence[cst.CSTN
 
 def _suites(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """The blocks of a compound statement."""
+    import libcst as cst
+
     for name in ("body", "orelse", "finalbody"):
         inner = getattr(node, name, None)
         if isinstance(inner, (cst.If, cst.Else, cst.Finally)):

@@ -160,13 +160,22 @@ class Partial(Value):
 class Items(Value):
     """A list, tuple, set or generator whose items are known; `complete` unless more may have been added.
 
-    `nodes` are the expressions of the items where it was written down, `place` where it was made.
+    `place` is where it was made; `unordered` if it is a set or takes its order from one.
     """
 
-    __slots__ = ("complete", "items", "kind", "place", "serial")
+    __slots__ = ("complete", "items", "kind", "place", "serial", "unordered")
 
-    def __init__(self, kind: str, items: list[Value], complete: bool = True, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        items: list[Value],
+        complete: bool = True,
+        place: Place | None = None,
+        *,
+        unordered: bool = False,
+    ) -> None:
         self.kind, self.items, self.complete, self.place = kind, items, complete, place
+        self.unordered = unordered or kind == "set"
         self.serial = next(_serial)
 
     def __repr__(self) -> str:
@@ -336,6 +345,18 @@ def tracked(value: Value) -> bool:
     if isinstance(value, Thing):
         return value.role != "opaque"
     return not isinstance(value, Constant)
+
+
+def unordered(value: Value) -> bool:
+    """Whether the order of what it holds is that of a set, which is another one in every run.
+
+    A set of small numbers does keep its order.
+    """
+    if isinstance(value, Items):
+        return value.unordered and not all(isinstance(i, Constant) and isinstance(i.value, int) for i in value.items)
+    if isinstance(value, Thing) and value.role == "parameters":
+        return bool(value.detail.get("unordered")) or any(unordered(part) for part in value.detail.get("parts", ()))
+    return False
 
 
 def depends(*values: Value | None) -> frozenset[Thing]:
