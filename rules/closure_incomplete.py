@@ -10,7 +10,6 @@ from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import query, repair, tree
-from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, only
 
 if TYPE_CHECKING:
