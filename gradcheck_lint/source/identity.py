@@ -1,0 +1,116 @@
+"""Whether model and optimizer still hold the same tensors after one of them was replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source.holding import Held, content, held_by
+from gradcheck_lint.source.order import after, before
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import Thing, Value, options, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class Stale(NamedTuple):
+    """An optimizer that steps although something that it holds was replaced."""
+
+    optimizer: Thing
+    build: Event
+    step: Event
+    between: tuple[Event, ...]  # what runs after the replacement, up to the step
+
+    @property
+    def name(self) -> str:
+        """What the code calls the optimizer where it steps."""
+        return name_of(self.step)
+
+
+def name_of(step: Event) -> str:
+    """What the code calls the optimizer that makes a step."""
+    call = step.place.node
+    assert isinstance(call, tree.Call)
+    if step.detail.get("scaler") is not None and call.args:
+        return repair.text(Place(step.place.chunk, call.args[0].value))
+    assert isinstance(call.func, tree.Attribute)
+    return repair.text(Place(step.place.chunk, call.func.value))
+
+
+def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> Stale | None:
+    """The optimizer that was built before `event`, holds what that replaces, and makes a step after it.
+
+    None if there is none, or if something on the way to the step may have told it of the replacement: another
+    optimizer is built, a group is added or written, unknown code is given the optimizer, or the replacement is replaced.
+    """
+    built = {o: e for e in before(timeline, event) if e.kind == "build" for o in things(e.subject, "optimizer")}
+    held = {o: e for o, e in built.items() if not o.summary and holds(held_by(o))}
+    if not held or timeline.cut:
+        return None
+    between: list[Event] = []
+    for later in after(timeline, event):
+        for optimizer, build in held.items():
+            if later.kind == "step" and later.concerns(optimizer):
+                return Stale(optimizer, build, later, tuple(between))
+            if later.kind in ("unknown", "add-group") and later.concerns(optimizer):
+                return None
+        if later.kind == "build" and things(later.subject, "optimizer"):
+            return None
+        if later.kind == "set-item" and any(_groups(t) for t in things(later.subject)):
+            return None
+        if later.place.node is not event.place.node and _same_target(event, later):
+            return None
+        between.append(later)
+    return None
+
+
+def _groups(thing: Thing) -> bool:
+    return thing.role in ("groups", "group", "group-params")
+
+
+def _same_target(event: Event, other: Event) -> bool:
+    """Whether both give a value to the same name, or to the same attribute of the same object."""
+    if event.kind == other.kind == "set-attribute":
+        same = any(other.concerns(t) for t in things(event.subject))
+        return same and event.detail["attr"] == other.detail["attr"]
+    target, name = other.detail.get("target"), event.detail.get("target")
+    if other.kind != "assign" or not isinstance(target, tree.Name) or not isinstance(name, tree.Name):
+        return False
+    return target.id == name.id and other.function is event.function
+
+
+def one_name(timeline: Timeline, event: Event, thing: Thing) -> bool:
+    """Whether the target of `event` is the only name that the code has given to a thing so far."""
+    found: set[tuple[str, object]] = set()
+    for earlier in before(timeline, event):
+        if earlier.kind == "assign" and any(option is thing for option in options(earlier.detail["value"])):
+            found.add(_name(earlier))
+    return found == {_name(event)}
+
+
+def _name(event: Event) -> tuple[str, object]:
+    """A name with the function that it belongs to, or an attribute."""
+    target = event.detail["target"]
+    return tree.last_name(target), event.function if isinstance(target, tree.Name) else None
+
+
+def frozen(timeline: Timeline, thing: Thing) -> bool:
+    """Whether `requires_grad` of a thing is ever set to something else than True."""
+    for event in timeline.events("freeze"):
+        if event.detail.get("value") is not True:
+            if event.detail.get("thing") is thing or any(thing.inside(t) for t in things(event.subject)):
+                return True
+    return False
+
+
+def inside(thing: Thing, held: Held) -> bool:
+    """Whether a thing is, or was read from, a module that the optimizer was given whole."""
+    return any(thing.inside(module) for module in held.modules)
+
+
+def given(value: Value | None) -> Iterator[Thing]:
+    """The tensors and modules in a value that is handed over as parameters."""
+    held = content(value)
+    yield from (*held.modules, *held.tensors)

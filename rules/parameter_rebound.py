@@ -1,0 +1,121 @@
+"""GL201: a parameter is replaced by a new tensor after the optimizer took the old one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.identity import Stale, frozen, inside, one_name, stale
+from gradcheck_lint.source.order import after
+from gradcheck_lint.source.rebinding import copy_instead, makes_new, mentions, renewed_by_hand
+from gradcheck_lint.source.values import Thing, Value, options, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source import tree
+    from gradcheck_lint.source.events import Event, Timeline
+
+HEADLINE = "a parameter is replaced by a new tensor"
+
+
+class ParameterRebound(Rule):
+    code = "GL201"
+    slug = "parameter-rebound"
+    severity = Severity.ERROR
+    fix = Safety.UNSAFE
+    witnesses = frozenset({"source", "run"})
+    triggers = r"\bParameter\("
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events("rebind", "set-attribute"):
+            if event.kind == "set-attribute":
+                found = _attribute(timeline, event)
+            else:
+                found = _name(timeline, event)
+            if found is not None:
+                self.tell(timeline, event, found, report)
+            elif event.kind == "rebind" and _by_hand(timeline, event):
+                self.tell_by_hand(timeline, event, report)
+
+    def tell(self, timeline: Timeline, event: Event, found: Stale, report: Report) -> None:
+        target = _target(event)
+        report(
+            event.statement,
+            f"{HEADLINE} after the optimizer took the old one",
+            label=f"`{found.name}` goes on with the old one",
+            why=f"`{found.name}.step()` moves a tensor that is no longer in use, and the new one never",
+            help=f"copy into the old one under `torch.no_grad()`, or build `{found.name}` after this line",
+            related=[("the optimizer takes the parameters here", found.build.place)],
+            fix=copy_instead(timeline, event, target, event.detail["source"], Safety.UNSAFE) if target else None,
+        )
+
+    def tell_by_hand(self, timeline: Timeline, event: Event, report: Report) -> None:
+        name = event.detail["target"].id
+        report(
+            event.statement,
+            f"{HEADLINE}, which has no gradient",
+            label=f"`{name}` is no leaf any more, or needs no gradient",
+            why=f"`{name}.grad` is None from here on",
+            help=f"write into it, under `torch.no_grad()`: `{name} -= ...`",
+            fix=copy_instead(timeline, event, event.detail["target"], event.detail["source"], Safety.UNSAFE),
+        )
+
+
+def _name(timeline: Timeline, event: Event) -> Stale | None:
+    """A variable of its own that the optimizer was given gets another tensor."""
+    target, source = event.detail["target"], event.detail["source"]
+    olds = things(event.subject, "tensor")
+    if not _is_new(event.detail["value"], source, target) or not any(one_name(timeline, event, t) for t in olds):
+        return None
+    return stale(timeline, event, lambda held: any(t is o for t in held.tensors for o in olds))
+
+
+def _attribute(timeline: Timeline, event: Event) -> Stale | None:
+    """An attribute of a module that the optimizer was given gets a new Parameter."""
+    value = event.detail["value"]
+    if not _fresh(value) or any(frozen(timeline, t) for t in things(value)):
+        return None
+    owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
+    return stale(timeline, event, lambda held: any(inside(t, held) for t in owners)) if owners else None
+
+
+def _fresh(value: Value | None) -> bool:
+    """Whether the value is a tensor to be trained that was made just now."""
+    return all(
+        isinstance(o, Thing)
+        and o.role == "tensor"
+        and o.detail.get("made_by") is not None
+        and o.detail.get("grad") is True
+        for o in options(value)
+    )
+
+
+def _is_new(value: Value, source: tree.Expression | None, target: tree.Expression) -> bool:
+    from gradcheck_lint.source import tree
+
+    if isinstance(source, (tree.Name, tree.Attribute)):
+        return False
+    if _fresh(value):
+        return True
+    return makes_new(source) and mentions(source, tree.dotted(target))
+
+
+def _by_hand(timeline: Timeline, event: Event) -> bool:
+    """A descent without an optimizer: `w = w - lr * w.grad` in a loop that never makes a leaf of the result."""
+    leaves = [t for t in things(event.subject, "tensor") if t.detail.get("leaf") and t.detail.get("grad")]
+    if not leaves or not any(one_name(timeline, event, t) for t in leaves):
+        return False
+    body = event.function.body if event.function is not None else timeline.home.body
+    if not renewed_by_hand(body, event.statement.node, event.detail["target"], event.detail["source"]):
+        return False
+    return any(later is event for later in after(timeline, event))
+
+
+def _target(event: Event) -> tree.Expression | None:
+    from gradcheck_lint.source import tree
+
+    if event.kind == "rebind":
+        found: tree.Expression = event.detail["target"]
+        return found
+    node = event.place.node
+    return node if isinstance(node, tree.Attribute) else None
