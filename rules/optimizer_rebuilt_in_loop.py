@@ -1,0 +1,137 @@
+"""GL114: an optimizer, scheduler or scaler is built anew in each turn of the training loop."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import query, torch_api, tree
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.values import Constant, Thing, only
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LOSES = {
+    "optimizer": "its running averages and momentum start from nothing each time",
+    "scheduler": "it never gets past the beginning of its schedule",
+    "scaler": "its scale goes back to where it began, and never adapts",
+}
+
+_COLD = re.compile(
+    r"(?i)fold|seed|stage|phase|task|trial|run|model|net|agent|client|member|experience|domain|session|split|repeat"
+    r"|restart|layer|level|scale|lr|rate|width|sample|image|img|cycle|generation|round|config|param|group|exp|round"
+)
+"""Loops each turn of which begins a training of its own."""
+
+_EPOCH = re.compile(r"(?i)epoch|^ep$|^e$")
+
+
+class OptimizerRebuiltInLoop(Rule):
+    code = "GL114"
+    slug = "optimizer-rebuilt-in-loop"
+    severity = Severity.WARNING
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+        located = list(timeline.located())
+        for event, around in located:
+            if event.kind != "build":
+                continue
+            thing = only(event.subject)
+            if thing is None or thing.role not in LOSES or not _remembers(thing):
+                continue
+            turns = [loop for loop in query.loops(around) if isinstance(loop.node, (tree.For, tree.While))]
+            if not turns or not query.always(query.inside(around, turns[-1])):
+                continue
+            loop = turns[-1]
+            uses = [(e, a) for e, a in located if loop in a and _used(e, thing)]
+            if not uses or not all(query.always(query.inside(a, loop)) for _, a in uses[:1]):
+                continue
+            if not _lasting(thing, loop) or _starts_over(located, loop, thing):
+                continue
+            each = all(query.loops(a)[-1] is loop for _, a in uses)
+            words = _words(loop.node)
+            if any(_COLD.search(word) for word in words):
+                continue
+            epochs = any(_EPOCH.search(word) for word in words)
+            if not epochs and not each:
+                continue
+            if thing.role == "scaler" and not each:
+                continue
+            sure = not timeline.cut and not (thing.role == "optimizer" and held_by(thing).unknown)
+            report(
+                event.place,
+                f"this {thing.role} is built anew in each turn of the loop",
+                label=f"is built again in each {'epoch' if epochs else 'turn'}, for what the last one has trained",
+                why=LOSES[thing.role],
+                help=f"build the {thing.role} once, before the loop",
+                note="a training that is meant to start cold in each round is legitimate",
+                related=[("in this loop", loop.place)] if loop.place.chunk is event.place.chunk else [],
+                confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+            )
+
+
+def _remembers(thing: Thing) -> bool:
+    """Whether it keeps something from one step to the next."""
+    args = thing.detail.get("args")
+    if args is None or args.open:
+        return False
+    if thing.role == "scaler":
+        return "enabled" not in args.keywords
+    if thing.role == "scheduler":
+        return bool(query.torch_class(thing)) and "last_epoch" not in args.keywords
+    name = query.torch_class(thing)
+    if name in torch_api.STATELESS_DEFAULT:
+        momentum = args.get(2, "momentum")
+        return isinstance(momentum, Constant) and momentum.value not in (0, ..., None)
+    return bool(name)
+
+
+def _used(event: ev.Event, thing: Thing) -> bool:
+    """Whether the event moves it on."""
+    if thing.role == "scaler":
+        return event.kind == "step" and only(event.detail.get("scaler")) is thing
+    return event.kind == ("schedule" if thing.role == "scheduler" else "step") and only(event.subject) is thing
+
+
+def _lasting(thing: Thing, loop: ev.Loop) -> bool:
+    """Whether what it works for was there before the round of the loop."""
+    if thing.role == "scaler":
+        return True
+    if thing.role == "scheduler":
+        optimizer = only(thing.detail.get("optimizer"), "optimizer")
+        return optimizer is not None and optimizer.serial < loop.start
+    held = held_by(thing)
+    parts = [*held.modules, *held.tensors]
+    return bool(parts) and all(part.root.serial < loop.start and not part.summary for part in parts)
+
+
+def _starts_over(located: Sequence[tuple[ev.Event, tuple[ev.Step, ...]]], loop: ev.Loop, thing: Thing) -> bool:
+    """Whether something else in the loop begins anew as well: weights put back, layers frozen, a model replaced."""
+    for event, around in located:
+        if loop not in around:
+            continue
+        if event.kind in ("load-state", "freeze", "add-group"):
+            return True
+        if event.kind in ("build", "rebind") and any(t.role == "module" for t in _subjects(event)):
+            return True
+    return False
+
+
+def _subjects(event: ev.Event) -> list[Thing]:
+    thing = only(event.subject)
+    return [thing] if thing is not None else []
+
+
+def _words(node: tree.Node) -> list[str]:
+    """The names in the head of a loop."""
+    if isinstance(node, tree.For):
+        heads = [*node.target.walk(), *node.iter.walk()]
+    else:
+        assert isinstance(node, tree.While)
+        heads = list(node.test.walk())
+    return [tree.last_name(n) for n in heads if isinstance(n, (tree.Name, tree.Attribute))]
