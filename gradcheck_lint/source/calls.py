@@ -30,6 +30,7 @@ from gradcheck_lint.source.values import (
     options,
     things,
     tracked,
+    unordered,
 )
 
 NO_RETURN = External("builtins.NoReturn")
@@ -170,6 +171,9 @@ def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Ca
     thing.deps = depends(*args.all())
     if thing.role == "optimizer":
         thing.detail.update(name=cls.name, params=args.get(0, "params"), node=node)
+        for value in args.all():
+            i.consume(value, node, "?")
+        i.escape(args.all())
         i.emit("build", node, thing, args=args, name=cls.name)
         return thing
     if thing.role == "scheduler":
@@ -244,10 +248,16 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         return thing
     if head.startswith("torch") or head == "builtins" or name.startswith("torch."):
         i.emit("call", node, None, name=name, args=args, receiver=None)
+        for value, argument in zip(args.positional, node.args, strict=False):
+            i.consume(value, argument.value, last if last in _USERS else "?")
         if any(t.detail.get("grad") for a in args.all() for t in things(a, "tensor")):
             return i.computed(node, args.all())
         return Thing("opaque", last, i.place(node), deps=_flow(i, args), certain=False)
     return _opaque(i, last, None, args, node, outside=name)
+
+
+_USERS = frozenset("sum max min parameters_to_vector get_total_norm clip_grads_with_norm_".split())
+"""Functions that use up an iterator."""
 
 
 def _flow(i: Interpreter, args: Arguments) -> frozenset[Thing]:
@@ -325,13 +335,17 @@ def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value |
         result: Value | None = None
         for option in options(value):
             made: Value | None = None
+            mixed = kind != "sorted" and (kind == "set" or unordered(option))
             if isinstance(option, Items):
                 to = {"sorted": "list", "reversed": "list", "iter": option.kind}.get(kind, kind)
-                made = Items(to, list(option.items), option.complete, i.place(node))
+                made = Items(to, list(option.items), option.complete, i.place(node), unordered=mixed)
             elif isinstance(option, Thing) and option.role == "parameters":
                 i.consume(option, node.args[0].value, kind)
                 to = {"sorted": "list", "reversed": "list", "iter": "generator"}.get(kind, kind)
-                made = Thing("parameters", "", i.place(node), deps=option.deps, detail={**option.detail, "kind": to, "from": option, "how": kind})
+                detail = {**option.detail, "kind": to, "from": option, "how": kind, "unordered": mixed}
+                if kind == "sorted" and "parts" in detail:
+                    detail = {**detail, "parts": [], "open": True}
+                made = i.iterator(Thing("parameters", "", i.place(node), deps=option.deps, detail=detail), node)
             elif isinstance(option, Table):
                 made = Items("list", [], False, i.place(node))
             elif kind in ("list", "tuple", "set"):
@@ -348,10 +362,22 @@ def _filter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     source = args.get(1, "iterable")
     for thing in things(source, "parameters"):
         i.consume(thing, node.args[-1].value, "filter")
-        return Thing("parameters", "", i.place(node), deps=thing.deps, detail={**thing.detail, "kind": "generator", "filtered": True, "how": "filter"})
+        detail = {
+            **thing.detail, "kind": "generator", "filtered": True, "how": "filter", "unordered": unordered(thing),
+            "trainable": _asks_for_grad(args.get(0, "function")),
+        }  # fmt: skip
+        return i.iterator(Thing("parameters", "", i.place(node), deps=thing.deps, detail=detail), node)
     if isinstance(source, Items):
-        return Items("generator", source.items, False, i.place(node))
+        return Items("generator", source.items, False, i.place(node), unordered=source.unordered)
     return None
+
+
+def _asks_for_grad(function: Value | None) -> bool:
+    """Whether a function is `lambda p: p.requires_grad`."""
+    if not isinstance(function, FunctionValue) or len(function.function.body) != 1:
+        return False
+    statement = function.function.body[0]
+    return isinstance(statement, tree.Return) and tree.last_name(statement.value) == "requires_grad"
 
 
 def _map(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -362,10 +388,11 @@ def _chain(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional, node.args, strict=False):
         i.consume(value, argument.value, "chain")
     parts = list(args.positional)
-    return Thing(
+    made = Thing(
         "parameters", "", i.place(node), deps=depends(*parts),
         detail={"parts": parts, "kind": "generator", "open": args.open, "how": "chain"},
     )  # fmt: skip
+    return i.iterator(made, node)
 
 
 def _enumerate(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -392,7 +419,10 @@ def _zip(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
 
 
 def _next(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
-    return i.element(args.positional[0], node) if args.positional else None
+    if not args.positional:
+        return None
+    i.consume(args.positional[0], node, "next")
+    return i.element(args.positional[0], node)
 
 
 def _getattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -707,12 +737,15 @@ def _parameters(named: bool) -> Callable[[Interpreter, Value, Arguments, tree.Ca
                 thing.role = "module"
             if thing.role not in ("module", "instance", "super"):
                 continue
-            results.append(
-                Thing(
-                    "parameters", "", i.place(node), deps=depends(thing),
-                    detail={"of": thing, "kind": "generator", "named": named, "how": "parameters"},
-                )  # fmt: skip
-            )
+            recurse = args.get(1, "recurse")
+            made = Thing(
+                "parameters", "", i.place(node), deps=depends(thing),
+                detail={
+                    "of": thing, "kind": "generator", "named": named, "how": "parameters",
+                    "filtered": recurse is not None or bool(args.positional),
+                },
+            )  # fmt: skip
+            results.append(i.iterator(made, node))
         if not results:
             return None
         result = results[0]
@@ -849,6 +882,8 @@ def _clip_method(i: Interpreter, base: Value, args: Arguments, node: tree.Call) 
     if isinstance(base, External):
         return None
     thing = next(iter(things(base)), None)
+    for value in args.positional[:1]:
+        i.consume(value, node.args[0].value, "clip")
     if thing is not None and thing.role == "module":
         i.emit("clip", node, base, norm=args.get(0, "max_norm"), used=True, engine=True)
     else:
@@ -899,6 +934,9 @@ def _opaque(
 ) -> Value:
     """A call that cannot be followed."""
     _touch(i, name, receiver, args, node, outside)
+    i.escape(args.all())
+    for value in args.all():
+        i.consume(value, node, "?")
     made = receiver.deps if receiver is not None else frozenset()
     if receiver is not None and receiver.role in ("module", "optimizer"):
         made = made | {receiver}

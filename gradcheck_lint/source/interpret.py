@@ -667,13 +667,15 @@ class Interpreter:
             self.assign(target, part, sources[index], quiet)
 
     def name_thing(self, value: Value, name: str) -> None:
+        """Call things by the first name that the code gives them."""
         for thing in things(value):
             if thing.role == "opaque" and not thing.summary:
                 if not thing.label or thing.parent is None:
                     thing.label = name
                 self.guess(thing)
-            elif not thing.label:
+            elif not thing.label or (thing.place is not None and not thing.detail.get("named")):
                 thing.label = name
+                thing.detail["named"] = True
 
     def guess(self, thing: Thing) -> None:
         """Take the role of an opaque thing from its name."""
@@ -1181,6 +1183,10 @@ class Interpreter:
             if active or len(self.frames) > DEPTH or not self.relevant(function):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = depends(target.receiver, *args.all())
+                self.escape(args.all())
+                if node is not None:
+                    for value in args.all():
+                        self.consume(value, node, "?")
                 if active or len(self.frames) > DEPTH:
                     if node is not None:
                         self.emit("unknown", node, None, name=function.name)
