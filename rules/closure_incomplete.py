@@ -160,7 +160,7 @@ def _once(optimizer: Thing) -> bool:
 
 
 def _yields(body: tree.Block) -> bool:
-    return any(isinstance(n, tree.Other) and n.kind == "yield" for n in tree.walk_block(body))
+    return any(isinstance(n, tree.Other) and n.kind == "Yield" for n in tree.walk_block(body))
 
 
 def _backward_of(body: tree.Block) -> str:
