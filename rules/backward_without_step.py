@@ -1,0 +1,165 @@
+"""GL115: gradients are computed and no step ever uses them, or only those of the last batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import query, tree
+from gradcheck_lint.source.holding import NO, YES, held_by, reaches
+from gradcheck_lint.source.values import External, Thing, options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradcheck_lint.source.place import Place
+
+    Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
+
+WHY = "backward only fills `.grad`; without a step no weight ever moves"
+
+
+class BackwardWithoutStep(Rule):
+    code = "GL115"
+    slug = "backward-without-step"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+        located = list(timeline.located())
+        backward = [(e, a) for e, a in located if e.kind == "backward" and not e.detail.get("inputs")]
+        if not backward:
+            return
+        steps = [(e, a) for e, a in located if e.kind == "step"]
+        for optimizer in timeline.optimizers():
+            built = next((e for e, _ in located if e.kind == "build" and e.concerns(optimizer)), None)
+            if built is None or optimizer.summary or not isinstance(optimizer.cls, External):
+                continue
+            if any(e.concerns(optimizer) for e, _ in steps):
+                self.outside(located, backward, optimizer, report)
+            elif steps:
+                self.forgotten(timeline, located, optimizer, built, report)
+            else:
+                self.missing(timeline, located, backward, optimizer, report)
+
+    def missing(
+        self, timeline: ev.Timeline, located: Located, backward: Located, optimizer: Thing, report: Report
+    ) -> None:
+        """No optimizer steps at all."""
+        zeros = [a for e, a in located if e.kind == "zero" and e.concerns(optimizer)]
+        turns = [(e, a) for e, a in backward if any(query.loops(a) and query.loops(a)[-1] in z for z in zeros)]
+        turns = turns or [(e, a) for e, a in backward if zeros and e.function is not None and query.loops(a)]
+        if not turns or _escapes(located, optimizer) or query.unseen(timeline, optimizer):
+            return
+        event = turns[-1][0]
+        name = _name(located, optimizer)
+        report(
+            event.place,
+            "gradients are computed and never used",
+            label=f"fills the gradients, and `{name}` never steps",
+            why=WHY,
+            help=f"call `{name}.step()` after it",
+            note="code that only looks at gradients needs no optimizer: `model.zero_grad()` clears them as well",
+            related=[("this optimizer is never stepped", optimizer.place)] if optimizer.place else [],
+            confidence=_confidence(timeline),
+        )
+
+    def forgotten(
+        self, timeline: ev.Timeline, located: Located, optimizer: Thing, built: ev.Event, report: Report
+    ) -> None:
+        """Another optimizer steps, and this one does not."""
+        if not any(e.kind == "zero" and e.concerns(optimizer) for e, _ in located):
+            return
+        if _escapes(located, optimizer) or query.unseen(timeline, optimizer):
+            return
+        name = _name(located, optimizer)
+        report(
+            built.place,
+            "this optimizer is cleared and never stepped",
+            label="holds parameters that no step ever moves",
+            why="what it holds stays as it was initialised, and the rest of the network adapts to that",
+            help=f"call `{name}.step()` where the other optimizer steps",
+            confidence=_confidence(timeline),
+        )
+
+    def outside(self, located: Located, backward: Located, optimizer: Thing, report: Report) -> None:
+        """The step stands behind the loop that zeroes and goes backward."""
+        for index, (event, around) in enumerate(located):
+            if event.kind != "step" or not event.concerns(optimizer):
+                continue
+            before = [
+                (e, a) for e, a in located[:index] if e.kind in ("backward", "step", "zero", "unknown", "grad-write")
+            ]
+            if not before or before[-1][0].kind != "backward":
+                continue
+            loop = _left(before[-1][1], around)
+            if loop is None or _reads_gradients(loop.node):
+                continue
+            inner = [(e, a) for e, a in located if loop in a]
+            if any(e.kind in ("unknown", "grad-write", "step") for e, _ in inner):
+                continue
+            made = next((e, a) for e, a in inner if e.kind == "backward")
+            zero = next(((e, a) for e, a in inner if e.kind == "zero" and reaches(e.subject, optimizer) == YES), None)
+            if zero is None or not all(query.always(query.inside(a, loop)) for _, a in (made, zero)):
+                continue
+            if query.loops(query.inside(zero[1], loop)):
+                continue
+            report(
+                event.place,
+                "the step stands outside the loop that computes the gradients",
+                label="uses the gradients of the last batch only",
+                why="each batch clears what the one before it has computed, and no step was taken in between",
+                help=f"move `{query.spoken(event)}.step()` into the loop, behind backward",
+                related=[("cleared in each turn", zero[0].place), ("computed in each turn", made[0].place)],
+            )
+
+
+def _left(inner: Sequence[ev.Step], outer: Sequence[ev.Step]) -> ev.Loop | None:
+    """The innermost loop around one event, if the other stands behind it, on the same path."""
+    turns = [s for s in inner if isinstance(s, ev.Loop) and not s.once and isinstance(s.node, (tree.For, tree.While))]
+    if not turns or turns[-1] in outer:
+        return None
+    loop = turns[-1]
+    known = [s for s in outer if not isinstance(s, ev.Arm)]
+    above = [s for s in inner[: inner.index(loop)] if not isinstance(s, ev.Arm)]
+    return loop if above[: len(known)] == known or known[: len(above)] == above else None
+
+
+def _reads_gradients(node: tree.Node) -> bool:
+    """Whether the loop does something else with the gradients."""
+    return any(isinstance(n, tree.Attribute) and n.attr in ("grad", "requires_grad_") for n in node.walk())
+
+
+def _escapes(located: Located, optimizer: Thing) -> bool:
+    """Whether code that is not in sight may step the optimizer."""
+    for event, _ in located:
+        if event.kind in ("return", "assign", "set-item", "set-attribute"):
+            value = event.detail.get("value")
+            for option in options(value):
+                if isinstance(option, Thing) and option is not optimizer and option.root is optimizer:
+                    return True  # `update = optimizer.step`
+        if event.kind == "backward" and event.detail.get("engine"):
+            return True
+        if event.kind == "set-item" and event.concerns(optimizer):
+            return True
+    return False
+
+
+def _name(located: Located, optimizer: Thing) -> str:
+    for event, _ in located:
+        if event.kind == "zero" and event.concerns(optimizer):
+            return query.receiver(event) or optimizer.label
+    return optimizer.label
+
+
+def _confidence(timeline: ev.Timeline) -> Confidence:
+    """A method is not all that a class does: another one may step."""
+    return Confidence.HIGH if timeline.entry is None or not _method(timeline) else Confidence.MEDIUM
+
+
+def _method(timeline: ev.Timeline) -> bool:
+    assert timeline.entry is not None
+    found = timeline.home.project.definition_of.get(id(timeline.entry))
+    return found is not None and bool(found[1].owner)
