@@ -854,6 +854,12 @@ def _hook(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
     return Thing("opaque", "", i.place(node), certain=False)
 
 
+def _resize(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """model.resize_token_embeddings(n) gives the model another embedding."""
+    i.emit("call", node, None, name="resize_token_embeddings", args=args, receiver=base)
+    return Thing("opaque", "", i.place(node), deps=depends(base), certain=False)
+
+
 def _register(how: str) -> Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]:
     def register(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
         name = args.get(0, "name")
@@ -912,6 +918,7 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "fill_": _fill_,
     "detach_": _same_grad,
     "add_param_group": _add_group,
+    "resize_token_embeddings": _resize,
     "load_state_dict": _load_state,
     "state_dict": _state_dict,
     "register_buffer": _register("buffer"),

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import repair, tree
-from gradcheck_lint.source.holding import Held, content, held_by
+from gradcheck_lint.source.holding import Held, held_by
 from gradcheck_lint.source.order import after, before
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Thing, Value, options, things
+from gradcheck_lint.source.values import (
+    ClassValue,
+    External,
+    FunctionValue,
+    Items,
+    Table,
+    Thing,
+    Value,
+    options,
+    things,
+)
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event, Timeline
@@ -43,7 +54,8 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> St
     """The optimizer that was built before `event`, holds what that replaces, and makes a step after it.
 
     None if there is none, or if something on the way to the step may have told it of the replacement: another
-    optimizer is built, a group is added or written, unknown code is given the optimizer, or the replacement is replaced.
+    optimizer is built, a group is added or written, unknown code is given the optimizer; or if what came in is
+    replaced in its turn.
     """
     built = {o: e for e in before(timeline, event) if e.kind == "build" for o in things(e.subject, "optimizer")}
     held = {o: e for o, e in built.items() if not o.summary and holds(held_by(o))}
@@ -99,9 +111,9 @@ def _name(event: Event) -> tuple[str, object]:
 def frozen(timeline: Timeline, thing: Thing) -> bool:
     """Whether `requires_grad` of a thing is ever set to something else than True."""
     for event in timeline.events("freeze"):
-        if event.detail.get("value") is not True:
-            if event.detail.get("thing") is thing or any(thing.inside(t) for t in things(event.subject)):
-                return True
+        reached = event.detail.get("thing") is thing or any(thing.inside(t) for t in things(event.subject))
+        if reached and event.detail.get("value") is not True:
+            return True
     return False
 
 
@@ -110,7 +122,38 @@ def inside(thing: Thing, held: Held) -> bool:
     return any(thing.inside(module) for module in held.modules)
 
 
-def given(value: Value | None) -> Iterator[Thing]:
-    """The tensors and modules in a value that is handed over as parameters."""
-    held = content(value)
-    yield from (*held.modules, *held.tensors)
+_WEIGHTED = re.compile(
+    r"^(Linear|Bilinear|LazyLinear|Conv\w+|LazyConv\w+|Embedding\w*|RNN\w*|LSTM\w*|GRU\w*|MultiheadAttention"
+    r"|Transformer\w*|BatchNorm\w+|LayerNorm|GroupNorm|RMSNorm|PReLU)$"
+)
+
+
+def weighted(module: Thing) -> bool:
+    """Whether a module surely has weights to train: a layer that has, one from elsewhere that is a whole model, a
+    container with such a layer, or a class of the project whose `__init__` makes one."""
+    if isinstance(module.cls, ClassValue):
+        init = module.cls.member("__init__")
+        if not isinstance(init, FunctionValue):
+            return False
+        calls = (node for node in tree.walk_block(init.function.body) if isinstance(node, tree.Call))
+        return any(_WEIGHTED.match(name) or name == "Parameter" for name in (tree.last_name(c.func) for c in calls))
+    if module.detail.get("pretrained"):
+        return True
+    if isinstance(module.cls, External):
+        if _WEIGHTED.match(module.cls.name.rpartition(".")[2]):
+            return True
+        args = module.detail.get("args")
+        return args is not None and any(weighted(t) for value in args.all() for t in _layers(value))
+    copied = module.detail.get("copy_of")
+    return isinstance(copied, Thing) and weighted(copied)
+
+
+def _layers(value: Value) -> list[Thing]:
+    """The modules in an argument: itself, or those of a list, or those of a dict."""
+    found = things(value, "module")
+    for option in options(value):
+        inner = (
+            option.items if isinstance(option, Items) else option.entries.values() if isinstance(option, Table) else ()
+        )
+        found += [t for item in inner for t in _layers(item)]
+    return found

@@ -69,9 +69,12 @@ def role_of_class(name: str) -> str | None:
         return "scheduler"
     if last in FOREIGN_OPTIMIZERS:
         return "optimizer"
-    if head == "torch.nn" and last[:1].isupper() and last not in ("Parameter", "ParameterList", "ParameterDict"):
+    if head == "torch.nn" and last[:1].isupper() and last not in _NO_MODULES:
         return "module"
     return None
+
+
+_NO_MODULES = frozenset({"Parameter", "ParameterList", "ParameterDict", "DataParallel"})  # the last is a wrapper
 
 
 WRAPPERS = re.compile(

@@ -1,0 +1,100 @@
+"""GL202: a layer or a whole model is replaced after the optimizer took the old one's parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.identity import Stale, frozen, inside, one_name, stale, weighted
+from gradcheck_lint.source.order import before
+from gradcheck_lint.source.values import Thing, Value, options, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class LayerReplacedAfterOptimizer(Rule):
+    code = "GL202"
+    slug = "layer-replaced-after-optimizer"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+    triggers = r"(\b(?!self\b)\w+|self\.\w+|\])\.\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events("set-attribute", "set-item", "rebind", "call"):
+            if event.kind == "rebind":
+                found = _model(timeline, event)
+            elif event.kind == "call":
+                found = _resized(timeline, event)
+            else:
+                found = _layer(timeline, event)
+            if found is None:
+                continue
+            kind = "model" if event.kind == "rebind" else "layer"
+            report(
+                event.statement,
+                "new parameters come into the model after the optimizer took the old ones",
+                label=f"`{found.name}` does not hold the parameters of the new {kind}",
+                why=f"`{found.name}.step()` goes on with the old parameters, and the new ones stay as they are",
+                help=f"build `{found.name}` after this line, or hand over the new parameters by `add_param_group`",
+                related=[("the optimizer takes the parameters here", found.build.place)],
+            )
+
+
+def _layer(timeline: Timeline, event: Event) -> Stale | None:
+    """A layer of a model that the optimizer was given whole becomes another one."""
+    value = event.detail["value"]
+    owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
+    new = _new_module(timeline, event, value)
+    if not owners or new is None or not weighted(new) or frozen(timeline, new):
+        return None
+    return stale(timeline, event, lambda held: any(inside(t, held) for t in owners))
+
+
+def _model(timeline: Timeline, event: Event) -> Stale | None:
+    """The name of a model that the optimizer was given stands for another model, which is then trained."""
+    from gradcheck_lint.source import tree
+
+    value, olds = event.detail["value"], things(event.subject, "module")
+    new = _new_module(timeline, event, value)
+    if new is None or not isinstance(event.detail["source"], tree.Call) or frozen(timeline, new):
+        return None
+    if any(new.core is t.core for t in olds) and not _flattens(new):
+        return None
+    if not any(one_name(timeline, event, t) for t in olds):
+        return None
+    found = stale(timeline, event, lambda held: any(t.core is m.core for t in olds for m in held.modules))
+    if found is None:
+        return None
+    forwards = [e for e in found.between if e.kind == "forward" and not e.context & {"no_grad", "inference_mode"}]
+    return found if any(e.concerns(new) for e in forwards) else None
+
+
+def _resized(timeline: Timeline, event: Event) -> Stale | None:
+    if event.detail["name"] != "resize_token_embeddings":
+        return None
+    models = things(event.detail["receiver"])
+    return stale(timeline, event, lambda held: any(inside(t, held) for t in models))
+
+
+def _new_module(timeline: Timeline, event: Event, value: Value) -> Thing | None:
+    """The module that the value is, if it was built before the event for this purpose."""
+    if len(options(value)) != 1:
+        return None
+    for thing in things(value, "module"):
+        if _flattens(thing) or any(e.kind == "build" and e.concerns(thing) for e in before(timeline, event)):
+            return thing
+    return None
+
+
+def _flattens(module: Thing) -> bool:
+    """Whether this is a wrapper that puts its own parameters in the place of those that it is given."""
+    from gradcheck_lint.source import tree
+
+    if not isinstance(module.detail.get("wraps"), Thing) or module.place is None:
+        return False
+    call = module.place.node
+    if not isinstance(call, tree.Call) or any(a.keyword == "use_orig_params" or a.star for a in call.args):
+        return False
+    return tree.last_name(call.func) in ("FSDP", "FullyShardedDataParallel")
