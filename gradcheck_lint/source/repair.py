@@ -96,6 +96,15 @@ def replace(place: Place, new: str) -> Edit:
     return Edit(place.span, new)
 
 
+def rebracket(place: Place, opening: str, closing: str) -> tuple[Edit, Edit]:
+    """Replace the first and the last character of a node: `{a, b}` becomes `[a, b]`."""
+    span = place.span
+    return (
+        Edit(Span(span.path, span.line, span.column, span.line, span.column + 1), opening),
+        Edit(Span(span.path, span.end_line, span.end_column - 1, span.end_line, span.end_column), closing),
+    )
+
+
 def append(place: Place, new: str) -> Edit:
     """Put text directly behind a node."""
     span = place.span

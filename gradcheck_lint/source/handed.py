@@ -1,0 +1,91 @@
+"""What is handed to an optimizer: the expression of the argument, the values in it, and its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import Items, Table, Thing, Value, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event
+
+KINDS = frozenset({"build", "add-group"})
+"""The events at which an optimizer is handed parameters."""
+
+
+class Handed(NamedTuple):
+    """One collection of parameters; `group` is the parameter group that it stands in, if any."""
+
+    value: Value
+    group: Table | None
+
+
+def takes_parameters(event: Event) -> bool:
+    """Whether an event hands parameters to an optimizer, and not just to see that they are refused."""
+    if event.kind == "add-group":
+        return any(isinstance(o, Thing) and o.role == "optimizer" for o in options(event.subject))
+    return event.kind == "build" and isinstance(event.subject, Thing) and event.subject.role == "optimizer"
+
+
+def torch_optimizer(event: Event) -> str:
+    """`Adam` where a torch.optim.Adam is built, "" for any other event."""
+    name = str(event.detail.get("name", ""))
+    if not takes_parameters(event) or not name.startswith("torch.optim."):
+        return ""
+    return name.rpartition(".")[2]
+
+
+def refused(event: Event) -> bool:
+    """Whether the code is ready for an error here (`try`, `pytest.raises`)."""
+    return "try" in event.context
+
+
+def argument(event: Event) -> Place | None:
+    """The expression of what is handed over, where the call writes it down."""
+    call = event.place.node
+    if not isinstance(call, tree.Call):
+        return None
+    for index, arg in enumerate(call.args):
+        if arg.star:
+            return None
+        if (index == 0 and arg.keyword is None) or arg.keyword in ("params", "param_group"):
+            return Place(event.place.chunk, arg.value)
+    return None
+
+
+def value(event: Event) -> Value | None:
+    """What is handed over."""
+    if event.kind == "add-group":
+        group: Value | None = event.detail["group"]
+        return group
+    given: Value | None = event.detail["args"].get(0, "params")
+    return given
+
+
+def collections(given: Value | None) -> Iterator[Handed]:
+    """The collections of parameters in one value that is handed over: itself, or those of its groups."""
+    if given is None:
+        return
+    groups = tables(given)
+    if not groups:
+        yield Handed(given, None)
+    for group in groups:
+        if "params" in group.entries:
+            yield Handed(group.entries["params"], group)
+
+
+def tables(given: Value | None) -> list[Table]:
+    """The parameter groups in a value that is handed over; none if it is a plain collection of parameters."""
+    if isinstance(given, Table):
+        return [given]
+    if isinstance(given, Items):
+        return [item for item in given.items if isinstance(item, Table)]
+    return []
+
+
+def within(place: Place | None, outer: Place | None) -> bool:
+    """Whether a node is written inside another one."""
+    return place is not None and outer is not None and any(node is place.node for node in outer.node.walk())
