@@ -8,13 +8,11 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import query, tree
-from gradcheck_lint.source.holding import NO, YES, held_by, reaches
+from gradcheck_lint.source.holding import YES, reaches
 from gradcheck_lint.source.values import External, Thing, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gradcheck_lint.source.place import Place
 
     Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 

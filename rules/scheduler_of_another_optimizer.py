@@ -1,0 +1,186 @@
+"""GL116: the scheduler moves the learning rate of an optimizer that does not train, or moves it at the wrong pace."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import query, repair, tree
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import Constant, Items, Thing, only
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
+
+LENGTHS = {"CosineAnnealingLR": (1, "T_max"), "LinearLR": (3, "total_iters"), "PolynomialLR": (1, "total_iters")}
+"""Where schedules say how many of their own steps they last."""
+
+
+class SchedulerOfAnotherOptimizer(Rule):
+    code = "GL116"
+    slug = "scheduler-of-another-optimizer"
+    severity = Severity.WARNING
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+        located = list(timeline.located())
+        steps = [(e, a) for e, a in located if e.kind == "step"]
+        if not steps:
+            return
+        for event, around in located:
+            scheduler = only(event.subject, "scheduler") if event.kind == "schedule" else None
+            if scheduler is None or not scheduler.certain or not query.torch_class(scheduler):
+                continue
+            optimizer = only(scheduler.detail.get("optimizer"), "optimizer")
+            if optimizer is None or not optimizer.certain or optimizer.summary or optimizer.place is None:
+                continue
+            turns = query.loops(around)
+            if not turns:
+                continue
+            if not any(e.concerns(optimizer) for e, _ in steps):
+                self.other(timeline, event, scheduler, optimizer, [e for e, a in steps if turns[-1] in a], report)
+            elif query.always(query.inside(around, turns[0])):
+                own = [a for e, a in steps if e.concerns(optimizer) and turns[-1] in a]
+                self.pace(event, turns, scheduler, own, report)
+                self.crossed(located, event, optimizer, report)
+
+    def other(
+        self,
+        timeline: ev.Timeline,
+        event: ev.Event,
+        scheduler: Thing,
+        optimizer: Thing,
+        steps: list[ev.Event],
+        report: Report,
+    ) -> None:
+        """The optimizer of the scheduler is never stepped, and another one is."""
+        if not steps or query.unseen(timeline, optimizer):
+            return
+        trained = [only(e.subject, "optimizer") for e in steps]
+        mine = held_by(optimizer).modules
+        same = any(t is not None and any(m is n for m in mine for n in held_by(t).modules) for t in trained)
+        name = query.receiver(event)
+        related = [("the scheduler was built on this optimizer", optimizer.place)] if optimizer.place else []
+        report(
+            event.place,
+            "the scheduler belongs to an optimizer that is never stepped",
+            label="moves the learning rate of another optimizer than the one that trains",
+            why="the optimizer that trains keeps its learning rate, whatever the schedule says",
+            help=f"build `{name}` on `{query.spoken(steps[-1])}`, after that is built",
+            related=related,
+            confidence=Confidence.HIGH if same else Confidence.MEDIUM,
+        )
+
+    def pace(
+        self,
+        event: ev.Event,
+        turns: list[ev.Loop],
+        scheduler: Thing,
+        steps: list[tuple[ev.Step, ...]],
+        report: Report,
+    ) -> None:
+        """Its length counts epochs, and it is stepped for each batch; or the other way round."""
+        args, kind = scheduler.detail["args"], query.torch_class(scheduler)
+        name = query.receiver(event)
+        if not steps or event.detail["args"].all():
+            return
+        if kind == "OneCycleLR" and "steps_per_epoch" in args.keywords:
+            if all(len(query.loops(query.inside(a, turns[-1]))) > 0 for a in steps):
+                report(
+                    event.place,
+                    "a schedule that counts batches is stepped once per epoch",
+                    label="moves one batch further after each epoch",
+                    why="the schedule never gets past its beginning",
+                    help=f"call `{name}.step()` after each `optimizer.step()`",
+                )
+            return
+        if len(turns) < 2 or not all(query.loops(a)[-1] is turns[-1] for a in steps):
+            return
+        epochs = _count(turns[-2].node)
+        if epochs is None or scheduler.place is None:
+            return
+        call = scheduler.place.node
+        length = _argument(call, *LENGTHS[kind]) if kind in LENGTHS else None
+        spoken = repair.text(Place(scheduler.place.chunk, length)) if length is not None else ""
+        text = repair.text(Place(turns[-2].place.chunk, epochs))
+        if spoken and spoken == text and (isinstance(epochs, tree.Constant) or tree.dotted(epochs)):
+            report(
+                event.place,
+                "a schedule that counts epochs is stepped for each batch",
+                label="moves one epoch further after each batch",
+                why="the schedule is over within the first epochs",
+                help=f"call `{name}.step()` once per epoch, or let it last `{text}` times the number of batches",
+                note="a rate that swings on purpose is legitimate",
+                related=[("its length is that of this loop", turns[-2].place)],
+            )
+        elif kind == "MultiStepLR" and isinstance(epochs, tree.Constant):
+            marks = args.get(1, "milestones")
+            if isinstance(marks, Items) and marks.complete and all(isinstance(m, Constant) for m in marks.items):
+                values = [m.value for m in marks.items if isinstance(m, Constant)]
+                if all(isinstance(v, int) and isinstance(epochs.value, int) and v < epochs.value for v in values):
+                    report(
+                        event.place,
+                        "a schedule that counts epochs is stepped for each batch",
+                        label="moves one epoch further after each batch",
+                        why="the milestones are all passed within the first batches",
+                        help=f"call `{name}.step()` once per epoch",
+                        confidence=Confidence.MEDIUM,
+                    )
+
+    def crossed(self, located: Located, event: ev.Event, optimizer: Thing, report: Report) -> None:
+        """By its name it belongs to another optimizer."""
+        tag = _tag(query.receiver(event))
+        names: dict[str, Thing] = {}
+        for e, _ in located:
+            subject = only(e.subject, "optimizer") if e.kind == "step" else None
+            if subject is not None:
+                names[_tag(query.spoken(e))] = subject
+        other = names.get(tag)
+        if not tag or other is None or other is optimizer or optimizer not in names.values():
+            return
+        report(
+            event.place,
+            "the scheduler was built on another optimizer than its name says",
+            label="moves the learning rate of another optimizer",
+            why="one optimizer has two schedules, and the other one has none",
+            help="build it on the optimizer that it is named after",
+            related=[("the scheduler was built on this optimizer", optimizer.place)] if optimizer.place else [],
+            confidence=Confidence.MEDIUM,
+        )
+
+
+_PLAIN = re.compile(r"(?i)lr|optim(izers?)?|opt|sched(ulers?)?|self|step")
+
+
+def _tag(name: str) -> str:
+    """What a name says beside that it is an optimizer's or a scheduler's: `g` for `self.optimizer_g`."""
+    parts = re.split(r"[._]+", name)
+    return "_".join(sorted(p for p in parts if p and not _PLAIN.fullmatch(p)))
+
+
+def _count(node: tree.Node) -> tree.Expression | None:
+    """What N is in `for … in range(N)`."""
+    if (
+        isinstance(node, tree.For)
+        and isinstance(node.iter, tree.Call)
+        and tree.last_name(node.iter.func) in ("range", "trange")
+    ):
+        if len(node.iter.args) == 1:
+            return node.iter.args[0].value
+    return None
+
+
+def _argument(node: tree.Node, index: int, name: str) -> tree.Expression | None:
+    """The argument of a call at a position or of a name."""
+    if not isinstance(node, tree.Call):
+        return None
+    for position, argument in enumerate(node.args):
+        if argument.keyword == name or (argument.keyword is None and not argument.star and position == index):
+            return argument.value
+    return None
