@@ -24,8 +24,10 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
+    cut_off,
     depends,
     join,
+    new_serial,
     only,
     options,
     things,
@@ -202,9 +204,12 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
             if isinstance(member, FunctionValue):
                 if thing.role == "module":
                     i.emit("forward", node, thing, args=args)
+                before = new_serial()
                 result = _follow(i, member.bind(thing), args, node)
                 if not tracked(result):
                     return _result(i, thing, args, node)
+                if thing.role == "module":
+                    _mark(result, _run(i, thing, node), before)
                 return result
     if thing.role == "module" or (thing.role == "opaque" and thing.detail.get("module")):
         i.emit("forward", node, thing, args=args)
@@ -217,7 +222,24 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
 def _result(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> Thing:
     """The output of a module: depends on it and on what it was given."""
     deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else depends(thing, *args.all()) | {thing}
-    return Thing("opaque", "", i.place(node), deps=deps, certain=False)
+    return Thing("opaque", "", i.place(node), deps=deps | _run(i, thing, node), certain=False)
+
+
+def _run(i: Interpreter, thing: Thing, node: tree.Call) -> frozenset[Thing]:
+    """A run of a module that backward can go through."""
+    if thing.role != "module" or i.frame.context & {"no_grad", "inference_mode"}:
+        return frozenset()
+    return frozenset({Thing("pass", thing.label, i.place(node), detail={"of": thing})})
+
+
+def _mark(value: Value, run: frozenset[Thing], before: int) -> None:
+    """Let what a module has computed depend on its run."""
+    for option in options(value):
+        if isinstance(option, Items):
+            for item in option.items:
+                _mark(item, run, before)
+        elif isinstance(option, Thing) and option.role == "opaque" and option.serial > before:
+            option.deps |= run
 
 
 # ---------------------------------------------------------------- names outside the project
@@ -252,7 +274,9 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
             i.consume(value, argument.value, last if last in _USERS else "?")
         if any(t.detail.get("grad") for a in args.all() for t in things(a, "tensor")):
             return i.computed(node, args.all())
-        return Thing("opaque", last, i.place(node), deps=_flow(i, args), certain=False)
+        deps = _flow(i, args)
+        smooth = head.startswith("torch") and last not in torch_api.NO_GRADIENT or name == "builtins.sum"
+        return Thing("opaque", last, i.place(node), deps=deps if smooth else cut_off(deps), certain=False)
     return _opaque(i, last, None, args, node, outside=name)
 
 
@@ -447,6 +471,8 @@ def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
             if isinstance(name, str):
                 i.emit("set-attribute", node, thing, attr=name, value=args.positional[2], old=i.get(thing.serial, name), source=None)
                 i.set(thing.serial, name, args.positional[2])
+    elif len(args.positional) == 3:
+        i.emit("register", node, args.positional[0], name=args.positional[1], value=args.positional[2], how="setattr")
     return NONE
 
 
@@ -823,7 +849,9 @@ def _fill_(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Val
 
 
 def _same_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    """p.grad.detach_(), p.grad.data …: still the gradient."""
+    """p.grad.detach_(), p.grad.data …: still the gradient; anything else is cut off from its graph in place."""
+    for thing in things(base):
+        thing.deps = cut_off(thing.deps)
     return base if things(base, "grad") else None
 
 
@@ -863,8 +891,7 @@ def _resize(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Va
 def _register(how: str) -> Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]:
     def register(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
         name = args.get(0, "name")
-        key = "param" if how == "parameter" else "tensor"
-        value = args.get(1, key)
+        value = args.get(1, {"parameter": "param", "buffer": "tensor"}.get(how, how))
         i.emit("register", node, base, name=name, value=value, how=how)
         if isinstance(name, Constant) and isinstance(name.value, str) and value is not None:
             for thing in things(base):
@@ -923,6 +950,8 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "state_dict": _state_dict,
     "register_buffer": _register("buffer"),
     "register_parameter": _register("parameter"),
+    "register_module": _register("module"),
+    "add_module": _register("module"),
     "register_step_post_hook": _hook,
     "register_step_pre_hook": _hook,
     "register_post_accumulate_grad_hook": _hook,
@@ -945,10 +974,19 @@ def _opaque(
     for value in args.all():
         i.consume(value, node, "?")
     made = receiver.deps if receiver is not None else frozenset()
+    smooth = name in torch_api.SMOOTH if not isinstance(node.func, tree.Name) else False
+    if not smooth:
+        made = cut_off(made)
     if receiver is not None and receiver.role in ("module", "optimizer"):
         made = made | {receiver}
-    deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else made | depends(*args.all())
+    deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else made | _through(name, args, smooth)
     return Thing("opaque", name, i.place(node), deps=deps, certain=False)
+
+
+def _through(name: str, args: Arguments, smooth: bool) -> frozenset[Thing]:
+    """What the arguments of a call of unknown code bring: backward goes through a criterion, whatever else it may be."""
+    deps = depends(*args.all())
+    return deps if smooth or torch_api.CRITERION_NAME.search(name) else cut_off(deps)
 
 
 _TRAINER = re.compile(r"(?i)train|agent|policy|algo|learn|engine|self|super|solver|optim|ppo|actor|critic|runner|model|net")

@@ -27,6 +27,7 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
+    cut_off,
     depends,
     join,
     merged,
@@ -115,6 +116,7 @@ class Interpreter:
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.looping = 0  # loops around the statement being run
+        self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
 
     # ------------------------------------------------------------ entry points
 
@@ -846,6 +848,8 @@ class Interpreter:
         if isinstance(found, Thing):
             return found
         deps = base.deps | ({base} if base.role in ("module", "optimizer", "scaler") else frozenset())
+        if attr in _NO_GRAPH:
+            deps = cut_off(deps)
         thing = Thing(
             role, attr.strip("[]'\""), self.place(node), deps=deps, parent=(base, attr), summary=base.summary, certain=False
         )
@@ -1182,7 +1186,7 @@ class Interpreter:
             active = active or times >= REPEATS or self.steps > BUDGET // 2
             if active or len(self.frames) > DEPTH or not self.relevant(function):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
-                result.deps = depends(target.receiver, *args.all())
+                result.deps = cut_off(depends(target.receiver, *args.all()))
                 self.escape(args.all())
                 if node is not None:
                     for value in args.all():
@@ -1343,6 +1347,7 @@ def owner_of(thing: Thing) -> Thing:
     return source
 
 
+_NO_GRAPH = frozenset({"data", "shape", "dtype", "device", "grad", "ndim", "is_leaf", "requires_grad"})
 _HELD = frozenset({"optimizer", "module", "scaler", "scheduler", "tensor", "parameters"})
 
 

@@ -103,3 +103,21 @@ BENIGN = re.compile(
 """A call of unknown code with such a name only looks at an optimizer that it is handed (or sets its options)."""
 
 MODEL_FACTORY = re.compile(r"^(torchvision\.models\.|timm\.|torch\.hub\.load|segmentation_models_pytorch\.)")
+
+SMOOTH = frozenset(
+    "mean sum pow sqrt exp log abs neg add sub mul div clamp view reshape squeeze unsqueeze flatten permute transpose t"
+    " contiguous matmul mm bmm norm std var cumsum sigmoid tanh relu softmax log_softmax square logsumexp gather"
+    " index_select select narrow expand repeat to cuda cpu float half double bfloat16 type clone chunk split"
+    " log_prob entropy rsample cpu permute mT".split()
+)
+"""Methods of tensors (and of distributions) through which backward goes."""
+
+NO_GRADIENT = frozenset(
+    "argmax argmin argsort sign round floor ceil eq ne gt lt ge le equal allclose isnan isinf isfinite any all"
+    " multinomial bernoulli zeros_like ones_like rand_like randn_like full_like empty_like is_tensor numel stop_gradient"
+    " grad".split()
+)
+"""Functions of torch that cut their result off from the graph."""
+
+CRITERION_NAME = re.compile(r"(?i)criter|loss")
+"""What is called so computes a loss that backward goes through."""

@@ -209,7 +209,8 @@ class Thing(Value):
 
     role      "optimizer", "module", "scaler", "scheduler", "tensor", "parameters" (what `.parameters()` gives),
               "grad", "groups" (`optimizer.param_groups`), "group", "group-params", "state-dict", "loss-scaled",
-              "instance" (of a class of the project), "super", or "opaque"
+              "instance" (of a class of the project), "super", "pass" (one run of a module: it stands in the deps of
+              what can go backward through that run), or "opaque"
     label     what the code calls it
     place     where it was made, if the code shows that
     cls       its class, if known
@@ -375,3 +376,13 @@ def depends(*values: Value | None) -> frozenset[Thing]:
             elif isinstance(option, FunctionValue) and option.receiver is not None:
                 found |= depends(option.receiver)
     return frozenset(found)
+
+
+def passes(value: Value | None) -> frozenset[Thing]:
+    """The runs of modules through which a backward on the value goes, as far as the code shows."""
+    return frozenset(t for t in depends(value) if t.role == "pass")
+
+
+def cut_off(deps: frozenset[Thing]) -> frozenset[Thing]:
+    """What took part in making something, where it is not sure that backward goes through."""
+    return frozenset(t for t in deps if t.role != "pass") if any(t.role == "pass" for t in deps) else deps
