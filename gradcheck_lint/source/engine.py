@@ -21,7 +21,7 @@ from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.calls import call
 from gradcheck_lint.source.events import Timeline
-from gradcheck_lint.source.facts import ClassFacts, class_facts
+from gradcheck_lint.source.facts import class_facts
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source import follow
 from gradcheck_lint.source.interpret import Interpreter
@@ -85,7 +85,7 @@ class _Analysis:
         rules = work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
         self.problems: list[Problem] = []
-        triggers = "|".join([CYCLE_WORDS, *sorted({r.triggers for r in rules if r.triggers})])
+        triggers = "|".join(f"(?:{words})" for words in (CYCLE_WORDS, *sorted({r.triggers for r in rules if r.triggers and not _about_classes(r)})))
         self.project = Project(re.compile(triggers), Finder(work.roots))
         self.relevance = Relevance(self.project)
         self.interpreter = Interpreter(self.project, self.relevance, call)
@@ -193,17 +193,15 @@ class _Analysis:
                 self.guarded(timeline.home.path, lambda r=rule: r.on_timeline(timeline, report))  # type: ignore[misc]
 
     def classes(self) -> None:
-        rules = [r for r in self.rules if type(r).on_class is not Rule.on_class]
-        if not rules:
-            return
-        for cls in list(self.interpreter.classes):
-            if not cls.home.listed:
-                continue
-            facts: ClassFacts | None = None
-            for rule in rules:
-                facts = facts or class_facts(self.interpreter, cls)
-                report = self.reporter(rule)
-                self.guarded(cls.home.path, lambda r=rule, f=facts: r.on_class(f, report))  # type: ignore[misc]
+        """Ask the rules about classes: each hears of those whose text its triggers match."""
+        rules = [(r, re.compile(r.triggers)) for r in self.rules if _about_classes(r)]
+        for module in self.listed.values():
+            wanted = [(r, p) for r, p in rules if p.search(module.text)] if _TORCHY.search(module.text) else []
+            for facts in class_facts(self.interpreter, module) if wanted else ():
+                for rule, pattern in wanted:
+                    if pattern.search(facts.text):
+                        report = self.reporter(rule)
+                        self.guarded(module.path, lambda r=rule, f=facts: r.on_class(f, report))  # type: ignore[misc]
 
     def reporter(self, rule: Rule) -> Callable[..., None]:
         def report(
@@ -249,6 +247,11 @@ class _Analysis:
         if not hasattr(self, "_listed"):
             self._listed = {m.path: m for m in self.project.modules.values() if m is not None and m.listed}
         return self._listed
+
+
+def _about_classes(rule: Rule) -> bool:
+    """Whether a rule asks about classes; its triggers are then about the text of a class."""
+    return type(rule).on_class is not Rule.on_class
 
 
 class Relevance:

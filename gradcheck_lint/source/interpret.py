@@ -729,6 +729,7 @@ class Interpreter:
             if isinstance(index, Constant) and index.value is not ...:
                 base.entries[index.value] = value
             else:
+                base.entries[id(target)] = value
                 base.complete = False
         elif isinstance(base, Items):
             base.complete = False

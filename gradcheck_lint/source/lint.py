@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 LARGEST = 5_000_000
 """Bytes; a larger file is generated, and reading it would take longer than all others together."""
 
+CACHE = ".gradlint_cache"
+"""The folder, beside the configuration, that remembers what was found in files that have not changed."""
+
 _FILES_PER_JOB = 40
 """With fewer files than this for each, starting another process costs more than it saves."""
 
@@ -41,6 +44,7 @@ class Batch:
 
     files: tuple[SourceFile, ...]
     unread: tuple[Finding, ...] = ()
+    stdin: bool = False  # the text came from standard input: it is no file, and nothing is remembered of it
 
     def __len__(self) -> int:
         return len(self.files) + len(self.unread)
@@ -82,7 +86,7 @@ def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | Non
     """Find the files of `paths` and read them."""
     if stdin is not None:
         left_out = settings.force_exclude and excluded(stdin.real, settings)
-        return Batch(() if left_out else (stdin,))
+        return Batch(() if left_out else (stdin,), stdin=True)
     files: list[SourceFile] = []
     unread: list[Finding] = []
     for found in discover(paths, settings):
@@ -107,7 +111,8 @@ def check(
     jobs = _jobs(len(batch.files)) if jobs is None else jobs
     off = _per_file(batch, rules, settings)
     codes = frozenset(rule.code for rule in rules.on)
-    found, problems = _examined(batch.files, rules, codes, off, jobs, progress)
+    cache = settings.root / CACHE if settings.cache and not batch.stdin else None
+    found, problems = _examined(batch.files, rules, codes, off, jobs, progress, cache)
     shown = [
         finding
         for finding in dict.fromkeys([*batch.unread, *found])
@@ -139,7 +144,7 @@ def examine(
     """
     codes = frozenset(rule.code for rule in rules)
     on = Rules(tuple(known or rules), tuple(rules))
-    found, problems = _examined(files, on, codes, {}, jobs, progress)
+    found, problems = _examined(files, on, codes, {}, jobs, progress, None)
     found = sorted((finding for finding in found if finding.code in codes), key=lambda finding: finding.order)
     if problems:
         raise AnalysisError(found, problems)
@@ -153,6 +158,7 @@ def _examined(
     off: Mapping[str, Collection[str]],
     jobs: int,
     progress: Progress | None,
+    cache: Path | None,
 ) -> tuple[list[Finding], list[Problem]]:
     """The work of `examine`; `off` says which codes are turned off for a file."""
     texts: dict[str, str] = {}
@@ -163,7 +169,7 @@ def _examined(
         except DecodeError as error:
             by_path[file.path] = [_unreadable(file.path, str(error), error.cure, error.line)]
     sound = [file for file in files if file.path in texts]
-    found, problems = _analyse(sound, rules, jobs, progress)
+    found, problems = _analyse(sound, rules, jobs, progress, cache)
     for finding in found:
         by_path.setdefault(finding.span.path, []).append(finding)
     unsure = {problem.path for problem in problems}
@@ -183,12 +189,9 @@ def _examined(
 
 
 def _analyse(
-    files: Sequence[SourceFile], rules: Rules, jobs: int, progress: Progress | None
+    files: Sequence[SourceFile], rules: Rules, jobs: int, progress: Progress | None, cache: Path | None
 ) -> tuple[list[Finding], list[Problem]]:
-    """Runs the engine; what breaks inside it becomes a Problem.
-
-    Here is the place for a cache of results: everything that a finding depends on passes through.
-    """
+    """Runs the engine; what breaks inside it becomes a Problem."""
     if not files:
         return [], []
     from gradcheck_lint.source.engine import analyse
@@ -197,7 +200,7 @@ def _analyse(
     wanted = {rule.code for rule in rules.on} | UNCHECKED
     active = [rule for rule in rules.known if rule.code in wanted and "source" in rule.witnesses]
     try:
-        return analyse(files, active, jobs=jobs, progress=progress), []
+        return analyse(files, active, jobs=jobs, progress=progress, cache=cache), []
     except AnalysisError as error:
         return list(error.findings), list(error.problems)
     except Exception as error:

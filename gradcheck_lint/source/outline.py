@@ -11,6 +11,13 @@ import ast
 import re
 from functools import cached_property
 
+TELLING = frozenset(
+    ["print", "add_argument", "info", "debug", "warning", "add_scalar", "add_scalars", "set_description", "set_postfix"]
+)
+"""Functions and methods that only tell something: a statement that is such a call is not read."""
+
+_TRAINING = re.compile(r"backward|step|grad|optim|\.parameters|:=")
+
 CALLED = re.compile(r"([^\W\d]\w*)[ \t]*\(")
 
 
@@ -37,7 +44,8 @@ class Definition:
 
     @cached_property
     def text(self) -> str:
-        return "".join(self.outline.lines[self.first - 1 : self.last])
+        """Its code; statements that only tell something are blanked, line numbers kept."""
+        return "".join(self.outline.code[self.first - 1 : self.last])
 
     @cached_property
     def calls(self) -> frozenset[str]:
@@ -56,13 +64,18 @@ class Outline:
         self.text = text
         self.lines = split_lines(text)
         self.definitions: list[Definition] = []
+        self._telling: list[ast.stmt] = []
         tree = ast.parse(text)
         self._collect(tree.body, "")
 
     def _collect(self, body: list[ast.stmt], owner: str) -> None:
         for node in body:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if isinstance(node, ast.Expr):
+                if _tells(node.value):
+                    self._telling.append(node)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 self.definitions.append(Definition(self, node, owner))
+                self._tell(node.body)
             elif isinstance(node, ast.ClassDef):
                 self._collect(node.body, f"{owner}.{node.name}" if owner else node.name)
             elif not isinstance(node, ast.Match):
@@ -72,10 +85,39 @@ class Outline:
                 self._collect(getattr(node, "orelse", []), owner)
                 self._collect(getattr(node, "finalbody", []), owner)
 
+    def _tell(self, body: list[ast.stmt]) -> None:
+        """Find the telling statements of a function."""
+        for node in body:
+            if isinstance(node, ast.Expr):
+                if _tells(node.value):
+                    self._telling.append(node)
+                continue
+            for name in ("body", "handlers", "orelse", "finalbody"):
+                inner = getattr(node, name, None)
+                if inner.__class__ is list:
+                    self._tell(inner)  # type: ignore[arg-type]
+
+    @cached_property
+    def code(self) -> list[str]:
+        """The lines, with the statements blanked that only tell something."""
+        lines = list(self.lines)
+        for node in self._telling:
+            first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+            indent = lines[first][: node.col_offset]
+            if indent.strip() or _TRAINING.search("".join(lines[first : last + 1])):
+                continue
+            rest = self.lines[last].encode()[node.end_col_offset or 0 :].strip()
+            if rest and not rest.startswith(b"#"):
+                continue
+            lines[first] = f"{indent}pass\n"
+            for i in range(first + 1, last + 1):
+                lines[i] = "\n"
+        return lines
+
     @cached_property
     def skeleton(self) -> str:
-        """The text with the body of every function replaced by `pass`, line numbers kept."""
-        lines = list(self.lines)
+        """The code with the body of every function replaced by `pass`, line numbers kept."""
+        lines = list(self.code)
         for d in self.definitions:
             if d.body_line <= d.line or not lines[d.body_line - 1][: d.body_column].strip() == "":
                 continue  # `def f(): return 1`: nothing to gain
@@ -84,6 +126,15 @@ class Outline:
             for i in range(d.body_line, d.last):
                 lines[i] = "\n"
         return "".join(lines)
+
+
+def _tells(value: ast.expr) -> bool:
+    if isinstance(value, ast.Constant):
+        return True
+    if not isinstance(value, ast.Call):
+        return False
+    func = value.func
+    return (func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else "") in TELLING
 
 
 def split_lines(text: str) -> list[str]:
