@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.identity import Stale, frozen, inside, one_name, stale
+from gradcheck_lint.source.identity import Stale, fresh, frozen, inside, one_name, stale
 from gradcheck_lint.source.order import after
 from gradcheck_lint.source.rebinding import copy_instead, makes_new, mentions, renewed_by_hand
-from gradcheck_lint.source.values import Thing, Value, options, things
+from gradcheck_lint.source.values import Value, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
@@ -73,21 +73,10 @@ def _name(timeline: Timeline, event: Event) -> Stale | None:
 def _attribute(timeline: Timeline, event: Event) -> Stale | None:
     """An attribute of a module that the optimizer was given gets a new Parameter."""
     value = event.detail["value"]
-    if not _fresh(value) or any(frozen(timeline, t) for t in things(value)):
+    if not fresh(value) or any(frozen(timeline, t) for t in things(value)):
         return None
     owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
     return stale(timeline, event, lambda held: any(inside(t, held) for t in owners)) if owners else None
-
-
-def _fresh(value: Value | None) -> bool:
-    """Whether the value is a tensor to be trained that was made just now."""
-    return all(
-        isinstance(o, Thing)
-        and o.role == "tensor"
-        and o.detail.get("made_by") is not None
-        and o.detail.get("grad") is True
-        for o in options(value)
-    )
 
 
 def _is_new(value: Value, source: tree.Expression | None, target: tree.Expression) -> bool:
@@ -95,7 +84,7 @@ def _is_new(value: Value, source: tree.Expression | None, target: tree.Expressio
 
     if isinstance(source, (tree.Name, tree.Attribute)):
         return False
-    if _fresh(value):
+    if fresh(value):
         return True
     return makes_new(source) and mentions(source, tree.dotted(target))
 

@@ -70,7 +70,7 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> St
                 return None
         if later.kind == "build" and things(later.subject, "optimizer"):
             return None
-        if later.kind == "set-item" and any(_groups(t) for t in things(later.subject)):
+        if later is not event and later.kind == "set-item" and any(_groups(t) for t in things(later.subject)):
             return None
         if later.place.node is not event.place.node and _same_target(event, later):
             return None
@@ -106,6 +106,14 @@ def _name(event: Event) -> tuple[str, object]:
     """A name with the function that it belongs to, or an attribute."""
     target = event.detail["target"]
     return tree.last_name(target), event.function if isinstance(target, tree.Name) else None
+
+
+def fresh(value: Value | None) -> bool:
+    """Whether the value is a tensor to be trained that was made just now."""
+    return all(
+        isinstance(o, Thing) and o.role == "tensor" and "made_by" in o.detail and o.detail.get("grad") is True
+        for o in options(value)
+    )
 
 
 def frozen(timeline: Timeline, thing: Thing) -> bool:

@@ -1,0 +1,72 @@
+"""GL203: a tensor in `optimizer.param_groups` is exchanged for one that the model does not use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.identity import fresh, stale
+from gradcheck_lint.source.rebinding import copy_instead, makes_new, read_later
+from gradcheck_lint.source.values import Constant, Items, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source import tree
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class ParamGroupEntryReplaced(Rule):
+    code = "GL203"
+    slug = "param-group-entry-replaced"
+    severity = Severity.ERROR
+    fix = Safety.UNSAFE
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.source import tree
+
+        for event in timeline.events("set-item"):
+            statement = event.statement.node
+            whole = any(t.role == "group" for t in things(event.subject))
+            if not isinstance(statement, tree.Assign) or not isinstance(event.place.node, tree.Subscript):
+                continue
+            if not (_new_list(timeline, event) if whole else _new_entry(event, statement.value)):
+                continue
+            optimizers = [t.root for t in things(event.subject) if t.root.role == "optimizer"]
+            found = stale(timeline, event, lambda held, o=optimizers: any(held is held_by(t) for t in o))  # type: ignore[misc]
+            if found is None:
+                continue
+            report(
+                event.statement,
+                "a tensor in the optimizer's groups is replaced by one that the model does not use",
+                label=f"`{found.name}` updates {'these' if whole else 'this one'} from here on, the model does not",
+                why="the model's parameter gets gradients that nobody applies, and the new tensor never gets one",
+                help="write the values into the parameter that is there, under `torch.no_grad()`",
+                fix=None if whole else copy_instead(timeline, event, event.place.node, statement.value, Safety.UNSAFE),
+            )
+
+
+def _new_entry(event: Event, value: tree.Expression | None) -> bool:
+    """Whether an entry of a group's list becomes a tensor that nothing else can know, for it has no name."""
+    from gradcheck_lint.source import tree
+
+    if not any(t.role == "group-params" for t in things(event.subject)):
+        return False
+    return not isinstance(value, (tree.Name, tree.Attribute)) and (fresh(event.detail["value"]) or makes_new(value))
+
+
+def _new_list(timeline: Timeline, event: Event) -> bool:
+    """Whether the list of a group becomes one of new tensors, and nobody else gets hold of it."""
+    from gradcheck_lint.source import tree
+
+    index, value = event.detail["index"], event.detail["value"]
+    if not isinstance(index, Constant) or index.value != "params" or not isinstance(value, Items) or not value.items:
+        return False
+    if not all(fresh(item) for item in value.items):
+        return False
+    source = event.statement.node.value  # type: ignore[attr-defined]
+    if not isinstance(source, tree.Name):
+        return True
+    body = event.function.body if event.function is not None else timeline.home.body
+    return not read_later(body, event.statement.node, source.id)
