@@ -1,0 +1,175 @@
+"""GL308: layers in a plain list, tuple or dictionary, which the module that owns them does not register."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.facts import ClassFacts
+
+_ASSIGNED = r"self\.(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:(\[|\{|\(|list\(|tuple\(|dict\()|self\.(\w+)\()"
+_FILLED = r"\.(?:append|extend|insert|update|add)\(|\s*\+=|\[[^\]\n]*\]\s*=(?!=)"
+_ELSEWHERE = re.compile(r"add_module|register_module|_modules\b|_parameters\b|__setattr__")
+_OWN = re.compile(r"def (?:named_)?(?:parameters|children|modules)\(|def (?:_apply|state_dict)\(")
+
+
+class ModulesInPlainContainer(Rule):
+    code = "GL308"
+    slug = "modules-in-plain-container"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    triggers = _ASSIGNED
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        from gradcheck_lint.source.facts import has_weights, made_modules, reached
+
+        names = _suspects(facts.text)
+        if not names or _ELSEWHERE.search(facts.text) or not facts.is_module or _OWN.search(facts.inherited):
+            return
+        registered: set[Thing] = set()
+        for event in facts.made.events("set-attribute", "register"):
+            plain = isinstance(event.detail["value"], (Items, Table)) or _measured(event.detail.get("source"))
+            if event.concerns(facts.instance) and not plain:
+                registered |= reached(event.detail["value"])
+        touched = {t for e in facts.made.events("freeze", "mode") for t in reached(e.subject)}
+        for name in names:
+            held = [o for o in options(facts.attribute(name)) if not _nothing(o)]
+            if not held or not all(isinstance(o, (Items, Table)) for o in held):
+                continue
+            made = [t for o in held for t in made_modules(o)]
+            layers = [t for t in made if t.place is not None and has_weights(facts.interpreter, t, mode=True)]
+            if not layers or any(t in registered or t in touched for t in made) or _handed_on(facts, name):
+                continue
+            event = _assignment(facts, name)
+            if event is None:
+                continue
+            kind = "dictionary" if isinstance(held[0], Table) else getattr(held[0], "kind", "list")
+            weighty = any(has_weights(facts.interpreter, t) for t in layers)
+            container = "nn.ModuleDict" if kind == "dictionary" else "nn.ModuleList"
+            report(
+                event.statement,
+                f"layers in a plain {kind} are not registered",
+                label=f"`{facts.name}` does not see the layers in this {kind}",
+                why=f"`parameters()` leaves out `self.{name}`, so it is neither trained nor saved"
+                if weighty
+                else f"`eval()` does not reach `self.{name}`, so it goes on as in training",
+                help=f"keep them in an `{container}`",
+                note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
+                fix=_fix(facts, name, held, event),
+                confidence=Confidence.MEDIUM if _shared(facts, name) else Confidence.HIGH,
+            )
+
+
+def _suspects(text: str) -> list[str]:
+    """The attributes that are assigned a container which may hold what is called like a class."""
+    names: dict[str, None] = {}
+    for match in re.finditer(_ASSIGNED, text):
+        name, opening, method = match.groups()
+        rest = text[match.end() : match.end() + 400]
+        if method is not None:
+            likely = _lists(text, method)
+        elif rest.lstrip()[:1] in ("]", "}", ")"):
+            likely = re.search(rf"self\.{name}(?:{_FILLED})", text) is not None
+        else:
+            likely = re.match(r"[^=#]*?(?:\b[A-Z]\w*\(|self\.\w+\()", rest) is not None
+            likely = likely or re.match(r"\s*\w+\)", rest) is not None
+        if likely:
+            names[name] = None
+    return list(names)
+
+
+def _lists(text: str, method: str) -> bool:
+    """Whether a method may return a list that it makes."""
+    found = re.search(rf"def {method}\(.*?(?=\n    def |\Z)", text, re.DOTALL)
+    if found is None:
+        return False
+    returned = re.findall(r"return (\w+)\s*$", found.group(), re.MULTILINE)
+    return any(re.search(rf"\b{name} = \[", found.group()) for name in returned)
+
+
+def _nothing(value: Value) -> bool:
+    return isinstance(value, Constant) and value.value is None
+
+
+def _measured(source: tree.Expression | None) -> bool:
+    """Whether an expression only asks for a length or a sum: that hands nothing on."""
+    return source is not None and any(
+        isinstance(n, tree.Call) and tree.last_name(n.func) in ("len", "sum", "max", "min", "range")
+        for n in source.walk()
+    )
+
+
+def _assignment(facts: ClassFacts, name: str) -> Event | None:
+    for event in facts.made.events("set-attribute"):
+        if event.detail["attr"] == name and event.concerns(facts.instance):
+            return event if isinstance(event.statement.node, tree.Assign) else None
+    return None
+
+
+def _handed_on(facts: ClassFacts, name: str) -> bool:
+    """Whether the list is given to code that may register or train what it holds."""
+    if re.search(rf"setattr\([^\n]*self\.{name}\b", facts.inherited):
+        return True
+    for definition in facts.definitions:
+        text = definition.text
+        if re.search(rf"self\.{name}\b", text) and re.search(r"parameters\(|optim|requires_grad", text):
+            return True
+    line = rf"\.{name}\b[^\n]*parameters\(|for [^\n]*\.{name}\b[^\n]*:\n[^\n]*(?:parameters\(|add_module|setattr)"
+    line += rf"|(?:Sequential|ModuleList|ModuleDict)\(\*{{0,2}}[\w.]*\.{name}\b"
+    return any(re.search(line, text) for text in facts.elsewhere())
+
+
+_USES = r"(?:in |len\(|enumerate\(|zip\([^)\n]*|reversed\()self\.{0}\b|self\.{0}(?:\[|\.(?:append|extend|insert|items|keys|values)\(|\s*\+?=|\s*:)|= self\.{0}\s*$"
+
+
+def _shared(facts: ClassFacts, name: str) -> bool:
+    """Whether the list is used otherwise than by walking over it, indexing it and adding to it."""
+    uses = len(re.findall(rf"\bself\.{name}\b", facts.inherited))
+    return uses > len(re.findall(_USES.format(name), facts.inherited, re.MULTILINE))
+
+
+def _fix(facts: ClassFacts, name: str, held: list[Value], event: Event) -> Fix | None:
+    """Hand the container to the one of torch, where that takes all that is in it."""
+    from gradcheck_lint.source import repair
+
+    statement = event.statement.node
+    if len(held) != 1 or not isinstance(statement, tree.Assign) or statement.value is None:
+        return None
+    value, content = statement.value, held[0]
+    table = isinstance(content, Table)
+    entries = list(content.entries.values()) if isinstance(content, Table) else getattr(content, "items", [])
+    if any(not isinstance(o, Thing) or o.role != "module" for e in entries for o in options(e)):
+        return None
+    if _shared(facts, name) or not isinstance(value, (tree.Display, tree.Dict, tree.Comprehension, tree.Call)):
+        return None
+    if table and not _keyed(content, value):
+        return None
+    if isinstance(value, tree.Call) and tree.last_name(value.func) not in ("list", "tuple", "dict"):
+        return None
+    spelled = facts.spelled("torch.nn.ModuleDict" if table else "torch.nn.ModuleList")
+    if spelled is None:
+        return None
+    code = event.statement.chunk.module.code_for_node
+    whole, inner = code(statement.cst), code(value.cst)
+    if not whole.endswith(inner):
+        return None
+    empty = isinstance(value, (tree.Display, tree.Dict)) and not list(value.children())
+    empty = empty or (isinstance(value, tree.Call) and not value.args)
+    new = f"{spelled}()" if empty else f"{spelled}({inner})"
+    edit = repair.replace(event.statement, whole.removesuffix(inner) + new)
+    return Fix(f"keep the layers in `{spelled}`", Safety.SAFE, (edit,))
+
+
+def _keyed(content: Value, value: tree.Expression) -> bool:
+    """Whether the keys of a dictionary are strings that the code spells out."""
+    if isinstance(value, tree.Dict) and any(k is None for k, _ in value.pairs):
+        return False
+    return isinstance(content, Table) and all(isinstance(k, str) for k in content.entries)
