@@ -48,7 +48,10 @@ BREACHES = frozenset(
 
 
 class State(NamedTuple):
-    """The gradients of one optimizer at one moment. `made` and `cleared` are the last backward and zeroing."""
+    """The gradients of one optimizer at one moment.
+
+    `made` is the backward that made them what they are, `cleared` the last zeroing.
+    """
 
     gradient: str = FRESH
     scale: str = PLAIN
@@ -59,14 +62,15 @@ class State(NamedTuple):
 
 _AFTER_BACKWARD = {FRESH: FIRST, CLEAN: READY, ERASED: READY, SPENT: STALE}
 _NOTHING_NEW = frozenset({FRESH, CLEAN, SPENT})
+_UNUSED = frozenset({FIRST, READY, STALE})
 
 
 def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tuple[State, str | None]:
     """The state after an event, and the breach that it is, if any.
 
-    Events: "build"; "zero"; "backward" (how: PLAIN, SCALED or ENGINE); "unscale"; "clip"; "step" (how: "scaler" if a
-    GradScaler makes it); "schedule"; "unknown". `who` identifies the event, to be found again in `made` and
-    `cleared`.
+    Events: "build"; "zero"; "backward" (how: PLAIN, SCALED or ENGINE); "write" (gradients are changed in place by
+    hand); "unscale"; "clip"; "step" (how: "scaler" if a GradScaler makes it); "schedule"; "unknown". `who` identifies
+    the event, to be found again in `made` and `cleared`.
     """
     if event == "build":
         return State(), None
@@ -78,13 +82,17 @@ def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tu
         after = state._replace(gradient=ERASED if unused else CLEAN, scale=PLAIN, cleared=who)
         return after, DISCARDED if unused else None
     if event == "backward":
-        return state._replace(gradient=_AFTER_BACKWARD.get(gradient, gradient), scale=how or PLAIN, made=who), None
+        return _backward(state, how or PLAIN, who), None
+    if event == "write":
+        if gradient in _UNUSED:
+            return state._replace(scale=ENGINE), None
+        return state._replace(gradient=OUTSIDE, scale=ENGINE), None
     if event == "unscale":
-        twice = state.scale == UNSCALED and gradient in (FIRST, READY, STALE)
+        twice = state.scale == UNSCALED and gradient in _UNUSED
         scale = state.scale if state.scale == ENGINE else UNSCALED
         return state._replace(scale=scale), UNSCALED_TWICE if twice else None
     if event == "clip":
-        if gradient in _NOTHING_NEW or gradient == ERASED:
+        if gradient in _NOTHING_NEW:
             return state, EMPTY_CLIP
         return state, SCALED_CLIP if state.scale == SCALED and gradient != OUTSIDE else None
     if event == "step":
@@ -94,6 +102,15 @@ def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tu
     if event == "unknown":
         return state._replace(gradient=OUTSIDE, scale=ENGINE, stepped=True), None
     return state, None
+
+
+def _backward(state: State, how: str, who: Hashable) -> State:
+    gradient = _AFTER_BACKWARD.get(state.gradient, state.gradient)
+    if state.gradient == STALE:
+        who = state.made  # it was the first backward after the step that met old gradients
+    if state.gradient in _UNUSED and state.scale == PLAIN and how == SCALED:
+        return state._replace(gradient=gradient)  # a part of the gradient stays unscaled
+    return state._replace(gradient=gradient, scale=how, made=who)
 
 
 def _step(state: State, how: str) -> tuple[State, str | None]:

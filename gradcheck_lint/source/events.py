@@ -27,6 +27,7 @@ KINDS = {
     "schedule": "a scheduler steps: subject; detail args",
     "unknown": "a call that cannot be followed may touch the cycle: subject an optimizer, or None for all",
     "grad-write": "`.grad` is assigned: subject the tensor (or module or optimizer that it is an element of)",
+    "grad-change": "gradients are changed in place, or handed to code that may: subject their owner",
     "rebind": "a name or attribute that held `subject` now holds detail value; detail target (expression)",
     "set-attribute": "an attribute is assigned: subject the object; detail attr, value, old",
     "set-data": "`.data` is assigned: subject the tensor; detail value",
@@ -41,10 +42,11 @@ KINDS = {
     "iterator": "an iterator over parameters is made: subject a parameters thing",
     "consume": "an iterator is used: subject a parameters thing; detail by (what does it; \"?\" if it may not)",
     "evaluate": "an expression statement that is no call: detail value, expression",
+    "iterate": "a loop goes over something that is no call: detail value, expression",
     "assign": "a name or attribute is assigned: subject the value's thing; detail target, value, expression",
     "call": "a function or method of torch is called by name: detail name, args, keywords, receiver",
     "return": "a function returns: detail value, function",
-    "register": "register_buffer / register_parameter: subject the module; detail name, value, how",
+    "register": "a module is given a part by register_…, add_module or setattr: subject; detail name, value, how",
 }
 
 

@@ -1,21 +1,23 @@
 """Takes the protocol's machine along every path of a timeline.
 
-A branch splits the states and joins them after it; a loop is gone round until nothing new appears. What counts is
-how things are once a loop is under way: an event inside a loop is judged by the states that its second and later
-rounds bring, for the first round has no round before it. A breach is certain if every one of these states is one.
+A branch splits the states and joins them after it; a loop is gone round until nothing new appears, and a `for` loop
+at least once. What counts is how things are once a loop is under way: an event inside a loop is judged by the states
+that its second and later rounds bring, for the first round has no round before it. The move of a schedule is the
+exception: it is judged by the first round. A breach is certain if every one of the states that count is one.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gradcheck_lint import cycle
 from gradcheck_lint.cycle import Breach, State
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches
-from gradcheck_lint.source.values import Thing, options
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches, trains
+from gradcheck_lint.source.values import Constant, FunctionValue, Thing, Value, options, things
 
-States = frozenset[State]
+States = frozenset[Any]
 _NONE: States = frozenset()
 
 
@@ -38,51 +40,20 @@ class Visit(NamedTuple):
     around: tuple[ev.Step, ...]
 
 
-class Path:
-    """The paths of one optimizer's gradients through a timeline."""
+class Walk:
+    """Takes states along every path of a timeline; a subclass says what an event makes of them."""
 
-    def __init__(self, timeline: ev.Timeline, optimizer: Thing) -> None:
-        self.timeline, self.optimizer = timeline, optimizer
-        self.visits: dict[int, Visit] = {}
-        self.steady = [True]
+    def __init__(self) -> None:
+        self.steady = [True]  # whether what is met now counts, for each loop around it
         self.around: list[ev.Step] = []
-        built = any(e.concerns(optimizer) for e in timeline.events("build"))
-        start = State(gradient=cycle.ABSENT) if built else State(gradient=cycle.OUTSIDE, scale=cycle.ENGINE, stepped=True)
-        self.final = self.run(timeline.tree, frozenset({start}))
 
-    def breaches(self) -> list[Breach]:
-        """The places at which the protocol is broken whatever path is taken."""
-        found: list[Breach] = []
-        for visit in self.visits.values():
-            by_kind: dict[str, list[State]] = {}
-            others: list[State] = []
-            for state in visit.states:
-                if state.gradient == cycle.ABSENT:
-                    continue
-                _, kind = cycle.advance(state, visit.name, None, visit.how)
-                if kind is None:
-                    others.append(state)
-                else:
-                    by_kind.setdefault(kind, []).append(state)
-            for kind, states in sorted(by_kind.items()):
-                rest = [s for k, v in by_kind.items() if k != kind for s in v] + others
-                if kind in (cycle.ERASED_STEP, cycle.EMPTY_STEP):
-                    rest = [s for s in rest if cycle.advance(s, visit.name, None, visit.how)[1] not in _EMPTY]
-                excused = cycle.EXCUSES.get(kind, frozenset())
-                rest = [s for s in rest if s.gradient not in excused]
-                doubtful = [s for s in rest if s.gradient == cycle.OUTSIDE]
-                if len(doubtful) < len(rest):
-                    continue
-                found.append(
-                    Breach(
-                        kind, visit.event, self.optimizer,
-                        _unique(s.made for s in states), _unique(s.cleared for s in states),
-                        visit.around, self.timeline, not doubtful and not self.timeline.hooked,
-                    )
-                )  # fmt: skip
-        return found
+    def event(self, event: ev.Event, states: States) -> States:
+        """The states after an event."""
+        raise NotImplementedError
 
-    # -- walking
+    def turn(self, state: Any) -> Any:
+        """The state at the start of the next round of a loop."""
+        return state
 
     def run(self, step: ev.Step, states: States) -> Flow:
         if isinstance(step, ev.Event):
@@ -131,38 +102,86 @@ class Path:
         self.steady.append(False)
         flow = self.run(step.body, states)
         self.steady[-1] = True
-        back = frozenset(cycle.turn(s) for s in flow.end | flow.continues)
+        back = frozenset(self.turn(s) for s in flow.end | flow.continues)
         breaks, returns = flow.breaks, flow.returns
+        if not back:
+            self.run(step.body, states)
         for _ in range(12):
             if not back:
                 break
             flow = self.run(step.body, back)
             breaks |= flow.breaks
             returns |= flow.returns
-            new = frozenset(cycle.turn(s) for s in flow.end | flow.continues)
+            new = frozenset(self.turn(s) for s in flow.end | flow.continues)
             if new <= back:
                 break
             back |= new
         self.steady.pop()
         self.around.pop()
-        leaves = breaks if step.endless else breaks | states | back
+        leaves = breaks if step.endless else breaks | back
+        if isinstance(step.node, tree.While) and not step.endless:
+            leaves |= states
         return Flow(leaves, _NONE, _NONE, returns)
 
-    # -- events
+
+class Path(Walk):
+    """The paths of one optimizer's gradients through a timeline."""
+
+    def __init__(self, timeline: ev.Timeline, optimizer: Thing) -> None:
+        self.timeline, self.optimizer = timeline, optimizer
+        self.visits: dict[int, Visit] = {}
+        super().__init__()
+        built = any(e.concerns(optimizer) for e in timeline.events("build"))
+        start = (
+            State(gradient=cycle.ABSENT) if built else State(gradient=cycle.OUTSIDE, scale=cycle.ENGINE, stepped=True)
+        )
+        self.final = self.run(timeline.tree, frozenset({start}))
+
+    def breaches(self) -> list[Breach]:
+        """The places at which the protocol is broken whatever path is taken."""
+        found: list[Breach] = []
+        for visit in self.visits.values():
+            by_kind: dict[str, list[State]] = {}
+            others: list[State] = []
+            for state in visit.states:
+                if state.gradient == cycle.ABSENT:
+                    continue
+                _, kind = cycle.advance(state, visit.name, None, visit.how)
+                if kind is None:
+                    others.append(state)
+                else:
+                    by_kind.setdefault(kind, []).append(state)
+            for kind, states in sorted(by_kind.items()):
+                rest = [s for k, v in by_kind.items() if k != kind for s in v] + others
+                also = _ALSO.get(kind, frozenset())
+                rest = [s for s in rest if cycle.advance(s, visit.name, None, visit.how)[1] not in also]
+                excused = cycle.EXCUSES.get(kind, frozenset())
+                rest = [s for s in rest if s.gradient not in excused]
+                doubtful = [s for s in rest if s.gradient == cycle.OUTSIDE]
+                if len(doubtful) < len(rest):
+                    continue
+                found.append(
+                    Breach(
+                        kind, visit.event, self.optimizer,
+                        _unique(s.made for s in states), _unique(s.cleared for s in states),
+                        visit.around, self.timeline, not doubtful and not self.timeline.hooked,
+                    )
+                )  # fmt: skip
+        return found
+
+    def turn(self, state: State) -> State:
+        return cycle.turn(state)
 
     def event(self, event: ev.Event, states: States) -> States:
         name, how, reach = self.meaning(event)
         if not name or reach == NO:
             return states
-        if self.steady[-1] or name == "schedule":
-            if reach == YES:
-                visit = self.visits.get(id(event))
-                if visit is None:
-                    visit = self.visits[id(event)] = Visit(event, name, how, set(), tuple(self.around))
-                if name == "schedule" and not self.steady[-1]:
-                    visit.states.update(states)
-                elif name != "schedule" or len(self.steady) == 1:
-                    visit.states.update(states)
+        judged = not any(self.steady[1:]) if name == "schedule" else self.steady[-1]
+        if judged and reach == YES:
+            visit = self.visits.get(id(event))
+            if visit is None:
+                visit = self.visits[id(event)] = Visit(event, name, how, set(), tuple(self.around))
+            visit.states.update(states)
         after = frozenset(cycle.advance(s, name, event, how)[0] for s in states)
         return after if reach == YES else after | states
 
@@ -175,23 +194,27 @@ class Path:
             return "zero", "", reaches(event.subject, self.optimizer)
         if kind == "backward":
             scaled = event.detail.get("scaled")
-            return "backward", cycle.ENGINE if event.detail.get("engine") else cycle.SCALED if scaled else cycle.PLAIN, YES
+            how = cycle.ENGINE if event.detail.get("engine") else cycle.SCALED if scaled else cycle.PLAIN
+            return "backward", how, trains(event.subject, self.optimizer)
         if kind == "step":
             if event.concerns(self.optimizer):
+                if not _followed(event.detail.get("closure")):
+                    return "unknown", "", YES
                 return "step", "scaler" if event.detail.get("scaler") is not None else "", YES
-            return ("unknown", "", MAYBE) if any(isinstance(o, Thing) and o.summary for o in options(event.subject)) else ("", "", NO)
+            several = any(thing.summary for thing in things(event.subject))
+            return ("unknown", "", MAYBE) if several else ("", "", NO)
         if kind == "unscale":
             return "unscale", "", YES if event.concerns(self.optimizer) else NO
         if kind == "clip":
             reach = reaches(event.subject, self.optimizer)
             return "clip", "", reach
         if kind == "schedule":
-            for option in options(event.subject):
-                if isinstance(option, Thing) and any(o is self.optimizer for o in options(option.detail.get("optimizer"))):
-                    return "schedule", "", YES
-            return "", "", NO
+            own = any(o is self.optimizer for t in things(event.subject) for o in options(t.detail.get("optimizer")))
+            return ("schedule", "", YES) if own else ("", "", NO)
         if kind == "grad-write":
             return "unknown", "", YES
+        if kind == "grad-change":
+            return "write", "", YES
         if kind == "unknown":
             if event.subject is None:
                 return "unknown", "", MAYBE
@@ -199,7 +222,17 @@ class Path:
         return "", "", NO
 
 
-_EMPTY = frozenset({cycle.ERASED_STEP, cycle.EMPTY_STEP})
+def _followed(closure: Value | None) -> bool:
+    """Whether what a step is given to call is known: it has run before the step, or there is none."""
+    return all(isinstance(o, FunctionValue) or (isinstance(o, Constant) and o.value is None) for o in options(closure))
+
+
+_ALSO = {
+    cycle.ERASED_STEP: frozenset({cycle.EMPTY_STEP}),
+    cycle.EMPTY_STEP: frozenset({cycle.ERASED_STEP}),
+    cycle.STALE_STEP: frozenset({cycle.EMPTY_STEP}),
+}
+"""What else may be broken on the other paths without making a breach any less certain."""
 
 
 def _unique(values: object) -> tuple[object, ...]:

@@ -95,7 +95,9 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
     if subject.role == "optimizer":
         if subject is optimizer:
             return YES
-        return MAYBE if subject.summary or optimizer.summary else NO
+        if subject.summary or optimizer.summary:
+            return MAYBE
+        return shares(subject, optimizer)
     if subject.role in ("groups", "group", "group-params") or (subject.role == "opaque" and subject.parent is not None):
         root = subject.root
         if root.role == "optimizer":
@@ -118,6 +120,50 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
             return YES
         return MAYBE if held.unknown or subject.summary or held.modules else NO
     return MAYBE
+
+
+def trains(loss: Value | None, optimizer: Thing) -> str:
+    """Whether a backward from this loss makes gradients for the optimizer: MAYBE if it seems to belong to others.
+
+    What a loss was computed with is never known in full, so this is never NO.
+    """
+    found = options(loss)
+    held = held_by(optimizer)
+    if len(found) != 1 or not isinstance(found[0], Thing) or held.tensors or held.unknown:
+        return YES
+    with_modules = [t for t in found[0].deps if t.role == "module"]
+    if not with_modules or not held.modules or any(_related(m, h) for m in with_modules for h in held.modules):
+        return YES
+    return MAYBE
+
+
+def shares(one: Thing, other: Thing) -> str:
+    """Whether two optimizers hold the same parameters, as two over one model do."""
+    first, second = held_by(one), held_by(other)
+    if any(a.inside(b) or b.inside(a) for a in first.modules for b in second.modules):
+        return YES if _equal(first, second) else MAYBE
+    if any(a is b for a in first.tensors for b in second.tensors):
+        return YES if _equal(first, second) else MAYBE
+    if _bare(first) or _bare(second):
+        return MAYBE
+    return NO
+
+
+def _equal(first: Held, second: Held) -> bool:
+    """Whether all that the second holds is held by the first as well."""
+    return not second.unknown and (
+        all(any(b.inside(a) for a in first.modules) for b in second.modules)
+        and all(any(b is a for a in first.tensors) for b in second.tensors)
+    )
+
+
+def _bare(held: Held) -> bool:
+    """Whether nothing of what is held is known."""
+    return held.unknown and not held.modules and not held.tensors
+
+
+def _related(one: Thing, other: Thing) -> bool:
+    return one.inside(other) or other.inside(one) or one in other.deps or other in one.deps
 
 
 def _reaches_held(given: Held, held: Held) -> str:
