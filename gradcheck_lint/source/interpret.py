@@ -34,6 +34,7 @@ from gradcheck_lint.source.values import (
     new_serial,
     only,
     options,
+    passes,
     things,
     tracked,
     unordered,
@@ -509,8 +510,10 @@ class Interpreter:
                 if old is _MISSING or new is _MISSING:
                     self.put(key, new)
                     continue
-                both = join(old, new)
-                if both is not old and (tracked(old) or tracked(new)) and not _alike(both, old):
+                both = new if _carries(new) and _passive(old) else join(old, new)
+                if both is new and new is not old:
+                    again = again or _sites(new) != _sites(old)
+                elif both is not old and (tracked(old) or tracked(new)) and not _alike(both, old):
                     again = True
                 self.put(key, both)
             if not again or once:
@@ -675,9 +678,9 @@ class Interpreter:
                 if not thing.label or thing.parent is None:
                     thing.label = name
                 self.guess(thing)
-            elif not thing.label or (thing.place is not None and not thing.detail.get("named")):
+            elif not thing.label or (thing.place is not None and not thing.detail.get("bound")):
                 thing.label = name
-                thing.detail["named"] = True
+                thing.detail["bound"] = True
 
     def guess(self, thing: Thing) -> None:
         """Take the role of an opaque thing from its name."""
@@ -958,8 +961,16 @@ class Interpreter:
             )  # fmt: skip
             return self.iterator(made, node)
         if mapped is not None:
+            items = only(sources[0])
+            state = items.detail.get("items_of") if items is not None else None
+            if isinstance(state, Thing) and len(sources) == 1 and _passes_on(node.clauses[0][0], node.value):
+                return self.same_state(state, node)
             return Table({}, False, self.place(node))
         return Items(node.kind, [element], False, self.place(node), unordered=random)
+
+    def same_state(self, state: Thing, node: tree.Expression) -> Thing:
+        """Another dict of the tensors that a state dict holds."""
+        return Thing("state-dict", "", self.place(node), detail=dict(state.detail), certain=state.certain)
 
     def eval_subscript(self, node: tree.Subscript) -> Value:
         base = self.eval(node.value)
@@ -1395,6 +1406,23 @@ def _alike(a: Value, b: Value) -> bool:
     return len(options(a)) == len(options(b)) and all(any(x is y for y in options(b)) for x in options(a))
 
 
+def _carries(value: Value) -> bool:
+    """Something computed, which takes its graph from one round of a loop into the next."""
+    return isinstance(value, Thing) and value.role == "opaque" and bool(passes(value))
+
+
+def _passive(value: Value) -> bool:
+    """A start value that nothing is lost by forgetting."""
+    if isinstance(value, Thing):
+        return value.role == "opaque" or (value.role == "tensor" and not value.detail.get("grad"))
+    return isinstance(value, (Constant, Items))
+
+
+def _sites(value: Value) -> set[int]:
+    """The calls of modules that the graph of a value goes through."""
+    return {id(t.place.node) for t in passes(value) if t.place is not None}
+
+
 def _range_of_one(node: tree.Call) -> bool:
     return (
         isinstance(node.func, tree.Name)
@@ -1466,6 +1494,21 @@ def _assigned(body: tree.Block) -> set[str]:
         elif isinstance(node, tree.For):
             targets(node.target)
     return names
+
+
+def _passes_on(target: tree.Expression, value: tree.Expression | None) -> bool:
+    """Whether `{… : value for target in state.items()}` keeps the tensors: no more than `.data`, `.detach()`, `.cpu()`."""
+    if not isinstance(target, tree.Display) or len(target.items) != 2:
+        return False
+    while True:
+        if isinstance(value, tree.Attribute) and value.attr == "data":
+            value = value.value
+        elif isinstance(value, tree.Call) and isinstance(value.func, tree.Attribute) and not value.args:
+            if value.func.attr not in ("detach", "cpu"):
+                return False
+            value = value.func.value
+        else:
+            return isinstance(value, tree.Name) and value.id == tree.dotted(target.items[1])
 
 
 def _is_package(module: Module) -> bool:
