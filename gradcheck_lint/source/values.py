@@ -7,7 +7,7 @@ values are what Python code is made of: constants, functions, classes, container
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -320,13 +320,13 @@ def join(a: Value, b: Value) -> Value:
     return Choice(tuple(found))
 
 
-def merged(values: Iterable[Value]) -> Thing:
-    """An opaque thing that depends on all that the values depend on."""
+def merged(values: Sequence[Value]) -> Thing:
+    """An opaque thing that is one of the values."""
     label = ""
     for value in values:
         if isinstance(value, Thing) and value.label:
             label = value.label
-    return Thing("opaque", label, deps=depends(*values), certain=False)
+    return Thing("opaque", label, deps=depends(Choice(tuple(values))), certain=False)
 
 
 def same(a: Value, b: Value) -> bool:
@@ -361,20 +361,30 @@ def unordered(value: Value) -> bool:
 
 
 def depends(*values: Value | None) -> frozenset[Thing]:
-    """All things that took part in making the values."""
+    """All things that took part in making the values; of passes, only those that did so on every path."""
+    return _depends(values, 6)
+
+
+def _depends(values: Iterable[Value | None], depth: int) -> frozenset[Thing]:
+    """As `depends`, looking into containers no deeper than `depth`: one may hold itself."""
     found: set[Thing] = set()
+    if not depth:
+        return frozenset()
     for value in values:
-        for option in options(value):
-            if isinstance(option, Thing):
-                found |= option.deps
-                if option.role in ("module", "optimizer", "scaler"):
-                    found.add(option)
-            elif isinstance(option, Items):
-                found |= depends(*option.items[:8])
-            elif isinstance(option, Table):
-                found |= depends(*list(option.entries.values())[:8])
-            elif isinstance(option, FunctionValue) and option.receiver is not None:
-                found |= depends(option.receiver)
+        if isinstance(value, Choice):
+            parts = [_depends([option], depth - 1) for option in value.options]
+            found |= cut_off(frozenset().union(*parts))
+            found |= {t for t in parts[0] if t.role == "pass" and all(t in part for part in parts)}
+        elif isinstance(value, Thing):
+            found |= value.deps
+            if value.role in ("module", "optimizer", "scaler"):
+                found.add(value)
+        elif isinstance(value, Items):
+            found |= _depends(value.items[:8], depth - 1)
+        elif isinstance(value, Table):
+            found |= _depends(list(value.entries.values())[:8], depth - 1)
+        elif isinstance(value, FunctionValue) and value.receiver is not None:
+            found |= _depends([value.receiver], depth - 1)
     return frozenset(found)
 
 
