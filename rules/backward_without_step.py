@@ -49,6 +49,7 @@ class BackwardWithoutStep(Rule):
         zeros = [a for e, a in located if e.kind == "zero" and e.concerns(optimizer)]
         turns = [(e, a) for e, a in backward if any(query.loops(a) and query.loops(a)[-1] in z for z in zeros)]
         turns = turns or [(e, a) for e, a in backward if zeros and e.function is not None and query.loops(a)]
+        turns = [(e, a) for e, a in turns if not any(isinstance(s, ev.Call) and s.function.decorators for s in a)]
         if not turns or _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
         event = turns[-1][0]

@@ -166,13 +166,9 @@ def _tag(name: str) -> str:
 
 def _count(node: tree.Node) -> tree.Expression | None:
     """What N is in `for … in range(N)`."""
-    if (
-        isinstance(node, tree.For)
-        and isinstance(node.iter, tree.Call)
-        and tree.last_name(node.iter.func) in ("range", "trange")
-    ):
-        if len(node.iter.args) == 1:
-            return node.iter.args[0].value
+    head = node.iter if isinstance(node, tree.For) else None
+    if isinstance(head, tree.Call) and tree.last_name(head.func) in ("range", "trange") and len(head.args) == 1:
+        return head.args[0].value
     return None
 
 

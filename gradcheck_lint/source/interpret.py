@@ -315,6 +315,8 @@ class Interpreter:
         if isinstance(old, Thing) and old.role in ("tensor", "grad", "module", "parameters"):
             if old.role == "grad" and node.op == "*" and _is_zero(value):
                 self.zero_grad_of(old, node.target, "grad *= 0")
+            elif old.role == "grad":
+                self.change_grad(old, node.target)
             return False  # in place: the object stays the same
         result = Thing("opaque", tree.last_name(node.target), deps=depends(old, value), certain=False)
         self.assign(node.target, result, None, quiet=True)
@@ -463,6 +465,7 @@ class Interpreter:
                     self.sequence = saved
                     self.sequence.steps.append(ev.Loop(body, node, self.place(node), once=True, start=start))
                 return False
+        self.iterate(iterable, node.iter)
         self.consume(iterable, node.iter, "for, left early" if _leaves(node.body) else "for")
 
         def bind() -> None:
@@ -745,6 +748,10 @@ class Interpreter:
         if grad.parent is not None:
             self.zero_tensor(grad.parent[0], node, how)
 
+    def change_grad(self, grad: Thing, node: tree.Node) -> None:
+        """The gradient `grad` is changed in place, or by code that cannot be seen."""
+        self.emit("grad-change", node, owner_of(grad))
+
     def zero_tensor(self, thing: Thing, node: tree.Node, how: str) -> None:
         while thing.role in ("grad", "data") and thing.parent is not None:
             thing = thing.parent[0]
@@ -937,6 +944,7 @@ class Interpreter:
             if not sources:
                 self.sequence = saved  # the first iterable is looked at once, before the first round
             value = self.eval(iterable)
+            self.iterate(value, iterable)
             self.consume(value, iterable, "comprehension")
             sources.append(value)
             self.sequence = body
@@ -1029,8 +1037,13 @@ class Interpreter:
         return self.computed(node, values)
 
     def computed(self, node: tree.Node, values: list[Value]) -> Value:
-        """The result of arithmetic: not a leaf if a trained tensor takes part."""
+        """The result of arithmetic: not a leaf if a trained tensor takes part, scaled if a scaled loss does."""
         for value in values:
+            scaled = only(value, "loss-scaled")
+            if scaled is not None:
+                return Thing(
+                    "loss-scaled", "", self.place(node), deps=depends(*values), detail=scaled.detail, certain=False
+                )
             for thing in things(value, "tensor"):
                 if thing.detail.get("grad") and "no_grad" not in self.frame.context:
                     return Thing(
@@ -1111,7 +1124,7 @@ class Interpreter:
             result = value.items[0]
             for item in value.items[1:]:
                 result = join(result, item)
-            return result
+            return self.each(result)
         for thing in things(value):
             if thing.role == "parameters":
                 if thing.detail.get("named"):
@@ -1124,6 +1137,19 @@ class Interpreter:
             part = Thing("opaque", "", self.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False)
             return part
         return Thing("opaque", "", self.place(node), deps=depends(value), summary=True, certain=False)
+
+    def each(self, value: Value) -> Value:
+        """One of several values: which runs of modules it comes from is another matter for each."""
+        if isinstance(value, Items) and any(passes(item) for item in value.items):
+            return Items(value.kind, [self.each(item) for item in value.items], value.complete, value.place)
+        if isinstance(value, Thing) and value.role == "opaque" and passes(value):
+            return Thing("opaque", value.label, value.place, deps=cut_off(value.deps), summary=True, certain=False)
+        return value
+
+    def iterate(self, value: Value, node: tree.Expression) -> None:
+        """Tell what a loop goes over where it is looked up there, not made by a call."""
+        if isinstance(node, tree.Attribute):
+            self.emit("iterate", node, None, value=value, expression=node)
 
     def parameter_of(self, source: Thing, node: tree.Node) -> Thing:
         return Thing(
