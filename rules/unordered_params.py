@@ -35,15 +35,14 @@ class UnorderedParams(Rule):
             inside = handed.within(made, written)
             place = made if made is not None and inside else written
             ordered = ordered_instead(made) if made is not None and inside else None
+            related = [("takes its order from a set", made)] if made is not None and not inside else []
             report(
                 place,
                 "the optimizer gets its parameters from a set",
                 label="the order of a set is another one in every run",
                 why="the optimizer keeps its state by position, so a resumed run gives it to other parameters",
                 help=f"hand over a list in the order of the model instead of `{repair.text(place)}`",
-                related=()
-                if inside or made is None or made.chunk.path != place.chunk.path
-                else (("takes its order from a set", made),),
+                related=related,
                 fix=Fix("make it a list", Safety.SAFE, ordered) if ordered else None,
                 confidence=Confidence.HIGH if all(mixed) else Confidence.MEDIUM,
             )
@@ -63,7 +62,7 @@ def ordered_instead(made: Place) -> tuple[Edit, ...]:
     if isinstance(node, tree.Display) and any(isinstance(item, tree.Starred) for item in node.items):
         return ()
     if isinstance(node, (tree.Display, tree.Comprehension)) and node.kind == "set":
-        return repair.rebracket(made, "[", "]")
+        return repair.rebracket(made.span, "[", "]")
     return ()
 
 

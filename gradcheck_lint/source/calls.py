@@ -272,6 +272,8 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         i.emit("call", node, None, name=name, args=args, receiver=None)
         for value, argument in zip(args.positional, node.args, strict=False):
             i.consume(value, argument.value, last if last in _USERS else "?")
+            if name.startswith("torch.distributed.") or last.endswith("_"):
+                _change_grads(i, value, node)
         if any(t.detail.get("grad") for a in args.all() for t in things(a, "tensor")):
             return i.computed(node, args.all())
         deps = _flow(i, args)
@@ -359,6 +361,9 @@ def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value |
         result: Value | None = None
         for option in options(value):
             made: Value | None = None
+            if kind == "iter" and isinstance(option, Thing) and option.detail.get("kind") == "generator":
+                result = option if result is None else join(result, option)  # an iterator is its own iterator
+                continue
             mixed = kind != "sorted" and (kind == "set" or unordered(option))
             if isinstance(option, Items):
                 to = {"sorted": "list", "reversed": "list", "iter": option.kind}.get(kind, kind)
@@ -405,6 +410,8 @@ def _asks_for_grad(function: Value | None) -> bool:
 
 
 def _map(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    for value, argument in zip(args.positional[1:], node.args[1:], strict=False):
+        i.consume(value, argument.value, "map")
     return Thing("opaque", "map", i.place(node), deps=depends(*args.all()), certain=False)
 
 
@@ -477,6 +484,9 @@ def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
 
 
 def _dict(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    state = only(args.positional[0], "state-dict") if len(args.positional) == 1 and not args.keywords else None
+    if state is not None:
+        return i.same_state(state, node)
     entries: dict[object, Value] = dict(args.keywords)
     complete = not args.positional and not args.open
     if args.positional and isinstance(args.positional[0], Table):
@@ -598,6 +608,8 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
         wrapped = _wrap(i, args, node)
         if wrapped is not None:
             return wrapped
+    if thing is not None and thing.role == "grad" and attr.endswith("_"):
+        i.change_grad(thing, node)
     if thing is not None and thing.role == "tensor" and thing.detail.get("grad") and not attr.endswith("_"):
         return i.computed(node, [thing, *args.all()])
     return _opaque(i, attr, receiver, args, node)
@@ -677,7 +689,8 @@ def _backward(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> 
     if args.positional and (role in ("optimizer", "module", "instance", "super", "scaler") or _ENGINE.search(label)):
         _emit_backward(i, node, args.positional[0], args, scaled=False, engine=True)
     else:
-        _emit_backward(i, node, base, args, scaled=any(t.role == "loss-scaled" for t in things(base)))
+        scaled = [t.role == "loss-scaled" for t in things(base)]
+        _emit_backward(i, node, base, args, scaled=all(scaled) and bool(scaled), engine=any(scaled) and not all(scaled))
     return NONE
 
 
@@ -706,7 +719,8 @@ def _step(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
         i.emit("step", node, base, scaler=None, closure=closure, called=_called(i, node), args=args)
         return Thing("opaque", "", i.place(node), certain=False)
     if thing.role == "scaler" and args.positional:
-        i.emit("step", node, args.positional[0], scaler=base, closure=None, args=args)
+        scaler = None if _switched_off(thing) else base
+        i.emit("step", node, args.positional[0], scaler=scaler, closure=None, args=args)
         return Thing("opaque", "", i.place(node), certain=False)
     if thing.role == "scheduler":
         i.emit("schedule", node, base, args=args)
@@ -718,6 +732,13 @@ def _step(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
         i.emit("unknown", node, None, name="step")
         return NONE
     return None
+
+
+def _switched_off(scaler: Thing) -> bool:
+    """Whether it was built with `enabled=False`, and does nothing."""
+    args = scaler.detail.get("args")
+    flag = args.keywords.get("enabled") if isinstance(args, Arguments) else None
+    return isinstance(flag, Constant) and flag.value is False
 
 
 def _called(i: Interpreter, node: tree.Call) -> Value | None:
@@ -737,7 +758,8 @@ def _in_closure(i: Interpreter, closure: FunctionValue, node: tree.Call) -> ev.S
 
 
 def _unscale(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    i.emit("unscale", node, args.get(0, "optimizer"), scaler=base)
+    if not any(_switched_off(t) for t in things(base)):
+        i.emit("unscale", node, args.get(0, "optimizer"), scaler=base)
     return NONE
 
 
@@ -752,6 +774,8 @@ def _scale(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Val
     if not any(t.role == "scaler" for t in things(base)) or not args.positional:
         return None
     value = args.positional[0]
+    if any(_switched_off(t) for t in things(base)):
+        return value
     return Thing("loss-scaled", "", i.place(node), deps=depends(value), detail={"of": value, "scaler": base}, certain=False)
 
 
@@ -865,7 +889,7 @@ def _add_group(i: Interpreter, base: Value, args: Arguments, node: tree.Call) ->
 
 
 def _load_state(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    i.emit("load-state", node, base, state=args.get(0, "state_dict"))
+    i.emit("load-state", node, base, state=args.get(0, "state_dict"), args=args)
     return Thing("opaque", "", i.place(node), certain=False, detail={"load_result": base})
 
 
@@ -874,6 +898,20 @@ def _state_dict(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -
     if thing is None or thing.role in ("instance", "super"):
         return None
     return Thing("state-dict", "", i.place(node), detail={"of": thing}, certain=thing.certain)
+
+
+def _state_items(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """The items of a state dict, of which a comprehension can make another one."""
+    thing = only(base, "state-dict")
+    if thing is None:
+        return None
+    return Thing("opaque", "items", i.place(node), detail={"items_of": thing}, certain=False)
+
+
+def _state_copy(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """A state dict's `.copy()` is another dict of the same tensors."""
+    thing = only(base, "state-dict")
+    return i.same_state(thing, node) if thing is not None else None
 
 
 def _hook(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
@@ -948,6 +986,8 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "resize_token_embeddings": _resize,
     "load_state_dict": _load_state,
     "state_dict": _state_dict,
+    "items": _state_items,
+    "copy": _state_copy,
     "register_buffer": _register("buffer"),
     "register_parameter": _register("parameter"),
     "register_module": _register("module"),
@@ -973,14 +1013,22 @@ def _opaque(
     i.escape(args.all())
     for value in args.all():
         i.consume(value, node, "?")
+        if not torch_api.READING.search(name):
+            _change_grads(i, value, node)
     made = receiver.deps if receiver is not None else frozenset()
     smooth = name in torch_api.SMOOTH if not isinstance(node.func, tree.Name) else False
     if not smooth:
         made = cut_off(made)
-    if receiver is not None and receiver.role in ("module", "optimizer"):
+    if receiver is not None and receiver.role in ("module", "optimizer", "scaler"):
         made = made | {receiver}
     deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else made | _through(name, args, smooth)
     return Thing("opaque", name, i.place(node), deps=deps, certain=False)
+
+
+def _change_grads(i: Interpreter, value: Value, node: tree.Call) -> None:
+    """Code that cannot be seen is handed gradients, and may fill them."""
+    for thing in things(value, "grad"):
+        i.change_grad(thing, node)
 
 
 def _through(name: str, args: Arguments, smooth: bool) -> frozenset[Thing]:

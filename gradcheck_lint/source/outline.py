@@ -16,7 +16,7 @@ TELLING = frozenset(
 )
 """Functions and methods that only tell something: a statement that is such a call is not read."""
 
-_TRAINING = re.compile(r"backward|step|grad|optim|\.parameters|:=")
+_TRAINING = re.compile(r"backward|step|grad|optim|\.parameters|:=|numel\(|\bnext\(")  # what uses up an iterator counts
 
 CALLED = re.compile(r"([^\W\d]\w*)[ \t]*\(")
 

@@ -96,13 +96,30 @@ def replace(place: Place, new: str) -> Edit:
     return Edit(place.span, new)
 
 
-def rebracket(place: Place, opening: str, closing: str) -> tuple[Edit, Edit]:
-    """Replace the first and the last character of a node: `{a, b}` becomes `[a, b]`."""
-    span = place.span
+def rebracket(span: Span, opening: str, closing: str) -> tuple[Edit, Edit]:
+    """Replace the first and the last character of a span: `{a, b}` becomes `[a, b]`."""
     return (
         Edit(Span(span.path, span.line, span.column, span.line, span.column + 1), opening),
         Edit(Span(span.path, span.end_line, span.end_column - 1, span.end_line, span.end_column), closing),
     )
+
+
+def enclose(place: Place, before: str, after: str) -> tuple[Edit, Edit]:
+    """Put text directly before and behind a node."""
+    span = place.span
+    return Edit(Span(span.path, span.line, span.column, span.line, span.column), before), append(place, after)
+
+
+def parenthesised(place: Place) -> Span | None:
+    """The span of a node with the one pair of parentheses around it; None if it has another number of pairs."""
+    import libcst as cst
+
+    node, span = place.node.cst, place.span
+    if not isinstance(node, cst.BaseExpression) or len(node.lpar) != 1 or len(node.rpar) != 1:
+        return None
+    if not node.lpar[0].whitespace_after.empty or not node.rpar[0].whitespace_before.empty:
+        return None
+    return Span(span.path, span.line, span.column - 1, span.end_line, span.end_column + 1)
 
 
 def append(place: Place, new: str) -> Edit:

@@ -1,0 +1,68 @@
+"""GL305: an iterator over parameters is used a second time, when nothing is left in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import iterators, repair, tree
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import Thing
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Timeline
+    from gradcheck_lint.source.iterators import Use
+
+
+class GeneratorExhausted(Rule):
+    code = "GL305"
+    slug = "generator-exhausted"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for use in iterators.uses(timeline):
+            if not use.spent and not use.short:
+                continue
+            what = repair.text(use.event.place)
+            edits = listed(timeline, use)
+            made = use.thing.place
+            report(
+                use.event.place,
+                "an iterator over parameters is used a second time",
+                label="nothing is left in it" if use.spent else "its first parameter is gone",
+                why="who uses it second gets no parameter, and mostly goes on as if it had",
+                help=f"keep the parameters in a list where `{what}` is made: `list(...)`",
+                related=[("the iterator is made here, and can be walked over once", made)] if made is not None else [],
+                fix=Fix("keep the parameters in a list", Safety.SAFE, edits) if edits else None,
+                confidence=Confidence.HIGH if sure(use.thing) else Confidence.MEDIUM,
+            )
+
+
+def sure(thing: Thing) -> bool:
+    """Whether it is an iterator for certain: `parameters()` of an unknown object may give a list."""
+    of = thing.detail.get("of")
+    return thing.detail.get("how") != "parameters" or (isinstance(of, Thing) and of.core.certain)
+
+
+def listed(timeline: Timeline, use: Use) -> tuple[Edit, ...]:
+    """Edits that make the iterator a list where it gets its name, and let `next` begin it anew."""
+    made = use.thing.place
+    if made is None or not any(e.detail["expression"] is made.node for e in timeline.events("assign")):
+        return ()
+    edits: list[Edit] = []
+    if isinstance(made.node, tree.Comprehension):
+        span = repair.parenthesised(made)
+        if span is None:
+            return ()
+        edits += repair.rebracket(span, "[", "]")
+    else:
+        edits += repair.enclose(made, "list(", ")")
+    for event in timeline.events("consume"):
+        if event.subject is use.thing and event.detail["by"] == "next" and isinstance(event.place.node, tree.Call):
+            edits += repair.enclose(Place(event.place.chunk, event.place.node.args[0].value), "iter(", ")")
+        elif event.subject is use.thing and event.detail["by"] in ("?", "for, left early"):
+            return ()
+    return tuple(dict.fromkeys(edits))
