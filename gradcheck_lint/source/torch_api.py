@@ -102,6 +102,9 @@ BENIGN = re.compile(
 )
 """A call of unknown code with such a name only looks at an optimizer that it is handed (or sets its options)."""
 
+READING = re.compile(r"(?i)^_*(add|log|print|append|save|write|plot|hist|check|assert|is|has|get|isnan|norm)")
+"""A call of unknown code with such a name only looks at the gradients that it is handed."""
+
 MODEL_FACTORY = re.compile(r"^(torchvision\.models\.|timm\.|torch\.hub\.load|segmentation_models_pytorch\.)")
 
 SMOOTH = frozenset(
