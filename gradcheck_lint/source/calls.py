@@ -542,7 +542,7 @@ def _wrap(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     name = tree.last_name(node.func)
     if len(wrapped) == 1 or name in ("DataParallel", "DistributedDataParallel", "DDP", "FullyShardedDataParallel", "FSDP", "compile", "fully_shard", "DistributedOptimizer", "convert_sync_batchnorm", "script", "prepare_model"):
         return wrapped[0]
-    return Items("tuple", wrapped, False, i.place(node))
+    return Items("tuple", wrapped, bool(args.positional), i.place(node))
 
 
 def _inert(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
