@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.rebinding import copy_instead, loop_of, makes_new, read_later
+from gradcheck_lint.source.rebinding import body_of, copy_instead, loop_of, makes_new, used_later
 from gradcheck_lint.source.values import Constant, Thing, Value, options, things
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ class LoopVariableRebound(Rule):
             if any(o is n for o in options(event.detail["old"]) for n in options(event.detail["value"])):
                 continue
             name, statement = target.id, event.statement.node
-            body = event.function.body if event.function is not None else timeline.home.body
-            loop = loop_of(body, statement, name)
-            if loop is None or not makes_new(value) or read_later(body, statement, name):
+            loop = loop_of(body_of(timeline, event), statement, name)
+            if loop is None or not makes_new(value) or used_later(timeline, event, name):
                 continue
             report(
                 event.statement,

@@ -8,7 +8,7 @@ from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.identity import fresh, stale
-from gradcheck_lint.source.rebinding import copy_instead, makes_new, read_later
+from gradcheck_lint.source.rebinding import copy_instead, makes_new, used_later
 from gradcheck_lint.source.values import Constant, Items, things
 
 if TYPE_CHECKING:
@@ -68,5 +68,4 @@ def _new_list(timeline: Timeline, event: Event) -> bool:
     source = event.statement.node.value  # type: ignore[attr-defined]
     if not isinstance(source, tree.Name):
         return True
-    body = event.function.body if event.function is not None else timeline.home.body
-    return not read_later(body, event.statement.node, source.id)
+    return not used_later(timeline, event, source.id)

@@ -8,7 +8,7 @@ from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.identity import Stale, fresh, frozen, inside, one_name, stale
 from gradcheck_lint.source.order import after
-from gradcheck_lint.source.rebinding import copy_instead, makes_new, mentions, renewed_by_hand
+from gradcheck_lint.source.rebinding import body_of, copy_instead, makes_new, mentions, renewed_by_hand
 from gradcheck_lint.source.values import Value, things
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _by_hand(timeline: Timeline, event: Event) -> bool:
     leaves = [t for t in things(event.subject, "tensor") if t.detail.get("leaf") and t.detail.get("grad")]
     if not leaves or not any(one_name(timeline, event, t) for t in leaves):
         return False
-    body = event.function.body if event.function is not None else timeline.home.body
+    body = body_of(timeline, event)
     if not renewed_by_hand(body, event.statement.node, event.detail["target"], event.detail["source"]):
         return False
     return any(later is event for later in after(timeline, event))

@@ -165,3 +165,21 @@ def _layers(value: Value) -> list[Thing]:
         )
         found += [t for item in inner for t in _layers(item)]
     return found
+
+
+def steps_on(timeline: Timeline, event: Event, module: Thing) -> tuple[Event, list[Event]] | None:
+    """The first step after `event` of an optimizer that holds (a part of) the module, and all that comes after it.
+
+    None if there is none before the module is built anew.
+    """
+    later = after(timeline, event)
+    for index, step in enumerate(later):
+        if step.kind == "build" and step.concerns(module):
+            return None
+        if step.kind == "step" and any(_holds(held_by(o), module) for o in things(step.subject, "optimizer")):
+            return step, later[index + 1 :]
+    return None
+
+
+def _holds(held: Held, module: Thing) -> bool:
+    return any(m.inside(module) or module.inside(m) for m in held.modules)

@@ -114,6 +114,13 @@ class Outline:
                 lines[i] = "\n"
         return lines
 
+    def tells(self, name: str, first: int, last: int) -> bool:
+        """Whether a statement in these lines that only tells something, and so is not read, speaks of a name."""
+        return any(
+            first <= node.lineno <= last and any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node))
+            for node in self._telling
+        )
+
     @cached_property
     def skeleton(self) -> str:
         """The code with the body of every function replaced by `pass`, line numbers kept."""

@@ -84,8 +84,29 @@ def loop_of(body: tree.Block, statement: tree.Node, name: str) -> tree.For | Non
     return found[-1] if found else None
 
 
-def read_later(body: tree.Block, statement: tree.Node, name: str) -> bool:
+def used_later(timeline: Timeline, event: Event, name: str) -> bool:
     """Whether the value that a statement gives to a name may be read before the name gets another one."""
+    return read_later(body_of(timeline, event), event.statement.node, name) or _told_later(timeline, event, name)
+
+
+def body_of(timeline: Timeline, event: Event) -> tree.Block:
+    """The body of the function, or module, that an event happens in."""
+    return event.function.body if event.function is not None else timeline.home.body
+
+
+def _told_later(timeline: Timeline, event: Event, name: str) -> bool:
+    """Whether a `print` or its like, which analysis does not read, speaks of a name further down."""
+    span, project = event.statement.span, timeline.home.project
+    module, definition = project.definition_of.get(id(event.function), (timeline.home, None))
+    if module.path != span.path:
+        return True
+    return module.outline.tells(
+        name, span.line, definition.last if definition is not None else len(module.outline.lines)
+    )
+
+
+def read_later(body: tree.Block, statement: tree.Node, name: str) -> bool:
+    """Whether the value of a name is read further down or in a later turn of a loop, as far as that is analysed."""
     for around, block, index in reversed(_path(body, statement) or []):
         read = _use(block[index + 1 :], name)
         if read is not None:

@@ -1,0 +1,168 @@
+"""GL211: what should be a copy of a network or of its best state is the network itself."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import repair
+from gradcheck_lint.source.identity import name_of, steps_on
+from gradcheck_lint.source.order import after
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.rebinding import used_later
+from gradcheck_lint.source.values import Thing, only, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source import tree
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class NetworkAliased(Rule):
+    code = "GL211"
+    slug = "network-aliased"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.source import tree
+
+        for event in timeline.events("assign"):
+            source, value = event.detail["expression"], event.detail["value"]
+            module, state = only(value, "module"), only(value, "state-dict")
+            name = tree.last_name(event.detail["target"])
+            if module is not None and isinstance(source, (tree.Name, tree.Attribute)):
+                if _synchronised(timeline, event, module, name):
+                    self.tell_network(timeline, event, report)
+                elif _BEST.search(name):
+                    self.best_network(timeline, event, module, report)
+            elif (
+                state is not None
+                and "copy_of" not in state.detail
+                and not isinstance(source, (tree.Name, tree.Attribute))
+            ):
+                self.best_state(timeline, event, state, report)
+
+    def tell_network(self, timeline: Timeline, event: Event, report: Report) -> None:
+        source, target = _texts(event)
+        report(
+            event.statement,
+            "a copy that is synchronised with a network is the network itself",
+            label=f"`{target}` is a second name for `{source}`",
+            why=f"every step on `{source}` moves `{target}` as well, and the copying copies nothing",
+            help=f"make a copy: `copy.deepcopy({source})`",
+            fix=_fix(timeline, event),
+        )
+
+    def best_network(self, timeline: Timeline, event: Event, module: Thing, report: Report) -> None:
+        from gradcheck_lint.source import tree
+
+        found = steps_on(timeline, event, module)
+        target = event.detail["target"]
+        if found is None or (isinstance(target, tree.Name) and not used_later(timeline, event, target.id)):
+            return
+        source, name = _texts(event)
+        report(
+            event.statement,
+            "the best network is kept by name, and trains on",
+            label=f"`{name}` is a second name for `{source}`",
+            why=f"`{name_of(found[0])}.step()` goes on to change it, so the best network is always the last one",
+            help=f"make a copy: `copy.deepcopy({source})`",
+            fix=_fix(timeline, event),
+        )
+
+    def best_state(self, timeline: Timeline, event: Event, state: Thing, report: Report) -> None:
+        found = steps_on(timeline, event, state.detail["of"])
+        if found is None:
+            return
+        step, later = found
+        if not any(e.kind == "load-state" and state in things(e.detail["state"]) for e in later):
+            return
+        source, name = _texts(event)
+        report(
+            event.statement,
+            "a state that is kept for later changes with every step",
+            label=f"`{name}` holds the network's own tensors, not copies of them",
+            why=f"`{name_of(step)}.step()` changes them in place, so what is loaded back is the last state",
+            help=f"copy the tensors: `{_copied(event.detail['expression'], event)[1]}`",
+            fix=_fix(timeline, event),
+            confidence=Confidence.MEDIUM if re.search(r"\bcpu\(", source) else Confidence.HIGH,
+        )
+
+
+_BEST = re.compile(r"(?i)(^|_)best(_|$)")
+
+
+def _synchronised(timeline: Timeline, event: Event, module: Thing, name: str) -> bool:
+    """Whether the code goes on to copy from the one name to the other, which would be pointless if both were one."""
+    from gradcheck_lint.source import tree
+
+    zipped: dict[int, int] = {}
+    for later in after(timeline, event):
+        if later.kind == "load-state" and later.concerns(module) and isinstance(later.place.node, tree.Call):
+            state, call = only(later.detail["state"], "state-dict"), later.place.node
+            if state is None or state.detail["of"] is not module or not isinstance(call.func, tree.Attribute):
+                continue
+            if tree.last_name(call.func.value) == name and call.args and _other(call.args[0].value, name):
+                return True
+        elif later.kind == "consume" and later.detail["by"] == "zip" and _LAGS.search(name):
+            of = things(later.subject)[0].detail.get("of")
+            if of is module:
+                zipped[id(later.statement.node)] = zipped.get(id(later.statement.node), 0) + 1
+                if zipped[id(later.statement.node)] == 2:
+                    return True
+    return False
+
+
+_LAGS = re.compile(r"(?i)target|teacher|ema|average|avg|mean|shadow|momentum|slow|old|previous|key")
+
+
+def _other(state: tree.Expression, name: str) -> bool:
+    """Whether `x.state_dict()` is asked of something that is called otherwise."""
+    from gradcheck_lint.source import tree
+
+    return (
+        isinstance(state, tree.Call)
+        and isinstance(state.func, tree.Attribute)
+        and state.func.attr == "state_dict"
+        and tree.last_name(state.func.value) != name
+    )
+
+
+def _texts(event: Event) -> tuple[str, str]:
+    """The source texts of what is assigned and of what it is assigned to."""
+    chunk = event.place.chunk
+    return repair.text(Place(chunk, event.detail["expression"])), repair.text(Place(chunk, event.detail["target"]))
+
+
+def _copied(source: tree.Expression, event: Event) -> tuple[tree.Expression, str]:
+    """The expression without a shallow `.copy()` or `dict(...)`, and its deep copy."""
+    from gradcheck_lint.source import tree
+
+    inner = source
+    if isinstance(source, tree.Call) and not source.args and isinstance(source.func, tree.Attribute):
+        inner = source.func.value if source.func.attr == "copy" else source
+    elif isinstance(source, tree.Call) and isinstance(source.func, tree.Name) and len(source.args) == 1:
+        inner = source.args[0].value
+    return inner, f"copy.deepcopy({repair.text(Place(event.place.chunk, inner))})"
+
+
+def _fix(timeline: Timeline, event: Event) -> Fix | None:
+    """Put `copy.deepcopy(...)` around the expression, and `import copy` above the first import if it is missing."""
+    from gradcheck_lint.source import tree
+
+    home, source = timeline.home, event.detail["expression"]
+    if event.place.chunk.path != home.path:
+        return None
+    _, text = _copied(source, event)
+    edits = [repair.replace(Place(event.place.chunk, source), text)]
+    imports = [s for s in home.body if isinstance(s, tree.Import) and s.module != "__future__"]
+    names = {bound or name for s in imports if s.module is None for name, bound in s.names}
+    if "copy" not in names:
+        stand = repair.stand(Place(home.chunk, imports[0])) if imports else None
+        if stand is None or any(bound == "copy" for s in imports for _, bound in s.names):
+            return None
+        edits.append(repair.insert_before(stand, "import copy"))
+    return Fix(f"make it a copy: `{text}`", Safety.SAFE, tuple(edits))
