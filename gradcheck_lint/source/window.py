@@ -1,0 +1,171 @@
+"""Windows of gradient accumulation: a loop that goes backward each time and steps every k-th time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import query, repair, tree
+from gradcheck_lint.source.holding import YES, reaches
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.project import Module
+from gradcheck_lint.source.values import Thing, only
+
+_ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch")
+
+Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
+
+
+class Test(NamedTuple):
+    """`counter % size == rest`; `whole` is the entire condition that it is (a part of)."""
+
+    counter: tree.Expression
+    size: tree.Expression
+    rest: tree.Expression | None  # None for `not counter % size`
+    whole: tree.Expression
+
+
+class Window(NamedTuple):
+    """Each round of `loop` goes `backward`, and the `step` is taken where the test of `branch` holds."""
+
+    loop: ev.Loop
+    branch: ev.Branch
+    test: Test
+    step: ev.Event
+    backward: ev.Event
+    optimizer: Thing
+    inner: Located  # the events of the loop
+    home: Module
+
+    @property
+    def zeros(self) -> list[tuple[ev.Event, tuple[ev.Step, ...]]]:
+        """What certainly clears the gradients of the optimizer in the loop, with the steps around it in there."""
+        found = [(e, a) for e, a in self.inner if e.kind == "zero" and reaches(e.subject, self.optimizer) == YES]
+        return [(e, query.inside(a, self.loop)) for e, a in found]
+
+    def text(self, node: tree.Node) -> str:
+        """The source of an expression in the condition."""
+        return repair.text(Place(self.branch.place.chunk, node))
+
+    @property
+    def named(self) -> bool:
+        """Whether its size is called what a window of accumulation is."""
+        return bool(_ACCUMULATES.search(self.text(self.test.size)))
+
+    @property
+    def divided(self) -> bool:
+        """Whether something in the loop is divided by its size, as the losses of a window are."""
+        size = self.text(self.test.size)
+        chunk = self.loop.place.chunk
+        if chunk is not self.branch.place.chunk:
+            return False
+        for node in self.loop.node.walk():
+            divisor: tree.Expression | None = None
+            if isinstance(node, tree.Operation) and node.op == "/":
+                divisor = node.operands[-1]
+            elif isinstance(node, tree.Augment) and node.op == "/":
+                divisor = node.value
+            if divisor is not None and repair.text(Place(chunk, divisor)) == size:
+                return True
+        return False
+
+
+def windows(timeline: ev.Timeline) -> Iterator[Window]:
+    """The windows of an entry point."""
+    located = list(timeline.located())
+    for step, around in located:
+        optimizer = only(step.subject, "optimizer") if step.kind == "step" else None
+        turns = [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
+        if optimizer is None or optimizer.summary or not turns or "accumulate" in step.context:
+            continue
+        loop = turns[-1]
+        branch = next((s for s in query.inside(around, loop) if isinstance(s, ev.Branch)), None)
+        test = modulo(branch.test) if branch is not None and branch.test is not None else None
+        if branch is None or test is None or _first_arm(around, branch) != 0:
+            continue
+        inner = [(e, a) for e, a in located if loop in a]
+        backward = [(e, a) for e, a in inner if e.kind == "backward"]
+        if len(backward) != 1 or backward[0][0].detail.get("engine"):
+            continue
+        before = query.inside(backward[0][1], loop)
+        if not query.always(before) or query.loops(before):
+            continue
+        if (
+            sum(e is step for e, _ in inner) != 1
+            or sum(e.kind == "step" and e.concerns(optimizer) for e, _ in inner) != 1
+        ):
+            continue
+        yield Window(loop, branch, test, step, backward[0][0], optimizer, inner, timeline.home)
+
+
+def modulo(test: tree.Expression) -> Test | None:
+    """The test of a window in a condition."""
+    for node in test.walk():
+        if not isinstance(node, tree.Operation):
+            continue
+        if node.op == "==" and len(node.operands) == 2 and _remainder(node.operands[0]):
+            left = node.operands[0]
+            assert isinstance(left, tree.Operation)
+            return Test(left.operands[0], left.operands[-1], node.operands[1], test)
+        if node.op == "not" and _remainder(node.operands[0]):
+            left = node.operands[0]
+            assert isinstance(left, tree.Operation)
+            return Test(left.operands[0], left.operands[-1], None, test)
+    return None
+
+
+def _remainder(node: tree.Expression) -> bool:
+    return isinstance(node, tree.Operation) and node.op == "%" and len(node.operands) == 2
+
+
+def _first_arm(around: Sequence[ev.Step], branch: ev.Branch) -> int:
+    arm = around[list(around).index(branch) + 1]
+    return arm.index if isinstance(arm, ev.Arm) else -1
+
+
+def counted_from_zero(window: Window) -> bool:
+    """Whether what the test counts with is 0 in the first round: an index of the loop, or a counter that lags."""
+    name = window.test.counter.id if isinstance(window.test.counter, tree.Name) else ""
+    node = window.loop.node
+    if not name or not isinstance(node, tree.For):
+        return False
+    head = node.iter
+    while (
+        isinstance(head, tree.Call) and tree.last_name(head.func) in ("tqdm", "trange", "track", "list") and head.args
+    ):
+        if tree.last_name(head.func) == "trange":
+            break
+        head = head.args[0].value
+    if isinstance(head, tree.Call) and len(head.args) == 1:
+        kind = tree.last_name(head.func)
+        if kind in ("range", "trange"):
+            return isinstance(node.target, tree.Name) and node.target.id == name
+        if kind == "enumerate" and isinstance(node.target, tree.Display) and node.target.items:
+            first = node.target.items[0]
+            return isinstance(first, tree.Name) and first.id == name
+    return _lags(window, name)
+
+
+def _lags(window: Window, name: str) -> bool:
+    """Whether a counter starts at 0 before the loop and is raised after the test."""
+    node = window.loop.node
+    assert isinstance(node, tree.For)
+    function = window.step.function
+    body = function.body if function is not None else window.home.body
+    starts: list[tree.Node] = []
+    for statement in tree.walk_block(body):
+        if isinstance(statement, tree.Assign) and any(
+            isinstance(t, tree.Name) and t.id == name for t in statement.targets
+        ):
+            starts.append(statement)
+    if len(starts) != 1 or not isinstance(starts[0], tree.Assign) or not isinstance(starts[0].value, tree.Constant):
+        return False
+    if starts[0].value.value != 0 or any(s is starts[0] for s in tree.walk_block(node.body)):
+        return False
+    raised = [s for s in tree.walk_block(body) if isinstance(s, tree.Augment) and tree.dotted(s.target) == name]
+    if len(raised) != 1 or raised[0] not in node.body:
+        return False
+    tests = [k for k, s in enumerate(node.body) if s is window.branch.place.node]
+    return bool(tests) and node.body.index(raised[0]) > tests[0]

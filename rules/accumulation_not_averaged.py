@@ -1,0 +1,162 @@
+"""GL111: gradients of k micro-batches are summed where their mean is meant, or the last group is never used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import query, tree
+from gradcheck_lint.source.holding import NO, reaches
+from gradcheck_lint.source.values import Thing, only
+from gradcheck_lint.source.window import Window, modulo, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
+
+SCALED_BY_GRADIENT = frozenset({"SGD", "ASGD"})
+"""Optimizers whose step is proportional to the gradient; the others divide by its size."""
+
+
+class AccumulationNotAveraged(Rule):
+    code = "GL111"
+    slug = "accumulation-not-averaged"
+    severity = Severity.WARNING
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+        for window in windows(timeline):
+            if any(window.branch not in a for _, a in window.zeros) or not window.zeros:
+                continue  # nothing is accumulated
+            self.summed(window, report)
+            self.lost(timeline, window, report)
+
+    def summed(self, window: Window, report: Report) -> None:
+        """The losses are means, and nothing divides their sum."""
+        size = window.test.size
+        if isinstance(size, tree.Constant) and size.value == 1:
+            return
+        if query.torch_class(window.optimizer) not in SCALED_BY_GRADIENT or not _fixed_rate(window.optimizer):
+            return
+        if not _mean(window) or any(
+            isinstance(n, tree.Attribute) and n.attr == "grad" for n in window.loop.node.walk()
+        ):
+            return
+        spoken = window.text(size)
+        report(
+            window.backward.place,
+            "the losses of an accumulation window are summed, not averaged",
+            label=f"adds the gradient of one of {spoken} losses, each a mean",
+            why=f"the step is {spoken} times as long as the learning rate says",
+            help=f"divide the loss by `{spoken}` before backward",
+            note="a learning rate that was chosen for the sum is legitimate",
+            related=[("the window closes here", window.step.place)],
+            confidence=Confidence.HIGH if window.named else Confidence.MEDIUM,
+        )
+
+    def lost(self, timeline: ev.Timeline, window: Window, report: Report) -> None:
+        """The counter starts again with each epoch, and so do the gradients."""
+        located = list(timeline.located())
+        around = next(a for e, a in located if e is window.step)
+        turns = [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
+        if len(turns) < 2 or not _restarts(window):
+            return
+        outer = turns[-2]
+        position = next(n for n, (e, _) in enumerate(located) if e is window.inner[0][0])
+        before = [e for e, a in located[:position] if outer in a and query.always(query.inside(a, outer)[:1])]
+        after = [e for e, a in located[position:] if window.loop not in a and (outer in a or e.kind == "step")]
+        if any(e.kind in ("step", "unknown") for e in after):
+            return
+        if not any(e.kind == "zero" and reaches(e.subject, window.optimizer) != NO for e in before):
+            return
+        count, size = _length(window), window.test.size
+        k = size.value if isinstance(size, tree.Constant) else None
+        if isinstance(k, int) and count is not None and k and count % k == 0:
+            return
+        known = isinstance(k, int) and count is not None
+        report(
+            window.step.place,
+            "the last micro-batches of an epoch never reach a step",
+            label=f"is taken after {window.text(size)} micro-batches, and not for what is left over",
+            why="the gradients of the last, shorter group are cleared unused at the head of the next epoch",
+            help="step on the last micro-batch as well",
+            confidence=Confidence.HIGH if known else Confidence.MEDIUM,
+        )
+
+
+def _fixed_rate(optimizer: Thing) -> bool:
+    """Whether the learning rate is not itself computed, and so may carry the division."""
+    node = optimizer.place.node if optimizer.place is not None else None
+    if not isinstance(node, tree.Call):
+        return False
+    rate = next((a.value for a in node.args if a.keyword == "lr"), None)
+    rate = node.args[1].value if rate is None and len(node.args) > 1 and not node.args[1].keyword else rate
+    return rate is None or isinstance(rate, (tree.Constant, tree.Name, tree.Attribute))
+
+
+def _mean(window: Window) -> bool:
+    """Whether backward runs on what a loss of torch gives, which is a mean unless told otherwise."""
+    loss = only(window.backward.subject)
+    if loss is None:
+        return False
+    loss = loss.detail.get("of", loss) if loss.role == "loss-scaled" else loss
+    if not isinstance(loss, Thing) or loss.place is None:
+        return False
+    for event, _ in window.inner:
+        if event.place != loss.place:
+            continue
+        if event.kind == "call":
+            name, args = str(event.detail["name"]), event.detail["args"]
+            return name.startswith("torch.nn.functional.") and _loss(name) and "reduction" not in args.keywords
+        module = only(event.subject, "module") if event.kind == "forward" else None
+        if module is not None:
+            made = module.detail.get("args")
+            return _loss(query.torch_class(module)) and made is not None and _default(made.keywords)
+    return False
+
+
+def _default(keywords: dict[str, object]) -> bool:
+    return not {"reduction", "size_average", "reduce", "**"} & set(keywords)
+
+
+def _loss(name: str) -> bool:
+    return name.endswith(("Loss", "_loss", "cross_entropy", "cross_entropy_with_logits", "_with_logits", "kl_div"))
+
+
+def _restarts(window: Window) -> bool:
+    """Whether the test counts the rounds of this loop only, and knows nothing of its end."""
+    whole, node = window.test.whole, window.loop.node
+    if modulo(whole) is None or (isinstance(whole, tree.Operation) and whole.op in ("or", "and")):
+        return False
+    if not isinstance(node, tree.For):
+        return False
+    names = {n.id for n in node.target.walk() if isinstance(n, tree.Name)}
+    return any(isinstance(n, tree.Name) and n.id in names for n in window.test.counter.walk())
+
+
+def _length(window: Window) -> int | None:
+    """How many rounds the loop has, where its text says so."""
+    node = window.loop.node
+    assert isinstance(node, tree.For)
+    head = node.iter
+    if isinstance(head, tree.Call) and tree.last_name(head.func) == "enumerate" and head.args:
+        head = head.args[0].value
+    if isinstance(head, tree.Name):
+        body = window.step.function.body if window.step.function is not None else window.home.body
+        made = [
+            s
+            for s in tree.walk_block(body)
+            if isinstance(s, tree.Assign) and any(tree.dotted(t) == head.id for t in s.targets)
+        ]
+        value = made[0].value if len(made) == 1 else None
+        if not isinstance(value, tree.Comprehension) or len(value.clauses) != 1 or value.clauses[0][2]:
+            return None
+        head = value.clauses[0][1]
+    if isinstance(head, tree.Call) and tree.last_name(head.func) == "range" and len(head.args) == 1:
+        count = head.args[0].value
+        if isinstance(count, tree.Constant) and isinstance(count.value, int):
+            return count.value
+    return None

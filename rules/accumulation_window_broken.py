@@ -1,0 +1,97 @@
+"""GL117: inside a window of gradient accumulation the gradients are zeroed, clipped, or used too early."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import query, repair, tree
+from gradcheck_lint.source.holding import YES, reaches
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.window import Window, counted_from_zero, windows
+
+if TYPE_CHECKING:
+    from gradcheck_lint.finding import Edit
+
+
+class AccumulationWindowBroken(Rule):
+    code = "GL117"
+    slug = "accumulation-window-broken"
+    severity = Severity.ERROR
+    fix = Safety.UNSAFE
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+        for window in windows(timeline):
+            confidence = Confidence.HIGH if window.named or window.divided else Confidence.MEDIUM
+            each = [e for e, a in window.zeros if query.always(a) and not query.loops(a)]
+            if each:
+                self.zeroed(window, each[0], confidence, report)
+                continue
+            if not any(window.branch in a for _, a in window.zeros):
+                continue
+            if _is_zero(window.test.rest) and counted_from_zero(window):
+                self.early(window, confidence, report)
+            for event, around in window.inner:
+                inner = query.inside(around, window.loop)
+                if event.kind == "clip" and query.always(inner) and not query.loops(inner):
+                    self.clipped(window, event, confidence, report)
+
+    def zeroed(self, window: Window, zero: ev.Event, confidence: Confidence, report: Report) -> None:
+        again = any(window.branch in a for _, a in window.zeros)
+        call = repair.text(zero.place)
+        report(
+            zero.place,
+            "gradients are cleared inside the accumulation window",
+            label="clears what the earlier micro-batches have computed",
+            why="each step sees only the last micro-batch, and the others are computed for nothing",
+            help=f"call `{call}` after `{query.spoken(window.step)}.step()` only",
+            related=[("the window closes here", window.step.place)],
+            fix=_moved(zero, window.step, before=False, drop=again),
+            confidence=confidence,
+        )
+
+    def early(self, window: Window, confidence: Confidence, report: Report) -> None:
+        counter = Place(window.branch.place.chunk, window.test.counter)
+        name = window.text(window.test.counter)
+        size = window.text(window.test.size)
+        report(
+            Place(window.branch.place.chunk, window.test.whole),
+            "the accumulation window closes on its first micro-batch",
+            label=f"is true when `{name}` is 0",
+            why="the first step uses one micro-batch, and the last ones of the loop are left over",
+            help=f"test `({name} + 1) % {size} == 0`",
+            fix=Fix("count from one", Safety.UNSAFE, (repair.replace(counter, f"({name} + 1)"),)),
+            confidence=confidence,
+        )
+
+    def clipped(self, window: Window, clip: ev.Event, confidence: Confidence, report: Report) -> None:
+        if clip.detail.get("engine") or reaches(clip.subject, window.optimizer) != YES:
+            return
+        report(
+            clip.place,
+            "gradients are clipped inside the accumulation window",
+            label="cuts a sum that is not complete yet",
+            why="late micro-batches get more weight than early ones, and the step turns into another direction",
+            help=f"clip once, before `{query.spoken(window.step)}.step()`",
+            related=[("the window closes here", window.step.place)],
+            fix=None if clip.detail["used"] else _moved(clip, window.step, before=True, drop=False),
+            confidence=Confidence.MEDIUM if clip.detail["used"] else confidence,
+        )
+
+
+def _is_zero(node: tree.Expression | None) -> bool:
+    return node is None or (isinstance(node, tree.Constant) and node.value == 0)
+
+
+def _moved(event: ev.Event, step: ev.Event, *, before: bool, drop: bool) -> Fix | None:
+    """Move a statement beside the step, or drop it where there is one already."""
+    here, there = repair.stand(event.statement), repair.stand(step.statement)
+    if here is None or there is None or here.alone or event.function is not step.function:
+        return None
+    text = repair.text(event.statement)
+    put = repair.insert_before(there, text) if before else repair.insert_after(there, text)
+    edits: tuple[Edit, ...] = (repair.delete(here),) if drop else (repair.delete(here), put)
+    return Fix("move it to where the window closes", Safety.UNSAFE, edits)
