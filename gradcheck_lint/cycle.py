@@ -8,7 +8,7 @@ torch: the linter feeds it the events that the code must cause, the watcher thos
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # What the gradients of an optimizer are.
 ABSENT = "absent"  # the optimizer does not exist yet
@@ -149,10 +149,10 @@ class Breach(NamedTuple):
     """
 
     kind: str
-    event: object
-    optimizer: object
-    made: tuple[object, ...]
-    cleared: tuple[object, ...]
-    around: tuple[object, ...]
-    timeline: object
+    event: Any
+    optimizer: Any
+    made: tuple[Any, ...]
+    cleared: tuple[Any, ...]
+    around: tuple[Any, ...]
+    timeline: Any
     certain: bool

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.cycle import STALE_STEP
-from gradcheck_lint.finding import Confidence, Safety, Severity
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.source.turns import Carried
 
 
 class MissingZeroGrad(Rule):
@@ -21,12 +22,33 @@ class MissingZeroGrad(Rule):
     breaches = frozenset({STALE_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        for made in breach.made:
-            report(
-                made.place,
-                "gradients are carried over from the previous step",
-                label="adds to the gradients left by the last iteration",
-                why=f"`{breach.optimizer.label}.step()` does not clear `.grad`, so every update repeats earlier batches",
-                help=f"call `{breach.optimizer.label}.zero_grad()` before it",
-                confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,
-            )
+        from gradcheck_lint.source.repair import text
+        from gradcheck_lint.source.turns import NEVER, carried, optimizer_of
+
+        found = carried(breach)
+        if found is None or found.how != NEVER:
+            return
+        name = optimizer_of(breach.event)
+        report(
+            found.made.place,
+            "gradients are carried over from the previous step",
+            label="adds to the gradients left by the last iteration",
+            why=f"`{text(breach.event.place)}` does not clear `.grad`, so every update repeats earlier batches",
+            help=f"call `{name}.zero_grad()` before `{text(found.made.place)}`",
+            note="for deliberate accumulation, clear once for each step; see `gradlint explain GL101`",
+            related=[("uses them, and leaves them", breach.event.place)],
+            fix=self.mend(breach, found, name),
+            confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
+        )
+
+    def mend(self, breach: Breach, found: Carried, name: str) -> Fix | None:
+        """Clear before the backward, where each round runs it and then the step."""
+        from gradcheck_lint.source.repair import insert_before, stand
+        from gradcheck_lint.source.turns import beside
+
+        here = stand(found.made.statement)
+        if here is None or not found.certain or not name:
+            return None
+        if not any(step.event.place == breach.event.place for step in beside(breach, found.made, "step")):
+            return None
+        return Fix(f"call `{name}.zero_grad()` first", Safety.SAFE, (insert_before(here, f"{name}.zero_grad()"),))

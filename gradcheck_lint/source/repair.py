@@ -42,6 +42,26 @@ def text(place: Place) -> str:
     return " ".join(place.chunk.module.code_for_node(place.node.cst).split())
 
 
+def receiver(call: Place) -> str:
+    """The source text of what a method is called on: `self.optimizer` for `self.optimizer.step()`."""
+    from gradcheck_lint.source import tree
+
+    node = call.node
+    if isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute):
+        return text(Place(call.chunk, node.func.value))
+    return ""
+
+
+def argument(call: Place, index: int) -> str:
+    """The source text of an argument of a call, "" if it has none there."""
+    from gradcheck_lint.source import tree
+
+    node = call.node
+    if isinstance(node, tree.Call) and index < len(node.args):
+        return text(Place(call.chunk, node.args[index].value))
+    return ""
+
+
 def stand(statement: Place) -> Stand | None:
     """Where a statement stands, or None if it does not have its lines to itself."""
     import libcst as cst

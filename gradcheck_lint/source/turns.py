@@ -1,0 +1,130 @@
+"""What a breach of the cycle comes down to in the code: which call is at fault, and what stands where beside it.
+
+The protocol's machine says that a step used the wrong gradients. The rules ask here which backward or which clearing
+is the one to point at, and which statements of the same block a fix can build on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gradcheck_lint.cycle import Breach
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Event
+from gradcheck_lint.source.holding import NO, YES, shares, trains
+from gradcheck_lint.source.repair import Stand, argument, receiver, stand
+from gradcheck_lint.source.values import things
+
+NEVER, OUTSIDE, OTHER = "never", "outside", "other"
+
+
+class Carried(NamedTuple):
+    """A backward that adds to spent gradients: whether they are cleared NEVER, OUTSIDE of the loop, or for an OTHER.
+
+    `made` is the backward, `cleared` the clearing that is in the wrong place or of the wrong optimizer. `certain` is
+    False where the other optimizer may hold the same parameters.
+    """
+
+    how: str
+    made: Event
+    cleared: Event | None
+    certain: bool
+
+
+def carried(breach: Breach) -> Carried | None:
+    """What is at fault where a step uses gradients of earlier steps."""
+    optimizer = breach.optimizer
+    made = _own_backward(breach)
+    if made is None:
+        return None
+    if breach.cleared:
+        return Carried(OUTSIDE, made, breach.cleared[-1], breach.certain)
+    other = _other(breach, made)
+    if other is not None:
+        known = all(shares(thing, optimizer) == NO for thing in things(other.subject, "optimizer"))
+        return Carried(OTHER, made, other, breach.certain and known)
+    return Carried(NEVER, made, None, breach.certain)
+
+
+def _own_backward(breach: Breach) -> Event | None:
+    """The backward that the step is for: the first of those that stand before it with no other step in between.
+
+    Gradients may have been stale before that, by a backward that was meant for another network.
+    """
+    events = list(breach.timeline.events("backward", "step", "zero"))
+    at = next(n for n, event in enumerate(events) if event is breach.event)
+    run: list[Event] = []
+    for event in reversed(events[:at]):
+        if event.kind == "backward":
+            run.insert(0, event)
+        elif run:
+            break
+    found = run or list(breach.made)
+    own = [e for e in found if trains(e.subject, breach.optimizer) == YES]
+    return next(iter(own or found), None)
+
+
+def _other(breach: Breach, made: Event) -> Event | None:
+    """The clearing of another optimizer in front of a backward that this other one makes no step with."""
+    events = list(breach.timeline.events("zero", "backward", "step"))
+    at = next(n for n, event in enumerate(events) if event is made)
+    found: Event | None = None
+    for event in reversed(events[:at]):
+        if event.kind == "backward":
+            break
+        if event.kind == "zero" and things(event.subject, "optimizer"):
+            found = event
+            break
+    if found is None:
+        return None
+    for event in events[at + 1 :]:
+        if event.kind == "backward":
+            break
+        if event.kind == "step" and any(event.concerns(thing) for thing in things(found.subject)):
+            return None
+    return found
+
+
+def optimizer_of(step: Event) -> str:
+    """What the code calls the optimizer at a step: `optimizer.step()` or `scaler.step(optimizer)`."""
+    if step.detail.get("closure") is None and argument(step.place, 0):
+        return argument(step.place, 0)
+    return receiver(step.place)
+
+
+def own_step(step: Event) -> bool:
+    """Whether the step is a call of the optimizer's own method, not of a scaler's."""
+    return not (step.detail.get("closure") is None and argument(step.place, 0))
+
+
+class Beside(NamedTuple):
+    """An event whose statement stands in the same block as another one."""
+
+    event: Event
+    stand: Stand
+
+
+def beside(breach: Breach, event: Event, *kinds: str) -> list[Beside]:
+    """The events of some kinds in the block that an event's statement stands in, in the order of the lines.
+
+    Each statement counts once, and only if it is nothing but the call.
+    """
+    here = alone(event)
+    if here is None:
+        return []
+    found: dict[int, Beside] = {}
+    for other in breach.timeline.events(*kinds):
+        if other.statement.chunk is not event.statement.chunk:
+            continue
+        where = alone(other)
+        if where is not None and where.beside(here):
+            found.setdefault(where.position, Beside(other, where))
+    return [found[position] for position in sorted(found)]
+
+
+def alone(event: Event) -> Stand | None:
+    """Where the event's statement stands, if it is the call and nothing else."""
+    node = event.statement.node
+    whole = isinstance(node, tree.Evaluate) and node.value is event.place.node
+    by_hand = isinstance(node, tree.Assign) and len(node.targets) == 1 and node.targets[0] is event.place.node
+    return stand(event.statement) if whole or by_hand else None

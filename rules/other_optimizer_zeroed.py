@@ -1,0 +1,42 @@
+"""GL106: the gradients of one optimizer are cleared, and another optimizer makes the step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.cycle import STALE_STEP
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+
+
+class OtherOptimizerZeroed(Rule):
+    code = "GL106"
+    slug = "other-optimizer-zeroed"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({STALE_STEP})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.source.repair import receiver, text
+        from gradcheck_lint.source.turns import OTHER, carried, optimizer_of
+
+        found = carried(breach)
+        if found is None or found.how != OTHER or found.cleared is None:
+            return
+        cleared, stepped = receiver(found.cleared.place), optimizer_of(breach.event)
+        report(
+            found.cleared.place,
+            "the gradients of another optimizer are cleared than of the one that steps",
+            label=f"clears `{cleared}`, but the step after it is that of `{stepped}`",
+            why=f"`{stepped}` adds the gradients of all earlier iterations to each new one",
+            help=f"call `{stepped}.zero_grad()` here, or step `{cleared}`",
+            note="if both hold the same parameters, clearing one clears both",
+            related=[
+                (f"adds to the gradients that `{stepped}` used last", found.made.place),
+                (f"`{text(breach.event.place)}` uses the sum", breach.event.place),
+            ],
+            confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
+        )

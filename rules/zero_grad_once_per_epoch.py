@@ -1,0 +1,60 @@
+"""GL102: gradients are cleared outside the loop over the batches, but the step is inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.cycle import STALE_STEP
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.source.turns import Carried
+
+
+class ZeroGradOncePerEpoch(Rule):
+    code = "GL102"
+    slug = "zero-grad-once-per-epoch"
+    severity = Severity.ERROR
+    fix = Safety.UNSAFE
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({STALE_STEP})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.source.repair import text
+        from gradcheck_lint.source.turns import OUTSIDE, carried, optimizer_of
+
+        found = carried(breach)
+        if found is None or found.how != OUTSIDE or found.cleared is None:
+            return
+        name = optimizer_of(breach.event)
+        report(
+            found.made.place,
+            "gradients are cleared outside of the loop in which the step is",
+            label="adds to the gradients of all rounds of this loop before it",
+            why="only the first update after the clearing is clean, each later one repeats the batches before it",
+            help=f"call `{name}.zero_grad()` before `{text(found.made.place)}`, or move the step out of the loop",
+            note="for accumulation, clear after each step, under the same condition as the step",
+            related=[("clears them, but not in each round", found.cleared.place), ("uses them", breach.event.place)],
+            fix=self.mend(breach, found, name),
+            confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
+        )
+
+    def mend(self, breach: Breach, found: Carried, name: str) -> Fix | None:
+        """Move the clearing to the backward, where it clears this one optimizer and nothing else."""
+        from gradcheck_lint.source.repair import delete, insert_before, stand, text
+        from gradcheck_lint.source.turns import alone, beside
+
+        here = stand(found.made.statement)
+        if here is None or not found.certain or found.cleared is None:
+            return None
+        outer = alone(found.cleared)
+        if outer is None or outer.alone or text(found.cleared.place) != f"{name}.zero_grad()":
+            return None
+        if found.cleared.function is not found.made.function:
+            return None
+        if not any(step.event.place == breach.event.place for step in beside(breach, found.made, "step")):
+            return None
+        edits = (delete(outer), insert_before(here, f"{name}.zero_grad()"))
+        return Fix(f"move `{name}.zero_grad()` into the loop", Safety.UNSAFE, edits)
