@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import repair, torch_api, tree
 from gradcheck_lint.source.holding import Held, held_by
 from gradcheck_lint.source.order import after, before
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import (
     ClassValue,
+    Constant,
     External,
     FunctionValue,
     Items,
@@ -183,3 +184,15 @@ def steps_on(timeline: Timeline, event: Event, module: Thing) -> tuple[Event, li
 
 def _holds(held: Held, module: Thing) -> bool:
     return any(m.inside(module) or module.inside(m) for m in held.modules)
+
+
+def keeps_state(optimizer: Thing) -> bool:
+    """Whether an optimizer surely keeps something for each parameter from one step to the next."""
+    name = str(optimizer.detail.get("name", "")).rpartition(".")[2]
+    args = optimizer.detail.get("args")
+    if name not in torch_api.OPTIMIZERS or args is None:
+        return False
+    if name != "SGD" and name != "RMSprop":
+        return True
+    momentum = args.get(2, "momentum") if name == "SGD" else Constant(0.9)
+    return isinstance(momentum, Constant) and isinstance(momentum.value, (int, float)) and momentum.value > 0
