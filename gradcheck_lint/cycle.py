@@ -61,6 +61,7 @@ class State(NamedTuple):
 
 
 _AFTER_BACKWARD = {FRESH: FIRST, CLEAN: READY, ERASED: READY, SPENT: STALE}
+_AFTER_STEP = {FRESH: FRESH, CLEAN: CLEAN, ERASED: CLEAN}  # it finds nothing, and leaves nothing behind
 _NOTHING_NEW = frozenset({FRESH, CLEAN, SPENT})
 _UNUSED = frozenset({FIRST, READY, STALE})
 
@@ -78,7 +79,7 @@ def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tu
     if gradient == ABSENT:
         return state, None
     if event == "zero":
-        unused = gradient in (FIRST, READY)
+        unused = gradient in _UNUSED
         after = state._replace(gradient=ERASED if unused else CLEAN, scale=PLAIN, cleared=who)
         return after, DISCARDED if unused else None
     if event == "backward":
@@ -126,7 +127,7 @@ def _step(state: State, how: str) -> tuple[State, str | None]:
             breach = PLAIN_SCALER_STEP
         elif how != "scaler" and state.scale == SCALED:
             breach = SCALED_STEP
-    return state._replace(gradient=SPENT, stepped=True), breach
+    return state._replace(gradient=_AFTER_STEP.get(state.gradient, SPENT), stepped=True), breach
 
 
 def turn(state: State) -> State:

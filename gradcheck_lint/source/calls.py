@@ -7,10 +7,11 @@ schedulers become events (`_METHODS`); functions of torch and of Python give the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
-from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source import tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
 from gradcheck_lint.source.values import (
@@ -30,6 +31,7 @@ from gradcheck_lint.source.values import (
     new_serial,
     only,
     options,
+    passes,
     things,
     tracked,
     unordered,
@@ -48,6 +50,8 @@ def call(i: Interpreter, node: tree.Call) -> Value:
         found = [o for o in options(base) if not (isinstance(o, Constant) and o.value is None)] or list(options(base))
         members = [_member(i, option, func.attr, func) for option in found]
         args = i.arguments(node)
+        if all(m is None for m in members) and len(found) > 1 and all(isinstance(o, (Items, Table)) for o in found):
+            return join_all([_method(i, option, func.attr, args, node) for option in found])
         if all(m is None for m in members):
             return _method(i, base if len(found) > 1 else found[0], func.attr, args, node)
         return _each(
@@ -62,6 +66,14 @@ def call(i: Interpreter, node: tree.Call) -> Value:
     args = i.arguments(node)
     found = [o for o in options(target) if not (isinstance(o, Constant) and o.value is None)] or list(options(target))
     return _each(i, node, [(lambda o=o: apply(i, o, args, node)) for o in found])
+
+
+def join_all(values: list[Value]) -> Value:
+    """The value after as many paths meet."""
+    result = values[0]
+    for value in values[1:]:
+        result = join(result, value)
+    return result
 
 
 def _each(i: Interpreter, node: tree.Call, runs: list[Callable[[], Value]]) -> Value:
@@ -209,7 +221,7 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
                 if not tracked(result):
                     return _result(i, thing, args, node)
                 if thing.role == "module":
-                    _mark(result, _run(i, thing, node), before)
+                    _mark(result, _run(i, thing, args, node), before)
                 return result
     if thing.role == "module" or (thing.role == "opaque" and thing.detail.get("module")):
         i.emit("forward", node, thing, args=args)
@@ -222,14 +234,15 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
 def _result(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> Thing:
     """The output of a module: depends on it and on what it was given."""
     deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else depends(thing, *args.all()) | {thing}
-    return Thing("opaque", "", i.place(node), deps=deps | _run(i, thing, node), certain=False)
+    return Thing("opaque", "", i.place(node), deps=deps | _run(i, thing, args, node), certain=False)
 
 
-def _run(i: Interpreter, thing: Thing, node: tree.Call) -> frozenset[Thing]:
+def _run(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> frozenset[Thing]:
     """A run of a module that backward can go through."""
     if thing.role != "module" or i.frame.context & {"no_grad", "inference_mode"}:
         return frozenset()
-    return frozenset({Thing("pass", thing.label, i.place(node), detail={"of": thing})})
+    given = passes(Items("tuple", args.all()))
+    return frozenset({Thing("pass", thing.label, i.place(node), detail={"of": thing, "given": given})})
 
 
 def _mark(value: Value, run: frozenset[Thing], before: int) -> None:
@@ -302,12 +315,17 @@ def _build(i: Interpreter, role: str, name: str, args: Arguments, node: tree.Cal
     thing = Thing(role, last, i.place(node), cls=External(name), deps=depends(*args.all()), detail={"args": args, "name": name})
     if role == "optimizer":
         thing.detail.update(params=args.get(0, "params"), node=node)
-        for value in options(thing.detail["params"]):
-            _consume_all(i, value, node.args[0].value if node.args else node, last)
+        found = [option for option in options(thing.detail["params"]) if not _is_none(option)]
+        for value in found:
+            _consume_all(i, value, node.args[0].value if node.args else node, last if len(found) == 1 else "?")
     elif role == "scheduler":
         thing.detail["optimizer"] = args.get(0, "optimizer")
     i.emit("build", node, thing, args=args, name=name)
     return thing
+
+
+def _is_none(value: Value) -> bool:
+    return isinstance(value, Constant) and value.value is None
 
 
 def _consume_all(i: Interpreter, value: Value, node: tree.Node, by: str) -> None:
@@ -328,7 +346,10 @@ def _tensor(i: Interpreter, args: Arguments, node: tree.Call, last: str) -> Valu
     deps = frozenset() if last in ("tensor", "as_tensor") else _flow(i, args)
     thing = Thing(
         "tensor", last, i.place(node), deps=deps,
-        detail={"leaf": True, "grad": grad, "args": args, "made_by": last, "device": args.keywords.get("device")},
+        detail={
+            "leaf": True, "grad": grad, "args": args, "made_by": last, "device": args.keywords.get("device"),
+            "dtype": tensors.dtype_of(last, args),
+        },
     )  # fmt: skip
     i.emit("build", node, thing, args=args, name=f"torch.{last}")
     return thing
@@ -336,8 +357,11 @@ def _tensor(i: Interpreter, args: Arguments, node: tree.Call, last: str) -> Valu
 
 def _parameter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     flag = args.get(1, "requires_grad")
-    grad = not (isinstance(flag, Constant) and flag.value is False)
-    thing = Thing("tensor", "Parameter", i.place(node), detail={"leaf": True, "grad": grad, "args": args, "made_by": "Parameter"})
+    grad = True if flag is None else bool(flag.value) if isinstance(flag, Constant) and flag.value is not ... else None
+    data = only(args.positional[0], "tensor") if args.positional else None
+    known = {key: data.detail.get(key) for key in ("dtype", "device")} if data is not None else {"device": ...}
+    detail = {"leaf": True, "grad": grad, "args": args, "made_by": "Parameter", **known}
+    thing = Thing("tensor", "Parameter", i.place(node), detail=detail)
     i.emit("build", node, thing, args=args, name="torch.nn.Parameter")
     return thing
 
@@ -358,6 +382,8 @@ def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value |
         if not args.positional:
             return Items("list" if kind == "sorted" else kind, [], True, i.place(node))
         value = args.positional[0]
+        if kind != "iter":
+            i.consume(value, node.args[0].value, kind)
         result: Value | None = None
         for option in options(value):
             made: Value | None = None
@@ -369,7 +395,6 @@ def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value |
                 to = {"sorted": "list", "reversed": "list", "iter": option.kind}.get(kind, kind)
                 made = Items(to, list(option.items), option.complete, i.place(node), unordered=mixed)
             elif isinstance(option, Thing) and option.role == "parameters":
-                i.consume(option, node.args[0].value, kind)
                 to = {"sorted": "list", "reversed": "list", "iter": "generator"}.get(kind, kind)
                 detail = {**option.detail, "kind": to, "from": option, "how": kind, "unordered": mixed}
                 if kind == "sorted" and "parts" in detail:
@@ -424,6 +449,13 @@ def _chain(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
         detail={"parts": parts, "kind": "generator", "open": args.open, "how": "chain"},
     )  # fmt: skip
     return i.iterator(made, node)
+
+
+def _float(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    value = args.get(0, "x")
+    if isinstance(value, Constant) and value.value in ("inf", "Inf", "infinity"):
+        return Constant(math.inf)
+    return None
 
 
 def _enumerate(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -561,6 +593,7 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments, tree.Call], Value | None
     "builtins.filter": _filter,
     "builtins.map": _map,
     "builtins.enumerate": _enumerate,
+    "builtins.float": _float,
     "builtins.zip": _zip,
     "builtins.next": _next,
     "builtins.getattr": _getattr,
@@ -577,8 +610,10 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments, tree.Call], Value | None
     "functools.partial": _partial,
     "copy.deepcopy": _deepcopy,
     "copy.copy": _deepcopy,
+    "torch.device": lambda i, args, node: Thing("opaque", "device", i.place(node), certain=False),
     "torch.nn.Parameter": _parameter,
     "torch.autograd.Variable": _variable,
+    **dict.fromkeys(torch_api.NORMED, lambda i, args, node: args.get(0, "module")),
     "torch.autograd.backward": _autograd_backward,
     "tqdm.tqdm": lambda i, args, node: args.get(0, "iterable"),
     "tqdm.auto.tqdm": lambda i, args, node: args.get(0, "iterable"),
@@ -826,12 +861,7 @@ def _move(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
         return base if things(base) else None
     how = tree.last_name(node.func)
     if thing.role == "tensor":
-        if thing.detail.get("grad") and thing.detail.get("leaf"):
-            return Thing("tensor", thing.label, i.place(node), deps=thing.deps, detail={"leaf": False, "grad": True, "from": thing, "how": how})
-        if "element_of" in thing.detail:
-            return Thing("opaque", thing.label, i.place(node), deps=thing.deps, certain=False)
-        moved = Thing("tensor", thing.label, i.place(node), deps=thing.deps, detail=dict(thing.detail))
-        return moved
+        return tensors.converted(i, thing, how, args, node)
     if thing.role in ("module", "opaque"):
         i.emit("move", node, thing, how=how, args=args)
         return thing
@@ -841,10 +871,24 @@ def _move(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
 def _detached(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     thing = only(base)
     if thing is not None and thing.role in ("tensor",):
-        return Thing("tensor", thing.label, i.place(node), detail={"leaf": True, "grad": False, "made_by": "detach", "from": thing})
+        detail = {"leaf": True, "grad": False, "made_by": "detach", "from": thing}
+        return Thing("tensor", thing.label, i.place(node), summary=thing.summary, detail=detail)
     if isinstance(base, External):
         return None
     return Thing("opaque", "", i.place(node), certain=False)
+
+
+def _copied(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """x.clone(), x.view(…) and the like: a tensor computed from x."""
+    thing, how = only(base), tree.last_name(node.func)
+    if thing is None or thing.role not in ("tensor", "opaque"):
+        return None
+    if thing.role == "tensor":
+        return tensors.derived(i, thing, node, how, leaf=None if how == "contiguous" else False)
+    if how != "clone":
+        return None
+    detail = {"leaf": None, "grad": None, "made_by": how}
+    return Thing("tensor", thing.label, i.place(node), deps=thing.deps, summary=thing.summary, detail=detail)
 
 
 def _requires_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
@@ -855,7 +899,7 @@ def _requires_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call
     for thing in things(base):
         i.emit("freeze", node, owner_of(thing), value=value, how="requires_grad_", thing=thing)
         if thing.role == "tensor":
-            thing.detail["grad"] = value
+            tensors.now_requires_grad(thing, value)
     return base
 
 
@@ -876,6 +920,8 @@ def _same_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) ->
     """p.grad.detach_(), p.grad.data …: still the gradient; anything else is cut off from its graph in place."""
     for thing in things(base):
         thing.deps = cut_off(thing.deps)
+        if thing.role == "tensor":
+            thing.detail.update(leaf=True, grad=False)
     return base if things(base, "grad") else None
 
 
@@ -941,8 +987,9 @@ def _register(how: str) -> Callable[[Interpreter, Value, Arguments, tree.Call], 
 
 def _clip(i: Interpreter, args: Arguments, node: tree.Call) -> Value:
     parameters = args.get(0, "parameters")
-    for value in options(parameters):
-        _consume_all(i, value, node.args[0].value if node.args else node, "clip")
+    found = [option for option in options(parameters) if not _is_none(option)]
+    for value in found:
+        _consume_all(i, value, node.args[0].value if node.args else node, "clip" if len(found) == 1 else "?")
     statement = i.frame.statement
     used = not (isinstance(statement, tree.Evaluate) and statement.value is node)
     i.emit("clip", node, parameters, norm=args.get(1, "max_norm"), used=used)
@@ -962,6 +1009,11 @@ def _clip_method(i: Interpreter, base: Value, args: Arguments, node: tree.Call) 
     return Thing("opaque", "", i.place(node), certain=False)
 
 
+_COPIES = frozenset(
+    "clone contiguous view reshape squeeze unsqueeze permute transpose t flatten repeat expand flip".split()
+)
+"""Methods that copy a tensor, or look at it in another shape."""
+
 _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]] = {
     "backward": _backward,
     "manual_backward": _manual_backward,
@@ -976,6 +1028,7 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "eval": _mode(False),
     "requires_grad_": _requires_grad,
     "detach": _detached,
+    **dict.fromkeys(_COPIES, _copied),
     "item": _detached,
     "tolist": _detached,
     "numpy": _detached,
@@ -999,6 +1052,7 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "clip_grad_value_": _clip_method,
     "clip_gradients": _clip_method,
     **dict.fromkeys(torch_api.COPYING, _move),
+    "to_empty": _move,
 }
 
 

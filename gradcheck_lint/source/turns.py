@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from gradcheck_lint.cycle import Breach
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Event
+from gradcheck_lint.source.events import Event, Loop
 from gradcheck_lint.source.holding import NO, YES, shares, trains
 from gradcheck_lint.source.repair import Stand, argument, receiver, stand
-from gradcheck_lint.source.values import things
+from gradcheck_lint.source.values import Constant, External, options, things
 
 NEVER, OUTSIDE, OTHER = "never", "outside", "other"
 
@@ -128,3 +128,32 @@ def alone(event: Event) -> Stand | None:
     whole = isinstance(node, tree.Evaluate) and node.value is event.place.node
     by_hand = isinstance(node, tree.Assign) and len(node.targets) == 1 and node.targets[0] is event.place.node
     return stand(event.statement) if whole or by_hand else None
+
+
+def swapped(breach: Breach) -> bool:
+    """Whether a step stands before the backward that it is for, so that the next round clears what this one makes."""
+    order = {id(event): number for number, event in enumerate(breach.timeline.events("backward", "step"))}
+    return bool(breach.made) and all(order[id(made)] > order[id(breach.event)] for made in breach.made)
+
+
+def measures(clip: Event) -> bool:
+    """Whether a clipping has no bound, and so only measures the norm."""
+    bound = clip.detail.get("norm")
+    for option in options(bound):
+        if isinstance(option, External) and option.name.rpartition(".")[2] == "inf":
+            return True
+        if isinstance(option, Constant) and isinstance(option.value, float) and option.value > 1e15:
+            return True
+    return False
+
+
+def trained(breach: Breach) -> bool:
+    """Whether a step is a part of training: it stands in a loop that runs a model, or a backward, as well.
+
+    A step outside of all loops, or in one that does neither, is there for a schedule that counts it.
+    """
+    loops = [step for step in breach.around if isinstance(step, Loop) and not step.once]
+    if not loops:
+        return False
+    events = [event for event, around in breach.timeline.located() if loops[-1] in around]
+    return any(event.kind in ("forward", "backward") for event in events)

@@ -1,0 +1,69 @@
+"""GL105: a method of the training loop is named but not called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.place import Place
+
+METHODS = {
+    "optimizer": frozenset({"step", "zero_grad"}),
+    "scheduler": frozenset({"step"}),
+    "scaler": frozenset({"update"}),
+    "module": frozenset({"train", "eval", "zero_grad"}),
+}
+"""The methods that do their work only when they are called, and need no arguments."""
+EVERYWHERE = frozenset({"backward", "zero_grad"})
+PARAMETERS = frozenset({"parameters", "named_parameters"})
+
+
+class CallParenthesesMissing(Rule):
+    code = "GL105"
+    slug = "call-parentheses-missing"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    triggers = r"\.(?:train|eval)\s*(?:#|\n)"
+    listens = frozenset({"evaluate", "iterate", "clip"})
+
+    def on_event(self, event: Event, report: Report) -> None:
+        from gradcheck_lint.source import tree
+        from gradcheck_lint.source.place import Place
+        from gradcheck_lint.source.values import only
+
+        if event.kind == "clip":
+            call = event.place.node
+            if not isinstance(call, tree.Call) or not call.args:
+                return
+            value, node = event.subject, call.args[0].value
+        else:
+            value, node = event.detail["value"], event.detail["expression"]
+        thing = only(value)
+        if thing is None or thing.parent is None or not isinstance(node, tree.Attribute):
+            return  # not looked up, or known to be something else
+        owner, attr = thing.parent[0], node.attr
+        if event.kind == "evaluate":
+            wanted = attr in METHODS.get(owner.role, ()) or attr in EVERYWHERE
+        else:
+            wanted = attr in PARAMETERS and owner.role == "module"
+        if wanted:
+            self.tell(Place(event.place.chunk, node), attr, event.kind, report)
+
+    def tell(self, place: Place, attr: str, kind: str, report: Report) -> None:
+        from gradcheck_lint.source.repair import append, text
+
+        name = text(place)
+        report(
+            place,
+            f"`{attr}` is named but not called",
+            label="looks the method up, and throws it away"
+            if kind == "evaluate"
+            else "is the method, not what it gives",
+            why="the line does nothing" if kind == "evaluate" else "it raises a TypeError that does not say why",
+            help=f"write `{name}()`",
+            fix=Fix(f"call `{name}()`", Safety.SAFE, (append(place, "()"),)),
+        )

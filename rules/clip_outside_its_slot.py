@@ -1,0 +1,56 @@
+"""GL107: gradients are clipped before backward has made them or after the step has used them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.cycle import EMPTY_CLIP
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+
+
+class ClipOutsideItsSlot(Rule):
+    code = "GL107"
+    slug = "clip-outside-its-slot"
+    severity = Severity.WARNING
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({EMPTY_CLIP})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.source.repair import text
+        from gradcheck_lint.source.turns import measures
+
+        if measures(breach.event):
+            return
+        name = breach.optimizer.label
+        report(
+            breach.event.place,
+            "gradients are clipped where there are none to clip",
+            label="runs before backward has made gradients, or after the step has used them",
+            why="no update is ever limited, although the code reads as if it were",
+            help=f"move `{text(breach.event.place)}` between the last backward and the step of `{name}`",
+            fix=self.mend(breach),
+            confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,
+        )
+
+    def mend(self, breach: Breach) -> Fix | None:
+        """Move the clipping before the step that it follows, or behind the backward that follows it."""
+        from gradcheck_lint.source.repair import move_after, move_before
+        from gradcheck_lint.source.turns import alone, beside
+
+        here = alone(breach.event)
+        if here is None or not breach.certain or list(breach.timeline.events("unscale", "update")):
+            return None
+        around = beside(breach, breach.event, "backward", "step")
+        own = [b for b in around if b.event.kind == "backward" or b.event.concerns(breach.optimizer)]
+        before = [b for b in own if b.stand.position < here.position]
+        after = [b for b in own if b.stand.position > here.position]
+        if len(before) > 1 and before[-1].event.kind == "step" and before[-2].event.kind == "backward":
+            return Fix("clip before the step", Safety.SAFE, move_before(here, before[-1].stand))
+        if not before and [b.event.kind for b in after] == ["backward", "step"]:
+            return Fix("clip behind the backward", Safety.SAFE, move_after(here, after[0].stand))
+        return None

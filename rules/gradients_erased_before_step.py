@@ -1,0 +1,52 @@
+"""GL103: gradients are cleared after backward has made them and before any step has used them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.cycle import ERASED_STEP
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.source.events import Event
+
+
+class GradientsErasedBeforeStep(Rule):
+    code = "GL103"
+    slug = "gradients-erased-before-step"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({ERASED_STEP})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.source.repair import text
+        from gradcheck_lint.source.turns import swapped
+
+        if swapped(breach):
+            return  # GL104
+        step = text(breach.event.place)
+        for cleared in breach.cleared:
+            report(
+                cleared.place,
+                "gradients are cleared between backward and step",
+                label="throws away what backward has just computed",
+                why=f"`{step}` finds no gradients, and does nothing",
+                help=f"clear them after `{step}`, or before the backward",
+                related=[("made here", made.place) for made in breach.made] + [("not used here", breach.event.place)],
+                fix=self.mend(breach, cleared, step) if len(breach.cleared) == 1 else None,
+                confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,
+            )
+
+    def mend(self, breach: Breach, cleared: Event, step: str) -> Fix | None:
+        """Move the clearing behind the step, where both stand in one block."""
+        from gradcheck_lint.source.repair import move_after, text
+        from gradcheck_lint.source.turns import alone, beside
+
+        here = alone(cleared)
+        there = next((b.stand for b in beside(breach, cleared, "step") if b.event.place == breach.event.place), None)
+        if here is None or there is None or there.position < here.position:
+            return None
+        return Fix(f"move `{text(cleared.place)}` behind `{step}`", Safety.SAFE, move_after(here, there))

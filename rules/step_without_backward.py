@@ -1,0 +1,58 @@
+"""GL104: the step runs with no gradient that was made since the last clearing or the last step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.cycle import EMPTY_STEP, ERASED_STEP
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+
+
+class StepWithoutBackward(Rule):
+    code = "GL104"
+    slug = "step-without-backward"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({EMPTY_STEP, ERASED_STEP})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.source.repair import text
+        from gradcheck_lint.source.turns import swapped, trained
+
+        if breach.kind == ERASED_STEP and not swapped(breach):
+            return  # GL103
+        if not trained(breach):
+            return  # a step that warms a schedule up, or shows one
+        step = text(breach.event.place)
+        fix = self.mend(breach, step)
+        report(
+            breach.event.place,
+            "the step has no new gradients",
+            label="no backward has run since the last clearing or the last step",
+            why="without gradients a step does nothing, and with used ones it makes the same update again",
+            help=f"call `{step}` after the backward" if fix else f"run backward before `{step}`, or drop this step",
+            related=[("the last backward", made.place) for made in breach.made],
+            fix=fix,
+            confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,
+        )
+
+    def mend(self, breach: Breach, step: str) -> Fix | None:
+        """Move the step behind the backward that follows it in its block, before anything clears that one again."""
+        from gradcheck_lint.source.repair import move_after
+        from gradcheck_lint.source.turns import alone, beside
+
+        here = alone(breach.event)
+        if here is None or not breach.certain:
+            return None
+        around = beside(breach, breach.event, "backward", "zero", "step", "clip", "unscale")
+        later = [b for b in around if b.stand.position > here.position]
+        if not later or later[0].event.kind != "backward":
+            return None
+        if any(b.event.kind == "backward" and b.stand.position < here.position for b in around):
+            return None  # a second step after that one
+        return Fix(f"move `{step}` behind the backward", Safety.SAFE, move_after(here, later[0].stand))
