@@ -1,0 +1,136 @@
+"""GL206: the model is moved or cast after the optimizer was built, and what the optimizer holds no longer fits it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.identity import Stale, keeps_state, stale
+from gradcheck_lint.source.order import before
+from gradcheck_lint.source.values import Constant, External, Thing, Value, options, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class ModelMovedAfterOptimizer(Rule):
+    code = "GL206"
+    slug = "model-moved-after-optimizer"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events("move"):
+            for module in things(event.subject, "module"):
+                found = stale(timeline, event, lambda held, m=module: any(t.inside(m) for t in held.modules))  # type: ignore[misc]
+                if found is None:
+                    continue
+                earlier = before(timeline, event)
+                if not _moves(event, module, earlier):
+                    continue
+                if _overwrites(event, earlier):
+                    label = f"gives the model new parameters, which `{found.name}` does not hold"
+                    why = f"`{found.name}.step()` goes on with parameters that belong to no model"
+                elif _has_state(found.optimizer, earlier) and not _mended(event, module, found):
+                    label = f"leaves the state of `{found.name}` where and as it was"
+                    why = "the next step meets two dtypes or devices that do not match"
+                else:
+                    continue
+                report(
+                    event.statement,
+                    "the model is moved or cast after the optimizer was built",
+                    label=label,
+                    why=why,
+                    help=f"move the model before `{found.name}` is built",
+                    related=[("the optimizer takes the parameters here", found.build.place)],
+                )
+
+
+_DTYPES = {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16"}
+_DTYPE_NAMES = frozenset({"float32", "float", "float64", "double", "float16", "half", "bfloat16"})
+
+
+def _goal(event: Event) -> dict[str, str] | None:
+    """The dtype and device that a move leads to, by the words "dtype" and "device"; None if not known."""
+    how = event.detail["how"]
+    if how in _DTYPES:
+        return {"dtype": _DTYPES[how]}
+    if how in ("cuda", "cpu"):
+        return {"device": how}
+    goal: dict[str, str] = {}
+    for value in event.detail["args"].all():
+        for option in options(value):
+            word = _word(option)
+            if word is None or how != "to":
+                return None
+            goal["dtype" if word in _DTYPES.values() else "device"] = word
+    return goal
+
+
+def _word(value: Value) -> str | None:
+    if isinstance(value, External) and value.name.startswith("torch."):
+        last = value.name.rpartition(".")[2]
+        return _DTYPES.get(last, last) if last in _DTYPE_NAMES else None
+    if isinstance(value, Constant) and isinstance(value.value, str):
+        return value.value.partition(":")[0]
+    return None
+
+
+def _moves(event: Event, module: Thing, earlier: list[Event]) -> bool:
+    """Whether a model, built here of float32 on the CPU, really changes."""
+    if event.detail["how"] == "to_empty":
+        return True
+    built = any(e.kind == "build" and e.concerns(module.core) for e in earlier)
+    if not built or module.detail.get("pretrained") or isinstance(module.detail.get("copy_of"), Thing):
+        return False
+    now = {"dtype": "float32", "device": "cpu"}
+    for e in earlier:
+        if e.kind == "call" and str(e.detail["name"]).startswith("torch.set_default"):
+            return False
+        if e.kind == "move" and any(module.inside(t) or t.inside(module) for t in things(e.subject)):
+            reached = _goal(e)
+            if reached is None:
+                return False
+            now.update(reached)
+    goal = _goal(event)
+    return goal is not None and any(now[kind] != word for kind, word in goal.items())
+
+
+def _overwrites(event: Event, earlier: list[Event]) -> bool:
+    """Whether the move makes new Parameter objects."""
+    if event.detail["how"] == "to_empty":
+        return True
+    flag: Value | None = None
+    for e in earlier:
+        if e.kind == "call" and str(e.detail["name"]).endswith(".set_overwrite_module_params_on_conversion"):
+            flag = e.detail["args"].get(0, "value")
+    return isinstance(flag, Constant) and flag.value is True
+
+
+def _has_state(optimizer: Thing, earlier: list[Event]) -> bool:
+    """Whether the optimizer has state for its parameters already: from a step, a checkpoint, or its constructor."""
+    if not keeps_state(optimizer):
+        return False
+    return str(optimizer.detail.get("name")).endswith("Adagrad") or any(
+        e.kind in ("step", "load-state") and e.concerns(optimizer) for e in earlier
+    )
+
+
+def _mended(event: Event, module: Thing, found: Stale) -> bool:
+    """Whether the model comes back, or the state goes along, before the next step."""
+    optimizer = found.optimizer
+    for later in found.between:
+        if (
+            later.kind == "move"
+            and later is not event
+            and any(module.inside(t) or t.inside(module) for t in things(later.subject))
+        ):
+            return True
+        if later.kind in ("load-state", "unknown") and later.concerns(optimizer):
+            return True
+        if later.kind in ("set-item", "set-data", "set-attribute") and any(
+            optimizer in t.deps or t.inside(optimizer) for t in things(later.subject)
+        ):
+            return True
+    return False
