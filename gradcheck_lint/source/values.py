@@ -210,7 +210,7 @@ class Thing(Value):
     role      "optimizer", "module", "scaler", "scheduler", "tensor", "parameters" (what `.parameters()` gives),
               "grad", "groups" (`optimizer.param_groups`), "group", "group-params", "state-dict", "loss-scaled",
               "instance" (of a class of the project), "super", "pass" (one run of a module: it stands in the deps of
-              what can go backward through that run), or "opaque"
+              what can go backward through that run; detail of, given), or "opaque"
     label     what the code calls it
     place     where it was made, if the code shows that
     cls       its class, if known

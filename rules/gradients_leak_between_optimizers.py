@@ -1,0 +1,126 @@
+"""GL120: a backward for one network also fills another's gradients, and that one's step uses them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint import cycle
+from gradcheck_lint.cycle import State
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import query
+from gradcheck_lint.source.follow import Path, States
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.values import Thing, depends, only, passes
+
+_UNUSED = frozenset({cycle.FIRST, cycle.READY})
+
+
+class GradientsLeakBetweenOptimizers(Rule):
+    code = "GL120"
+    slug = "gradients-leak-between-optimizers"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+        optimizers = [o for o in timeline.optimizers() if o.certain and not o.summary]
+        if len(optimizers) < 2 or timeline.hooked or timeline.cut or any(True for _ in timeline.events("freeze")):
+            return
+        for optimizer in optimizers:
+            others = [o for o in optimizers if o is not optimizer]
+            foreign = {}
+            for event in timeline.events("backward"):
+                other = _reached_by_way_of(event, optimizer, others)
+                if other is not None:
+                    foreign[id(event)] = other
+            if not foreign:
+                continue
+            path = _Leaks(timeline, optimizer, foreign)
+            for step, states in path.steps.values():
+                leaks = [s.made if s.gradient in _UNUSED else None for s in states]
+                if not all(isinstance(leak, _Leak) and leak.own for leak in leaks):
+                    continue
+                for leak in {id(leak.event): leak for leak in leaks if isinstance(leak, _Leak)}.values():
+                    mine, theirs = query.spoken(step), _name(timeline, foreign[id(leak.event)])
+                    report(
+                        leak.event.place,
+                        "gradients leak into another optimizer's step",
+                        label=f"also fills the gradients that `{mine}.step()` uses",
+                        why=f"what `{mine}` holds is trained on the loss of what `{theirs}` holds as well",
+                        help=f"call `{mine}.zero_grad()` after this backward, before its own",
+                        note="a network that is meant to learn from both losses is legitimate: add them",
+                        related=[("the leaked gradients are used here", step.place)],
+                        confidence=Confidence.MEDIUM if leak.mixed else Confidence.HIGH,
+                    )
+
+
+class _Leak(NamedTuple):
+    """Marks gradients that come from the loss of another network; `own` if such of its own loss are among them.
+
+    `mixed` if its own came first, and no step was taken in between.
+    """
+
+    event: ev.Event
+    own: bool
+    mixed: bool
+
+
+class _Leaks(Path):
+    """Follows foreign gradients to the step that uses them."""
+
+    def __init__(self, timeline: ev.Timeline, optimizer: Thing, foreign: dict[int, Thing]) -> None:
+        self.foreign = foreign
+        self.mine = held_by(optimizer).modules
+        self.steps: dict[int, tuple[ev.Event, set[State]]] = {}
+        super().__init__(timeline, optimizer)
+
+    def event(self, event: ev.Event, states: States) -> States:
+        if event.kind == "step" and event.concerns(self.optimizer) and self.steady[-1]:
+            self.steps.setdefault(id(event), (event, set()))[1].update(states)
+        if event.kind == "backward":
+            return frozenset(self.after(event, state) for state in states)
+        return super().event(event, states)
+
+    def after(self, event: ev.Event, state: State) -> State:
+        """The gradients after a backward, with the mark of what they are a mixture of."""
+        (result,) = super().event(event, frozenset({state}))
+        waiting = state.gradient in _UNUSED
+        leak = state.made if waiting and isinstance(state.made, _Leak) else None
+        if id(event) in self.foreign:
+            own = waiting and (leak is None or leak.own)
+            return result._replace(made=_Leak(event, own, own))
+        modules = [t for t in depends(event.subject) if t.role == "module"]
+        if not modules:
+            return result  # a loss of unknown origin
+        if any(module.inside(m) for module in modules for m in self.mine):
+            return result._replace(made=leak._replace(own=True)) if leak is not None else result
+        return state
+
+
+def _reached_by_way_of(event: ev.Event, optimizer: Thing, others: list[Thing]) -> Thing | None:
+    """The other optimizer whose network's output goes into this one's, on the way to the loss."""
+    if event.detail.get("inputs") is not None or only(event.subject) is None:
+        return None
+    runs = passes(event.subject)
+    mine = [r for r in runs if any(r.detail["of"].inside(m) and m.certain for m in held_by(optimizer).modules)]
+    for other in others:
+        theirs = held_by(other).modules
+        if any(_same(m, theirs) for m in held_by(optimizer).modules):
+            continue
+        for run in mine:
+            if any(_same(r.detail["of"], theirs) for r in run.detail["given"]):
+                return other
+    return None
+
+
+def _same(module: Thing, held: tuple[Thing, ...]) -> bool:
+    return any(module.inside(m) or m.inside(module) for m in held)
+
+
+def _name(timeline: ev.Timeline, optimizer: Thing) -> str:
+    """What the code calls an optimizer."""
+    for event in timeline.events("step", "zero"):
+        if event.concerns(optimizer):
+            return query.spoken(event)
+    return optimizer.label
