@@ -89,3 +89,17 @@ def tables(given: Value | None) -> list[Table]:
 def within(place: Place | None, outer: Place | None) -> bool:
     """Whether a node is written inside another one."""
     return place is not None and outer is not None and any(node is place.node for node in outer.node.walk())
+
+
+def tensors(given: Value | None) -> Iterator[Value]:
+    """The values that are handed over one by one: what stands in a list, in all groups."""
+    for collection, _ in collections(given):
+        todo: list[Value] = [collection]
+        while todo:
+            found = todo.pop(0)
+            if isinstance(found, Items):
+                todo = [*found.items, *todo]
+            elif isinstance(found, Thing) and "parts" in found.detail:
+                todo = [*found.detail["parts"], *todo]
+            else:
+                yield found

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source import tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Module, Project
@@ -720,10 +720,10 @@ class Interpreter:
             else:
                 self.emit("grad-write", target, owner_of(thing), value=value)
         elif attr == "requires_grad":
-            flag = value.value if isinstance(value, Constant) and value.value is not ... else None
+            flag = bool(value.value) if isinstance(value, Constant) and value.value is not ... else None
             self.emit("freeze", target, owner_of(thing), value=flag, how="attribute", thing=thing)
             if thing.role == "tensor":
-                thing.detail["grad"] = flag
+                tensors.now_requires_grad(thing, flag)
         elif attr == "data":
             self.emit("set-data", target, thing, value=value, source=source)
         self.emit("set-attribute", target, thing, attr=attr, value=value, old=old, source=source)
@@ -844,6 +844,8 @@ class Interpreter:
             return self.child(base, attr, "grad", node)
         if attr == "param_groups" and base.role in ("optimizer", "opaque"):
             return self.child(base, attr, "groups", node)
+        if attr in ("T", "mT", "H") and base.role == "tensor":
+            return tensors.derived(self, base, node, attr)
         if attr == "data" and base.role in ("tensor", "grad"):
             return self.child(base, attr, "grad" if base.role == "grad" else "data", node)
         if attr == "module" and base.role == "module" and "wraps" in base.detail:
@@ -997,6 +999,8 @@ class Interpreter:
             if isinstance(base, External) and base.name.startswith("typing"):
                 return base
             return Thing("opaque", tree.last_name(node), self.place(node), deps=depends(base, index), certain=False)
+        if thing.role == "tensor" and thing.detail.get("grad"):
+            return tensors.derived(self, thing, node, "[]")
         role = {"groups": "group", "group": "group-params" if key == "params" else "opaque"}.get(thing.role, "opaque")
         if thing.role == "group-params":
             element = self.element(thing, node)
@@ -1045,11 +1049,10 @@ class Interpreter:
                     "loss-scaled", "", self.place(node), deps=depends(*values), detail=scaled.detail, certain=False
                 )
             for thing in things(value, "tensor"):
-                if thing.detail.get("grad") and "no_grad" not in self.frame.context:
-                    return Thing(
-                        "tensor", "", self.place(node), deps=depends(*values),
-                        detail={"leaf": False, "grad": True, "from": thing},
-                    )  # fmt: skip
+                if thing.detail.get("grad"):
+                    result = tensors.derived(self, thing, node, "computed")
+                    result.label, result.deps = "", depends(*values)
+                    return result
         return Thing("opaque", "", self.place(node), deps=depends(*values), certain=False)
 
     def logic(self, op: str, values: list[Value]) -> Value:
@@ -1099,7 +1102,10 @@ class Interpreter:
         sequences, _ = self.arms([arm(node.body), arm(node.orelse)])
         if any(s.steps for s in sequences):
             self.sequence.steps.append(ev.Branch(node.test, sequences, self.place(node)))
-        return join(found[0], found[1])
+        result = join(found[0], found[1])
+        if isinstance(result, Thing) and result.place is None:
+            result.place = self.place(node)
+        return result
 
     def eval_lambda(self, node: tree.Lambda) -> Value:
         return self.function_value(node.function)
@@ -1158,9 +1164,11 @@ class Interpreter:
         )  # fmt: skip
 
     def consume(self, value: Value, node: tree.Node, by: str) -> None:
+        """Tell that an iterator is used up; with several values to choose from, that it may be."""
+        sure = sum(1 for option in options(value) if not _is_none(option)) == 1
         for thing in things(value, "parameters"):
             if thing.detail.get("kind") == "generator":
-                self.emit("consume", node, thing, by=by)
+                self.emit("consume", node, thing, by=by if sure else "?")
 
     def iterator(self, thing: Thing, node: tree.Node) -> Thing:
         """Tell of a new iterator over parameters, which can be used up."""
