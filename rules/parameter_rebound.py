@@ -73,7 +73,7 @@ def _name(timeline: Timeline, event: Event) -> Stale | None:
 def _attribute(timeline: Timeline, event: Event) -> Stale | None:
     """An attribute of a module that the optimizer was given gets a new Parameter."""
     value = event.detail["value"]
-    if not fresh(value) or any(frozen(timeline, t) for t in things(value)):
+    if event.detail["attr"] in ("data", "grad") or not fresh(value) or any(frozen(timeline, t) for t in things(value)):
         return None
     owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
     return stale(timeline, event, lambda held: any(inside(t, held) for t in owners)) if owners else None

@@ -19,6 +19,7 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
+    only,
     options,
     things,
 )
@@ -196,3 +197,23 @@ def keeps_state(optimizer: Thing) -> bool:
         return True
     momentum = args.get(2, "momentum") if name == "SGD" else Constant(0.9)
     return isinstance(momentum, Constant) and isinstance(momentum.value, (int, float)) and momentum.value > 0
+
+
+def owner(parameter: Thing) -> Thing | None:
+    """The module that a parameter was read from: `net` for `net.weight`, and for an element of `net.parameters()`."""
+    thing: Thing | None = parameter
+    if (
+        thing is not None
+        and thing.role in ("data", "opaque")
+        and thing.parent is not None
+        and thing.parent[1] == "data"
+    ):
+        thing = thing.parent[0]
+    if thing is None:
+        return None
+    if thing.role == "tensor" and isinstance(thing.detail.get("element_of"), Thing):
+        return only(thing.detail["element_of"].detail.get("of"), "module")
+    if thing.role == "opaque" and thing.parent is not None and thing.parent[1] in ("weight", "bias"):
+        module = thing.parent[0]
+        return module if module.root.role == "module" else None
+    return None

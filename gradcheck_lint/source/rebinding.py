@@ -218,9 +218,14 @@ _TORCH = re.compile(r"(?m)^[ \t]*import[ \t]+(?:[\w., \t]+,[ \t]*)?torch(?:\.\w+
 def copy_instead(
     timeline: Timeline, event: Event, target: tree.Expression, value: tree.Expression | None, safety: Safety
 ) -> Fix | None:
-    """The fix of `target = value`: copy the value into the tensor that is there, under `no_grad`."""
+    """The fix of `target = value` (or `target.data = value`): copy into the tensor that is there, under `no_grad`."""
     statement = event.statement
-    if not isinstance(statement.node, tree.Assign) or statement.node.targets != [target] or value is None:
+    if not isinstance(statement.node, tree.Assign) or len(statement.node.targets) != 1 or value is None:
+        return None
+    given = statement.node.targets[0]
+    if given is not target and not (
+        isinstance(given, tree.Attribute) and given.value is target and given.attr == "data"
+    ):
         return None
     if isinstance(value, tree.Call) and tree.last_name(value.func) == "Parameter" and len(value.args) == 1:
         value = value.args[0].value
