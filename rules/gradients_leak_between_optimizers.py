@@ -84,7 +84,7 @@ class _Leaks(Path):
 
     def after(self, event: ev.Event, state: State) -> State:
         """The gradients after a backward, with the mark of what they are a mixture of."""
-        (result,) = super().event(event, frozenset({state}))
+        result, _ = cycle.advance(state, "backward", event, self.meaning(event)[1])
         waiting = state.gradient in _UNUSED
         leak = state.made if waiting and isinstance(state.made, _Leak) else None
         if id(event) in self.foreign:
