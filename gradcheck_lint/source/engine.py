@@ -112,7 +112,7 @@ class _Analysis:
         except SyntaxError as error:
             self.syntax_error(file, error.lineno or 1, error.offset or 1, error.msg or "invalid syntax")
         except (RecursionError, MemoryError):
-            self.syntax_error(file, 1, 1, "too deeply nested for Python to read")
+            self.too_deep(file.path)
         except ValueError as error:
             self.syntax_error(file, 1, 1, str(error))
         return None
@@ -137,10 +137,26 @@ class _Analysis:
             help="port it to Python 3, or exclude it" if old else "mend the syntax, or exclude the file",
         )
 
+    def too_deep(self, path: str) -> None:
+        span = Span(path, 1, 1, 1, 1)
+        self.findings["GL003", span] = Finding(
+            code="GL003",
+            slug="unreadable-file",
+            severity=Severity.ERROR,
+            confidence=Confidence.HIGH,
+            message="this file cannot be analysed: it is nested too deeply",
+            span=span,
+            label="not checked to its end",
+            why="mistakes in it may have been missed",
+            help="split its deepest expression or chain of branches, or exclude it",
+        )
+
     def guarded(self, path: str, work: Callable[[], None]) -> None:
         """Do some work; if something of ours breaks, remember it and go on."""
         try:
             work()
+        except RecursionError:
+            self.too_deep(path)
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{os.path.basename(last.filename)}:{last.lineno}"

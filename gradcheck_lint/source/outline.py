@@ -16,6 +16,9 @@ TELLING = frozenset(
 )
 """Functions and methods that only tell something: a statement that is such a call is not read."""
 
+LONG = 2_000  # characters of a line; longer ones are looked at for how deep they are nested
+DEEPEST = 800  # libcst needs minutes for an expression that is nested a few thousand deep
+
 _TRAINING = re.compile(r"backward|step|grad|optim|\.parameters|:=|numel\(|\bnext\(")  # what uses up an iterator counts
 
 CALLED = re.compile(r"([^\W\d]\w*)[ \t]*\(")
@@ -66,6 +69,8 @@ class Outline:
         self.definitions: list[Definition] = []
         self._telling: list[ast.stmt] = []
         tree = ast.parse(text)
+        if max(map(len, self.lines)) > LONG:
+            _check_depth(tree)
         self._collect(tree.body, "")
 
     def _collect(self, body: list[ast.stmt], owner: str) -> None:
@@ -133,6 +138,16 @@ class Outline:
             for i in range(d.body_line, d.last):
                 lines[i] = "\n"
         return "".join(lines)
+
+
+def _check_depth(tree: ast.AST) -> None:
+    """Raises RecursionError if the tree is nested deeper than it is sensible to read."""
+    level: list[ast.AST] = [tree]
+    for _ in range(DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise RecursionError("nested too deeply")
 
 
 def _tells(value: ast.expr) -> bool:
