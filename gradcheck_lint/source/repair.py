@@ -84,6 +84,15 @@ def stand(statement: Place) -> Stand | None:
     return None
 
 
+def end_of_block(statement: Place) -> Stand | None:
+    """Where the last statement of the block stands that a statement is in; its indentation is that of the block."""
+    here = stand(statement)
+    if here is None:
+        return None
+    span = statement.chunk.span(here.block[-1])
+    return here._replace(first=span.line, last=_last(span), text="", position=len(here.block) - 1)
+
+
 def insert_before(target: Stand, line: str) -> Edit:
     """Put a line of its own before a statement, with its indentation."""
     return Edit(Span(target.path, target.first, 1, target.first, 1), f"{target.indent}{line}\n")

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from gradcheck_lint.cycle import Breach
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Event, Loop
+from gradcheck_lint.source.events import Branch, Event, Jump, Loop, Sequence, Step, Timeline
 from gradcheck_lint.source.holding import NO, YES, shares, trains
 from gradcheck_lint.source.repair import Stand, argument, receiver, stand
-from gradcheck_lint.source.values import Constant, External, options, things
+from gradcheck_lint.source.values import Constant, External, only, options, things
 
 NEVER, OUTSIDE, OTHER = "never", "outside", "other"
 
@@ -157,3 +157,68 @@ def trained(breach: Breach) -> bool:
         return False
     events = [event for event, around in breach.timeline.located() if loops[-1] in around]
     return any(event.kind in ("forward", "backward") for event in events)
+
+
+def first_round(breach: Breach) -> Loop | None:
+    """The loop whose first round an early schedule spoils.
+
+    None where no step follows in that loop (the schedule is wound forward for a resumed run), or where a condition
+    decides whether it moves (it may well be false in the first round).
+    """
+    loops = [step for step in breach.around if isinstance(step, Loop) and not step.once]
+    if not loops:
+        return None
+    inside = breach.around[breach.around.index(loops[-1]) + 1 :]
+    if any(isinstance(step, Branch) and not _present(step.test) for step in inside):
+        return None
+    events = [event for event, around in breach.timeline.located() if loops[-1] in around]
+    steps = any(event.kind == "step" and event.concerns(breach.optimizer) for event in events)
+    return loops[-1] if steps else None
+
+
+def _present(test: tree.Expression | None) -> bool:
+    """Whether a condition only asks if something is there: `scheduler`, `scheduler is not None`."""
+    if isinstance(test, tree.Operation) and test.op in ("is not", "!=") and isinstance(test.operands[1], tree.Constant):
+        return test.operands[1].value is None
+    return isinstance(test, (tree.Name, tree.Attribute)) and "sched" in tree.last_name(test).lower()
+
+
+def jumps(step: Step) -> bool:
+    """Whether something in a loop leaves a round early."""
+    if isinstance(step, Jump):
+        return step.kind in ("continue", "break", "return")
+    if isinstance(step, Sequence):
+        return any(jumps(inner) for inner in step.steps)
+    if isinstance(step, Branch):
+        return any(jumps(arm) for arm in step.arms)
+    return jumps(step.body) if isinstance(step, Loop) else False
+
+
+def steps_never_updated(timeline: Timeline) -> list[Event]:
+    """The steps of gradient scalers in loops that have no update of one, and hand it to no code that is not seen."""
+    found: list[Event] = []
+    located = list(timeline.located())
+    for step, around in located:
+        scaler = only(step.detail.get("scaler"), "scaler") if step.kind == "step" else None
+        loops = [outer for outer in around if isinstance(outer, Loop) and not outer.once]
+        if scaler is None or not scaler.certain or not loops:
+            continue
+        inside = [event for event, outer in located if loops[0] in outer]
+        if not any(event.kind in ("update", "unknown") for event in inside):
+            found.append(step)
+    return found
+
+
+def updates_run_twice(timeline: Timeline) -> list[Event]:
+    """The updates of gradient scalers that follow another one in the same run of statements, with no step between."""
+    found: list[Event] = []
+    last: tuple[Event, tuple[Step, ...]] | None = None
+    for event, around in timeline.located():
+        if event.kind in ("step", "unknown"):
+            last = None
+        elif event.kind == "update":
+            scaler = only(event.subject, "scaler")
+            if last is not None and scaler is not None and last[1] == around and only(last[0].subject) is scaler:
+                found.append(event)
+            last = event, around
+    return found

@@ -1,0 +1,56 @@
+"""GL108: gradients are clipped while they are still multiplied by the loss scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.cycle import SCALED_CLIP
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+
+
+class ClipBeforeUnscale(Rule):
+    code = "GL108"
+    slug = "clip-before-unscale"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({SCALED_CLIP})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.source.repair import text
+        from gradcheck_lint.source.turns import measures
+        from gradcheck_lint.source.values import depends
+
+        clip = breach.event
+        if measures(clip) or any(thing.role == "scaler" for thing in depends(clip.detail.get("norm"))):
+            return  # nothing is limited, or the bound is scaled as well
+        name = breach.optimizer.label
+        report(
+            clip.place,
+            "gradients are clipped while they are multiplied by the loss scale",
+            label="compares its bound with gradients that are thousands of times too large",
+            why="nearly all of the gradient is cut off, and the step then divides what is left by the scale",
+            help=f"call `unscale_({name})` of the gradient scaler before `{text(clip.place)}`",
+            related=[("scaled here", made.place) for made in breach.made],
+            fix=self.mend(breach),
+            confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,
+        )
+
+    def mend(self, breach: Breach) -> Fix | None:
+        """Unscale before the clipping, where the scaler's step follows in its block and no unscaling does."""
+        from gradcheck_lint.source.repair import argument, insert_before, receiver
+        from gradcheck_lint.source.turns import alone, beside
+
+        here = alone(breach.event)
+        if here is None or not breach.certain:
+            return None
+        later = [b.event for b in beside(breach, breach.event, "step", "unscale") if b.stand.position > here.position]
+        own = [event for event in later if event.concerns(breach.optimizer)]
+        if not own or own[0].kind != "step" or own[0].detail.get("scaler") is None:
+            return None
+        call = f"{receiver(own[0].place)}.unscale_({argument(own[0].place, 0)})"
+        return Fix(f"call `{call}` first", Safety.SAFE, (insert_before(here, call),))

@@ -1,0 +1,104 @@
+"""GL109: there is a gradient scaler, and a part of its cycle goes past it or runs twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.cycle import PLAIN_SCALER_STEP, SCALED_STEP, UNSCALED_TWICE
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class ScalerBypassed(Rule):
+    code = "GL109"
+    slug = "scaler-bypassed"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({SCALED_STEP, PLAIN_SCALER_STEP, UNSCALED_TWICE})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.source.repair import text
+
+        confidence = Confidence.HIGH if breach.certain else Confidence.MEDIUM
+        call = text(breach.event.place)
+        if breach.kind == SCALED_STEP:
+            report(
+                breach.event.place,
+                "the step goes past the gradient scaler",
+                label="applies gradients that are multiplied by the loss scale",
+                why="the update is as many times too large as the scale, 65536 at the start",
+                help=f"call `scaler.step({breach.optimizer.label})` of the scaler that scaled the loss",
+                related=[("scaled here", made.place) for made in breach.made],
+                fix=self.mend_step(breach) if breach.certain else None,
+                confidence=confidence,
+            )
+        elif breach.kind == UNSCALED_TWICE:
+            report(
+                breach.event.place,
+                "gradients are unscaled twice",
+                label="divides by the loss scale a second time",
+                why="the scaler raises a RuntimeError, unless it is switched off",
+                help=f"drop one of the two `{call}`",
+                confidence=confidence,
+            )
+        for made in breach.made if breach.kind == PLAIN_SCALER_STEP else ():
+            report(
+                made.place,
+                "the loss is not scaled, but the step is the gradient scaler's",
+                label="makes gradients that are not multiplied by the loss scale",
+                why=f"`{call}` divides them by the scale, and nothing is left of them",
+                help=f"scale the loss before `{text(made.place)}`",
+                related=[("divides by the scale", breach.event.place)],
+                fix=self.mend_backward(breach, made) if breach.certain else None,
+                confidence=confidence,
+            )
+
+    def mend_step(self, breach: Breach) -> Fix | None:
+        """Let the scaler step, where its update follows."""
+        from gradcheck_lint.source.repair import receiver, replace
+        from gradcheck_lint.source.turns import own_step
+
+        step = breach.event
+        events = list(breach.timeline.events("step", "update"))
+        after = events[next(n for n, event in enumerate(events) if event is step) :]
+        update = next((e for e in after if e.kind == "update" and e.function is step.function), None)
+        if update is None or not own_step(step) or step.place.node.args:
+            return None
+        call = f"{receiver(update.place)}.step({receiver(step.place)})"
+        return Fix(f"call `{call}`", Safety.SAFE, (replace(step.place, call),))
+
+    def mend_backward(self, breach: Breach, made: Event) -> Fix | None:
+        """Scale the loss, where the step is the scaler's."""
+        from gradcheck_lint.source.place import Place
+        from gradcheck_lint.source.repair import receiver, replace, text
+
+        if made.function is not breach.event.function or not receiver(made.place):
+            return None
+        loss = Place(made.place.chunk, made.place.node.func.value)
+        scaled = f"{receiver(breach.event.place)}.scale({text(loss)})"
+        return Fix(f"scale the loss: `{scaled}`", Safety.SAFE, (replace(loss, scaled),))
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.source.turns import steps_never_updated, updates_run_twice
+
+        for step in steps_never_updated(timeline):
+            report(
+                step.place,
+                "the gradient scaler steps in a loop that never updates it",
+                label="no `update()` follows in this loop",
+                why="the scale never adapts, and the second step raises a RuntimeError",
+                help="call the scaler's `update()` once after the last step of each iteration",
+            )
+        for update in updates_run_twice(timeline):
+            report(
+                update.place,
+                "the gradient scaler is updated twice",
+                label="no step has run since the update before",
+                why="the scaler raises an AssertionError, unless it is switched off",
+                help="call `update()` once, after the last step of the iteration",
+            )

@@ -1,0 +1,54 @@
+"""GL110: the learning-rate schedule moves on before the optimizer has made its first step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.cycle import EARLY_SCHEDULE
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.source.events import Loop
+
+
+class SchedulerBeforeStep(Rule):
+    code = "GL110"
+    slug = "scheduler-before-step"
+    severity = Severity.WARNING
+    fix = Safety.UNSAFE
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({EARLY_SCHEDULE})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.source.repair import text
+        from gradcheck_lint.source.turns import first_round
+
+        loop = first_round(breach)
+        if loop is None or breach.event.detail["args"].all():
+            return  # winds the schedule forward, skips the first round, or names the epoch itself
+        call = text(breach.event.place)
+        report(
+            breach.event.place,
+            "the schedule moves before the first step of the optimizer",
+            label="runs ahead of the optimizer's step in each round of the loop",
+            why="the first learning rate of the schedule is never used, and all others come one call early",
+            help=f"move `{call}` to the end of the loop, after the step of `{breach.optimizer.label}`",
+            fix=self.mend(breach, loop),
+            confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,
+        )
+
+    def mend(self, breach: Breach, loop: Loop) -> Fix | None:
+        """Move the call to the end of the body that it stands in, if each round gets there."""
+        from gradcheck_lint.source.repair import end_of_block, move_after
+        from gradcheck_lint.source.turns import alone, jumps
+
+        here = alone(breach.event)
+        if here is None or jumps(loop) or not breach.certain:
+            return None
+        last = end_of_block(breach.event.statement)
+        if last is None or last.position <= here.position:
+            return None
+        title = "move the schedule to the end of the loop"
+        return Fix(title, Safety.UNSAFE, move_after(here, last))
