@@ -74,12 +74,16 @@ class ScalerBypassed(Rule):
 
     def mend_backward(self, breach: Breach, made: Event) -> Fix | None:
         """Scale the loss, where the step is the scaler's."""
+        from gradcheck_lint.source import tree
         from gradcheck_lint.source.place import Place
         from gradcheck_lint.source.repair import receiver, replace, text
 
-        if made.function is not breach.event.function or not receiver(made.place):
+        call = made.place.node
+        if not isinstance(call, tree.Call) or not isinstance(call.func, tree.Attribute):
             return None
-        loss = Place(made.place.chunk, made.place.node.func.value)
+        if made.function is not breach.event.function or made.detail["engine"]:
+            return None
+        loss = Place(made.place.chunk, call.func.value)
         scaled = f"{receiver(breach.event.place)}.scale({text(loss)})"
         return Fix(f"scale the loss: `{scaled}`", Safety.SAFE, (replace(loss, scaled),))
 
