@@ -842,6 +842,8 @@ class Interpreter:
                 return found
         if attr == "grad" and base.role in ("tensor", "opaque", "parameters"):
             return self.child(base, attr, "grad", node)
+        if attr in ("param_groups", "defaults") and base.role == "optimizer":
+            base.detail["opened"] = True  # its options may be read and written
         if attr == "param_groups" and base.role in ("optimizer", "opaque"):
             return self.child(base, attr, "groups", node)
         if attr in ("T", "mT", "H") and base.role == "tensor":

@@ -1,0 +1,123 @@
+"""GL312: options that an optimizer refuses, ignores, or that make it stand still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import handed, query, tree
+from gradcheck_lint.source import optimizer_options as known
+from gradcheck_lint.source.optimizer_options import Wrong
+from gradcheck_lint.source.values import Items, Table, Thing, Value, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class InvalidOptimizerOptions(Rule):
+    code = "GL312"
+    slug = "invalid-optimizer-options"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events(*handed.KINDS):
+            for optimizer in options(event.subject):
+                if not isinstance(optimizer, Thing) or handed.refused(event) or not handed.takes_parameters(event):
+                    continue
+                name = query.torch_class(optimizer)
+                if name not in known.ORDER:
+                    continue
+                found = added(name, event) if event.kind == "add-group" else built(name, event, optimizer)
+                wrong = next(found, None) or standstill(timeline, event, optimizer)
+                if wrong is None:
+                    continue
+                report(
+                    event.place,
+                    wrong.message,
+                    label=f"gives `{name}` an option that does not do what it says",
+                    why=wrong.why,
+                    help=wrong.help,
+                    confidence=Confidence.HIGH if plain(event, name) else Confidence.MEDIUM,
+                )
+                break
+
+
+def plain(event: Event, name: str) -> bool:
+    """Whether the code names this very optimizer, and does not choose among several."""
+    node = event.place.node
+    return event.kind == "add-group" or (isinstance(node, tree.Call) and tree.last_name(node.func) == name)
+
+
+def built(name: str, event: Event, optimizer: Thing) -> Iterator[Wrong]:
+    """What is wrong where an optimizer is built."""
+    args = event.detail["args"]
+    given: dict[str, Value] = {k: v for k, v in args.keywords.items() if k != "params"}
+    for index, value in enumerate(args.positional[1:]):
+        option = known.positional(name, index)
+        if option is not None:
+            given[option] = value
+    complete = not args.open and len(args.positional) <= 4
+    yield from known.unknown(name, given)
+    yield from known.contradictions(name, given, complete)
+    params = handed.value(event)
+    if params is None and not args.open:
+        yield Wrong("an optimizer without parameters", "torch refuses it", "give it `model.parameters()` first")
+    groups = handed.tables(params)
+    for group in groups:
+        yield from wrong_group(name, group, given, complete, optimizer)
+    if name == "LBFGS" and len(groups) > 1:
+        yield Wrong("groups for `LBFGS`, which has none", "torch refuses them", "hand over one list of parameters")
+
+
+def added(name: str, event: Event) -> Iterator[Wrong]:
+    """What is wrong with a group that is added later."""
+    optimizer = next(o for o in options(event.subject) if isinstance(o, Thing))
+    args = optimizer.detail.get("args")
+    group = event.detail["group"]
+    if args is not None and isinstance(group, Table):
+        given = {k: v for k, v in args.keywords.items() if k != "params"}
+        complete = not args.open and len(args.positional) <= 1
+        yield from wrong_group(name, group, given, complete, optimizer)
+
+
+def wrong_group(name: str, group: Table, given: dict[str, Value], complete: bool, optimizer: Thing) -> Iterator[Wrong]:
+    """What is wrong with one parameter group; the options of the optimizer hold where it has none of its own."""
+    own = known.group_options(group)
+    if "params" not in group.entries and group.complete:
+        yield Wrong("a parameter group without `params`", "torch refuses it", 'name its parameters: `{"params": ...}`')
+    if own and set(own) & {"lr", "momentum", "nesterov", "weight_decay", "betas", "eps", "dampening"}:
+        yield from known.contradictions(name, {**given, **own}, complete and group.complete)
+    if optimizer.detail.get("opened") or optimizer.detail.get("escaped"):
+        return  # somebody reads the groups, and may want the key
+    for key in known.misnamed(name, group.entries):
+        meant = known.meant(name, key)
+        yield Wrong(
+            f"`{key}` in a parameter group is read by nobody",
+            f"the group is trained with the `{meant}` of the optimizer",
+            f"write `{meant}`",
+        )
+
+
+def standstill(timeline: Timeline, event: Event, optimizer: Thing) -> Wrong | None:
+    """A rate of 0, if the optimizer steps here and nothing that can be seen ever changes it."""
+    if event.kind != "build" or known.constant(event.detail["args"].get(1, "lr")) != 0 or query.unseen(timeline):
+        return None
+    if optimizer.detail.get("opened") or optimizer.detail.get("escaped") or optimizer.detail.get("added"):
+        return None
+    given = handed.value(event)
+    if any("lr" in group.entries for group in handed.tables(given)) or (
+        isinstance(given, Items) and not given.complete
+    ):
+        return None
+    if any(e.concerns(optimizer) for e in timeline.events("load-state")):
+        return None
+    for other in timeline.events("build"):
+        scheduler = other.subject
+        if isinstance(scheduler, Thing) and any(o is optimizer for o in options(scheduler.detail.get("optimizer"))):
+            return None
+    if not any(e.concerns(optimizer) for e in timeline.events("step")):
+        return None
+    return Wrong("a rate of 0 that nothing changes", "no step ever moves a parameter", "give `lr` a rate above 0")
