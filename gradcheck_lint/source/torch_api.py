@@ -30,6 +30,12 @@ FACTORIES = frozenset(
 )
 """Functions of torch that make a new tensor; with `requires_grad=True`, a leaf to be trained."""
 
+NORMED = tuple(
+    f"torch.nn.utils.{name}"
+    for name in "weight_norm spectral_norm parametrizations.weight_norm parametrizations.spectral_norm".split()
+)
+"""Functions that give back the module that they are given, with its weights computed in another way."""
+
 COPYING = frozenset("to cuda cpu float half double bfloat16 type xpu".split())
 """Methods that convert a tensor (giving another one if anything changes) or move a module in place."""
 
