@@ -8,8 +8,8 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import query, tree
-from gradcheck_lint.source.holding import YES, reaches
-from gradcheck_lint.source.values import External, Thing, options
+from gradcheck_lint.source.holding import NO, YES, reaches, shares
+from gradcheck_lint.source.values import External, Thing, options, things
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,9 @@ class BackwardWithoutStep(Rule):
         self, timeline: ev.Timeline, located: Located, optimizer: Thing, built: ev.Event, report: Report
     ) -> None:
         """Another optimizer steps, and this one does not."""
-        if not any(e.kind == "zero" and e.concerns(optimizer) for e, _ in located):
+        zeros = [e for e, _ in located if e.kind == "zero" and reaches(e.subject, optimizer) == YES]
+        stepped = [t for e, _ in located if e.kind == "step" for t in things(e.subject)]
+        if not zeros or any(shares(optimizer, other) != NO for other in stepped):
             return
         if _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
