@@ -198,7 +198,7 @@ class _Analysis:
             for optimizer in timeline.optimizers():
                 if optimizer.summary or not any(e.concerns(optimizer) for e in timeline.events("step", "schedule", "zero")):
                     continue
-                for breach in follow.Path(timeline, optimizer).breaches():
+                for breach in follow.breaches(timeline, optimizer, self.interpreter.timelines):
                     for rule in listeners:
                         if breach.kind in rule.breaches:
                             report = self.reporter(rule)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint.source.values import Thing, Value, options
+from gradcheck_lint.source.values import ClassValue, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
@@ -141,10 +141,10 @@ Step = Event | Sequence | Branch | Loop | Guarded | Call | Jump
 
 
 class Timeline:
-    """All that one entry point causes. `entry` is a function, or None for a module's own code."""
+    """All that one entry point causes: a function (a method, if it has an owner), or a module's own code if None."""
 
-    def __init__(self, home: Module, entry: tree.Function | None) -> None:
-        self.home, self.entry = home, entry
+    def __init__(self, home: Module, entry: tree.Function | None, owner: ClassValue | None = None) -> None:
+        self.home, self.entry, self.owner = home, entry, owner
         self.tree = Sequence()
         self._located: list[tuple[Event, tuple[Step, ...]]] | None = None
         self.hooked = False  # optimizer or gradient hooks are registered: the cycle may turn by itself

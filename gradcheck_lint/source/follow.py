@@ -8,6 +8,7 @@ exception: it is judged by the first round. A breach is certain if every one of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from gradcheck_lint import cycle
@@ -132,9 +133,7 @@ class Path(Walk):
         self.visits: dict[int, Visit] = {}
         super().__init__()
         built = any(e.concerns(optimizer) for e in timeline.events("build"))
-        start = (
-            State(gradient=cycle.ABSENT) if built else State(gradient=cycle.OUTSIDE, scale=cycle.ENGINE, stepped=True)
-        )
+        start = State(cycle.ABSENT) if built else State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
         self.final = self.run(timeline.tree, frozenset({start}))
 
     def breaches(self) -> list[Breach]:
@@ -164,10 +163,19 @@ class Path(Walk):
                     Breach(
                         kind, visit.event, self.optimizer,
                         _unique(s.made for s in states), _unique(s.cleared for s in states),
-                        visit.around, self.timeline, not doubtful and not self.timeline.hooked,
+                        visit.around, self.timeline,
+                        not (doubtful or self.timeline.hooked or self.timeline.cut),
                     )
                 )  # fmt: skip
         return found
+
+    def next_call(self) -> list[Breach]:
+        """The stale steps that a second call of the same method brings, if nothing clears between the two."""
+        self.visits.clear()
+        states = self.final.end
+        for step in self.timeline.tree.steps[1:]:  # the first makes the instance
+            states = self.run(step, states).end
+        return [breach for breach in self.breaches() if breach.kind == cycle.STALE_STEP]
 
     def turn(self, state: State) -> State:
         return cycle.turn(state)
@@ -207,7 +215,8 @@ class Path(Walk):
             return "unscale", "", YES if event.concerns(self.optimizer) else NO
         if kind == "clip":
             reach = reaches(event.subject, self.optimizer)
-            return "clip", "", reach
+            sole = reach == MAYBE and len(self.timeline.optimizers()) == 1
+            return "clip", "", YES if sole else reach
         if kind == "schedule":
             own = any(o is self.optimizer for t in things(event.subject) for o in options(t.detail.get("optimizer")))
             return ("schedule", "", YES) if own else ("", "", NO)
@@ -220,6 +229,35 @@ class Path(Walk):
                 return "unknown", "", MAYBE
             return ("unknown", "", MAYBE) if event.concerns(self.optimizer) else ("", "", NO)
         return "", "", NO
+
+
+def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeline]) -> list[Breach]:
+    """Where a timeline breaks the protocol for an optimizer.
+
+    A method is called again and again: if its class makes the optimizer and nothing in any timeline clears it, then
+    each call but the first meets the gradients of the one before.
+    """
+    path = Path(timeline, optimizer)
+    found = path.breaches()
+    owner = timeline.owner
+    if owner is None or not owner.closed or timeline.entry is None or timeline.entry.name.startswith("__"):
+        return found
+    made = timeline.tree.steps[0]
+    if not any(e.kind == "build" and e.concerns(optimizer) for e, _ in ev.located(made)):
+        return found
+    more = [b for b in path.next_call() if not any(b.event is f.event and b.kind == f.kind for f in found)]
+    return found + more if more and not _cleared(optimizer, others) else found
+
+
+def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> bool:
+    """Whether anything in the timelines may clear or write the gradients of an optimizer."""
+    for timeline in timelines:
+        for event in timeline.events("zero", "grad-write", "unknown"):
+            if event.kind == "zero" and reaches(event.subject, optimizer) != NO:
+                return True
+            if event.kind == "grad-write" or event.concerns(optimizer):
+                return True
+    return False
 
 
 def _followed(closure: Value | None) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gradcheck_lint.source import tensors, torch_api, tree
+from gradcheck_lint.source import parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Module, Project
@@ -146,7 +146,7 @@ class Interpreter:
     def run_function(self, function: FunctionValue) -> None:
         """Run a function that nothing known calls, with unknown arguments."""
         home = function.home
-        self.timeline = ev.Timeline(home, function.function)
+        self.timeline = ev.Timeline(home, function.function, function.owner)
         self.sequence = self.timeline.tree
         self.steps = 0
         self.followed = {}
@@ -317,10 +317,18 @@ class Interpreter:
                 self.zero_grad_of(old, node.target, "grad *= 0")
             elif old.role == "grad":
                 self.change_grad(old, node.target)
+            elif old.role == "parameters" and node.op == "+":
+                self.lengthen(old, value)
             return False  # in place: the object stays the same
         result = Thing("opaque", tree.last_name(node.target), deps=depends(old, value), certain=False)
         self.assign(node.target, result, None, quiet=True)
         return False
+
+    def lengthen(self, parameters: Thing, more: Value) -> None:
+        """A list of parameters gets more in place, by `+=`, `extend` or `append`."""
+        first = Thing("parameters", "", parameters.place, deps=parameters.deps, detail=parameters.detail)
+        parameters.detail = {"parts": [first, more], "kind": "list", "how": "list"}
+        parameters.deps |= depends(more)
 
     def added(self, old: Items, value: Items, node: tree.Node) -> Items:
         complete = old.complete and value.complete and not (isinstance(node, tree.Augment) and self.looping)
@@ -646,6 +654,7 @@ class Interpreter:
                     self.told(target, old, value, source)
                     self.set_attribute(target, thing, target.attr, value, old, source)
                 self.set(thing.serial, target.attr, value)
+                parts.noted(thing, target.attr)
         elif isinstance(target, tree.Subscript):
             base = self.eval(target.value)
             index = self.eval(target.index)

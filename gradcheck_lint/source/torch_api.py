@@ -104,7 +104,7 @@ BENIGN = re.compile(
     r"|format|summary|resume|restore|checkpoint|state|create_lr|build_lr|make_lr|current|report|write|add_scalar"
     r"|watch|describe|check|update_lr|update_learning|lr_|poly_|cosine|step_decay|decay)"
     r"|(?i:lr|learning_?rate|sched\w*|scheduler|checkpoint|logger|writer|summary|meter|metrics?|ema|avg|loss|losses"
-    r"|progress|bar|pbar|print|stats?|accuracy|score)$"
+    r"|progress|bar|pbar|print|stats?|accuracy|score|augment\w*|transforms?|loader|data|dataset|batch|sampler|collate)$"
 )
 """A call of unknown code with such a name only looks at an optimizer that it is handed (or sets its options)."""
 
