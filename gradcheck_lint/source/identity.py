@@ -158,6 +158,20 @@ def weighted(module: Thing) -> bool:
     return isinstance(copied, Thing) and weighted(copied)
 
 
+def contained(module: Thing) -> set[Thing]:
+    """The modules that a module was built with, at whatever depth: the layers of a Sequential, what a wrapper wraps."""
+    found: set[Thing] = set()
+    todo = [module]
+    while todo:
+        thing = todo.pop()
+        if thing not in found:
+            found.add(thing)
+            args = thing.detail.get("args")
+            todo += [t for value in args.all() for t in _layers(value)] if args is not None else []
+            todo += [thing.detail["wraps"]] if isinstance(thing.detail.get("wraps"), Thing) else []
+    return found
+
+
 def _layers(value: Value) -> list[Thing]:
     """The modules in an argument: itself, or those of a list, or those of a dict."""
     found = things(value, "module")

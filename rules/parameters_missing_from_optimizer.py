@@ -1,0 +1,244 @@
+"""GL207: trainable parameters take part in the loss, and no optimizer holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.identity import contained, inside, stale, weighted
+from gradcheck_lint.source.order import after, before
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, passes, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class ParametersMissingFromOptimizer(Rule):
+    code = "GL207"
+    slug = "parameters-missing-from-optimizer"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+    triggers = r"\.detach\(|no_grad|nn\.Module\b"
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        self.unfrozen(timeline, report)
+        optimizers = [o for e in timeline.events("build") for o in things(e.subject, "optimizer")]
+        if not optimizers or timeline.cut or not all(_known(o) for o in optimizers):
+            return
+        facts = _Facts(timeline, optimizers)
+        for backward in timeline.events("backward"):
+            step = _next_step(timeline, backward)
+            optimizer = only(step.subject, "optimizer") if step is not None else None
+            if optimizer is None or optimizer not in facts.built or not held_by(optimizer).modules:
+                continue
+            build = facts.built[optimizer]
+            for name, made in facts.missing(backward.subject):
+                sure = made is None or made.function is build.function
+                report(
+                    build.place,
+                    "parameters that take part in the loss are held by no optimizer",
+                    label=f"`{name}` is not among them",
+                    why=f"`{name}` gets gradients in every backward, and stays as it was initialised",
+                    help=f"hand over the parameters of `{name}` too, or freeze it by `requires_grad_(False)`",
+                    related=[("its gradients are made here", backward.place)],
+                    confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+                )
+                break
+
+    def unfrozen(self, timeline: Timeline, report: Report) -> None:
+        """What was frozen when an optimizer took all that was not, and is thawed while it steps."""
+        for event in timeline.events("freeze"):
+            if event.detail["value"] is not True:
+                continue
+            for part in things(event.subject):
+                found = stale(timeline, event, lambda held, t=part: inside(t, held))  # type: ignore[misc]
+                if found is None or not _selected(found.optimizer):
+                    continue
+                frozen = [e for e in before(timeline, found.build) if e.kind == "freeze" and e.concerns(part)]
+                if not frozen or frozen[-1].detail["value"] is not False:
+                    continue
+                report(
+                    found.build.place,
+                    "parameters that take part in the loss are held by no optimizer",
+                    label=f"`{part.label}` is frozen here, and so is left out",
+                    why=f"`{part.label}` gets gradients once it is unfrozen, and stays as it is",
+                    help="hand it over by `add_param_group` where it is unfrozen",
+                    related=[("it is unfrozen here", event.place)],
+                )
+
+
+def _selected(optimizer: Thing) -> bool:
+    """Whether an optimizer was given those parameters of a module that met a condition."""
+    given = only(optimizer.detail.get("params"), "parameters")
+    return given is not None and bool(given.detail.get("filtered"))
+
+
+def _known(optimizer: Thing) -> bool:
+    """Whether all that the optimizer holds is known."""
+    held = held_by(optimizer)
+    return not held.unknown and not optimizer.summary and bool(held.modules or held.tensors)
+
+
+def _next_step(timeline: Timeline, backward: Event) -> Event | None:
+    """The step that uses what a backward makes."""
+    return next((e for e in after(timeline, backward) if e.kind in ("step", "backward") and e is not backward), None)
+
+
+class _Facts:
+    """What the timeline says of the modules and tensors in it."""
+
+    def __init__(self, timeline: Timeline, optimizers: list[Thing]) -> None:
+        self.timeline = timeline
+        self.built: dict[Thing, Event] = {}
+        self.inside: dict[Thing, set[Thing]] = {}  # a module → the modules that it is an attribute of
+        self.excused: set[Thing] = set()  # what is frozen, loaded, put into eval mode, or moved by hand
+        for event in timeline.events():
+            self.note(event)
+        self.held: set[Thing] = set()
+        for optimizer in optimizers:
+            held = held_by(optimizer)
+            self.held.update(held.tensors)
+            for module in held.modules:
+                self.held |= contained(module)
+
+    def note(self, event: Event) -> None:
+        found = things(event.subject)
+        if event.kind == "build":
+            self.built.update(dict.fromkeys(found, event))
+        elif event.kind == "set-attribute":
+            for value in things(event.detail["value"]):
+                self.inside.setdefault(value, set()).update(found)
+            if event.detail["attr"] == "grad":
+                self.excused.update(found)
+        elif event.kind in ("freeze", "load-state", "augment", "set-data", "grad-write", "rebind"):
+            self.excused.update(found)
+            self.excused.update(t.root for t in found)
+        elif event.kind == "mode" and event.detail["training"] is not True:
+            self.excused.update(found)
+        elif event.kind == "zero":
+            self.excused.update(t for t in found if t.role == "tensor")
+        elif event.kind == "consume" and event.detail["by"] in ("for", "zip", "chain", "enumerate", "comprehension"):
+            self.excused.update(t for p in found for t in _sources(p))
+        elif event.kind == "return":
+            self.excused.update(things(event.detail["value"], "module"))
+
+    def missing(self, loss: Value | None) -> Iterator[tuple[str, Event | None]]:
+        """What the loss surely passes through and no optimizer holds: its name, and the event that builds it.
+
+        The event is None for a part of a model whose other parts are held.
+        """
+        for module in sorted(_modules(loss), key=lambda t: t.serial):
+            if self.excuses(module) or not module.certain or module.core not in self.built:
+                continue
+            if not self.holds(module):
+                parts = [h for h in self.held if h.root is module.core or module.core in self.owners(h)]
+                if parts:
+                    name = _part(module.core, {self.name_in(h, module.core) for h in parts})
+                    if name is not None:
+                        yield f"{module.label}.{name}" if module.label else name, None
+                elif weighted(module) and _trainable(module):
+                    yield module.label, self.built[module.core]
+        for tensor in _leaves(loss):
+            known = tensor in self.held or tensor in self.excused or self.owners(tensor)
+            if not known and tensor in self.built:
+                yield tensor.label, self.built[tensor]
+
+    def owners(self, thing: Thing) -> set[Thing]:
+        """The objects that a thing is an attribute of, at whatever depth."""
+        found: set[Thing] = set()
+        todo = [thing]
+        while todo:
+            for owner in self.inside.get(todo.pop(), ()):
+                if owner not in found:
+                    found.add(owner)
+                    todo.append(owner)
+        return found
+
+    def excuses(self, module: Thing) -> bool:
+        related = {module, module.core, module.root, *self.owners(module)}
+        return bool(related & self.excused) or any(
+            t.inside(module) or module in self.owners(t)
+            for t in self.excused
+            if t.role in ("module", "opaque", "tensor")
+        )
+
+    def holds(self, module: Thing) -> bool:
+        """Whether an optimizer holds the module whole."""
+        return any(module.inside(h) for h in self.held) or bool(self.owners(module) & self.held)
+
+    def name_in(self, part: Thing, module: Thing) -> str:
+        """By which attribute a module has a part."""
+        for event in self.timeline.events("set-attribute"):
+            if event.concerns(module) and part in things(event.detail["value"]):
+                return str(event.detail["attr"])
+        return part.parent[1] if part.parent is not None and part.parent[0] is module else ""
+
+
+def _sources(parameters: Thing) -> Iterator[Thing]:
+    source = parameters.detail.get("of")
+    yield from things(source)
+    for part in parameters.detail.get("parts", ()):
+        for thing in things(part, "parameters"):
+            yield from _sources(thing)
+
+
+def _modules(loss: Value | None) -> set[Thing]:
+    """The modules that every backward on the loss goes through."""
+    found: set[Thing] = set()
+    todo = list(passes(loss))
+    while todo:
+        run = todo.pop()
+        if run.detail["of"] not in found:
+            found.add(run.detail["of"])
+        todo += [t for t in run.detail["given"] if t.detail["of"] not in found]
+    return found
+
+
+def _leaves(loss: Value | None) -> Iterator[Thing]:
+    """The parameters that stand for themselves in the loss."""
+    for thing in options(loss):
+        seen = 0
+        while isinstance(thing, Thing) and isinstance(thing.detail.get("from"), Thing) and seen < 50:
+            thing, seen = thing.detail["from"], seen + 1
+        if isinstance(thing, Thing) and thing.detail.get("made_by") == "Parameter" and thing.detail.get("grad") is True:
+            yield thing
+
+
+def _trainable(module: Thing) -> bool:
+    """Whether the module shows no sign of being meant to stay as it is."""
+    if module.detail.get("pretrained") or "copy_of" in module.detail:
+        return False
+    forward = module.cls.member("forward") if isinstance(module.cls, ClassValue) else None
+    return not isinstance(forward, FunctionValue) or not _stops(forward.function.body)
+
+
+def _stops(body: tree.Block) -> bool:
+    return any(tree.last_name(n) in ("no_grad", "detach", "inference_mode", "data") for n in tree.walk_block(body))
+
+
+def _part(module: Thing, held: set[str]) -> str | None:
+    """An attribute with weights that `forward` calls and that is not among the held ones, if all of those are known."""
+    if not isinstance(module.cls, ClassValue) or not module.cls.closed or "" in held:
+        return None
+    init, forward = module.cls.member("__init__"), module.cls.member("forward")
+    if not isinstance(init, FunctionValue) or not isinstance(forward, FunctionValue) or _stops(forward.function.body):
+        return None
+    made = {
+        s.targets[0].attr: s.value
+        for s in init.function.body
+        if isinstance(s, tree.Assign) and len(s.targets) == 1 and isinstance(s.targets[0], tree.Attribute)
+    }
+    used = {n.attr for n in tree.walk_block(forward.function.body) if isinstance(n, tree.Attribute)}
+    if not held <= made.keys():
+        return None
+    for name, value in made.items():
+        if name in used - held and isinstance(value, tree.Call) and tree.last_name(value.func) in _LAYERS:
+            return name
+    return None
+
+
+_LAYERS = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d", "Embedding", "LSTM", "GRU", "ConvTranspose2d"})
