@@ -63,7 +63,7 @@ class Walk:
             return self.sequence(step, states)
         if isinstance(step, ev.Branch):
             self.around.append(step)
-            flows = [self.run(arm, states) for arm in step.arms]
+            flows = [self.run(arm, states) for arm in _arms(step)]
             self.around.pop()
             return Flow(*(frozenset().union(*parts) for parts in zip(*flows, strict=True)))
         if isinstance(step, ev.Loop):
@@ -229,6 +229,23 @@ class Path(Walk):
                 return "unknown", "", MAYBE
             return ("unknown", "", MAYBE) if event.concerns(self.optimizer) else ("", "", NO)
         return "", "", NO
+
+
+def _arms(branch: ev.Branch) -> list[ev.Sequence]:
+    """The arms that count: where a test asks if there is a gradient, the one for a gradient that is there."""
+    test = branch.test
+    if isinstance(test, tree.Operation) and test.op == "and":
+        test = test.operands[0]
+    if isinstance(test, tree.Operation) and test.op in ("is", "is not", "==", "!="):
+        if tree.last_name(test.operands[0]) == "grad" and _none(test.operands[1]):
+            return [branch.arms[0 if test.op in ("is not", "!=") else 1]]
+    elif isinstance(test, tree.Attribute) and test.attr == "grad":
+        return [branch.arms[0]]
+    return branch.arms
+
+
+def _none(node: tree.Expression) -> bool:
+    return isinstance(node, tree.Constant) and node.value is None
 
 
 def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeline]) -> list[Breach]:
