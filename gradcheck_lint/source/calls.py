@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 
-from gradcheck_lint.source import tensors, torch_api, tree
+from gradcheck_lint.source import parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
 from gradcheck_lint.source.values import (
@@ -187,8 +187,9 @@ def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Ca
         thing.detail.update(name=cls.name, params=args.get(0, "params"), node=node)
         for value in args.all():
             i.consume(value, node, "?")
+        given = thing.detail["params"] = parts.picture(thing.detail["params"])
         i.escape(args.all())
-        i.emit("build", node, thing, args=args, name=cls.name)
+        i.emit("build", node, thing, args=args, name=cls.name, given=given, parts=parts.parts_in(i, given))
         return thing
     if thing.role == "scheduler":
         thing.detail.update(name=cls.name, optimizer=args.get(0, "optimizer"))
@@ -314,13 +315,17 @@ def _build(i: Interpreter, role: str, name: str, args: Arguments, node: tree.Cal
         return wrapped  # one optimizer around another: Lookahead(Adam(...)), DistributedOptimizer(...)
     thing = Thing(role, last, i.place(node), cls=External(name), deps=depends(*args.all()), detail={"args": args, "name": name})
     if role == "optimizer":
-        thing.detail.update(params=args.get(0, "params"), node=node)
+        thing.detail.update(params=parts.picture(args.get(0, "params")), node=node)
         found = [option for option in options(thing.detail["params"]) if not _is_none(option)]
         for value in found:
             _consume_all(i, value, node.args[0].value if node.args else node, last if len(found) == 1 else "?")
     elif role == "scheduler":
         thing.detail["optimizer"] = args.get(0, "optimizer")
-    i.emit("build", node, thing, args=args, name=name)
+    if role == "optimizer":
+        given = thing.detail["params"]
+        i.emit("build", node, thing, args=args, name=name, given=given, parts=parts.parts_in(i, given))
+    else:
+        i.emit("build", node, thing, args=args, name=name)
     return thing
 
 
@@ -443,10 +448,10 @@ def _map(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
 def _chain(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional, node.args, strict=False):
         i.consume(value, argument.value, "chain")
-    parts = list(args.positional)
+    chained = list(args.positional)
     made = Thing(
-        "parameters", "", i.place(node), deps=depends(*parts),
-        detail={"parts": parts, "kind": "generator", "open": args.open, "how": "chain"},
+        "parameters", "", i.place(node), deps=depends(*chained),
+        detail={"parts": chained, "kind": "generator", "open": args.open, "how": "chain"},
     )  # fmt: skip
     return i.iterator(made, node)
 
@@ -510,6 +515,10 @@ def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
             if isinstance(name, str):
                 i.emit("set-attribute", node, thing, attr=name, value=args.positional[2], old=i.get(thing.serial, name), source=None)
                 i.set(thing.serial, name, args.positional[2])
+                parts.noted(thing, name)
+    elif args.positional:
+        for thing in things(args.positional[0]):
+            parts.noted(thing, None)
     elif len(args.positional) == 3:
         i.emit("register", node, args.positional[0], name=args.positional[1], value=args.positional[2], how="setattr")
     return NONE
@@ -637,6 +646,12 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
         return _items_method(i, base, attr, args, node)
     if isinstance(base, Table):
         return _table_method(i, base, attr, args, node)
+    if thing is not None and thing.role == "parameters" and attr in ("append", "extend") and args.positional:
+        more = args.positional[0]
+        if attr == "extend":
+            i.consume(more, node.args[0].value, attr)
+        i.lengthen(thing, more)
+        return NONE
     if isinstance(base, External):
         return _external(i, External(torch_api.canonical(f"{base.name}.{attr}")), args, node)
     if torch_api.WRAPPERS.search(f".{attr}") and any(t.role in ("module", "optimizer") for a in args.all() for t in things(a)):
@@ -841,6 +856,14 @@ def _parameters(named: bool) -> Callable[[Interpreter, Value, Arguments, tree.Ca
     return parameters
 
 
+def _modules(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """model.modules(): the model and all modules in it."""
+    thing = only(base, "module")
+    if thing is None:
+        return None
+    return Thing("opaque", "modules", i.place(node), deps=depends(thing), certain=False, detail={"modules_of": thing})
+
+
 def _mode(training: bool) -> Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]:
     def mode(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
         flag: bool | None = training
@@ -926,11 +949,11 @@ def _same_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) ->
 
 
 def _add_group(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    group = args.get(0, "param_group")
+    group = parts.picture(args.get(0, "param_group"))
     for thing in things(base):
         if group is not None:
             thing.detail.setdefault("added", []).append(group)
-    i.emit("add-group", node, base, group=group)
+    i.emit("add-group", node, base, group=group, parts=parts.parts_in(i, group))
     return NONE
 
 
@@ -980,6 +1003,8 @@ def _register(how: str) -> Callable[[Interpreter, Value, Arguments, tree.Call], 
         if isinstance(name, Constant) and isinstance(name.value, str) and value is not None:
             for thing in things(base):
                 i.set(thing.serial, name.value, value)
+                if how == "parameter":
+                    parts.noted(thing, name.value)
         return NONE
 
     return register
@@ -1023,6 +1048,7 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "update": _update,
     "scale": _scale,
     "parameters": _parameters(False),
+    "modules": _modules,
     "named_parameters": _parameters(True),
     "train": _mode(True),
     "eval": _mode(False),

@@ -61,7 +61,7 @@ def value(event: Event) -> Value | None:
     if event.kind == "add-group":
         group: Value | None = event.detail["group"]
         return group
-    given: Value | None = event.detail["args"].get(0, "params")
+    given: Value | None = event.detail["given"]
     return given
 
 

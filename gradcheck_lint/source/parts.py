@@ -1,0 +1,113 @@
+"""What a module consists of at some moment, and a picture of what an optimizer is handed then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source.values import External, Items, Table, Thing, Value, options, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.interpret import Interpreter
+
+LEARNING = frozenset(
+    {
+        "Linear", "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+        "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell", "Embedding", "EmbeddingBag", "BatchNorm1d",
+        "BatchNorm2d", "BatchNorm3d", "LayerNorm", "GroupNorm", "MultiheadAttention", "PReLU", "Transformer",
+        "TransformerEncoderLayer", "TransformerDecoderLayer",
+    }
+)  # fmt: skip
+"""Layers of torch.nn that have parameters."""
+
+Parts = dict[int, tuple[Thing, ...]]
+"""The parts of modules, by the serial number of the module."""
+
+
+def has_parameters(thing: Thing) -> bool:
+    """Whether it is a layer of torch that has parameters, or a tensor that can be one."""
+    if thing.role == "tensor":
+        return True
+    if isinstance(thing.cls, External):
+        return thing.role == "module" and thing.cls.name.rpartition(".")[2] in LEARNING
+    return thing.role == "opaque" and thing.parent is not None and thing.parent[1] in ("weight", "bias")
+
+
+def module_of(thing: Thing) -> Thing | None:
+    """The module whose parameters these are; the thing itself if it is no collection of parameters."""
+    while thing.role == "parameters":
+        of = thing.detail.get("of")
+        if not isinstance(of, Thing):
+            return None
+        thing = of
+    return thing
+
+
+def filtered(thing: Thing) -> bool:
+    """Whether some parameters of the module may be left out."""
+    while thing.role == "parameters":
+        of = thing.detail.get("of")
+        if thing.detail.get("filtered") or not isinstance(of, Thing):
+            return True
+        thing = of
+    return False
+
+
+def noted(thing: Thing, name: str | None) -> None:
+    """An attribute of a module is set; None stands for one whose name is not known."""
+    if name is None:
+        thing.detail["open"] = True
+    else:
+        thing.detail.setdefault("names", {})[name] = None
+
+
+def parts(i: Interpreter, module: Thing) -> tuple[Thing, ...]:
+    """The modules and tensors that a module holds, at any depth, as far as the code shows."""
+    found: dict[int, Thing] = {}
+    todo = [module.core]
+    while todo:
+        thing = todo.pop()
+        for part in _direct(i, thing):
+            part = part.core
+            if part.serial not in found and part is not module:
+                found[part.serial] = part
+                todo.append(part)
+    return tuple(found.values())
+
+
+def _direct(i: Interpreter, thing: Thing) -> list[Thing]:
+    values = [i.get(thing.serial, name) for name in thing.detail.get("names", ())]
+    args = thing.detail.get("args")
+    if args is not None and isinstance(thing.cls, External) and "copy_of" not in thing.detail:
+        for value in args.positional:
+            values += value.items if isinstance(value, Items) else [value]
+    found = [t for value in values for t in things(value)]
+    return [t for t in found if t.role in ("module", "tensor") or has_parameters(t)]
+
+
+def parts_in(i: Interpreter, given: Value | None) -> Parts:
+    """The parts of all modules whose parameters are handed over."""
+    found: Parts = {}
+    todo: list[Value] = [] if given is None else [given]
+    while todo:
+        for option in options(todo.pop()):
+            if isinstance(option, Items):
+                todo += option.items
+            elif isinstance(option, Table):
+                todo += option.entries.values()
+            elif isinstance(option, Thing):
+                todo += option.detail.get("parts", ())
+                of = module_of(option)
+                if of is not None and of.role == "module" and of.serial not in found:
+                    found[of.serial] = parts(i, of)
+    return found
+
+
+def picture(given: Value | None, depth: int = 4) -> Value | None:
+    """The value as it is now: what is put into its lists later does not reach an optimizer that took it."""
+    if isinstance(given, Items) and depth:
+        items = [picture(item, depth - 1) or item for item in given.items]
+        return Items(given.kind, items, given.complete, given.place, unordered=given.unordered)
+    if isinstance(given, Table) and depth:
+        entries = {key: picture(value, depth - 1) or value for key, value in given.entries.items()}
+        return Table(entries, given.complete, given.place)
+    return given

@@ -1,0 +1,134 @@
+"""GL306: one optimizer is handed the same parameter twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import handed, tree
+from gradcheck_lint.source.parts import filtered, has_parameters, module_of
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import Items, Thing, Value, only
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.parts import Parts
+
+
+class Mention(NamedTuple):
+    """One tensor, or all parameters of one module, among what is handed over."""
+
+    thing: Thing
+    group: int
+    place: int  # its position in its list
+
+
+class DuplicateParams(Rule):
+    code = "GL306"
+    slug = "duplicate-params"
+    severity = Severity.ERROR
+    fix = Safety.UNSAFE
+    witnesses = frozenset({"source", "run"})
+    listens = handed.KINDS
+
+    def on_event(self, event: Event, report: Report) -> None:
+        if not handed.takes_parameters(event) or handed.refused(event):
+            return
+        written = handed.argument(event)
+        found = mentions(handed.value(event))
+        parts: Parts = event.detail["parts"]
+        earlier: list[Mention] = []
+        if event.kind == "add-group" and isinstance(event.subject, Thing):
+            earlier = mentions(event.subject.detail.get("params"))
+        for position, second in enumerate(found):
+            first = next((m for m in (*earlier, *found[:position]) if overlap(m.thing, second.thing, parts)), None)
+            if first is None and not visits_all(second.thing):
+                continue
+            what = f"`{second.thing.label}`" if second.thing.label else "a parameter"
+            sure = all(m.thing.root.core.certain for m in (first or second, second))
+            edits = without(written, first, second) if first is not None and first in found else ()
+            report(
+                written or event.place,
+                "the optimizer gets the same parameter twice",
+                label=f"holds {what} that is there already",
+                why="groups that overlap are refused; in one list each step is taken twice",
+                help="hand over each parameter once, for example by the keys of `dict.fromkeys(...)`",
+                fix=Fix("remove the second mention", Safety.UNSAFE, edits) if edits else None,
+                confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+            )
+            return
+
+
+def mentions(given: Value | None) -> list[Mention]:
+    """All that is handed over for certain, one by one."""
+    found: list[Mention] = []
+    for number, (collection, _) in enumerate(handed.collections(given)):
+        for place, value in enumerate(elements(collection)):
+            thing = only(value)
+            if thing is None:
+                continue
+            of = module_of(thing)
+            if of is None or filtered(thing) or (of.summary and not visits_all(of)):
+                continue
+            if thing.role == "parameters" or (
+                (thing.role == "tensor" or has_parameters(thing)) and "element_of" not in thing.detail
+            ):
+                found.append(Mention(of, number, place))
+    return found
+
+
+def elements(collection: Value) -> list[Value]:
+    """What a collection of parameters is put together from, in the order in which it is written down."""
+    if isinstance(collection, Items):
+        return collection.items if collection.complete else []
+    if isinstance(collection, Thing) and "parts" in collection.detail and not collection.detail.get("filtered"):
+        if collection.detail.get("kind") == "set" or collection.detail.get("open"):
+            return []
+        return [
+            part.items[0] if isinstance(part, Items) and len(part.items) == 1 else part
+            for part in collection.detail["parts"]
+        ]
+    return [collection]
+
+
+def visits_all(thing: Thing) -> bool:
+    """Whether it stands for each of `model.modules()`, which give the parameters of all below them again."""
+    source = thing.parent[0].detail.get("modules_of") if thing.parent is not None else None
+    return isinstance(source, Thing) and source.core.certain
+
+
+def overlap(one: Thing, other: Thing, parts: Parts) -> bool:
+    """Whether two mentions hold a parameter in common for certain."""
+    one, other = one.core, other.core
+    if one is other:
+        return one.role == "module" or has_parameters(one)
+    if one.summary or other.summary:
+        return False
+    if other.inside(one) or one.inside(other):
+        return True
+    first = [one, *parts.get(one.serial, ())]
+    second = [other, *parts.get(other.serial, ())]
+    return any(
+        a is b or a.inside(b) or b.inside(a) for a in first for b in second if has_parameters(a) and has_parameters(b)
+    )
+
+
+def without(written: Place | None, first: Mention, second: Mention) -> tuple[Edit, ...]:
+    """Edits that remove the second mention, where both stand in the list as it is written down."""
+    if written is None or first.group != second.group:
+        return ()
+    if not second.thing.inside(first.thing):
+        return ()
+    node = written.node
+    if isinstance(node, tree.Display):
+        nodes = node.items
+    elif isinstance(node, tree.Operation) and node.op == "+" and len(node.operands) == 2:
+        nodes = node.operands
+    else:
+        return ()
+    if second.place >= len(nodes) or second.place == 0:
+        return ()
+    before = Place(written.chunk, nodes[second.place - 1]).span
+    gone = Place(written.chunk, nodes[second.place]).span
+    return (Edit(Span(gone.path, before.end_line, before.end_column, gone.end_line, gone.end_column), ""),)
