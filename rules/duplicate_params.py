@@ -46,7 +46,7 @@ class DuplicateParams(Rule):
             if first is None and not visits_all(second.thing):
                 continue
             what = f"`{second.thing.label}`" if second.thing.label else "a parameter"
-            sure = all(m.thing.root.core.certain for m in (first or second, second))
+            sure = first is None or all(m.thing.root.core.certain for m in (first, second))
             edits = without(written, first, second) if first is not None and first in found else ()
             report(
                 written or event.place,
