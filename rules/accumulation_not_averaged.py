@@ -29,7 +29,7 @@ class AccumulationNotAveraged(Rule):
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         for window in windows(timeline):
-            if any(window.branch not in a for _, a in window.zeros) or not window.zeros:
+            if not window.closes:
                 continue  # nothing is accumulated
             self.summed(window, report)
             self.lost(timeline, window, report)

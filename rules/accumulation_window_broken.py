@@ -26,11 +26,11 @@ class AccumulationWindowBroken(Rule):
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         for window in windows(timeline):
             confidence = Confidence.HIGH if window.named or window.divided else Confidence.MEDIUM
-            each = [e for e, a in window.zeros if query.always(a) and not query.loops(a)]
+            each = [e for e, a in window.zeros(YES) if query.always(a) and not query.loops(a)]
             if each:
                 self.zeroed(window, each[0], confidence, report)
                 continue
-            if not any(window.branch in a for _, a in window.zeros):
+            if not window.closes:
                 continue
             if _is_zero(window.test.rest) and counted_from_zero(window):
                 self.early(window, confidence, report)
@@ -40,7 +40,7 @@ class AccumulationWindowBroken(Rule):
                     self.clipped(window, event, confidence, report)
 
     def zeroed(self, window: Window, zero: ev.Event, confidence: Confidence, report: Report) -> None:
-        again = any(window.branch in a for _, a in window.zeros)
+        again = any(window.branch in a for _, a in window.zeros(YES))
         call = repair.text(zero.place)
         report(
             zero.place,

@@ -32,14 +32,14 @@ class BackwardWithoutStep(Rule):
             return
         steps = [(e, a) for e, a in located if e.kind == "step"]
         for optimizer in timeline.optimizers():
-            built = next((e for e, _ in located if e.kind == "build" and e.concerns(optimizer)), None)
-            if built is None or optimizer.summary or not isinstance(optimizer.cls, External):
+            if optimizer.summary or not (optimizer.cls is None or isinstance(optimizer.cls, External)):
                 continue
+            built = next((e for e, _ in located if e.kind == "build" and e.concerns(optimizer)), None)
             if any(e.concerns(optimizer) for e, _ in steps):
                 self.outside(located, backward, optimizer, report)
-            elif steps:
+            elif built is not None and steps:
                 self.forgotten(timeline, located, optimizer, built, report)
-            else:
+            elif built is not None:
                 self.missing(timeline, located, backward, optimizer, report)
 
     def missing(
@@ -99,7 +99,7 @@ class BackwardWithoutStep(Rule):
             if loop is None or _reads_gradients(loop.node):
                 continue
             inner = [(e, a) for e, a in located if loop in a]
-            if any(e.kind in ("unknown", "grad-write", "step") for e, _ in inner):
+            if any(e.kind in ("unknown", "grad-write", "grad-change", "step") for e, _ in inner):
                 continue
             made = next((e, a) for e, a in inner if e.kind == "backward")
             zero = next(((e, a) for e, a in inner if e.kind == "zero" and reaches(e.subject, optimizer) == YES), None)

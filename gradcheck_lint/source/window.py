@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import query, repair, tree
-from gradcheck_lint.source.holding import YES, reaches
+from gradcheck_lint.source.holding import MAYBE, YES, reaches
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import Module
 from gradcheck_lint.source.values import Thing, only
@@ -39,11 +39,16 @@ class Window(NamedTuple):
     inner: Located  # the events of the loop
     home: Module
 
-    @property
-    def zeros(self) -> list[tuple[ev.Event, tuple[ev.Step, ...]]]:
-        """What certainly clears the gradients of the optimizer in the loop, with the steps around it in there."""
-        found = [(e, a) for e, a in self.inner if e.kind == "zero" and reaches(e.subject, self.optimizer) == YES]
+    def zeros(self, *sure: str) -> list[tuple[ev.Event, tuple[ev.Step, ...]]]:
+        """What clears the optimizer's gradients in the loop, as surely as said, with the steps around it in there."""
+        found = [(e, a) for e, a in self.inner if e.kind == "zero" and reaches(e.subject, self.optimizer) in sure]
         return [(e, query.inside(a, self.loop)) for e, a in found]
+
+    @property
+    def closes(self) -> bool:
+        """Whether the gradients are cleared where the step is taken, and nowhere else in the loop."""
+        found = self.zeros(YES, MAYBE)
+        return bool(found) and all(self.branch in a for _, a in found)
 
     def text(self, node: tree.Node) -> str:
         """The source of an expression in the condition."""
