@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 
+_CYCLE = frozenset({"backward", "step", "zero", "unknown", "grad-write", "grad-change"})
 WHY = "backward only fills `.grad`; without a step no weight ever moves"
 
 
@@ -36,7 +38,7 @@ class BackwardWithoutStep(Rule):
                 continue
             built = next((e for e, _ in located if e.kind == "build" and e.concerns(optimizer)), None)
             if any(e.concerns(optimizer) for e, _ in steps):
-                self.outside(located, backward, optimizer, report)
+                self.outside(located, optimizer, report)
             elif built is not None and steps:
                 self.forgotten(timeline, located, optimizer, built, report)
             elif built is not None:
@@ -48,7 +50,6 @@ class BackwardWithoutStep(Rule):
         """No optimizer steps at all."""
         zeros = [a for e, a in located if e.kind == "zero" and e.concerns(optimizer)]
         turns = [(e, a) for e, a in backward if any(query.loops(a) and query.loops(a)[-1] in z for z in zeros)]
-        turns = turns or [(e, a) for e, a in backward if zeros and e.function is not None and query.loops(a)]
         turns = [(e, a) for e, a in turns if not any(isinstance(s, ev.Call) and s.function.decorators for s in a)]
         if not turns or _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
@@ -85,21 +86,17 @@ class BackwardWithoutStep(Rule):
             confidence=_confidence(timeline),
         )
 
-    def outside(self, located: Located, backward: Located, optimizer: Thing, report: Report) -> None:
+    def outside(self, located: Located, optimizer: Thing, report: Report) -> None:
         """The step stands behind the loop that zeroes and goes backward."""
-        for index, (event, around) in enumerate(located):
-            if event.kind != "step" or not event.concerns(optimizer):
+        turns = [(e, a) for e, a in located if e.kind in _CYCLE]
+        for (last, inside), (event, around) in pairwise(turns):
+            if event.kind != "step" or not event.concerns(optimizer) or last.kind != "backward":
                 continue
-            before = [
-                (e, a) for e, a in located[:index] if e.kind in ("backward", "step", "zero", "unknown", "grad-write")
-            ]
-            if not before or before[-1][0].kind != "backward":
-                continue
-            loop = _left(before[-1][1], around)
+            loop = _left(inside, around)
             if loop is None or _reads_gradients(loop.node):
                 continue
             inner = [(e, a) for e, a in located if loop in a]
-            if any(e.kind in ("unknown", "grad-write", "grad-change", "step") for e, _ in inner):
+            if any(e.kind in _CYCLE - {"zero", "backward"} for e, _ in inner):
                 continue
             made = next((e, a) for e, a in inner if e.kind == "backward")
             zero = next(((e, a) for e, a in inner if e.kind == "zero" and reaches(e.subject, optimizer) == YES), None)
