@@ -23,7 +23,7 @@ class Downhill(Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                p = p - group["lr"] * p.grad  # later: GL601
+                p = p - group["lr"] * p.grad  # <- GL204
         return loss
 
 
