@@ -74,10 +74,11 @@ def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tu
     the event, to be found again in `made` and `cleared`.
     """
     if event == "build":
-        return State(), None
+        # a backward that ran before may have left gradients in the parameters that it takes
+        return State() if state.made is None else State(OUTSIDE, ENGINE), None
     gradient = state.gradient
     if gradient == ABSENT:
-        return state, None
+        return state._replace(made=who) if event in ("backward", "unknown") else state, None
     if event == "zero":
         unused = gradient in _UNUSED
         after = state._replace(gradient=ERASED if unused else CLEAN, scale=PLAIN, cleared=who)
