@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import handed, tree
-from gradcheck_lint.source.parts import filtered, has_parameters, module_of
+from gradcheck_lint.source.parts import filtered, has_parameters, module_of, registered
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Thing, Value, only
 
@@ -102,15 +102,18 @@ def overlap(one: Thing, other: Thing, parts: Parts) -> bool:
     """Whether two mentions hold a parameter in common for certain."""
     one, other = one.core, other.core
     if one is other:
-        return one.role == "module" or has_parameters(one)
+        return one.role in ("module", "tensor") or has_parameters(one)
     if one.summary or other.summary:
         return False
-    if other.inside(one) or one.inside(other):
+    if registered(other, one) or registered(one, other):
         return True
     first = [one, *parts.get(one.serial, ())]
     second = [other, *parts.get(other.serial, ())]
     return any(
-        a is b or a.inside(b) or b.inside(a) for a in first for b in second if has_parameters(a) and has_parameters(b)
+        a is b or registered(a, b) or registered(b, a)
+        for a in first
+        for b in second
+        if has_parameters(a) and has_parameters(b)
     )
 
 

@@ -291,7 +291,7 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         if any(t.detail.get("grad") for a in args.all() for t in things(a, "tensor")):
             return i.computed(node, args.all())
         deps = _flow(i, args)
-        smooth = head.startswith("torch") and last not in torch_api.NO_GRADIENT or name == "builtins.sum"
+        smooth = (head.startswith("torch") and last not in torch_api.NO_GRADIENT) or name == "builtins.sum"
         return Thing("opaque", last, i.place(node), deps=deps if smooth else cut_off(deps), certain=False)
     return _opaque(i, last, None, args, node, outside=name)
 
@@ -531,9 +531,10 @@ def _dict(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     entries: dict[object, Value] = dict(args.keywords)
     complete = not args.positional and not args.open
     if args.positional and isinstance(args.positional[0], Table):
-        entries = {**args.positional[0].entries, **entries}
-        complete = args.positional[0].complete
-    return Table(entries, complete, i.place(node))
+        source = args.positional[0]
+        entries = {**{k: v for k, v in source.entries.items() if k not in source.maybe}, **entries}
+        complete = source.complete and not source.maybe
+    return i.table(entries, complete, node)
 
 
 def _partial(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -712,6 +713,9 @@ def _table_method(i: Interpreter, base: Table, attr: str, args: Arguments, node:
         if isinstance(other, Table):
             base.entries.update(other.entries)
         base.entries.update(args.keywords)
+        if i.depth > base.depth:
+            base.complete = False
+            base.maybe.update(args.keywords, other.entries if isinstance(other, Table) else ())
         base.complete = base.complete and (other is None or (isinstance(other, Table) and other.complete))
         return NONE
     if attr not in ("copy",):
@@ -856,6 +860,14 @@ def _parameters(named: bool) -> Callable[[Interpreter, Value, Arguments, tree.Ca
     return parameters
 
 
+def _values(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """state.values() of a state dict: tensors that are cut off from the parameters."""
+    if only(base, "state-dict") is None:
+        return None
+    detail = {"leaf": True, "grad": False, "made_by": "state_dict"}
+    return Items("list", [Thing("tensor", "state", i.place(node), detail=detail)], False, i.place(node))
+
+
 def _modules(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """model.modules(): the model and all modules in it."""
     thing = only(base, "module")
@@ -920,7 +932,8 @@ def _requires_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call
     if flag is not None:
         value = bool(flag.value) if isinstance(flag, Constant) and flag.value is not ... else None
     for thing in things(base):
-        i.emit("freeze", node, owner_of(thing), value=value, how="requires_grad_", thing=thing)
+        owner = owner_of(thing)
+        i.emit("freeze", node, owner, value=value, how="requires_grad_", thing=thing, parts=parts.parts_in(i, owner))
         if thing.role == "tensor":
             tensors.now_requires_grad(thing, value)
     return base
@@ -1049,6 +1062,7 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "scale": _scale,
     "parameters": _parameters(False),
     "modules": _modules,
+    "values": _values,
     "named_parameters": _parameters(True),
     "train": _mode(True),
     "eval": _mode(False),
@@ -1091,6 +1105,8 @@ def _opaque(
     """A call that cannot be followed."""
     _touch(i, name, receiver, args, node, outside)
     i.escape(args.all())
+    if receiver is not None and receiver.role == "module":
+        receiver.root.detail["escaped"] = True
     for value in args.all():
         i.consume(value, node, "?")
         if not torch_api.READING.search(name):

@@ -116,6 +116,7 @@ class Interpreter:
         self.chunk_of: dict[int, Chunk] = {}  # nested function → the chunk that it was parsed in
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
+        self.depth = 0  # branches around the statement being run
         self.looping = 0  # loops around the statement being run
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
 
@@ -225,7 +226,9 @@ class Interpreter:
             self.sequence = ev.Sequence()
             sequences.append(self.sequence)
             self.undo.append({})
+            self.depth += 1
             ended = arm()
+            self.depth -= 1
             written = self.rollback(self.undo.pop())
             if not ended:
                 left.append(written)
@@ -730,7 +733,9 @@ class Interpreter:
                 self.emit("grad-write", target, owner_of(thing), value=value)
         elif attr == "requires_grad":
             flag = bool(value.value) if isinstance(value, Constant) and value.value is not ... else None
-            self.emit("freeze", target, owner_of(thing), value=flag, how="attribute", thing=thing)
+            owner = owner_of(thing)
+            held = parts.parts_in(self, owner)
+            self.emit("freeze", target, owner, value=flag, how="attribute", thing=thing, parts=held)
             if thing.role == "tensor":
                 tensors.now_requires_grad(thing, flag)
         elif attr == "data":
@@ -743,6 +748,8 @@ class Interpreter:
         if isinstance(base, Table):
             if isinstance(index, Constant) and index.value is not ...:
                 base.entries[index.value] = value
+                if self.depth > base.depth:
+                    base.maybe.add(index.value)
             else:
                 base.entries[id(target)] = value
                 base.complete = False
@@ -944,7 +951,12 @@ class Interpreter:
             else:
                 entries[id(value)] = evaluated
                 complete = False
-        return Table(entries, complete, self.place(node))
+        return self.table(entries, complete, node)
+
+    def table(self, entries: dict[object, Value], complete: bool, node: tree.Node) -> Table:
+        made = Table(entries, complete, self.place(node))
+        made.depth = self.depth
+        return made
 
     def eval_comprehension(self, node: tree.Comprehension) -> Value:
         saved = self.sequence
@@ -1188,14 +1200,14 @@ class Interpreter:
         return thing
 
     def escape(self, values: Iterable[Value]) -> None:
-        """Code that cannot be seen gets hold of values: it may fill lists, and do anything to an optimizer."""
+        """Code that cannot be seen gets hold of values: it may fill lists, and do anything to what has an identity."""
         for value in values:
             for option in options(value):
                 if isinstance(option, (Items, Table)):
                     option.complete = False
                     self.escape(option.items if isinstance(option, Items) else option.entries.values())
-                elif isinstance(option, Thing) and option.role == "optimizer":
-                    option.detail["escaped"] = True
+                elif isinstance(option, Thing) and option.role in ("optimizer", "module", "tensor"):
+                    option.root.detail["escaped"] = True
 
     # ------------------------------------------------------------ calls
 
@@ -1219,8 +1231,8 @@ class Interpreter:
                     open = True
             elif argument.star == "**":
                 if isinstance(value, Table):
-                    keywords.update({str(k): v for k, v in value.entries.items()})
-                    open = open or not value.complete
+                    keywords.update({str(k): v for k, v in value.entries.items() if k not in value.maybe})
+                    open = open or not value.complete or bool(value.maybe)
                 else:
                     open = True
                     keywords.setdefault("**", value)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.source.values import External, Items, Table, Thing, Value, options, things
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.values import (
+    ClassValue,
+    External,
+    FunctionValue,
+    Items,
+    Table,
+    Thing,
+    Value,
+    options,
+    things,
+)
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.interpret import Interpreter
@@ -26,7 +37,7 @@ Parts = dict[int, tuple[Thing, ...]]
 def has_parameters(thing: Thing) -> bool:
     """Whether it is a layer of torch that has parameters, or a tensor that can be one."""
     if thing.role == "tensor":
-        return True
+        return thing.detail.get("made_by") == "Parameter"
     if isinstance(thing.cls, External):
         return thing.role == "module" and thing.cls.name.rpartition(".")[2] in LEARNING
     return thing.role == "opaque" and thing.parent is not None and thing.parent[1] in ("weight", "bias")
@@ -81,7 +92,35 @@ def _direct(i: Interpreter, thing: Thing) -> list[Thing]:
         for value in args.positional:
             values += value.items if isinstance(value, Items) else [value]
     found = [t for value in values for t in things(value)]
-    return [t for t in found if t.role in ("module", "tensor") or has_parameters(t)]
+    return [t for t in found if t.role == "module" or has_parameters(t)]
+
+
+def registered(thing: Thing, owner: Thing) -> bool:
+    """Whether it was read from a module through modules only, so that the module's parameters are its owner's too."""
+    thing, owner = thing.core, owner.core
+    while thing is not owner:
+        if thing.parent is None:
+            return False
+        above, attribute = thing.parent[0].core, thing.parent[1]
+        if above.role not in ("module", "opaque"):
+            return False
+        if isinstance(above.cls, ClassValue) and not _makes_layer(above.cls, attribute):
+            return False
+        thing = above
+    return True
+
+
+def _makes_layer(cls: ClassValue, attribute: str) -> bool:
+    """Whether the class makes the attribute a layer of torch."""
+    init = cls.member("__init__")
+    if not isinstance(init, FunctionValue):
+        return False
+    for node in tree.walk_block(init.function.body):
+        if isinstance(node, tree.Assign) and isinstance(node.value, tree.Call):
+            layer = tree.dotted(node.value.func).startswith(("nn.", "torch.nn."))
+            if layer and any(tree.dotted(target) == f"self.{attribute}" for target in node.targets):
+                return True
+    return False
 
 
 def parts_in(i: Interpreter, given: Value | None) -> Parts:

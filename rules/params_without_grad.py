@@ -1,0 +1,89 @@
+"""GL304: the optimizer gets tensors that never get a gradient, so it never moves them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import handed, query, tree
+from gradcheck_lint.source.freezing import frozen, unfrozen_later
+from gradcheck_lint.source.parts import module_of
+from gradcheck_lint.source.values import Thing, only, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class ParamsWithoutGrad(Rule):
+    code = "GL304"
+    slug = "params-without-grad"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        if (
+            timeline.cut
+            or any(True for _ in timeline.events("grad-write"))
+            or not any(True for _ in timeline.events("backward"))
+        ):
+            return  # gradients that are written by hand, or no training here
+        for event in timeline.events("build"):
+            if not handed.takes_parameters(event) or not steps(timeline, event):
+                continue
+            still = next((s for s in standing(timeline, event)), None)
+            if still is None:
+                continue
+            report(
+                handed.argument(event) or event.place,
+                "the optimizer gets tensors that do not require grad",
+                label=f"{still[0]} never gets a gradient",
+                why="backward fills no `.grad` for it, and each step passes it by",
+                help="let it require grad, or leave it out",
+                related=[("it is made here", still[1].place)] if still[1].place is not None else [],
+                confidence=Confidence.HIGH if not still[1].root.detail.get("escaped") else Confidence.MEDIUM,
+            )
+
+
+def steps(timeline: Timeline, event: Event) -> bool:
+    """Whether the optimizer steps where it is built, so that all that happens in between is seen."""
+    if timeline.entry is not None and event.function is not None and event.function.name == "__init__":
+        return False  # other methods than this entry point may unfreeze what it holds
+    return any(e.concerns(o) for o in options(event.subject) if isinstance(o, Thing) for e in timeline.events("step"))
+
+
+def standing(timeline: Timeline, event: Event) -> list[tuple[str, Thing]]:
+    """What stands still: in words, and the thing."""
+    found = []
+    for value in handed.tensors(handed.value(event)):
+        thing = only(value)
+        if thing is None:
+            continue
+        if without_grad(thing):
+            found.append((f"`{thing.label}`" if thing.label else "a tensor", thing))
+        module = module_of(thing) if thing.role == "parameters" else None
+        if module is None or module.role != "module" or thing.detail.get("filtered") or query.unseen(timeline):
+            continue
+        if module.summary or not module.root.core.certain or unfrozen_later(timeline, event, module):
+            continue
+        if frozen(timeline, event, module):
+            found.append((f"`{module.label}` is frozen and", module))
+    return found
+
+
+def without_grad(thing: Thing) -> bool:
+    """Whether it is a tensor that has never required grad."""
+    if thing.role == "data":
+        return thing.parent is not None and thing.parent[0].role == "tensor"
+    detail = thing.detail
+    if thing.role != "tensor" or thing.summary or "element_of" in detail or detail.get("ever"):
+        return False
+    return detail.get("grad") is False and not decided_elsewhere(thing)
+
+
+def decided_elsewhere(thing: Thing) -> bool:
+    """Whether `requires_grad=` is given a name, which other callers may fill with True."""
+    node = thing.place.node if thing.place is not None else None
+    if not isinstance(node, tree.Call):
+        return False
+    return any(a.keyword == "requires_grad" and not isinstance(a.value, tree.Constant) for a in node.args)
