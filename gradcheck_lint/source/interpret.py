@@ -130,8 +130,8 @@ class Interpreter:
             self.parents[scope] = None
             self.globals[scope] = set()
             self.homes[scope] = module
-            saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed)
-            self.frames, self.sequence, self.steps, self.followed = [], ev.Sequence(), 0, {}
+            saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth)
+            self.frames, self.sequence, self.steps, self.followed, self.depth = [], ev.Sequence(), 0, {}, 0
             self.timeline = ev.Timeline(module, None)
             self.timeline.tree = self.sequence
             frame = Frame(module, module.chunk, None, None)
@@ -141,7 +141,7 @@ class Interpreter:
             except Stop:
                 self.timeline.cut = True
             self.timelines.append(self.timeline)
-            self.frames, self.sequence, self.timeline, self.steps, self.followed = saved
+            self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth = saved
         return scope
 
     def run_function(self, function: FunctionValue) -> None:
@@ -151,6 +151,7 @@ class Interpreter:
         self.sequence = self.timeline.tree
         self.steps = 0
         self.followed = {}
+        self.depth = 0
         self.frames = []
         self.undo.append({})
         try:

@@ -111,7 +111,7 @@ BENIGN = re.compile(
 READING = re.compile(r"(?i)^_*(add|log|print|append|save|write|plot|hist|check|assert|is|has|get|isnan|norm)")
 """A call of unknown code with such a name only looks at the gradients that it is handed."""
 
-MODEL_FACTORY = re.compile(r"^(torchvision\.models\.|timm\.|torch\.hub\.load$|segmentation_models_pytorch\.)")
+MODEL_FACTORY = re.compile(r"^(torchvision\.models\.|timm\.create_model$|timm\.models\.|torch\.hub\.load$|segmentation_models_pytorch\.)")
 
 SMOOTH = frozenset(
     "mean sum pow sqrt exp log abs neg add sub mul div clamp view reshape squeeze unsqueeze flatten permute transpose t"

@@ -183,13 +183,18 @@ class Items(Value):
 
 
 class Table(Value):
-    """A dict whose entries are known; `complete` unless it may have others. `place` is where it was made."""
+    """A dict whose entries are known; `complete` unless it may have others. `place` is where it was made.
 
-    __slots__ = ("complete", "entries", "place", "serial")
+    `maybe` are the keys that were set on some paths only; `depth` is how many branches it was made in.
+    """
+
+    __slots__ = ("complete", "depth", "entries", "maybe", "place", "serial")
 
     def __init__(self, entries: dict[object, Value], complete: bool = True, place: Place | None = None) -> None:
         self.entries, self.complete, self.place = entries, complete, place
         self.serial = next(_serial)
+        self.maybe: set[object] = set()
+        self.depth = 0
 
 
 class Choice(Value):
