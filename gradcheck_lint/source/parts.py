@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
@@ -29,6 +30,15 @@ LEARNING = frozenset(
     }
 )  # fmt: skip
 """Layers of torch.nn that have parameters."""
+
+WITHOUT_PARAMETERS = frozenset(
+    {
+        "ReLU", "ReLU6", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softmax", "LogSoftmax", "Softplus",
+        "Dropout", "Dropout2d", "Flatten", "Identity", "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "Upsample",
+        "MSELoss", "L1Loss", "CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "SmoothL1Loss", "HuberLoss",
+    }
+)  # fmt: skip
+"""Layers of torch.nn that have none."""
 
 Parts = dict[int, tuple[Thing, ...]]
 """The parts of modules, by the serial number of the module."""
@@ -121,6 +131,40 @@ def _makes_layer(cls: ClassValue, attribute: str) -> bool:
             if layer and any(tree.dotted(target) == f"self.{attribute}" for target in node.targets):
                 return True
     return False
+
+
+def makes_no_part(cls: ClassValue, module: Thing) -> bool:
+    """Whether nothing in a class (and in those it derives from) can give its instances a parameter."""
+    if not cls.closed:
+        return False
+    own: set[str] = set()
+    for base in cls.lineage():
+        for member in base.members.values() if isinstance(base, ClassValue) else ():
+            if isinstance(member, FunctionValue) and not _registers_nothing(member.function, own):
+                return False
+    return own.issuperset(module.detail.get("names", ()))  # else somebody else gave it an attribute
+
+
+def _registers_nothing(function: tree.Function, own: set[str]) -> bool:
+    """Whether a method assigns to attributes only what is no module and no tensor; they are added to `own`."""
+    for node in tree.walk_block(function.body):
+        if isinstance(node, tree.Assign):
+            to_self = [target.attr for target in node.targets if isinstance(target, tree.Attribute)]
+            own.update(to_self)
+            if to_self and not isinstance(node.value, (tree.Constant, tree.Display, tree.Comprehension, tree.Dict)):
+                return False
+        elif isinstance(node, tree.Call) and _REGISTERING.search(tree.last_name(node.func)):
+            return False
+        elif isinstance(node, tree.Call) and any(
+            isinstance(a.value, tree.Name) and a.value.id == "self" for a in node.args
+        ):
+            return False  # who gets the module may register something
+        elif isinstance(node, (tree.Function, tree.Class)):
+            return False
+    return True
+
+
+_REGISTERING = re.compile(r"register|add_module|setattr|update|load|apply|build|init(?!__)")
 
 
 def parts_in(i: Interpreter, given: Value | None) -> Parts:

@@ -1,0 +1,80 @@
+"""GL307: the optimizer gets no parameter at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import handed
+from gradcheck_lint.source.freezing import frozen
+from gradcheck_lint.source.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
+from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+
+class EmptyParams(Rule):
+    code = "GL307"
+    slug = "empty-params"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events("build"):
+            optimizer = event.subject
+            if not handed.takes_parameters(event) or handed.refused(event) or not isinstance(optimizer, Thing):
+                continue
+            given = handed.value(event)
+            groups = handed.tables(given)
+            if groups and (filled_later(optimizer) or len(groups) != len(getattr(given, "items", ()))):
+                continue
+            reasons = [why(timeline, event, handed_over.value) for handed_over in handed.collections(given)]
+            if not reasons or not all(reasons) or (isinstance(given, Items) and not given.complete):
+                continue
+            stepped = any(e.concerns(optimizer) for e in timeline.events("step"))
+            report(
+                handed.argument(event) or event.place,
+                "the optimizer gets no parameter",
+                label=reasons[0],
+                why="it trains nothing, and what is put into its lists later does not reach it"
+                if groups
+                else "torch refuses an empty list, here and now",
+                help="fill the lists before the optimizer is built" if groups else "hand over what is to be trained",
+                confidence=Confidence.HIGH if stepped or not groups else Confidence.MEDIUM,
+            )
+
+
+def filled_later(optimizer: Thing) -> bool:
+    """Whether somebody may add groups, or write into those that there are."""
+    return any(optimizer.detail.get(key) for key in ("added", "opened", "escaped"))
+
+
+def why(timeline: Timeline, event: Event, value: Value) -> str:
+    """Why a collection of parameters is empty; "" if it may hold something."""
+    found = [_why(timeline, event, option) for option in options(value)]
+    return found[0] if all(found) else ""
+
+
+def _why(timeline: Timeline, event: Event, value: Value) -> str:
+    if isinstance(value, Items):
+        here = value.place is not None and value.place.chunk is event.place.chunk
+        return "holds nothing yet" if value.complete and not value.items and (here or timeline.entry is None) else ""
+    if not isinstance(value, Thing) or value.role != "parameters":
+        return ""
+    module = module_of(value)
+    if module is None or module.core.summary or not module.core.certain:
+        return ""
+    if value.detail.get("trainable") and not timeline.cut:
+        escaped = module.root.detail.get("escaped")
+        return "all its parameters are frozen" if not escaped and frozen(timeline, event, module) else ""
+    cls = module.core.cls
+    if filtered(value) or module.core.place is None or module.core.detail.get("open"):
+        return ""
+    if isinstance(cls, External):
+        name = cls.name.rpartition(".")[2]
+        return "this layer has no parameters" if name in WITHOUT_PARAMETERS and cls.name.startswith("torch.nn.") else ""
+    if isinstance(cls, ClassValue) and not event.detail["parts"].get(module.serial) and makes_no_part(cls, module):
+        return "its class registers neither layers nor parameters"
+    return ""
