@@ -22,7 +22,7 @@ class ParametersMissingFromOptimizer(Rule):
     slug = "parameters-missing-from-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    triggers = r"\.detach\(|no_grad|nn\.Module\b"
+    triggers = r"\.detach\(|no_grad"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         self.unfrozen(timeline, report)
