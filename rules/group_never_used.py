@@ -1,0 +1,116 @@
+"""GL316: a list of parameters or a parameter group is built and never handed to an optimizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import handed, tree
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.unread import never_read
+from gradcheck_lint.source.values import Items, Table, Thing, Value, only
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Timeline
+
+
+class GroupNeverUsed(Rule):
+    code = "GL316"
+    slug = "group-never-used"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        built = [e for e in timeline.events("build") if handed.takes_parameters(e)]
+        if not built:
+            return
+        for event in timeline.events("assign"):
+            target = event.detail["target"]
+            if not isinstance(target, tree.Name) or not any(e.function is event.function for e in built):
+                continue
+            if target.id.startswith("_") or not of_parameters(event.detail["value"]):
+                continue
+            if never_read(timeline, event, target.id):
+                report(
+                    event.place,
+                    "parameters are collected and handed to no optimizer",
+                    label=f"`{target.id}` is never used",
+                    why="what is in it is not trained, or not with the options that stand there",
+                    help=f"hand `{target.id}` to the optimizer, or remove it",
+                    related=[("the optimizer is built here", e.place) for e in built if e.function is event.function][
+                        :1
+                    ],
+                )
+        for place, lists in splits(timeline):
+            report(
+                place,
+                "a split by names may drop parameters",
+                label="a parameter that matches none of the cases is in no list",
+                why="what is in no list is not trained",
+                help="end the split with an `else`",
+                note="right if the names of all parameters are known to match: " + ", ".join(f"`{n}`" for n in lists),
+                confidence=Confidence.MEDIUM,
+            )
+
+
+def of_parameters(value: Value) -> bool:
+    """Whether it is a list of parameters, or of groups of parameters, or one group."""
+    if isinstance(value, Table):
+        return "params" in value.entries
+    if isinstance(value, Items):
+        return value.kind == "list" and bool(value.items) and all(_parameter(i) or _group(i) for i in value.items)
+    return (
+        isinstance(value, Thing)
+        and value.role == "parameters"
+        and value.detail.get("kind") == "list"
+        and not value.detail.get("named")
+    )
+
+
+def _group(value: Value) -> bool:
+    return isinstance(value, Table) and "params" in value.entries
+
+
+def _parameter(value: Value) -> bool:
+    thing = only(value)
+    return thing is not None and thing.role == "tensor" and "element_of" in thing.detail
+
+
+def splits(timeline: Timeline) -> list[tuple[Place, list[str]]]:
+    """The loops over named parameters that sort them into lists by cases, without a case for all others."""
+    found = []
+    for event in timeline.events("consume"):
+        loop = event.statement.node
+        if event.detail["by"] != "for" or not isinstance(loop, tree.For) or len(loop.body) != 1:
+            continue
+        if not isinstance(event.subject, Thing) or not event.subject.detail.get("named"):
+            continue
+        lists = cases(loop.body[0])
+        if len(set(lists)) > 1:
+            found.append((event.place, lists))
+    return found
+
+
+def cases(statement: tree.Statement) -> list[str]:
+    """The lists that the arms of an `if` without `else` append to; none if it is anything else."""
+    lists: list[str] = []
+    while isinstance(statement, tree.If) and len(statement.body) == 1:
+        name = appended_to(statement.body[0])
+        if not name:
+            return []
+        lists.append(name)
+        if not statement.orelse:
+            return lists
+        if len(statement.orelse) != 1:
+            return []
+        statement = statement.orelse[0]
+    return []
+
+
+def appended_to(statement: tree.Statement) -> str:
+    """The name of the list that a statement appends to."""
+    call = statement.value if isinstance(statement, tree.Evaluate) else None
+    if isinstance(call, tree.Call) and isinstance(call.func, tree.Attribute) and call.func.attr == "append":
+        return tree.dotted(call.func.value)
+    return ""
