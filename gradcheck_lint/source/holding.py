@@ -145,7 +145,8 @@ def shares(one: Thing, other: Thing) -> str:
     if any(a is b for a in first.tensors for b in second.tensors):
         return YES if _equal(first, second) else MAYBE
     if _bare(first) or _bare(second):
-        return MAYBE
+        owners = [thing.parent[0] for thing in (one, other) if thing.parent is not None]
+        return NO if len(owners) == 2 and not _related(*owners) else MAYBE
     return NO
 
 

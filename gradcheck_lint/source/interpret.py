@@ -8,6 +8,7 @@ where it might touch the gradient cycle.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -117,6 +118,7 @@ class Interpreter:
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
+        self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
         self.looping = 0  # loops around the statement being run
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
 
@@ -1261,9 +1263,8 @@ class Interpreter:
                 if node is not None:
                     for value in args.all():
                         self.consume(value, node, "?")
-                if active or len(self.frames) > DEPTH:
-                    if node is not None:
-                        self.emit("unknown", node, None, name=function.name)
+                if node is not None and (active or len(self.frames) > DEPTH) and self.may_turn(function, args):
+                    self.emit("unknown", node, None, name=function.name)
                 return result
         self.reached.add(id(function))
         body = function.body
@@ -1288,6 +1289,8 @@ class Interpreter:
         finally:
             self.frames.pop()
             self.sequence = saved
+        if any(event.kind in _TURNING for event, _ in ev.located(inner)):
+            self.turning.add(id(function))
         if not any(not isinstance(s, ev.Jump) for s in inner.steps):
             if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
                 self.idle.add(id(function))
@@ -1301,6 +1304,17 @@ class Interpreter:
         for value in returns[1:]:
             result_value = join(result_value, value)
         return result_value
+
+    def may_turn(self, function: tree.Function, args: Arguments) -> bool:
+        """Whether a call that is not followed any more may turn the cycle: it did so before, or is under way."""
+        if not self.relevant(function):
+            return False
+        if any(things(value, "optimizer") for value in args.all()) or id(function) not in self.reached:
+            return True
+        if any(f.function is function for f in self.frames):
+            found = self.project.definition_of.get(id(function))
+            return found is None or _TURNS.search(found[1].text) is not None
+        return id(function) in self.turning
 
     def bind(self, function: tree.Function, target: FunctionValue, args: Arguments | None) -> None:
         scope = self.frame.serial
@@ -1418,6 +1432,11 @@ def owner_of(thing: Thing) -> Thing:
 
 
 _NO_GRAPH = frozenset({"data", "shape", "dtype", "device", "grad", "ndim", "is_leaf", "requires_grad"})
+_TURNING = frozenset(
+    ["zero", "backward", "step", "unscale", "update", "schedule", "clip", "grad-write", "grad-change", "unknown"]
+)
+_TURNS = re.compile(r"zero_grad|backward|step|\.grad\b|optim")
+
 _HELD = frozenset({"optimizer", "module", "scaler", "scheduler", "tensor", "parameters"})
 
 

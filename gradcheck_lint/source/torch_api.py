@@ -90,7 +90,7 @@ WRAPPERS = re.compile(
 )
 """Calls that give back their model and optimizer arguments wrapped, holding the same parameters."""
 
-OPTIMIZER_NAME = re.compile(r"(?i)(^|_|\d)opt(im)?(i[sz]ers?|s)?(_|\d|$)|optimi[sz]er|(^|_)optim|(^|_)solver($|_)")
+OPTIMIZER_NAME = re.compile(r"(?i)(^|_|\d)opt(im)?(i[sz]ers?|s)?(_|\d|$)|optimi[sz]er|(^|_)optim(?!i[sz]ation)|(^|_)solver($|_)")
 SCHEDULER_NAME = re.compile(r"(?i)sched|(^|_)lr($|_)|warm_?up")
 SCALER_NAME = re.compile(r"(?i)scaler($|_)|^scaler|grad_?scaler")
 
@@ -102,7 +102,8 @@ SUSPICIOUS = re.compile(
 BENIGN = re.compile(
     r"(?i)^_*(save|load|log|print|adjust|set_|get_|is_|has_|warm|count|len|repr|str|id|type|isinstance|getattr|hasattr"
     r"|format|summary|resume|restore|checkpoint|state|create_lr|build_lr|make_lr|current|report|write|add_scalar"
-    r"|watch|describe|check|update_lr|update_learning|lr_|poly_|cosine|step_decay|decay)"
+    r"|watch|describe|check|update_lr|update_learning|lr_|poly_|cosine|step_decay|decay|soft_?update|hard_?update"
+    r"|polyak|ema_|update_ema|update_target|dispatch_clip)"
     r"|(?i:lr|learning_?rate|sched\w*|scheduler|checkpoint|logger|writer|summary|meter|metrics?|ema|avg|loss|losses"
     r"|progress|bar|pbar|print|stats?|accuracy|score|augment\w*|transforms?|loader|data|dataset|batch|sampler|collate)$"
 )
