@@ -80,7 +80,8 @@ def _selected(optimizer: Thing) -> bool:
 def _known(optimizer: Thing) -> bool:
     """Whether all that the optimizer holds is known."""
     held = held_by(optimizer)
-    return not held.unknown and not optimizer.summary and bool(held.modules or held.tensors)
+    several = any(t.root.summary or t.summary for t in held.modules)  # the turn of a loop, whichever it was
+    return not held.unknown and not optimizer.summary and not several and bool(held.modules or held.tensors)
 
 
 def _next_step(timeline: Timeline, backward: Event) -> Event | None:
@@ -167,8 +168,12 @@ class _Facts:
         )
 
     def holds(self, module: Thing) -> bool:
-        """Whether an optimizer holds the module whole."""
-        return any(module.inside(h) for h in self.held) or bool(self.owners(module) & self.held)
+        """Whether an optimizer holds the module whole, or something that it was made from."""
+        return (
+            any(module.inside(h) for h in self.held)
+            or bool(self.owners(module) & self.held)
+            or not self.held.isdisjoint(module.core.deps)
+        )
 
     def name_in(self, part: Thing, module: Thing) -> str:
         """By which attribute a module has a part."""
