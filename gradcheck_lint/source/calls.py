@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 
 from gradcheck_lint.source import parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
@@ -54,18 +55,17 @@ def call(i: Interpreter, node: tree.Call) -> Value:
             return join_all([_method(i, option, func.attr, args, node) for option in found])
         if all(m is None for m in members):
             return _method(i, base if len(found) > 1 else found[0], func.attr, args, node)
-        return _each(
-            i,
-            node,
-            [
-                (lambda m=m, o=o: apply(i, m, args, node) if m is not None else _method(i, o, func.attr, args, node))
-                for m, o in zip(members, found, strict=True)
-            ],
-        )
+
+        def method(member: Value | None, option: Value) -> Value:
+            if member is not None:
+                return apply(i, member, args, node)
+            return _method(i, option, func.attr, args, node)
+
+        return _each(i, node, [partial(method, m, o) for m, o in zip(members, found, strict=True)])
     target = i.eval(func)
     args = i.arguments(node)
     found = [o for o in options(target) if not (isinstance(o, Constant) and o.value is None)] or list(options(target))
-    return _each(i, node, [(lambda o=o: apply(i, o, args, node)) for o in found])
+    return _each(i, node, [partial(apply, i, o, args, node) for o in found])
 
 
 def join_all(values: list[Value]) -> Value:
@@ -144,7 +144,7 @@ def apply(i: Interpreter, target: Value, args: Arguments, node: tree.Call) -> Va
         merged = Arguments([*target.args, *args.positional], {**target.keywords, **args.keywords}, args.open)
         return apply(i, target.func, merged, node)
     if isinstance(target, Choice):
-        return _each(i, node, [(lambda o=o: apply(i, o, args, node)) for o in target.options])
+        return _each(i, node, [partial(apply, i, o, args, node) for o in target.options])
     if isinstance(target, Thing):
         return _call_thing(i, target, args, node)
     return _opaque(i, tree.last_name(node.func), None, args, node)
@@ -528,7 +528,7 @@ def _dict(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     state = only(args.positional[0], "state-dict") if len(args.positional) == 1 and not args.keywords else None
     if state is not None:
         return i.same_state(state, node)
-    entries: dict[object, Value] = dict(args.keywords)
+    entries: dict[object, Value] = {**args.keywords}
     complete = not args.positional and not args.open
     if args.positional and isinstance(args.positional[0], Table):
         source = args.positional[0]

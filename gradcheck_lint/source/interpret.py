@@ -557,7 +557,7 @@ class Interpreter:
             frame.context = saved
             return ended or self.block(node.orelse)
 
-        handlers = [lambda h=h: self.block(h) for h in node.handlers]  # type: ignore[misc]
+        handlers = [lambda h=h: self.block(h) for h in node.handlers]
         sequences, ended = self.arms([body, *handlers])
         branch = ev.Branch(None, sequences, place)
         if not node.final:
@@ -593,7 +593,7 @@ class Interpreter:
 
     def do_match(self, node: tree.Match) -> bool:
         self.eval(node.subject)
-        arms = [lambda a=a: self.block(a) for a in node.arms]  # type: ignore[misc]
+        arms = [lambda a=a: self.block(a) for a in node.arms]
         sequences, _ = self.arms([*arms, lambda: False])
         self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
         return False

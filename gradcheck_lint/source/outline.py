@@ -100,7 +100,7 @@ class Outline:
             for name in ("body", "handlers", "orelse", "finalbody"):
                 inner = getattr(node, name, None)
                 if inner.__class__ is list:
-                    self._tell(inner)  # type: ignore[arg-type]
+                    self._tell(inner)
 
     @cached_property
     def code(self) -> list[str]:
