@@ -528,7 +528,7 @@ def _dict(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     state = only(args.positional[0], "state-dict") if len(args.positional) == 1 and not args.keywords else None
     if state is not None:
         return i.same_state(state, node)
-    entries: dict[object, Value] = {**args.keywords}
+    entries: dict[object, Value] = {k: v for k, v in args.keywords.items()}  # noqa: C416 - for its type
     complete = not args.positional and not args.open
     if args.positional and isinstance(args.positional[0], Table):
         source = args.positional[0]
