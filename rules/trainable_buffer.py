@@ -1,0 +1,85 @@
+"""GL317: something that should learn is registered as a buffer, which no optimizer gets."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.values import Constant, Thing, Value, only, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.facts import ClassFacts
+
+_LEARNS = re.compile(r"\bParameter\(|requires_grad\s*=\s*True|requires_grad_\(")
+_INITIALISED = r"\b(?:xavier|kaiming|glorot|he)_\w*\(\s*self\.{0}\b"
+_MULTIPLIED = r"\blinear\([^\n]*self\.{0}\b|@ *self\.{0}\b|matmul\([^\n]*self\.{0}\b"
+_WRITTEN = r"self\.{0}(?:\.data)?(?:\[[^\n]*\])? *[-+*/]?=(?!=)|self\.{0}(?:\.data)?\.\w+_\("
+
+
+class TrainableBuffer(Rule):
+    code = "GL317"
+    slug = "trainable-buffer"
+    severity = Severity.ERROR
+    triggers = r"\bregister_buffer\("
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        text = facts.text
+        if not (_LEARNS.search(text) or re.search(_INITIALISED.format(r"\w+"), text)) or not facts.is_module:
+            return
+        elsewhere = [e for e in facts.made.events("register", "set-attribute") if not _is_buffer(e)]
+        for event in facts.made.events("register"):
+            name, value = _named(event), event.detail["value"]
+            if not name or not _is_buffer(event) or not event.concerns(facts.instance) or _optimized(facts, name):
+                continue
+            tensor = only(value, "tensor")
+            learns = tensor is not None and _wants_to_learn(tensor)
+            if learns and any(o is tensor for e in elsewhere for o in options(e.detail["value"])):
+                continue
+            if not learns and not _like_a_weight(facts, name, value):
+                continue
+            made = str(tensor.detail["made_by"]) if learns and tensor is not None else ""
+            report(
+                event.place,
+                "a tensor that should learn is registered as a buffer",
+                label=f"`{name}` is a buffer of `{facts.name}`, not a parameter",
+                why=f"`parameters()` leaves `{name}` out, so that no optimizer ever moves it",
+                help=f"write `self.{name} = nn.Parameter(...)` if it should learn"
+                + (", else leave `nn.Parameter` out" if made == "Parameter" else ""),
+                note="a buffer that an optimizer of its own is handed does learn",
+                confidence=Confidence.HIGH if learns else Confidence.MEDIUM,
+            )
+
+
+def _is_buffer(event: Event) -> bool:
+    return event.kind == "register" and event.detail["how"] == "buffer"
+
+
+def _named(event: Event) -> str:
+    """The name of what is registered, where the code spells it out."""
+    name = event.detail["name"]
+    return name.value if isinstance(name, Constant) and isinstance(name.value, str) else ""
+
+
+def _wants_to_learn(tensor: Thing) -> bool:
+    """Whether it was made to require grad and still does."""
+    return tensor.detail.get("grad") is True and "args" in tensor.detail
+
+
+def _like_a_weight(facts: ClassFacts, name: str, value: Value) -> bool:
+    """Whether it is initialised and used as a weight is, and nothing of the class writes it."""
+    if any(not isinstance(o, Thing) or o.role not in ("tensor", "opaque") for o in options(value)):
+        return False
+    word, text = re.escape(name), facts.inherited
+    return all(re.search(p.format(word), text) for p in (_INITIALISED, _MULTIPLIED)) and not re.search(
+        _WRITTEN.format(word), text
+    )
+
+
+def _optimized(facts: ClassFacts, name: str) -> bool:
+    """Whether code of the project hands its buffers, or this one, to an optimizer."""
+    word = re.escape(name)
+    line = rf"(?i:optim|param|\bAdam|\bSGD|grad)[^\n]*\.{word}\b|\.{word}\b[^\n]*(?:requires_grad|\.grad\b)"
+    return any(re.search(line, t) or re.search(r"\bbuffers\(|named_buffers\(", t) for t in facts.elsewhere())
