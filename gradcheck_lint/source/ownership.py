@@ -1,0 +1,107 @@
+"""Who makes an object, and which module it becomes a part of: for rules about what a module consists of.
+
+The answers come from the text first, so that only the few classes that can matter are interpreted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source.facts import ClassFacts, class_facts
+from gradcheck_lint.source.interpret import Arguments
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event
+
+_CONTAINERS = ("torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict")
+
+
+def bases(text: str, name: str) -> str | None:
+    """The text of the bases of a class ("" if it has none); None if the text does not define it."""
+    found = re.search(rf"^[ \t]*class\s+{name}\s*(?:\(([^)]*)\))?\s*:", text, re.MULTILINE)
+    return None if found is None else (found.group(1) or "")
+
+
+def extended(facts: ClassFacts) -> bool:
+    """Whether some class of the project derives from it."""
+    derived = re.compile(rf"^[ \t]*class\s+\w+\s*\([^)]*\b{facts.name}\b", re.MULTILINE)
+    return any(derived.search(text) for text in facts.elsewhere())
+
+
+def owners(facts: ClassFacts) -> Iterator[tuple[str, Event]]:
+    """How modules get hold of objects of a class: the attribute ("" in a container of torch), and the event."""
+    i, name = facts.interpreter, re.compile(rf"\b{facts.name}\(")
+    for module in list(i.project.modules.values()):
+        if module is None or not name.search(module.text):
+            continue
+        for other in class_facts(i, module):
+            if other.qualname != facts.qualname and name.search(other.text) and other.is_module:
+                for event in other.made.events("set-attribute", "build"):
+                    if event.kind == "build" and _contains(event, facts):
+                        yield "", event
+                    elif event.kind == "set-attribute" and event.concerns(other.instance) and _kept(event, facts):
+                        yield event.detail["attr"], event
+        i.namespace(module)
+    for timeline in list(i.timelines):
+        for event in timeline.events("build"):
+            if _contains(event, facts):
+                yield "", event
+            attribute = _handed_in(event, facts)
+            if attribute is not None:
+                yield attribute, event
+
+
+def _kept(event: Event, facts: ClassFacts) -> bool:
+    """Whether an attribute is assigned an object of the class."""
+    return any(_is_one(o, facts) for o in options(event.detail["value"]))
+
+
+def _is_one(value: Value, facts: ClassFacts) -> bool:
+    return isinstance(value, Thing) and value.cls is facts.cls
+
+
+def _held(value: Value | None, facts: ClassFacts) -> bool:
+    """Whether a value is an object of the class, or a list or dictionary with one in it."""
+    for option in options(value):
+        if _is_one(option, facts):
+            return True
+        inner: list[Value] = []
+        if isinstance(option, (Items, Table)):
+            inner = list(option.items if isinstance(option, Items) else option.entries.values())
+        if any(_is_one(o, facts) for item in inner for o in options(item)):
+            return True
+    return False
+
+
+def _contains(event: Event, facts: ClassFacts) -> bool:
+    """Whether a container of torch is built with an object of the class in it."""
+    args = event.detail.get("args")
+    return (
+        isinstance(event.subject, Thing)
+        and isinstance(event.subject.cls, External)
+        and event.subject.cls.name in _CONTAINERS
+        and isinstance(args, Arguments)
+        and any(_held(a, facts) for a in args.all())
+    )
+
+
+def _handed_in(event: Event, facts: ClassFacts) -> str | None:
+    """The attribute in which a module keeps the object of the class that it is built with."""
+    thing, args = event.subject, event.detail.get("args")
+    if not isinstance(thing, Thing) or thing.role != "module" or not isinstance(args, Arguments):
+        return None
+    init = thing.cls.member("__init__") if isinstance(thing.cls, ClassValue) else None
+    if not isinstance(init, FunctionValue):
+        return None
+    found = facts.interpreter.project.definition_of.get(id(init.function))
+    names = [p.name for p in init.function.parameters[1:] if not p.star]
+    given = [*zip(names, args.positional, strict=False), *args.keywords.items()]
+    for name, value in given:
+        if found is not None and any(_is_one(o, facts) for o in options(value)):
+            kept = re.search(rf"self\.(\w+)\s*=\s*{name}\b\s*$", found[1].text, re.MULTILINE)
+            if kept is not None:
+                return kept.group(1)
+    return None
