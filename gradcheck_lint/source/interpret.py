@@ -297,8 +297,15 @@ class Interpreter:
         if isinstance(node.value, tree.Call):
             return isinstance(value, External) and value.name == "builtins.NoReturn"
         if not isinstance(node.value, tree.Constant):
-            self.emit("evaluate", node.value, None, value=value, expression=node.value)
+            self.emit("evaluate", node.value, None, value=value, expression=node.value, of=self.compared(node.value))
         return False
+
+    def compared(self, node: tree.Expression) -> Value | None:
+        """The object of the attribute on the left of a comparison, where looking at it again does nothing."""
+        if not isinstance(node, tree.Operation) or not isinstance(node.operands[0], tree.Attribute):
+            return None
+        owner = node.operands[0].value
+        return None if any(isinstance(n, (tree.Call, tree.Other)) for n in owner.walk()) else self.eval(owner)
 
     def do_assign(self, node: tree.Assign) -> bool:
         if node.value is None:

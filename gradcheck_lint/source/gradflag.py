@@ -1,0 +1,183 @@
+"""What an object is to `requires_grad`: a tensor, which has that attribute, or a module, which has only the method."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Partial, Thing, Value, options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradcheck_lint.source.events import Event, Timeline
+
+TENSOR, MODULE = "tensor", "module"
+_CONTAINERS = ("torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict")
+_WALKS = frozenset({"children", "modules", "named_children", "named_modules"})
+_NEAR = re.compile(r"req\w*gr", re.IGNORECASE)
+
+
+class Kind(NamedTuple):
+    """What an object is, and whether that is certain."""
+
+    name: str
+    certain: bool
+
+
+def kind(thing: Thing) -> Kind | None:
+    """What an object is, as far as the code shows; None if it may be something else altogether."""
+    thing = thing.core
+    if thing.role == "tensor":
+        return Kind(TENSOR, True)
+    if thing.role == "module":
+        return Kind(MODULE, thing.certain)
+    if thing.role != "opaque" or thing.parent is None:
+        return None
+    above, attribute = thing.parent
+    if attribute == "[]" or attribute.startswith("["):
+        if _walked(thing) or (isinstance(above.cls, External) and above.cls.name in _CONTAINERS):
+            return Kind(MODULE, True)
+        return Kind(MODULE, False) if above.role == "module" else None
+    if attribute in ("weight", "bias"):
+        return Kind(TENSOR, kind(above) is not None)
+    outside = isinstance(above.core.cls, External) and above.role == "module"
+    return Kind(MODULE, False) if outside and not attribute.startswith("_") else None
+
+
+def _walked(thing: Thing) -> bool:
+    """Whether it comes from a walk over the modules in a module: `for name, layer in model.named_children()`."""
+    above: Thing | None = thing
+    while above is not None and above.parent is not None and above.parent[1] == "[]":
+        above = above.parent[0]
+    node = above.place.node if above is not None and above.place is not None and above.parent is None else None
+    if not isinstance(node, tree.Call) or not isinstance(node.func, tree.Attribute):
+        return False
+    return above is not thing and node.func.attr in _WALKS
+
+
+def class_text(timeline: Timeline, thing: Thing) -> str:
+    """The text of the methods of an object's class and of its bases in the project."""
+    found = []
+    cls = thing.core.cls
+    project = timeline.home.project
+    for value in cls.lineage() if isinstance(cls, ClassValue) else ():
+        for member in value.members.values() if isinstance(value, ClassValue) else ():
+            if isinstance(member, FunctionValue):
+                known = project.definition_of.get(id(member.function))
+                found.append(known[1].text if known is not None else "")
+    return "".join(found)
+
+
+def has_own(timeline: Timeline, thing: Thing, name: str) -> bool:
+    """Whether the class of an object knows an attribute of this name: defines it, sets it or reads it.
+
+    An item of a container may be any of those that the container was made of.
+    """
+    cls = thing.core.cls
+    if isinstance(cls, ClassValue) and cls.member(name) is not None:
+        return True
+    if any(has_own(timeline, part, name) for part in part_of(thing)):
+        return True
+    return re.search(rf"\bself\.{name}\b|[\"']{name}[\"']", class_text(timeline, thing)) is not None
+
+
+def part_of(thing: Thing) -> list[Thing]:
+    """The modules that an item of a container may be, where the code shows what the container was made of."""
+    if thing.parent is None or not thing.parent[1].startswith("["):
+        return []
+    above = thing.parent[0]
+    args = above.detail.get("args")
+    given = [o for value in (args.positional if args is not None else ()) for o in _flat(value)]
+    index = re.fullmatch(r"\[(-?\d+)\]", thing.parent[1])
+    if index is not None and -len(given) <= int(index.group(1)) < len(given):
+        given = [given[int(index.group(1))]]
+    return [o for o in given if isinstance(o, Thing)]
+
+
+def _flat(value: Value) -> Iterator[Value]:
+    for option in options(value):
+        items = getattr(option, "items", None)
+        if isinstance(items, list):
+            for item in items:
+                yield from _flat(item)
+        else:
+            yield option
+
+
+def read_elsewhere(timeline: Timeline, name: str) -> bool:
+    """Whether some text of the project reads an attribute of this name, and so may mean it."""
+    pattern = re.compile(rf"\.{name}\b(?!\s*=(?!=))(?!\s*\()|(?:get|has)attr\([^)\n]*[\"']{name}[\"']")
+    return any(pattern.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
+
+
+def set_elsewhere(timeline: Timeline, name: str) -> bool:
+    """Whether some text of the project sets an attribute of this name, or defines a method of it."""
+    pattern = re.compile(rf"\.{name}\s*(?::[^=\n]+)?=(?!=)|setattr\([^)\n]*[\"']{name}[\"']|\bdef {name}\b")
+    return any(pattern.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
+
+
+def misspelt(name: str) -> bool:
+    """Whether a name is meant to be `requires_grad` (or `requires_grad_`), and is not."""
+    if name in ("requires_grad", "requires_grad_") or name.startswith("_") or not _NEAR.match(name):
+        return False
+    plain = re.sub(r"(?:ients?|s)$", "", name.lower().replace("_", ""))
+    return _distance(plain, "requiresgrad") <= 2
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters must be put in, left out or exchanged to make one word of the other."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+def callable_value(value: Value) -> bool:
+    """Whether a value is a function, which may well take the place of a method."""
+    return any(isinstance(o, (FunctionValue, ClassValue, Partial, External)) for o in options(value))
+
+
+def plain_flag(event: Event) -> bool:
+    """Whether what is assigned is no function for certain: a constant, or the result of a comparison or a `not`."""
+    value = _assigned(event)
+    if all(isinstance(o, Constant) for o in options(event.detail["value"])):
+        return True
+    return isinstance(value, tree.Operation) and value.op in ("not", "==", "!=", "is", "is not", "in", "not in")
+
+
+def _assigned(event: Event) -> tree.Expression | None:
+    node = event.place.node
+    if isinstance(node, tree.Call) and len(node.args) == 3:
+        return node.args[2].value
+    statement = event.statement.node
+    return statement.value if isinstance(statement, tree.Assign) else None
+
+
+def called(event: Event) -> tuple[Place, str] | None:
+    """What to replace, and by what, so that an assignment to the flag becomes a call of `requires_grad_`.
+
+    None if the assignment is no statement of its own with one target, or if it is written on several lines.
+    """
+    from gradcheck_lint.source.repair import text
+
+    chunk, value, statement, node = event.place.chunk, _assigned(event), event.statement.node, event.place.node
+    if value is None:
+        return None
+    if isinstance(node, tree.Attribute) and isinstance(statement, tree.Assign):
+        if len(statement.targets) != 1 or statement.targets[0] is not node or statement.annotation is not None:
+            return None
+        owner = node.value
+    elif isinstance(node, tree.Call) and isinstance(statement, tree.Evaluate) and statement.value is node:
+        owner = node.args[0].value
+        if not isinstance(owner, (tree.Name, tree.Attribute, tree.Subscript)):
+            return None
+    else:
+        return None
+    if "\n" in chunk.module.code_for_node(statement.cst):
+        return None
+    return event.statement, f"{text(Place(chunk, owner))}.requires_grad_({text(Place(chunk, value))})"
