@@ -29,9 +29,9 @@ class NotAModule(Rule):
     triggers = r"\bdef (?:forward|__call__)\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
-        from gradcheck_lint.source.ownership import bases, extended, owners
+        from gradcheck_lint.source.ownership import classes, extended, owners
 
-        written = bases(facts.home.text, facts.name)
+        written = classes(facts.home.text).get(facts.name)
         if written is None or re.search(r"nn\.|[Mm]odule|[Ll]ayer\b|Sequential|Function|Dataset|Protocol", written):
             return
         if not _MAKES.search(facts.text) or _FOREIGN.search(facts.text) or not _becomes_a_part(facts):

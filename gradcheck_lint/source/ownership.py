@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source.facts import ClassFacts, class_facts
@@ -17,12 +18,32 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event
 
 _CONTAINERS = ("torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict")
+_CLASS = re.compile(r"^[ \t]*class\s+(\w+)\s*(?:\(([^)]*)\))?\s*:", re.MULTILINE)
+_MADE = re.compile(r"\b([A-Z]\w*)\((?<!Error\()(?<!Output\()(?<!Exception\()")
 
 
-def bases(text: str, name: str) -> str | None:
-    """The text of the bases of a class ("" if it has none); None if the text does not define it."""
-    found = re.search(rf"^[ \t]*class\s+{name}\s*(?:\(([^)]*)\))?\s*:", text, re.MULTILINE)
-    return None if found is None else (found.group(1) or "")
+@lru_cache(maxsize=16)
+def classes(text: str) -> dict[str, str]:
+    """The classes that a text defines, each with the text of its bases."""
+    return {name: bases or "" for name, bases in _CLASS.findall(text)}
+
+
+def modules_made(facts: ClassFacts, text: str) -> bool:
+    """Whether a text calls a class of the project that may be a module."""
+    for name in set(_MADE.findall(text)):
+        for file in (facts.home, *(facts.home.imports if name not in classes(facts.home.text) else ())):
+            if _may_be_module(classes(file.text), name):
+                return True
+    return False
+
+
+def _may_be_module(known: dict[str, str], name: str, depth: int = 0) -> bool:
+    found = known.get(name)
+    if not found or depth > 4:
+        return False
+    if re.search(r"\bnn\.|Module|Layer|Model", found):
+        return True
+    return any(_may_be_module(known, base, depth + 1) for base in re.findall(r"\w+", found))
 
 
 def extended(facts: ClassFacts) -> bool:

@@ -1,0 +1,163 @@
+"""GL315: a layer with weights, or a parameter, is created in `forward`: new in each call, trained by nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source.values import External, Items, Table, Thing, Value, only, options, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.facts import ClassFacts
+
+_FUNCTIONAL = re.compile(r"autograd|\.backward\(|\boptim|functional_call|stateless|\bvmap\(|load_state|from_pretrained")
+_RANDOM = frozenset(["randn", "rand", "empty", "normal", "Tensor", "FloatTensor"])
+_SILENT = frozenset({"no_grad", "inference_mode", "try"})
+_TOUCHING = ("set-attribute", "set-data", "freeze", "load-state", "mode", "register", "iterator", "return", "set-item")
+
+
+class LayerBuiltInForward(Rule):
+    code = "GL315"
+    slug = "layer-built-in-forward"
+    severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+    triggers = r"\bdef forward\("
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        from gradcheck_lint.source.facts import WEIGHTED
+        from gradcheck_lint.source.ownership import modules_made
+
+        text = _path(facts)
+        if not (WEIGHTED.search(text) or modules_made(facts, text)) or _FUNCTIONAL.search(text):
+            return
+        timeline = facts.called("forward") if facts.is_module else None
+        for event, around in timeline.located() if timeline is not None else ():
+            thing = event.subject
+            if event.kind != "build" or not isinstance(thing, Thing) or event.context & _SILENT:
+                continue
+            confidence = _trainable(facts, thing)
+            if confidence is None or thing.detail.get("escaped") or _guarded(around):
+                continue
+            assert timeline is not None
+            if not _only_used(facts, timeline, thing, around):
+                continue
+            what = "parameter" if thing.role == "tensor" else "layer"
+            report(
+                event.place,
+                f"a {what} is created in `forward`",
+                label=f"`{repair.text(event.place)}` is new in each call",
+                why="no optimizer knows it: its gradients are dropped with it, and it never learns",
+                help=f"create it once in `{facts.name}.__init__`, and use it here",
+                note="where new random weights are meant in each call, create them under `torch.no_grad()`",
+                confidence=confidence,
+            )
+
+
+def _path(facts: ClassFacts) -> str:
+    """The text of `forward` and of the methods of the class that it calls."""
+    texts: dict[str, str] = {}
+    todo = ["forward"]
+    while todo:
+        name = todo.pop()
+        if name not in texts:
+            texts[name] = facts.method_text(name)
+            todo += re.findall(r"self\.(\w+)\(", texts[name])
+    return "".join(texts.values())
+
+
+def _trainable(facts: ClassFacts, thing: Thing) -> Confidence | None:
+    """How sure it is that what is built should learn; None for what has no weights."""
+    from gradcheck_lint.source.facts import has_weights
+
+    if thing.role == "module":
+        return Confidence.HIGH if "args" in thing.detail and has_weights(facts.interpreter, thing) else None
+    if thing.detail.get("made_by") != "Parameter" or thing.detail.get("grad") is not True:
+        return None
+    data = only(thing.detail["args"].get(0, "data"), "tensor")
+    if data is None or "args" not in data.detail:
+        return None
+    return Confidence.HIGH if data.detail["made_by"] in _RANDOM else Confidence.MEDIUM
+
+
+def _guarded(around: tuple[ev.Step, ...]) -> bool:
+    """Whether a test asks if it is there already, or a cache keeps what the function gives."""
+    for step in around:
+        if isinstance(step, ev.Call) and any("cache" in tree.last_name(d) for d in step.function.decorators):
+            return True
+        if isinstance(step, ev.Branch) and (step.test is None or any(map(_asks, step.test.walk()))):
+            return True
+    return False
+
+
+def _asks(node: tree.Node) -> bool:
+    if isinstance(node, tree.Operation):
+        return node.op in ("is", "is not", "in", "not in", "not")
+    if isinstance(node, tree.Call):
+        return tree.last_name(node.func) in ("hasattr", "getattr", "isinstance", "len")
+    return isinstance(node, tree.Attribute) and node.attr == "training"
+
+
+def _only_used(facts: ClassFacts, timeline: ev.Timeline, thing: Thing, around: tuple[ev.Step, ...]) -> bool:
+    """Whether what is built is used in the same call, and nothing gives it weights or keeps it for the next one."""
+    if thing.role == "module" and not any(e.concerns(thing) for e in timeline.events("forward")):
+        return False
+    for event in timeline.events(*_TOUCHING):
+        if event.kind == "set-attribute" and event.concerns(facts.instance) and event.detail["value"] is thing:
+            if any(isinstance(step, ev.Branch) for step in around) or _may_return(timeline.tree, event):
+                return False  # kept, and perhaps not built in the next call
+        elif event.kind == "return":
+            if event.function is not None and event.function.name == "forward" and _has(event.detail["value"], thing):
+                return False
+        elif event.kind == "iterator":
+            if any(t.detail.get("of") is thing for t in things(event.subject)):
+                return False
+        elif _has(event.subject, thing, part=True) or _has(event.detail.get("value"), thing):
+            return False
+    store = facts.interpreter.store.items()
+    if isinstance(thing.cls, External) and any(owner == thing.serial for (owner, _), _ in store):
+        return False  # somebody reaches for its weights
+    return not any(owner == facts.instance.serial and _has(v, thing, inside=True) for (owner, _), v in store)
+
+
+def _has(value: Value | None, thing: Thing, part: bool = False, inside: bool = False) -> bool:
+    """Whether a value is the thing, holds it, or (if `part`) was read from it; `inside`: only whether it holds it."""
+    for option in options(value):
+        if isinstance(option, Thing) and not inside and (option is thing or (part and option.inside(thing))):
+            return True
+        if isinstance(option, (Items, Table)):
+            items = option.items if isinstance(option, Items) else option.entries.values()
+            if any(_has(item, thing, part) for item in items):
+                return True
+    return False
+
+
+def _may_return(step: ev.Step, until: ev.Event) -> bool:
+    """Whether the functions around an event may be left by a return before it."""
+    for found in _steps(step, until):
+        if found is until:
+            return False
+        if isinstance(found, ev.Jump) and found.kind == "return":
+            return True
+    return False
+
+
+def _steps(step: ev.Step, until: ev.Event) -> Iterator[ev.Step]:
+    """The events and jumps below a step, in order; of calls, those in the ones that lead to an event."""
+    if isinstance(step, ev.Sequence):
+        for inner in step.steps:
+            yield from _steps(inner, until)
+    elif isinstance(step, ev.Branch):
+        for arm in step.arms:
+            yield from _steps(arm, until)
+    elif isinstance(step, ev.Loop) or (isinstance(step, ev.Call) and any(e is until for e, _ in ev.located(step))):
+        yield from _steps(step.body, until)
+    elif isinstance(step, ev.Guarded):
+        yield from _steps(step.body, until)
+        yield from _steps(step.final, until)
+    elif not isinstance(step, ev.Call):
+        yield step
