@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FUNCTIONAL = re.compile(r"autograd|\.backward\(|\boptim|functional_call|stateless|\bvmap\(|load_state|from_pretrained")
 _RANDOM = frozenset(["randn", "rand", "empty", "normal", "Tensor", "FloatTensor"])
+_PLAIN = frozenset(["property", "staticmethod", "classmethod", "autocast", "override", "export", "ignore", "unused"])
 _SILENT = frozenset({"no_grad", "inference_mode", "try"})
 _TOUCHING = ("set-attribute", "set-data", "freeze", "load-state", "mode", "register", "iterator", "return", "set-item")
 
@@ -33,7 +34,7 @@ class LayerBuiltInForward(Rule):
         from gradcheck_lint.source.ownership import modules_made
 
         text = _path(facts)
-        if not (WEIGHTED.search(text) or modules_made(facts, text)) or _FUNCTIONAL.search(text):
+        if not (WEIGHTED.search(text) or modules_made(facts, text)) or _FUNCTIONAL.search(text) or _remembers(text):
             return
         timeline = facts.called("forward") if facts.is_module else None
         for event, around in timeline.located() if timeline is not None else ():
@@ -70,6 +71,13 @@ def _path(facts: ClassFacts) -> str:
     return "".join(texts.values())
 
 
+def _remembers(text: str) -> bool:
+    """Whether it asks for an attribute that it sets itself: that is how the first call is told from the others."""
+    written = set(re.findall(r"self\.(\w+)(?:\[[^\]\n]*\])?(?:\s*:[^=\n]+)?\s*=(?!=)", text))
+    asked = re.findall(r"\b(?:if|while|assert|and|or|not)\b[^\n]*?\bself\.(\w+)", text)
+    return not written.isdisjoint(asked)
+
+
 def _trainable(facts: ClassFacts, thing: Thing) -> Confidence | None:
     """How sure it is that what is built should learn; None for what has no weights."""
     from gradcheck_lint.source.facts import has_weights
@@ -85,9 +93,9 @@ def _trainable(facts: ClassFacts, thing: Thing) -> Confidence | None:
 
 
 def _guarded(around: tuple[ev.Step, ...]) -> bool:
-    """Whether a test asks if it is there already, or a cache keeps what the function gives."""
+    """Whether a test asks if it is there already, or a decorator may keep what the function gives."""
     for step in around:
-        if isinstance(step, ev.Call) and any("cache" in tree.last_name(d) for d in step.function.decorators):
+        if isinstance(step, ev.Call) and any(tree.last_name(d) not in _PLAIN for d in step.function.decorators):
             return True
         if isinstance(step, ev.Branch) and (step.test is None or any(map(_asks, step.test.walk()))):
             return True
