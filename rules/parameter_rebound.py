@@ -75,6 +75,8 @@ def _attribute(timeline: Timeline, event: Event) -> Stale | None:
     value = event.detail["value"]
     if event.detail["attr"] in ("data", "grad") or not fresh(value) or any(frozen(timeline, t) for t in things(value)):
         return None
+    if any(t.detail.get("made_by") != "Parameter" for t in things(value, "tensor")):
+        return None  # a module registers nothing else, so the optimizer never had what this was before
     owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
     return stale(timeline, event, lambda held: any(inside(t, held) for t in owners)) if owners else None
 
