@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.facts import reached
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.identity import contained, inside, stale, weighted
 from gradcheck_lint.source.order import after, before
@@ -111,13 +112,16 @@ class _Facts:
         if event.kind == "build":
             self.built.update(dict.fromkeys(found, event))
         elif event.kind == "set-attribute":
-            for value in things(event.detail["value"]):
+            held = things(event.detail["value"])
+            for value in {*held, *(part for module in held if module.role == "module" for part in reached(module))}:
                 self.inside.setdefault(value, set()).update(found)
             if event.detail["attr"] == "grad":
                 self.excused.update(found)
         elif event.kind in ("freeze", "load-state", "augment", "set-data", "grad-write", "rebind"):
             self.excused.update(found)
             self.excused.update(t.root for t in found)
+            if event.kind == "freeze":  # of one of several parts, whichever it was
+                self.excused.update(made_from for t in found if not t.certain for made_from in t.deps)
         elif event.kind == "mode" and event.detail["training"] is not True:
             self.excused.update(found)
         elif event.kind == "zero":

@@ -509,18 +509,17 @@ def _getattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
 
 
 def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
-    if len(args.positional) == 3 and isinstance(args.positional[1], Constant):
-        name = args.positional[1].value
+    name = args.positional[1] if len(args.positional) == 3 else None
+    if isinstance(name, Constant) and isinstance(name.value, str):
         for thing in things(args.positional[0]):
-            if isinstance(name, str):
-                i.emit("set-attribute", node, thing, attr=name, value=args.positional[2], old=i.get(thing.serial, name), source=None)
-                i.set(thing.serial, name, args.positional[2])
-                parts.noted(thing, name)
+            i.emit("set-attribute", node, thing, attr=name.value, value=args.positional[2], old=i.get(thing.serial, name.value), source=None)
+            i.set(thing.serial, name.value, args.positional[2])
+            parts.noted(thing, name.value)
     elif args.positional:
         for thing in things(args.positional[0]):
             parts.noted(thing, None)
-    elif len(args.positional) == 3:
-        i.emit("register", node, args.positional[0], name=args.positional[1], value=args.positional[2], how="setattr")
+        if name is not None:
+            i.emit("register", node, args.positional[0], name=name, value=args.positional[2], how="setattr")
     return NONE
 
 

@@ -692,9 +692,20 @@ class Interpreter:
                 part = parts[index]
             else:
                 part = self.element(value, target)
+                if isinstance(value, Items) and len(targets) > 1:
+                    part = self.some(part, target)
                 for thing in things(part):
                     thing.summary = False
             self.assign(target, part, sources[index], quiet)
+
+    def some(self, value: Value, target: tree.Node) -> Value:
+        """One of the objects that a value stands for; asked again, it is another one."""
+        found = list(things(value))
+        if not found:
+            return value
+        thing = only(value)
+        role = thing.role if thing is not None and thing.role in _HELD - {"parameters"} else "opaque"
+        return Thing(role, "", self.place(target), deps=depends(value), certain=False)
 
     def name_thing(self, value: Value, name: str) -> None:
         """Call things by the first name that the code gives them."""

@@ -150,6 +150,8 @@ def _registers_nothing(function: tree.Function, own: set[str]) -> bool:
     for node in tree.walk_block(function.body):
         if isinstance(node, tree.Assign):
             to_self = [target.attr for target in node.targets if isinstance(target, tree.Attribute)]
+            if len(to_self) < len(node.targets) and any(_mentions_attribute(target) for target in node.targets):
+                return False  # unpacked into attributes, or put into a dict of the module's
             own.update(to_self)
             if to_self and not isinstance(node.value, (tree.Constant, tree.Display, tree.Comprehension, tree.Dict)):
                 return False
@@ -162,6 +164,10 @@ def _registers_nothing(function: tree.Function, own: set[str]) -> bool:
         elif isinstance(node, (tree.Function, tree.Class)):
             return False
     return True
+
+
+def _mentions_attribute(target: tree.Expression) -> bool:
+    return any(isinstance(node, tree.Attribute) for node in target.walk())
 
 
 _REGISTERING = re.compile(r"register|add_module|setattr|update|load|apply|build|init(?!__)")
