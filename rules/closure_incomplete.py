@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
@@ -76,7 +74,7 @@ class ClosureIncomplete(Rule):
         happens = {e.kind for e, _ in ev.located(run.body)} if run is not None else set()
         if timeline.cut or timeline.hooked or happens & {"unknown", "grad-write"} or _takes_gradients(run):
             return
-        lambda_ = isinstance(function.cst, cst.Lambda)
+        lambda_ = function.name == "<lambda>"
         returned = [n for n in tree.walk_block(function.body) if isinstance(n, tree.Return) and n.value is not None]
         lbfgs = query.torch_class(optimizer) == "LBFGS"
         first = repair.stand(closure.place(function.body[0])) if not lambda_ else None
@@ -140,8 +138,9 @@ def _calls(step: ev.Step) -> Iterable[ev.Call]:
 
 def _name(function: tree.Function) -> tree.Node:
     """The name in `def name(…)`; a lambda itself."""
-    if isinstance(function.cst, cst.FunctionDef):
-        return tree.Name(function.cst.name, function.name)
+    named = getattr(function.cst, "name", None)  # a lambda has none
+    if named is not None:
+        return tree.Name(named, function.name)
     return function
 
 

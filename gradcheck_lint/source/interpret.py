@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gradcheck_lint.source import parts, tensors, torch_api, tree
+from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Module, Project
@@ -558,8 +558,8 @@ class Interpreter:
 
         def body() -> bool:
             frame, saved = self.frame, self.frame.context
-            if node.handlers:
-                frame.context = saved | {"try"}
+            if any(h or not named for h, named in zip(node.handlers, node.named, strict=True)):
+                frame.context = saved | {"try"}  # the code is ready for an error, and does more than print it
             ended = self.block(node.body)
             frame.context = saved
             return ended or self.block(node.orelse)
@@ -827,10 +827,17 @@ class Interpreter:
     def eval_attribute(self, node: tree.Attribute) -> Value:
         base = self.eval(node.value)
         found = [self.attribute(option, node.attr, node) for option in options(base)]
+        self.spelling(node, base)
         result = found[0]
         for value in found[1:]:
             result = join(result, value)
         return result
+
+    def spelling(self, node: tree.Attribute, base: Value, called: bool = False) -> None:
+        """Tell of a name that is nearly `requires_grad`, and that nothing known has given to the object."""
+        if node.attr.startswith("re") and gradflag.misspelt(node.attr):
+            if not any((t.serial, node.attr) in self.store for t in things(base)):
+                self.emit("misspelt", node, base, attr=node.attr, called=called)
 
     def attribute(self, base: Value, attr: str, node: tree.Node) -> Value:
         """What `base.attr` is (a method that is not known gives an opaque thing)."""

@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Iterable
 from functools import cached_property
-
-import libcst as cst
+from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.file import SourceFile, decode
-from gradcheck_lint.source.lower import lower_block
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
+
+if TYPE_CHECKING:  # rules import what imports this, and `gradlint rules` needs no parser
+    import libcst as cst
 
 TURNING_WORDS = (
     r"zero_grad|backward\(|\boptim\b|[oO]ptimi[sz]er|_opt\b|\.step\(|param_groups|GradScaler|\.grad\b|clip_grad"
@@ -65,11 +66,15 @@ class Module:
     @cached_property
     def chunk(self) -> Chunk:
         """The skeleton, parsed."""
+        import libcst as cst
+
         return Chunk(self.path, cst.parse_module(self.outline.skeleton), 0)
 
     @cached_property
     def body(self) -> tree.Block:
         """The module's own statements; functions load their bodies when these are asked for."""
+        from gradcheck_lint.source.lower import lower_block
+
         lowered = lower_block(self.chunk.module.body)
         self._attach(lowered)
         return lowered
@@ -87,6 +92,9 @@ class Module:
         return self.chunks.get(id(function), self.chunk)
 
     def parse(self, definition: Definition) -> tuple[Chunk, cst.FunctionDef]:
+        """The tree of a definition, and the chunk that it is in."""
+        import libcst as cst
+
         if definition.column:
             module = cst.parse_module(f"if 1:\n{definition.text}")
             outer = module.body[0]
@@ -112,6 +120,8 @@ class _Loader:
         self.module, self.definition, self.function = module, definition, function
 
     def __call__(self) -> tree.Block:
+        from gradcheck_lint.source.lower import lower_block
+
         chunk, node = self.module.parse(self.definition)
         self.module.chunks[id(self.function)] = chunk
         lowered = lower_block([node])[0]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import query, repair, tree
 from gradcheck_lint.source.holding import MAYBE, YES, reaches
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.project import Module
 from gradcheck_lint.source.values import Thing, only
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.project import Module
 
 _ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch")
 
