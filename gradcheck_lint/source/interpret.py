@@ -558,8 +558,8 @@ class Interpreter:
 
         def body() -> bool:
             frame, saved = self.frame, self.frame.context
-            if any(h or not named for h, named in zip(node.handlers, node.named, strict=True)):
-                frame.context = saved | {"try"}  # the code is ready for an error, and does more than print it
+            if node.handlers:
+                frame.context = saved | {"try"}
             ended = self.block(node.body)
             frame.context = saved
             return ended or self.block(node.orelse)

@@ -169,9 +169,7 @@ class _Lowering:
     def try_(self, node: cst.Try | cst.TryStar) -> Statement:
         orelse = self.suite(node.orelse.body) if node.orelse is not None else []
         final = self.suite(node.finalbody.body) if node.finalbody is not None else []
-        handlers = [self.suite(h.body) for h in node.handlers]
-        named = [h.name is not None for h in node.handlers]
-        return Try(node, self.suite(node.body), handlers, named, orelse, final)
+        return Try(node, self.suite(node.body), [self.suite(h.body) for h in node.handlers], orelse, final)
 
     def with_(self, node: cst.With) -> Statement:
         items: list[tuple[Expression, Expression | None]] = [

@@ -313,22 +313,11 @@ class While(Statement):
 
 
 class Try(Statement):
-    """`named` tells of each handler whether it gives the error a name."""
-
-    __slots__ = ("body", "final", "handlers", "named", "orelse")
+    __slots__ = ("body", "final", "handlers", "orelse")
     fields = ("body", "handlers", "orelse", "final")
 
-    def __init__(
-        self,
-        cst: cst.CSTNode,
-        body: Block,
-        handlers: list[Block],
-        named: list[bool],
-        orelse: Block,
-        final: Block,
-    ) -> None:
-        self.cst, self.body, self.handlers, self.named = cst, body, handlers, named
-        self.orelse, self.final = orelse, final
+    def __init__(self, cst: cst.CSTNode, body: Block, handlers: list[Block], orelse: Block, final: Block) -> None:
+        self.cst, self.body, self.handlers, self.orelse, self.final = cst, body, handlers, orelse, final
 
 
 class With(Statement):
