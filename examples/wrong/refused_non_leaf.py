@@ -12,15 +12,18 @@ exact = torch.zeros(3, requires_grad=True).double()  # <- GL303
 print(f"leaves: {small.is_leaf}, {exact.is_leaf}")
 first_loss = ((small - target) ** 2).sum().item() + ((exact - target) ** 2).sum().item()
 
-try:
-    one = torch.optim.SGD([small], lr=0.1)
-except ValueError as refusal:
-    print(f"refused: {refusal}")
 
-try:
-    other = torch.optim.SGD([exact], lr=0.1)
-except ValueError as refusal:
-    print(f"refused: {refusal}")
+
+def optimize(tensor):
+    """An optimizer for one tensor."""
+    return torch.optim.SGD([tensor], lr=0.1)
+
+
+for tensor in (small, exact):
+    try:
+        optimize(tensor)
+    except ValueError as refusal:
+        print(f"refused: {refusal}")
 
 last_loss = ((small - target) ** 2).sum().item() + ((exact - target) ** 2).sum().item()
 print(f"loss: {first_loss:.4f} at first, {last_loss:.4f} at last")

@@ -33,7 +33,14 @@ resumed.load_state_dict(saved)
 misplaced = sum(resumed.state[knob]["momentum_buffer"].item() != rank for rank, knob in enumerate(later_knobs))
 print(f"momentum that came back to another parameter: {misplaced} of {COUNT}")
 
+
+
+def grouped():
+    """The same set inside a group."""
+    return torch.optim.SGD([{"params": set(knobs)}], lr=0.1)  # <- GL301
+
+
 try:
-    grouped = torch.optim.SGD([{"params": set(knobs)}], lr=0.1)  # <- GL301
+    grouped()
 except TypeError as refusal:
     print(f"refused: {refusal}")

@@ -8,13 +8,20 @@ import torch
 height = torch.tensor(12.0, requires_grad=True)
 start = height.item()
 
-try:
+
+
+def descend():
+    """25 steps towards the lowest energy."""
     optimizer = torch.optim.SGD(height, lr=0.2)  # <- GL302
     for _ in range(25):
         optimizer.zero_grad()
         energy = (height - 3.0) ** 2
         energy.backward()
         optimizer.step()
+
+
+try:
+    descend()
 except TypeError as refusal:
     print(f"refused: {refusal}")
 

@@ -12,15 +12,23 @@ targets = 2.0 * inputs + 0.5
 net = nn.Linear(1, 1)
 first_loss = nn.functional.mse_loss(net(inputs), targets).item()
 
-try:
-    by_module = torch.optim.SGD(net, lr=0.1)  # <- GL302
-except TypeError as refusal:
-    print(f"refused: {refusal}")
 
-try:
-    by_method = torch.optim.SGD(net.parameters, lr=0.1)  # <- GL302
-except TypeError as refusal:
-    print(f"refused: {refusal}")
+
+def by_module():
+    """The module itself."""
+    return torch.optim.SGD(net, lr=0.1)  # <- GL302
+
+
+def by_method():
+    """The method that gives the parameters, not called."""
+    return torch.optim.SGD(net.parameters, lr=0.1)  # <- GL302
+
+
+for build in (by_module, by_method):
+    try:
+        build()
+    except TypeError as refusal:
+        print(f"refused: {refusal}")
 
 last_loss = nn.functional.mse_loss(net(inputs), targets).item()
 print(f"loss: {first_loss:.4f} at first, {last_loss:.4f} at last")
