@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 _OWN = re.compile(r"def (?:named_)?(?:parameters|children|modules)\(|def (?:_apply|state_dict)\(")
 _PLAIN = r"self\.\w+\s*(?::[^=\n]+)?=[^\n]*(?:requires_grad\s*=\s*True|\.requires_grad_\()"
 _DERIVED = r"self\.\w+\s*(?::[^=\n]+)?=\s*(?:[\[(]\s*)?(?:\w+\.)*Parameter\([^\n]*\)\s*(?:[*/+-]|\.\w|for\b|\])"
-_EARLY = r"def __init__\([^)]*\)[^\n]*:\n(?:[^\n]*\n){0,4}?\s*self\.\w+\s*=[^\n]*\n(?:[^\n]*\n){0,4}?\s*(?:super\(|nn\.Module\.)"
+_EARLY = (
+    r"def __init__\([^)]*\)[^\n]*:\n(?:[^\n]*\n){0,4}?\s*self\.\w+\s*=[^\n]*\n"
+    r"(?:[^\n]*\n){0,4}?\s*(?:super\(|nn\.Module\.)"
+)
 
 
 class TensorNotRegistered(Rule):
@@ -67,7 +70,7 @@ class TensorNotRegistered(Rule):
             return
         for event in events:
             statement = event.statement.node
-            if statement not in body or body.index(statement) > body.index(upward):  # type: ignore[arg-type]
+            if statement not in body or body.index(statement) > body.index(upward):
                 continue
             value = only(event.detail["value"])
             if value is None or not value.certain:

@@ -13,17 +13,17 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from gradcheck_lint.finding import Confidence, Finding, Fix, Severity, Span
 from gradcheck_lint.result import AnalysisError, Problem
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.source import tree
+from gradcheck_lint.source import follow, tree
 from gradcheck_lint.source.calls import call
 from gradcheck_lint.source.events import Timeline
 from gradcheck_lint.source.facts import class_facts
 from gradcheck_lint.source.file import DecodeError, SourceFile
-from gradcheck_lint.source import follow
 from gradcheck_lint.source.interpret import Interpreter
 from gradcheck_lint.source.islands import Outcome, Work, islands, run
 from gradcheck_lint.source.outline import Definition
@@ -55,7 +55,8 @@ def analyse(
     if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
         roots.add(cwd)
     work = Work(tuple(rules), tuple(sorted(roots)))
-    findings, problems = run(work, islands(files, Finder(roots)), analyse_island, jobs=jobs, progress=progress, cache=cache)
+    groups = islands(files, Finder(roots))
+    findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache)
     findings.sort(key=lambda f: f.order)
     if problems:
         raise AnalysisError(findings, problems)
@@ -85,7 +86,10 @@ class _Analysis:
         rules = work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
         self.problems: list[Problem] = []
-        triggers = "|".join(f"(?:{words})" for words in (CYCLE_WORDS, *sorted({r.triggers for r in rules if r.triggers and not _about_classes(r)})))
+        triggers = "|".join(
+            f"(?:{words})"
+            for words in (CYCLE_WORDS, *sorted({r.triggers for r in rules if r.triggers and not _about_classes(r)}))
+        )
         self.project = Project(re.compile(triggers), Finder(work.roots))
         self.relevance = Relevance(self.project)
         self.interpreter = Interpreter(self.project, self.relevance, call)
@@ -99,7 +103,7 @@ class _Analysis:
         self.relevance.spread(modules)
         chosen = [m for m in modules if self.relevance.matters(m)]
         for module in chosen:
-            self.guarded(module.path, lambda m=module: self.interpret(m))  # type: ignore[misc]
+            self.guarded(module.path, partial(self.interpret, module))
         for timeline in self.interpreter.timelines:
             self.judge(timeline)
         self.classes()
@@ -165,7 +169,12 @@ class _Analysis:
     def interpret(self, module: Module) -> None:
         interpreter = self.interpreter
         scope = interpreter.namespace(module)
-        entries = [(d, f) for d in module.outline.definitions if self.relevance.relevant(d) for f in self.value(module, scope, d)]
+        entries = [
+            (d, f)
+            for d in module.outline.definitions
+            if self.relevance.relevant(d)
+            for f in self.value(module, scope, d)
+        ]
         words: dict[str, int] = {}
         for definition, _ in entries:
             for word in definition.calls:
@@ -192,21 +201,23 @@ class _Analysis:
             if rule.listens:
                 report = self.reporter(rule)
                 for event in timeline.events(*rule.listens):
-                    self.guarded(event.place.chunk.path, lambda e=event, r=rule: r.on_event(e, report))  # type: ignore[misc]
+                    self.guarded(event.place.chunk.path, partial(rule.on_event, event, report))
         listeners = [r for r in self.rules if r.breaches]
         if listeners:
             for optimizer in timeline.optimizers():
-                if optimizer.summary or not any(e.concerns(optimizer) for e in timeline.events("step", "schedule", "zero")):
+                if optimizer.summary or not any(
+                    e.concerns(optimizer) for e in timeline.events("step", "schedule", "zero")
+                ):
                     continue
                 for breach in follow.breaches(timeline, optimizer, self.interpreter.timelines):
                     for rule in listeners:
                         if breach.kind in rule.breaches:
                             report = self.reporter(rule)
-                            self.guarded(timeline.home.path, lambda b=breach, r=rule: r.on_breach(b, report))  # type: ignore[misc]
+                            self.guarded(timeline.home.path, partial(rule.on_breach, breach, report))
         for rule in self.rules:
             if type(rule).on_timeline is not Rule.on_timeline:
                 report = self.reporter(rule)
-                self.guarded(timeline.home.path, lambda r=rule: r.on_timeline(timeline, report))  # type: ignore[misc]
+                self.guarded(timeline.home.path, partial(rule.on_timeline, timeline, report))
 
     def classes(self) -> None:
         """Ask the rules about classes: each hears of those whose text its triggers match."""
@@ -217,7 +228,7 @@ class _Analysis:
                 for rule, pattern in wanted:
                     if pattern.search(facts.text):
                         report = self.reporter(rule)
-                        self.guarded(module.path, lambda r=rule, f=facts: r.on_class(f, report))  # type: ignore[misc]
+                        self.guarded(module.path, partial(rule.on_class, facts, report))
 
     def reporter(self, rule: Rule) -> Callable[..., None]:
         def report(
@@ -336,7 +347,9 @@ class Relevance:
                 if not names:
                     continue
                 for definition in module.outline.definitions:
-                    if id(definition) not in self.definitions and not names.isdisjoint(definition.calls - {definition.name}):
+                    if id(definition) not in self.definitions and not names.isdisjoint(
+                        definition.calls - {definition.name}
+                    ):
                         self.add(module, definition)
                         changed = True
 

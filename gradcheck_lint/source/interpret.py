@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Module, Project
 from gradcheck_lint.source.values import (
@@ -70,7 +70,19 @@ class Arguments:
 class Frame:
     """A function being run."""
 
-    __slots__ = ("chunk", "context", "function", "globals", "home", "owner", "parent", "returns", "self", "serial", "statement")
+    __slots__ = (
+        "chunk",
+        "context",
+        "function",
+        "globals",
+        "home",
+        "owner",
+        "parent",
+        "returns",
+        "self",
+        "serial",
+        "statement",
+    )
 
     def __init__(self, home: Module, chunk: Chunk, function: tree.Function | None, parent: int | None) -> None:
         self.home, self.chunk, self.function, self.parent = home, chunk, function, parent
@@ -475,7 +487,12 @@ class Interpreter:
 
     def do_for(self, node: tree.For) -> bool:
         iterable = self.eval(node.iter)
-        if isinstance(iterable, Items) and iterable.complete and 0 < len(iterable.items) <= 6 and iterable.kind != "set":
+        if (
+            isinstance(iterable, Items)
+            and iterable.complete
+            and 0 < len(iterable.items) <= 6
+            and iterable.kind != "set"
+        ):
             if any(tracked(i) for i in iterable.items):
                 for item in iterable.items:
                     saved, self.sequence = self.sequence, ev.Sequence()
@@ -592,7 +609,15 @@ class Interpreter:
 
     def context_of(self, item: tree.Expression, value: Value) -> frozenset[str]:
         name = tree.last_name(item)
-        if name in ("no_grad", "inference_mode", "accumulate", "no_sync", "enable_grad", "autocast", "set_grad_enabled"):
+        if name in (
+            "no_grad",
+            "inference_mode",
+            "accumulate",
+            "no_sync",
+            "enable_grad",
+            "autocast",
+            "set_grad_enabled",
+        ):
             return frozenset({name})
         if name in ("raises", "suppress") or name.startswith("assertRaises"):
             return frozenset({"try"})
@@ -677,9 +702,7 @@ class Interpreter:
         elif isinstance(target, tree.Starred):
             self.assign(target.value, merged([value]), None, quiet=True)
 
-    def unpack(
-        self, targets: list[tree.Expression], value: Value, source: tree.Expression | None, quiet: bool
-    ) -> None:
+    def unpack(self, targets: list[tree.Expression], value: Value, source: tree.Expression | None, quiet: bool) -> None:
         parts: list[Value] | None = None
         starred = any(isinstance(t, tree.Starred) for t in targets)
         if isinstance(value, Items) and value.complete and len(value.items) == len(targets) and not starred:
@@ -729,9 +752,7 @@ class Interpreter:
         elif torch_api.OPTIMIZER_NAME.search(thing.label):
             thing.role, thing.certain = "optimizer", False
 
-    def told(
-        self, target: tree.Expression, old: Value | None, value: Value, source: tree.Expression | None
-    ) -> None:
+    def told(self, target: tree.Expression, old: Value | None, value: Value, source: tree.Expression | None) -> None:
         if old is not None and old is not value:
             held = [t for t in things(old) if t.role in _HELD]
             if held and not any(value is t for t in held):
@@ -910,7 +931,13 @@ class Interpreter:
         if attr in _NO_GRAPH:
             deps = cut_off(deps)
         thing = Thing(
-            role, attr.strip("[]'\""), self.place(node), deps=deps, parent=(base, attr), summary=base.summary, certain=False
+            role,
+            attr.strip("[]'\""),
+            self.place(node),
+            deps=deps,
+            parent=(base, attr),
+            summary=base.summary,
+            certain=False,
         )
         if role == "opaque":
             self.guess(thing)
@@ -1054,8 +1081,7 @@ class Interpreter:
             return tensors.derived(self, thing, node, "[]")
         role = {"groups": "group", "group": "group-params" if key == "params" else "opaque"}.get(thing.role, "opaque")
         if thing.role == "group-params":
-            element = self.element(thing, node)
-            return element
+            return self.element(thing, node)
         if key is ... or isinstance(node.index, tree.Other):
             part = Thing(
                 role, thing.label if thing.role == "opaque" else "", self.place(node),
@@ -1191,8 +1217,9 @@ class Interpreter:
                 return Thing("group", "", self.place(node), deps=thing.deps, parent=(thing, "[]"), summary=True)
             if thing.role == "group-params":
                 return self.parameter_of(thing, node)
-            part = Thing("opaque", "", self.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False)
-            return part
+            return Thing(
+                "opaque", "", self.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
+            )
         return Thing("opaque", "", self.place(node), deps=depends(value), summary=True, certain=False)
 
     def each(self, value: Value) -> Value:
@@ -1591,9 +1618,7 @@ def _assigned(body: tree.Block) -> set[str]:
         if isinstance(node, tree.Assign):
             for target in node.targets:
                 targets(target)
-        elif isinstance(node, (tree.Augment, tree.Named)):
-            targets(node.target)
-        elif isinstance(node, tree.For):
+        elif isinstance(node, (tree.Augment, tree.Named, tree.For)):
             targets(node.target)
     return names
 

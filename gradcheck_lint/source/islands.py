@@ -116,7 +116,9 @@ def _outcomes(work: Work, todo: Sequence[Island], analyse: Analyse, jobs: int) -
         return
     shares = _shares(todo, jobs)
     where = {type(r).__module__.rpartition(".")[0] for r in work.rules}
-    folders = [(name, list(sys.modules[name].__path__)) for name in sorted(where) if hasattr(sys.modules.get(name), "__path__")]
+    folders = [
+        (name, list(sys.modules[name].__path__)) for name in sorted(where) if hasattr(sys.modules.get(name), "__path__")
+    ]
     with ProcessPoolExecutor(max_workers=jobs, initializer=_mount, initargs=(folders,)) as pool:
         futures = {pool.submit(_share, analyse, work, share): share for share in shares}
         for future in as_completed(futures):

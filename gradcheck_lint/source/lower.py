@@ -309,9 +309,7 @@ class _Lowering:
         return Operation(node, op, operands)
 
     def conditional(self, node: cst.IfExp) -> Expression:
-        return Conditional(
-            node, self.expression(node.test), self.expression(node.body), self.expression(node.orelse)
-        )
+        return Conditional(node, self.expression(node.test), self.expression(node.body), self.expression(node.orelse))
 
     def lambda_(self, node: cst.Lambda) -> Expression:
         value = self.expression(node.body)

@@ -131,7 +131,7 @@ class Outline:
         """The code with the body of every function replaced by `pass`, line numbers kept."""
         lines = list(self.code)
         for d in self.definitions:
-            if d.body_line <= d.line or not lines[d.body_line - 1][: d.body_column].strip() == "":
+            if d.body_line <= d.line or lines[d.body_line - 1][: d.body_column].strip():
                 continue  # `def f(): return 1`: nothing to gain
             indent = lines[d.body_line - 1][: d.body_column]
             lines[d.body_line - 1] = f"{indent}pass\n"

@@ -7,7 +7,7 @@ Names outside the project are known by what they are called; torch's aliases are
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 
 OPTIMIZERS = frozenset(
     "SGD Adam AdamW RMSprop Adagrad Adadelta Adamax NAdam RAdam ASGD Rprop LBFGS SparseAdam Adafactor Muon".split()
@@ -53,7 +53,7 @@ ALIASES = (
 )
 
 
-@lru_cache(maxsize=None)
+@cache
 def canonical(name: str) -> str:
     """One name for all the names by which the same object of torch can be imported."""
     if name.startswith(("torch.", "pytorch_lightning", "lightning")):
@@ -90,7 +90,9 @@ WRAPPERS = re.compile(
 )
 """Calls that give back their model and optimizer arguments wrapped, holding the same parameters."""
 
-OPTIMIZER_NAME = re.compile(r"(?i)(^|_|\d)opt(im)?(i[sz]ers?|s)?(_|\d|$)|optimi[sz]er|(^|_)optim(?!i[sz]ation)|(^|_)solver($|_)")
+OPTIMIZER_NAME = re.compile(
+    r"(?i)(^|_|\d)opt(im)?(i[sz]ers?|s)?(_|\d|$)|optimi[sz]er|(^|_)optim(?!i[sz]ation)|(^|_)solver($|_)"
+)
 SCHEDULER_NAME = re.compile(r"(?i)sched|(^|_)lr($|_)|warm_?up")
 SCALER_NAME = re.compile(r"(?i)scaler($|_)|^scaler|grad_?scaler")
 
@@ -112,7 +114,9 @@ BENIGN = re.compile(
 READING = re.compile(r"(?i)^_*(add|log|print|append|save|write|plot|hist|check|assert|is|has|get|isnan|norm)")
 """A call of unknown code with such a name only looks at the gradients that it is handed."""
 
-MODEL_FACTORY = re.compile(r"^(torchvision\.models\.|timm\.create_model$|timm\.models\.|torch\.hub\.load$|segmentation_models_pytorch\.)")
+MODEL_FACTORY = re.compile(
+    r"^(torchvision\.models\.|timm\.create_model$|timm\.models\.|torch\.hub\.load$|segmentation_models_pytorch\.)"
+)
 
 SMOOTH = frozenset(
     "mean sum pow sqrt exp log abs neg add sub mul div clamp view reshape squeeze unsqueeze flatten permute transpose t"
