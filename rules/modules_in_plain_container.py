@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.facts import ClassFacts
 
-_ASSIGNED = r"self\.(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:(\[|\{|\(|list\(|tuple\(|dict\()|self\.(\w+)\()"
+_ASSIGNED = r"self\.(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:(?:\[|\{|\(|list\(|tuple\(|dict\()|self\.(\w+)\()"
 _FILLED = r"\.(?:append|extend|insert|update|add)\(|\s*\+=|\[[^\]\n]*\]\s*=(?!=)"
-_ELSEWHERE = re.compile(r"add_module|register_module|_modules\b|_parameters\b|__setattr__")
+_ELSEWHERE = re.compile(r"add_module|register_module|\b_modules\b|\b_parameters\b|__setattr__")
 _OWN = re.compile(r"def (?:named_)?(?:parameters|children|modules)\(|def (?:_apply|state_dict)\(")
 
 
@@ -72,7 +72,7 @@ def _suspects(text: str) -> list[str]:
     """The attributes that are assigned a container which may hold what is called like a class."""
     names: dict[str, None] = {}
     for match in re.finditer(_ASSIGNED, text):
-        name, opening, method = match.groups()
+        name, method = match.groups()
         rest = text[match.end() : match.end() + 400]
         if method is not None:
             likely = _lists(text, method)
@@ -120,14 +120,17 @@ def _handed_on(facts: ClassFacts, name: str) -> bool:
         return True
     for definition in facts.definitions:
         text = definition.text
-        if re.search(rf"self\.{name}\b", text) and re.search(r"parameters\(|optim|requires_grad", text):
+        if re.search(rf"self\.{name}\b", text) and re.search(r"\b(?:named_)?parameters\(|optim|requires_grad", text):
             return True
-    line = rf"\.{name}\b[^\n]*parameters\(|for [^\n]*\.{name}\b[^\n]*:\n[^\n]*(?:parameters\(|add_module|setattr)"
+    line = rf"\.{name}\b[^\n]*\bparameters\(|for [^\n]*\.{name}\b[^\n]*:\n[^\n]*(?:\bparameters\(|add_module|setattr)"
     line += rf"|(?:Sequential|ModuleList|ModuleDict)\(\*{{0,2}}[\w.]*\.{name}\b"
     return any(re.search(line, text) for text in facts.elsewhere())
 
 
-_USES = r"(?:in |len\(|enumerate\(|zip\([^)\n]*|reversed\()self\.{0}\b|self\.{0}(?:\[|\.(?:append|extend|insert|items|keys|values)\(|\s*\+?=|\s*:)|= self\.{0}\s*$"
+_USES = (
+    r"(?:in |(?:len|zip|enumerate|reversed)\((?:[^()]|\([^()]*\))*?)self\.{0}\b"
+    r"|self\.{0}(?:\[|\.(?:append|extend|insert|items|keys|values)\(|\s*\+?=|\s*:)|= self\.{0}\s*$"
+)
 
 
 def _shared(facts: ClassFacts, name: str) -> bool:

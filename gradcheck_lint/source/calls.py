@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from gradcheck_lint.source import parts, tensors, torch_api, tree
+from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
 from gradcheck_lint.source.values import (
@@ -162,7 +162,22 @@ def _follow(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.C
     decorated = [tree.last_name(d) for d in target.function.decorators]
     if "contextmanager" in decorated:
         return Thing("opaque", name, i.place(node), deps=depends(receiver, *args.all()), certain=False)
-    return i.follow(target, args, node)
+    result = i.follow(target, args, node)
+    if any(_turning_decorator(i, target, decorator) for decorator in target.function.decorators):
+        i.emit("unknown", node, None, name=name)
+    return result
+
+
+def _turning_decorator(i: Interpreter, target: FunctionValue, decorator: tree.Expression) -> bool:
+    """Whether what the project wraps around a function may itself turn the gradient cycle."""
+    name = decorator.func if isinstance(decorator, tree.Call) else decorator
+    if not isinstance(name, tree.Name):
+        return False
+    found = i.get(i.namespace(target.home), name.id)
+    force = getattr(found, "force", None)  # an imported name, looked up where it comes from
+    found = force() if force is not None else found
+    definition = i.project.definition_of.get(id(found.function)) if isinstance(found, FunctionValue) else None
+    return definition is not None and definition[1] in definition[0].turning
 
 
 def _abstract(i: Interpreter, function: tree.Function) -> bool:
@@ -377,6 +392,8 @@ def _variable(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
         thing = Thing("tensor", "Variable", i.place(node), detail={"leaf": True, "grad": True, "args": args, "made_by": "Variable"})
         i.emit("build", node, thing, args=args, name="torch.autograd.Variable")
         return thing
+    if any(gradflag.misspelt(keyword) for keyword in args.keywords):
+        i.emit("call", node, None, name="torch.autograd.Variable", args=args, receiver=None)
     return args.positional[0] if args.positional else None
 
 
@@ -421,6 +438,7 @@ def _filter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     source = args.get(1, "iterable")
     for thing in things(source, "parameters"):
         i.consume(thing, node.args[-1].value, "filter")
+        _spelt(i, args.get(0, "function"), i.element(thing, node))
         detail = {
             **thing.detail, "kind": "generator", "filtered": True, "how": "filter", "unordered": unordered(thing),
             "trainable": _asks_for_grad(args.get(0, "function")),
@@ -429,6 +447,14 @@ def _filter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     if isinstance(source, Items):
         return Items("generator", source.items, False, i.place(node), unordered=source.unordered)
     return None
+
+
+def _spelt(i: Interpreter, function: Value | None, element: Value) -> None:
+    """Run the lambda of a filter if something in it is nearly called `requires_grad`; else it tells nothing."""
+    if isinstance(function, FunctionValue) and function.function.name == "<lambda>":
+        names = [n.attr for n in tree.walk_block(function.function.body) if isinstance(n, tree.Attribute)]
+        if any(gradflag.misspelt(name) for name in names):
+            i.follow(function, Arguments([element], {}), None)
 
 
 def _asks_for_grad(function: Value | None) -> bool:
@@ -635,6 +661,8 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments, tree.Call], Value | None
 
 def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.Call) -> Value:
     """A method of a thing that is no code of the project."""
+    if isinstance(node.func, tree.Attribute):
+        i.spelling(node.func, base, called=True)
     method = _METHODS.get(attr)
     if method is not None:
         result = method(i, base, args, node)

@@ -42,6 +42,7 @@ KINDS = {
     "iterator": "an iterator over parameters is made: subject a parameters thing",
     "consume": "an iterator is used: subject a parameters thing; detail by (what does it; \"?\" if it may not)",
     "evaluate": "an expression statement that is no call: detail value, expression, of (whose attribute is compared)",
+    "misspelt": "a name that is nearly `requires_grad` is read or called: subject the object; detail attr, called",
     "iterate": "a loop goes over something that is no call: detail value, expression",
     "assign": "a name or attribute is assigned: subject the value's thing; detail target, value, expression",
     "call": "a function or method of torch is called by name: detail name, args, keywords, receiver",

@@ -161,7 +161,7 @@ class ClassFacts:
                 isinstance(v, ClassValue) and v.home is module and v.name == definition.owner.rpartition(".")[2]
                 for v in self.lineage
             )
-        return WEIGHTED.search(definition.text) is not None
+        return _LAYER_TEXT.search(definition.text) is not None
 
 
 def class_facts(interpreter: Interpreter, module: Module) -> list[ClassFacts]:
@@ -182,6 +182,8 @@ _LAYERS = (
 )
 _WITH_WEIGHTS = re.compile(rf"torch\.nn\.(?:{_LAYERS})")
 _WITH_MODE = re.compile(r"torch\.nn\.(?:\w*Dropout\w*|RReLU)")
+_MODE_TEXT = re.compile(r"\bself\.training\b|\b\w*Dropout\w*\(")
+_LAYER_TEXT = re.compile(r"\bnn\.|\binit\.|[Ll]ayer|[Mm]odule|[Bb]lock|[A-Z]\w*\(")
 _CONTAINERS = ("torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict")
 
 WEIGHTED = re.compile(rf"\b(?:{_LAYERS}|Parameter)\(")
@@ -200,6 +202,10 @@ def is_module(cls: ClassValue) -> bool:
 def has_weights(interpreter: Interpreter, thing: Thing, mode: bool = False) -> bool:
     """Whether a module was made with weights in it; or, if `mode`, with something that differs after eval()."""
     if isinstance(thing.cls, ClassValue):
+        if mode and any(
+            _MODE_TEXT.search(_text(interpreter, v)) for v in thing.cls.lineage() if isinstance(v, ClassValue)
+        ):
+            return is_module(thing.cls)
         return class_has_weights(interpreter, thing.cls)
     if not isinstance(thing.cls, External):
         return False

@@ -1,0 +1,100 @@
+"""GL310: `requires_grad` is misspelt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source.values import Thing, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.place import Chunk
+
+_SILENT = "Python accepts any attribute, so nothing is frozen or unfrozen"
+_LOUD = "torch knows no such name, and raises an error"
+
+
+class RequiresGradMisspelt(Rule):
+    code = "GL310"
+    slug = "requires-grad-misspelt"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    triggers = r"\breq\w*[gG]ra"
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events("set-attribute", "misspelt", "build", "call"):
+            if event.kind in ("build", "call"):
+                self.keyword(event, report)
+            elif gradflag.misspelt(event.detail["attr"]):
+                self.attribute(timeline, event, report)
+
+    def attribute(self, timeline: Timeline, event: Event, report: Report) -> None:
+        name, written = event.detail["attr"], event.kind == "set-attribute"
+        kinds = [_kind(timeline, o, name) for o in options(event.subject)]
+        if not kinds or not all(kinds) or (not written and "try" in event.context):
+            return
+        meant = gradflag.read_elsewhere if written else gradflag.set_elsewhere
+        sure = all(k is not None and k.certain for k in kinds) and not meant(timeline, name)
+        method = not written and (event.detail["called"] or name.endswith("_"))
+        right = "requires_grad_" if method else "requires_grad"
+        report(
+            event.statement if written else event.place,
+            f"`{name}` is not `{right}`",
+            label="makes a new attribute that nothing reads" if written else "there is no such attribute",
+            why=_SILENT if written else _LOUD,
+            help=f"write `{right}`",
+            note="silence this if a class of your own has such an attribute",
+            fix=_corrected(event, name, right) if sure else None,
+            confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+        )
+
+    def keyword(self, event: Event, report: Report) -> None:
+        node, subject = event.place.node, event.subject
+        if not isinstance(node, tree.Call) or "try" in event.context:
+            return
+        if not (isinstance(subject, Thing) and subject.role == "tensor") and event.detail["name"] != _VARIABLE:
+            return
+        for argument in node.args:
+            if argument.keyword is None or not gradflag.misspelt(argument.keyword):
+                continue
+            name = argument.keyword
+            report(
+                event.place,
+                f"`{name}` is not `requires_grad`",
+                label=f"has a keyword `{name}`",
+                why=_LOUD,
+                help="write `requires_grad`",
+                fix=_fix(_edit(event.place.chunk, argument.cst.keyword, "requires_grad"), "requires_grad"),  # type: ignore[attr-defined]
+            )
+
+
+_VARIABLE = "torch.autograd.Variable"
+
+
+def _kind(timeline: Timeline, value: object, name: str) -> gradflag.Kind | None:
+    """What an object is; None for one that has an attribute of this name for itself."""
+    if not isinstance(value, Thing) or gradflag.has_own(timeline, value, name):
+        return None
+    return gradflag.kind(value)
+
+
+def _corrected(event: Event, name: str, right: str) -> Fix | None:
+    """The same code with the name corrected."""
+    node, chunk = event.place.node, event.place.chunk
+    if isinstance(node, tree.Attribute):
+        return _fix(_edit(chunk, node.cst.attr, right), right)  # type: ignore[attr-defined]
+    if isinstance(node, tree.Call) and len(node.args) == 3 and isinstance(node.args[1].value, tree.Constant):
+        constant = node.args[1].value.cst
+        return _fix(_edit(chunk, constant, chunk.module.code_for_node(constant).replace(name, right)), right)
+    return None
+
+
+def _edit(chunk: Chunk, node: object, text: str) -> Edit:
+    return Edit(chunk.span(node), text)  # type: ignore[arg-type]
+
+
+def _fix(edit: Edit, right: str) -> Fix:
+    return Fix(f"write `{right}`", Safety.SAFE, (edit,))
