@@ -1,0 +1,74 @@
+"""GL311: `requires_grad` is assigned to a module, which freezes nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source.repair import replace
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Event, Timeline
+
+_LAYER = re.compile(r"(?:torch\.)?nn\.(?!Parameter)[A-Z]\w*")
+
+
+class ModuleRequiresGradAttribute(Rule):
+    code = "GL311"
+    slug = "module-requires-grad-attribute"
+    severity = Severity.ERROR
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events("set-attribute"):
+            if event.detail["attr"] != "requires_grad" or "try" in event.context:
+                continue
+            kinds = [_module(timeline, option) for option in options(event.subject)]
+            if not kinds or not all(kinds):
+                continue
+            sure = all(kind is not None and kind.certain for kind in kinds)
+            report(
+                event.statement,
+                "`requires_grad` is assigned to a module",
+                label="makes an attribute of the module that nothing reads",
+                why="the flag belongs to each parameter, and they go on as before",
+                help="call the module's `requires_grad_(...)`, which sets it on all of its parameters",
+                fix=_called(event) if sure else None,
+                confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+            )
+
+
+def _module(timeline: Timeline, value: object) -> gradflag.Kind | None:
+    """What a module is; None for anything else, and for a class that has the attribute for itself."""
+    if not isinstance(value, Thing) or gradflag.has_own(timeline, value, "requires_grad"):
+        return None
+    found = gradflag.kind(value)
+    if found is None and _layer(value):
+        return gradflag.Kind(gradflag.MODULE, True)
+    return found if found is not None and found.name == gradflag.MODULE else None
+
+
+def _layer(thing: Thing) -> bool:
+    """Whether it is an attribute that a class of the project makes a layer of torch in its `__init__`."""
+    above, attribute = thing.parent if thing.parent is not None else (thing, "")
+    init = above.cls.member("__init__") if isinstance(above.cls, ClassValue) else None
+    if not isinstance(init, FunctionValue):
+        return False
+    made = [
+        tree.dotted(s.value.func)
+        for s in init.function.body
+        if isinstance(s, tree.Assign)
+        and isinstance(s.value, tree.Call)
+        and tree.dotted(s.targets[0]) == f"self.{attribute}"
+    ]
+    return len(made) == 1 and _LAYER.fullmatch(made[0]) is not None
+
+
+def _called(event: Event) -> Fix | None:
+    found = gradflag.called(event)
+    return Fix("call `requires_grad_`", Safety.SAFE, (replace(*found),)) if found is not None else None
