@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
 from gradcheck_lint.source.values import (
     Choice,
@@ -44,7 +44,7 @@ NO_RETURN = External("builtins.NoReturn")
 def call(i: Interpreter, node: tree.Call) -> Value:
     """The value of a call; its events are appended to the interpreter's sequence."""
     func = node.func
-    if isinstance(func, tree.Name) and func.id == "super" and not (len(node.args) == 1):
+    if isinstance(func, tree.Name) and func.id == "super" and len(node.args) != 1:
         return _super(i, node)
     if isinstance(func, tree.Attribute):
         base = i.eval(func.value)
@@ -187,9 +187,7 @@ def _abstract(i: Interpreter, function: tree.Function) -> bool:
     for statement in function.body:
         if isinstance(statement, tree.Evaluate) and isinstance(statement.value, tree.Constant):
             continue
-        if isinstance(statement, tree.Raise) and tree.last_name(statement.value) == "NotImplementedError":
-            return True
-        return False
+        return isinstance(statement, tree.Raise) and tree.last_name(statement.value) == "NotImplementedError"
     return True
 
 
@@ -323,12 +321,19 @@ def _flow(i: Interpreter, args: Arguments) -> frozenset[Thing]:
 
 def _build(i: Interpreter, role: str, name: str, args: Arguments, node: tree.Call) -> Value:
     last = name.rpartition(".")[2]
-    if role == "optimizer" and not name.startswith("torch.optim.") and not args.positional and "params" not in args.keywords:
+    if (
+        role == "optimizer"
+        and not name.startswith("torch.optim.")
+        and not args.positional
+        and "params" not in args.keywords
+    ):
         return _opaque(i, last, None, args, node)
     wrapped = only(args.positional[0], "optimizer") if args.positional else None
     if role == "optimizer" and wrapped is not None:
         return wrapped  # one optimizer around another: Lookahead(Adam(...)), DistributedOptimizer(...)
-    thing = Thing(role, last, i.place(node), cls=External(name), deps=depends(*args.all()), detail={"args": args, "name": name})
+    thing = Thing(
+        role, last, i.place(node), cls=External(name), deps=depends(*args.all()), detail={"args": args, "name": name}
+    )
     if role == "optimizer":
         thing.detail.update(params=parts.picture(args.get(0, "params")), node=node)
         found = [option for option in options(thing.detail["params"]) if not _is_none(option)]
@@ -389,7 +394,12 @@ def _parameter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None
 def _variable(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     flag = args.get(1, "requires_grad")
     if isinstance(flag, Constant) and flag.value is True:
-        thing = Thing("tensor", "Variable", i.place(node), detail={"leaf": True, "grad": True, "args": args, "made_by": "Variable"})
+        thing = Thing(
+            "tensor",
+            "Variable",
+            i.place(node),
+            detail={"leaf": True, "grad": True, "args": args, "made_by": "Variable"},
+        )
         i.emit("build", node, thing, args=args, name="torch.autograd.Variable")
         return thing
     if any(gradflag.misspelt(keyword) for keyword in args.keywords):
@@ -498,7 +508,12 @@ def _enumerate(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None
         return None
     i.consume(source, node.args[0].value, "enumerate")
     start = args.get(1, "start")
-    index = Thing("opaque", "index", certain=False, detail={"counter": start.value if isinstance(start, Constant) else 0 if start is None else None})
+    index = Thing(
+        "opaque",
+        "index",
+        certain=False,
+        detail={"counter": start.value if isinstance(start, Constant) else 0 if start is None else None},
+    )
     return Items("list", [Items("tuple", [index, i.element(source, node)])], False, i.place(node))
 
 
@@ -538,7 +553,15 @@ def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     name = args.positional[1] if len(args.positional) == 3 else None
     if isinstance(name, Constant) and isinstance(name.value, str):
         for thing in things(args.positional[0]):
-            i.emit("set-attribute", node, thing, attr=name.value, value=args.positional[2], old=i.get(thing.serial, name.value), source=None)
+            i.emit(
+                "set-attribute",
+                node,
+                thing,
+                attr=name.value,
+                value=args.positional[2],
+                old=i.get(thing.serial, name.value),
+                source=None,
+            )
             i.set(thing.serial, name.value, args.positional[2])
             parts.noted(thing, name.value)
     elif args.positional:
@@ -574,7 +597,9 @@ def _deepcopy(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     thing = only(args.positional[0])
     if thing is None:
         return None
-    copied = Thing(thing.role, "", i.place(node), cls=thing.cls, detail={**thing.detail, "copy_of": thing}, certain=thing.certain)
+    copied = Thing(
+        thing.role, "", i.place(node), cls=thing.cls, detail={**thing.detail, "copy_of": thing}, certain=thing.certain
+    )
     copied.ready = True
     if thing.role in ("module", "opaque"):
         i.emit("build", node, copied, args=args, name="copy.deepcopy")
@@ -599,7 +624,17 @@ def _wrap(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     for value in given:
         thing = only(value)
         if thing is not None and thing.role == "module":
-            wrapped.append(Thing("module", thing.label, i.place(node), cls=None, deps=thing.deps, detail={"wraps": thing}, certain=thing.certain))
+            wrapped.append(
+                Thing(
+                    "module",
+                    thing.label,
+                    i.place(node),
+                    cls=None,
+                    deps=thing.deps,
+                    detail={"wraps": thing},
+                    certain=thing.certain,
+                )
+            )
         else:
             wrapped.append(value)
     if not any(t.role in ("module", "optimizer") for v in given for t in things(v)):
@@ -607,14 +642,25 @@ def _wrap(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
             return wrapped[0]
         return None
     name = tree.last_name(node.func)
-    if len(wrapped) == 1 or name in ("DataParallel", "DistributedDataParallel", "DDP", "FullyShardedDataParallel", "FSDP", "compile", "fully_shard", "DistributedOptimizer", "convert_sync_batchnorm", "script", "prepare_model"):
+    if len(wrapped) == 1 or name in (
+        "DataParallel",
+        "DistributedDataParallel",
+        "DDP",
+        "FullyShardedDataParallel",
+        "FSDP",
+        "compile",
+        "fully_shard",
+        "DistributedOptimizer",
+        "convert_sync_batchnorm",
+        "script",
+        "prepare_model",
+    ):
         return wrapped[0]
     return Items("tuple", wrapped, bool(args.positional), i.place(node))
 
 
 def _inert(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     return Thing("opaque", "", i.place(node), certain=False)
-
 
 
 _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments, tree.Call], Value | None]] = {
@@ -682,7 +728,9 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
         return NONE
     if isinstance(base, External):
         return _external(i, External(torch_api.canonical(f"{base.name}.{attr}")), args, node)
-    if torch_api.WRAPPERS.search(f".{attr}") and any(t.role in ("module", "optimizer") for a in args.all() for t in things(a)):
+    if torch_api.WRAPPERS.search(f".{attr}") and any(
+        t.role in ("module", "optimizer") for a in args.all() for t in things(a)
+    ):
         wrapped = _wrap(i, args, node)
         if wrapped is not None:
             return wrapped
@@ -753,7 +801,9 @@ def _table_method(i: Interpreter, base: Table, attr: str, args: Arguments, node:
 _ENGINE = re.compile(r"(?i)accelerat|fabric|engine|trainer|strategy|optim|self|manager|deepspeed|scaler|backend|plugin")
 
 
-def _emit_backward(i: Interpreter, node: tree.Call, loss: Value | None, args: Arguments, scaled: bool, engine: bool = False) -> None:
+def _emit_backward(
+    i: Interpreter, node: tree.Call, loss: Value | None, args: Arguments, scaled: bool, engine: bool = False
+) -> None:
     retain = args.keywords.get("retain_graph")
     i.emit(
         "backward", node, loss, scaled=scaled, engine=engine,
@@ -857,7 +907,9 @@ def _scale(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Val
     value = args.positional[0]
     if any(_switched_off(t) for t in things(base)):
         return value
-    return Thing("loss-scaled", "", i.place(node), deps=depends(value), detail={"of": value, "scaler": base}, certain=False)
+    return Thing(
+        "loss-scaled", "", i.place(node), deps=depends(value), detail={"of": value, "scaler": base}, certain=False
+    )
 
 
 def _parameters(named: bool) -> Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]:
@@ -1155,12 +1207,14 @@ def _change_grads(i: Interpreter, value: Value, node: tree.Call) -> None:
 
 
 def _through(name: str, args: Arguments, smooth: bool) -> frozenset[Thing]:
-    """What the arguments of a call of unknown code bring: backward goes through a criterion, whatever else it may be."""
+    """What the arguments of a call of unknown code bring: backward goes through a criterion, whatever it may be."""
     deps = depends(*args.all())
     return deps if smooth or torch_api.CRITERION_NAME.search(name) else cut_off(deps)
 
 
-_TRAINER = re.compile(r"(?i)train|agent|policy|algo|learn|engine|self|super|solver|optim|ppo|actor|critic|runner|model|net")
+_TRAINER = re.compile(
+    r"(?i)train|agent|policy|algo|learn|engine|self|super|solver|optim|ppo|actor|critic|runner|model|net"
+)
 
 
 def _touch(

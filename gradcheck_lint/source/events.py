@@ -22,7 +22,8 @@ KINDS = {
     "backward": "backward runs: subject the loss; detail scaled, retain (keyword retain_graph), inputs",
     "unscale": "scaler.unscale_(optimizer): subject the optimizer; detail scaler",
     "clip": "gradients are clipped: subject what `parameters` names; detail norm (the limit), used (result is used)",
-    "step": "an optimizer steps: subject; detail scaler (or None), closure (its value or None), called (what was called to get it), args",
+    "step": "an optimizer steps: subject; detail scaler (or None), closure (its value or None), called (what was called"
+    " to get it), args",
     "update": "scaler.update(): subject the scaler",
     "schedule": "a scheduler steps: subject; detail args",
     "unknown": "a call that cannot be followed may touch the cycle: subject an optimizer, or None for all",
@@ -40,7 +41,7 @@ KINDS = {
     "freeze": "requires_grad is written: subject a tensor, module or element; detail value (True, False or None)",
     "forward": "a module is called: subject; detail args, no_grad",
     "iterator": "an iterator over parameters is made: subject a parameters thing",
-    "consume": "an iterator is used: subject a parameters thing; detail by (what does it; \"?\" if it may not)",
+    "consume": 'an iterator is used: subject a parameters thing; detail by (what does it; "?" if it may not)',
     "evaluate": "an expression statement that is no call: detail value, expression, of (whose attribute is compared)",
     "misspelt": "a name that is nearly `requires_grad` is read or called: subject the object; detail attr, called",
     "iterate": "a loop goes over something that is no call: detail value, expression",

@@ -128,8 +128,8 @@ SMOOTH = frozenset(
 
 NO_GRADIENT = frozenset(
     "argmax argmin argsort sign round floor ceil eq ne gt lt ge le equal allclose isnan isinf isfinite any all"
-    " multinomial bernoulli zeros_like ones_like rand_like randn_like full_like empty_like is_tensor numel stop_gradient"
-    " grad".split()
+    " multinomial bernoulli zeros_like ones_like rand_like randn_like full_like empty_like is_tensor numel"
+    " stop_gradient grad".split()
 )
 """Functions of torch that cut their result off from the graph."""
 
