@@ -48,14 +48,14 @@ class ModulesInPlainContainer(Rule):
             layers = [t for t in made if t.place is not None and has_weights(facts.interpreter, t, mode=True)]
             if not layers or any(t in registered or t in touched for t in made) or _handed_on(facts, name):
                 continue
-            event = _assignment(facts, name)
-            if event is None:
+            assigned = _assignment(facts, name)
+            if assigned is None:
                 continue
             kind = "dictionary" if isinstance(held[0], Table) else getattr(held[0], "kind", "list")
             weighty = any(has_weights(facts.interpreter, t) for t in layers)
             container = "nn.ModuleDict" if kind == "dictionary" else "nn.ModuleList"
             report(
-                event.statement,
+                assigned.statement,
                 f"layers in a plain {kind} are not registered",
                 label=f"`{facts.name}` does not see the layers in this {kind}",
                 why=f"`parameters()` leaves out `self.{name}`, so it is neither trained nor saved"
@@ -63,7 +63,7 @@ class ModulesInPlainContainer(Rule):
                 else f"`eval()` does not reach `self.{name}`, so it goes on as in training",
                 help=f"keep them in an `{container}`",
                 note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
-                fix=_fix(facts, name, held, event),
+                fix=_fix(facts, name, held, assigned),
                 confidence=Confidence.MEDIUM if _shared(facts, name) else Confidence.HIGH,
             )
 

@@ -1624,7 +1624,7 @@ def _assigned(body: tree.Block) -> set[str]:
 
 
 def _passes_on(target: tree.Expression, value: tree.Expression | None) -> bool:
-    """Whether `{…: value for target in state.items()}` keeps the tensors: no more than `.data`, `.detach()`, `.cpu()`."""
+    """Whether `{…: value for target in state.items()}` keeps the tensors: only `.data`, `.detach()`, `.cpu()`."""
     if not isinstance(target, tree.Display) or len(target.items) != 2:
         return False
     while True:
