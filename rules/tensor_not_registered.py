@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Edit, Fix, Safety, Severity, Span
+from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import repair, tree
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, only
+from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, only, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event
@@ -44,6 +44,7 @@ class TensorNotRegistered(Rule):
             self.before_super(facts, events, report)
         last = {e.detail["attr"]: e for e in events}
         registered = [e.detail["value"] for e in last.values()]
+        others = any(t.role == "module" or t.detail.get("made_by") == "Parameter" for v in registered for t in things(v))
         for name, event in last.items():
             found = _trained(event.detail["value"])
             if not found or any(v is t for v in registered for t in found if t.detail.get("made_by") == "Parameter"):
@@ -57,6 +58,8 @@ class TensorNotRegistered(Rule):
                 why=f"`parameters()`, `to()` and `state_dict()` leave `{name}` out, so that no optimizer ever moves it",
                 help=f"make `self.{name}` an `nn.Parameter`, or a buffer if it should not learn",
                 fix=_register(facts, event),
+                # a module that registers nothing at all gives an optimizer nothing, which is told by torch
+                confidence=Confidence.HIGH if others else Confidence.MEDIUM,
             )
 
     def before_super(self, facts: ClassFacts, events: list[Event], report: Report) -> None:
