@@ -44,7 +44,9 @@ class TensorNotRegistered(Rule):
             self.before_super(facts, events, report)
         last = {e.detail["attr"]: e for e in events}
         registered = [e.detail["value"] for e in last.values()]
-        others = any(t.role == "module" or t.detail.get("made_by") == "Parameter" for v in registered for t in things(v))
+        others = any(
+            t.role == "module" or t.detail.get("made_by") == "Parameter" for v in registered for t in things(v)
+        )
         for name, event in last.items():
             found = _trained(event.detail["value"])
             if not found or any(v is t for v in registered for t in found if t.detail.get("made_by") == "Parameter"):
