@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.finding import Fix
     from gradcheck_lint.source.events import Event, Timeline
-    from gradcheck_lint.source.facts import ClassFacts
     from gradcheck_lint.source.place import Place
 
 

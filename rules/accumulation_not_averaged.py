@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import query
+from gradcheck_lint.facts.window import Window, modulo, windows
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import query, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, reaches
 from gradcheck_lint.source.values import Thing, only
-from gradcheck_lint.source.window import Window, modulo, windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

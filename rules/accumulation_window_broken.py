@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import query, repair
+from gradcheck_lint.facts.window import Window, counted_from_zero, windows
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import query, repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import YES, reaches
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.window import Window, counted_from_zero, windows
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import query, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, YES, reaches, shares
 from gradcheck_lint.source.values import External, Thing, options, things
 

@@ -54,7 +54,7 @@ class CallParenthesesMissing(Rule):
             self.tell(Place(event.place.chunk, node), attr, event.kind, report)
 
     def tell(self, place: Place, attr: str, kind: str, report: Report) -> None:
-        from gradcheck_lint.source.repair import append, text
+        from gradcheck_lint.facts.repair import append, text
 
         name = text(place)
         report(

@@ -21,8 +21,8 @@ class ClipBeforeUnscale(Rule):
     breaches = frozenset({SCALED_CLIP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import text
-        from gradcheck_lint.source.turns import measures
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import measures
         from gradcheck_lint.source.values import depends
 
         clip = breach.event
@@ -42,8 +42,8 @@ class ClipBeforeUnscale(Rule):
 
     def mend(self, breach: Breach) -> Fix | None:
         """Unscale before the clipping, where the scaler's step follows in its block and no unscaling does."""
-        from gradcheck_lint.source.repair import argument, insert_before, receiver
-        from gradcheck_lint.source.turns import alone, beside
+        from gradcheck_lint.facts.repair import argument, insert_before, receiver
+        from gradcheck_lint.facts.turns import alone, beside
 
         here = alone(breach.event)
         if here is None or not breach.certain:

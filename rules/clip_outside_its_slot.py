@@ -21,8 +21,8 @@ class ClipOutsideItsSlot(Rule):
     breaches = frozenset({EMPTY_CLIP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import text
-        from gradcheck_lint.source.turns import measures
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import measures
 
         if measures(breach.event):
             return
@@ -39,8 +39,8 @@ class ClipOutsideItsSlot(Rule):
 
     def mend(self, breach: Breach) -> Fix | None:
         """Move the clipping before the step that it follows, or behind the backward that follows it."""
-        from gradcheck_lint.source.repair import move_after, move_before
-        from gradcheck_lint.source.turns import alone, beside
+        from gradcheck_lint.facts.repair import move_after, move_before
+        from gradcheck_lint.facts.turns import alone, beside
 
         here = alone(breach.event)
         if here is None or not breach.certain or list(breach.timeline.events("unscale", "update")):

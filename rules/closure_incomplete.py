@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import query, repair
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import query, repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, only
 
 if TYPE_CHECKING:

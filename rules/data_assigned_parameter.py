@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.identity import keeps_state, owner
+from gradcheck_lint.facts.order import after, before
+from gradcheck_lint.facts.rebinding import copy_instead
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.identity import keeps_state, owner
-from gradcheck_lint.source.order import after, before
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.rebinding import copy_instead
 from gradcheck_lint.source.values import Constant, External, Thing, only, things
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.facts import handed
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import handed, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.parts import filtered, has_parameters, module_of, registered
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Thing, Value, only

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import handed
+from gradcheck_lint.facts.freezing import frozen
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import handed
-from gradcheck_lint.source.freezing import frozen
 from gradcheck_lint.source.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
 from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import iterators, repair
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import iterators, repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.iterators import Use
     from gradcheck_lint.source.events import Timeline
-    from gradcheck_lint.source.iterators import Use
 
 
 class GeneratorExhausted(Rule):

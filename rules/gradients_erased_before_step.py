@@ -22,8 +22,8 @@ class GradientsErasedBeforeStep(Rule):
     breaches = frozenset({ERASED_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import text
-        from gradcheck_lint.source.turns import swapped
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import swapped
 
         if swapped(breach):
             return  # GL104
@@ -42,8 +42,8 @@ class GradientsErasedBeforeStep(Rule):
 
     def mend(self, breach: Breach, cleared: Event, step: str) -> Fix | None:
         """Move the clearing behind the step, where both stand in one block."""
-        from gradcheck_lint.source.repair import move_after, text
-        from gradcheck_lint.source.turns import alone, beside
+        from gradcheck_lint.facts.repair import move_after, text
+        from gradcheck_lint.facts.turns import alone, beside
 
         here = alone(cleared)
         there = next((b.stand for b in beside(breach, cleared, "step") if b.event.place == breach.event.place), None)

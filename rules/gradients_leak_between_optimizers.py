@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from gradcheck_lint import cycle
 from gradcheck_lint.cycle import State
+from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import query
 from gradcheck_lint.source.follow import Path, States
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Thing, depends, only, passes

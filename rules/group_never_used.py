@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import handed
+from gradcheck_lint.facts.unread import never_read
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import handed, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.unread import never_read
 from gradcheck_lint.source.values import Items, Table, Thing, Value, only
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import handed, query
+from gradcheck_lint.facts import optimizer_options as known
+from gradcheck_lint.facts.optimizer_options import Wrong
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import handed, query, tree
-from gradcheck_lint.source import optimizer_options as known
-from gradcheck_lint.source.optimizer_options import Wrong
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:

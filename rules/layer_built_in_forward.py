@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import External, Items, Table, Thing, Value, only, options, things
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.facts import ClassFacts
+    from gradcheck_lint.facts.classes import ClassFacts
 
 _FUNCTIONAL = re.compile(r"autograd|\.backward\(|\boptim|functional_call|stateless|\bvmap\(|load_state|from_pretrained")
 _RANDOM = frozenset(["randn", "rand", "empty", "normal", "Tensor", "FloatTensor"])
@@ -30,8 +31,8 @@ class LayerBuiltInForward(Rule):
     triggers = r"\bdef forward\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
-        from gradcheck_lint.source.facts import WEIGHTED
-        from gradcheck_lint.source.ownership import modules_made
+        from gradcheck_lint.facts.classes import WEIGHTED
+        from gradcheck_lint.facts.ownership import modules_made
 
         text = _path(facts)
         if not (WEIGHTED.search(text) or modules_made(facts, text)) or _FUNCTIONAL.search(text) or _remembers(text):
@@ -80,7 +81,7 @@ def _remembers(text: str) -> bool:
 
 def _trainable(facts: ClassFacts, thing: Thing) -> Confidence | None:
     """How sure it is that what is built should learn; None for what has no weights."""
-    from gradcheck_lint.source.facts import has_weights
+    from gradcheck_lint.facts.classes import has_weights
 
     if thing.role == "module":
         return Confidence.HIGH if "args" in thing.detail and has_weights(facts.interpreter, thing) else None

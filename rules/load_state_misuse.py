@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.identity import keeps_state
+from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.identity import keeps_state
-from gradcheck_lint.source.order import before
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, External, Items, Table, Thing, Value, only, options
 

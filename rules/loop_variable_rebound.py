@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.rebinding import body_of, copy_instead, loop_of, makes_new, used_later
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.rebinding import body_of, copy_instead, loop_of, makes_new, used_later
 from gradcheck_lint.source.values import Constant, Thing, Value, options, things
 
 if TYPE_CHECKING:

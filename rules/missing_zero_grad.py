@@ -10,7 +10,7 @@ from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
-    from gradcheck_lint.source.turns import Carried
+    from gradcheck_lint.facts.turns import Carried
 
 
 class MissingZeroGrad(Rule):
@@ -22,8 +22,8 @@ class MissingZeroGrad(Rule):
     breaches = frozenset({STALE_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import text
-        from gradcheck_lint.source.turns import NEVER, carried, optimizer_of
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import NEVER, carried, optimizer_of
 
         found = carried(breach)
         if found is None or found.how != NEVER:
@@ -45,8 +45,8 @@ class MissingZeroGrad(Rule):
 
     def mend(self, breach: Breach, found: Carried, name: str) -> Fix | None:
         """Clear before the backward, where each round runs it and then the step."""
-        from gradcheck_lint.source.repair import insert_before, stand
-        from gradcheck_lint.source.turns import beside
+        from gradcheck_lint.facts.repair import insert_before, stand
+        from gradcheck_lint.facts.turns import beside
 
         here = stand(found.made.statement)
         if here is None or not found.certain or not name:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.identity import Stale, keeps_state, stale
+from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.identity import Stale, keeps_state, stale
-from gradcheck_lint.source.order import before
 from gradcheck_lint.source.values import Constant, External, Thing, Value, options, things
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.source.events import Event
-    from gradcheck_lint.source.facts import ClassFacts
 
 _ASSIGNED = r"self\.(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:(?:\[|\{|\(|list\(|tuple\(|dict\()|self\.(\w+)\()"
 _FILLED = r"\.(?:append|extend|insert|update|add)\(|\s*\+=|\[[^\]\n]*\]\s*=(?!=)"
@@ -29,7 +29,7 @@ class ModulesInPlainContainer(Rule):
     triggers = _ASSIGNED
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
-        from gradcheck_lint.source.facts import has_weights, made_modules, reached
+        from gradcheck_lint.facts.classes import has_weights, made_modules, reached
 
         names = _suspects(facts.text)
         if not names or _ELSEWHERE.search(facts.text) or not facts.is_module or _OWN.search(facts.inherited):
@@ -141,7 +141,7 @@ def _shared(facts: ClassFacts, name: str) -> bool:
 
 def _fix(facts: ClassFacts, name: str, held: list[Value], event: Event) -> Fix | None:
     """Hand the container to the one of torch, where that takes all that is in it."""
-    from gradcheck_lint.source import repair
+    from gradcheck_lint.facts import repair
 
     statement = event.statement.node
     if len(held) != 1 or not isinstance(statement, tree.Assign) or statement.value is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.identity import name_of, steps_on
+from gradcheck_lint.facts.order import after
+from gradcheck_lint.facts.rebinding import used_later
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import repair
-from gradcheck_lint.source.identity import name_of, steps_on
-from gradcheck_lint.source.order import after
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.rebinding import used_later
 from gradcheck_lint.source.values import Thing, only, things
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import handed, repair
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import handed, repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Constant, Thing, options
 
 if TYPE_CHECKING:

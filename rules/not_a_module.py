@@ -12,7 +12,7 @@ from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Value, only, options
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.facts import ClassFacts
+    from gradcheck_lint.facts.classes import ClassFacts
 
 _MAKES = re.compile(r"self\.\w+\s*(?::[^=\n]+)?=\s*[^\n#]*?\b[A-Z]\w*\(|self\.\w+\s*=\s*\(?\n")
 _FOREIGN = re.compile(
@@ -29,7 +29,7 @@ class NotAModule(Rule):
     triggers = r"\bdef (?:forward|__call__)\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
-        from gradcheck_lint.source.ownership import classes, extended, owners
+        from gradcheck_lint.facts.ownership import classes, extended, owners
 
         written = classes(facts.home.text).get(facts.name)
         if written is None or re.search(r"nn\.|[Mm]odule|[Ll]ayer\b|Sequential|Function|Dataset|Protocol", written):
@@ -76,7 +76,7 @@ def _layers(facts: ClassFacts) -> list[str]:
 
 
 def _weighty(facts: ClassFacts, value: Value) -> bool:
-    from gradcheck_lint.source.facts import has_weights, made_modules
+    from gradcheck_lint.facts.classes import has_weights, made_modules
 
     tensor = only(value, "tensor")
     if tensor is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import query, torch_api, tree
+from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Constant, Thing, only
 

@@ -20,8 +20,8 @@ class OtherOptimizerZeroed(Rule):
     breaches = frozenset({STALE_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import receiver, text
-        from gradcheck_lint.source.turns import OTHER, carried, optimizer_of
+        from gradcheck_lint.facts.repair import receiver, text
+        from gradcheck_lint.facts.turns import OTHER, carried, optimizer_of
 
         found = carried(breach)
         if found is None or found.how != OTHER or found.cleared is None:

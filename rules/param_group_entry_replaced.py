@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.identity import fresh, stale
+from gradcheck_lint.facts.rebinding import copy_instead, makes_new, used_later
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.identity import fresh, stale
-from gradcheck_lint.source.rebinding import copy_instead, makes_new, used_later
 from gradcheck_lint.source.values import Constant, Items, things
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.identity import Stale, fresh, frozen, inside, one_name, stale
+from gradcheck_lint.facts.order import after
+from gradcheck_lint.facts.rebinding import body_of, copy_instead, makes_new, mentions, renewed_by_hand
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.identity import Stale, fresh, frozen, inside, one_name, stale
-from gradcheck_lint.source.order import after
-from gradcheck_lint.source.rebinding import body_of, copy_instead, makes_new, mentions, renewed_by_hand
 from gradcheck_lint.source.values import Value, things
 
 if TYPE_CHECKING:

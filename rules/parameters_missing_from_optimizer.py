@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.classes import reached
+from gradcheck_lint.facts.identity import contained, inside, stale, weighted
+from gradcheck_lint.facts.order import after, before
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.facts import reached
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.identity import contained, inside, stale, weighted
-from gradcheck_lint.source.order import after, before
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, passes, things
 
 if TYPE_CHECKING:

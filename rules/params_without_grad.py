@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import handed, query
+from gradcheck_lint.facts.freezing import frozen, unfrozen_later
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import handed, query, tree
-from gradcheck_lint.source.freezing import frozen, unfrozen_later
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.parts import module_of
 from gradcheck_lint.source.values import Thing, only, options
 

@@ -22,7 +22,7 @@ class ScalerBypassed(Rule):
     breaches = frozenset({SCALED_STEP, PLAIN_SCALER_STEP, UNSCALED_TWICE})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import text
+        from gradcheck_lint.facts.repair import text
 
         confidence = Confidence.HIGH if breach.certain else Confidence.MEDIUM
         call = text(breach.event.place)
@@ -60,8 +60,8 @@ class ScalerBypassed(Rule):
 
     def mend_step(self, breach: Breach) -> Fix | None:
         """Let the scaler step, where its update follows."""
-        from gradcheck_lint.source.repair import receiver, replace
-        from gradcheck_lint.source.turns import own_step
+        from gradcheck_lint.facts.repair import receiver, replace
+        from gradcheck_lint.facts.turns import own_step
 
         step = breach.event
         events = list(breach.timeline.events("step", "update"))
@@ -74,9 +74,9 @@ class ScalerBypassed(Rule):
 
     def mend_backward(self, breach: Breach, made: Event) -> Fix | None:
         """Scale the loss, where the step is the scaler's."""
+        from gradcheck_lint.facts.repair import receiver, replace, text
         from gradcheck_lint.source import tree
         from gradcheck_lint.source.place import Place
-        from gradcheck_lint.source.repair import receiver, replace, text
 
         call = made.place.node
         if not isinstance(call, tree.Call) or not isinstance(call.func, tree.Attribute):
@@ -88,7 +88,7 @@ class ScalerBypassed(Rule):
         return Fix(f"scale the loss: `{scaled}`", Safety.SAFE, (replace(loss, scaled),))
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        from gradcheck_lint.source.turns import steps_never_updated, updates_run_twice
+        from gradcheck_lint.facts.turns import steps_never_updated, updates_run_twice
 
         for step in steps_never_updated(timeline):
             report(

@@ -22,8 +22,8 @@ class SchedulerBeforeStep(Rule):
     breaches = frozenset({EARLY_SCHEDULE})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import text
-        from gradcheck_lint.source.turns import first_round
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import first_round
 
         loop = first_round(breach)
         if loop is None or breach.event.detail["args"].all():
@@ -41,8 +41,8 @@ class SchedulerBeforeStep(Rule):
 
     def mend(self, breach: Breach, loop: Loop) -> Fix | None:
         """Move the call to the end of the body that it stands in, if each round gets there."""
-        from gradcheck_lint.source.repair import end_of_block, move_after
-        from gradcheck_lint.source.turns import alone, jumps
+        from gradcheck_lint.facts.repair import end_of_block, move_after
+        from gradcheck_lint.facts.turns import alone, jumps
 
         here = alone(breach.event)
         if here is None or jumps(loop) or not breach.certain:

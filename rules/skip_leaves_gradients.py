@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint import cycle
 from gradcheck_lint.cycle import State
+from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.follow import Flow, Path, States
 from gradcheck_lint.source.holding import YES
 

@@ -21,8 +21,8 @@ class StepWithoutBackward(Rule):
     breaches = frozenset({EMPTY_STEP, ERASED_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import text
-        from gradcheck_lint.source.turns import swapped, trained
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import swapped, trained
 
         if breach.kind == ERASED_STEP and not swapped(breach):
             return  # GL103
@@ -43,8 +43,8 @@ class StepWithoutBackward(Rule):
 
     def mend(self, breach: Breach, step: str) -> Fix | None:
         """Move the step behind the backward that follows it in its block, before anything clears that one again."""
-        from gradcheck_lint.source.repair import move_after
-        from gradcheck_lint.source.turns import alone, beside
+        from gradcheck_lint.facts.repair import move_after
+        from gradcheck_lint.facts.turns import alone, beside
 
         here = alone(breach.event)
         if here is None or not breach.certain:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, only, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.source.events import Event
-    from gradcheck_lint.source.facts import ClassFacts
 
 _OWN = re.compile(r"def (?:named_)?(?:parameters|children|modules)\(|def (?:_apply|state_dict)\(")
 _PLAIN = r"self\.\w+\s*(?::[^=\n]+)?=[^\n]*(?:requires_grad\s*=\s*True|\.requires_grad_\()"

@@ -10,8 +10,8 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.values import Constant, Thing, Value, only, options
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.source.events import Event
-    from gradcheck_lint.source.facts import ClassFacts
 
 _LEARNS = re.compile(r"\bParameter\(|requires_grad\s*=\s*True|requires_grad_\(")
 _INITIALISED = r"\b(?:xavier|kaiming|glorot|he)_\w*\(\s*self\.{0}\b"

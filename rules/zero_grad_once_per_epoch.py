@@ -10,7 +10,7 @@ from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
-    from gradcheck_lint.source.turns import Carried
+    from gradcheck_lint.facts.turns import Carried
 
 
 class ZeroGradOncePerEpoch(Rule):
@@ -22,8 +22,8 @@ class ZeroGradOncePerEpoch(Rule):
     breaches = frozenset({STALE_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
-        from gradcheck_lint.source.repair import text
-        from gradcheck_lint.source.turns import OUTSIDE, carried, optimizer_of
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import OUTSIDE, carried, optimizer_of
 
         found = carried(breach)
         if found is None or found.how != OUTSIDE or found.cleared is None:
@@ -43,8 +43,8 @@ class ZeroGradOncePerEpoch(Rule):
 
     def mend(self, breach: Breach, found: Carried, name: str) -> Fix | None:
         """Move the clearing to the backward, where it clears this one optimizer and nothing else."""
-        from gradcheck_lint.source.repair import delete, insert_before, stand, text
-        from gradcheck_lint.source.turns import alone, beside
+        from gradcheck_lint.facts.repair import delete, insert_before, stand, text
+        from gradcheck_lint.facts.turns import alone, beside
 
         here = stand(found.made.statement)
         if here is None or not found.certain or found.cleared is None:

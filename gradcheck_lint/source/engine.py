@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from gradcheck_lint.facts.classes import class_facts
 from gradcheck_lint.finding import Confidence, Finding, Fix, Severity, Span
 from gradcheck_lint.result import AnalysisError, Problem
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import follow, tree
 from gradcheck_lint.source.calls import call
 from gradcheck_lint.source.events import Timeline
-from gradcheck_lint.source.facts import class_facts
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.interpret import Interpreter
 from gradcheck_lint.source.islands import Outcome, Work, islands, run

@@ -163,7 +163,7 @@ def called(event: Event) -> tuple[Place, str] | None:
 
     None if the assignment is no statement of its own with one target, or if it is written on several lines.
     """
-    from gradcheck_lint.source.repair import text
+    from gradcheck_lint.facts.repair import text
 
     chunk, value, statement, node = event.place.chunk, _assigned(event), event.statement.node, event.place.node
     if value is None:

@@ -93,7 +93,8 @@ class Memory:
 def _stamps(rules: Sequence[Rule]) -> Iterator[str]:
     """What tells one version of gradlint and of the rules from another, while they are being worked on too."""
     here = os.path.dirname(os.path.abspath(__file__))
-    for folder in (here, os.path.dirname(here)):
+    package = os.path.dirname(here)
+    for folder in (here, package, os.path.join(package, "facts")):
         for entry in os.scandir(folder):
             if entry.name.endswith(".py"):
                 status = entry.stat()

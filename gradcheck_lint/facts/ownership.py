@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.source.facts import ClassFacts, class_facts
+from gradcheck_lint.facts.classes import ClassFacts, class_facts
 from gradcheck_lint.source.interpret import Arguments
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
 

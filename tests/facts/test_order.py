@@ -7,11 +7,11 @@ from textwrap import dedent
 
 import pytest
 
+from gradcheck_lint.facts.order import after, before
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.events import Event, Timeline
 from gradcheck_lint.source.file import SourceFile
-from gradcheck_lint.source.order import after, before
 
 HEAD = """
 import torch

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gradcheck_lint.facts import query
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import query
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.follow import Path as Way

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import repair
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, options
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import libcst as cst
 import pytest
 
+from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Edit
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.lower import lower_block
 from gradcheck_lint.source.place import Chunk, Place
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gradcheck_lint.cycle import Breach
+from gradcheck_lint.facts.repair import Stand, argument, receiver, stand
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Branch, Event, Jump, Loop, Sequence, Step, Timeline
 from gradcheck_lint.source.holding import NO, YES, shares, trains
-from gradcheck_lint.source.repair import Stand, argument, receiver, stand
 from gradcheck_lint.source.values import Constant, External, only, options, things
 
 NEVER, OUTSIDE, OTHER = "never", "outside", "other"

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Fix, Safety
-from gradcheck_lint.source import repair, tree
+from gradcheck_lint.source import tree
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.facts import query, repair
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import query, repair, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import MAYBE, YES, reaches
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint.source import repair, torch_api, tree
+from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.order import after, before
+from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holding import Held, held_by
-from gradcheck_lint.source.order import after, before
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import (
     ClassValue,
