@@ -120,7 +120,7 @@ def read(text: str) -> Remarks:
 def _parts(text: str) -> Iterator[tuple[int, int]]:
     """Where the remarks of a comment begin and end."""
     starts = [match.start() for match in _REMARK.finditer(text)]
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=False):  # a comment may hold none
         yield start, start + len(text[start:end].rstrip())
 
 
