@@ -320,5 +320,7 @@ def test_what_was_meant_is_not_guessed(comment: str) -> None:
 
 
 def test_comments_without_a_remark_beside_one_that_has() -> None:
-    text = "import isaacgym  # noqa\n# isort: off\n#noqa is no more than a word in this one, and gradlint too\nx = 1  #\n"
+    text = (
+        "import isaacgym  # noqa\n# isort: off\n#noqa is no more than a word in this one, and gradlint too\nx = 1  #\n"
+    )
     assert suppress("a.py", text.encode(), text, [], [], None) == []
