@@ -126,7 +126,7 @@ def _unused_copy(timeline: Timeline, event: Event, state: Thing) -> bool:
         return False
     name = state.label
     if not name or not state.detail.get("bound"):
-        return True  # it is written into where it is made
+        return _uncopied(timeline, event) is not None  # it is written into where it is made
     module = timeline.home.project.modules.values()
     mentions = sum(len(re.findall(rf"\b{re.escape(name)}\b", m.text)) for m in module if m is not None)
     return mentions == 2  # where it is made, and here

@@ -44,6 +44,7 @@ from gradcheck_lint.source.values import (
 DEPTH = 9  # calls followed into one another
 REPEATS = 16  # times that one function is followed for one entry point
 BUDGET = 12_000  # calls and statements run for one entry point; from half of it on, no call is followed
+LONG = 150_000  # calls and statements run for all of them; from there on, each gets a tenth of its budget
 
 _MISSING = Constant(...)
 NONE = Constant(None)
@@ -122,6 +123,7 @@ class Interpreter:
         self.reached: set[int] = set()  # functions that some entry point ran
         self.classes: list[ClassValue] = []
         self.instances: dict[int, tuple[Thing, ev.Sequence]] = {}
+        self.spent, self.budget = 0, BUDGET
         self.steps = 0
         self.timeline: ev.Timeline | None = None
         self.children: dict[int, list[ClassValue]] = {}  # class → classes derived from it
@@ -163,6 +165,8 @@ class Interpreter:
         home = function.home
         self.timeline = ev.Timeline(home, function.function, function.owner)
         self.sequence = self.timeline.tree
+        self.spent += self.steps
+        self.budget = BUDGET if self.spent < LONG else BUDGET // 10
         self.steps = 0
         self.followed = {}
         self.depth = 0
@@ -297,7 +301,7 @@ class Interpreter:
         """Run statements; True if the end is never reached (a jump on every path)."""
         for statement in body:
             self.steps += 1
-            if self.steps > BUDGET:
+            if self.steps > self.budget:
                 raise Stop
             self.frame.statement = statement
             if _STATEMENTS[type(statement)](self, statement):
@@ -1268,7 +1272,7 @@ class Interpreter:
 
     def eval_call(self, node: tree.Call) -> Value:
         self.steps += 1
-        if self.steps > BUDGET:
+        if self.steps > self.budget:
             raise Stop
         return self.caller(self, node)
 
@@ -1307,7 +1311,7 @@ class Interpreter:
             plain = target.receiver is None and all(_plain(a) for a in args.all())
             if plain and id(function) in self.idle:
                 return Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
-            active = active or times >= REPEATS or self.steps > BUDGET // 2
+            active = active or times >= REPEATS or self.steps > self.budget // 2
             if active or len(self.frames) > DEPTH or not self.relevant(function):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))
