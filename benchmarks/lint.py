@@ -9,7 +9,8 @@ the rounds lay apart. gradlint runs twice in each round: the ratio of its two ru
 
 gradlint is that of this checkout, run by the Python that runs this script, with `--no-cache --jobs 1`. TorchFix is
 installed from the package index into an environment of its own, outside the checkout; `--torchfix PATH` takes one
-that is there already. "Cold" means that nothing is kept between runs; the files themselves have been read before.
+that is there already. "Cold" means that no finding is kept between runs; the files themselves have been read before, and
+all packages are compiled to bytecode, ours as well as those that pip has compiled when it installed them.
 Works on Linux and macOS.
 """
 
@@ -104,6 +105,7 @@ class Contestant:
 def measure(command: Sequence[str]) -> Sample:
     """Run `command` to its end in a fresh process."""
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # it would make Python compile the checkout anew in every run
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         begin = time.perf_counter()
         process = subprocess.Popen(
