@@ -17,7 +17,7 @@ import click
 
 from gradcheck_lint import __version__
 from gradcheck_lint.config import ConfigError, Selection, Settings, nearest, on_top, read, shown
-from gradcheck_lint.console import Progress, colourful, counted, forgiving, tell
+from gradcheck_lint.console import Progress, colourful, counted, forgiving, is_terminal, tell
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.report import FORMATS
 
@@ -280,7 +280,11 @@ def explain(rule: str, config: Path | None, isolated: bool) -> int:
     if page is None:
         raise ConfigError(f"{found.code} ({found.slug}) has no page")
     colour = colourful(sys.stdout)
-    click.echo(render(page, columns=min(_columns(), _WIDEST), colour=colour), nl=False, color=colour)
+    text = render(page, columns=min(_columns(), _WIDEST), colour=colour)
+    if is_terminal(sys.stdout) and text.count("\n") >= _lines():
+        click.echo_via_pager(text)
+    else:
+        click.echo(text, nl=False, color=colour)
     return 0
 
 
@@ -516,6 +520,12 @@ def _columns() -> int:
     import shutil
 
     return max(40, shutil.get_terminal_size((_WIDEST, 24)).columns)
+
+
+def _lines() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((_WIDEST, 24)).lines
 
 
 def _sentence(error: click.ClickException) -> str:

@@ -430,6 +430,19 @@ def test_explain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 50 < max(map(len, prose.splitlines())) <= 60
 
 
+@pytest.mark.parametrize(("lines", "paged"), [(10, True), (10_000, False)])
+def test_explain_pages_what_is_longer_than_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, lines: int, paged: bool
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("gradcheck_lint.cli.is_terminal", lambda stream: True)
+    monkeypatch.setattr("click.echo_via_pager", shown.append)
+    monkeypatch.setenv("LINES", str(lines))
+    result = run("explain", "GL101")
+    assert bool(shown) is paged
+    assert (shown[0] if paged else result.stdout).startswith("GL101 missing-zero-grad\n")
+
+
 def test_rules_as_table_and_json() -> None:
     table = run("rules")
     assert table.exit_code == 0

@@ -10,12 +10,10 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
-from gradcheck_lint.source.memory import Memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.finding import Finding
     from gradcheck_lint.result import Problem
     from gradcheck_lint.rule import Rule
+    from gradcheck_lint.source.memory import Memory
     from gradcheck_lint.source.project import Finder
 
     Progress = Callable[[int, int], None]
@@ -85,7 +84,7 @@ def run(
     cache: Path | None,
 ) -> tuple[list[Finding], list[Problem]]:
     """Analyse each island, in `jobs` processes, save those that the cache remembers."""
-    memory = Memory(cache, work.rules, work.roots) if cache is not None else None
+    memory = _memory(cache, work) if cache is not None else None
     findings: list[Finding] = []
     problems: list[Problem] = []
     total = sum(map(len, groups))
@@ -109,11 +108,19 @@ def run(
     return findings, problems
 
 
+def _memory(cache: Path, work: Work) -> Memory:
+    from gradcheck_lint.source.memory import Memory
+
+    return Memory(cache, work.rules, work.roots)
+
+
 def _outcomes(work: Work, todo: Sequence[Island], analyse: Analyse, jobs: int) -> Iterator[tuple[Island, Outcome]]:
     if jobs <= 1 or len(todo) < 2:
         for group in todo:
             yield group, analyse(work, group)
         return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
     shares = _shares(todo, jobs)
     where = {type(r).__module__.rpartition(".")[0] for r in work.rules}
     folders = [
