@@ -19,7 +19,7 @@ class LayerReplacedAfterOptimizer(Rule):
     slug = "layer-replaced-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    triggers = r"(\b(?!self\b)\w+|self\.\w+|\])\.\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
+    triggers = r"\.(?<!\bself\.)\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events("set-attribute", "set-item", "rebind", "call"):

@@ -13,7 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from gradcheck_lint.facts.classes import class_facts
@@ -29,6 +29,7 @@ from gradcheck_lint.source.islands import Outcome, Work, islands, run
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Finder, Module, Project
+from gradcheck_lint.source.triggers import Triggers
 from gradcheck_lint.source.values import ClassValue, FunctionValue
 
 RECURSION = 8000  # frames; deep expressions need several for each level
@@ -54,8 +55,8 @@ def analyse(
     cwd = os.getcwd()
     if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
         roots.add(cwd)
-    work = Work(tuple(rules), tuple(sorted(roots)))
-    groups = islands(files, Finder(roots))
+    work = Work(tuple(rules), Finder(sorted(roots)))
+    groups = islands(files, work.finder)
     findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache)
     findings.sort(key=lambda f: f.order)
     if problems:
@@ -86,11 +87,8 @@ class _Analysis:
         rules = work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
         self.problems: list[Problem] = []
-        triggers = "|".join(
-            f"(?:{words})"
-            for words in (CYCLE_WORDS, *sorted({r.triggers for r in rules if r.triggers and not _about_classes(r)}))
-        )
-        self.project = Project(re.compile(triggers), Finder(work.roots))
+        triggers = (CYCLE_WORDS, *(r.triggers for r in rules if r.triggers and not _about_classes(r)))
+        self.project = Project(_triggers(triggers), work.finder)
         self.relevance = Relevance(self.project)
         self.interpreter = Interpreter(self.project, self.relevance, call)
 
@@ -221,12 +219,12 @@ class _Analysis:
 
     def classes(self) -> None:
         """Ask the rules about classes: each hears of those whose text its triggers match."""
-        rules = [(r, re.compile(r.triggers)) for r in self.rules if _about_classes(r)]
+        rules = [(r, _triggers((r.triggers,))) for r in self.rules if _about_classes(r)]
         for module in self.listed.values():
-            wanted = [(r, p) for r, p in rules if p.search(module.text)] if _TORCHY.search(module.text) else []
+            wanted = [(r, t) for r, t in rules if t.search(module.text)] if _TORCHY.search(module.text) else []
             for facts in class_facts(self.interpreter, module) if wanted else ():
-                for rule, pattern in wanted:
-                    if pattern.search(facts.text):
+                for rule, triggers in wanted:
+                    if triggers.search(facts.text):
                         report = self.reporter(rule)
                         self.guarded(module.path, partial(rule.on_class, facts, report))
 
@@ -274,6 +272,9 @@ class _Analysis:
         if not hasattr(self, "_listed"):
             self._listed = {m.path: m for m in self.project.modules.values() if m is not None and m.listed}
         return self._listed
+
+
+_triggers = cache(Triggers)  # the same for every island
 
 
 def _about_classes(rule: Rule) -> bool:

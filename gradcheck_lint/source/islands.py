@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What to do with each island: the rules that are on, and the folders that imports may lead to."""
+    """What to do with each island: the rules that are on, and what finds the files that imports mean."""
 
     rules: tuple[Rule, ...]
-    roots: tuple[str, ...]
+    finder: Finder
 
 
 class Outcome(NamedTuple):
@@ -111,7 +111,7 @@ def run(
 def _memory(cache: Path, work: Work) -> Memory:
     from gradcheck_lint.source.memory import Memory
 
-    return Memory(cache, work.rules, work.roots)
+    return Memory(cache, work.rules, work.finder.roots)
 
 
 def _outcomes(work: Work, todo: Sequence[Island], analyse: Analyse, jobs: int) -> Iterator[tuple[Island, Outcome]]:

@@ -21,7 +21,7 @@ DEEPEST = 800  # libcst needs minutes for an expression that is nested a few tho
 
 _TRAINING = re.compile(r"backward|step|grad|optim|\.parameters|:=|numel\(|\bnext\(")  # what uses up an iterator counts
 
-CALLED = re.compile(r"([^\W\d]\w*)[ \t]*\(")
+CALLED = re.compile(r"\b([^\W\d]\w*)[ \t]*\(")
 
 
 class Definition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.file import SourceFile, decode
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
+from gradcheck_lint.source.triggers import Triggers
 
 if TYPE_CHECKING:  # rules import what imports this, and `gradlint rules` needs no parser
     import libcst as cst
@@ -38,19 +39,24 @@ class Module:
         self.chunks: dict[int, Chunk] = {}  # id of a lowered function → the chunk of its body
 
     @cached_property
+    def triggered(self) -> Callable[[str], bool]:
+        """What tells whether a part of the text takes part in training."""
+        return self.project.triggers.within(self.text)
+
+    @cached_property
     def relevant(self) -> list[Definition]:
         """The definitions whose own text takes part in training."""
-        search = self.project.triggers.search
-        return [d for d in self.outline.definitions if search(d.text)]
+        return [d for d in self.outline.definitions if self.triggered(d.text)]
 
     @cached_property
     def turning(self) -> list[Definition]:
         """The definitions whose own text may turn the gradient cycle."""
-        return [d for d in self.relevant if _TURNING.search(d.text)]
+        turns = _TURNING.within(self.text)
+        return [d for d in self.relevant if turns(d.text)]
 
     @cached_property
     def skeleton_relevant(self) -> bool:
-        return self.project.triggers.search(self.outline.skeleton) is not None
+        return self.triggered(self.outline.skeleton)
 
     @cached_property
     def skeleton_calls(self) -> frozenset[str]:
@@ -109,7 +115,7 @@ class Module:
         return chunk, node
 
 
-_TURNING = re.compile(TURNING_WORDS)
+_TURNING = Triggers([TURNING_WORDS])
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import|import)[ \t]+\(?([^#\n]*)", re.MULTILINE)
 
 
@@ -158,6 +164,7 @@ class Finder:
     def __init__(self, roots: Iterable[str]) -> None:
         self.roots = [os.path.abspath(r) for r in roots]
         self._found: dict[tuple[str, str], str | None] = {}
+        self._imported: dict[tuple[str, str], list[str]] = {}
 
     def find(self, folder: str, name: str, level: int) -> str | None:
         """The file of `import name` (or `from ..name import`, level 2) in a file of `folder`."""
@@ -171,6 +178,8 @@ class Finder:
 
     def imported(self, folder: str, text: str) -> list[str]:
         """The files that the import lines of a text mean."""
+        if (folder, text) in self._imported:
+            return self._imported[folder, text]
         found: dict[str, None] = {}
         for dots, name, rest in _IMPORT.findall(text):
             heads = [name] if name or dots else []
@@ -182,7 +191,8 @@ class Finder:
                 path = self.find(folder, head, len(dots))
                 if path is not None:
                     found[path] = None
-        return list(found)
+        self._imported[folder, text] = list(found)
+        return self._imported[folder, text]
 
     def _search(self, folder: str, name: str) -> str | None:
         key = (folder, name)
@@ -214,11 +224,11 @@ class Finder:
 class Project:
     """All modules of a run.
 
-    `triggers` is the regular expression of text that matters. A module that was not listed is read when a listed
+    `triggers` tell which text matters. A module that was not listed is read when a listed
     one imports it.
     """
 
-    def __init__(self, triggers: re.Pattern[str], finder: Finder) -> None:
+    def __init__(self, triggers: Triggers, finder: Finder) -> None:
         self.triggers, self.finder = triggers, finder
         self.modules: dict[str, Module | None] = {}  # by real path
         self.definition_of: dict[int, tuple[Module, Definition]] = {}  # by id of a lowered function

@@ -13,6 +13,7 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import Finder, Project
+from gradcheck_lint.source.triggers import Triggers
 
 SOURCE = Path(gradcheck_lint.__file__).parent
 FILES = [SOURCE / "source" / "lint.py", SOURCE / "source" / "suppress.py", SOURCE / "cli.py", SOURCE / "page.py"]
@@ -75,7 +76,7 @@ def functions(block: tree.Block) -> list[tree.Function]:
 def test_spans_agree_with_python(text: str, tmp_path: Path) -> None:
     text = re.sub(r"(?m)^.*\bprint\(.*$\n", "", text) if text is ODD else text
     file = SourceFile("x.py", tmp_path / "x.py", text.encode())
-    project = Project(re.compile("."), Finder([str(tmp_path)]))
+    project = Project(Triggers(["."]), Finder([str(tmp_path)]))
     module = project.add(file)
     ours = set()
     for function in functions(module.body):
