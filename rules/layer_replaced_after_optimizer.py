@@ -22,6 +22,8 @@ class LayerReplacedAfterOptimizer(Rule):
     triggers = r"\.(?<!\bself\.)\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        if not timeline.optimizers():
+            return
         for event in timeline.events("set-attribute", "set-item", "rebind", "call"):
             if event.kind == "rebind":
                 found = _model(timeline, event)

@@ -27,8 +27,11 @@ class ParameterRebound(Rule):
     triggers = r"\bParameter\("
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        optimized = bool(timeline.optimizers())
         for event in timeline.events("rebind", "set-attribute"):
-            if event.kind == "set-attribute":
+            if not optimized:
+                found = None
+            elif event.kind == "set-attribute":
                 found = _attribute(timeline, event)
             else:
                 found = _name(timeline, event)
@@ -94,10 +97,12 @@ def _is_new(value: Value, source: tree.Expression | None, target: tree.Expressio
 def _by_hand(timeline: Timeline, event: Event) -> bool:
     """A descent without an optimizer: `w = w - lr * w.grad` in a loop that never makes a leaf of the result."""
     leaves = [t for t in things(event.subject, "tensor") if t.detail.get("leaf") and t.detail.get("grad")]
-    if not leaves or not any(one_name(timeline, event, t) for t in leaves):
+    if not leaves:
         return False
     body = body_of(timeline, event)
     if not renewed_by_hand(body, event.statement.node, event.detail["target"], event.detail["source"]):
+        return False
+    if not any(one_name(timeline, event, t) for t in leaves):
         return False
     return any(later is event for later in after(timeline, event))
 

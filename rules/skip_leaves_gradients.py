@@ -29,11 +29,10 @@ class SkipLeavesGradients(Rule):
     witnesses = frozenset({"source", "run"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
-        if not _jumps(timeline.tree):
+        optimizers = [o for o in timeline.optimizers() if not o.summary]
+        if not optimizers or not _jumps(timeline.tree):
             return
-        for optimizer in timeline.optimizers():
-            if optimizer.summary:
-                continue
+        for optimizer in optimizers:
             path = _Skips(timeline, optimizer)
             for skip, met in path.met.items():
                 if not all(state.gradient in _UNUSED for state in met):

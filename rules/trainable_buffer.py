@@ -17,6 +17,7 @@ _LEARNS = re.compile(r"\bParameter\(|requires_grad\s*=\s*True|requires_grad_\(")
 _INITIALISED = r"\b(?:xavier|kaiming|glorot|he)_\w*\(\s*self\.{0}\b"
 _MULTIPLIED = r"\blinear\([^\n]*self\.{0}\b|@ *self\.{0}\b|matmul\([^\n]*self\.{0}\b"
 _WRITTEN = r"self\.{0}(?:\.data)?(?:\[[^\n]*\])? *[-+*/]?=(?!=)|self\.{0}(?:\.data)?\.\w+_\("
+_BUFFERS = re.compile(r"\bbuffers\(|named_buffers\(")
 
 
 class TrainableBuffer(Rule):
@@ -82,4 +83,9 @@ def _optimized(facts: ClassFacts, name: str) -> bool:
     """Whether code of the project hands its buffers, or this one, to an optimizer."""
     word = re.escape(name)
     line = rf"(?i:optim|param|\bAdam|\bSGD|grad)[^\n]*\.{word}\b|\.{word}\b[^\n]*(?:requires_grad|\.grad\b)"
-    return any(re.search(line, t) or re.search(r"\bbuffers\(|named_buffers\(", t) for t in facts.elsewhere())
+    for text in facts.elsewhere():
+        if f".{name}" in text and any(f".{name}" in one and re.search(line, one) for one in text.split("\n")):
+            return True
+        if "buffers(" in text and _BUFFERS.search(text):
+            return True
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.source.events import Loop
 from gradcheck_lint.source.follow import States, Walk
 from gradcheck_lint.source.torch_api import FOREIGN_OPTIMIZERS
 from gradcheck_lint.source.values import Thing
@@ -43,11 +44,15 @@ class Use(NamedTuple):
 
 def uses(timeline: Timeline) -> Iterator[Use]:
     """The uses of all iterators that an entry point uses twice, or in a loop."""
-    seen: dict[int, Thing] = {}
-    for event in timeline.events("consume"):
-        if isinstance(event.subject, Thing):
-            seen.setdefault(event.subject.serial, event.subject)
-    for thing in seen.values():
+    seen: set[int] = set()
+    again: dict[int, Thing] = {}
+    for event, around in timeline.located():
+        thing = event.subject
+        if event.kind == "consume" and isinstance(thing, Thing):
+            if thing.serial in seen or any(isinstance(step, Loop) for step in around):
+                again.setdefault(thing.serial, thing)
+            seen.add(thing.serial)
+    for thing in again.values():
         yield from _Path(timeline, thing).uses()
 
 

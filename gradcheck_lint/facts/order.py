@@ -18,7 +18,7 @@ def after(timeline: Timeline, event: Event) -> list[Event]:
     """The events that may run after `event`, in order; itself among them where a loop comes back to it."""
     found: list[Event] = []
     exits: _Exits = frozenset({_END})
-    for step, index in reversed(_path(timeline.tree, event) or []):
+    for step, index in reversed(timeline.path(event)):
         if isinstance(step, Sequence):
             if _END in exits:
                 exits = (exits - {_END}) | _run(step.steps[index + 1 :], found)
@@ -36,32 +36,12 @@ def after(timeline: Timeline, event: Event) -> list[Event]:
 def before(timeline: Timeline, event: Event) -> list[Event]:
     """The events that may run before `event` the first time that it does, in order."""
     found: list[Event] = []
-    for step, index in _path(timeline.tree, event) or []:
+    for step, index in timeline.path(event):
         if isinstance(step, Sequence):
             _run(step.steps[:index], found)
         elif isinstance(step, Guarded) and index == 1:
             _run(step.body.steps, found)
     return found
-
-
-def _path(step: Step, event: Event) -> list[tuple[Step, int]] | None:
-    """The steps around `event`, outermost first, each with the index of what leads on to it."""
-    if step is event:
-        return []
-    inner: Steps[Step] = ()
-    if isinstance(step, Sequence):
-        inner = step.steps
-    elif isinstance(step, Branch):
-        inner = step.arms
-    elif isinstance(step, Guarded):
-        inner = (step.body, step.final)
-    elif isinstance(step, (Loop, Call)):
-        inner = (step.body,)
-    for index, part in enumerate(inner):
-        found = _path(part, event)
-        if found is not None:
-            return [(step, index), *found]
-    return None
 
 
 def _run(steps: Steps[Step], found: list[Event]) -> _Exits:

@@ -6,7 +6,7 @@ thing that it happens to, and `detail` holds the rest by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.source.values import ClassValue, Thing, Value, options
@@ -149,6 +149,7 @@ class Timeline:
         self.home, self.entry, self.owner = home, entry, owner
         self.tree = Sequence()
         self._located: list[tuple[Event, tuple[Step, ...]]] | None = None
+        self._homes: dict[int, tuple[Step, int]] | None = None
         self.hooked = False  # optimizer or gradient hooks are registered: the cycle may turn by itself
         self.cut = False  # too much to follow: what comes after is not in the tree
 
@@ -163,6 +164,18 @@ class Timeline:
         if self._located is None:
             self._located = list(located(self.tree))
         return iter(self._located)
+
+    def path(self, event: Event) -> list[tuple[Step, int]]:
+        """The steps around an event, outermost first, each with the index of what leads on to it."""
+        if self._homes is None:
+            self._homes = _homes(self.tree)
+        found: list[tuple[Step, int]] = []
+        home = self._homes.get(id(event))
+        while home is not None:
+            found.append(home)
+            home = self._homes.get(id(home[0]))
+        found.reverse()
+        return found
 
     def optimizers(self) -> list[Thing]:
         """The optimizers that are built or stepped, in order of appearance."""
@@ -189,6 +202,30 @@ def located(step: Step, around: tuple[Step, ...] = ()) -> Iterator[tuple[Event, 
     elif isinstance(step, Guarded):
         yield from located(step.body, around)
         yield from located(step.final, around)
+
+
+def _parts(step: Step) -> Iterable[Step]:
+    """The steps directly in a step."""
+    if isinstance(step, Sequence):
+        return step.steps
+    if isinstance(step, Branch):
+        return step.arms
+    if isinstance(step, Guarded):
+        return (step.body, step.final)
+    return (step.body,) if isinstance(step, (Loop, Call)) else ()
+
+
+def _homes(tree: Step) -> dict[int, tuple[Step, int]]:
+    """What each step below `tree` is in, by its id, and the index that it has there."""
+    found: dict[int, tuple[Step, int]] = {}
+    todo: list[Step] = [tree]
+    while todo:
+        step = todo.pop()
+        inner = _parts(step)
+        for index, part in enumerate(inner):
+            found[id(part)] = (step, index)
+        todo.extend(inner)
+    return found
 
 
 class Arm(Sequence):
