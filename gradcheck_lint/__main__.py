@@ -8,7 +8,7 @@ from gradcheck_lint.cli import main
 def run() -> None:
     """The command, in a process of its own."""
     try:
-        main(prog_name="gradlint")
+        main(prog_name="gradlint", obj=True)  # nothing else runs in it
     finally:
         gc.freeze()  # else Python looks through all that was read for garbage before it ends
 

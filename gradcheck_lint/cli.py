@@ -256,12 +256,15 @@ def main() -> None:
     help="Print the script with which this shell completes the words of gradlint.",
 )
 @click.version_option(__version__, "-V", "--version", cls=Option, section="Running", message="gradlint %(version)s")
-def lint(paths: tuple[str, ...], **options: Any) -> int:
+@click.pass_obj
+def lint(alone: bool | None, paths: tuple[str, ...], **options: Any) -> int:
     """Find gradient, optimizer and autograd mistakes in PyTorch training code.
 
     PATHS are files and folders, the working directory if there are none; `-` reads stdin. A first word that is one
     of the words below is that word: `gradlint rules` lists the rules, `gradlint ./rules` checks the folder.
     """
+    if alone:
+        _collect_seldom()
     return _Run(paths, **options).exit_code()
 
 
@@ -499,6 +502,13 @@ class _Run:
             change = plan.changes.get(file.path)
             stdout.write(change.data if change else file.data)
         stdout.flush()
+
+
+def _collect_seldom() -> None:
+    """Let Python look for garbage only where there may be much: what is read lives nearly to the end anyway."""
+    import gc
+
+    gc.set_threshold(2_000_000)
 
 
 def _page(rule: Rule) -> Page | None:
