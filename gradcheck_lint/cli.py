@@ -257,7 +257,7 @@ def main() -> None:
 )
 @click.version_option(__version__, "-V", "--version", cls=Option, section="Running", message="gradlint %(version)s")
 @click.pass_obj
-def lint(alone: bool | None, paths: tuple[str, ...], **options: Any) -> int:
+def lint(alone: bool | None, /, paths: tuple[str, ...], **options: Any) -> int:
     """Find gradient, optimizer and autograd mistakes in PyTorch training code.
 
     PATHS are files and folders, the working directory if there are none; `-` reads stdin. A first word that is one
