@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # rules import what imports this, and `gradlint rules` needs 
     import libcst as cst
 
 TURNING_WORDS = (
-    r"zero_grad|backward\(|\boptim\b|[oO]ptimi[sz]er|_opt\b|\.step\(|param_groups|GradScaler|\.grad\b|clip_grad"
+    r"zero_grad|backward\(|\boptim\b|ptimi[sz]er|_opt\b|\.step\(|param_groups|GradScaler|\.grad\b|clip_grad"
     r"|lr_scheduler"
 )
 """Text that may turn the gradient cycle: who calls such code is read as well."""
 
-CYCLE_WORDS = TURNING_WORDS + r"|backward|\.step\b|require\w*_?grad|\.(named_)?parameters\b|load_state_dict"
+CYCLE_WORDS = TURNING_WORDS + r"|backward|\.step\b|require\w*_?grad|\.parameters\b|\.named_parameters\b|load_state_dict"
 """Text that takes part in the gradient cycle, whatever rules are on."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|]|[^\\\[()|]+", re.DOTALL)
 _WHOLE = re.compile(r"\(\?[aiLmsux]|\\[1-9]|\(\?P=|\(\?\(")  # flags and references, which reach over a whole pattern
+_LITERAL = re.compile(r"(?:\w|\\\W)+(?![?*+{])")
 _EDGE = re.compile(r"[\^$]|\\[AZ]")  # what may hold in a part and not in the file
 
 
@@ -19,17 +20,31 @@ class Triggers:
     """Regular expressions over source text, of which one has to match."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        each = dict.fromkeys(part for pattern in patterns for part in alternatives(pattern))
-        self._searches = [(re.compile(_loose(part)).search, re.compile(part).search) for part in each]
+        self._all = [_Trigger(part) for part in dict.fromkeys(p for pattern in patterns for p in alternatives(pattern))]
 
     def within(self, text: str) -> Callable[[str], bool]:
         """What tells whether a part of `text` matters."""
-        searches = [search for loose, search in self._searches if loose(text)]
+        searches = [trigger.search for trigger in self._all if trigger.may_match(text)]
         return lambda part: any(search(part) for search in searches)
 
     def search(self, text: str) -> bool:
         """Whether `text` matters."""
-        return any(loose(text) and search(text) for loose, search in self._searches)
+        return any(trigger.may_match(text) and trigger.search(text) for trigger in self._all)
+
+
+class _Trigger:
+    """One of the alternatives."""
+
+    def __init__(self, pattern: str) -> None:
+        loose = _loose(pattern)
+        start = None if _WHOLE.search(pattern) else _LITERAL.match(loose)
+        self._start = re.sub(r"\\(.)", r"\1", start[0]) if start else ""
+        self._loose = re.compile(loose).search
+        self.search = re.compile(pattern).search
+
+    def may_match(self, text: str) -> bool:
+        """Whether the pattern may match a part of `text`."""
+        return self._start in text and self._loose(text) is not None
 
 
 def alternatives(pattern: str) -> list[str]:
