@@ -35,10 +35,12 @@ class LoadStateMisuse(Rule):
 
     def result(self, timeline: Timeline, event: Event, func: tree.Attribute, report: Report) -> None:
         """The result is taken for the object itself."""
-        statement, receiver = event.statement.node, repair.text(Place(event.place.chunk, func.value))
-        thing = only(event.subject)
+        statement, thing = event.statement.node, only(event.subject)
         if thing is None or getattr(statement, "value", None) is not event.place.node:
             return
+        if not isinstance(statement, (tree.Assign, tree.Return)):
+            return
+        receiver = repair.text(Place(event.place.chunk, func.value))
         built = thing.role in ("module", "optimizer", "scheduler")
         if isinstance(statement, tree.Assign) and len(statement.targets) == 1:
             name = repair.text(Place(event.place.chunk, statement.targets[0]))
@@ -70,24 +72,24 @@ class LoadStateMisuse(Rule):
         thing, state, fix = only(event.subject), event.detail["state"], None
         if thing is None or thing.role not in ("module", "optimizer") or not call.args or not thing.certain:
             return
-        given = repair.text(Place(event.place.chunk, call.args[0].value))
-        name = repair.text(Place(event.place.chunk, call.func.value)) if isinstance(call.func, tree.Attribute) else ""
+        chunk = event.place.chunk
         model, saved = only(state, "module"), only(state, "state-dict")
         if isinstance(state, Constant) and isinstance(state.value, str):
             told = (
                 "is given a path",
-                f"`{given}` is a string",
+                f"`{repair.text(Place(chunk, call.args[0].value))}` is a string",
                 "it wants a dict, and raises a TypeError",
                 "load the file",
             )
         elif model is not None and model.certain and thing.role == "module":
+            given = repair.text(Place(chunk, call.args[0].value))
             told = (
                 "is given a model",
                 f"`{given}` is a model",
                 "it wants a dict, and raises a TypeError",
-                "pass its state",
+                f"pass its state: `{given}.state_dict()`",
             )
-            edit = repair.append(Place(event.place.chunk, call.args[0].value), ".state_dict()")
+            edit = repair.append(Place(chunk, call.args[0].value), ".state_dict()")
             fix = Fix(f"pass `{given}.state_dict()`", Safety.SAFE, (edit,))
         elif saved is None:
             return
@@ -97,12 +99,13 @@ class LoadStateMisuse(Rule):
                 return
             told = found
         what, label, why, mend = told
+        name = repair.text(Place(chunk, call.func.value)) if isinstance(call.func, tree.Attribute) else ""
         report(
             event.statement,
             f"`load_state_dict` {what}",
             label=label,
             why=why,
-            help=f"{mend} before `{name}` takes it" if fix is None else f"{mend}: `{given}.state_dict()`",
+            help=f"{mend} before `{name}` takes it" if fix is None else mend,
             fix=fix,
         )
 
