@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.place import name_of
 from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, only
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class ClosureIncomplete(Rule):
         report: Report,
     ) -> None:
         function = closure.function
-        place = closure.place(_name(function))
+        place = name_of(closure.place(function))
         call = query.receiver(event)
         happens = {e.kind for e, _ in ev.located(run.body)} if run is not None else set()
         if timeline.cut or timeline.hooked or happens & {"unknown", "grad-write"} or _takes_gradients(run):
@@ -135,14 +136,6 @@ def _calls(step: ev.Step) -> Iterable[ev.Call]:
             yield from _calls(arm)
     elif isinstance(step, (ev.Loop, ev.Guarded)):
         yield from _calls(step.body)
-
-
-def _name(function: tree.Function) -> tree.Node:
-    """The name in `def name(…)`; a lambda itself."""
-    named = getattr(function.cst, "name", None)  # a lambda has none
-    if named is not None:
-        return tree.Name(named, function.name)
-    return function
 
 
 def _takes_gradients(run: ev.Call | None) -> bool:

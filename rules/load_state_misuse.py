@@ -134,9 +134,8 @@ def _apart(event: Event, name: str, first: str, last: str) -> Fix | None:
     call = event.place.node
     if stand is None or not isinstance(call, tree.Call) or not isinstance(call.func, tree.Attribute):
         return None
-    code = event.place.chunk.module.code_for_node(call.cst)
-    receiver = event.place.chunk.module.code_for_node(call.func.value.cst)
-    code = f"{name}{code.removeprefix(receiver)}"
+    receiver = event.place.chunk.code(call.func.value)
+    code = f"{name}{event.place.code.removeprefix(receiver)}"
     lines = [line for line in (first, code, last) if line]
     return Fix(
         "make the call a statement of its own",

@@ -160,8 +160,7 @@ def _fix(facts: ClassFacts, name: str, held: list[Value], event: Event) -> Fix |
     spelled = facts.spelled("torch.nn.ModuleDict" if table else "torch.nn.ModuleList")
     if spelled is None:
         return None
-    code = event.statement.chunk.module.code_for_node
-    whole, inner = code(statement.cst), code(value.cst)
+    whole, inner = event.statement.code, event.statement.chunk.code(value)
     if not whole.endswith(inner):
         return None
     empty = isinstance(value, (tree.Display, tree.Dict)) and not list(value.children())

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import tree
-from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.place import Place, name_of
 from gradcheck_lint.source.values import Value, only, options
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class NotAModule(Rule):
         attr, event = found
         container = not attr
         report(
-            Place(facts.home.chunk, tree.Name(facts.cls.node.cst.name, facts.name)),  # type: ignore[attr-defined]
+            name_of(Place(facts.home.chunk, facts.cls.node)),
             f"`{facts.name}` has layers but is not a module",
             label=f"this class owns `self.{next(iter(layers))}` and does not derive from `nn.Module`",
             why="torch refuses to put an object of it in a container of modules"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity
+from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event, Timeline
-    from gradcheck_lint.source.place import Chunk
 
 _SILENT = "Python accepts any attribute, so nothing is frozen or unfrozen"
 _LOUD = "torch knows no such name, and raises an error"
@@ -67,7 +67,7 @@ class RequiresGradMisspelt(Rule):
                 label=f"has a keyword `{name}`",
                 why=_LOUD,
                 help="write `requires_grad`",
-                fix=_fix(_edit(event.place.chunk, argument.cst.keyword, "requires_grad"), "requires_grad"),  # type: ignore[attr-defined]
+                fix=_fix(_keyword(Place(event.place.chunk, argument), name), "requires_grad"),
             )
 
 
@@ -85,15 +85,20 @@ def _corrected(event: Event, name: str, right: str) -> Fix | None:
     """The same code with the name corrected."""
     node, chunk = event.place.node, event.place.chunk
     if isinstance(node, tree.Attribute):
-        return _fix(_edit(chunk, node.cst.attr, right), right)  # type: ignore[attr-defined]
+        end = event.place.span
+        span = Span(end.path, end.end_line, end.end_column - len(name), end.end_line, end.end_column)
+        return _fix(Edit(span, right), right)
     if isinstance(node, tree.Call) and len(node.args) == 3 and isinstance(node.args[1].value, tree.Constant):
-        constant = node.args[1].value.cst
-        return _fix(_edit(chunk, constant, chunk.module.code_for_node(constant).replace(name, right)), right)
+        constant = Place(chunk, node.args[1].value)
+        return _fix(Edit(constant.span, constant.code.replace(name, right)), right)
     return None
 
 
-def _edit(chunk: Chunk, node: object, text: str) -> Edit:
-    return Edit(chunk.span(node), text)  # type: ignore[arg-type]
+def _keyword(argument: Place, name: str) -> Edit:
+    """Write `requires_grad` for the name in `name=value`."""
+    start = argument.span
+    span = Span(start.path, start.line, start.column, start.line, start.column + len(name))
+    return Edit(span, "requires_grad")
 
 
 def _fix(edit: Edit, right: str) -> Fix:

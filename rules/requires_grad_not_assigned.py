@@ -85,7 +85,7 @@ def _assign(event: Event, kinds: list[gradflag.Kind | None], name: str, value: s
     found = {k.name if k is not None and k.certain else "" for k in kinds}
     if len(found) != 1 or not isinstance(statement, tree.Evaluate) or statement.value is not event.place.node:
         return None
-    if "\n" in event.place.chunk.module.code_for_node(statement.cst):
+    if "\n" in event.statement.code:
         return None
     [kind] = found
     if kind == gradflag.TENSOR:

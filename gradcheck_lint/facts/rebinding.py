@@ -230,8 +230,8 @@ def copy_instead(
         return None
     if isinstance(value, tree.Call) and tree.last_name(value.func) == "Parameter" and len(value.args) == 1:
         value = value.args[0].value
-    module = statement.chunk.module
-    written = f"{module.code_for_node(target.cst)}.copy_({module.code_for_node(value.cst)})"
+    code = statement.chunk.code
+    written = f"{code(target)}.copy_({code(value)})"
     edit: Edit
     if event.context & {"no_grad", "inference_mode"}:
         edit = repair.replace(statement, written)
@@ -240,4 +240,4 @@ def copy_instead(
         if stand is None or timeline.home.path != statement.chunk.path or not _TORCH.search(timeline.home.text):
             return None
         edit = repair.replace(statement, f"with torch.no_grad():\n{stand.indent}    {written}")
-    return Fix(f"copy the value into `{module.code_for_node(target.cst)}`", safety, (edit,))
+    return Fix(f"copy the value into `{code(target)}`", safety, (edit,))

@@ -39,7 +39,7 @@ class Stand(NamedTuple):
 
 def text(place: Place) -> str:
     """The source text of a node, on one line."""
-    return " ".join(place.chunk.module.code_for_node(place.node.cst).split())
+    return " ".join(place.code.split())
 
 
 def receiver(call: Place) -> str:
@@ -66,16 +66,16 @@ def stand(statement: Place) -> Stand | None:
     """Where a statement stands, or None if it does not have its lines to itself."""
     import libcst as cst
 
-    node = statement.node.cst
+    node = statement.chunk.concrete(statement.node)
     for block, index, inner in _statements(statement.chunk.module.body):
         if inner is not node:
             continue
         outer = block[index]
         if isinstance(outer, cst.SimpleStatementLine) and len(outer.body) > 1:
             return None
-        span = statement.chunk.span(outer)
+        span = statement.chunk.span_of(outer)
         offset = statement.chunk.offset
-        lines = statement.chunk.module.code.split("\n")[span.line - offset - 1 : _last(span) - offset]
+        lines = statement.chunk.lines[span.line - offset - 1 : _last(span) - offset]
         rows = "".join(f"{line}\n" for line in lines)
         indent = lines[0][: span.column - 1]
         if indent.strip():
@@ -89,7 +89,7 @@ def end_of_block(statement: Place) -> Stand | None:
     here = stand(statement)
     if here is None:
         return None
-    span = statement.chunk.span(here.block[-1])
+    span = statement.chunk.span_of(here.block[-1])
     return here._replace(first=span.line, last=_last(span), text="", position=len(here.block) - 1)
 
 
@@ -143,7 +143,7 @@ def parenthesised(place: Place) -> Span | None:
     """The span of a node with the one pair of parentheses around it; None if it has another number of pairs."""
     import libcst as cst
 
-    node, span = place.node.cst, place.span
+    node, span = place.chunk.concrete(place.node), place.span
     if not isinstance(node, cst.BaseExpression) or len(node.lpar) != 1 or len(node.rpar) != 1:
         return None
     if not node.lpar[0].whitespace_after.empty or not node.rpar[0].whitespace_before.empty:

@@ -178,6 +178,6 @@ def called(event: Event) -> tuple[Place, str] | None:
             return None
     else:
         return None
-    if "\n" in chunk.module.code_for_node(statement.cst):
+    if "\n" in event.statement.code:
         return None
     return event.statement, f"{text(Place(chunk, owner))}.requires_grad_({text(Place(chunk, value))})"

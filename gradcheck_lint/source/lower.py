@@ -1,12 +1,13 @@
-"""Lowers libcst trees to the small tree of `tree`, in one traversal."""
+"""Lowers the trees of Python's `ast` to the small tree of `tree`, in one traversal."""
 
 from __future__ import annotations
 
+import ast
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import libcst as cst
-
+from gradcheck_lint.source.place import Chunk, bracketed, segment
 from gradcheck_lint.source.tree import (
     Argument,
     Assert,
@@ -48,355 +49,322 @@ from gradcheck_lint.source.tree import (
 )
 
 
-def lower_block(statements: Sequence[cst.CSTNode]) -> Block:
-    """Lower libcst statements."""
-    return _LOWERING.block(statements)
+def lower_block(statements: Sequence[ast.stmt], chunk: Chunk) -> Block:
+    """Lower statements of a chunk."""
+    return _Lowering(chunk).block(statements)
 
 
 _OPERATORS: dict[type, str] = {
-    cst.Add: "+", cst.Subtract: "-", cst.Multiply: "*", cst.Divide: "/", cst.FloorDivide: "//", cst.Modulo: "%",
-    cst.Power: "**", cst.MatrixMultiply: "@", cst.BitAnd: "&", cst.BitOr: "|", cst.BitXor: "^",
-    cst.LeftShift: "<<", cst.RightShift: ">>", cst.And: "and", cst.Or: "or", cst.Not: "not", cst.Minus: "-",
-    cst.Plus: "+", cst.BitInvert: "~", cst.Equal: "==", cst.NotEqual: "!=", cst.LessThan: "<",
-    cst.LessThanEqual: "<=", cst.GreaterThan: ">", cst.GreaterThanEqual: ">=", cst.Is: "is", cst.IsNot: "is not",
-    cst.In: "in", cst.NotIn: "not in", cst.AddAssign: "+", cst.SubtractAssign: "-", cst.MultiplyAssign: "*",
-    cst.DivideAssign: "/", cst.FloorDivideAssign: "//", cst.ModuloAssign: "%", cst.PowerAssign: "**",
-    cst.MatrixMultiplyAssign: "@", cst.BitAndAssign: "&", cst.BitOrAssign: "|", cst.BitXorAssign: "^",
-    cst.LeftShiftAssign: "<<", cst.RightShiftAssign: ">>",
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
+    ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>",
+    ast.And: "and", ast.Or: "or", ast.Not: "not", ast.USub: "-", ast.UAdd: "+", ast.Invert: "~", ast.Eq: "==",
+    ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Is: "is", ast.IsNot: "is not",
+    ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
+
+_LONGEST = 200  # characters of a string that is kept
 
 
 class _Lowering:
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+
     # -- statements
 
-    def block(self, statements: Sequence[cst.CSTNode]) -> Block:
+    def block(self, statements: Sequence[ast.stmt]) -> Block:
         out: Block = []
         for node in statements:
-            if type(node) is cst.SimpleStatementLine:
-                for small in node.body:
-                    lower = _SMALL.get(type(small))
-                    if lower is not None:
-                        out.append(lower(self, small))
-            else:
-                lower = _COMPOUND.get(type(node))
-                if lower is not None:
-                    out.append(lower(self, node))
-        return out
-
-    def suite(self, suite: cst.BaseSuite) -> Block:
-        if type(suite) is cst.IndentedBlock:
-            return self.block(suite.body)
-        out: Block = []
-        for small in suite.body:
-            lower = _SMALL.get(type(small))
+            lower = _STATEMENTS.get(type(node))
             if lower is not None:
-                out.append(lower(self, small))
+                out.append(lower(self, node))
         return out
 
-    def assign(self, node: cst.Assign) -> Statement:
-        return Assign(node, [self.expression(t.target) for t in node.targets], self.expression(node.value), None)
+    def assign(self, node: ast.Assign) -> Statement:
+        return Assign(node, [self.expression(t) for t in node.targets], self.expression(node.value), None)
 
-    def annotated(self, node: cst.AnnAssign) -> Statement:
+    def annotated(self, node: ast.AnnAssign) -> Statement:
         value = self.expression(node.value) if node.value is not None else None
-        return Assign(node, [self.expression(node.target)], value, self.expression(node.annotation.annotation))
+        return Assign(node, [self.expression(node.target)], value, self.expression(node.annotation))
 
-    def augment(self, node: cst.AugAssign) -> Statement:
-        op = _OPERATORS.get(type(node.operator), "?")
-        return Augment(node, self.expression(node.target), op, self.expression(node.value))
+    def augment(self, node: ast.AugAssign) -> Statement:
+        return Augment(node, self.expression(node.target), _OPERATORS[type(node.op)], self.expression(node.value))
 
-    def evaluate(self, node: cst.Expr) -> Statement:
+    def evaluate(self, node: ast.Expr) -> Statement:
         return Evaluate(node, self.expression(node.value))
 
-    def return_(self, node: cst.Return) -> Statement:
+    def return_(self, node: ast.Return) -> Statement:
         return Return(node, self.expression(node.value) if node.value is not None else None)
 
-    def raise_(self, node: cst.Raise) -> Statement:
+    def raise_(self, node: ast.Raise) -> Statement:
         return Raise(node, self.expression(node.exc) if node.exc is not None else None)
 
-    def break_(self, node: cst.Break) -> Statement:
+    def break_(self, node: ast.Break) -> Statement:
         return Jump(node, "break")
 
-    def continue_(self, node: cst.Continue) -> Statement:
+    def continue_(self, node: ast.Continue) -> Statement:
         return Jump(node, "continue")
 
-    def delete(self, node: cst.Del) -> Statement:
-        return Delete(node, self.expression(node.target))
+    def delete(self, node: ast.Delete) -> Statement:
+        targets = [self.expression(t) for t in node.targets]
+        return Delete(node, targets[0] if len(targets) == 1 else Display(node, "tuple", targets))
 
-    def assert_(self, node: cst.Assert) -> Statement:
+    def assert_(self, node: ast.Assert) -> Statement:
         return Assert(node, self.expression(node.test))
 
-    def import_(self, node: cst.Import) -> Statement:
-        names = []
-        for alias in node.names:
-            full = _cst_dotted(alias.name)
-            bound = _cst_dotted(alias.asname.name) if alias.asname is not None else None
-            names.append((full, bound))
-        return Import(node, None, 0, names)
+    def import_(self, node: ast.Import) -> Statement:
+        return Import(node, None, 0, [(alias.name, alias.asname) for alias in node.names])
 
-    def import_from(self, node: cst.ImportFrom) -> Statement:
-        module = _cst_dotted(node.module) if node.module is not None else ""
-        names: list[tuple[str, str | None]] = []
-        if isinstance(node.names, cst.ImportStar):
-            names.append(("*", None))
-        else:
-            for alias in node.names:
-                bound = _cst_dotted(alias.asname.name) if alias.asname is not None else None
-                names.append((_cst_dotted(alias.name), bound))
-        return Import(node, module, len(node.relative), names)
+    def import_from(self, node: ast.ImportFrom) -> Statement:
+        return Import(node, node.module or "", node.level, [(alias.name, alias.asname) for alias in node.names])
 
-    def global_(self, node: cst.Global) -> Statement:
-        return Scope(node, "global", [n.name.value for n in node.names])
+    def global_(self, node: ast.Global) -> Statement:
+        return Scope(node, "global", node.names)
 
-    def nonlocal_(self, node: cst.Nonlocal) -> Statement:
-        return Scope(node, "nonlocal", [n.name.value for n in node.names])
+    def nonlocal_(self, node: ast.Nonlocal) -> Statement:
+        return Scope(node, "nonlocal", node.names)
 
-    def if_(self, node: cst.If) -> Statement:
-        orelse: Block = []
-        if isinstance(node.orelse, cst.If):
-            orelse = [self.if_(node.orelse)]
-        elif node.orelse is not None:
-            orelse = self.suite(node.orelse.body)
-        return If(node, self.expression(node.test), self.suite(node.body), orelse)
+    def if_(self, node: ast.If) -> Statement:
+        return If(node, self.expression(node.test), self.block(node.body), self.block(node.orelse))
 
-    def for_(self, node: cst.For) -> Statement:
-        orelse = self.suite(node.orelse.body) if node.orelse is not None else []
-        return For(node, self.expression(node.target), self.expression(node.iter), self.suite(node.body), orelse)
+    def for_(self, node: ast.For | ast.AsyncFor) -> Statement:
+        target, iterable = self.expression(node.target), self.expression(node.iter)
+        return For(node, target, iterable, self.block(node.body), self.block(node.orelse))
 
-    def while_(self, node: cst.While) -> Statement:
-        orelse = self.suite(node.orelse.body) if node.orelse is not None else []
-        return While(node, self.expression(node.test), self.suite(node.body), orelse)
+    def while_(self, node: ast.While) -> Statement:
+        return While(node, self.expression(node.test), self.block(node.body), self.block(node.orelse))
 
-    def try_(self, node: cst.Try | cst.TryStar) -> Statement:
-        orelse = self.suite(node.orelse.body) if node.orelse is not None else []
-        final = self.suite(node.finalbody.body) if node.finalbody is not None else []
-        return Try(node, self.suite(node.body), [self.suite(h.body) for h in node.handlers], orelse, final)
+    def try_(self, node: ast.Try) -> Statement:
+        handlers = [self.block(h.body) for h in node.handlers]
+        return Try(node, self.block(node.body), handlers, self.block(node.orelse), self.block(node.finalbody))
 
-    def with_(self, node: cst.With) -> Statement:
+    def with_(self, node: ast.With | ast.AsyncWith) -> Statement:
         items: list[tuple[Expression, Expression | None]] = [
-            (self.expression(i.item), self.expression(i.asname.name) if i.asname is not None else None)
+            (
+                self.expression(i.context_expr),
+                self.expression(i.optional_vars) if i.optional_vars is not None else None,
+            )
             for i in node.items
         ]
-        return With(node, items, self.suite(node.body))
+        return With(node, items, self.block(node.body))
 
-    def match_(self, node: cst.Match) -> Statement:
-        return Match(node, self.expression(node.subject), [self.suite(c.body) for c in node.cases])
+    def match_(self, node: ast.Match) -> Statement:
+        return Match(node, self.expression(node.subject), [self.block(c.body) for c in node.cases])
 
-    def function(self, node: cst.FunctionDef) -> Statement:
-        decorators = [self.expression(d.decorator) for d in node.decorators]
-        return Function(node, node.name.value, self.parameters(node.params), decorators, self.suite(node.body))
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Statement:
+        decorators = [self.expression(d) for d in node.decorator_list]
+        return Function(node, node.name, self.parameters(node.args), decorators, self.block(node.body))
 
-    def class_(self, node: cst.ClassDef) -> Statement:
-        bases = [self.expression(a.value) for a in node.bases]
-        keywords = [self.argument(a) for a in node.keywords]
-        decorators = [self.expression(d.decorator) for d in node.decorators]
-        return Class(node, node.name.value, bases, keywords, decorators, self.suite(node.body))
+    def class_(self, node: ast.ClassDef) -> Statement:
+        bases = [self.expression(b.value if isinstance(b, ast.Starred) else b) for b in node.bases]
+        keywords = [self.argument(k) for k in node.keywords]
+        decorators = [self.expression(d) for d in node.decorator_list]
+        return Class(node, node.name, bases, keywords, decorators, self.block(node.body))
 
-    def parameters(self, params: cst.Parameters) -> list[Parameter]:
-        out: list[Parameter] = []
-
-        def add(param: cst.Param, star: str) -> None:
-            default = self.expression(param.default) if param.default is not None else None
-            annotation = self.expression(param.annotation.annotation) if param.annotation is not None else None
-            out.append(Parameter(param.name.value, default, annotation, star))
-
-        for param in params.posonly_params:
-            add(param, "")
-        for param in params.params:
-            add(param, "")
-        if isinstance(params.star_arg, cst.Param):
-            add(params.star_arg, "*")
-        for param in params.kwonly_params:
-            add(param, "")
-        if params.star_kwarg is not None:
-            add(params.star_kwarg, "**")
+    def parameters(self, params: ast.arguments) -> list[Parameter]:
+        plain = [*params.posonlyargs, *params.args]
+        defaults: list[ast.expr | None] = [None] * (len(plain) - len(params.defaults))
+        defaults += params.defaults
+        out = [self.parameter(p, d, "") for p, d in zip(plain, defaults, strict=True)]
+        if params.vararg is not None:
+            out.append(self.parameter(params.vararg, None, "*"))
+        out += [self.parameter(p, d, "") for p, d in zip(params.kwonlyargs, params.kw_defaults, strict=True)]
+        if params.kwarg is not None:
+            out.append(self.parameter(params.kwarg, None, "**"))
         return out
+
+    def parameter(self, param: ast.arg, default: ast.expr | None, star: str) -> Parameter:
+        value = self.expression(default) if default is not None else None
+        annotation = self.expression(param.annotation) if param.annotation is not None else None
+        return Parameter(param.arg, value, annotation, star)
 
     # -- expressions
 
-    def expression(self, node: cst.CSTNode) -> Expression:
+    def expression(self, node: ast.expr) -> Expression:
         lower = _EXPRESSIONS.get(type(node))
         if lower is not None:
             result: Expression = lower(self, node)
             return result
         return Other(node, type(node).__name__, [])
 
-    def name(self, node: cst.Name) -> Expression:
+    def name(self, node: ast.Name) -> Expression:
+        return Name(node, node.id)
+
+    def attribute(self, node: ast.Attribute) -> Expression:
+        return Attribute(node, self.expression(node.value), node.attr)
+
+    def argument(self, node: ast.expr | ast.keyword) -> Argument:
+        if isinstance(node, ast.keyword):
+            return Argument(node, self.expression(node.value), node.arg, "" if node.arg is not None else "**")
+        if isinstance(node, ast.Starred):
+            return Argument(node, self.expression(node.value), None, "*")
+        return Argument(node, self.expression(node), None, "")
+
+    def call(self, node: ast.Call) -> Expression:
+        given: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
+        if node.keywords and any(type(a) is ast.Starred for a in node.args):
+            given.sort(key=lambda a: (a.lineno, a.col_offset))  # `f(a=1, *rest)`
+        return Call(node, self.expression(node.func), [self.argument(a) for a in given])
+
+    def constant(self, node: ast.Constant) -> Expression:
         value = node.value
-        if value in _SINGLETONS:
-            return Constant(node, _SINGLETONS[value])
-        return Name(node, value)
-
-    def attribute(self, node: cst.Attribute) -> Expression:
-        return Attribute(node, self.expression(node.value), node.attr.value)
-
-    def argument(self, node: cst.Arg) -> Argument:
-        keyword = node.keyword.value if node.keyword is not None else None
-        return Argument(node, self.expression(node.value), keyword, node.star)
-
-    def call(self, node: cst.Call) -> Expression:
-        return Call(node, self.expression(node.func), [self.argument(a) for a in node.args])
-
-    def number(self, node: cst.Integer | cst.Float) -> Expression:
-        try:
-            return Constant(node, int(node.value, 0) if isinstance(node, cst.Integer) else float(node.value))
-        except ValueError:  # an integer with leading zeros, or longer than Python converts
+        if isinstance(value, (bytes, complex)) or (isinstance(value, str) and len(value) > _LONGEST):
             return Constant(node, ...)
+        return Constant(node, value)
 
-    def string(self, node: cst.SimpleString) -> Expression:
-        text = node.value
-        if len(text) > 200 or "\\" in text or "b" in node.prefix.lower():
-            return Constant(node, ...)
-        return Constant(node, node.raw_value)
+    def display(self, node: ast.List | ast.Tuple | ast.Set) -> Expression:
+        kind = "list" if type(node) is ast.List else "tuple" if type(node) is ast.Tuple else "set"
+        return Display(node, kind, [self.expression(e) for e in node.elts])
 
-    def opaque(self, node: cst.CSTNode) -> Expression:
-        return Constant(node, ...)
+    def starred(self, node: ast.Starred) -> Expression:
+        return Starred(node, self.expression(node.value))
 
-    def display(self, node: cst.List | cst.Tuple | cst.Set) -> Expression:
-        kind = "list" if type(node) is cst.List else "tuple" if type(node) is cst.Tuple else "set"
-        return Display(node, kind, [self.element(e) for e in node.elements])
-
-    def element(self, node: cst.BaseElement) -> Expression:
-        value = self.expression(node.value)
-        return Starred(node, value) if type(node) is cst.StarredElement else value
-
-    def dict_(self, node: cst.Dict) -> Expression:
+    def dict_(self, node: ast.Dict) -> Expression:
         pairs: list[tuple[Expression | None, Expression]] = []
-        for element in node.elements:
-            key = self.expression(element.key) if type(element) is cst.DictElement else None
-            pairs.append((key, self.expression(element.value)))
+        for key, value in zip(node.keys, node.values, strict=True):
+            pairs.append((self.expression(key) if key is not None else None, self.expression(value)))
         return Dict(node, pairs)
 
-    def comprehension(self, node: cst.BaseComp) -> Expression:
-        clauses: list[tuple[Expression, Expression, list[Expression]]] = []
-        clause: cst.CompFor | None = node.for_in
-        while clause is not None:
-            conditions = [self.expression(c.test) for c in clause.ifs]
-            clauses.append((self.expression(clause.target), self.expression(clause.iter), conditions))
-            clause = clause.inner_for_in
-        if isinstance(node, cst.DictComp):
-            return Comprehension(node, "dict", self.expression(node.key), self.expression(node.value), clauses)
-        kind = {cst.ListComp: "list", cst.SetComp: "set"}.get(type(node), "generator")
-        return Comprehension(node, kind, self.expression(node.elt), None, clauses)  # type: ignore[attr-defined]
+    def clauses(self, generators: list[ast.comprehension]) -> list[tuple[Expression, Expression, list[Expression]]]:
+        return [
+            (self.expression(g.target), self.expression(g.iter), [self.expression(test) for test in g.ifs])
+            for g in generators
+        ]
 
-    def subscript(self, node: cst.Subscript) -> Expression:
-        value = self.expression(node.value)
-        if len(node.slice) == 1:
-            return Subscript(node, value, self.index(node.slice[0].slice))
-        parts = [self.index(element.slice) for element in node.slice]
-        return Subscript(node, value, Other(node, "Indices", parts))
+    def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> Expression:
+        kind = "list" if type(node) is ast.ListComp else "set" if type(node) is ast.SetComp else "generator"
+        clauses = self.clauses(node.generators)
+        return Comprehension(node, kind, self.expression(node.elt), None, clauses)
 
-    def index(self, node: cst.BaseSlice) -> Expression:
-        if isinstance(node, cst.Index):
-            return self.expression(node.value)
-        bounds = [getattr(node, name, None) for name in ("lower", "upper", "step")]
+    def dict_comprehension(self, node: ast.DictComp) -> Expression:
+        clauses = self.clauses(node.generators)
+        return Comprehension(node, "dict", self.expression(node.key), self.expression(node.value), clauses)
+
+    def subscript(self, node: ast.Subscript) -> Expression:
+        value, index = self.expression(node.value), node.slice
+        if isinstance(index, ast.Tuple) and not bracketed(self.chunk.lines, index):
+            return Subscript(node, value, Other(node, "Indices", [self.expression(e) for e in index.elts]))
+        return Subscript(node, value, self.expression(index))
+
+    def slice(self, node: ast.Slice) -> Expression:
+        bounds = (node.lower, node.upper, node.step)
         return Other(node, "Slice", [self.expression(b) for b in bounds if b is not None])
 
-    def binary(self, node: cst.BinaryOperation | cst.BooleanOperation) -> Expression:
-        op = _OPERATORS.get(type(node.operator), "?")
-        return Operation(node, op, [self.expression(node.left), self.expression(node.right)])
+    def binary(self, node: ast.BinOp) -> Expression:
+        return Operation(node, _OPERATORS[type(node.op)], [self.expression(node.left), self.expression(node.right)])
 
-    def unary(self, node: cst.UnaryOperation) -> Expression:
-        op = _OPERATORS.get(type(node.operator), "?")
-        operand = self.expression(node.expression)
+    def boolean(self, node: ast.BoolOp) -> Expression:
+        """`a and b and c` is `(a and b) and c`."""
+        op = _OPERATORS[type(node.op)]
+        result = self.expression(node.values[0])
+        for value in node.values[1:]:
+            result = Operation(node, op, [result, self.expression(value)])
+        return result
+
+    def unary(self, node: ast.UnaryOp) -> Expression:
+        op = _OPERATORS[type(node.op)]
+        operand = self.expression(node.operand)
         if op == "-" and isinstance(operand, Constant) and isinstance(operand.value, (int, float)):
             return Constant(node, -operand.value)
         return Operation(node, op, [operand])
 
-    def comparison(self, node: cst.Comparison) -> Expression:
-        op = _OPERATORS.get(type(node.comparisons[0].operator), "?")
-        operands = [self.expression(node.left)]
-        operands += [self.expression(c.comparator) for c in node.comparisons]
-        return Operation(node, op, operands)
+    def comparison(self, node: ast.Compare) -> Expression:
+        operands = [self.expression(node.left), *[self.expression(c) for c in node.comparators]]
+        return Operation(node, _OPERATORS[type(node.ops[0])], operands)
 
-    def conditional(self, node: cst.IfExp) -> Expression:
+    def conditional(self, node: ast.IfExp) -> Expression:
         return Conditional(node, self.expression(node.test), self.expression(node.body), self.expression(node.orelse))
 
-    def lambda_(self, node: cst.Lambda) -> Expression:
+    def lambda_(self, node: ast.Lambda) -> Expression:
         value = self.expression(node.body)
-        function = Function(node, "<lambda>", self.parameters(node.params), [], [Return(node, value)])
-        return Lambda(node, function)
+        return Lambda(node, Function(node, "<lambda>", self.parameters(node.args), [], [Return(node, value)]))
 
-    def named(self, node: cst.NamedExpr) -> Expression:
+    def named(self, node: ast.NamedExpr) -> Expression:
         return Named(node, self.expression(node.target), self.expression(node.value))
 
-    def await_(self, node: cst.Await) -> Expression:
-        return self.expression(node.expression)
+    def await_(self, node: ast.Await) -> Expression:
+        return self.expression(node.value)
 
-    def yield_(self, node: cst.Yield) -> Expression:
-        value = node.value.item if isinstance(node.value, cst.From) else node.value
-        return Other(node, "Yield", [self.expression(value)] if value is not None else [])
+    def yield_(self, node: ast.Yield | ast.YieldFrom) -> Expression:
+        return Other(node, "Yield", [self.expression(node.value)] if node.value is not None else [])
 
-    def formatted(self, node: cst.FormattedString) -> Expression:
-        parts = [self.expression(p.expression) for p in node.parts if isinstance(p, cst.FormattedStringExpression)]
-        return Other(node, "FormattedString", parts)
+    def formatted(self, node: ast.JoinedStr) -> Expression:
+        values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        if sys.version_info < (3, 12):
+            values = [value for value in values if _in_place(value, self.chunk)]
+        return Other(node, "FormattedString", [self.expression(value) for value in values])
 
 
-_LOWERING = _Lowering()
+def _in_place(value: ast.expr, chunk: Chunk) -> bool:
+    """Whether an expression inside an f-string stands where `ast` says: before Python 3.12 it does not always.
 
-_SINGLETONS: dict[str, object] = {"None": None, "True": True, "False": False}
+    One that does not is left out: nothing could be said of it, and no fix made, in the right place.
+    """
+    if not 0 < value.lineno <= (value.end_lineno or 0) <= len(chunk.lines):
+        return False
+    found = segment(chunk.lines, value)
+    if isinstance(value, ast.Name):
+        return found == value.id
+    try:
+        return ast.dump(ast.parse(f"({found})", mode="eval").body) == ast.dump(value)
+    except SyntaxError:
+        return False
 
-_SMALL: dict[type, Callable[[_Lowering, Any], Statement]] = {
-    cst.Assign: _Lowering.assign,
-    cst.AnnAssign: _Lowering.annotated,
-    cst.AugAssign: _Lowering.augment,
-    cst.Expr: _Lowering.evaluate,
-    cst.Return: _Lowering.return_,
-    cst.Raise: _Lowering.raise_,
-    cst.Break: _Lowering.break_,
-    cst.Continue: _Lowering.continue_,
-    cst.Del: _Lowering.delete,
-    cst.Assert: _Lowering.assert_,
-    cst.Import: _Lowering.import_,
-    cst.ImportFrom: _Lowering.import_from,
-    cst.Global: _Lowering.global_,
-    cst.Nonlocal: _Lowering.nonlocal_,
+
+_STATEMENTS: dict[type, Callable[[_Lowering, Any], Statement]] = {
+    ast.Assign: _Lowering.assign,
+    ast.AnnAssign: _Lowering.annotated,
+    ast.AugAssign: _Lowering.augment,
+    ast.Expr: _Lowering.evaluate,
+    ast.Return: _Lowering.return_,
+    ast.Raise: _Lowering.raise_,
+    ast.Break: _Lowering.break_,
+    ast.Continue: _Lowering.continue_,
+    ast.Delete: _Lowering.delete,
+    ast.Assert: _Lowering.assert_,
+    ast.Import: _Lowering.import_,
+    ast.ImportFrom: _Lowering.import_from,
+    ast.Global: _Lowering.global_,
+    ast.Nonlocal: _Lowering.nonlocal_,
+    ast.If: _Lowering.if_,
+    ast.For: _Lowering.for_,
+    ast.AsyncFor: _Lowering.for_,
+    ast.While: _Lowering.while_,
+    ast.Try: _Lowering.try_,
+    ast.With: _Lowering.with_,
+    ast.AsyncWith: _Lowering.with_,
+    ast.Match: _Lowering.match_,
+    ast.FunctionDef: _Lowering.function,
+    ast.AsyncFunctionDef: _Lowering.function,
+    ast.ClassDef: _Lowering.class_,
 }
-
-_COMPOUND: dict[type, Callable[[_Lowering, Any], Statement]] = {
-    cst.If: _Lowering.if_,
-    cst.For: _Lowering.for_,
-    cst.While: _Lowering.while_,
-    cst.Try: _Lowering.try_,
-    cst.TryStar: _Lowering.try_,
-    cst.With: _Lowering.with_,
-    cst.Match: _Lowering.match_,
-    cst.FunctionDef: _Lowering.function,
-    cst.ClassDef: _Lowering.class_,
-}
+if sys.version_info >= (3, 11):
+    _STATEMENTS[ast.TryStar] = _Lowering.try_
 
 _EXPRESSIONS: dict[type, Callable[[_Lowering, Any], Expression]] = {
-    cst.Name: _Lowering.name,
-    cst.Attribute: _Lowering.attribute,
-    cst.Call: _Lowering.call,
-    cst.Integer: _Lowering.number,
-    cst.Float: _Lowering.number,
-    cst.SimpleString: _Lowering.string,
-    cst.ConcatenatedString: _Lowering.opaque,
-    cst.Ellipsis: _Lowering.opaque,
-    cst.Imaginary: _Lowering.opaque,
-    cst.FormattedString: _Lowering.formatted,
-    cst.List: _Lowering.display,
-    cst.Tuple: _Lowering.display,
-    cst.Set: _Lowering.display,
-    cst.Dict: _Lowering.dict_,
-    cst.ListComp: _Lowering.comprehension,
-    cst.SetComp: _Lowering.comprehension,
-    cst.DictComp: _Lowering.comprehension,
-    cst.GeneratorExp: _Lowering.comprehension,
-    cst.Subscript: _Lowering.subscript,
-    cst.BinaryOperation: _Lowering.binary,
-    cst.BooleanOperation: _Lowering.binary,
-    cst.UnaryOperation: _Lowering.unary,
-    cst.Comparison: _Lowering.comparison,
-    cst.IfExp: _Lowering.conditional,
-    cst.Lambda: _Lowering.lambda_,
-    cst.NamedExpr: _Lowering.named,
-    cst.Await: _Lowering.await_,
-    cst.Yield: _Lowering.yield_,
+    ast.Name: _Lowering.name,
+    ast.Attribute: _Lowering.attribute,
+    ast.Call: _Lowering.call,
+    ast.Constant: _Lowering.constant,
+    ast.JoinedStr: _Lowering.formatted,
+    ast.List: _Lowering.display,
+    ast.Tuple: _Lowering.display,
+    ast.Set: _Lowering.display,
+    ast.Starred: _Lowering.starred,
+    ast.Dict: _Lowering.dict_,
+    ast.ListComp: _Lowering.comprehension,
+    ast.SetComp: _Lowering.comprehension,
+    ast.DictComp: _Lowering.dict_comprehension,
+    ast.GeneratorExp: _Lowering.comprehension,
+    ast.Subscript: _Lowering.subscript,
+    ast.Slice: _Lowering.slice,
+    ast.BinOp: _Lowering.binary,
+    ast.BoolOp: _Lowering.boolean,
+    ast.UnaryOp: _Lowering.unary,
+    ast.Compare: _Lowering.comparison,
+    ast.IfExp: _Lowering.conditional,
+    ast.Lambda: _Lowering.lambda_,
+    ast.NamedExpr: _Lowering.named,
+    ast.Await: _Lowering.await_,
+    ast.Yield: _Lowering.yield_,
+    ast.YieldFrom: _Lowering.yield_,
 }
-
-
-def _cst_dotted(node: cst.CSTNode) -> str:
-    if isinstance(node, cst.Attribute):
-        return f"{_cst_dotted(node.value)}.{node.attr.value}"
-    return node.value if isinstance(node, cst.Name) else ""

@@ -1,55 +1,191 @@
-"""Where a node stands in its file.
+"""Where a node stands in its file, and which node of libcst stands there.
 
-libcst's nodes carry no positions, and computing them for a whole file costs several times the parse. A `Chunk` is
-the piece of a file that was parsed in one go (one function, or the module without its functions' bodies), and its
-positions are computed only when something in it is reported.
+A `Chunk` is the piece of a file that was parsed in one go: one function, or the module without its functions' bodies.
+The tree that is analysed comes from `ast`, which knows where its nodes are. Fixes are made from libcst's tree, which
+keeps spaces and comments; it takes ten times as long to make, so a chunk is given to libcst only when a fix or the
+code of something in it is asked for.
 """
 
 from __future__ import annotations
 
+import ast
+import re
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.finding import Span
-from gradcheck_lint.source.tree import Node
+from gradcheck_lint.source import tree
 
 if TYPE_CHECKING:
     import libcst as cst
     from libcst.metadata import CodeRange
 
+_GAP = re.compile(r"(?:[\s\\]|#[^\n]*\n)*")
+_COMMENT = re.compile(r"#[^\n]*")
+_CLOSING = re.compile(r"(?:[\s\\)]|#[^\n]*\n)*")
+
+Corners = tuple[int, int, int, int]
+"""Line and column of the start and of the end: lines counted from 1, columns in characters from 0."""
+
 
 class Chunk:
     """A parsed piece of the file `path`; line 1 of its text is line `offset + 1` of the file."""
 
-    __slots__ = ("_ranges", "module", "offset", "path")
+    def __init__(self, path: str, text: str, offset: int) -> None:
+        self.path, self.text, self.offset = path, text, offset
 
-    def __init__(self, path: str, module: cst.Module, offset: int) -> None:
-        self.path, self.module, self.offset = path, module, offset
-        self._ranges: dict[cst.CSTNode, CodeRange] | None = None
+    @cached_property
+    def lines(self) -> list[str]:
+        return self.text.split("\n")
 
-    def span(self, node: cst.CSTNode) -> Span:
+    def span(self, node: tree.Node) -> Span:
         """The span of a node of this chunk."""
-        if self._ranges is None:
-            from libcst.metadata import MetadataWrapper, PositionProvider
+        return self._span(self._corners(node))
 
-            wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
-            self._ranges = dict(wrapper.resolve(PositionProvider))
+    def code(self, node: tree.Node) -> str:
+        """The source of a node, with the parentheses around it."""
+        if isinstance(node, tree.Name):
+            return node.id
+        return self.module.code_for_node(self.concrete(node))
+
+    # -- libcst
+
+    @cached_property
+    def module(self) -> cst.Module:
+        """The chunk as libcst's tree."""
+        import libcst as cst
+
+        return cst.parse_module(self.text)
+
+    def concrete(self, node: tree.Node) -> cst.CSTNode:
+        """The libcst node of an expression or statement of this chunk."""
+        corners = self._corners(node)
+        return self._statements[corners[:2]] if isinstance(node.at, ast.stmt) else self._expressions[corners]
+
+    def span_of(self, node: cst.CSTNode) -> Span:
+        """The span of a libcst node of this chunk."""
         found = self._ranges[node]
-        start, end = found.start, found.end
-        return Span(self.path, start.line + self.offset, start.column + 1, end.line + self.offset, end.column + 1)
+        return self._span((found.start.line, found.start.column, found.end.line, found.end.column))
+
+    @cached_property
+    def _ranges(self) -> dict[cst.CSTNode, CodeRange]:
+        from libcst.metadata import MetadataWrapper, PositionProvider
+
+        return dict(MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(PositionProvider))
+
+    @cached_property
+    def _expressions(self) -> dict[Corners, cst.CSTNode]:
+        import libcst as cst
+
+        return {
+            (r.start.line, r.start.column, r.end.line, r.end.column): node
+            for node, r in self._ranges.items()
+            if isinstance(node, cst.BaseExpression)
+        }
+
+    @cached_property
+    def _statements(self) -> dict[tuple[int, int], cst.CSTNode]:
+        import libcst as cst
+
+        kinds = (cst.BaseSmallStatement, cst.BaseCompoundStatement)
+        return {(r.start.line, r.start.column): node for node, r in self._ranges.items() if isinstance(node, kinds)}
+
+    # -- positions
+
+    def _span(self, corners: Corners) -> Span:
+        line, column, end_line, end_column = corners
+        return Span(self.path, line + self.offset, column + 1, end_line + self.offset, end_column + 1)
+
+    def _corners(self, node: tree.Node) -> Corners:
+        at = node.at
+        start, end = at.lineno, at.end_lineno or at.lineno
+        first = _characters(self.lines[start - 1], at.col_offset)
+        last = _characters(self.lines[end - 1], at.end_col_offset or 0)
+        if isinstance(at, ast.GeneratorExp):
+            clause = at.generators[-1]
+            return self._inside(start, first, end, last, (clause.ifs or [clause.iter])[-1])
+        if isinstance(at, ast.Tuple) and bracketed(self.lines, at):
+            return self._inside(start, first, end, last, at.elts[-1] if at.elts else None)
+        return start, first, end, last
+
+    def _inside(self, start: int, first: int, end: int, last: int, final: ast.expr | None) -> Corners:
+        """What is inside the parentheses with these corners, as libcst and people see it; `final` comes last there."""
+        text = "\n".join([*self.lines[start - 1 : end - 1], self.lines[end - 1][: last - 1]])
+        gap = _GAP.match(text, first + 1)
+        assert gap is not None
+        before, kept = text[: gap.end()], text.rstrip()
+        if final is not None:
+            rest = self.lines[(final.end_lineno or end) - 1 : end]
+            rest[-1] = rest[-1][: last - 1]
+            rest[0] = rest[0][_characters(rest[0], final.end_col_offset or 0) :]
+            tail = "\n".join(rest)
+            kept = text.removesuffix(tail) + _COMMENT.sub("", tail).rstrip()
+        line, last_line = start + before.count("\n"), start + kept.count("\n")
+        return line, gap.end() - before.rfind("\n") - 1, last_line, len(kept) - kept.rfind("\n") - 1
 
 
 class Place(NamedTuple):
     """A node and the chunk that it belongs to: everything needed to report it."""
 
     chunk: Chunk
-    node: Node
+    node: tree.Node
 
     @property
     def span(self) -> Span:
-        return self.chunk.span(self.node.cst)
+        return self.chunk.span(self.node)
+
+    @property
+    def code(self) -> str:
+        """The source of the node, with the parentheses around it."""
+        return self.chunk.code(self.node)
 
     def __hash__(self) -> int:
         return id(self.node)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Place) and other.node is self.node
+
+
+def name_of(place: Place) -> Place:
+    """The name in `def name(…)` or `class name:`; the place itself if it is neither."""
+    at = place.node.at
+    if not isinstance(at, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return place
+    line = place.chunk.lines[at.lineno - 1].encode()
+    start = line.find(at.name.encode(), line.find(b" ", at.col_offset))
+    if start < 0:
+        return place
+    end = start + len(at.name.encode())
+    name = ast.Name(at.name, lineno=at.lineno, col_offset=start, end_lineno=at.lineno, end_col_offset=end)
+    return Place(place.chunk, tree.Name(name, at.name))
+
+
+def bracketed(lines: list[str], at: ast.Tuple) -> bool:
+    """Whether the parentheses in which a tuple starts are its own: `(a, b)`, not `(a), b`."""
+    if not at.elts:
+        return True
+    first = at.elts[0]
+    if (at.lineno, at.col_offset) == (first.lineno, first.col_offset):
+        return False
+    before = ast.Tuple([], lineno=at.lineno, col_offset=at.col_offset)
+    before.end_lineno, before.end_col_offset = first.lineno, first.col_offset
+    after = ast.Tuple([], lineno=first.end_lineno, col_offset=first.end_col_offset)
+    after.end_lineno, after.end_col_offset = at.end_lineno, at.end_col_offset
+    opened = len(_COMMENT.sub("", segment(lines, before)).split("(")) - 1
+    closing = _CLOSING.match(segment(lines, after))
+    return opened > (closing[0].count(")") if closing is not None else 0)
+
+
+def segment(lines: list[str], at: tree.Source) -> str:
+    """The text of some lines at a position of `ast`."""
+    start, end = at.lineno, at.end_lineno or at.lineno
+    first = _characters(lines[start - 1], at.col_offset)
+    last = _characters(lines[end - 1], at.end_col_offset or 0)
+    if start == end:
+        return lines[start - 1][first:last]
+    return "\n".join([lines[start - 1][first:], *lines[start : end - 1], lines[end - 1][:last]])
+
+
+def _characters(line: str, column: int) -> int:
+    """The characters in so many bytes of a line."""
+    return column if line.isascii() else len(line.encode()[:column].decode("utf-8", "replace"))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.file import SourceFile, decode
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
 from gradcheck_lint.source.triggers import Triggers
-
-if TYPE_CHECKING:  # rules import what imports this, and `gradlint rules` needs no parser
-    import libcst as cst
 
 TURNING_WORDS = (
     r"zero_grad|backward\(|\boptim\b|ptimi[sz]er|_opt\b|\.step\(|param_groups|GradScaler|\.grad\b|clip_grad"
@@ -71,17 +68,15 @@ class Module:
 
     @cached_property
     def chunk(self) -> Chunk:
-        """The skeleton, parsed."""
-        import libcst as cst
-
-        return Chunk(self.path, cst.parse_module(self.outline.skeleton), 0)
+        """The skeleton: the module without the bodies of its functions."""
+        return Chunk(self.path, self.outline.skeleton, 0)
 
     @cached_property
     def body(self) -> tree.Block:
         """The module's own statements; functions load their bodies when these are asked for."""
         from gradcheck_lint.source.lower import lower_block
 
-        lowered = lower_block(self.chunk.module.body)
+        lowered = lower_block(ast.parse(self.chunk.text).body, self.chunk)
         self._attach(lowered)
         return lowered
 
@@ -97,22 +92,15 @@ class Module:
         function.body  # noqa: B018 - loads it
         return self.chunks.get(id(function), self.chunk)
 
-    def parse(self, definition: Definition) -> tuple[Chunk, cst.FunctionDef]:
+    def parse(self, definition: Definition) -> tuple[Chunk, ast.stmt]:
         """The tree of a definition, and the chunk that it is in."""
-        import libcst as cst
-
         if definition.column:
-            module = cst.parse_module(f"if 1:\n{definition.text}")
-            outer = module.body[0]
-            assert isinstance(outer, cst.If)
-            node = outer.body.body[0]
-            chunk = Chunk(self.path, module, definition.first - 2)
-        else:
-            module = cst.parse_module(definition.text)
-            node = module.body[0]
-            chunk = Chunk(self.path, module, definition.first - 1)
-        assert isinstance(node, cst.FunctionDef)
-        return chunk, node
+            chunk = Chunk(self.path, f"if 1:\n{definition.text}", definition.first - 2)
+            outer = ast.parse(chunk.text).body[0]
+            assert isinstance(outer, ast.If)
+            return chunk, outer.body[0]
+        chunk = Chunk(self.path, definition.text, definition.first - 1)
+        return chunk, ast.parse(chunk.text).body[0]
 
 
 _TURNING = Triggers([TURNING_WORDS])
@@ -130,10 +118,10 @@ class _Loader:
 
         chunk, node = self.module.parse(self.definition)
         self.module.chunks[id(self.function)] = chunk
-        lowered = lower_block([node])[0]
+        lowered = lower_block([node], chunk)[0]
         assert isinstance(lowered, tree.Function)
         # parameters and decorators now belong to the same chunk as the body
-        self.function.cst = node
+        self.function.at = node
         self.function.parameters = lowered.parameters
         self.function.decorators = lowered.decorators
         return lowered.body

@@ -1,8 +1,7 @@
-"""A small tree of what a program says, lowered from libcst (by `lower`) in one traversal.
+"""A small tree of what a program says, lowered from Python's `ast` (by `lower`) in one traversal.
 
-libcst keeps every space and comment, which fixes need and analysis does not; these are the few node types that
-analysis needs. Each keeps its libcst node in `cst`, so that a place in the file can be computed when, and only when,
-something is reported there. Importing this module does not import libcst.
+These are the few node types that analysis needs. Each keeps in `at` the node of `ast` that it was lowered from, which
+knows its position; `place` makes a span of that, and finds the libcst node there, when something is reported.
 """
 
 from __future__ import annotations
@@ -11,17 +10,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import libcst as cst
+    import ast
+
+    Source = ast.expr | ast.stmt | ast.keyword
 
 
 class Node:
-    """Anything in the tree; `cst` is the libcst node that it was lowered from."""
+    """Anything in the tree; `at` has its position in the text that was parsed with it."""
 
-    __slots__ = ("cst",)
+    __slots__ = ("at",)
     fields: tuple[str, ...] = ()
 
-    def __init__(self, cst: cst.CSTNode) -> None:
-        self.cst = cst
+    def __init__(self, at: Source) -> None:
+        self.at = at
 
     def children(self) -> Iterator[Node]:
         """The nodes directly below this one, in source order."""
@@ -53,16 +54,16 @@ class Expression(Node):
 class Name(Expression):
     __slots__ = ("id",)
 
-    def __init__(self, cst: cst.CSTNode, id: str) -> None:
-        self.cst, self.id = cst, id
+    def __init__(self, at: Source, id: str) -> None:
+        self.at, self.id = at, id
 
 
 class Attribute(Expression):
     __slots__ = ("attr", "value")
     fields = ("value",)
 
-    def __init__(self, cst: cst.CSTNode, value: Expression, attr: str) -> None:
-        self.cst, self.value, self.attr = cst, value, attr
+    def __init__(self, at: Source, value: Expression, attr: str) -> None:
+        self.at, self.value, self.attr = at, value, attr
 
 
 class Argument(Node):
@@ -71,16 +72,16 @@ class Argument(Node):
     __slots__ = ("keyword", "star", "value")
     fields = ("value",)
 
-    def __init__(self, cst: cst.CSTNode, value: Expression, keyword: str | None, star: str) -> None:
-        self.cst, self.value, self.keyword, self.star = cst, value, keyword, star
+    def __init__(self, at: Source, value: Expression, keyword: str | None, star: str) -> None:
+        self.at, self.value, self.keyword, self.star = at, value, keyword, star
 
 
 class Call(Expression):
     __slots__ = ("args", "func")
     fields = ("func", "args")
 
-    def __init__(self, cst: cst.CSTNode, func: Expression, args: list[Argument]) -> None:
-        self.cst, self.func, self.args = cst, func, args
+    def __init__(self, at: Source, func: Expression, args: list[Argument]) -> None:
+        self.at, self.func, self.args = at, func, args
 
 
 class Constant(Expression):
@@ -88,8 +89,8 @@ class Constant(Expression):
 
     __slots__ = ("value",)
 
-    def __init__(self, cst: cst.CSTNode, value: object) -> None:
-        self.cst, self.value = cst, value
+    def __init__(self, at: Source, value: object) -> None:
+        self.at, self.value = at, value
 
 
 class Display(Expression):
@@ -98,8 +99,8 @@ class Display(Expression):
     __slots__ = ("items", "kind")
     fields = ("items",)
 
-    def __init__(self, cst: cst.CSTNode, kind: str, items: list[Expression]) -> None:
-        self.cst, self.kind, self.items = cst, kind, items
+    def __init__(self, at: Source, kind: str, items: list[Expression]) -> None:
+        self.at, self.kind, self.items = at, kind, items
 
 
 class Dict(Expression):
@@ -108,8 +109,8 @@ class Dict(Expression):
     __slots__ = ("pairs",)
     fields = ("pairs",)
 
-    def __init__(self, cst: cst.CSTNode, pairs: list[tuple[Expression | None, Expression]]) -> None:
-        self.cst, self.pairs = cst, pairs
+    def __init__(self, at: Source, pairs: list[tuple[Expression | None, Expression]]) -> None:
+        self.at, self.pairs = at, pairs
 
 
 class Comprehension(Expression):
@@ -120,21 +121,21 @@ class Comprehension(Expression):
 
     def __init__(
         self,
-        cst: cst.CSTNode,
+        at: Source,
         kind: str,
         element: Expression,
         value: Expression | None,
         clauses: list[tuple[Expression, Expression, list[Expression]]],
     ) -> None:
-        self.cst, self.kind, self.element, self.value, self.clauses = cst, kind, element, value, clauses
+        self.at, self.kind, self.element, self.value, self.clauses = at, kind, element, value, clauses
 
 
 class Subscript(Expression):
     __slots__ = ("index", "value")
     fields = ("value", "index")
 
-    def __init__(self, cst: cst.CSTNode, value: Expression, index: Expression) -> None:
-        self.cst, self.value, self.index = cst, value, index
+    def __init__(self, at: Source, value: Expression, index: Expression) -> None:
+        self.at, self.value, self.index = at, value, index
 
 
 class Operation(Expression):
@@ -143,31 +144,31 @@ class Operation(Expression):
     __slots__ = ("op", "operands")
     fields = ("operands",)
 
-    def __init__(self, cst: cst.CSTNode, op: str, operands: list[Expression]) -> None:
-        self.cst, self.op, self.operands = cst, op, operands
+    def __init__(self, at: Source, op: str, operands: list[Expression]) -> None:
+        self.at, self.op, self.operands = at, op, operands
 
 
 class Conditional(Expression):
     __slots__ = ("body", "orelse", "test")
     fields = ("test", "body", "orelse")
 
-    def __init__(self, cst: cst.CSTNode, test: Expression, body: Expression, orelse: Expression) -> None:
-        self.cst, self.test, self.body, self.orelse = cst, test, body, orelse
+    def __init__(self, at: Source, test: Expression, body: Expression, orelse: Expression) -> None:
+        self.at, self.test, self.body, self.orelse = at, test, body, orelse
 
 
 class Lambda(Expression):
     __slots__ = ("function",)
 
-    def __init__(self, cst: cst.CSTNode, function: Function) -> None:
-        self.cst, self.function = cst, function
+    def __init__(self, at: Source, function: Function) -> None:
+        self.at, self.function = at, function
 
 
 class Starred(Expression):
     __slots__ = ("value",)
     fields = ("value",)
 
-    def __init__(self, cst: cst.CSTNode, value: Expression) -> None:
-        self.cst, self.value = cst, value
+    def __init__(self, at: Source, value: Expression) -> None:
+        self.at, self.value = at, value
 
 
 class Named(Expression):
@@ -176,8 +177,8 @@ class Named(Expression):
     __slots__ = ("target", "value")
     fields = ("target", "value")
 
-    def __init__(self, cst: cst.CSTNode, target: Expression, value: Expression) -> None:
-        self.cst, self.target, self.value = cst, target, value
+    def __init__(self, at: Source, target: Expression, value: Expression) -> None:
+        self.at, self.target, self.value = at, target, value
 
 
 class Other(Expression):
@@ -186,8 +187,8 @@ class Other(Expression):
     __slots__ = ("kind", "parts")
     fields = ("parts",)
 
-    def __init__(self, cst: cst.CSTNode, kind: str, parts: list[Expression]) -> None:
-        self.cst, self.kind, self.parts = cst, kind, parts
+    def __init__(self, at: Source, kind: str, parts: list[Expression]) -> None:
+        self.at, self.kind, self.parts = at, kind, parts
 
 
 class Statement(Node):
@@ -201,9 +202,9 @@ class Assign(Statement):
     fields = ("targets", "value")
 
     def __init__(
-        self, cst: cst.CSTNode, targets: list[Expression], value: Expression | None, annotation: Expression | None
+        self, at: Source, targets: list[Expression], value: Expression | None, annotation: Expression | None
     ) -> None:
-        self.cst, self.targets, self.value, self.annotation = cst, targets, value, annotation
+        self.at, self.targets, self.value, self.annotation = at, targets, value, annotation
 
 
 class Augment(Statement):
@@ -212,8 +213,8 @@ class Augment(Statement):
     __slots__ = ("op", "target", "value")
     fields = ("target", "value")
 
-    def __init__(self, cst: cst.CSTNode, target: Expression, op: str, value: Expression) -> None:
-        self.cst, self.target, self.op, self.value = cst, target, op, value
+    def __init__(self, at: Source, target: Expression, op: str, value: Expression) -> None:
+        self.at, self.target, self.op, self.value = at, target, op, value
 
 
 class Evaluate(Statement):
@@ -222,24 +223,24 @@ class Evaluate(Statement):
     __slots__ = ("value",)
     fields = ("value",)
 
-    def __init__(self, cst: cst.CSTNode, value: Expression) -> None:
-        self.cst, self.value = cst, value
+    def __init__(self, at: Source, value: Expression) -> None:
+        self.at, self.value = at, value
 
 
 class Return(Statement):
     __slots__ = ("value",)
     fields = ("value",)
 
-    def __init__(self, cst: cst.CSTNode, value: Expression | None) -> None:
-        self.cst, self.value = cst, value
+    def __init__(self, at: Source, value: Expression | None) -> None:
+        self.at, self.value = at, value
 
 
 class Raise(Statement):
     __slots__ = ("value",)
     fields = ("value",)
 
-    def __init__(self, cst: cst.CSTNode, value: Expression | None) -> None:
-        self.cst, self.value = cst, value
+    def __init__(self, at: Source, value: Expression | None) -> None:
+        self.at, self.value = at, value
 
 
 class Jump(Statement):
@@ -247,24 +248,24 @@ class Jump(Statement):
 
     __slots__ = ("kind",)
 
-    def __init__(self, cst: cst.CSTNode, kind: str) -> None:
-        self.cst, self.kind = cst, kind
+    def __init__(self, at: Source, kind: str) -> None:
+        self.at, self.kind = at, kind
 
 
 class Delete(Statement):
     __slots__ = ("target",)
     fields = ("target",)
 
-    def __init__(self, cst: cst.CSTNode, target: Expression) -> None:
-        self.cst, self.target = cst, target
+    def __init__(self, at: Source, target: Expression) -> None:
+        self.at, self.target = at, target
 
 
 class Assert(Statement):
     __slots__ = ("test",)
     fields = ("test",)
 
-    def __init__(self, cst: cst.CSTNode, test: Expression) -> None:
-        self.cst, self.test = cst, test
+    def __init__(self, at: Source, test: Expression) -> None:
+        self.at, self.test = at, test
 
 
 class Import(Statement):
@@ -272,8 +273,8 @@ class Import(Statement):
 
     __slots__ = ("level", "module", "names")
 
-    def __init__(self, cst: cst.CSTNode, module: str | None, level: int, names: list[tuple[str, str | None]]) -> None:
-        self.cst, self.module, self.level, self.names = cst, module, level, names
+    def __init__(self, at: Source, module: str | None, level: int, names: list[tuple[str, str | None]]) -> None:
+        self.at, self.module, self.level, self.names = at, module, level, names
 
 
 class Scope(Statement):
@@ -281,8 +282,8 @@ class Scope(Statement):
 
     __slots__ = ("kind", "names")
 
-    def __init__(self, cst: cst.CSTNode, kind: str, names: list[str]) -> None:
-        self.cst, self.kind, self.names = cst, kind, names
+    def __init__(self, at: Source, kind: str, names: list[str]) -> None:
+        self.at, self.kind, self.names = at, kind, names
 
 
 Block = list[Statement]
@@ -292,32 +293,32 @@ class If(Statement):
     __slots__ = ("body", "orelse", "test")
     fields = ("test", "body", "orelse")
 
-    def __init__(self, cst: cst.CSTNode, test: Expression, body: Block, orelse: Block) -> None:
-        self.cst, self.test, self.body, self.orelse = cst, test, body, orelse
+    def __init__(self, at: Source, test: Expression, body: Block, orelse: Block) -> None:
+        self.at, self.test, self.body, self.orelse = at, test, body, orelse
 
 
 class For(Statement):
     __slots__ = ("body", "iter", "orelse", "target")
     fields = ("target", "iter", "body", "orelse")
 
-    def __init__(self, cst: cst.CSTNode, target: Expression, iter: Expression, body: Block, orelse: Block) -> None:
-        self.cst, self.target, self.iter, self.body, self.orelse = cst, target, iter, body, orelse
+    def __init__(self, at: Source, target: Expression, iter: Expression, body: Block, orelse: Block) -> None:
+        self.at, self.target, self.iter, self.body, self.orelse = at, target, iter, body, orelse
 
 
 class While(Statement):
     __slots__ = ("body", "orelse", "test")
     fields = ("test", "body", "orelse")
 
-    def __init__(self, cst: cst.CSTNode, test: Expression, body: Block, orelse: Block) -> None:
-        self.cst, self.test, self.body, self.orelse = cst, test, body, orelse
+    def __init__(self, at: Source, test: Expression, body: Block, orelse: Block) -> None:
+        self.at, self.test, self.body, self.orelse = at, test, body, orelse
 
 
 class Try(Statement):
     __slots__ = ("body", "final", "handlers", "orelse")
     fields = ("body", "handlers", "orelse", "final")
 
-    def __init__(self, cst: cst.CSTNode, body: Block, handlers: list[Block], orelse: Block, final: Block) -> None:
-        self.cst, self.body, self.handlers, self.orelse, self.final = cst, body, handlers, orelse, final
+    def __init__(self, at: Source, body: Block, handlers: list[Block], orelse: Block, final: Block) -> None:
+        self.at, self.body, self.handlers, self.orelse, self.final = at, body, handlers, orelse, final
 
 
 class With(Statement):
@@ -326,16 +327,16 @@ class With(Statement):
     __slots__ = ("body", "items")
     fields = ("items", "body")
 
-    def __init__(self, cst: cst.CSTNode, items: list[tuple[Expression, Expression | None]], body: Block) -> None:
-        self.cst, self.items, self.body = cst, items, body
+    def __init__(self, at: Source, items: list[tuple[Expression, Expression | None]], body: Block) -> None:
+        self.at, self.items, self.body = at, items, body
 
 
 class Match(Statement):
     __slots__ = ("arms", "subject")
     fields = ("subject", "arms")
 
-    def __init__(self, cst: cst.CSTNode, subject: Expression, arms: list[Block]) -> None:
-        self.cst, self.subject, self.arms = cst, subject, arms
+    def __init__(self, at: Source, subject: Expression, arms: list[Block]) -> None:
+        self.at, self.subject, self.arms = at, subject, arms
 
 
 class Parameter:
@@ -354,13 +355,13 @@ class Function(Statement):
 
     def __init__(
         self,
-        cst: cst.CSTNode,
+        at: Source,
         name: str,
         parameters: list[Parameter],
         decorators: list[Expression],
         body: Block,
     ) -> None:
-        self.cst, self.name, self.parameters, self.decorators = cst, name, parameters, decorators
+        self.at, self.name, self.parameters, self.decorators = at, name, parameters, decorators
         self._body = body
         self.load: Callable[[], Block] | None = None
 
@@ -377,14 +378,14 @@ class Class(Statement):
 
     def __init__(
         self,
-        cst: cst.CSTNode,
+        at: Source,
         name: str,
         bases: list[Expression],
         keywords: list[Argument],
         decorators: list[Expression],
         body: Block,
     ) -> None:
-        self.cst, self.name, self.bases, self.keywords = cst, name, bases, keywords
+        self.at, self.name, self.bases, self.keywords = at, name, bases, keywords
         self.decorators, self.body = decorators, body
 
 
