@@ -52,7 +52,7 @@ EXCLUDE = (
 """What is left out unless `exclude` says otherwise: plain names, wherever they are."""
 
 
-class ConfigError(ValueError):
+class ConfigError(Exception):
     """The user asked for something that cannot be; the message is one line that says what to do."""
 
 

@@ -165,25 +165,34 @@ def bracketed(lines: list[str], at: ast.Tuple) -> bool:
     if not at.elts:
         return True
     first = at.elts[0]
-    if (at.lineno, at.col_offset) == (first.lineno, first.col_offset):
+    start, end = _start(first), _end(first)
+    if _start(at) == start:
         return False
-    before = ast.Tuple([], lineno=at.lineno, col_offset=at.col_offset)
-    before.end_lineno, before.end_col_offset = first.lineno, first.col_offset
-    after = ast.Tuple([], lineno=first.end_lineno, col_offset=first.end_col_offset)
-    after.end_lineno, after.end_col_offset = at.end_lineno, at.end_col_offset
-    opened = len(_COMMENT.sub("", segment(lines, before)).split("(")) - 1
-    closing = _CLOSING.match(segment(lines, after))
+    opened = _COMMENT.sub("", _between(lines, _start(at), start)).count("(")
+    closing = _CLOSING.match(_between(lines, end, _end(at)))
     return opened > (closing[0].count(")") if closing is not None else 0)
 
 
 def segment(lines: list[str], at: tree.Source) -> str:
     """The text of some lines at a position of `ast`."""
-    start, end = at.lineno, at.end_lineno or at.lineno
-    first = _characters(lines[start - 1], at.col_offset)
-    last = _characters(lines[end - 1], at.end_col_offset or 0)
-    if start == end:
-        return lines[start - 1][first:last]
-    return "\n".join([lines[start - 1][first:], *lines[start : end - 1], lines[end - 1][:last]])
+    return _between(lines, _start(at), _end(at))
+
+
+def _start(at: tree.Source) -> tuple[int, int]:
+    return at.lineno, at.col_offset
+
+
+def _end(at: tree.Source) -> tuple[int, int]:
+    return at.end_lineno or at.lineno, at.end_col_offset or 0
+
+
+def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    """The text between two positions of `ast`, which counts bytes."""
+    first = _characters(lines[start[0] - 1], start[1])
+    last = _characters(lines[end[0] - 1], end[1])
+    if start[0] == end[0]:
+        return lines[start[0] - 1][first:last]
+    return "\n".join([lines[start[0] - 1][first:], *lines[start[0] : end[0] - 1], lines[end[0] - 1][:last]])
 
 
 def _characters(line: str, column: int) -> int:

@@ -17,7 +17,7 @@ from gradcheck_lint.source.place import Chunk, Place, name_of
 SOURCE = Path(gradcheck_lint.__file__).parent
 FILES = sorted((SOURCE / "source").glob("*.py"))
 
-ODD = '''\
+ODD = """\
 x = (a, b,)
 y = ( # why
     (a, b) , "ü" )
@@ -46,7 +46,7 @@ async def g():
 class   C (B, metaclass = M): m: int = 1; n @= 2
 match w:
     case [1, 2] if p: continue_
-'''
+"""
 
 KINDS = {
     tree.Name: cst.Name,
@@ -86,7 +86,7 @@ def test_every_node_has_its_libcst_node(text: str) -> None:
     nodes = list(everything(lower_block(ast.parse(text).body, chunk)))
     assert nodes
     for node in nodes:
-        if isinstance(node, tree.Argument) or (isinstance(node, (tree.Starred, tree.Other))):
+        if isinstance(node, (tree.Argument, tree.Starred, tree.Other)):
             continue  # libcst has other nodes for stars and indices, and nothing asks for them
         found = chunk.concrete(node)
         assert isinstance(found, KINDS.get(type(node), cst.CSTNode)), (node, found)
