@@ -9,8 +9,8 @@ the rounds lay apart. gradlint runs twice in each round: the ratio of its two ru
 
 gradlint is that of this checkout, run by the Python that runs this script, with `--no-cache --jobs 1`. TorchFix is
 installed from the package index into an environment of its own, outside the checkout; `--torchfix PATH` takes one
-that is there already. "Cold" means that no finding is kept between runs; the files themselves have been read before, and
-all packages are compiled to bytecode, ours as well as those that pip has compiled when it installed them.
+that is there already. "Cold" means that no finding is kept between runs; the files themselves have been read before,
+and all packages are compiled to bytecode, ours as well as those that pip has compiled when it installed them.
 Works on Linux and macOS.
 """
 
