@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
     from gradcheck_lint.rule import Rule
+    from gradcheck_lint.runtime.watch import FindingError, GradlintWarning, watch
 
 __version__ = "0.1.0"
 
@@ -23,20 +24,26 @@ _HOMES = {
     "Safety": "finding",
     "Severity": "finding",
     "Span": "finding",
+    "FindingError": "runtime.watch",
+    "GradlintWarning": "runtime.watch",
     "Rule": "rule",
+    "watch": "runtime.watch",
 }
 
 __all__ = [
     "Confidence",
     "Edit",
     "Finding",
+    "FindingError",
     "Fix",
+    "GradlintWarning",
     "Related",
     "Rule",
     "Safety",
     "Severity",
     "Span",
     "__version__",
+    "watch",
 ]
 
 

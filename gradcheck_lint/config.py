@@ -52,7 +52,7 @@ EXCLUDE = (
 """What is left out unless `exclude` says otherwise: plain names, wherever they are."""
 
 
-class ConfigError(Exception):
+class ConfigError(ValueError):
     """The user asked for something that cannot be; the message is one line that says what to do."""
 
 

@@ -60,6 +60,7 @@ class Example:
     raises: str | None
     norun: bool
     medium: bool
+    unwatched: bool
     line: int
     intro: str = field(repr=False)
 
@@ -271,7 +272,7 @@ def _example(fence: _Fence, words: list[str], counts: dict[str, int], code: str,
     for option in options:
         if option.startswith("raises=") and kind == "wrong":
             raises = option.removeprefix("raises=")
-        elif not ((option == "norun" and kind != "harm") or (option == "medium" and kind == "wrong")):
+        elif not (kind != "harm" if option == "norun" else kind == "wrong" and option in ("medium", "unwatched")):
             raise PageError(path, fence.line, f"`{option}` means nothing after `python {kind}`")
     lines: list[str] = []
     expected: list[int] = []
@@ -296,6 +297,7 @@ def _example(fence: _Fence, words: list[str], counts: dict[str, int], code: str,
         raises=raises,
         norun="norun" in options,
         medium="medium" in options,
+        unwatched="unwatched" in options,
         line=fence.line,
         intro=fence.intro,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.finding import Fix
+    from gradcheck_lint.runtime.record import Sighting, Site
     from gradcheck_lint.source.events import Event, Timeline
     from gradcheck_lint.source.place import Place
 
@@ -37,6 +38,27 @@ class Report(Protocol):
         related: Sequence[tuple[str, Place]] = (),
         fix: Fix | None = None,
         confidence: Confidence = Confidence.HIGH,
+    ) -> None: ...
+
+
+class RunReport(Protocol):
+    """How a rule says that it found something in a run; the place is the sighting's unless `site` is given.
+
+    A mistake is told once for each place and `subject` (a layer, say).
+    """
+
+    def __call__(
+        self,
+        message: str,
+        *,
+        label: str,
+        why: str,
+        help: str,
+        note: str = "",
+        site: Site | None = None,
+        related: Sequence[tuple[str, Site | None]] = (),
+        confidence: Confidence = Confidence.HIGH,
+        subject: str = "",
     ) -> None: ...
 
 
@@ -60,6 +82,10 @@ class Rule:
     breaches: ClassVar[frozenset[str]] = frozenset()
     """The breaches of the protocol (`gradcheck_lint.cycle`) that `on_breach` wants."""
 
+    watches: ClassVar[frozenset[str]] = frozenset()
+    """The kinds of sightings of a run (`gradcheck_lint.runtime.record`) that `on_sighting` wants; the breaches of
+    the protocol are among them."""
+
     def on_event(self, event: Event, report: Report) -> None:
         """Called once for each event of a kind in `listens`, in the order in which the program causes them."""
 
@@ -71,3 +97,6 @@ class Rule:
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         """Called once for each class whose text matches the rule's triggers."""
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        """Called for what the watcher sees in a run, each time that it does."""

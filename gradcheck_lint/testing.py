@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.finding import Finding
     from gradcheck_lint.page import Example, Page
     from gradcheck_lint.rule import Rule
+    from gradcheck_lint.runtime.record import RunRecord
     from gradcheck_lint.source.file import SourceFile
 
 SECONDS = 20.0  # how long an example may run; a sound one needs well under one
@@ -79,6 +80,8 @@ def check_lint(page: Page, example: Example, rules: Sequence[Rule]) -> None:
     if example.kind == "harm":  # goes on from the example before it and is no program of its own
         return
     found = _lint(example.code, rules)
+    if example.kind == "wrong" and "source" not in page.found_by:
+        return  # only a run shows this mistake
     if example.kind != "wrong":
         loud = [finding for finding in found if finding.confidence is Confidence.HIGH]
         if loud:
@@ -160,6 +163,49 @@ def check_run(page: Page, example: Example) -> None:
             raise ExampleError(page, harm, "has no right twin that could be executed")
         if not _execute(page, twin, harm):
             raise ExampleError(page, harm, f"holds after {name(page, twin)} as well, and so shows no harm")
+
+
+def check_watch(page: Page, example: Example, rules: Sequence[Rule]) -> None:
+    """Execute the example under the watcher, and compare what it finds with what the page says.
+
+    A wrong one has to be caught if the page's mistake is found by a run: with the page's code, and where only a run
+    finds it on the marked lines. One marked `unwatched` shows the mistake in code that is not run, or not for long
+    enough. In correct code nothing may be found.
+    """
+    if example.norun or example.kind == "harm":
+        return
+    run = _watched(page, example, rules)
+    if run.problems:
+        raise ExampleError(page, example, f"the watcher broke: {'; '.join(run.problems)}")
+    if example.kind != "wrong":
+        if run.findings:
+            raise ExampleError(page, example, f"is correct, but the watcher found: {_told(run.findings)}")
+        return
+    own = [finding for finding in run.findings if finding.code == page.code]
+    if "run" not in page.found_by or example.unwatched:
+        return
+    if not own:
+        raise ExampleError(page, example, f"is not caught by the watcher, which found: {_told(run.findings)}")
+    lines = sorted({finding.span.line - example.line for finding in own})
+    if "source" not in page.found_by and lines != sorted(set(example.expected)):
+        raise ExampleError(page, example, f"marks lines {list(example.expected)}, but was found: {_told(own)} ({lines})")
+
+
+def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
+    """The record of the example's run under the watcher."""
+    from gradcheck_lint.runtime.session import Options, Session
+
+    space: dict[str, Any] = {"__name__": "__main__"}
+    with _world():
+        session = Session(rules, Options(everything=True), lambda finding: None)
+        session.start()
+        try:
+            raised = _exec(page, example, space)
+        finally:
+            session.stop()
+        if (type(raised).__name__ if raised else None) != example.raises:
+            raise ExampleError(page, example, f"behaves differently under the watcher: {_last_line(raised)}") from raised
+    return session.record
 
 
 def _execute(page: Page, example: Example, harm: Example | None = None) -> bool:

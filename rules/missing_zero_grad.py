@@ -11,6 +11,8 @@ from gradcheck_lint.rule import Report, Rule
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.turns import Carried
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
 
 
 class MissingZeroGrad(Rule):
@@ -20,6 +22,7 @@ class MissingZeroGrad(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({STALE_STEP})
+    watches = frozenset({STALE_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -54,3 +57,18 @@ class MissingZeroGrad(Rule):
         if not any(step.event.place == breach.event.place for step in beside(breach, found.made, "step")):
             return None
         return Fix(f"call `{name}.zero_grad()` first", Safety.SAFE, (insert_before(here, f"{name}.zero_grad()"),))
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if sighting.detail["zeros"] or sighting.detail["others_zeroed"] or sighting.detail.get("closure"):
+            return  # GL102, GL106 and GL113 are about those
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        backward = sighting.source("made", "loss.backward()")
+        report(
+            "gradients are carried over from the previous step",
+            site=sighting.sites.get("made"),
+            label=f"{sighting.at_step}: the gradients of the step before were still there when backward ran",
+            why=f"`{sighting.source('', f'{name}.step()')}` does not clear `.grad`, so every update repeats earlier batches",
+            help=f"call `{name}.zero_grad()` before `{backward}`",
+            note="for deliberate accumulation, clear once for each step; see `gradlint explain GL101`",
+            related=[("uses them, and leaves them", sighting.site), ("built here", sighting.sites.get("built"))],
+        )

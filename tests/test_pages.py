@@ -10,7 +10,7 @@ import pytest
 from gradcheck_lint import registry
 from gradcheck_lint.page import Example, Page, PageError
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.testing import check_lint, check_run, name
+from gradcheck_lint.testing import check_lint, check_run, check_watch, name
 
 FILES = sorted(registry.home().glob("*.md"))
 
@@ -54,3 +54,8 @@ def test_execution(page: Page, example: Example) -> None:
 @pytest.mark.parametrize(("page", "example"), PROGRAMS)
 def test_lint(page: Page, example: Example) -> None:
     check_lint(page, example, _rules_on(page))
+
+
+@pytest.mark.parametrize(("page", "example"), EXECUTED)
+def test_watch(page: Page, example: Example) -> None:
+    check_watch(page, example, _rules_on(page))

@@ -1,0 +1,77 @@
+"""What else is looked at while a run is watched: each check is a class with the hooks that it needs.
+
+A check turns what it sees into sightings and leaves the judgement to the rules. It lives in a module of this folder
+and is listed here; the session calls its hooks and guards each of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.record import Event
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+
+class Check:
+    """Empty hooks. What is called on every step has to cost next to nothing."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def attached(self, observer: Observer) -> None:
+        """An optimizer is watched from now on."""
+
+    def model_found(self) -> None:
+        """`session.models` has changed."""
+
+    def optimizer_built(
+        self, optimizer: Optimizer, given: object, mark: Mark | None, observer: Observer | None
+    ) -> None:
+        """An optimizer was built while the session runs; `given` are its parameters as they were handed over."""
+
+    def optimizer_refused(self, optimizer: Optimizer, given: object, error: Exception, mark: Mark | None) -> None:
+        """torch refused to build an optimizer."""
+
+    def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
+        """backward() is called on `roots`; on every one."""
+
+    def backward_ended(self, event: Event, touched: Sequence[Observer]) -> None:
+        """It has put gradients into parameters of these optimizers; on every one."""
+
+    def backward_failed(self, event: Event, error: BaseException) -> None:
+        """It has raised."""
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        """An optimizer is about to read its gradients, on a step that is checked in full."""
+
+    def after_update(self, observer: Observer) -> None:
+        """The update is done, on a step that is checked in full."""
+
+    def stepped(self, observer: Observer, mark: Mark | None) -> None:
+        """An optimizer reads its gradients, on every step."""
+
+    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A call that `patches` wraps begins; kinds as there."""
+
+    def call_ended(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        """It has ended."""
+
+    def ended(self) -> None:
+        """The watching is over; all hooks are still in place."""
+
+
+def checks() -> list[type[Check]]:
+    """All checks, in the order in which they are asked."""
+    from gradcheck_lint.runtime.identity import Identity
+
+    return [Identity]

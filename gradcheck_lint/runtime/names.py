@@ -1,0 +1,166 @@
+"""What the user calls a tensor: its name in a model, or the variable that holds it."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_forward_module.")
+
+
+class Models:
+    """The models under watch, each with the name that the user has for it.
+
+    Holds them weakly: watching keeps no model in memory.
+    """
+
+    def __init__(self) -> None:
+        self._models: list[tuple[str, weakref.ref[Module]]] = []
+        self._searched: set[Any] = set()
+        self._names: dict[int, str] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, Module]]:
+        for name, ref in self._models:
+            model = ref()
+            if model is not None:
+                yield name, model
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def add(self, model: Module, name: str = "") -> bool:
+        """Watch this model too; False if it, or one that it is a part of, is watched already."""
+        for _, known in self:
+            if known is model or any(part is model for part in known.modules()):
+                return False
+        self._models = [
+            (other, ref) for other, ref in self._models if not any(part is ref() for part in model.modules())
+        ]
+        self._models.append((name, weakref.ref(model)))
+        self._names.clear()
+        return True
+
+    def find(self, frames: Iterable[FrameType], ids: set[int]) -> bool:
+        """Look for models that hold some of the tensors `ids` among the variables of the frames."""
+        found = False
+        for frame in frames:
+            for name, value in _reachable(frame):
+                if any(id(parameter) in ids for parameter in value.parameters()):
+                    found = self.add(value, name) or found
+        return found
+
+    def find_anywhere(self, ids: set[int]) -> bool:
+        """The same among all objects there are; takes a tenth of a second."""
+        from torch.nn import Module
+
+        found = False
+        for thing in gc.get_objects():
+            # `isinstance` would ask lazy proxies for their class, and so wake them
+            if issubclass(type(thing), Module) and any(
+                parameter is not None and id(parameter) in ids for parameter in vars(thing).get("_parameters", {}).values()
+            ):
+                found = self.add(thing, "") or found
+        return found
+
+    def parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter of every model with its full name, once for each."""
+        several = len(self) > 1
+        seen: set[int] = set()
+        for label, model in self:
+            for name, parameter in model.named_parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield qualified(label if several else "", name), parameter
+
+    def modules(self) -> Iterator[tuple[str, Module]]:
+        """Every module of every model with its full name; the model itself goes by the user's variable."""
+        several = len(self) > 1
+        for label, model in self:
+            for name, module in model.named_modules():
+                yield (qualified(label if several else "", name) or label or type(model).__name__), module
+
+    def name(self, tensor: Tensor) -> str:
+        """The name of a parameter in its model; empty if no watched model has it."""
+        name = self._names.get(id(tensor))
+        if name is None or not self._names:
+            self._names = {id(parameter): name for name, parameter in self.parameters()}
+            name = self._names.get(id(tensor), "")
+        return name
+
+    def forget_names(self) -> None:
+        self._names.clear()
+
+
+def qualified(label: str, name: str) -> str:
+    """`encoder.weight` of the model `net` among others: `net.encoder.weight`; without the names of wrappers."""
+    for wrapper in _WRAPPERS:
+        while name.startswith(wrapper):
+            name = name[len(wrapper) :]
+        name = name.replace(f".{wrapper}", ".")
+    if name in {wrapper[:-1] for wrapper in _WRAPPERS}:
+        name = ""
+    return f"{label}.{name}" if label and name else label or name
+
+
+def variable(tensor: object, frames: Iterable[FrameType]) -> str:
+    """The name of a variable that holds this very object; empty if none does."""
+    for frame in frames:
+        for variables in (frame.f_locals, frame.f_globals):
+            for name, value in list(variables.items()):
+                if value is tensor and not name.startswith("_"):
+                    return name
+                if type(value) in (list, tuple) and len(value) < 100:
+                    for index, item in enumerate(value):
+                        if item is tensor:
+                            return f"{name}[{index}]"
+                elif type(value) is dict and len(value) < 100:
+                    for key, item in value.items():
+                        if item is tensor:
+                            return f"{name}[{key!r}]"
+    for frame in frames:
+        owner = frame.f_locals.get("self")
+        for name, value in _attributes(owner).items():
+            if value is tensor:
+                return f"self.{name}"
+    return ""
+
+
+def _reachable(frame: FrameType) -> Iterator[tuple[str, Module]]:
+    """The modules among the variables of a frame, and among the attributes of the objects there."""
+    from torch.nn import Module
+
+    seen: set[int] = set()
+    scopes: list[Mapping[str, Any]] = [frame.f_locals]
+    if frame.f_globals is not frame.f_locals:
+        scopes.append(frame.f_globals)
+    for variables in scopes:
+        for name, value in list(variables.items()):
+            if name.startswith("__") or id(value) in seen:
+                continue
+            seen.add(id(value))
+            if issubclass(type(value), Module):
+                yield name, value
+            else:
+                for part, inner in _attributes(value).items():
+                    if issubclass(type(inner), Module) and id(inner) not in seen:
+                        seen.add(id(inner))
+                        yield f"{name}.{part}", inner
+
+
+def _attributes(thing: object) -> dict[str, Any]:
+    """The attributes of an object of a class of the user's; a plain read that runs no code of anybody's."""
+    kind = type(thing)
+    if kind.__module__ in ("builtins", "types", "torch") or isinstance(thing, type):
+        return {}
+    try:
+        attributes = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return {}
+    return dict(attributes) if type(attributes) is dict and len(attributes) < 500 else {}

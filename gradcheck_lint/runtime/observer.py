@@ -1,0 +1,464 @@
+"""Watching one optimizer: what happens to its gradients, fed to the machine of `gradcheck_lint.cycle`.
+
+On every step a few sentinel parameters tell which backward concerned this optimizer and whether their gradients
+had been cleared before it. On a step that is checked in full all parameters are looked at. What the machine calls a
+breach is believed only if the tensors themselves agree: a program may write or clear gradients in ways that nobody
+can hook.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_lint import cycle
+from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from gradcheck_lint.runtime.record import Site
+    from gradcheck_lint.runtime.session import Session
+
+FIRST = 20  # steps that are checked in full before sampling begins
+SENTINELS = 3
+_ATTEND = 5  # how often something odd on a step between samples makes the next steps be checked in full
+
+
+class Observer:
+    """One optimizer under watch. `attach` hooks it, `detach` leaves it as it was."""
+
+    def __init__(self, session: Session, optimizer: Optimizer, watched: Watched, built: sites.Mark | None) -> None:
+        self.session = session
+        self.watched = watched
+        self.built = built
+        self.state = cycle.State()
+        self.full = True  # whether this step is checked in full
+        self.seen: list[Tensor] = []  # the parameters in which gradients were accumulated since the last backward ended
+        self.window: list[Event] = []  # backwards since the gradients were last used or cleared
+        self.windows: deque[int] = deque(maxlen=16)  # how many backwards each of the latest steps used
+        self.latest: dict[str, Event] = {}  # by kind
+        self.received: dict[int, int] = {}  # how often each parameter got a gradient, by id
+        self.names: dict[int, str] = {}
+        self.opaque = ""  # why breaches of this optimizer cannot be told, empty if they can
+        self.scaler_stepping = False
+        self._ref = weakref.ref(optimizer)
+        self._handles: list[Any] = []
+        self._hooked: dict[int, Any] = {}
+        self._looking: list[Any] = []
+        self._spent: dict[int, tuple[int, int]] = {}  # id and version of each gradient after the last step
+        self._old_found = False  # the last look met gradients that nobody had cleared
+        self._empty_found = False
+        self._old_window = False  # the window began on gradients that nobody had cleared
+        self._inside = 0
+        self._closure_ran = False
+        self._closure_backwards = self._closure_zeros = 0
+        self._attended = 0
+        self._attention = FIRST  # the step up to which everything is checked
+
+    # What is watched
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        return self._ref()
+
+    @property
+    def label(self) -> str:
+        return self.watched.label
+
+    def parameters(self) -> list[Tensor]:
+        """The tensors that the optimizer holds now, in its order."""
+        optimizer = self._ref()
+        if optimizer is None:
+            return []
+        return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def ids(self) -> set[int]:
+        return {id(parameter) for parameter in self.parameters()}
+
+    def attach(self) -> None:
+        optimizer = self._ref()
+        if optimizer is None:
+            return
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        if any(parameter.grad is not None for parameter in self.parameters()):
+            self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
+        self.watch_parameters(everything=True)
+        self._choose_sentinels()
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._unhook(self._hooked)
+        self._stop_looking()
+
+    def watch_parameters(self, *, everything: bool) -> None:
+        """Count accumulations in all parameters, or in the sentinels alone."""
+        wanted = self.parameters() if everything else self._sentinels()
+        ids = {id(parameter) for parameter in wanted}
+        self._unhook({key: handle for key, handle in self._hooked.items() if key not in ids})
+        count = self.seen.append
+        for parameter in wanted:
+            if id(parameter) not in self._hooked and parameter.requires_grad and parameter.is_leaf:
+                self._hooked[id(parameter)] = parameter.register_post_accumulate_grad_hook(count)
+
+    def _unhook(self, handles: dict[int, Any]) -> None:
+        for key, handle in list(handles.items()):
+            handle.remove()
+            self._hooked.pop(key, None)
+
+    def _sentinels(self) -> list[Tensor]:
+        """A few parameters spread over the optimizer that get gradients, small ones where there is a choice."""
+        able = [p for p in self.parameters() if p.requires_grad and p.is_leaf]
+        fed = [p for p in able if id(p) in self.received] or able
+        often = max((self.received.get(id(p), 0) for p in fed), default=0)
+        fed = [p for p in fed if self.received.get(id(p), 0) == often]
+        if len(fed) <= SENTINELS:
+            return fed
+        part = len(fed) / SENTINELS
+        chosen = []
+        for index in range(SENTINELS):
+            among = fed[int(index * part) : max(int((index + 1) * part), int(index * part) + 1)]
+            small = [p for p in among if p.numel() > 1] or among
+            chosen.append(min(small, key=lambda p: p.numel()))
+        return chosen
+
+    def _choose_sentinels(self) -> None:
+        self._stop_looking()
+        for parameter in self._sentinels():
+            look = _Look(self, parameter)
+            self._looking.append((weakref.ref(parameter), parameter.register_hook(look)))
+
+    def _stop_looking(self) -> None:
+        for ref, handle in self._looking:
+            handle.remove()
+            parameter = ref()
+            if parameter is not None and not parameter._backward_hooks:
+                parameter._backward_hooks = None  # as it was before
+        self._looking = []
+
+    def renew(self) -> None:
+        """The optimizer holds other tensors than before."""
+        self.names.clear()
+        self._spent.clear()
+        self.watch_parameters(everything=self.full)
+        self._choose_sentinels()
+
+    # What happens
+
+    def event(self, kind: str, how: str = "", mark: sites.Mark | None = None) -> str | None:
+        """Feed the machine; the breach that it names, if any."""
+        session = self.session
+        event = Event(kind, session.tick(), self.watched.steps, how, mark)
+        before = self.state
+        self.state, breach = cycle.advance(before, kind, event, how)
+        self.latest[kind] = event
+        if self.full:
+            session.remember(self, event)
+        return breach
+
+    def on_zero(self, mark: sites.Mark | None) -> None:
+        """The gradients of this optimizer were cleared."""
+        if not self._closure_ran:
+            self._inside = 0  # a step that was begun and never ended has raised
+        self.watched.zeros += 1
+        window, usual = len(self.window), self._usual()
+        breach = self.event("zero", mark=mark)
+        self._spent.clear()
+        self._old_window = False
+        if breach == cycle.DISCARDED and self.window:
+            self.sight(breach, mark, window=window, usual=usual, made=self._marks(), backwards=tuple(self.window))
+        self.window = []
+
+    def on_backward(self, event: Event) -> None:
+        """A backward has put gradients into parameters of this optimizer; `seen` names them."""
+        self.watched.backwards += 1
+        seen = self.seen
+        if self.full:
+            received = self.received
+            for parameter in seen:
+                received[id(parameter)] = received.get(id(parameter), 0) + 1
+        seen.clear()
+        if self.state.gradient == cycle.SPENT:
+            if self._empty_found:  # cleared in a way that cannot be hooked, as `p.grad = None`
+                self.event("zero")
+                self.watched.zeros += 1
+                self.window = []
+            else:
+                self._old_window = self._old_found or self._kept()
+        self._old_found = self._empty_found = False
+        self.state, _ = cycle.advance(self.state, "backward", event, event.how)
+        self.latest["backward"] = event
+        self.window.append(event)
+        if self.full:
+            self.session.remember(self, event)
+
+    def look(self, parameter: Tensor) -> None:
+        """Called before a gradient is added to that of a sentinel."""
+        grad = parameter.grad
+        if grad is None:
+            self._empty_found = True
+        elif self.state.gradient == cycle.SPENT:
+            if self._same(parameter, grad) and self._holds_something(grad):
+                self._old_found = True
+            else:
+                self._empty_found = True
+
+    def _same(self, parameter: Tensor, grad: Tensor) -> bool:
+        """Whether this is the gradient that the last step left, not another tensor put in its place."""
+        spent = self._spent.get(id(parameter))
+        return spent is None or spent[0] == id(grad)
+
+    def _kept(self) -> bool:
+        """Whether the gradients are the very tensors that the last step left, where no sentinel could look (FSDP2)."""
+        grads = [(id(p), id(p.grad)) for p in self.parameters() if p.grad is not None]
+        return bool(self._spent) and all(key in self._spent and self._spent[key][0] == grad for key, grad in grads)
+
+    @staticmethod
+    def _holds_something(grad: Tensor) -> bool:
+        # Reads a value, which makes an accelerator wait; only while gradients seem to be kept, so not in sound runs.
+        values = grad.coalesce().values() if grad.is_sparse else grad
+        return bool(values.detach().any())
+
+    # The step
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.session.compiling():
+            self.opaque = "its step is compiled"
+            return None
+        if self._inside:  # a subclass calls `super().step()`
+            self._inside += 1
+            return None
+        return self.session.guard(self._step_begins, optimizer, args, kwargs)
+
+    def _step_begins(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._inside = 1
+        self._closure_ran = False
+        watched = self.watched
+        watched.steps += 1
+        steps = watched.steps
+        every = self.session.options.every
+        self.full = steps <= self._attention or steps % every == 0
+        mark = sites.here(3) if self.full else None
+        if self.session.in_backward:
+            self.opaque = "it steps while backward runs"
+        closure = kwargs.get("closure") if "closure" in kwargs else (args[1] if len(args) > 1 else None)
+        if callable(closure):
+            wrapped = self._wrap(closure, mark)
+            if "closure" in kwargs:
+                return args, {**kwargs, "closure": wrapped}
+            return (args[0], wrapped, *args[2:]), kwargs
+        self._uses_gradients(mark)
+        return None
+
+    def _wrap(self, closure: Callable[[], Any], mark: sites.Mark | None) -> Callable[[], Any]:
+        def gradlint_closure() -> Any:
+            self._closure_ran = True
+            self.session.guard(self._closure_begins)
+            result = closure()
+            self.session.guard(self._closure_ends, mark, result)
+            return result
+
+        return gradlint_closure
+
+    def _closure_begins(self) -> None:
+        self._closure_backwards = self.watched.backwards
+        self._closure_zeros = self.watched.zeros
+
+    def _closure_ends(self, mark: sites.Mark | None, result: Any) -> None:
+        made = self.watched.backwards - self._closure_backwards
+        if result is None:
+            self.sight("closure-without-loss", mark)
+        self._uses_gradients(mark, closure=True, made=made, zeros=self.watched.zeros - self._closure_zeros)
+
+    def _uses_gradients(self, mark: sites.Mark | None, **detail: Any) -> None:
+        """The optimizer is about to read the gradients."""
+        session = self.session
+        if self.full:
+            session.before_update(self, mark)
+        before = self.state
+        breach = self.event("step", "scaler" if self.scaler_stepping else "", mark)
+        if breach is not None and not self.opaque:
+            self._judge(breach, before, mark, detail)
+        if self.window:
+            self.windows.append(len(self.window))
+        session.used(self, mark)
+        self.window = []
+        self._old_window = False
+
+    def _judge(self, breach: str, before: cycle.State, mark: sites.Mark | None, detail: dict[str, Any]) -> None:
+        """Tell a breach at a step, if the tensors agree with the machine."""
+        if not self.full:
+            if self._attended < _ATTEND:
+                self._attended += 1
+                self.attend()  # look closely at the next steps; if it comes again it is told
+            return
+        if breach == cycle.STALE_STEP and not self._old_window:
+            return
+        if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.written():
+            self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
+            return
+        empty = not any(parameter.grad is not None for parameter in self.parameters())
+        self.sight(
+            breach,
+            mark,
+            made=self._marks(before.made),
+            cleared=before.cleared.mark if isinstance(before.cleared, Event) else None,
+            zeros=self.watched.zeros,
+            others_zeroed=any(o.watched.zeros for o in self.session.observers.values() if o is not self),
+            cleared_at=before.cleared.step if isinstance(before.cleared, Event) else None,
+            made_at=before.made.step if isinstance(before.made, Event) else None,
+            gradient=before.gradient,
+            empty=empty,
+            windows=tuple(self.windows),
+            **detail,
+        )
+
+    def written(self) -> bool:
+        """Whether somebody has put gradients there that no backward was seen to make."""
+        for parameter in self.parameters():
+            grad = parameter.grad
+            if grad is None:
+                continue
+            if self._spent.get(id(parameter)) == (id(grad), grad._version):
+                continue
+            if self._holds_something(grad):
+                return True
+        return False
+
+    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.session.compiling():
+            return
+        if self._inside > 1:
+            self._inside -= 1
+            return
+        self.session.guard(self._step_ends, optimizer)
+
+    def _step_ends(self, optimizer: Optimizer) -> None:
+        self._inside = 0
+        self._closure_ran = False
+        if not self.full:
+            next_full = (self.watched.steps + 1) % self.session.options.every == 0
+            if next_full:
+                self.full = True
+                self._remember_gradients()
+            elif self._spent:
+                self._spent.clear()
+            return
+        self.watched.checked += 1
+        self._remember_gradients()
+        self.session.after_update(self)
+        steps = self.watched.steps
+        if steps == self._attention:  # from here on only samples
+            self.watch_parameters(everything=False)
+            self._choose_sentinels()
+        self.full = steps < self._attention or (steps + 1) % self.session.options.every == 0
+
+    def _remember_gradients(self) -> None:
+        self._spent = {
+            id(parameter): (id(grad), grad._version)
+            for parameter in self.parameters()
+            if (grad := parameter.grad) is not None
+        }
+
+    def attend(self, steps: int = 3) -> None:
+        """Check the next steps in full: something looked wrong on a step that was not."""
+        self._attention = max(self._attention, self.watched.steps + steps)
+        self.full = True
+        self.watch_parameters(everything=True)
+
+    # Telling
+
+    def _usual(self) -> int:
+        """How many backwards the latest steps used, if it was the same number for each; else 0."""
+        return self.windows[-1] if len(self.windows) > 1 and len(set(self.windows)) == 1 else 0
+
+    def _marks(self, made: object = None) -> sites.Mark | None:
+        if isinstance(made, Event):
+            return made.mark  # type: ignore[no-any-return]
+        return self.window[0].mark if self.window else None
+
+    def sight(self, kind: str, mark: sites.Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
+        """Hand something to the rules; marks among the details become sites."""
+        places = {"built": self.built, "step": self._mark_of("step"), "backward": self._mark_of("backward")}
+        places["zero"] = self._mark_of("zero")
+        for key in [key for key, value in detail.items() if isinstance(value, sites.Mark)]:
+            places[key] = detail.pop(key)
+        known: dict[str, Site] = {}
+        for what, place in places.items():
+            site = sites.resolve(place)
+            if site is not None:
+                known[what] = site
+        site = sites.resolve(mark)
+        self.session.take(
+            Sighting(kind, self.watched.steps, site, self.watched, names, known, detail | {"time": time.monotonic()})
+        )
+
+    def _mark_of(self, kind: str) -> sites.Mark | None:
+        event = self.latest.get(kind)
+        return event.mark if event is not None else None
+
+    def name(self, parameter: Tensor) -> str:
+        """What the user calls a parameter of this optimizer."""
+        name = self.names.get(id(parameter))
+        if name is None:
+            self._name_all()
+            name = self.names.get(id(parameter)) or self.session.models.name(parameter) or "a tensor"
+        return name
+
+    def _name_all(self) -> None:
+        optimizer = self._ref()
+        if optimizer is None:
+            return
+        described = []
+        for number, group in enumerate(optimizer.param_groups):
+            for index, parameter in enumerate(group["params"]):
+                name = self.session.name(parameter) or f"parameter {index} of group {number}"
+                self.names[id(parameter)] = name
+                described.append(
+                    Parameter(
+                        name,
+                        tuple(parameter.shape),
+                        str(parameter.dtype).removeprefix("torch."),
+                        str(parameter.device),
+                        number,
+                        parameter.requires_grad,
+                    )
+                )
+        self.watched.parameters = tuple(described)
+
+    def describe(self) -> None:
+        """Fill in what the record says of the parameters."""
+        self._name_all()
+
+
+class _Look:
+    """The hook on a sentinel: looks at `.grad` before backward adds to it."""
+
+    __torch_unserialize__ = True  # so that saving the tensor gives no warning about it
+
+    def __init__(self, observer: Observer, parameter: Tensor) -> None:
+        self._observer = observer
+        self._ref = weakref.ref(parameter)
+
+    def __call__(self, grad: Tensor) -> None:
+        observer = self._observer
+        parameter = self._ref()
+        if parameter is not None and not observer.opaque:
+            observer.session.guard(observer.look, parameter)
+
+
+def moment(observer: Observer, event: Event) -> Moment:
+    """The event as the report draws it."""
+    site = sites.resolve(event.mark)
+    return Moment(observer.watched.index, event.kind, event.step, event.order, str(site) if site else "")

@@ -1,0 +1,150 @@
+"""Where torch is wrapped while something is watched, and unwrapped again.
+
+Each wrapper tells the sessions what is called and calls the original. While torch.compile traces, it does nothing but
+that, so that no graph breaks. The wrappers are installed when the first session starts and removed when the last one
+stops; a name that somebody else has wrapped meanwhile is left alone, and our wrapper in it stays silent.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_lint.runtime import sites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradcheck_lint.runtime.session import Session
+
+ACTIVE: list[Session] = []
+_installed: list[tuple[Any, str, Any, Any]] = []
+_handles: list[Any] = []
+
+
+def start(session: Session) -> None:
+    if not ACTIVE:
+        _install()
+    ACTIVE.append(session)
+
+
+def stop(session: Session) -> None:
+    if session in ACTIVE:
+        ACTIVE.remove(session)
+    if not ACTIVE:
+        _remove()
+
+
+def _install() -> None:
+    import torch
+    from torch.nn import Module
+    from torch.nn.modules import module as modules
+    from torch.nn.utils import clip_grad
+    from torch.optim import Optimizer, lr_scheduler
+
+    _wrap(torch.autograd, "backward", _backward)
+    _wrap(Optimizer, "__init__", _built)
+    for name in ("zero_grad", "add_param_group", "load_state_dict"):
+        _wrap(Optimizer, name, functools.partial(_told, kind=name))
+    for name in ("zero_grad", "train", "_apply", "load_state_dict"):
+        _wrap(Module, name, functools.partial(_told, kind=f"module.{name}"))
+    _wrap(lr_scheduler.LRScheduler, "__init__", functools.partial(_told, kind="scheduler.__init__"))
+    for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
+        _wrap(scheduler, "step", functools.partial(_told, kind="scheduler.step"))
+    scaler = torch.amp.grad_scaler.GradScaler
+    for name in ("scale", "unscale_", "step", "update"):
+        _wrap(scaler, name, functools.partial(_told, kind=f"scaler.{name}"))
+    # The public functions may have been imported by name before; they look these up when they are called.
+    for name in ("_clip_grads_with_norm_", "clip_grads_with_norm_"):
+        _wrap(clip_grad, name, functools.partial(_told, kind="clip"))
+    for owner in (clip_grad, torch.nn.utils):
+        _wrap(owner, "clip_grad_value_", functools.partial(_told, kind="clip"))
+    _handles.append(modules.register_module_parameter_registration_hook(_registered))
+    _handles.append(modules.register_module_module_registration_hook(_registered))
+
+
+def _remove() -> None:
+    while _handles:
+        _handles.pop().remove()
+    while _installed:
+        owner, name, original, wrapper = _installed.pop()
+        if vars(owner).get(name) is wrapper:
+            setattr(owner, name, original)
+
+
+def _wrap(owner: Any, name: str, maker: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    original = vars(owner).get(name)
+    if original is None or not callable(original):
+        return
+    wrapper = functools.wraps(original)(maker(original))
+    setattr(owner, name, wrapper)
+    _installed.append((owner, name, original, wrapper))
+
+
+def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    """Tell the sessions before and after a call: `before` may return what `after` wants to know."""
+    from torch.compiler import is_compiling
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if is_compiling() or not ACTIVE:
+            return original(*args, **kwargs)
+        sessions = [session for session in ACTIVE if session.begin(kind, args, kwargs)]
+        if not sessions:
+            return original(*args, **kwargs)
+        error: BaseException | None = None
+        result = None
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            for session in sessions:
+                session.end(kind, args, kwargs, result, error)
+        return result
+
+    return wrapper
+
+
+def _built(original: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        mark = sites.here(2)
+        given = args[0] if args else kwargs.get("params")
+        try:
+            original(self, *args, **kwargs)
+        except Exception as error:
+            for session in list(ACTIVE):
+                session.guard(session.refused, self, given, error, mark)
+            raise
+        for session in list(ACTIVE):
+            session.guard(session.built, self, given, mark)
+
+    return wrapper
+
+
+def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
+    from torch.compiler import is_compiling
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if is_compiling() or not ACTIVE:
+            return original(*args, **kwargs)
+        sessions = list(ACTIVE)
+        for session in sessions:
+            session.backward_begins(args, kwargs)
+        error: BaseException | None = None
+        try:
+            return original(*args, **kwargs)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            for session in sessions:
+                session.backward_ends(error)
+
+    return wrapper
+
+
+def _registered(module: Any, name: str, thing: Any) -> None:
+    """A parameter or a module is assigned to an attribute of a module."""
+    for session in ACTIVE:
+        session.registered(module, name)

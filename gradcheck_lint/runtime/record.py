@@ -1,0 +1,134 @@
+"""What the watcher has seen, as plain data: places, events, sightings, and the record of the whole run.
+
+Nothing here holds a tensor or needs torch, so that a record can be saved, sent between ranks and rendered later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gradcheck_lint.finding import Finding
+
+
+class Site(NamedTuple):
+    """A place in the user's own code. Lines and columns start at 1; the end is exclusive.
+
+    `text` is the source of the call on one line, empty where it could not be read.
+    """
+
+    path: str
+    line: int
+    column: int = 1
+    end_line: int = 0
+    end_column: int = 0
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+class Event(NamedTuple):
+    """One thing that happened to an optimizer: a kind of `gradcheck_lint.cycle`, when, and by which line."""
+
+    kind: str
+    order: int  # counts all events of the run, from 1
+    step: int  # how many steps of this optimizer were done before it
+    how: str = ""
+    mark: Any = None  # where, unresolved; see `sites.Mark`
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One tensor that an optimizer was given."""
+
+    name: str  # `encoder.weight`, the user's variable name, or `parameter 2 of group 0`
+    shape: tuple[int, ...]
+    dtype: str
+    device: str
+    group: int
+    trainable: bool = True
+
+
+@dataclass(slots=True)
+class Watched:
+    """An optimizer under watch, and how often what happened to it. `name` is the user's variable if it is known."""
+
+    index: int
+    name: str
+    kind: str  # the class: "SGD"
+    built: Site | None = None
+    parameters: tuple[Parameter, ...] = ()
+    steps: int = 0
+    backwards: int = 0
+    zeros: int = 0
+    checked: int = 0  # steps that were checked in full
+    blind: tuple[str, ...] = ()  # what could not be seen, one sentence each
+
+    @property
+    def label(self) -> str:
+        """What a sentence calls it: the variable, or the class."""
+        return self.name or self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Something that a rule may want to judge: what was seen, at which step, in which lines.
+
+    `kind` is one of the breaches of `gradcheck_lint.cycle` or a word of the module that sights it. `names` are the
+    parameters or modules that it is about, `sites` other lines by what they did ("built", "backward", "step",
+    "cleared", "made"), `detail` the numbers that belong to it.
+    """
+
+    kind: str
+    step: int  # of the optimizer, counted from 1; 0 before its first
+    site: Site | None
+    optimizer: Watched | None = None
+    names: tuple[str, ...] = ()
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def at_step(self) -> str:
+        """"at step 2 of SGD", to begin a sentence with."""
+        return f"at step {max(self.step, 1)} of {self.optimizer.label if self.optimizer else 'the run'}"
+
+    def source(self, what: str = "", default: str = "") -> str:
+        """The user's own text of the call at `sites[what]` (the sighting's own site without it), or `default`."""
+        site = self.sites.get(what) if what else self.site
+        return site.text if site is not None and site.text else default
+
+
+class Moment(NamedTuple):
+    """An event as the report draws it."""
+
+    optimizer: int
+    kind: str
+    step: int
+    order: int
+    site: str = ""  # "train.py:12"
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """All that is known of one watched run when it is over (or so far)."""
+
+    program: str = ""
+    python: str = ""
+    torch: str = ""
+    rank: int = 0
+    ranks: int = 1
+    seconds: float = 0.0
+    watching: float = 0.0  # seconds of them that the watcher itself took, as far as it measured
+    optimizers: list[Watched] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
+    series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """Numbers by step: "loss", "gradient/<optimizer>/<layer>", "update/<optimizer>/<layer>"."""
+    checked: dict[str, int] = field(default_factory=dict)  # how often each check was made
+    missing: list[str] = field(default_factory=list)  # trainable parameters of the model that no optimizer holds
+    problems: list[str] = field(default_factory=list)  # what went wrong inside the watcher
+    ended: str = "ended"  # "ended", "interrupted", or the error that ended it

@@ -1,0 +1,396 @@
+"""One stretch of watching: its optimizers, its models, and what the wrappers around torch tell it.
+
+Whatever goes wrong in here is noted and goes no further: `guard` lets only what the user asked for through.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_lint import cycle
+from gradcheck_lint.finding import Confidence
+from gradcheck_lint.runtime import patches, sites
+from gradcheck_lint.runtime.engine import Engine
+from gradcheck_lint.runtime.graph import Canaries, reach
+from gradcheck_lint.runtime.names import Models, variable
+from gradcheck_lint.runtime.observer import Observer, moment
+from gradcheck_lint.runtime.record import Event, RunRecord, Sighting, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+    from torch.nn import Module
+    from torch.optim import Optimizer
+
+    from gradcheck_lint.finding import Finding
+    from gradcheck_lint.rule import Rule
+    from gradcheck_lint.runtime.checks import Check
+    from gradcheck_lint.runtime.graph import Reach
+
+MOMENTS = 600  # events that are kept for the report's timeline
+_GIVE_UP = 5  # problems of one kind after which a hook is left alone
+
+
+class FindingError(Exception):
+    """Raised by `watch(..., on_finding="raise")`, the one thing that goes through the watcher into the program."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(one_line(finding))
+        self.finding = finding
+
+
+def one_line(finding: Finding) -> str:
+    """A finding as the message of a warning or an error."""
+    return f"{finding.code} {finding.message}: {finding.label}; {finding.help}"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for; see `gradcheck_lint.watch`."""
+
+    level: str = "default"  # "light", "default", "deep"
+    every: int = 50
+    everything: bool = False  # watch each optimizer that the program builds
+    expect_frozen: tuple[str, ...] = ()
+    least: Confidence = Confidence.HIGH
+
+
+class Session:
+    """Everything that is watched between start and stop."""
+
+    def __init__(self, rules: Sequence[Rule], options: Options, tell: Callable[[Finding], None]) -> None:
+        from gradcheck_lint.runtime.checks import checks
+
+        self.options = options
+        self.engine = Engine(rules, options.least, tell)
+        self.models = Models()
+        self.observers: dict[int, Observer] = {}
+        self.canaries = Canaries()
+        self.record = RunRecord()
+        self.in_backward = 0
+        self.backwards = 0
+        self.steps = 0
+        self.registrations: weakref.WeakKeyDictionary[Module, dict[str, sites.Mark | None]] = weakref.WeakKeyDictionary()
+        self.checks: list[Check] = [check(self) for check in checks()]
+        self._order = 0
+        self._event: Event | None = None
+        self._scaled = 0
+        self._started = 0.0
+        self._broken: dict[str, int] = {}
+        self._searched = False
+        self.loss: weakref.ref[Tensor] | None = None
+
+    # Life
+
+    def start(self) -> None:
+        import torch
+
+        self._started = time.perf_counter()
+        self.record.program = " ".join(sys.argv)
+        self.record.python = sys.version.split()[0]
+        self.record.torch = str(torch.__version__)
+        self._compiling = torch.compiler.is_compiling
+        patches.start(self)
+
+    def stop(self, ended: str = "ended") -> None:
+        """Take every hook out again; what is known stays in `record`."""
+        try:
+            for check in self.checks:
+                self.guard(check.ended)
+            for observer in self.observers.values():
+                self.guard(observer.describe)
+        finally:
+            patches.stop(self)
+            for observer in self.observers.values():
+                self.guard(observer.detach)
+            self.canaries.clear()
+            record = self.record
+            record.ended = ended
+            record.seconds = time.perf_counter() - self._started
+            for observer in self.observers.values():
+                observer.watched.built = sites.resolve(observer.built)
+            record.optimizers = [observer.watched for observer in self.observers.values()]
+            record.findings = self.engine.findings
+            record.problems = [*self.engine.problems, *self._broken]
+
+    def guard(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a part of the watcher; nothing that goes wrong in it reaches the program."""
+        name = getattr(function, "__qualname__", "watcher")
+        if self._broken and any(key.startswith(name) and n > _GIVE_UP for key, n in self._broken.items()):
+            return None
+        try:
+            return function(*args)
+        except FindingError:
+            raise
+        except Exception as error:
+            key = f"{name}: {type(error).__name__}: {error}"
+            self._broken[key] = self._broken.get(key, 0) + 1
+            return None
+
+    def snapshot(self) -> None:
+        """Bring `record` up to date while the run goes on."""
+        self.record.findings = self.engine.findings
+        self.record.seconds = time.perf_counter() - self._started
+        self.record.optimizers = [observer.watched for observer in self.observers.values()]
+
+    def compiling(self) -> bool:
+        return bool(self._compiling())
+
+    def tick(self) -> int:
+        self._order += 1
+        return self._order
+
+    def take(self, sighting: Sighting) -> None:
+        self.engine.take(sighting)
+
+    def remember(self, observer: Observer, event: Event) -> None:
+        moments = self.record.moments
+        if len(moments) < MOMENTS:
+            moments.append(moment(observer, event))
+
+    def attentive(self) -> bool:
+        """Whether something is checked in full just now, so that places are worth their microsecond."""
+        return any(observer.full for observer in self.observers.values())
+
+    # What is watched
+
+    def watch(self, optimizer: Optimizer, built: sites.Mark | None = None) -> Observer | None:
+        """Begin to watch this optimizer; None if it is watched already."""
+        inner = optimizer
+        while not hasattr(inner, "_optimizer_step_pre_hooks") or hasattr(inner, "optimizer"):
+            following = getattr(inner, "optimizer", None)
+            if following is None or not hasattr(following, "param_groups"):
+                break
+            inner = following  # Accelerate and others wrap the one that steps
+        known = self.observers.get(id(inner))
+        if known is not None and known.optimizer is inner:
+            return None
+        watched = Watched(len(self.observers), "", type(inner).__name__)
+        observer = Observer(self, inner, watched, built)
+        self.observers[id(inner) if known is None else -len(self.observers) - 1] = observer
+        if known is not None:  # an optimizer that is gone had the same id
+            self.observers[-len(self.observers) - 1] = known
+            self.observers[id(inner)] = observer
+        self.look_around(observer)
+        observer.attach()
+        for check in self.checks:
+            self.guard(check.attached, observer)
+        return observer
+
+    def watch_model(self, model: Module, name: str = "") -> None:
+        if self.models.add(model, name):
+            for observer in self.observers.values():
+                observer.names.clear()
+            for check in self.checks:
+                self.guard(check.model_found)
+
+    def look_around(self, observer: Observer, *, thoroughly: bool = False) -> None:
+        """Find the models to which an optimizer's parameters belong, and what it is called, among the variables."""
+        frames = sites.frames(2)
+        optimizer = observer.optimizer
+        if not observer.watched.name and optimizer is not None:
+            observer.watched.name = variable(optimizer, frames)
+        ids = observer.ids()
+        known = {id(parameter) for _, parameter in self.models.parameters()}
+        if ids <= known:
+            return
+        found = self.models.find(frames, ids - known)
+        if not found and thoroughly and not known & ids:
+            found = self.models.find_anywhere(ids)
+        if found:
+            for other in self.observers.values():
+                other.names.clear()
+            for check in self.checks:
+                self.guard(check.model_found)
+
+    def name(self, tensor: Tensor) -> str:
+        """What the user calls a tensor: in a model, or in a variable."""
+        return self.models.name(tensor) or variable(tensor, sites.frames(2))
+
+    def held(self) -> set[int]:
+        """The ids of all tensors that some watched optimizer holds."""
+        return set().union(*(observer.ids() for observer in self.observers.values()))
+
+    # What the wrappers tell
+
+    def built(self, optimizer: Optimizer, given: object, mark: sites.Mark | None) -> None:
+        """An optimizer was built while the session runs."""
+        watched = self.watch(optimizer, mark) if self.options.everything else None
+        for check in self.checks:
+            self.guard(check.optimizer_built, optimizer, given, mark, watched)
+
+    def refused(self, optimizer: Optimizer, given: object, error: Exception, mark: sites.Mark | None) -> None:
+        """torch has refused to build an optimizer."""
+        for check in self.checks:
+            self.guard(check.optimizer_refused, optimizer, given, error, mark)
+
+    def registered(self, module: Module, name: str) -> None:
+        if self.models:
+            self.registrations.setdefault(module, {})[name] = sites.here(4)
+
+    def backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.in_backward += 1
+        if self.in_backward == 1:
+            self.guard(self._backward_begins, args, kwargs)
+
+    def _backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.backwards += 1
+        mark = sites.here(4) if self.attentive() else None
+        how = cycle.PLAIN
+        if self._scaled:
+            self._scaled -= 1
+            how = cycle.SCALED
+        self._event = Event("backward", self.tick(), 0, how, mark)
+        tensors = args[0] if args else kwargs.get("tensors", ())
+        roots: Sequence[Tensor] = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+        for check in self.checks:
+            self.guard(check.backward_begins, roots, self._event, kwargs)
+
+    def backward_ends(self, error: BaseException | None) -> None:
+        self.in_backward -= 1
+        if self.in_backward == 0:
+            self.guard(self._backward_ends, error)
+
+    def _backward_ends(self, error: BaseException | None) -> None:
+        event = self._event
+        if event is None:
+            return
+        self._event = None
+        touched = [observer for observer in self.observers.values() if observer.seen]
+        for observer in touched:
+            observer.on_backward(event)
+        for check in self.checks:
+            if error is not None:
+                self.guard(check.backward_failed, event, error)
+            else:
+                self.guard(check.backward_ended, event, touched)
+
+    def before_update(self, observer: Observer, mark: sites.Mark | None) -> None:
+        """The optimizer is about to read its gradients, on a step that is checked in full."""
+        if observer.watched.steps == 1 or not self._searched:
+            self._searched = observer.watched.steps > 1
+            self.look_around(observer, thoroughly=observer.watched.steps == 2)
+        for check in self.checks:
+            self.guard(check.before_update, observer, mark)
+
+    def after_update(self, observer: Observer) -> None:
+        """The update is done, on a step that is checked in full."""
+        for check in self.checks:
+            self.guard(check.after_update, observer)
+
+    def used(self, observer: Observer, mark: sites.Mark | None) -> None:
+        """The optimizer reads its gradients, on any step."""
+        self.steps += 1
+        self._scaled = 0
+        for check in self.checks:
+            self.guard(check.stepped, observer, mark)
+
+    def begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """A wrapped call begins; whether its end is of interest."""
+        self.guard(self._begin, kind, args, kwargs)
+        return True
+
+    def _begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind == "zero_grad":
+            observer = self.observers.get(id(args[0]))
+            if observer is not None:
+                observer.on_zero(sites.here(4) if observer.full else None)
+        elif kind == "module.zero_grad":
+            self._module_cleared(args[0])
+        elif kind == "clip":
+            self._clipped(args[0] if args else kwargs.get("parameters"))
+        elif kind == "scaler.unscale_":
+            self._of_scaler(args, kwargs, "unscale")
+        elif kind == "scaler.step":
+            self._of_scaler(args, kwargs, "")
+        elif kind == "scaler.scale":
+            if self.in_backward == 0 and args[0].is_enabled():
+                self._scaled += 1
+        elif kind == "scheduler.step":
+            self._scheduled(args[0])
+        for check in self.checks:
+            self.guard(check.call_begins, kind, args, kwargs)
+
+    def end(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        self.guard(self._end, kind, args, kwargs, result, error)
+
+    def _end(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        if kind == "add_param_group" and id(args[0]) in self.observers and error is None:
+            self.observers[id(args[0])].renew()
+        elif kind == "scaler.step":
+            observer = self._observer_of(args, kwargs)
+            if observer is not None and observer.scaler_stepping:
+                observer.scaler_stepping = False
+                if observer.watched.steps == self._steps_before:  # skipped, for the gradients were not finite
+                    observer.state, _ = cycle.advance(observer.state, "step", observer.latest.get("step"), "scaler")
+                    observer.window = []
+        for check in self.checks:
+            self.guard(check.call_ended, kind, args, kwargs, result, error)
+
+    _steps_before = -1
+
+    def _observer_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observer | None:
+        optimizer = args[1] if len(args) > 1 else kwargs.get("optimizer")
+        optimizer = getattr(optimizer, "optimizer", optimizer)
+        return self.observers.get(id(optimizer))
+
+    def _of_scaler(self, args: tuple[Any, ...], kwargs: dict[str, Any], event: str) -> None:
+        observer = self._observer_of(args, kwargs)
+        if observer is None or not args[0].is_enabled():
+            return
+        if not event:
+            observer.scaler_stepping = True
+            self._steps_before = observer.watched.steps
+            return
+        mark = sites.here(5) if observer.full else None
+        breach = observer.event(event, mark=mark)
+        if breach is not None and observer.full:
+            observer.sight(breach, mark)
+
+    def _module_cleared(self, module: Module) -> None:
+        """`model.zero_grad()`: it clears an optimizer if it clears all that the optimizer holds."""
+        cleared = {id(parameter) for parameter in module.parameters()}
+        for observer in self.observers.values():
+            ids = observer.ids()
+            if ids and ids <= cleared:
+                observer.on_zero(sites.here(5) if observer.full else None)
+
+    def _clipped(self, parameters: Any) -> None:
+        import torch
+
+        if isinstance(parameters, torch.Tensor):
+            ids = {id(parameters)}
+        elif isinstance(parameters, (list, tuple)):
+            ids = {id(parameter) for parameter in parameters}
+        else:
+            return  # a generator would be used up
+        for observer in self.observers.values():
+            if not observer.full or not ids & observer.ids():
+                continue
+            mark = sites.here(5)
+            breach = observer.event("clip", mark=mark)
+            if breach is not None and not observer.opaque and not observer.written():
+                observer.sight(breach, mark, gradient=observer.state.gradient, steps=observer.watched.steps)
+
+    def _scheduled(self, scheduler: Any) -> None:
+        optimizer = getattr(scheduler, "optimizer", None)
+        optimizer = getattr(optimizer, "optimizer", optimizer)
+        observer = self.observers.get(id(optimizer))
+        if observer is None or getattr(scheduler, "_is_initial", False):
+            return
+        mark = sites.here(5) if observer.full else None
+        breach = observer.event("schedule", mark=mark)
+        if breach is not None and not observer.opaque:
+            observer.sight(breach, mark)
+
+    def walk(self, roots: Sequence[Tensor]) -> Reach:
+        return reach(roots, self.backwards)

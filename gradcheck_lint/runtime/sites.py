@@ -1,0 +1,104 @@
+"""Which line of the user's own code is running: frames of torch, of frameworks and of gradlint are passed over.
+
+A `Mark` costs a microsecond and holds no frame; it becomes a `Site` only when something is said about it.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import NamedTuple
+
+from gradcheck_lint.runtime.record import Site
+
+_OURS = str(Path(__file__).resolve().parent.parent) + os.sep
+_LIBRARIES = tuple(
+    {os.path.join(path, "") for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))}
+)
+_known: dict[str, bool] = {}
+
+
+class Mark(NamedTuple):
+    """A place in running code, not yet looked up."""
+
+    code: CodeType
+    last: int  # the offset of the bytecode instruction
+    line: int
+
+
+def foreign(file: str) -> bool:
+    """Whether a file belongs to Python, an installed package or gradlint, and not to the user."""
+    known = _known.get(file)
+    if known is None:
+        known = file.startswith("<frozen") or (file.startswith(_OURS) and file.endswith(".py"))
+        known = known or file.startswith(_LIBRARIES) or f"{os.sep}site-packages{os.sep}" in file
+        _known[file] = known
+    return known
+
+
+def frames(depth: int = 1) -> list[FrameType]:
+    """The user's frames that are running, innermost first; all frames if none of them is the user's."""
+    frame: FrameType | None = sys._getframe(depth)
+    own, every = [], []
+    while frame is not None:
+        every.append(frame)
+        if not foreign(frame.f_code.co_filename):
+            own.append(frame)
+        frame = frame.f_back
+    return own or every
+
+
+def here(depth: int = 1) -> Mark | None:
+    """The innermost place in the user's code; `depth` frames of ours are skipped unseen."""
+    frame: FrameType | None = sys._getframe(depth)
+    known = _known
+    while frame is not None:
+        code = frame.f_code
+        file = code.co_filename
+        if not (known[file] if file in known else foreign(file)):
+            return Mark(code, frame.f_lasti, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+def resolve(mark: Mark | None) -> Site | None:
+    """The line, the columns (where Python keeps them, from 3.11) and the text of a mark."""
+    if mark is None:
+        return None
+    path = shown(mark.code.co_filename)
+    line, column, end_line, end_column = _span(mark)
+    text = linecache.getline(mark.code.co_filename, line).rstrip("\n")
+    if column == 0:
+        column = len(text) - len(text.lstrip()) + 1
+        end_line, end_column = line, max(len(text.rstrip()), column) + 1
+    elif text:  # columns come as offsets in UTF-8
+        raw = text.encode()
+        column = len(raw[: column - 1].decode(errors="ignore")) + 1
+        if end_line == line:
+            end_column = len(raw[: end_column - 1].decode(errors="ignore")) + 1
+    piece = text[column - 1 : end_column - 1] if end_line == line else text[column - 1 :].rstrip()
+    return Site(path, line, column, end_line, end_column, piece.strip())
+
+
+def _span(mark: Mark) -> tuple[int, int, int, int]:
+    positions = getattr(mark.code, "co_positions", None)
+    if positions is not None:
+        for index, (line, end_line, column, end_column) in enumerate(positions()):
+            if index == mark.last // 2:
+                if None not in (line, end_line, column, end_column):
+                    return line, column + 1, end_line, end_column + 1
+                break
+    return mark.line, 0, mark.line, 0
+
+
+def shown(file: str) -> str:
+    """A path as it is shown: from the working directory if it lies in it, with forward slashes."""
+    if file.startswith("<"):
+        return file
+    path = os.path.abspath(file)
+    here = os.path.join(os.getcwd(), "")
+    return (path[len(here) :] if path.startswith(here) else path).replace(os.sep, "/")

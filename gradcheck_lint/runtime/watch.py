@@ -1,0 +1,235 @@
+"""`watch`: the watcher's face. A context manager, a decorator, and `watch.start()` / `watch.stop()` for notebooks."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gradcheck_lint.config import ConfigError, Selection, Settings
+from gradcheck_lint.finding import Confidence, Finding
+from gradcheck_lint.runtime.session import FindingError, Options, Session, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from torch.nn import Module
+    from torch.optim import Optimizer
+
+    from gradcheck_lint.runtime.record import RunRecord
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+LEVELS = ("light", "default", "deep")
+WAYS = ("warn", "raise", "log", "ignore")
+
+_log = logging.getLogger("gradlint")
+
+
+class GradlintWarning(UserWarning):
+    """The category of the warnings that `watch` gives."""
+
+
+class watch:  # noqa: N801 - used like a function
+    """Watch optimizers while a program trains, and tell what breaks the gradient cycle.
+
+        with watch(optimizer):
+            train()
+
+    Also a decorator of a function that trains; `watch.start(optimizer)` and `watch.stop()` do the same where a block
+    cannot be written, as in a notebook.
+
+    optimizers: those to watch; none stands for each one that is built meanwhile.
+    model: the model or models that they train. Without it they are looked for among the variables of the program.
+    on_finding: "warn" (a GradlintWarning on the user's line), "raise" (a FindingError), "log" (the logger
+        "gradlint"), "ignore", or a callable that is given the Finding.
+    level: "light", "default" or "deep"; the last costs more and also reads values at each step that is checked.
+    every: after the first 20 steps, each so many steps one is checked in full.
+    select, ignore: codes, beginnings of codes or names of rules, as for the linter.
+    expect_frozen: names of parameters, or beginnings of them, that must not move.
+    min_confidence: "low", "medium" or "high"; what is less certain is not told.
+    quiet: no summary on stderr at the end.
+
+    Raises ConfigError (a ValueError) for an option that makes no sense, and TypeError for something that is no
+    optimizer. Training gives bit for bit what it would give unwatched.
+    """
+
+    _running: list[watch] = []  # noqa: RUF012 - of the class, on purpose
+
+    def __init__(
+        self,
+        *optimizers: Optimizer,
+        model: Module | Sequence[Module] | None = None,
+        on_finding: str | Callable[[Finding], None] = "warn",
+        level: str = "default",
+        every: int = 50,
+        select: Sequence[str] = (),
+        ignore: Sequence[str] = (),
+        expect_frozen: Sequence[str] = (),
+        min_confidence: str = "high",
+        quiet: bool = False,
+    ) -> None:
+        _refuse_nonsense(on_finding, level, every, min_confidence)
+        self._optimizers = tuple(_unpacked(optimizers))
+        self._models = tuple(model) if isinstance(model, (list, tuple)) else ((model,) if model is not None else ())
+        self._on_finding = on_finding
+        self._level = level
+        self._every = every
+        self._select = _words(select)
+        self._ignore = _words(ignore)
+        self._expect_frozen = _words(expect_frozen)
+        self._least = Confidence.parse(min_confidence)
+        self._quiet = quiet
+        self._session: Session | None = None
+        self._record: RunRecord | None = None
+
+    # As a block, a decorator, and by hand
+
+    def __enter__(self) -> watch:
+        from gradcheck_lint import registry
+
+        selection = Selection(select=self._select or None, ignore=self._ignore)
+        rules = registry.select(registry.load(), Settings(selections=(selection,)))
+        options = Options(
+            level=self._level,
+            every=self._every,
+            everything=not self._optimizers,
+            expect_frozen=self._expect_frozen,
+            least=self._least,
+        )
+        session = self._session = Session(rules, options, self._tell)
+        session.start()
+        for model in self._models:
+            session.watch_model(model)
+        for optimizer in self._optimizers:
+            session.guard(session.watch, optimizer)
+        watch._running.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        session = self._session
+        if session is None:
+            return
+        if self in watch._running:
+            watch._running.remove(self)
+        try:
+            session.stop(_ending(error))
+        finally:
+            self._record = session.record
+            self._session = None
+            if not self._quiet and self._on_finding != "ignore":
+                self._say_goodbye()
+
+    def __call__(self, function: _F) -> _F:
+        """Watch each call of `function`; findings of the latest call are kept."""
+
+        @functools.wraps(function)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return watched  # type: ignore[return-value]
+
+    @classmethod
+    def start(cls, *optimizers: Optimizer, **options: Any) -> watch:
+        """Begin to watch; the options of `watch`. `stop` ends it."""
+        return cls(*optimizers, **options).__enter__()
+
+    @classmethod
+    def stop(cls) -> watch | None:
+        """End what `start` began last; None if nothing is watched."""
+        if not cls._running:
+            return None
+        running = cls._running[-1]
+        running.__exit__(None, None, None)
+        return running
+
+    # What is known
+
+    @property
+    def record(self) -> RunRecord:
+        """The record of the run, so far or when it is over; raises RuntimeError before it began."""
+        if self._session is not None:
+            self._session.snapshot()
+            return self._session.record
+        if self._record is None:
+            raise RuntimeError("nothing was watched yet; use `with watch(optimizer) as run:`")
+        return self._record
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found, in the order of the steps."""
+        return list(self.record.findings)
+
+    def summary(self) -> str:
+        """At most a screen of text: what was watched, what was found, where the watcher was blind."""
+        from gradcheck_lint.report import run_text
+
+        return run_text.render(self.record)
+
+    def _say_goodbye(self) -> None:
+        try:
+            from gradcheck_lint.console import colourful
+            from gradcheck_lint.report import run_text
+
+            sys.stderr.write(run_text.render(self.record, colour=colourful(sys.stderr), brief=True))
+        except Exception as error:  # a summary that cannot be made must not end the program
+            _log.debug("the summary could not be written: %s", error)
+
+    def _tell(self, finding: Finding) -> None:
+        way = self._on_finding
+        if way == "raise":
+            raise FindingError(finding)
+        try:
+            if way == "warn":
+                warnings.warn_explicit(
+                    one_line(finding), GradlintWarning, finding.span.path, finding.span.line, registry={}
+                )
+            elif way == "log":
+                _log.warning("%s:%d: %s", finding.span.path, finding.span.line, one_line(finding))
+            elif callable(way):
+                way(finding)
+        except Exception as error:  # warnings turned into errors, a callable that fails
+            _log.debug("a finding could not be told: %s", error)
+
+
+def _ending(error: BaseException | None) -> str:
+    if error is None:
+        return "ended"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return f"ended by {type(error).__name__}: {error}"
+
+
+def _words(words: Sequence[str] | str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in words.split(",")) if isinstance(words, str) else tuple(words)
+
+
+def _unpacked(optimizers: Sequence[Any]) -> list[Any]:
+    """The optimizers, those in lists too; raises TypeError for what is none."""
+    found: list[Any] = []
+    for optimizer in optimizers:
+        if isinstance(optimizer, (list, tuple)):
+            found += _unpacked(optimizer)
+        elif hasattr(optimizer, "param_groups") and hasattr(optimizer, "step"):
+            found.append(optimizer)
+        else:
+            kind = type(optimizer).__name__
+            raise TypeError(f"watch() takes optimizers, and this is a {kind}; a model goes to `model=`")
+    return found
+
+
+def _refuse_nonsense(on_finding: object, level: str, every: int, min_confidence: str) -> None:
+    if not callable(on_finding) and on_finding not in WAYS:
+        raise ConfigError(f"on_finding={on_finding!r} should be one of {', '.join(WAYS)}, or a callable")
+    if level not in LEVELS:
+        raise ConfigError(f"level={level!r} should be one of {', '.join(LEVELS)}")
+    if not isinstance(every, int) or every < 1:
+        raise ConfigError(f"every={every!r} should be a whole number of steps, at least 1")
+    if min_confidence not in [str(level) for level in Confidence]:
+        raise ConfigError(f"min_confidence={min_confidence!r} should be low, medium or high")
