@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Check:
-    """Empty hooks. What is called on every step has to cost next to nothing."""
+    """Empty hooks. They are called only while an optimizer is awake, in the first steps and then now and then."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -41,10 +41,10 @@ class Check:
         """torch refused to build an optimizer."""
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
-        """backward() is called on `roots`; on every one."""
+        """backward() is called on `roots`, while an optimizer is awake."""
 
     def backward_ended(self, event: Event, touched: Sequence[Observer]) -> None:
-        """It has put gradients into parameters of these optimizers; on every one."""
+        """It has put gradients into parameters of these optimizers, those of them that are awake."""
 
     def backward_failed(self, event: Event, error: BaseException) -> None:
         """It has raised."""
@@ -56,10 +56,10 @@ class Check:
         """The update is done, on a step that is checked in full."""
 
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
-        """An optimizer reads its gradients, on every step."""
+        """An optimizer reads its gradients, on a step that is checked in full; a closure may make it do so often."""
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A call that `patches` wraps begins; kinds as there."""
+        """A call that `patches` wraps begins; kinds as there. Those of every step are heard only while one is awake."""
 
     def call_ended(
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None

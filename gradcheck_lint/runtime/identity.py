@@ -139,7 +139,7 @@ class Identity(Check):
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         session = self.session
         number = session.backwards
-        if number > WALKS and (number % (session.options.every * _RARELY) or not session.attentive()):
+        if number > WALKS and (number % (session.options.every * _RARELY)):
             return
         if options.get("inputs") is not None:
             return

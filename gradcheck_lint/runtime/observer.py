@@ -1,9 +1,9 @@
 """Watching one optimizer: what happens to its gradients, fed to the machine of `gradcheck_lint.cycle`.
 
-On every step a few sentinel parameters tell which backward concerned this optimizer and whether their gradients
-had been cleared before it. On a step that is checked in full all parameters are looked at. What the machine calls a
-breach is believed only if the tensors themselves agree: a program may write or clear gradients in ways that nobody
-can hook.
+The first steps are checked in full, and a step now and then after that. In between the observer sleeps: no hook is on
+a parameter, and each step is merely counted, with how many backwards and zeroings it had; a step that differs in that
+wakes the observer for a while. What the machine calls a breach is believed only if the tensors themselves agree: a
+program may write or clear gradients in ways that nobody can hook.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint import cycle
-from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime import patches, sites
 from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Watched
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Observer:
         self.watched = watched
         self.built = built
         self.state = cycle.State()
-        self.full = True  # whether this step is checked in full
+        self.full = True  # awake: this step is checked in full
         self.seen: list[Tensor] = []  # the parameters in which gradients were accumulated since the last backward ended
         self.window: list[Event] = []  # backwards since the gradients were last used or cleared
         self.windows: deque[int] = deque(maxlen=16)  # how many backwards each of the latest steps used
@@ -56,7 +56,11 @@ class Observer:
         self._old_found = False  # the last look met gradients that nobody had cleared
         self._empty_found = False
         self._old_window = False  # the window began on gradients that nobody had cleared
-        self._inside = 0
+        self._inside = 0  # how many steps of this optimizer are running, one inside the other
+        self._nested = 1  # the most that there were, for a subclass that calls `super().step()`
+        self._wake_at = 0  # the number of steps after which it is time to wake
+        self._zeros = self._backwards = 0  # how many there had been, of all optimizers, when the last step ended
+        self._pattern = (0, 0)  # how many of each came before the step, the last time that it was awake
         self._closure_ran = False
         self._closure_backwards = self._closure_zeros = 0
         self._attended = 0
@@ -151,8 +155,53 @@ class Observer:
         """The optimizer holds other tensors than before."""
         self.names.clear()
         self._spent.clear()
-        self.watch_parameters(everything=self.full)
+        if self.full:
+            self._hook()
+
+    def _hook(self) -> None:
+        self.watch_parameters(everything=self.watched.steps < self._attention)
         self._choose_sentinels()
+
+    def _sleep(self) -> None:
+        self.full = False
+        self._unhook(self._hooked)
+        self._stop_looking()
+        self._spent.clear()
+        self.seen.clear()
+        self.window = []
+        every = self.session.options.every
+        self._wake_at = ((self.watched.steps + 1) // every + 1) * every - 1
+        self.session.listen()
+
+    def _wake(self) -> None:
+        """A step has just ended: whatever gradients there are, it has used them."""
+        self.full = True
+        self._inside = 0
+        spent = any(parameter.grad is not None for parameter in self.parameters())
+        self.state = cycle.State(cycle.SPENT if spent else cycle.CLEAN, stepped=True)
+        self._old_window = self._old_found = self._empty_found = False
+        self._hook()
+        self._remember_gradients()
+        self.session.listen()
+
+    def _count(self) -> None:
+        """A step has ended while the observer slept."""
+        watched, counts = self.watched, patches.COUNTS
+        watched.steps = steps = watched.steps + 1
+        pattern = (counts.zeros - self._zeros, counts.backwards - self._backwards)
+        self._zeros, self._backwards = counts.zeros, counts.backwards
+        if steps >= self._wake_at:
+            self._wake()
+        elif pattern != self._pattern and self._attended < _ATTEND:
+            self._attended += 1
+            self._odd(pattern)
+
+    def _odd(self, pattern: tuple[int, int]) -> None:
+        """The step differs from the last one that was checked: look closely for a while."""
+        usual, lost = self._usual(), pattern[1] - self._pattern[1]
+        if 0 < lost < usual and pattern[0] > self._pattern[0]:
+            self.sight(cycle.DISCARDED, self._mark_of("zero"), window=lost, usual=usual, backwards=())
+        self.attend()
 
     # What happens
 
@@ -160,11 +209,9 @@ class Observer:
         """Feed the machine; the breach that it names, if any."""
         session = self.session
         event = Event(kind, session.tick(), self.watched.steps, how, mark)
-        before = self.state
-        self.state, breach = cycle.advance(before, kind, event, how)
+        self.state, breach = cycle.advance(self.state, kind, event, how)
         self.latest[kind] = event
-        if self.full:
-            session.remember(self, event)
+        session.remember(self, event)
         return breach
 
     def on_zero(self, mark: sites.Mark | None) -> None:
@@ -183,12 +230,10 @@ class Observer:
     def on_backward(self, event: Event) -> None:
         """A backward has put gradients into parameters of this optimizer; `seen` names them."""
         self.watched.backwards += 1
-        seen = self.seen
-        if self.full:
-            received = self.received
-            for parameter in seen:
-                received[id(parameter)] = received.get(id(parameter), 0) + 1
-        seen.clear()
+        received = self.received
+        for parameter in self.seen:
+            received[id(parameter)] = received.get(id(parameter), 0) + 1
+        self.seen.clear()
         if self.state.gradient == cycle.SPENT:
             if self._empty_found:  # cleared in a way that cannot be hooked, as `p.grad = None`
                 self.event("zero")
@@ -200,8 +245,7 @@ class Observer:
         self.state, _ = cycle.advance(self.state, "backward", event, event.how)
         self.latest["backward"] = event
         self.window.append(event)
-        if self.full:
-            self.session.remember(self, event)
+        self.session.remember(self, event)
 
     def look(self, parameter: Tensor) -> None:
         """Called before a gradient is added to that of a sentinel."""
@@ -236,8 +280,12 @@ class Observer:
         if self.session.compiling():
             self.opaque = "its step is compiled"
             return None
+        if not self.full:
+            self._inside = self._inside + 1 if self._inside < self._nested else 1
+            return None
         if self._inside:  # a subclass calls `super().step()`
             self._inside += 1
+            self._nested = max(self._nested, self._inside)
             return None
         return self.session.guard(self._step_begins, optimizer, args, kwargs)
 
@@ -246,10 +294,7 @@ class Observer:
         self._closure_ran = False
         watched = self.watched
         watched.steps += 1
-        steps = watched.steps
-        every = self.session.options.every
-        self.full = steps <= self._attention or steps % every == 0
-        mark = sites.here(3) if self.full else None
+        mark = sites.here(3)
         if self.session.in_backward:
             self.opaque = "it steps while backward runs"
         closure = kwargs.get("closure") if "closure" in kwargs else (args[1] if len(args) > 1 else None)
@@ -284,8 +329,7 @@ class Observer:
     def _uses_gradients(self, mark: sites.Mark | None, **detail: Any) -> None:
         """The optimizer is about to read the gradients."""
         session = self.session
-        if self.full:
-            session.before_update(self, mark)
+        session.before_update(self, mark)
         before = self.state
         breach = self.event("step", "scaler" if self.scaler_stepping else "", mark)
         if breach is not None and not self.opaque:
@@ -298,11 +342,6 @@ class Observer:
 
     def _judge(self, breach: str, before: cycle.State, mark: sites.Mark | None, detail: dict[str, Any]) -> None:
         """Tell a breach at a step, if the tensors agree with the machine."""
-        if not self.full:
-            if self._attended < _ATTEND:
-                self._attended += 1
-                self.attend()  # look closely at the next steps; if it comes again it is told
-            return
         if breach == cycle.STALE_STEP and not self._old_window:
             return
         if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.written():
@@ -342,27 +381,24 @@ class Observer:
         if self._inside > 1:
             self._inside -= 1
             return
-        self.session.guard(self._step_ends, optimizer)
+        if self.full:
+            self.session.guard(self._step_ends)
+            return
+        self._inside = 0
+        self.session.guard(self._count)
 
-    def _step_ends(self, optimizer: Optimizer) -> None:
+    def _step_ends(self) -> None:
         self._inside = 0
         self._closure_ran = False
-        if not self.full:
-            next_full = (self.watched.steps + 1) % self.session.options.every == 0
-            if next_full:
-                self.full = True
-                self._remember_gradients()
-            elif self._spent:
-                self._spent.clear()
-            return
-        self.watched.checked += 1
+        watched, counts = self.watched, patches.COUNTS
+        watched.checked += 1
         self._remember_gradients()
         self.session.after_update(self)
-        steps = self.watched.steps
-        if steps == self._attention:  # from here on only samples
-            self.watch_parameters(everything=False)
-            self._choose_sentinels()
-        self.full = steps < self._attention or (steps + 1) % self.session.options.every == 0
+        self._pattern = (counts.zeros - self._zeros, counts.backwards - self._backwards)
+        self._zeros, self._backwards = counts.zeros, counts.backwards
+        steps = watched.steps
+        if steps >= self._attention and (steps + 1) % self.session.options.every:
+            self._sleep()
 
     def _remember_gradients(self) -> None:
         self._spent = {
@@ -374,8 +410,8 @@ class Observer:
     def attend(self, steps: int = 3) -> None:
         """Check the next steps in full: something looked wrong on a step that was not."""
         self._attention = max(self._attention, self.watched.steps + steps)
-        self.full = True
-        self.watch_parameters(everything=True)
+        if not self.full:
+            self._wake()
 
     # Telling
 

@@ -18,8 +18,24 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
 
 ACTIVE: list[Session] = []
+LOUD: list[Session] = []
+"""Those of them that have an observer awake; while there is none the calls of every step are only counted."""
+
 _installed: list[tuple[Any, str, Any, Any]] = []
 _handles: list[Any] = []
+
+
+class Counts:
+    """How often the calls that every step makes were made, by anybody, since torch was first wrapped."""
+
+    zeros = 0
+    backwards = 0
+
+
+COUNTS = Counts()
+_EVERY_STEP = frozenset({"zero_grad", "module.zero_grad", "scaler.scale", "scaler.unscale_", "scaler.step", "scaler.update",
+                         "scheduler.step", "clip"})  # fmt: skip
+_ZEROS = frozenset({"zero_grad", "module.zero_grad"})
 
 
 def start(session: Session) -> None:
@@ -29,8 +45,9 @@ def start(session: Session) -> None:
 
 
 def stop(session: Session) -> None:
-    if session in ACTIVE:
-        ACTIVE.remove(session)
+    for sessions in (ACTIVE, LOUD):
+        if session in sessions:
+            sessions.remove(session)
     if not ACTIVE:
         _remove()
 
@@ -85,12 +102,20 @@ def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
     """Tell the sessions before and after a call: `before` may return what `after` wants to know."""
     from torch.compiler import is_compiling
 
+    listeners = LOUD if kind in _EVERY_STEP else ACTIVE
+    zeros = kind in _ZEROS
+    counts = COUNTS
+
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or not ACTIVE:
+        if is_compiling():
             return original(*args, **kwargs)
-        sessions = [session for session in ACTIVE if session.begin(kind, args, kwargs)]
-        if not sessions:
+        if zeros:
+            counts.zeros += 1
+        if not listeners:
             return original(*args, **kwargs)
+        sessions = list(listeners)
+        for session in sessions:
+            session.begin(kind, args, kwargs)
         error: BaseException | None = None
         result = None
         try:
@@ -125,10 +150,15 @@ def _built(original: Callable[..., Any]) -> Callable[..., Any]:
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
     from torch.compiler import is_compiling
 
+    counts = COUNTS
+
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or not ACTIVE:
+        if is_compiling():
             return original(*args, **kwargs)
-        sessions = list(ACTIVE)
+        counts.backwards += 1
+        if not LOUD:
+            return original(*args, **kwargs)
+        sessions = list(LOUD)
         for session in sessions:
             session.backward_begins(args, kwargs)
         error: BaseException | None = None

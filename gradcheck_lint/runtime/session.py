@@ -64,7 +64,7 @@ class Session:
     """Everything that is watched between start and stop."""
 
     def __init__(self, rules: Sequence[Rule], options: Options, tell: Callable[[Finding], None]) -> None:
-        from gradcheck_lint.runtime.checks import checks
+        from gradcheck_lint.runtime.checks import Check, checks
 
         self.options = options
         self.engine = Engine(rules, options.least, tell)
@@ -77,8 +77,11 @@ class Session:
         self.steps = 0
         self.registrations: weakref.WeakKeyDictionary[Module, dict[str, sites.Mark | None]] = weakref.WeakKeyDictionary()
         self.checks: list[Check] = [check(self) for check in checks()]
+        self._hooks = {name: _filled(self.checks, name) for name in vars(Check) if not name.startswith("_")}
+        self._moments: list[tuple[Observer, Event]] = []
         self._order = 0
         self._event: Event | None = None
+        self._walked: tuple[int, Reach] | None = None
         self._scaled = 0
         self._started = 0.0
         self._broken: dict[str, int] = {}
@@ -96,12 +99,12 @@ class Session:
         self.record.torch = str(torch.__version__)
         self._compiling = torch.compiler.is_compiling
         patches.start(self)
+        self.listen()
 
     def stop(self, ended: str = "ended") -> None:
         """Take every hook out again; what is known stays in `record`."""
         try:
-            for check in self.checks:
-                self.guard(check.ended)
+            self.ask("ended")
             for observer in self.observers.values():
                 self.guard(observer.describe)
         finally:
@@ -116,21 +119,30 @@ class Session:
                 observer.watched.built = sites.resolve(observer.built)
             record.optimizers = [observer.watched for observer in self.observers.values()]
             record.findings = self.engine.findings
+            record.moments = [moment(observer, event) for observer, event in self._moments]
             record.problems = [*self.engine.problems, *self._broken]
+
+    def ask(self, hook: str, *args: Any) -> None:
+        """Call a hook of every check that fills it."""
+        for function in self._hooks[hook]:
+            self.guard(function, *args)
 
     def guard(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a part of the watcher; nothing that goes wrong in it reaches the program."""
-        name = getattr(function, "__qualname__", "watcher")
-        if self._broken and any(key.startswith(name) and n > _GIVE_UP for key, n in self._broken.items()):
+        if self._broken and self._given_up(function):
             return None
         try:
             return function(*args)
         except FindingError:
             raise
         except Exception as error:
-            key = f"{name}: {type(error).__name__}: {error}"
+            key = f"{_called(function)}: {type(error).__name__}: {error}"
             self._broken[key] = self._broken.get(key, 0) + 1
             return None
+
+    def _given_up(self, function: Callable[..., Any]) -> bool:
+        name = f"{_called(function)}:"
+        return any(number > _GIVE_UP for key, number in self._broken.items() if key.startswith(name))
 
     def snapshot(self) -> None:
         """Bring `record` up to date while the run goes on."""
@@ -149,13 +161,17 @@ class Session:
         self.engine.take(sighting)
 
     def remember(self, observer: Observer, event: Event) -> None:
-        moments = self.record.moments
-        if len(moments) < MOMENTS:
-            moments.append(moment(observer, event))
+        if len(self._moments) < MOMENTS:
+            self._moments.append((observer, event))
 
-    def attentive(self) -> bool:
-        """Whether something is checked in full just now, so that places are worth their microsecond."""
-        return any(observer.full for observer in self.observers.values())
+    def listen(self) -> None:
+        """Hear the calls that every step makes if an observer is awake, and else do not."""
+        awake = not self.observers or any(observer.full for observer in self.observers.values())
+        if awake and self not in patches.LOUD:
+            self._scaled = 0
+            patches.LOUD.append(self)
+        elif not awake and self in patches.LOUD:
+            patches.LOUD.remove(self)
 
     # What is watched
 
@@ -178,16 +194,14 @@ class Session:
             self.observers[id(inner)] = observer
         self.look_around(observer)
         observer.attach()
-        for check in self.checks:
-            self.guard(check.attached, observer)
+        self.ask("attached", observer)
         return observer
 
     def watch_model(self, model: Module, name: str = "") -> None:
         if self.models.add(model, name):
             for observer in self.observers.values():
                 observer.names.clear()
-            for check in self.checks:
-                self.guard(check.model_found)
+            self.ask("model_found")
 
     def look_around(self, observer: Observer, *, thoroughly: bool = False) -> None:
         """Find the models to which an optimizer's parameters belong, and what it is called, among the variables."""
@@ -205,8 +219,7 @@ class Session:
         if found:
             for other in self.observers.values():
                 other.names.clear()
-            for check in self.checks:
-                self.guard(check.model_found)
+            self.ask("model_found")
 
     def name(self, tensor: Tensor) -> str:
         """What the user calls a tensor: in a model, or in a variable."""
@@ -221,13 +234,11 @@ class Session:
     def built(self, optimizer: Optimizer, given: object, mark: sites.Mark | None) -> None:
         """An optimizer was built while the session runs."""
         watched = self.watch(optimizer, mark) if self.options.everything else None
-        for check in self.checks:
-            self.guard(check.optimizer_built, optimizer, given, mark, watched)
+        self.ask("optimizer_built", optimizer, given, mark, watched)
 
     def refused(self, optimizer: Optimizer, given: object, error: Exception, mark: sites.Mark | None) -> None:
         """torch has refused to build an optimizer."""
-        for check in self.checks:
-            self.guard(check.optimizer_refused, optimizer, given, error, mark)
+        self.ask("optimizer_refused", optimizer, given, error, mark)
 
     def registered(self, module: Module, name: str) -> None:
         if self.models:
@@ -240,7 +251,7 @@ class Session:
 
     def _backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.backwards += 1
-        mark = sites.here(4) if self.attentive() else None
+        mark = sites.here(4)
         how = cycle.PLAIN
         if self._scaled:
             self._scaled -= 1
@@ -248,8 +259,7 @@ class Session:
         self._event = Event("backward", self.tick(), 0, how, mark)
         tensors = args[0] if args else kwargs.get("tensors", ())
         roots: Sequence[Tensor] = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
-        for check in self.checks:
-            self.guard(check.backward_begins, roots, self._event, kwargs)
+        self.ask("backward_begins", roots, self._event, kwargs)
 
     def backward_ends(self, error: BaseException | None) -> None:
         self.in_backward -= 1
@@ -264,42 +274,37 @@ class Session:
         touched = [observer for observer in self.observers.values() if observer.seen]
         for observer in touched:
             observer.on_backward(event)
-        for check in self.checks:
-            if error is not None:
-                self.guard(check.backward_failed, event, error)
-            else:
-                self.guard(check.backward_ended, event, touched)
+        if error is not None:
+            self.ask("backward_failed", event, error)
+        else:
+            self.ask("backward_ended", event, touched)
 
     def before_update(self, observer: Observer, mark: sites.Mark | None) -> None:
         """The optimizer is about to read its gradients, on a step that is checked in full."""
         if observer.watched.steps == 1 or not self._searched:
             self._searched = observer.watched.steps > 1
             self.look_around(observer, thoroughly=observer.watched.steps == 2)
-        for check in self.checks:
-            self.guard(check.before_update, observer, mark)
+        self.ask("before_update", observer, mark)
 
     def after_update(self, observer: Observer) -> None:
         """The update is done, on a step that is checked in full."""
-        for check in self.checks:
-            self.guard(check.after_update, observer)
+        self.ask("after_update", observer)
 
     def used(self, observer: Observer, mark: sites.Mark | None) -> None:
         """The optimizer reads its gradients, on any step."""
         self.steps += 1
         self._scaled = 0
-        for check in self.checks:
-            self.guard(check.stepped, observer, mark)
+        self.ask("stepped", observer, mark)
 
-    def begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """A wrapped call begins; whether its end is of interest."""
+    def begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A wrapped call begins."""
         self.guard(self._begin, kind, args, kwargs)
-        return True
 
     def _begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if kind == "zero_grad":
             observer = self.observers.get(id(args[0]))
-            if observer is not None:
-                observer.on_zero(sites.here(4) if observer.full else None)
+            if observer is not None and observer.full:
+                observer.on_zero(sites.here(4))
         elif kind == "module.zero_grad":
             self._module_cleared(args[0])
         elif kind == "clip":
@@ -313,8 +318,7 @@ class Session:
                 self._scaled += 1
         elif kind == "scheduler.step":
             self._scheduled(args[0])
-        for check in self.checks:
-            self.guard(check.call_begins, kind, args, kwargs)
+        self.ask("call_begins", kind, args, kwargs)
 
     def end(
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
@@ -333,8 +337,7 @@ class Session:
                 if observer.watched.steps == self._steps_before:  # skipped, for the gradients were not finite
                     observer.state, _ = cycle.advance(observer.state, "step", observer.latest.get("step"), "scaler")
                     observer.window = []
-        for check in self.checks:
-            self.guard(check.call_ended, kind, args, kwargs, result, error)
+        self.ask("call_ended", kind, args, kwargs, result, error)
 
     _steps_before = -1
 
@@ -345,24 +348,24 @@ class Session:
 
     def _of_scaler(self, args: tuple[Any, ...], kwargs: dict[str, Any], event: str) -> None:
         observer = self._observer_of(args, kwargs)
-        if observer is None or not args[0].is_enabled():
+        if observer is None or not observer.full or not args[0].is_enabled():
             return
         if not event:
             observer.scaler_stepping = True
             self._steps_before = observer.watched.steps
             return
-        mark = sites.here(5) if observer.full else None
+        mark = sites.here(5)
         breach = observer.event(event, mark=mark)
-        if breach is not None and observer.full:
+        if breach is not None:
             observer.sight(breach, mark)
 
     def _module_cleared(self, module: Module) -> None:
         """`model.zero_grad()`: it clears an optimizer if it clears all that the optimizer holds."""
         cleared = {id(parameter) for parameter in module.parameters()}
         for observer in self.observers.values():
-            ids = observer.ids()
+            ids = observer.ids() if observer.full else set()
             if ids and ids <= cleared:
-                observer.on_zero(sites.here(5) if observer.full else None)
+                observer.on_zero(sites.here(5))
 
     def _clipped(self, parameters: Any) -> None:
         import torch
@@ -385,12 +388,26 @@ class Session:
         optimizer = getattr(scheduler, "optimizer", None)
         optimizer = getattr(optimizer, "optimizer", optimizer)
         observer = self.observers.get(id(optimizer))
-        if observer is None or getattr(scheduler, "_is_initial", False):
+        if observer is None or not observer.full or getattr(scheduler, "_is_initial", False):
             return
-        mark = sites.here(5) if observer.full else None
+        mark = sites.here(5)
         breach = observer.event("schedule", mark=mark)
         if breach is not None and not observer.opaque:
             observer.sight(breach, mark)
 
     def walk(self, roots: Sequence[Tensor]) -> Reach:
-        return reach(roots, self.backwards)
+        """What lies behind the tensors on which backward is called; walked once, whoever asks."""
+        if self._walked is None or self._walked[0] != self.backwards:
+            self._walked = (self.backwards, reach(roots, self.backwards))
+        return self._walked[1]
+
+
+def _filled(checks: Sequence[Check], name: str) -> list[Callable[..., Any]]:
+    """The hooks called `name` of those checks that have one of their own."""
+    from gradcheck_lint.runtime.checks import Check
+
+    return [getattr(check, name) for check in checks if getattr(type(check), name) is not getattr(Check, name)]
+
+
+def _called(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", "watcher")
