@@ -188,7 +188,9 @@ def check_watch(page: Page, example: Example, rules: Sequence[Rule]) -> None:
         raise ExampleError(page, example, f"is not caught by the watcher, which found: {_told(run.findings)}")
     lines = sorted({finding.span.line - example.line for finding in own})
     if "source" not in page.found_by and lines != sorted(set(example.expected)):
-        raise ExampleError(page, example, f"marks lines {list(example.expected)}, but was found: {_told(own)} ({lines})")
+        raise ExampleError(
+            page, example, f"marks lines {list(example.expected)}, but was found: {_told(own)} ({lines})"
+        )
 
 
 def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
@@ -197,14 +199,17 @@ def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
 
     space: dict[str, Any] = {"__name__": "__main__"}
     with _world():
-        session = Session(rules, Options(everything=True), lambda finding: None)
+        least = Confidence.MEDIUM if example.medium else Confidence.HIGH
+        session = Session(rules, Options(everything=True, least=least), lambda finding: None)
         session.start()
         try:
             raised = _exec(page, example, space)
         finally:
             session.stop()
         if (type(raised).__name__ if raised else None) != example.raises:
-            raise ExampleError(page, example, f"behaves differently under the watcher: {_last_line(raised)}") from raised
+            raise ExampleError(
+                page, example, f"behaves differently under the watcher: {_last_line(raised)}"
+            ) from raised
     return session.record
 
 
