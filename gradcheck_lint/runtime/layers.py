@@ -48,7 +48,7 @@ def told(names: Sequence[str]) -> str:
 def common(names: Sequence[str]) -> str:
     """The longest module prefix that all of the names share."""
     shared: list[str] = []
-    for pieces in zip(*(name.split(".")[:-1] for name in names)):
+    for pieces in zip(*(name.split(".")[:-1] for name in names), strict=False):
         if len(set(pieces)) > 1:
             break
         shared.append(pieces[0])

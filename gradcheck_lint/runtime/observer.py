@@ -424,8 +424,10 @@ class Observer:
             return made.mark  # type: ignore[no-any-return]
         return self.window[0].mark if self.window else None
 
-    def sight(self, kind: str, mark: sites.Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
-        """Hand something to the rules; marks among the details become sites."""
+    def sight(
+        self, kind: str, mark: sites.Mark | None, *, names: tuple[str, ...] = (), step: int | None = None, **detail: Any
+    ) -> None:
+        """Hand something to the rules; marks among the details become sites. `step`: if it was not this one."""
         places = {"built": self.built, "step": self._mark_of("step"), "backward": self._mark_of("backward")}
         places["zero"] = self._mark_of("zero")
         for key in [key for key, value in detail.items() if isinstance(value, sites.Mark)]:
@@ -436,8 +438,9 @@ class Observer:
             if site is not None:
                 known[what] = site
         site = sites.resolve(mark)
+        step = self.watched.steps if step is None else step
         self.session.take(
-            Sighting(kind, self.watched.steps, site, self.watched, names, known, detail | {"time": time.monotonic()})
+            Sighting(kind, step, site, self.watched, names, known, detail | {"time": time.monotonic()})
         )
 
     def _mark_of(self, kind: str) -> sites.Mark | None:
@@ -457,9 +460,12 @@ class Observer:
         if optimizer is None:
             return
         described = []
+        models = self.session.models
         for number, group in enumerate(optimizer.param_groups):
             for index, parameter in enumerate(group["params"]):
-                name = self.session.name(parameter) or f"parameter {index} of group {number}"
+                name = self.session.name(parameter)
+                held = bool(models.name(parameter)) if models else bool(name)
+                name = name or f"parameter {index} of group {number}"
                 self.names[id(parameter)] = name
                 described.append(
                     Parameter(
@@ -469,6 +475,7 @@ class Observer:
                         str(parameter.device),
                         number,
                         parameter.requires_grad,
+                        held,
                     )
                 )
         self.watched.parameters = tuple(described)
