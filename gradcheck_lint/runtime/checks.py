@@ -47,7 +47,7 @@ class Check:
         """It has put gradients into parameters of these optimizers, those of them that are awake."""
 
     def backward_failed(self, event: Event, error: BaseException) -> None:
-        """It has raised."""
+        """It has raised; heard whether or not an optimizer is awake. What the hook raises goes no further."""
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         """An optimizer is about to read its gradients, on a step that is checked in full."""
@@ -72,6 +72,7 @@ class Check:
 
 def checks() -> list[type[Check]]:
     """All checks, in the order in which they are asked."""
+    from gradcheck_lint.runtime.holders import Holders
     from gradcheck_lint.runtime.identity import Identity
 
-    return [Identity]
+    return [Holders, Identity]

@@ -51,6 +51,7 @@ class Parameter:
     device: str
     group: int
     trainable: bool = True
+    held: bool = True  # whether a watched model holds it too; where there is no model, whether a variable does
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class Sighting:
 
     @property
     def at_step(self) -> str:
-        """"at step 2 of SGD", to begin a sentence with."""
+        """ "at step 2 of SGD", to begin a sentence with."""
         return f"at step {max(self.step, 1)} of {self.optimizer.label if self.optimizer else 'the run'}"
 
     def source(self, what: str = "", default: str = "") -> str:
@@ -127,8 +128,10 @@ class RunRecord:
     findings: list[Finding] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    """Numbers by step: "loss", "gradient/<optimizer>/<layer>", "update/<optimizer>/<layer>"."""
+    """Numbers by step: "loss", "gradient/<optimizer>/<layer>", "update/<optimizer>/<layer>"; see `series`."""
     checked: dict[str, int] = field(default_factory=dict)  # how often each check was made
     missing: list[str] = field(default_factory=list)  # trainable parameters of the model that no optimizer holds
     problems: list[str] = field(default_factory=list)  # what went wrong inside the watcher
     ended: str = "ended"  # "ended", "interrupted", or the error that ended it
+    sources: dict[str, dict[int, str]] = field(default_factory=dict)
+    """The lines of the user's files that the findings speak of and those around them, by path and number."""

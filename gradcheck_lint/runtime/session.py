@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 import time
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint import cycle
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.runtime import patches, sites
+from gradcheck_lint.runtime.ending import conclude
 from gradcheck_lint.runtime.engine import Engine
 from gradcheck_lint.runtime.graph import Canaries, reach
 from gradcheck_lint.runtime.names import Models, variable
@@ -98,6 +100,8 @@ class Session:
         self.record.python = sys.version.split()[0]
         self.record.torch = str(torch.__version__)
         self._compiling = torch.compiler.is_compiling
+        if not patches.ACTIVE:
+            sites.forget()
         patches.start(self)
         self.listen()
 
@@ -120,6 +124,7 @@ class Session:
             record.optimizers = [observer.watched for observer in self.observers.values()]
             record.findings = self.engine.findings
             record.moments = [moment(observer, event) for observer, event in self._moments]
+            self.guard(conclude, self)
             record.problems = [*self.engine.problems, *self._broken]
 
     def ask(self, hook: str, *args: Any) -> None:
@@ -149,6 +154,8 @@ class Session:
         self.record.findings = self.engine.findings
         self.record.seconds = time.perf_counter() - self._started
         self.record.optimizers = [observer.watched for observer in self.observers.values()]
+        self.record.moments = [moment(observer, event) for observer, event in self._moments]
+        self.guard(conclude, self)
 
     def compiling(self) -> bool:
         return bool(self._compiling())
@@ -264,9 +271,17 @@ class Session:
     def backward_ends(self, error: BaseException | None) -> None:
         self.in_backward -= 1
         if self.in_backward == 0:
-            self.guard(self._backward_ends, error)
+            with suppress(FindingError if error is not None else ()):  # the program's own error goes first
+                self.guard(self._backward_ends, error)
+
+    def backward_raised(self, error: BaseException) -> None:
+        """A backward that was not heard has raised."""
+        event = Event("backward", self.tick(), 0, "", sites.here(3))
+        with suppress(FindingError):
+            self.ask("backward_failed", event, error)
 
     def _backward_ends(self, error: BaseException | None) -> None:
+        self._walked = None  # it holds tensors and nodes of the graph
         event = self._event
         if event is None:
             return
@@ -398,7 +413,7 @@ class Session:
     def walk(self, roots: Sequence[Tensor]) -> Reach:
         """What lies behind the tensors on which backward is called; walked once, whoever asks."""
         if self._walked is None or self._walked[0] != self.backwards:
-            self._walked = (self.backwards, reach(roots, self.backwards))
+            self._walked = (self.backwards, reach(roots))
         return self._walked[1]
 
 

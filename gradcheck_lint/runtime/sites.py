@@ -17,9 +17,15 @@ from gradcheck_lint.runtime.record import Site
 
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
 _LIBRARIES = tuple(
-    {os.path.join(path, "") for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))}
+    {
+        os.path.join(path, "")
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        if (path := sysconfig.get_path(name))
+    }
 )
 _known: dict[str, bool] = {}
+_shown: dict[str, str] = {}
+_files: dict[str, str] = {}  # shown path → the file that Python knows
 
 
 class Mark(NamedTuple):
@@ -96,9 +102,29 @@ def _span(mark: Mark) -> tuple[int, int, int, int]:
 
 
 def shown(file: str) -> str:
-    """A path as it is shown: from the working directory if it lies in it, with forward slashes."""
-    if file.startswith("<"):
-        return file
-    path = os.path.abspath(file)
-    here = os.path.join(os.getcwd(), "")
-    return (path[len(here) :] if path.startswith(here) else path).replace(os.sep, "/")
+    """A path as it is shown: from the working directory if it lies in it, with forward slashes.
+
+    That is the directory in which the file was met first, for a program may go to another one meanwhile.
+    """
+    known = _shown.get(file)
+    if known is None:
+        known = file
+        if not file.startswith("<"):
+            path = os.path.abspath(file)
+            here = os.path.join(os.getcwd(), "")
+            known = (path[len(here) :] if path.startswith(here) else path).replace(os.sep, "/")
+        _shown[file] = known
+        _files[known] = file
+    return known
+
+
+def forget() -> None:
+    """Begin to show paths from where the program is now."""
+    _shown.clear()
+
+
+def around(path: str, line: int, lines: int) -> dict[int, str]:
+    """The text of a line and of so many lines before and after it, by number; what Python knows of the file."""
+    text = linecache.getlines(_files.get(path, path))
+    first = max(line - lines, 1)
+    return {number: text[number - 1].rstrip("\r\n") for number in range(first, min(line + lines, len(text)) + 1)}

@@ -1,0 +1,43 @@
+"""What is put into the record when the watching is over, or looked at before: sources, and what could not be seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.runtime import sites
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.record import RunRecord
+    from gradcheck_lint.runtime.session import Session
+
+_AROUND = 2  # lines of source before and after each place that are kept
+
+
+def conclude(session: Session) -> None:
+    """Fill in what needs nothing but what is known already."""
+    for observer in session.observers.values():
+        observer.watched.blind = tuple(_blind(session, observer))
+    keep_sources(session.record)
+
+
+def _blind(session: Session, observer: Observer) -> Iterator[str]:
+    """What the watcher could not see of an optimizer, one phrase each."""
+    watched = observer.watched
+    if observer.opaque:
+        yield f"{observer.opaque}, so the order of its calls was not judged"
+    if watched.steps == 0:
+        yield "it never stepped" if watched.backwards else "nothing happened to it"
+    elif watched.steps > watched.checked:
+        yield f"{watched.steps - watched.checked} of its {watched.steps} steps were only counted"
+    if not session.models and watched.steps:
+        yield "no model was found, so nothing was compared with one; `model=` names it"
+
+
+def keep_sources(record: RunRecord) -> None:
+    """The lines that the findings speak of, as the program was when it ran."""
+    for finding in record.findings:
+        for span in (finding.span, *(related.span for related in finding.related)):
+            record.sources.setdefault(span.path, {}).update(sites.around(span.path, span.line, _AROUND))

@@ -1,0 +1,51 @@
+"""Who holds what: what the record says of each optimizer's parameters, and which trainable ones no optimizer has.
+
+Noted while the program trains, because its models and optimizers may be gone when the watching ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.runtime.checks import Check
+
+if TYPE_CHECKING:
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.session import Session
+
+_STEPS = frozenset({1, 2, 20})  # of each optimizer, after which is noted who holds what
+_RARELY = 10  # of the steps that are checked in full later, one in so many
+
+
+class Holders(Check):
+    """Sights nothing; fills `record.missing` and the parameters of each optimizer."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._known: dict[str, tuple[int, bool]] = {}  # by name: which tensor, and whether an optimizer ever held it
+
+    def after_update(self, observer: Observer) -> None:
+        steps = observer.watched.steps
+        if steps in _STEPS or steps % (self.session.options.every * _RARELY) == 0:
+            observer.describe()
+            self._note()
+
+    def ended(self) -> None:
+        for observer in self.session.observers.values():
+            if observer.optimizer is not None:
+                observer.describe()
+        self._note()
+        self.session.record.missing = [name for name, (_, held) in self._known.items() if not held]
+
+    def _note(self) -> None:
+        """A parameter that an optimizer once held stays held: the optimizer may have done its part and gone."""
+        held = self.session.held()
+        known = self._known
+        for name, parameter in self.session.models.parameters():
+            key = id(parameter)
+            if not parameter.requires_grad:
+                known.pop(name, None)
+            elif key in held:
+                known[name] = (key, True)
+            elif name not in known or known[name][0] != key:
+                known[name] = (key, False)
