@@ -1,8 +1,8 @@
 """Watching one optimizer: what happens to its gradients, fed to the machine of `gradcheck_lint.cycle`.
 
 The first steps are checked in full, and a step now and then after that. In between the observer sleeps: no hook is on
-a parameter, and each step is merely counted, with how many backwards and zeroings it had; a step that differs in that
-wakes the observer for a while. What the machine calls a breach is believed only if the tensors themselves agree: a
+a parameter, steps, backwards and zeroings are merely counted, and if their numbers do not fit what was seen before it
+looks closely for a while. What the machine calls a breach is believed only if the tensors themselves agree: a
 program may write or clear gradients in ways that nobody can hook.
 """
 
@@ -11,11 +11,12 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint import cycle
 from gradcheck_lint.runtime import patches, sites
 from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Watched
+from gradcheck_lint.runtime.trails import trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +26,31 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.runtime.record import Site
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.trails import Trail
 
 FIRST = 20  # steps that are checked in full before sampling begins
 SENTINELS = 3
+ROUNDS = 24  # of the latest steps, what led to each
 _ATTEND = 5  # how often something odd on a step between samples makes the next steps be checked in full
+
+
+class Round(NamedTuple):
+    """What led to one step."""
+
+    mark: sites.Mark | None  # of the step
+    trail: Trail
+    window: tuple[Event, ...]  # the backwards whose gradients it used
+    dropped: tuple[Dropped, ...]  # those whose gradients were cleared before
+    clips: tuple[sites.Mark | None, ...]
+    untouched: bool  # whether the gradients were still what backward had made of them, where that was looked at
+
+
+class Dropped(NamedTuple):
+    """Gradients that were cleared before any step had used them."""
+
+    window: tuple[Event, ...]
+    mark: sites.Mark | None  # of the clearing
+    usual: bool  # whether that line has also cleared when there was nothing to lose
 
 
 class Observer:
@@ -48,8 +70,22 @@ class Observer:
         self.names: dict[int, str] = {}
         self.opaque = ""  # why breaches of this optimizer cannot be told, empty if they can
         self.scaler_stepping = False
+        self.rounds: deque[Round] = deque(maxlen=ROUNDS)
+        self.closely = False  # something is suspected: also look at where calls come from, and at gradients
+        self.began = ""  # what the gradients were when the first step came
+        self._dropped: list[Dropped] = []
+        self._clips: list[sites.Mark | None] = []
+        self._lines: dict[tuple[str, int, int], int] = {}  # how often each line has caused each kind of event
+        self._odd_lines: dict[tuple[str, int, int], int] = {}  # how often something was wrong with that
+        self._idle_zeros: set[tuple[str, int, int]] = set()  # lines that have cleared what nobody misses
+        self._made: list[tuple[weakref.ref[Tensor], int, Tensor]] = []  # gradients as backward left them
+        self.trails: dict[int, Trail] = {}  # by the order of the event
+        self._fed: set[int] = set()  # the sentinels that got gradients in this window
+        self._dropped_by_hand = False
+        self._touched = False  # a clipping or an unscaling has changed them since, as it should
         self._ref = weakref.ref(optimizer)
-        self._handles: list[Any] = []
+        self._before: Any = None  # the handles of the hooks on the step
+        self._after: Any = None
         self._hooked: dict[int, Any] = {}
         self._looking: list[Any] = []
         self._spent: dict[int, tuple[int, int]] = {}  # id and version of each gradient after the last step
@@ -58,7 +94,7 @@ class Observer:
         self._old_window = False  # the window began on gradients that nobody had cleared
         self._inside = 0  # how many steps of this optimizer are running, one inside the other
         self._nested = 1  # the most that there were, for a subclass that calls `super().step()`
-        self._wake_at = 0  # the number of steps after which it is time to wake
+        self._slept = self._night = 0  # how often a step ended since it fell asleep, and after how many it wakes
         self._zeros = self._backwards = 0  # how many there had been, of all optimizers, when the last step ended
         self._pattern = (0, 0)  # how many of each came before the step, the last time that it was awake
         self._closure_ran = False
@@ -90,19 +126,19 @@ class Observer:
         optimizer = self._ref()
         if optimizer is None:
             return
-        self._handles = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+        self._before = optimizer.register_step_pre_hook(self._before_step)
+        self._after = optimizer.register_step_post_hook(self._after_step)
         if any(parameter.grad is not None for parameter in self.parameters()):
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
         self.watch_parameters(everything=True)
         self._choose_sentinels()
 
     def detach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        if not self.full:
+            self._settle()
+        for handle in (self._before, self._after):
+            if handle is not None:
+                handle.remove()
         self._unhook(self._hooked)
         self._stop_looking()
 
@@ -168,15 +204,23 @@ class Observer:
         self._stop_looking()
         self._spent.clear()
         self.seen.clear()
-        self.window = []
+        self._new_window()
+        self.closely = False
+        self.trails.clear()
+        self._dropped, self._clips, self._made = [], [], []
         every = self.session.options.every
-        self._wake_at = ((self.watched.steps + 1) // every + 1) * every - 1
+        self._slept = 0
+        self._night = (every - 1 - self.watched.steps % every) * self._nested
+        self._before.remove()
         self.session.listen()
 
     def _wake(self) -> None:
         """A step has just ended: whatever gradients there are, it has used them."""
+        self._settle()
         self.full = True
-        self._inside = 0
+        optimizer = self._ref()
+        if optimizer is not None:
+            self._before = optimizer.register_step_pre_hook(self._before_step)
         spent = any(parameter.grad is not None for parameter in self.parameters())
         self.state = cycle.State(cycle.SPENT if spent else cycle.CLEAN, stepped=True)
         self._old_window = self._old_found = self._empty_found = False
@@ -184,24 +228,20 @@ class Observer:
         self._remember_gradients()
         self.session.listen()
 
-    def _count(self) -> None:
-        """A step has ended while the observer slept."""
-        watched, counts = self.watched, patches.COUNTS
-        watched.steps = steps = watched.steps + 1
-        pattern = (counts.zeros - self._zeros, counts.backwards - self._backwards)
+    def _settle(self) -> None:
+        """Bring the numbers up to date that are only counted while asleep."""
+        steps, self._slept = self._slept // self._nested, 0
+        self.watched.steps += steps
+        counts = patches.COUNTS
+        zeros, backwards = counts.zeros - self._zeros, counts.backwards - self._backwards
         self._zeros, self._backwards = counts.zeros, counts.backwards
-        if steps >= self._wake_at:
-            self._wake()
-        elif pattern != self._pattern and self._attended < _ATTEND:
+        more, lost = zeros - steps * self._pattern[0], backwards - steps * self._pattern[1]
+        if (more or lost) and self._attended < _ATTEND:
             self._attended += 1
-            self._odd(pattern)
-
-    def _odd(self, pattern: tuple[int, int]) -> None:
-        """The step differs from the last one that was checked: look closely for a while."""
-        usual, lost = self._usual(), pattern[1] - self._pattern[1]
-        if 0 < lost < usual and pattern[0] > self._pattern[0]:
-            self.sight(cycle.DISCARDED, self._mark_of("zero"), window=lost, usual=usual, backwards=())
-        self.attend()
+            self._attention = self.watched.steps + 3
+            usual = self._usual()
+            if 0 < more < steps and 0 < lost < usual * more:
+                self.sight(cycle.DISCARDED, self._mark_of("zero"), window=lost // more or 1, usual=usual, regular=False, finite=True)
 
     # What happens
 
@@ -211,8 +251,21 @@ class Observer:
         event = Event(kind, session.tick(), self.watched.steps, how, mark)
         self.state, breach = cycle.advance(self.state, kind, event, how)
         self.latest[kind] = event
+        if mark is not None:
+            line = (kind, id(mark.code), mark.last)
+            self._lines[line] = self._lines.get(line, 0) + 1
+        if self.closely:
+            self.trails[event.order] = trail()
         session.remember(self, event)
         return breach
+
+    def tally(self, kind: str, mark: sites.Mark | None) -> dict[str, int]:
+        """Count that something was wrong with an event of this line: how often it was, and how often the line ran."""
+        if mark is None:
+            return {"times": 1, "of": 1}
+        line = (kind, id(mark.code), mark.last)
+        self._odd_lines[line] = self._odd_lines.get(line, 0) + 1
+        return {"times": self._odd_lines[line], "of": self._lines.get(line, 1)}
 
     def on_zero(self, mark: sites.Mark | None) -> None:
         """The gradients of this optimizer were cleared."""
@@ -223,9 +276,33 @@ class Observer:
         breach = self.event("zero", mark=mark)
         self._spent.clear()
         self._old_window = False
+        line = ("zero", id(mark.code), mark.last) if mark is not None else None
         if breach == cycle.DISCARDED and self.window:
-            self.sight(breach, mark, window=window, usual=usual, made=self._marks(), backwards=tuple(self.window))
+            regular = line in self._idle_zeros
+            self._dropped.append(Dropped(tuple(self.window), mark, regular))
+            finite = not 0 < window < usual or self.finite()
+            self.sight(breach, mark, window=window, usual=usual, made=self._marks(), regular=regular, finite=finite)
+            self.look_closely()
+        elif line is not None:
+            self._idle_zeros.add(line)
+        self._new_window()
+
+    def _new_window(self) -> None:
         self.window = []
+        self._fed.clear()
+
+    def look_closely(self) -> None:
+        """Something is suspected: the next rounds are recorded with all that can be known of them."""
+        if self.watched.steps < self._attention:
+            self.closely = True
+
+    def finite(self) -> bool:
+        """Whether the gradients hold numbers only. Reads values, so only on suspicion."""
+        return all(bool(grad.isfinite().all()) for grad in self._dense_gradients())
+
+    def _dense_gradients(self) -> list[Tensor]:
+        grads = [parameter.grad for parameter in self.parameters()]
+        return [grad.coalesce().values() if grad.is_sparse else grad.detach() for grad in grads if grad is not None]
 
     def on_backward(self, event: Event) -> None:
         """A backward has put gradients into parameters of this optimizer; `seen` names them."""
@@ -238,20 +315,50 @@ class Observer:
             if self._empty_found:  # cleared in a way that cannot be hooked, as `p.grad = None`
                 self.event("zero")
                 self.watched.zeros += 1
-                self.window = []
+                self._new_window()
             else:
                 self._old_window = self._old_found or self._kept()
-        self._old_found = self._empty_found = False
+        elif self._dropped_by_hand and self.window:
+            self._dropped.append(Dropped(tuple(self.window), None, True))
+            self._new_window()
+        self._old_found = self._empty_found = self._dropped_by_hand = False
         self.state, _ = cycle.advance(self.state, "backward", event, event.how)
         self.latest["backward"] = event
         self.window.append(event)
+        self._fed.update(id(parameter) for ref, _ in self._looking if (parameter := ref()) is not None)
+        if self.closely:
+            self._probe()
         self.session.remember(self, event)
+
+    def _probe(self) -> None:
+        """Remember the gradients of the sentinels as backward left them."""
+        self._touched = False
+        self._made = []
+        for ref, _ in self._looking:
+            parameter = ref()
+            grad = parameter.grad if parameter is not None else None
+            if grad is not None and not grad.is_sparse:
+                self._made.append((ref, id(grad), grad.detach().reshape(-1)[:16].clone()))
+
+    def untouched(self) -> bool:
+        """Whether the gradients are what backward made of them. Reads values, so only on suspicion."""
+        if not self._made:
+            return False
+        for ref, key, values in self._made:
+            parameter = ref()
+            grad = parameter.grad if parameter is not None else None
+            if grad is None or id(grad) != key:
+                return False
+            if not self._touched and not bool((grad.detach().reshape(-1)[:16] == values).logical_or(values.isnan()).all()):
+                return False
+        return True
 
     def look(self, parameter: Tensor) -> None:
         """Called before a gradient is added to that of a sentinel."""
         grad = parameter.grad
         if grad is None:
             self._empty_found = True
+            self._dropped_by_hand = self._dropped_by_hand or id(parameter) in self._fed
         elif self.state.gradient == cycle.SPENT:
             if self._same(parameter, grad) and self._holds_something(grad):
                 self._old_found = True
@@ -280,9 +387,6 @@ class Observer:
         if self.session.compiling():
             self.opaque = "its step is compiled"
             return None
-        if not self.full:
-            self._inside = self._inside + 1 if self._inside < self._nested else 1
-            return None
         if self._inside:  # a subclass calls `super().step()`
             self._inside += 1
             self._nested = max(self._nested, self._inside)
@@ -294,6 +398,8 @@ class Observer:
         self._closure_ran = False
         watched = self.watched
         watched.steps += 1
+        if watched.steps == 1:
+            self.began = self.state.gradient
         mark = sites.here(3)
         if self.session.in_backward:
             self.opaque = "it steps while backward runs"
@@ -303,6 +409,8 @@ class Observer:
             if "closure" in kwargs:
                 return args, {**kwargs, "closure": wrapped}
             return (args[0], wrapped, *args[2:]), kwargs
+        if watched.steps == 1 and self.searches():
+            self.sight("closure-missing", mark)
         self._uses_gradients(mark)
         return None
 
@@ -323,7 +431,7 @@ class Observer:
     def _closure_ends(self, mark: sites.Mark | None, result: Any) -> None:
         made = self.watched.backwards - self._closure_backwards
         if result is None:
-            self.sight("closure-without-loss", mark)
+            self.sight("closure-without-loss", mark, lbfgs=self.searches())
         self._uses_gradients(mark, closure=True, made=made, zeros=self.watched.zeros - self._closure_zeros)
 
     def _uses_gradients(self, mark: sites.Mark | None, **detail: Any) -> None:
@@ -332,13 +440,41 @@ class Observer:
         session.before_update(self, mark)
         before = self.state
         breach = self.event("step", "scaler" if self.scaler_stepping else "", mark)
+        if breach is None and before.gradient in (cycle.FIRST, cycle.READY) and self.erased_by_hand():
+            breach = cycle.ERASED_STEP
         if breach is not None and not self.opaque:
             self._judge(breach, before, mark, detail)
         if self.window:
             self.windows.append(len(self.window))
+        if not detail:
+            self._end_round(mark)
         session.used(self, mark)
-        self.window = []
+        self._new_window()
         self._old_window = False
+
+    def _end_round(self, mark: sites.Mark | None) -> None:
+        order = self.latest["step"].order
+        sure = self.closely and bool(self._dropped) and self.untouched()
+        self.rounds.append(
+            Round(mark, self.trails.get(order, ()), tuple(self.window), tuple(self._dropped), tuple(self._clips), sure)
+        )
+        self._dropped, self._clips = [], []
+        if not self.closely and self.trails:
+            self.trails.clear()
+
+    def erased_by_hand(self) -> bool:
+        """Whether backward has made gradients and none is there any more; not where others hook the parameters."""
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                return False
+            hooks = getattr(parameter, "_post_accumulate_grad_hooks", None)
+            if hooks is not None and len(hooks) > 1:
+                return False
+        return True
+
+    def searches(self) -> bool:
+        """Whether this is an optimizer that calls its closure again and again, and cannot do without."""
+        return any(kind.__name__ == "LBFGS" for kind in type(self._ref()).__mro__)
 
     def _judge(self, breach: str, before: cycle.State, mark: sites.Mark | None, detail: dict[str, Any]) -> None:
         """Tell a breach at a step, if the tensors agree with the machine."""
@@ -348,13 +484,20 @@ class Observer:
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
             return
         empty = not any(parameter.grad is not None for parameter in self.parameters())
+        scaled = breach in (cycle.SCALED_STEP, cycle.SCALED_CLIP)
+        if scaled:
+            self.look_closely()
         self.sight(
             breach,
             mark,
+            **self.tally("step", mark),
+            **self._cleared_instead(breach),
+            untouched=scaled and self.untouched(),
+            began=self.began,
+            lbfgs=self.searches(),
             made=self._marks(before.made),
             cleared=before.cleared.mark if isinstance(before.cleared, Event) else None,
             zeros=self.watched.zeros,
-            others_zeroed=any(o.watched.zeros for o in self.session.observers.values() if o is not self),
             cleared_at=before.cleared.step if isinstance(before.cleared, Event) else None,
             made_at=before.made.step if isinstance(before.made, Event) else None,
             gradient=before.gradient,
@@ -362,6 +505,19 @@ class Observer:
             windows=tuple(self.windows),
             **detail,
         )
+
+    def _cleared_instead(self, breach: str) -> dict[str, Any]:
+        """The optimizer that was cleared in this one's place: again, though it has not stepped since."""
+        if breach != cycle.STALE_STEP or self.watched.zeros:
+            return {}
+        since = self.rounds[-1].window[-1].order if self.rounds and self.rounds[-1].window else 0
+        for other in self.session.observers.values():
+            zero, step = other.latest.get("zero"), other.latest.get("step")
+            if other is self or zero is None or zero.order <= since or (step is not None and step.order > zero.order):
+                continue
+            if other.watched.zeros > 2 * other.watched.steps - 1:
+                return {"other": other.label, "other_zero": zero.mark, "other_steps": other.watched.steps}
+        return {}
 
     def written(self) -> bool:
         """Whether somebody has put gradients there that no backward was seen to make."""
@@ -376,16 +532,17 @@ class Observer:
         return False
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self.full:
+            self._slept += 1
+            if self._slept >= self._night and not self.session.compiling():
+                self.session.guard(self._wake)
+            return
         if self.session.compiling():
             return
         if self._inside > 1:
             self._inside -= 1
             return
-        if self.full:
-            self.session.guard(self._step_ends)
-            return
-        self._inside = 0
-        self.session.guard(self._count)
+        self.session.guard(self._step_ends)
 
     def _step_ends(self) -> None:
         self._inside = 0
@@ -409,9 +566,9 @@ class Observer:
 
     def attend(self, steps: int = 3) -> None:
         """Check the next steps in full: something looked wrong on a step that was not."""
-        self._attention = max(self._attention, self.watched.steps + steps)
         if not self.full:
             self._wake()
+        self._attention = max(self._attention, self.watched.steps + steps)
 
     # Telling
 
