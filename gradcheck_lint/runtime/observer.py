@@ -241,7 +241,14 @@ class Observer:
             self._attention = self.watched.steps + 3
             usual = self._usual()
             if 0 < more < steps and 0 < lost < usual * more:
-                self.sight(cycle.DISCARDED, self._mark_of("zero"), window=lost // more or 1, usual=usual, regular=False, finite=True)
+                self.sight(
+                    cycle.DISCARDED,
+                    self._mark_of("zero"),
+                    window=lost // more or 1,
+                    usual=usual,
+                    regular=False,
+                    finite=True,
+                )
 
     # What happens
 
@@ -349,7 +356,9 @@ class Observer:
             grad = parameter.grad if parameter is not None else None
             if grad is None or id(grad) != key:
                 return False
-            if not self._touched and not bool((grad.detach().reshape(-1)[:16] == values).logical_or(values.isnan()).all()):
+            if not self._touched and not bool(
+                (grad.detach().reshape(-1)[:16] == values).logical_or(values.isnan()).all()
+            ):
                 return False
         return True
 
@@ -596,9 +605,7 @@ class Observer:
                 known[what] = site
         site = sites.resolve(mark)
         step = self.watched.steps if step is None else step
-        self.session.take(
-            Sighting(kind, step, site, self.watched, names, known, detail | {"time": time.monotonic()})
-        )
+        self.session.take(Sighting(kind, step, site, self.watched, names, known, detail | {"time": time.monotonic()}))
 
     def _mark_of(self, kind: str) -> sites.Mark | None:
         event = self.latest.get(kind)
