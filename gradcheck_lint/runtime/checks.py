@@ -74,5 +74,6 @@ def checks() -> list[type[Check]]:
     """All checks, in the order in which they are asked."""
     from gradcheck_lint.runtime.holders import Holders
     from gradcheck_lint.runtime.identity import Identity
+    from gradcheck_lint.runtime.values import Values
 
-    return [Holders, Identity]
+    return [Holders, Identity, Values]
