@@ -82,6 +82,7 @@ class Observer:
         self.trails: dict[int, Trail] = {}  # by the order of the event
         self._fed: set[int] = set()  # the sentinels that got gradients in this window
         self._dropped_by_hand = False
+        self._early: dict[tuple[int, int], int] = {}  # lines that moved the schedule before the first step
         self._touched = False  # a clipping or an unscaling has changed them since, as it should
         self._ref = weakref.ref(optimizer)
         self._before: Any = None  # the handles of the hooks on the step
@@ -243,7 +244,7 @@ class Observer:
             if 0 < more < steps and 0 < lost < usual * more:
                 self.sight(
                     cycle.DISCARDED,
-                    self._mark_of("zero"),
+                    self.mark_of("zero"),
                     window=lost // more or 1,
                     usual=usual,
                     regular=False,
@@ -346,6 +347,25 @@ class Observer:
             grad = parameter.grad if parameter is not None else None
             if grad is not None and not grad.is_sparse:
                 self._made.append((ref, id(grad), grad.detach().reshape(-1)[:16].clone()))
+
+    def touch(self) -> None:
+        """The gradients are changed as they should be: clipped or unscaled."""
+        self._touched = True
+
+    def on_clip(self, mark: sites.Mark | None) -> None:
+        if self.window:
+            self._clips.append(mark)
+
+    def on_schedule(self, scheduler: Any, mark: sites.Mark | None) -> None:
+        """The schedule of this optimizer moves. Early is told when the same line has come again, after a step."""
+        early = self.event("schedule", mark=mark) is not None
+        if mark is None or self.opaque or hasattr(scheduler, "mode_worse"):  # ReduceLROnPlateau starts from a number
+            return
+        line = (id(mark.code), mark.last)
+        if early:
+            self._early[line] = self._early.get(line, 0) + 1
+        elif self._early.get(line) == 1:
+            self.sight(cycle.EARLY_SCHEDULE, mark, scheduler=type(scheduler).__name__)
 
     def untouched(self) -> bool:
         """Whether the gradients are what backward made of them. Reads values, so only on suspicion."""
@@ -594,8 +614,8 @@ class Observer:
         self, kind: str, mark: sites.Mark | None, *, names: tuple[str, ...] = (), step: int | None = None, **detail: Any
     ) -> None:
         """Hand something to the rules; marks among the details become sites. `step`: if it was not this one."""
-        places = {"built": self.built, "step": self._mark_of("step"), "backward": self._mark_of("backward")}
-        places["zero"] = self._mark_of("zero")
+        places = {"built": self.built, "step": self.mark_of("step"), "backward": self.mark_of("backward")}
+        places["zero"] = self.mark_of("zero")
         for key in [key for key, value in detail.items() if isinstance(value, sites.Mark)]:
             places[key] = detail.pop(key)
         known: dict[str, Site] = {}
@@ -607,7 +627,7 @@ class Observer:
         step = self.watched.steps if step is None else step
         self.session.take(Sighting(kind, step, site, self.watched, names, known, detail | {"time": time.monotonic()}))
 
-    def _mark_of(self, kind: str) -> sites.Mark | None:
+    def mark_of(self, kind: str) -> sites.Mark | None:
         event = self.latest.get(kind)
         return event.mark if event is not None else None
 

@@ -8,6 +8,7 @@ stops; a name that somebody else has wrapped meanwhile is left alone, and our wr
 from __future__ import annotations
 
 import functools
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
@@ -74,8 +75,10 @@ def _install() -> None:
     # The public functions may have been imported by name before; they look these up when they are called.
     for name in ("_clip_grads_with_norm_", "clip_grads_with_norm_"):
         _wrap(clip_grad, name, functools.partial(_told, kind="clip"))
+    by_name = ["clip_grad_value_"] + ([] if hasattr(clip_grad, "_clip_grads_with_norm_") else ["clip_grad_norm_"])
     for owner in (clip_grad, torch.nn.utils):
-        _wrap(owner, "clip_grad_value_", functools.partial(_told, kind="clip"))
+        for name in by_name:
+            _wrap(owner, name, _clip)
     _handles.append(modules.register_module_parameter_registration_hook(_registered))
     _handles.append(modules.register_module_module_registration_hook(_registered))
 
@@ -131,6 +134,18 @@ def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
     return wrapper
 
 
+def _clip(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Tell of a clipping; parameters that come out of a generator are put into a list, so that both can read them."""
+    told = _told(original, "clip")
+
+    def wrapper(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        if LOUD and isinstance(parameters, GeneratorType):
+            parameters = list(parameters)
+        return told(parameters, *args, **kwargs)
+
+    return wrapper
+
+
 def _built(original: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         mark = sites.here(2)
@@ -157,7 +172,12 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(*args, **kwargs)
         counts.backwards += 1
         if not LOUD:
-            return original(*args, **kwargs)
+            try:
+                return original(*args, **kwargs)
+            except BaseException as raised:
+                for session in list(ACTIVE):
+                    session.backward_raised(raised)
+                raise
         sessions = list(LOUD)
         for session in sessions:
             session.backward_begins(args, kwargs)

@@ -21,6 +21,8 @@ from gradcheck_lint.runtime.graph import Canaries, reach
 from gradcheck_lint.runtime.names import Models, variable
 from gradcheck_lint.runtime.observer import Observer, moment
 from gradcheck_lint.runtime.record import Event, RunRecord, Sighting, Watched
+from gradcheck_lint.runtime.scaling import mark_scaled, scaled
+from gradcheck_lint.runtime.trails import trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,14 +79,16 @@ class Session:
         self.in_backward = 0
         self.backwards = 0
         self.steps = 0
-        self.registrations: weakref.WeakKeyDictionary[Module, dict[str, sites.Mark | None]] = weakref.WeakKeyDictionary()
+        self.registrations: weakref.WeakKeyDictionary[Module, dict[str, sites.Mark | None]] = (
+            weakref.WeakKeyDictionary()
+        )
         self.checks: list[Check] = [check(self) for check in checks()]
         self._hooks = {name: _filled(self.checks, name) for name in vars(Check) if not name.startswith("_")}
         self._moments: list[tuple[Observer, Event]] = []
         self._order = 0
         self._event: Event | None = None
         self._walked: tuple[int, Reach] | None = None
-        self._scaled = 0
+        self._scaled = False  # whether a GradScaler is at work
         self._started = 0.0
         self._broken: dict[str, int] = {}
         self._searched = False
@@ -175,7 +179,6 @@ class Session:
         """Hear the calls that every step makes if an observer is awake, and else do not."""
         awake = not self.observers or any(observer.full for observer in self.observers.values())
         if awake and self not in patches.LOUD:
-            self._scaled = 0
             patches.LOUD.append(self)
         elif not awake and self in patches.LOUD:
             patches.LOUD.remove(self)
@@ -259,20 +262,25 @@ class Session:
     def _backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.backwards += 1
         mark = sites.here(4)
-        how = cycle.PLAIN
-        if self._scaled:
-            self._scaled -= 1
-            how = cycle.SCALED
-        self._event = Event("backward", self.tick(), 0, how, mark)
         tensors = args[0] if args else kwargs.get("tensors", ())
         roots: Sequence[Tensor] = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+        how = cycle.PLAIN
+        if self._scaled:
+            how = cycle.SCALED if scaled(roots) else cycle.PLAIN
+        self._event = event = Event("backward", self.tick(), 0, how, mark)
+        for observer in self.observers.values():
+            if observer.closely:
+                observer.trails[event.order] = trail()
         self.ask("backward_begins", roots, self._event, kwargs)
 
     def backward_ends(self, error: BaseException | None) -> None:
         self.in_backward -= 1
         if self.in_backward == 0:
-            with suppress(FindingError if error is not None else ()):  # the program's own error goes first
+            try:
                 self.guard(self._backward_ends, error)
+            except FindingError:
+                if error is None:  # the program's own error goes first
+                    raise
 
     def backward_raised(self, error: BaseException) -> None:
         """A backward that was not heard has raised."""
@@ -308,7 +316,6 @@ class Session:
     def used(self, observer: Observer, mark: sites.Mark | None) -> None:
         """The optimizer reads its gradients, on any step."""
         self.steps += 1
-        self._scaled = 0
         self.ask("stepped", observer, mark)
 
     def begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -323,14 +330,14 @@ class Session:
         elif kind == "module.zero_grad":
             self._module_cleared(args[0])
         elif kind == "clip":
-            self._clipped(args[0] if args else kwargs.get("parameters"))
+            self._clipped(args[0] if args else kwargs.get("parameters"), _bound(args, kwargs))
         elif kind == "scaler.unscale_":
             self._of_scaler(args, kwargs, "unscale")
         elif kind == "scaler.step":
             self._of_scaler(args, kwargs, "")
+            self._updated = False
         elif kind == "scaler.scale":
-            if self.in_backward == 0 and args[0].is_enabled():
-                self._scaled += 1
+            self._scaled = self._scaled or args[0].is_enabled()
         elif kind == "scheduler.step":
             self._scheduled(args[0])
         self.ask("call_begins", kind, args, kwargs)
@@ -345,13 +352,21 @@ class Session:
     ) -> None:
         if kind == "add_param_group" and id(args[0]) in self.observers and error is None:
             self.observers[id(args[0])].renew()
+        elif kind == "scaler.scale" and error is None and args[0].is_enabled():
+            mark_scaled(result)
         elif kind == "scaler.step":
             observer = self._observer_of(args, kwargs)
             if observer is not None and observer.scaler_stepping:
                 observer.scaler_stepping = False
-                if observer.watched.steps == self._steps_before:  # skipped, for the gradients were not finite
+                if (
+                    error is None and observer.watched.steps == self._steps_before
+                ):  # skipped, for the gradients were not finite
                     observer.state, _ = cycle.advance(observer.state, "step", observer.latest.get("step"), "scaler")
                     observer.window = []
+        if error is None and kind == "scaler.update":
+            self._updated = True
+        if error is not None and kind in ("scaler.step", "scaler.update", "scaler.unscale_"):
+            self._refused_by_scaler(kind, args, kwargs)
         self.ask("call_ended", kind, args, kwargs, result, error)
 
     _steps_before = -1
@@ -370,9 +385,30 @@ class Session:
             self._steps_before = observer.watched.steps
             return
         mark = sites.here(5)
+        before = observer.mark_of("unscale")
         breach = observer.event(event, mark=mark)
+        observer.touch()
         if breach is not None:
-            observer.sight(breach, mark)
+            observer.sight(breach, mark, before=before)
+
+    def _refused_by_scaler(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A GradScaler has raised: it was called out of turn."""
+        awake = [observer for observer in self.observers.values() if observer.full]
+        observer = self._observer_of(args, kwargs) if kind != "scaler.update" else (awake[0] if awake else None)
+        if observer is None:
+            return
+        bypassed = [other.label for other in awake if other.state.scale == cycle.SCALED]
+        observer.sight(
+            "scaler-refused",
+            sites.here(),
+            call=kind,
+            gradient=observer.state.gradient,
+            scale=observer.state.scale,
+            bypassed=tuple(bypassed),
+            updated=self._updated,
+        )
+
+    _updated = False  # whether the call of a scaler before this one was its update
 
     def _module_cleared(self, module: Module) -> None:
         """`model.zero_grad()`: it clears an optimizer if it clears all that the optimizer holds."""
@@ -382,7 +418,8 @@ class Session:
             if ids and ids <= cleared:
                 observer.on_zero(sites.here(5))
 
-    def _clipped(self, parameters: Any) -> None:
+    def _clipped(self, parameters: Any, bound: float) -> None:
+        """Gradients are clipped; what is wrong with that is told if it is wrong for all whose gradients they are."""
         import torch
 
         if isinstance(parameters, torch.Tensor):
@@ -391,30 +428,50 @@ class Session:
             ids = {id(parameter) for parameter in parameters}
         else:
             return  # a generator would be used up
-        for observer in self.observers.values():
-            if not observer.full or not ids & observer.ids():
+        mark = sites.here(5)
+        concerned = [o for o in self.observers.values() if o.full and ids & o.ids()]
+        breaches = []
+        for observer in concerned:
+            if bound < MEASURED:
+                observer.on_clip(mark)
+            breaches.append(observer.event("clip", mark=mark))
+        if not breaches or None in breaches or bound >= MEASURED:
+            return
+        for observer, breach in zip(concerned, breaches, strict=True):
+            if breach == cycle.SCALED_CLIP:
+                observer.look_closely()
+            if breach is None or observer.opaque or (breach == cycle.EMPTY_CLIP and observer.written()):
                 continue
-            mark = sites.here(5)
-            breach = observer.event("clip", mark=mark)
-            if breach is not None and not observer.opaque and not observer.written():
-                observer.sight(breach, mark, gradient=observer.state.gradient, steps=observer.watched.steps)
+            observer.sight(
+                breach,
+                mark,
+                gradient=observer.state.gradient,
+                steps=observer.watched.steps,
+                untouched=breach == cycle.SCALED_CLIP and observer.untouched(),
+                **observer.tally("clip", mark),
+            )
 
     def _scheduled(self, scheduler: Any) -> None:
         optimizer = getattr(scheduler, "optimizer", None)
         optimizer = getattr(optimizer, "optimizer", optimizer)
         observer = self.observers.get(id(optimizer))
-        if observer is None or not observer.full or getattr(scheduler, "_is_initial", False):
-            return
-        mark = sites.here(5)
-        breach = observer.event("schedule", mark=mark)
-        if breach is not None and not observer.opaque:
-            observer.sight(breach, mark)
+        if observer is not None and observer.full and not getattr(scheduler, "_is_initial", False):
+            observer.on_schedule(scheduler, sites.here(5))
 
     def walk(self, roots: Sequence[Tensor]) -> Reach:
         """What lies behind the tensors on which backward is called; walked once, whoever asks."""
         if self._walked is None or self._walked[0] != self.backwards:
             self._walked = (self.backwards, reach(roots))
         return self._walked[1]
+
+
+MEASURED = 1e6  # a bound of this size or more clips nothing: the call is there for the norm that it returns
+
+
+def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    """The bound that a call of a clipping function is given."""
+    given = args[1] if len(args) > 1 else kwargs.get("max_norm", kwargs.get("clip_value", 0.0))
+    return float(given) if isinstance(given, (int, float)) else 0.0
 
 
 def _filled(checks: Sequence[Check], name: str) -> list[Callable[..., Any]]:

@@ -1,4 +1,4 @@
-"""By which calls a line was reached, and whether two of them lie in one loop: asked only when something is suspected."""
+"""By which calls a line was reached, and whether two lie in one loop: asked only when something is suspected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def trail(depth: int = 1) -> Trail:
 def same_calls(one: Trail, other: Trail, but: int = 0) -> bool:
     """Whether two trails are the same line reached by the same calls; the innermost `but` do not matter."""
     one, other = one[: len(one) - but], other[: len(other) - but]
-    return bool(one) and len(one) == len(other) and all(a[0] is b[0] and a[1] == b[1] for a, b in zip(one, other))
+    return (
+        bool(one)
+        and len(one) == len(other)
+        and all(a[0] is b[0] and a[1] == b[1] for a, b in zip(one, other, strict=True))
+    )
 
 
 def left_loop(inner: Trail, after: Trail) -> bool | None:
@@ -31,7 +35,7 @@ def left_loop(inner: Trail, after: Trail) -> bool | None:
 
     Both are compared in the innermost function that they have in common.
     """
-    for (code, here), (other, there) in zip(inner, after):
+    for (code, here), (other, there) in zip(inner, after, strict=False):
         if code is not other:
             return None
         if here != there:
