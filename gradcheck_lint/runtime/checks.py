@@ -32,6 +32,9 @@ class Check:
     def model_found(self) -> None:
         """`session.models` has changed."""
 
+    def optimizer_building(self, given: object, mark: Mark | None) -> None:
+        """An optimizer is about to be built of `given`, which nobody has read yet."""
+
     def optimizer_built(
         self, optimizer: Optimizer, given: object, mark: Mark | None, observer: Observer | None
     ) -> None:

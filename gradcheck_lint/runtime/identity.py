@@ -1,8 +1,9 @@
-"""Do model and optimizer hold the same tensors? Slots of the model that change, and leaves that nobody holds.
+"""Does the model still hold the tensors that its optimizer was given? Slots that change, ties that break.
 
-Sightings: "parameter-replaced", "layer-replaced" (a slot of the model holds another object than the optimizer),
-"entry-replaced" (the optimizer's own list was changed by hand), "unheld" (backward fills a tensor that no optimizer
-holds).
+Sightings: "parameter-replaced", "layer-replaced", "parameter-moved" (a slot of the model holds another object than the
+optimizer: by an assignment, or because the model was moved), "entry-replaced" (the optimizer's own list was changed by
+hand), "tie-broken" (what was one parameter in two places is two). Leaves that no optimizer holds at all are the
+business of `strays`.
 """
 
 from __future__ import annotations
@@ -11,25 +12,26 @@ import gc
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.layers import common
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
     from torch.nn import Module
 
     from gradcheck_lint.runtime.observer import Observer
-    from gradcheck_lint.runtime.record import Event
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
-WALKS = 3  # backwards whose graph is walked before sampling begins
-_RARELY = 10  # of the steps that are checked in full, one in so many walks the graph again
+_CLOSELY = 3  # steps of each optimizer before which all slots are compared; later only when something was assigned
+_PATIENCE = 20  # steps that are waited for a new parameter to take part in a loss
 
 
 class Slot(NamedTuple):
-    """A place in a model that held one thing when we looked first."""
+    """A place in a model that held one thing when we looked."""
 
     owner: weakref.ref[Module]
     kind: str  # "_parameters" or "_modules"
@@ -39,11 +41,35 @@ class Slot(NamedTuple):
     ids: frozenset[int]  # of the parameters in it
 
 
-class Unheld(NamedTuple):
-    """A leaf that got a gradient and that no watched optimizer holds."""
+class Change:
+    """A slot that holds another thing than before, or one that is new."""
 
-    ref: weakref.ref[Tensor]
-    first: int  # the backward at which it was met
+    def __init__(self, slot: Slot, old: frozenset[int], mark: Mark | None, how: str) -> None:
+        self.slot = slot
+        self.old = old  # the ids of the parameters that were there; of those beside it if there was no such slot
+        self.mark = mark
+        self.how = how  # "assigned", "added" or "moved"
+        self.age = 0
+
+    def now(self) -> list[Tensor]:
+        """The parameters that are there now; none if the old ones are back."""
+        owner = self.slot.owner()
+        thing = owner.__dict__[self.slot.kind].get(self.slot.key) if owner is not None else None
+        if thing is None:
+            return []
+        parameters = [thing] if self.slot.kind == "_parameters" else list(thing.parameters())
+        return [] if {id(parameter) for parameter in parameters} == self.old else parameters
+
+
+class Tie(NamedTuple):
+    """One parameter in several places."""
+
+    places: tuple[tuple[weakref.ref[Module], str, str], ...]  # the module, the key in it, the full name
+
+    def tensors(self) -> list[Tensor]:
+        owners = [(owner(), key) for owner, key, _ in self.places]
+        found = [owner._parameters.get(key) for owner, key in owners if owner is not None]
+        return [tensor for tensor in found if tensor is not None]
 
 
 class Identity(Check):
@@ -51,159 +77,240 @@ class Identity(Check):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._slots: list[Slot] = []
+        self.told: set[int] = set()  # ids of parameters about which something was said
+        self.rebuilt: set[Any] = set()  # the lines that make new parameters for each loss; see `strays`
+        self._slots: dict[tuple[int, str, str], Slot] = {}
         self._groups: dict[int, list[int]] = {}
-        self._unheld: dict[int, Unheld] = {}
-        self._told: set[int] = set()
-        self._unreached: dict[int, int] = {}
-
-    # Slots
+        self._changes: list[Change] = []
+        self._seen = -1  # the number of registrations when we last looked
+        self._depth = 0
+        self._ties: list[Tie] = []  # of the module that is being moved
+        self._broken: list[tuple[Tie, Mark | None]] = []
 
     def attached(self, observer: Observer) -> None:
         self._groups[observer.watched.index] = [id(p) for p in observer.parameters()]
+        self.told -= observer.ids()
 
     def model_found(self) -> None:
-        self._slots = []
-        for name, module in self.session.models.modules():
+        """Take note of what is new; what was known before is compared at the next step."""
+        known = {key[0] for key, slot in self._slots.items() if slot.owner() is not None}
+        for slot in self._look():
+            key = (id(slot.owner()), slot.kind, slot.key)
+            if key[0] not in known:
+                self._slots[key] = slot
+        if not known:
+            self._seen = self.session.registered_count
+
+    def _look(self) -> Iterator[Slot]:
+        models = self.session.models
+        whole = {id(model) for _, model in models}
+        for name, module in models.modules():
             ref = weakref.ref(module)
-            label = "" if any(module is model for _, model in self.session.models) else f"{name}."
+            label = "" if id(module) in whole and len(models) == 1 else f"{name}."
             for key, parameter in module._parameters.items():
                 if parameter is not None:
-                    ids = frozenset({id(parameter)})
-                    self._slots.append(Slot(ref, "_parameters", key, id(parameter), label + key, ids))
+                    yield Slot(ref, "_parameters", key, id(parameter), label + key, frozenset({id(parameter)}))
             for key, child in module._modules.items():
                 if child is not None:
                     ids = frozenset(id(parameter) for parameter in child.parameters())
-                    self._slots.append(Slot(ref, "_modules", key, id(child), label + key, ids))
+                    yield Slot(ref, "_modules", key, id(child), label + key, ids)
+
+    # Steps
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         self._compare_group(observer, mark)
-        changed = []
-        for slot in self._slots:
-            owner = slot.owner()
-            if owner is not None:
-                now = owner.__dict__[slot.kind].get(slot.key)
-                if id(now) != slot.held:
-                    changed.append((slot, owner, now))
-        if not changed:
-            return
-        for slot, owner, now in changed:
-            self._tell_replaced(slot, owner, now, mark)
-        self.session.models.forget_names()
-        for other in self.session.observers.values():
-            other.names.clear()
-        self.model_found()
-
-    def _compare_group(self, observer: Observer, mark: Mark | None) -> None:
-        ids = [id(p) for p in observer.parameters()]
-        before = self._groups.get(observer.watched.index, [])
-        if ids != before:
-            self._groups[observer.watched.index] = ids
-            if ids[: len(before)] != before:  # add_param_group appends
-                gone = [index for index, key in enumerate(before) if index >= len(ids) or ids[index] != key]
-                parameters = observer.parameters()
-                names = tuple(observer.name(parameters[index]) for index in gone if index < len(parameters))
-                observer.sight("entry-replaced", mark, names=names, entries=tuple(gone))
-                observer.renew()
-
-    def _tell_replaced(self, slot: Slot, owner: Module, now: Any, mark: Mark | None) -> None:
-        held = self.session.held()
-        made = self.session.registrations.get(owner, {}).get(slot.key)
-        losers = [o for o in self.session.observers.values() if slot.ids & o.ids()]
-        if not losers:
-            return  # what was there before belonged to no optimizer either
-        if slot.kind == "_parameters":
-            new = [now] if now is not None else []
-        else:
-            new = list(now.parameters()) if now is not None else []
-        lost = [parameter for parameter in new if parameter.requires_grad and id(parameter) not in held]
-        for observer in losers:
-            self._told |= {id(parameter) for parameter in lost}
-            if lost or now is None:
-                observer.sight(
-                    "parameter-replaced" if slot.kind == "_parameters" else "layer-replaced",
-                    mark,
-                    names=(slot.name,),
-                    made=made,
-                    removed=now is None,
-                    number=len(lost),
-                    moved=bool(new) and all(p.device != q.device for p, q in zip(new, self._old(observer, slot))),
-                )
-
-    @staticmethod
-    def _old(observer: Observer, slot: Slot) -> list[Tensor]:
-        return [parameter for parameter in observer.parameters() if id(parameter) in slot.ids]
-
-    # Leaves
-
-    def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
-        session = self.session
-        number = session.backwards
-        if number > WALKS and (number % (session.options.every * _RARELY)):
-            return
-        if options.get("inputs") is not None:
-            return
-        reached = session.walk(roots)
-        if not reached.whole:
-            return
-        held = session.held()
-        leaves = {id(leaf): leaf for leaf in reached.leaves}
-        for observer in session.observers.values():
-            if not observer.ids() & leaves.keys():
-                index = observer.watched.index
-                self._unreached[index] = self._unreached.get(index, 0) + 1
-        for key, leaf in leaves.items():
-            if key in held:
-                continue
-            known = self._unheld.get(key)
-            if known is None or known.ref() is not leaf:
-                self._unheld[key] = Unheld(weakref.ref(leaf), number)
-
-    def stepped(self, observer: Observer, mark: Mark | None) -> None:
-        if observer.watched.steps == 2 and self._unheld and mark is not None:
+        steps, every = observer.watched.steps, self.session.options.every
+        if steps <= _CLOSELY or self._seen != self.session.registered_count or steps % every == 0:
+            self.compare("assigned", None)
+        if self._broken:
+            self._judge_ties(observer, mark)
+        if self._changes:
             self._judge(observer, mark)
 
-    def ended(self) -> None:
+    def _compare_group(self, observer: Observer, mark: Mark | None) -> None:
+        parameters = observer.parameters()
+        ids = [id(parameter) for parameter in parameters]
+        before = self._groups.get(observer.watched.index, [])
+        if ids == before:
+            return
+        self._groups[observer.watched.index] = ids
+        if ids[: len(before)] == before:  # add_param_group appends
+            return
+        known = set(before)
+        new = [parameter for parameter in parameters if id(parameter) not in known]
+        useless = [p for p in new if not self.session.models.name(p) and p.grad is None]
+        if useless and set(before) - set(ids):
+            entries = tuple(index for index, p in enumerate(parameters) if any(p is other for other in useless))
+            observer.sight("entry-replaced", mark, names=(), entries=entries, number=len(useless), of=len(ids))
+            observer.broken = True
+        observer.renew()
+
+    def compare(self, how: str, mark: Mark | None) -> None:
+        """Look at all slots, and note those that hold something else."""
+        same = self._seen == self.session.registered_count
+        self._seen = self.session.registered_count
+        changed = False
+        for slot in self._slots.values():
+            owner = slot.owner()
+            if owner is not None and id(owner.__dict__[slot.kind].get(slot.key)) != slot.held:
+                changed = True
+                break
+        if not changed and same:
+            return
+        before, self._slots = self._slots, {(id(s.owner()), s.kind, s.key): s for s in self._look()}
+        owners = {key[0]: slot.owner for key, slot in before.items()}
+        tied = _tied(before.values())
+        for key, slot in self._slots.items():
+            owner = slot.owner()
+            if owner is None or owners.get(key[0], lambda: None)() is not owner:
+                continue  # within something that is new as a whole
+            old = before.get(key)
+            if old is not None and old.held == slot.held:
+                continue
+            made = mark or self.session.registrations.get(owner, {}).get(slot.key)
+            if old is not None:
+                self._changes.append(Change(slot, old.ids, made, how))
+            else:
+                beside = frozenset(id(p) for p in owner.parameters()) - slot.ids
+                gone = frozenset(i for k, s in before.items() if k[0] == key[0] for i in s.ids)
+                self._changes.append(Change(slot, beside | gone, made, "added" if how == "assigned" else how))
+        for tie in tied:
+            self._note_tie(tie, mark)
+        self.session.models.forget_names()
         for observer in self.session.observers.values():
-            if observer.watched.steps >= 1 and self._unheld:
-                latest = observer.latest.get("step")
-                self._judge(observer, latest.mark if latest else None)
+            observer.names.clear()
 
     def _judge(self, observer: Observer, mark: Mark | None) -> None:
-        """Tell which leaves had gradients at two backwards and belong to no optimizer that there is."""
-        from torch.nn import Parameter
-
-        held = self.session.held()
-        lost = [(key, leaf) for key, unheld in self._unheld.items() if (leaf := unheld.ref()) is not None]
-        lost = [(key, leaf) for key, leaf in lost if key not in held and key not in self._told and leaf.requires_grad]
-        if not lost:
-            return
-        elsewhere = _held_by_any()
-        lost = [(key, leaf) for key, leaf in lost if key not in elsewhere]
-        unfed = [p for p in observer.parameters() if p.requires_grad and id(p) not in observer.received]
-        self._told |= {key for key, _ in lost}
-        for parameters in (True, False):
-            chosen = [leaf for _, leaf in lost if isinstance(leaf, Parameter) is parameters]
-            if not chosen:
+        """Tell of the new parameters that take part in the loss and that no optimizer has."""
+        held: set[int] | None = None
+        told: dict[tuple[str, Any], list[tuple[Change, list[Tensor]]]] = {}
+        rest: list[Change] = []
+        ids = observer.ids()
+        for change in self._changes:
+            if not change.old & ids:
+                rest.append(change)
                 continue
-            names = tuple(self.session.name(leaf) or "a tensor without a name" for leaf in chosen)
-            twins = tuple(
-                observer.name(p) for p in unfed if any(p.shape == leaf.shape and p is not leaf for leaf in chosen)
-            )
+            change.age += 1
+            now = [p for p in change.now() if p.requires_grad and id(p) not in self.told]
+            if held is None:
+                held = self.session.held()
+            lost = [p for p in now if id(p) not in held]
+            if not lost or change.age > _PATIENCE or _line(change.mark) in self.rebuilt:
+                continue
+            if not any(p.grad is not None for p in lost) or (change.how == "added" and observer.watched.steps < 2):
+                rest.append(change)
+                continue
+            kind = "parameter-moved" if change.how == "moved" else _KINDS[change.slot.kind]
+            told.setdefault((kind, _line(change.mark)), []).append((change, lost))
+        self._changes = rest
+        if not told:
+            return
+        elsewhere = held_by_any()
+        for (kind, _), pairs in told.items():
+            found = {id(p): p for _, lost in pairs for p in lost if id(p) not in elsewhere}
+            if not found:
+                continue
+            self.told |= found.keys()
+            observer.broken = observer.broken or not any(p.grad is not None for p in observer.parameters())
             observer.sight(
-                "unheld",
+                kind,
                 mark,
-                names=names,
-                parameters=parameters,
-                shapes=tuple(tuple(leaf.shape) for leaf in chosen),
-                instead_of=twins,
-                unfed=len(unfed),
-                held=len(observer.parameters()),
+                names=_outermost(change.slot.name for change, _ in pairs),
+                made=pairs[0][0].mark,
+                number=len(found),
+                added=all(change.how == "added" for change, _ in pairs),
+                prefix=common([change.slot.name for change, _ in pairs]),
             )
 
+    # Ties
 
-def _held_by_any() -> set[int]:
-    """The ids of the tensors of every optimizer that is alive; takes a tenth of a second."""
+    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind != "module._apply" and not (kind == "module.load_state_dict" and _assigns(args, kwargs)):
+            return
+        self._depth += 1
+        if self._depth == 1 and (self.session.awake() or not self.session.observers):
+            slots = [
+                (weakref.ref(module), key, f"{name}.{key}" if name else key, id(parameter))
+                for name, module in args[0].named_modules()
+                for key, parameter in module._parameters.items()
+                if parameter is not None
+            ]
+            self._ties = _ties(slots)
+
+    def call_ended(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        if kind != "module._apply" and not (kind == "module.load_state_dict" and _assigns(args, kwargs)):
+            return
+        self._depth -= 1
+        if self._depth or error is not None:
+            return
+        mark = sites.here(5)
+        for tie in self._ties:
+            self._note_tie(tie, mark)
+        self._ties = []
+        if self._slots and self.session.awake():
+            self.compare("moved" if kind == "module._apply" else "assigned", mark)
+
+    def _note_tie(self, tie: Tie, mark: Mark | None) -> None:
+        if len({id(tensor) for tensor in tie.tensors()}) > 1 and all(
+            tie.places != known.places for known, _ in self._broken
+        ):
+            owner, key, _ = tie.places[-1]
+            module = owner()
+            made = self.session.registrations.get(module, {}).get(key) if module is not None and mark is None else mark
+            self._broken.append((tie, made))
+
+    def _judge_ties(self, observer: Observer, mark: Mark | None) -> None:
+        """Tell of those that have not been tied again by the time of a step, and are trained."""
+        ids = observer.ids()
+        for item in list(self._broken):
+            tie, made = item
+            tensors = {id(tensor): tensor for tensor in tie.tensors()}
+            if len(tensors) < 2:
+                self._broken.remove(item)
+            elif any(key in ids for key in tensors) and any(t.grad is not None for t in tensors.values()):
+                self._broken.remove(item)
+                if sum(t.grad is not None for t in tensors.values()) < 2:
+                    continue  # one of them is not in use
+                self.told |= {key for key in tensors if key not in ids}
+                names = tuple(name for _, _, name in tie.places)
+                observer.sight("tie-broken", mark, names=names, made=made, held=sum(key in ids for key in tensors))
+
+
+_KINDS = {"_parameters": "parameter-replaced", "_modules": "layer-replaced"}
+
+
+def _line(mark: Mark | None) -> Any:
+    return (mark.code, mark.line) if mark is not None else None
+
+
+def _assigns(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return bool(kwargs.get("assign") or (len(args) > 3 and args[3]))
+
+
+def _outermost(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that do not lie within another."""
+    found: list[str] = []
+    for name in names:
+        if not any(name == other or name.startswith(f"{other}.") for other in found):
+            found.append(name)
+    return tuple(found)
+
+
+def _tied(slots: Iterable[Slot]) -> list[Tie]:
+    return _ties([(slot.owner, slot.key, slot.name, slot.held) for slot in slots if slot.kind == "_parameters"])
+
+
+def _ties(slots: list[tuple[weakref.ref[Module], str, str, int]]) -> list[Tie]:
+    places: dict[int, list[tuple[weakref.ref[Module], str, str]]] = {}
+    for owner, key, name, held in slots:
+        places.setdefault(held, []).append((owner, key, name))
+    return [Tie(tuple(found)) for found in places.values() if len(found) > 1]
+
+
+def held_by_any() -> set[int]:
+    """The ids of the tensors of every optimizer that is alive, watched or not; takes a tenth of a second."""
     from torch.optim import Optimizer
 
     ids: set[int] = set()

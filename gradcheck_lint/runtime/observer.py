@@ -70,6 +70,7 @@ class Observer:
         self.names: dict[int, str] = {}
         self.opaque = ""  # why breaches of this optimizer cannot be told, empty if they can
         self.scaler_stepping = False
+        self.broken = False  # its tensors are not those of the model any more, which explains steps without gradients
         self.rounds: deque[Round] = deque(maxlen=ROUNDS)
         self.closely = False  # something is suspected: also look at where calls come from, and at gradients
         self.began = ""  # what the gradients were when the first step came
@@ -508,6 +509,8 @@ class Observer:
     def _judge(self, breach: str, before: cycle.State, mark: sites.Mark | None, detail: dict[str, Any]) -> None:
         """Tell a breach at a step, if the tensors agree with the machine."""
         if breach == cycle.STALE_STEP and not self._old_window:
+            return
+        if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.broken:
             return
         if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.written():
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)

@@ -150,6 +150,8 @@ def _built(original: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         mark = sites.here(2)
         given = args[0] if args else kwargs.get("params")
+        for session in list(ACTIVE):
+            session.guard(session.building, given, mark)
         try:
             original(self, *args, **kwargs)
         except Exception as error:
@@ -197,4 +199,4 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
 def _registered(module: Any, name: str, thing: Any) -> None:
     """A parameter or a module is assigned to an attribute of a module."""
     for session in ACTIVE:
-        session.registered(module, name)
+        session.guard(session.registered, module, name, thing)

@@ -10,7 +10,7 @@ import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck_lint import cycle
 from gradcheck_lint.finding import Confidence
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 MOMENTS = 600  # events that are kept for the report's timeline
 _GIVE_UP = 5  # problems of one kind after which a hook is left alone
+BIRTHS = 20_000  # registrations that are remembered
+
+C = TypeVar("C", bound="Check")
 
 
 class FindingError(Exception):
@@ -82,6 +85,8 @@ class Session:
         self.registrations: weakref.WeakKeyDictionary[Module, dict[str, sites.Mark | None]] = (
             weakref.WeakKeyDictionary()
         )
+        self.registered_count = 0  # how often something was assigned to a module of any model
+        self.births: dict[int, sites.Mark | None] = {}  # by id: the line at which a parameter was registered
         self.checks: list[Check] = [check(self) for check in checks()]
         self._hooks = {name: _filled(self.checks, name) for name in vars(Check) if not name.startswith("_")}
         self._moments: list[tuple[Observer, Event]] = []
@@ -239,10 +244,24 @@ class Session:
         """The ids of all tensors that some watched optimizer holds."""
         return set().union(*(observer.ids() for observer in self.observers.values()))
 
+    def awake(self) -> bool:
+        """Whether some observer checks this step in full."""
+        return any(observer.full for observer in self.observers.values())
+
+    def check(self, kind: type[C]) -> C:
+        """The check of this kind."""
+        return next(check for check in self.checks if isinstance(check, kind))
+
     # What the wrappers tell
+
+    def building(self, given: object, mark: sites.Mark | None) -> None:
+        """An optimizer is about to be built of these."""
+        self.ask("optimizer_building", given, mark)
 
     def built(self, optimizer: Optimizer, given: object, mark: sites.Mark | None) -> None:
         """An optimizer was built while the session runs."""
+        for other in self.observers.values():
+            other.broken = False  # whatever one lost, the new one may hold
         watched = self.watch(optimizer, mark) if self.options.everything else None
         self.ask("optimizer_built", optimizer, given, mark, watched)
 
@@ -250,9 +269,15 @@ class Session:
         """torch has refused to build an optimizer."""
         self.ask("optimizer_refused", optimizer, given, error, mark)
 
-    def registered(self, module: Module, name: str) -> None:
-        if self.models:
-            self.registrations.setdefault(module, {})[name] = sites.here(4)
+    def registered(self, module: Module, name: str, thing: object) -> None:
+        """A parameter or a module is assigned to an attribute of a module."""
+        self.registered_count += 1
+        if self.models or not self.options.everything:
+            mark = sites.builder(3)
+            self.registrations.setdefault(module, {})[name] = mark
+            if len(self.births) > BIRTHS:
+                self.births.clear()
+            self.births[id(thing)] = mark
 
     def backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.in_backward += 1

@@ -71,6 +71,23 @@ def here(depth: int = 1) -> Mark | None:
     return None
 
 
+def builder(depth: int = 1) -> Mark | None:
+    """Like `here`, but outside of the `__init__` of a module: where the user builds it, or changes it."""
+    from torch.nn import Module
+
+    frame: FrameType | None = sys._getframe(depth)
+    found: Mark | None = None
+    while frame is not None:
+        code = frame.f_code
+        if not foreign(code.co_filename):
+            found = Mark(code, frame.f_lasti, frame.f_lineno)
+            owner = frame.f_locals.get(code.co_varnames[0]) if code.co_name == "__init__" and code.co_argcount else None
+            if not issubclass(type(owner), Module):
+                break
+        frame = frame.f_back
+    return found
+
+
 def resolve(mark: Mark | None) -> Site | None:
     """The line, the columns (where Python keeps them, from 3.11) and the text of a mark."""
     if mark is None:
