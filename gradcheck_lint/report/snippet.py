@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.report.terminal import BLUE, cells, clean, width
+from gradcheck_lint.report.terminal import BLUE, cells, clean, width, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.report.terminal import Paint
 
 LIMIT = 120  # how many columns of a line of source are shown
-_OVERHANG = 20  # how far beyond that the words about it may reach
+WIDEST = 140  # how far the words about it may reach
 _BEFORE = 24  # how many of them before what is underlined, in a line that is cut on the left
 _DOTS = "..."
 
@@ -43,34 +43,38 @@ def gutter(marks: Sequence[Mark]) -> int:
     return max(2, *(len(str(mark.span.line)) for mark in marks))
 
 
-def snippet(lines: Sequence[str], marks: Sequence[Mark], room: int, style: str, paint: Paint) -> list[str]:
+def snippet(
+    lines: Sequence[str], marks: Sequence[Mark], room: int, style: str, paint: Paint, widest: int = WIDEST
+) -> list[str]:
     """The marked lines of one file in order, each with its underlines; `style` is the colour of the main mark.
 
-    `room` is the width of the gutter. A single line between two marked ones is shown too, more are left out. Of a
+    `room` is the width of the gutter, and no line reaches beyond `widest` columns behind it. A single line between two marked ones is shown too, more are left out. Of a
     span of several lines the first is shown.
     """
     shown: list[str] = []
+    limit = min(LIMIT, widest)
     bar = paint(" " * room + " |", BLUE)
     before = 0
     for number in sorted({mark.span.line for mark in marks}):
         if before and number == before + 2:
-            shown.append(_numbered(before + 1, _Line(lines[before], LIMIT).text, room, paint))
+            shown.append(_numbered(before + 1, _Line(lines[before], limit).text, room, paint))
         elif before and number > before + 2:
             shown.append(paint(_DOTS, BLUE))
         here = sorted((mark for mark in marks if mark.span.line == number), key=lambda mark: mark.span)
         main = next((mark for mark in here if mark.main), here[0])
-        line = _Line(lines[number - 1], LIMIT, main.span.column)
+        line = _Line(lines[number - 1], limit, main.span.column)
         shown.append(_numbered(number, line.text, room, paint))
         for mark in sorted(here, key=lambda mark: not mark.main):
             indent, length = line.underline(mark.span)
             colour = style if mark.main else BLUE
             strokes, words = ("^" if mark.main else "-") * length, clean(mark.words)
-            if words and indent + length + 1 + width(words) <= LIMIT + _OVERHANG:
+            if words and indent + length + 1 + width(words) <= widest:
                 strokes, words = f"{strokes} {words}", ""
             shown.append(f"{bar} {' ' * indent}{paint(strokes, colour)}")
             if words:  # there is more room for them below
-                indent = max(0, min(indent, LIMIT + _OVERHANG - width(words)))
-                shown.append(f"{bar} {' ' * indent}{paint(words, colour)}")
+                pieces = wrap(words, widest).split("\n")
+                indent = max(0, min(indent, widest - max(map(width, pieces))))
+                shown += [f"{bar} {' ' * indent}{paint(piece, colour)}" for piece in pieces]
         before = number
     return shown
 

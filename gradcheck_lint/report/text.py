@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Safety, Severity
 from gradcheck_lint.report import NO_SOURCES
-from gradcheck_lint.report.snippet import Mark, gutter, lines_of, snippet
+from gradcheck_lint.report.snippet import WIDEST, Mark, gutter, lines_of, snippet
 from gradcheck_lint.report.terminal import BLUE, BOLD, DIM, GREEN, RED, YELLOW, Paint, clean, wrap
 from gradcheck_lint.result import UNCHECKED
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 _COLUMNS = 110
 _FLAGS = {Safety.SAFE: "--fix", Safety.UNSAFE: "--unsafe-fixes"}
-_STYLES = {Severity.ERROR: RED, Severity.WARNING: YELLOW}
+STYLES = {Severity.ERROR: RED, Severity.WARNING: YELLOW}
+FIELDS = ("why", "help", "note", "fix")
 
 
 def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] = NO_SOURCES) -> str:
     """The findings, what went wrong inside gradlint, and a line that sums up."""
     paint = Paint(colour)
     texts = {path: lines_of(text) for path, text in sources.items()}
-    parts = [_finding(finding, texts, paint) for finding in result.findings]
+    parts = [told(finding, texts, paint) for finding in result.findings]
     parts += [_problem(problem, paint) for problem in result.problems]
     return "\n".join([*parts, summary(result, colour=colour)])
 
@@ -34,14 +35,14 @@ def summary(result: Result, *, colour: bool = False) -> str:
     """One line: how much was found, in how much, and how much of it gradlint can mend."""
     unchecked = {finding.span.path for finding in result.findings if finding.code in UNCHECKED}
     mistakes = [finding for finding in result.findings if finding.code not in UNCHECKED]
-    checked = f"{_count(result.files - len(unchecked), 'file')} checked in {_duration(result.seconds)}"
+    checked = f"{count(result.files - len(unchecked), 'file')} checked in {duration(result.seconds)}"
     words = []
     if result.fixed:
-        words.append(f"Fixed {_count(result.fixed, 'mistake')}.")
+        words.append(f"Fixed {count(result.fixed, 'mistake')}.")
     if mistakes:
-        where = _count(len({finding.span.path for finding in mistakes}), "file")
+        where = count(len({finding.span.path for finding in mistakes}), "file")
         left = "left " if result.fixed else ""
-        words.append(f"Found {_count(len(mistakes), 'mistake')} {left}in {where} ({checked}).")
+        words.append(f"Found {count(len(mistakes), 'mistake')} {left}in {where} ({checked}).")
     elif unchecked or result.problems:
         words.append(f"Found no mistakes ({checked}).")
     elif result.files:
@@ -49,7 +50,7 @@ def summary(result: Result, *, colour: bool = False) -> str:
     else:
         words.append("No Python files to check.")
     if unchecked:
-        words.append(f"{_count(len(unchecked), 'file')} could not be checked.")
+        words.append(f"{count(len(unchecked), 'file')} could not be checked.")
     words += _fixable(mistakes)
     clear = result.files and not (mistakes or unchecked or result.problems)
     return Paint(colour)(" ".join(words), GREEN if clear else BOLD) + "\n"
@@ -64,26 +65,47 @@ def _fixable(findings: Sequence[Finding]) -> Iterator[str]:
             verb = " more"
 
 
-def _finding(finding: Finding, texts: Mapping[str, Sequence[str]], paint: Paint) -> str:
-    style = _STYLES[finding.severity]
-    unsure = "" if finding.confidence is Confidence.HIGH else f" ({finding.confidence} confidence)"
-    head = paint(f"{finding.severity}[{finding.slug}] {finding.code}", style)
-    lines = [head + paint(f": {clean(finding.message)}", BOLD) + paint(unsure, DIM)]
+def told(
+    finding: Finding,
+    texts: Mapping[str, Sequence[str]],
+    paint: Paint,
+    *,
+    columns: int = _COLUMNS,
+    widest: int = WIDEST,
+    related: bool = True,
+    fields: Sequence[str] = FIELDS,
+) -> str:
+    """One finding; `texts` has the lines of each file that is known.
+
+    `columns` is how wide sentences get and `widest` how wide source does; `related` places and `fields` can be
+    left out.
+    """
+    style = STYLES[finding.severity]
+    lines = [headline(finding, paint)]
     marks = [Mark(finding.span, finding.label, main=True)]
-    marks += [Mark(related.span, related.message) for related in finding.related]
+    if related:
+        marks += [Mark(place.span, place.message) for place in finding.related]
     room = gutter(marks)
     for path in dict.fromkeys(mark.span.path for mark in marks):
-        lines += _place([mark for mark in marks if mark.span.path == path], texts.get(path, ()), room, style, paint)
-    fields = [("why:", finding.why), ("help:", finding.help), ("note:", finding.note), ("fix:", _fix(finding))]
-    lines += [_field(name, text, paint) for name, text in fields if text]
+        here = [mark for mark in marks if mark.span.path == path]
+        lines += _place(here, texts.get(path, ()), room, style, paint, widest)
+    words = {"why": finding.why, "help": finding.help, "note": finding.note, "fix": _fix(finding)}
+    lines += [_field(f"{name}:", words[name], paint, columns) for name in fields if words[name]]
     return "\n".join(lines) + "\n"
 
 
-def _place(marks: Sequence[Mark], text: Sequence[str], room: int, style: str, paint: Paint) -> list[str]:
+def headline(finding: Finding, paint: Paint) -> str:
+    """`error[slug] GL101: what is wrong`."""
+    unsure = "" if finding.confidence is Confidence.HIGH else f" ({finding.confidence} confidence)"
+    head = paint(f"{finding.severity}[{finding.slug}] {finding.code}", STYLES[finding.severity])
+    return head + paint(f": {clean(finding.message)}", BOLD) + paint(unsure, DIM)
+
+
+def _place(marks: Sequence[Mark], text: Sequence[str], room: int, style: str, paint: Paint, widest: int) -> list[str]:
     """The marks of one file with its source; without it, or where a line is not in it, their places alone."""
     arrows = [_arrow("-->" if mark.main else ":::", mark, room, paint) for mark in marks]
     if all(1 <= mark.span.line <= len(text) for mark in marks):
-        return [arrows[0], *snippet(text, marks, room, style, paint)]
+        return [arrows[0], *snippet(text, marks, room, style, paint, widest)]
     return [f"{arrow} {clean(mark.words)}".rstrip() for arrow, mark in zip(arrows, marks, strict=True)]
 
 
@@ -99,8 +121,8 @@ def _fix(finding: Finding) -> str:
     return available if finding.fix.title == finding.help else f"{finding.fix.title} ({available})"
 
 
-def _field(name: str, text: str, paint: Paint) -> str:
-    words = wrap(clean(text), _COLUMNS, first=f"  {name:<5} ", rest=" " * 8)
+def _field(name: str, text: str, paint: Paint, columns: int = _COLUMNS) -> str:
+    words = wrap(clean(text), columns, first=f"  {name:<5} ", rest=" " * 8)
     return paint.prose(words).replace(name, paint(name, BOLD), 1)
 
 
@@ -112,11 +134,13 @@ def _problem(problem: Problem, paint: Paint) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """ "1 file", "2 files"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """ "0.04 s", "3.1 s", "5 min 2 s"."""
     if seconds >= 60:
         return f"{int(seconds) // 60} min {int(seconds) % 60} s"
     return f"{seconds:.1f} s" if seconds >= 0.095 else f"{seconds:.2f} s"
