@@ -18,6 +18,9 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches, trains
 from gradcheck_lint.source.values import Constant, FunctionValue, Thing, Value, options, things
 
+PROTOCOL = frozenset("build zero backward step unscale clip schedule grad-write grad-change unknown".split())
+"""Kinds of events that mean something to the protocol."""
+
 States = frozenset[Any]
 _NONE: States = frozenset()
 
@@ -52,6 +55,10 @@ class Walk:
         """The states after an event."""
         raise NotImplementedError
 
+    def steps_of(self, sequence: ev.Sequence) -> list[ev.Step]:
+        """The steps of a sequence that can change a state or the way that is taken."""
+        return sequence.steps
+
     def turn(self, state: Any) -> Any:
         """The state at the start of the next round of a loop."""
         return state
@@ -84,7 +91,7 @@ class Walk:
 
     def sequence(self, step: ev.Sequence, states: States) -> Flow:
         breaks = continues = returns = _NONE
-        for inner in step.steps:
+        for inner in self.steps_of(step):
             if not states:
                 break
             flow = self.run(inner, states)
@@ -131,6 +138,7 @@ class Path(Walk):
     def __init__(self, timeline: ev.Timeline, optimizer: Thing) -> None:
         self.timeline, self.optimizer = timeline, optimizer
         self.visits: dict[int, Visit] = {}
+        self.kept: dict[int, list[ev.Step]] = {}  # sequence → its steps that count
         super().__init__()
         built = any(e.concerns(optimizer) for e in timeline.events("build"))
         start = State(cycle.ABSENT) if built else State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
@@ -176,6 +184,24 @@ class Path(Walk):
         for step in self.timeline.tree.steps[1:]:  # the first makes the instance
             states = self.run(step, states).end
         return [breach for breach in self.breaches() if breach.kind == cycle.STALE_STEP]
+
+    def steps_of(self, sequence: ev.Sequence) -> list[ev.Step]:
+        found = self.kept.get(id(sequence))
+        if found is None:
+            found = self.kept[id(sequence)] = [step for step in sequence.steps if self.counts(step)]
+        return found
+
+    def counts(self, step: ev.Step) -> bool:
+        """Whether a step holds an event of the protocol, a jump, or a loop, which starts a new round."""
+        if isinstance(step, ev.Event):
+            return step.kind in PROTOCOL
+        if isinstance(step, ev.Sequence):
+            return bool(self.steps_of(step))
+        if isinstance(step, ev.Branch):
+            return any(self.steps_of(arm) for arm in step.arms)
+        if isinstance(step, ev.Call):
+            return bool(self.steps_of(step.body))
+        return True
 
     def turn(self, state: State) -> State:
         return cycle.turn(state)

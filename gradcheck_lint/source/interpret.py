@@ -134,6 +134,7 @@ class Interpreter:
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
         self.looping = 0  # loops around the statement being run
+        self.assigned: dict[int, set[str]] = {}  # body of a loop → the names that it assigns
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
 
     # ------------------------------------------------------------ entry points
@@ -569,7 +570,10 @@ class Interpreter:
 
     def widen(self, body: tree.Block) -> None:
         """Forget the constants that a loop changes: `first = True` before it is not so in every round."""
-        for name in _assigned(body):
+        names = self.assigned.get(id(body))
+        if names is None:
+            names = self.assigned[id(body)] = _assigned(body)
+        for name in names:
             scope = self.frame.serial
             if isinstance(self.get(scope, name), Constant):
                 self.set(scope, name, Thing("opaque", name, certain=False))
@@ -1345,7 +1349,7 @@ class Interpreter:
         finally:
             self.frames.pop()
             self.sequence = saved
-        if any(event.kind in _TURNING for event, _ in ev.located(inner)):
+        if id(function) not in self.turning and any(event.kind in _TURNING for event, _ in ev.located(inner)):
             self.turning.add(id(function))
         if not any(not isinstance(s, ev.Jump) for s in inner.steps):
             if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
