@@ -1,0 +1,288 @@
+"""A watched run is, bit for bit, the run that it would have been; and nothing is left behind when it is over."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import programs
+import pytest
+import torch
+from torch import nn
+
+from gradcheck_lint import FindingError, GradlintWarning, registry, watch
+from gradcheck_lint.finding import Confidence
+from gradcheck_lint.runtime import patches
+from gradcheck_lint.runtime.checks import Check, checks
+from gradcheck_lint.runtime.session import Options, Session
+
+RULES = registry.load(packs=False)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(program: Callable[[], list[Any]]) -> list[Any]:
+    """What a program makes from a known start, and the state of the random numbers after it."""
+    torch.manual_seed(0)
+    random.seed(0)
+    torch._dynamo.reset()
+    made = programs.tensors(program())
+    return [*made, torch.get_rng_state(), random.getstate()]
+
+
+def same(first: list[Any], second: list[Any]) -> bool:
+    return len(first) == len(second) and all(
+        torch.equal(a, b) and a.dtype == b.dtype if isinstance(a, torch.Tensor) else a == b
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def watched(program: Callable[[], list[Any]], **options: Any) -> tuple[list[Any], Session]:
+    session = Session(RULES, Options(everything=True, least=Confidence.LOW, **options), lambda finding: None)
+    session.start()
+    try:
+        return run(program), session
+    finally:
+        session.stop()
+
+
+@pytest.mark.parametrize("program", programs.PROGRAMS, ids=lambda program: program.__name__)
+@pytest.mark.parametrize("level", ["default", "deep"])
+def test_bit_for_bit(program: Callable[[], list[Any]], level: str) -> None:
+    plain = run(program)
+    made, session = watched(program, level=level, every=4)
+    assert session.record.problems == []
+    assert sum(optimizer.steps for optimizer in session.record.optimizers) > 0
+    assert [finding for finding in session.record.findings if finding.confidence is Confidence.HIGH] == []
+    assert same(plain, made)
+
+
+def test_comparison_can_fail() -> None:
+    assert not same(run(programs.momentum), run(programs.accumulation))
+    first = run(programs.momentum)
+    assert same(first, run(programs.momentum))
+    first[1] = first[1] + 1e-7
+    assert not same(first, run(programs.momentum))
+
+
+# Nothing left behind
+
+
+def surface() -> dict[str, Any]:
+    """Everything of torch that the watcher may lay a hand on."""
+    import torch.nn.modules.module as modules
+    from torch.optim import lr_scheduler
+    from torch.optim import optimizer as optimizers
+
+    owners = [
+        torch.autograd,
+        torch.autograd.Function,
+        torch.nn.utils,
+        torch.nn.utils.clip_grad,
+        torch.Tensor,
+        torch.optim.Optimizer,
+        nn.Module,
+        lr_scheduler.LRScheduler,
+        lr_scheduler.ReduceLROnPlateau,
+        torch.amp.grad_scaler.GradScaler,
+    ]
+    names = {f"{owner.__name__}.{name}": value for owner in owners for name, value in vars(owner).items()}
+    hooks = {name: dict(value) for name, value in vars(modules).items() if name.startswith("_global") and isinstance(value, dict)}
+    hooks |= {name: dict(value) for name, value in vars(optimizers).items() if name.startswith("_global")}
+    return {**names, **hooks, "filters": list(warnings.filters)}
+
+
+def attributes(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Any]:
+    found: list[Any] = [sorted(vars(optimizer)), sorted(vars(model))]
+    found += [dict(value) for name, value in vars(optimizer).items() if "hooks" in name]
+    found += [(sorted(vars(p)), dict(p._post_accumulate_grad_hooks or {}), p._backward_hooks) for p in model.parameters()]
+    return found
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -> None:
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(4, 3)).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("level", ["light", "default", "deep"])
+def test_nothing_is_left_behind(level: str) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    before, own = surface(), attributes(model, optimizer)
+    with watch(optimizer, model=model, level=level, every=4, on_finding="ignore"):
+        assert surface() != before
+        train(model, optimizer, steps=30)
+    assert surface() == before
+    assert attributes(model, optimizer) == own
+    assert not patches.ACTIVE
+    assert not patches.LOUD
+
+
+def test_models_and_optimizers_are_not_kept_alive() -> None:
+    import gc
+    import weakref
+
+    with watch(on_finding="ignore", quiet=True):
+        model = nn.Linear(3, 2)
+        optimizer = torch.optim.Adam(model.parameters())
+        train(model, optimizer, steps=30)
+        refs = [weakref.ref(model), weakref.ref(optimizer), weakref.ref(model.weight)]
+        del model, optimizer
+        gc.collect()
+        assert [ref() for ref in refs] == [None, None, None]
+
+
+# Errors
+
+
+def failing(name: str) -> type[Check]:
+    def fail(self: Check, *args: Any) -> None:
+        raise RuntimeError(f"{name} is broken")
+
+    return type("Broken", (Check,), {name: fail})
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Check) if not name.startswith("_")])
+def test_a_check_that_fails_is_noted_and_goes_no_further(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(programs.adam_with_schedule_and_clipping)
+    listed = [*checks(), failing(name)]
+    monkeypatch.setattr("gradcheck_lint.runtime.checks.checks", lambda: listed)
+    made, session = watched(programs.adam_with_schedule_and_clipping)
+    assert same(plain, made)
+    if name not in ("optimizer_refused", "backward_failed"):
+        assert any(f"{name} is broken" in problem for problem in session.record.problems)
+
+
+def test_a_rule_that_fails_is_noted_and_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradcheck_lint.runtime import engine
+
+    def broken(self: object, *args: object, **extra: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(engine._Report, "__call__", broken)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(optimizer, on_finding="raise", quiet=True) as run:
+        for _ in range(3):
+            model(torch.randn(4, 3)).square().mean().backward()
+            optimizer.step()
+    assert any("broken" in problem for problem in run.record.problems)
+
+
+def test_a_summary_that_fails_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **extra: object) -> str:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("gradcheck_lint.report.run_text.render", broken)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(optimizer):
+        train(model, optimizer)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_what_the_program_raises_passes_through(error: type[BaseException]) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before, raised = surface(), error("mine")
+    with pytest.raises(error) as caught, watch(optimizer, quiet=True) as run:
+        train(model, optimizer)
+        raise raised
+    assert caught.value is raised
+    assert surface() == before
+    assert run.record.optimizers[0].steps == 5
+    assert run.record.ended != "ended"
+
+
+# Telling
+
+
+def never_zeroed(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    for _ in range(4):
+        model(torch.randn(4, 3)).square().mean().backward()
+        optimizer.step()
+
+
+def parts() -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = nn.Linear(3, 2)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def test_warns_once_on_the_users_line() -> None:
+    model, optimizer = parts()
+    with pytest.warns(GradlintWarning) as told, watch(optimizer, quiet=True):
+        never_zeroed(optimizer, model)
+    assert [warning.filename.endswith("test_unchanged.py") for warning in told] == [True]
+    assert "GL101" in str(told[0].message)
+
+
+def test_raises_when_it_is_told_to() -> None:
+    model, optimizer = parts()
+    before = surface()
+    with pytest.raises(FindingError, match="GL101") as caught, watch(optimizer, on_finding="raise", quiet=True):
+        never_zeroed(optimizer, model)
+    assert caught.value.finding.step == 2
+    assert surface() == before
+
+
+def test_hands_findings_to_a_callable() -> None:
+    model, optimizer = parts()
+    told: list[Any] = []
+    with watch(optimizer, on_finding=told.append, quiet=True):
+        never_zeroed(optimizer, model)
+    assert [finding.code for finding in told] == ["GL101"]
+
+
+def test_warnings_that_are_errors_do_not_end_the_program() -> None:
+    model, optimizer = parts()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with watch(optimizer, quiet=True) as run:
+            never_zeroed(optimizer, model)
+    assert [finding.code for finding in run.findings] == ["GL101"]
+
+
+def test_start_and_stop_and_decorator() -> None:
+    model, optimizer = parts()
+    running = watch.start(optimizer, on_finding="ignore")
+    never_zeroed(optimizer, model)
+    assert watch.stop() is running
+    assert watch.stop() is None
+    assert [finding.code for finding in running.findings] == ["GL101"]
+
+    guard = watch(optimizer, on_finding="ignore", ignore=["GL101"])
+    guard(never_zeroed)(optimizer, model)
+    assert guard.findings == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"on_finding": "shout"}, "on_finding"),
+        ({"level": "9"}, "level"),
+        ({"every": 0}, "every"),
+        ({"min_confidence": "some"}, "min_confidence"),
+        ({"select": ["GL999"]}, "GL999"),
+    ],
+)
+def test_nonsense_is_refused(options: dict[str, Any], words: str) -> None:
+    _, optimizer = parts()
+    before = surface()
+    with pytest.raises(ValueError, match=words), watch(optimizer, **options):
+        pass
+    assert surface() == before
+
+
+def test_a_model_is_no_optimizer() -> None:
+    with pytest.raises(TypeError, match="model="):
+        watch(nn.Linear(1, 1))  # type: ignore[arg-type]
