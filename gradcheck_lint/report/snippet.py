@@ -48,8 +48,8 @@ def snippet(
 ) -> list[str]:
     """The marked lines of one file in order, each with its underlines; `style` is the colour of the main mark.
 
-    `room` is the width of the gutter, and no line reaches beyond `widest` columns behind it. A single line between two marked ones is shown too, more are left out. Of a
-    span of several lines the first is shown.
+    `room` is the width of the gutter, and no line reaches beyond `widest` columns behind it. A single line between two
+    marked ones is shown too, more are left out. Of a span of several lines the first is shown.
     """
     shown: list[str] = []
     limit = min(LIMIT, widest)
