@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 LIMIT = 200_000  # nodes; a larger graph is walked no further
 _KEY = "gradlint"
+_LEAF = "AccumulateGrad"
+_SUMS = ("Add", "Sub", "RSub", "Neg", "Mul", "Div")  # keep a number a number
+_JOINS = ("Stack", "Cat", "Unsqueeze", "Squeeze", "View", "Reshape", "ReshapeAlias")
+_TOTALS = ("Sum", "Mean")
 
 
 class Reach(NamedTuple):
@@ -20,18 +25,16 @@ class Reach(NamedTuple):
 
     leaves: tuple[Tensor, ...]  # in the order in which they are met, nearest to the loss first
     nodes: int
-    old: int  # the number of the earliest earlier backward whose loss is part of this graph; 0 for none
-    functions: tuple[type, ...]  # the user's own autograd Functions
+    functions: tuple[Any, ...]  # the nodes of autograd Functions that are written in Python
     whole: bool  # whether the walk came to its end
 
 
-def reach(roots: Iterable[Tensor], number: int = 0) -> Reach:
+def reach(roots: Iterable[Tensor]) -> Reach:
     """Walk the graph behind `roots`; about a microsecond for each node."""
     leaves: list[Tensor] = []
-    functions: list[type] = []
+    functions: list[Any] = []
     todo: deque[Any] = deque()
     seen: set[Any] = set()
-    old = 0
     for root in roots:
         if root.grad_fn is None:
             if root.requires_grad:
@@ -41,27 +44,88 @@ def reach(roots: Iterable[Tensor], number: int = 0) -> Reach:
             todo.append(root.grad_fn)
     while todo and len(seen) < LIMIT:
         node = todo.popleft()
-        variable = getattr(node, "variable", None)
-        if variable is not None:
-            leaves.append(variable)
+        if type(node).__name__ == _LEAF:
+            leaves.append(node.variable)
             continue
-        kind = type(node)
-        if kind.__module__ != "torch.autograd" and (owner := getattr(node, "_forward_cls", None)) is not None:
-            functions.append(owner)
+        if hasattr(type(node), "_forward_cls"):
+            functions.append(node)
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)
                 todo.append(following)
-    return Reach(tuple(leaves), len(seen), old, tuple(dict.fromkeys(functions)), not todo)
+    return Reach(tuple(leaves), len(seen), tuple(functions), not todo)
 
 
-class _Canary:
-    """Lives exactly as long as the node of the graph that holds it."""
+def kind(node: Any) -> str:
+    """What a node of the graph does: "Add" for AddBackward0."""
+    return type(node).__name__.partition("Backward")[0]
 
-    __slots__ = ("__weakref__", "number")
 
-    def __init__(self, number: int) -> None:
+def terms(root: Tensor, most: int = 12) -> list[Any]:
+    """The nodes of the numbers of which a loss is the sum, itself first; at most so many are looked at."""
+    found: list[Any] = []
+    todo: deque[Any] = deque([root.grad_fn])
+    while todo and most:
+        most -= 1
+        node = todo.popleft()
+        does = kind(node)
+        following = [n for n, _ in node.next_functions if n is not None and type(n).__name__ != _LEAF]
+        if does not in _JOINS:
+            if not _is_number(node):
+                continue
+            found.append(node)
+        if does in _SUMS or does in _JOINS or (does in _TOTALS and all(kind(n) in _JOINS for n in following)):
+            todo += following
+    return found
+
+
+def only_sums(root: Tensor, most: int = 8) -> tuple[Tensor, ...]:
+    """The leaves of a graph that does nothing but add them up; () for every other graph.
+
+    The gradient of such a leaf is the same whatever its values are, so it is no use to anybody.
+    """
+    leaves: list[Tensor] = []
+    todo: list[Any] = [root.grad_fn]
+    while todo:
+        node = todo.pop()
+        most -= 1
+        if type(node).__name__ == _LEAF:
+            leaves.append(node.variable)
+            continue
+        does = kind(node)
+        following = [n for n, _ in node.next_functions if n is not None]
+        sums = does in _JOINS or does in _TOTALS or (does in _SUMS and (does != "Mul" or len(following) == 1))
+        if not sums or most <= 0:
+            return ()
+        todo += following
+    return tuple(leaves)
+
+
+def _is_number(node: Any) -> bool:
+    """Whether the node has a single number as its result; True where torch does not tell."""
+    about = getattr(node, "_input_metadata", None)
+    return not about or math.prod(about[0].shape) == 1
+
+
+class Canary:
+    """Lives exactly as long as the nodes of the graph that hold it.
+
+    `number` counts the backwards, `steps` are the steps of each optimizer that were done before, `freed` is whether
+    that backward was the last that could use the graph.
+    """
+
+    __slots__ = ("__weakref__", "freed", "number", "steps")
+
+    def __init__(self, number: int, steps: tuple[int, ...], freed: bool) -> None:
         self.number = number
+        self.steps = steps
+        self.freed = freed
+
+
+def marked(node: Any) -> Canary | None:
+    """The canary that is in this node, if one is."""
+    found = node.metadata.get(_KEY)
+    return found if found is not None and found.number else None
 
 
 class Canaries:
@@ -72,41 +136,42 @@ class Canaries:
     """
 
     def __init__(self, most: int = 64) -> None:
-        self._alive: deque[weakref.ref[_Canary]] = deque(maxlen=most)
+        self._latest: deque[weakref.ref[Canary]] = deque(maxlen=most)
 
-    def mark(self, root: Tensor, number: int) -> int:
-        """Put one into the graph of `root`; the number of the backward that marked it before, or 0."""
-        node = root.grad_fn
-        if node is None:
-            return 0
-        there = node.metadata.get(_KEY)
-        if there is not None:
-            return int(there.number)
-        canary = node.metadata[_KEY] = _Canary(number)
-        self._alive.append(weakref.ref(canary))
-        return 0
+    def mark(self, root: Tensor, number: int, steps: tuple[int, ...], *, freed: bool) -> Canary | None:
+        """Put one into the graph of `root`, before backward; the oldest one that was there already.
 
-    def alive(self) -> int:
-        """How many of the latest graphs, without the newest, are still held by somebody."""
-        return sum(ref() is not None for ref in list(self._alive)[:-1])
+        One is there already if an earlier backward ran on this very loss, or on one that is a term of this sum.
+        """
+        found: Canary | None = None
+        canary = Canary(number, steps, freed)
+        for node in terms(root):
+            there = marked(node)
+            if there is None:
+                node.metadata[_KEY] = canary
+            elif found is None or there.number < found.number:
+                found = there
+        self._latest.append(weakref.ref(canary))
+        return found
 
-    def carried(self, root: Tensor, number: int) -> int:
-        """The number of an earlier backward whose loss is a direct part of this sum; 0 if there is none."""
-        node, deep = root.grad_fn, 0
-        todo = [node] if node is not None else []
-        while todo and deep < 12:
-            deep += 1
-            node = todo.pop()
-            there = node.metadata.get(_KEY)
-            if there is not None and there.number < number:
-                return int(there.number)
-            todo += [following for following, _ in node.next_functions if following is not None]
-        return 0
+    def kept(self, steps: tuple[int, ...]) -> int:
+        """How many graphs in a row, back from the last before these steps, are in memory though nobody can use them.
+
+        Several of one step count as one.
+        """
+        seen: set[tuple[int, ...]] = set()
+        for ref in reversed(self._latest):
+            canary = ref()
+            if canary is None or not canary.freed:
+                break
+            if canary.steps != steps:
+                seen.add(canary.steps)
+        return len(seen)
 
     def clear(self) -> None:
-        """Take them out again; those whose graphs are still held."""
-        for ref in self._alive:
+        """Those that are left count for nothing any more."""
+        for ref in self._latest:
             canary = ref()
             if canary is not None:
                 canary.number = 0
-        self._alive.clear()
+        self._latest.clear()

@@ -1,0 +1,375 @@
+"""The tensors on which backward is called: whether they lead anywhere, and whether their graphs are let go.
+
+Sightings: "loss-rebuilt" (backward on a tensor that begins at itself), "backward-refused" (torch finds no graph; with
+what is known of the reason), "step-without-grad-mode" (steps without gradients while gradients are switched off),
+"running-total" (the sum holds the loss of an earlier step), "graph-kept" (the graphs of many steps in a row are still
+in memory), "never-a-gradient" (parameters that backward never reached).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_lint.runtime import sites, stores
+from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.graph import kind, marked, only_sums
+from gradcheck_lint.runtime.names import variable
+from gradcheck_lint.runtime.record import Sighting, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from torch import Tensor
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.record import Event
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+Place = tuple[int, int]  # which instruction of which code
+
+KEPT = 12  # graphs of steps in a row that have to be in memory
+CHECKED = 5  # steps after which a parameter should have had a gradient
+_ENDS = frozenset({"Sum", "Mean", "Stack", "Cat", "Add", "Sub", "Neg", "Mul", "Div"})
+
+
+class Losses(Check):
+    """Looks at the roots of backward, and keeps none of them."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._rebuilt: dict[Place, Mark] = {}  # backwards that began at themselves, once so far
+        self._sound: set[Place] = set()  # places of which nothing more is to be said
+        self._carried: set[Place] = set()
+        self._idle: dict[int, int] = {}  # steps in a row without gradients and without grad mode, by optimizer
+        self._kept = False
+        self._first: dict[int, frozenset[int]] = {}  # the ids of what each optimizer was to train when it was met
+
+    def _sight(self, what: str, mark: Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
+        """About the run as a whole, or its one optimizer."""
+        watched = [observer.watched for observer in self.session.observers.values()]
+        one: Watched | None = watched[0] if len(watched) == 1 else None
+        known = {}
+        for key in [key for key, value in detail.items() if isinstance(value, sites.Mark)]:
+            site = sites.resolve(detail.pop(key))
+            if site is not None:
+                known[key] = site
+        step = max((w.steps for w in watched), default=0) + 1
+        self.session.take(Sighting(what, step, sites.resolve(mark), one, names, known, detail))
+
+    def _done(self) -> tuple[int, ...]:
+        return tuple(observer.watched.steps for observer in self.session.observers.values())
+
+    # Before backward
+
+    def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
+        if len(roots) != 1 or event.mark is None:
+            return
+        root = roots[0]
+        if root.numel() != 1 or not root.requires_grad:
+            return
+        place = (id(event.mark.code), event.mark.last)
+        if place in self._sound:
+            pass
+        elif root.grad_fn is None or kind(root.grad_fn) in _ENDS:
+            self._look_for_leaf(root, place, event.mark)
+        else:
+            self._sound.add(place)
+        if root.grad_fn is not None:
+            self._mark(root, place, event, options)
+
+    def _look_for_leaf(self, root: Tensor, place: Place, mark: Mark) -> None:
+        leaves = only_sums(root) if root.grad_fn is not None else (root,)
+        if not leaves or not self._strange(leaves):
+            self._sound.add(place)
+            return
+        if place in self._rebuilt:
+            self._tell_rebuilt(root, place, mark)
+        else:
+            self._rebuilt[place] = mark
+
+    def _strange(self, leaves: Sequence[Tensor]) -> bool:
+        """Whether these leaves are nobody's parameters, but numbers that were made to require grad."""
+        from torch.nn import Parameter
+
+        if any(isinstance(leaf, Parameter) or leaf.dim() > 1 or leaf.numel() > 64 for leaf in leaves):
+            return False
+        held = self.session.held()
+        return bool(held) and not any(id(leaf) in held for leaf in leaves)
+
+    def _tell_rebuilt(self, root: Tensor | None, place: Place, mark: Mark) -> None:
+        self._sound.add(place)
+        names: tuple[str, ...] = ()
+        made = None
+        if root is not None:
+            frames = sites.frames(2)
+            name = variable(root, frames)
+            names = (name,) if name else ()
+            made = _first(stores.stored(frame, name) for frame in frames) if name else None
+        self._sight("loss-rebuilt", mark, names=names, made=made, summed=root is not None and root.grad_fn is not None)
+
+    def _mark(self, root: Tensor, place: Place, event: Event, options: dict[str, Any]) -> None:
+        """Put a canary into the graph, and see whether an earlier one is there."""
+        session = self.session
+        freed = not options.get("retain_graph") and not options.get("create_graph")
+        steps = self._done()
+        earlier = session.canaries.mark(root, session.backwards, steps, freed=freed)
+        if earlier is None or place in self._carried or not steps or len(earlier.steps) != len(steps):
+            return
+        if earlier is marked(root.grad_fn):
+            return  # the same loss again, and not a sum
+        moved = [now > then for now, then in zip(steps, earlier.steps, strict=True) if now]
+        if moved and all(moved):  # each optimizer has stepped since
+            self._carried.add(place)
+            frames = sites.frames(2)
+            name = variable(root, frames)
+            made = _first(stores.grown(frame, name) for frame in frames) if name else None
+            self._sight(
+                "running-total",
+                event.mark,
+                names=(name,) if name else (),
+                made=made,
+                earlier=max(earlier.steps) + 1,
+            )
+
+    # Refused
+
+    def backward_failed(self, event: Event, error: BaseException) -> None:
+        if not isinstance(error, RuntimeError) or "does not require grad" not in str(error):
+            return
+        roots = _roots(error)
+        if len(roots) != 1 or roots[0].requires_grad:
+            return
+        import torch
+
+        root = roots[0]
+        mark = event.mark or sites.here(4)
+        frames = sites.frames(2)
+        name = variable(root, frames)
+        trained = [p for observer in self.session.observers.values() for p in observer.parameters()]
+        detail: dict[str, Any] = {"because": "", "trainable": any(p.requires_grad for p in trained)}
+        names: tuple[str, ...] = ()
+        if not torch.is_grad_enabled():
+            detail["because"] = "off"
+        elif root.is_inference():
+            detail["because"] = "inference"
+        elif (decorated := self._decorated()) is not None:
+            detail["because"] = "decorated"
+            names = (decorated[0],)
+            detail["made"] = decorated[1]
+        else:
+            names = tuple(_with_graph(frames))
+            detail["because"] = "cut" if names else ""
+        if name and "made" not in detail:
+            made = _first(stores.stored(frame, name) for frame in frames)
+            if made is not None:
+                detail["made"] = made
+        detail["inference"] = torch.is_inference_mode_enabled() or root.is_inference()
+        self._sight("backward-refused", mark, names=names, root=name, dtype=str(root.dtype), **detail)
+
+    def _decorated(self) -> tuple[str, Mark] | None:
+        """A module whose forward is decorated with `torch.no_grad()` or `torch.inference_mode()`."""
+        for name, module in self.session.models.modules():
+            forward = type(module).forward
+            inner = getattr(forward, "__wrapped__", None)
+            if inner is None or getattr(forward, "__name__", "") != "forward" or not hasattr(inner, "__code__"):
+                continue
+            for cell in getattr(forward, "__closure__", None) or ():
+                owner = getattr(cell.cell_contents, "__self__", cell.cell_contents)
+                if type(owner).__name__ in ("no_grad", "inference_mode") and type(owner).__module__.startswith("torch"):
+                    return name, sites.Mark(inner.__code__, 0, inner.__code__.co_firstlineno)
+        return None
+
+    # At a step
+
+    def stepped(self, observer: Observer, mark: Mark | None) -> None:
+        if mark is None:
+            return
+        steps = observer.watched.steps
+        if not observer.window:
+            self._without_gradients(observer, mark)
+        if steps > KEPT and not self._kept and (steps % 4 == 0 or steps > 20):
+            self._look_for_kept(observer, mark)
+
+    def _without_gradients(self, observer: Observer, mark: Mark) -> None:
+        import torch
+
+        index = observer.watched.index
+        if torch.is_grad_enabled() or observer.opaque or any(p.grad is not None for p in observer.parameters()):
+            self._idle[index] = 0
+            return
+        self._idle[index] = self._idle.get(index, 0) + 1
+        if self._idle[index] == 2:
+            observer.sight("step-without-grad-mode", mark, inference=torch.is_inference_mode_enabled())
+
+    def _look_for_kept(self, observer: Observer, mark: Mark) -> None:
+        import gc
+
+        kept = self.session.canaries.kept(self._done())
+        if kept < KEPT:
+            return
+        self._kept = True  # look once; collecting garbage takes a while
+        gc.collect()  # a graph in a cycle of references is let go by and by
+        kept = self.session.canaries.kept(self._done())
+        if kept < KEPT:
+            return
+        name, made = "", None
+        for frame in sites.frames(2):
+            found = _holder(frame)
+            if found:
+                name, made = found, stores.grown(frame, found)
+                break
+        observer.sight("graph-kept", mark, names=(name,) if name else (), made=made, kept=kept)
+
+    # At the end
+
+    def attached(self, observer: Observer) -> None:
+        self._first[observer.watched.index] = frozenset(
+            id(p) for p in observer.parameters() if p.requires_grad and p.is_leaf
+        )
+
+    def ended(self) -> None:
+        for place, mark in self._rebuilt.items():
+            if place not in self._sound:
+                self._tell_rebuilt(None, place, mark)
+        for observer in self.session.observers.values():
+            self._look_for_unfed(observer)
+
+    def _look_for_unfed(self, observer: Observer) -> None:
+        """Parameters that never got a gradient, where their neighbours did in every step that was checked."""
+        from torch.nn import ModuleDict, ModuleList
+
+        if observer.watched.checked < CHECKED or not observer.received or observer.opaque:
+            return
+        models = self.session.models
+        first = self._first.get(observer.watched.index, frozenset())
+        unfed = [
+            parameter
+            for parameter in observer.parameters()
+            if id(parameter) in first
+            and parameter.requires_grad
+            and parameter.grad is None
+            and id(parameter) not in observer.received
+        ]
+        if len(models):
+            unfed = [parameter for parameter in unfed if models.name(parameter)]  # else it is not the model's any more
+        if not unfed:
+            return
+        names = [observer.name(parameter) for parameter in unfed]
+        fed = {observer.name(p) for p in observer.parameters() if id(p) in observer.received}
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(_prefix(name, fed), []).append(name)
+        lists = [name for name, module in models.modules() if isinstance(module, (ModuleList, ModuleDict))]
+        latest = observer.latest.get("backward") or observer.latest.get("step")
+        for prefix, members in groups.items():
+            observer.sight(
+                "never-a-gradient",
+                observer.built or (latest.mark if latest else None),
+                names=tuple(members),
+                prefix=prefix,
+                checked=observer.watched.checked,
+                partly=any(name.rpartition(".")[0] == prefix for name in fed),
+                branch=any(f"{prefix}.".startswith(f"{name}.") and _any_of(fed, name) for name in lists),
+            )
+
+
+def _first(marks: Iterator[Mark | None]) -> Mark | None:
+    return next((mark for mark in marks if mark is not None), None)
+
+
+def _roots(error: BaseException) -> list[Tensor]:
+    """The tensors on which the backward was called that raised this, from the frame of torch in which it was."""
+    import torch
+
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "backward" and frame.f_globals.get("__name__") == "torch.autograd":
+            roots = frame.f_locals.get("tensors")
+            roots = [roots] if isinstance(roots, torch.Tensor) else roots
+            return [root for root in roots if isinstance(root, torch.Tensor)] if roots is not None else []
+        trace = trace.tb_next
+    return []
+
+
+def _with_graph(frames: Sequence[FrameType]) -> Iterator[str]:
+    """The variables that hold a tensor with a graph, newest first; of the innermost frame that has some."""
+    import torch
+
+    for frame in frames:
+        found = [
+            name
+            for name, value in list(frame.f_locals.items())
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None
+        ]
+        if found:
+            yield from reversed(found)
+            return
+
+
+def _holder(frame: FrameType) -> str:
+    """A variable of the frame, or an attribute of an object there, that holds many graphs; "" if there is none."""
+    scopes = [("", frame.f_locals)]
+    owner = frame.f_locals.get("self")
+    attributes = getattr(owner, "__dict__", None)
+    if isinstance(attributes, dict):
+        scopes.append(("self.", attributes))
+    if frame.f_globals is not frame.f_locals:
+        scopes.append(("", frame.f_globals))
+    for before, variables in scopes:
+        for name, value in list(variables.items()):
+            if not name.startswith("__") and _holds_graphs(value):
+                return before + name
+    return ""
+
+
+def _holds_graphs(value: object) -> bool:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.grad_fn is not None and _canaries_behind(value) >= KEPT // 2
+    if isinstance(value, dict):
+        return any(_holds_graphs(item) for item in list(value.values())[:50])
+    if not isinstance(value, (list, tuple)) and type(value).__name__ != "deque":
+        return False
+    items: Sequence[Any] = list(value)[:100]  # type: ignore[call-overload]
+    graphs = [item for item in items if isinstance(item, torch.Tensor) and item.grad_fn is not None]
+    inner = [item for item in items if isinstance(item, (list, tuple, dict))]
+    return len(graphs) >= KEPT // 2 or any(
+        isinstance(part, torch.Tensor) and part.grad_fn is not None for item in inner[-1:] for part in _values(item)
+    )
+
+
+def _values(item: Any) -> list[Any]:
+    return list(item.values()) if isinstance(item, dict) else list(item)
+
+
+def _canaries_behind(total: Tensor) -> int:
+    """How many backwards' graphs a sum leads to."""
+    found: set[int] = set()
+    todo, left = [total.grad_fn], 400
+    while todo and left:
+        left -= 1
+        node: Any = todo.pop()
+        there = marked(node)
+        if there is not None:
+            found.add(there.number)
+            continue
+        todo += [following for following, _ in node.next_functions if following is not None]
+    return len(found)
+
+
+def _prefix(name: str, fed: set[str]) -> str:
+    """The outermost module that has this parameter and none that was fed; else the one that it is in."""
+    pieces = name.split(".")[:-1]
+    for length in range(1, len(pieces) + 1):
+        prefix = ".".join(pieces[:length])
+        if not _any_of(fed, prefix):
+            return prefix
+    return ".".join(pieces)
+
+
+def _any_of(names: set[str], prefix: str) -> bool:
+    return any(name.startswith(f"{prefix}.") for name in names)

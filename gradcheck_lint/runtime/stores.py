@@ -1,0 +1,106 @@
+"""Which statement of a running function gave a variable its value; looked up in the bytecode, on a finding only.
+
+Works without the source, and on whatever the user's function is called. Where nothing is found there is no mark, and
+the finding names the variable alone.
+"""
+
+from __future__ import annotations
+
+import dis
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.runtime.sites import Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_ADDS = ("append", "extend", "add", "appendleft")
+_ARITHMETIC = ("BINARY_OP", "BINARY_ADD", "INPLACE_ADD")
+
+
+def stored(frame: FrameType, name: str) -> Mark | None:
+    """The latest assignment to `name` before the place at which the frame is."""
+    return _last(frame.f_code, _base(name), lambda before: True, frame.f_lasti)
+
+
+def grown(frame: FrameType, name: str) -> Mark | None:
+    """Where something is added to `name`: `name += x`, `name = name + x` or `name.append(x)`."""
+    code, base = frame.f_code, _base(name)
+    added = _last(code, base, lambda before: before.opname.startswith(_ARITHMETIC))
+    return added or _appended(code, base)
+
+
+def returned(code: CodeType) -> Mark | None:
+    """The `return` of a function that has one of them."""
+    found = [
+        instruction
+        for instruction in dis.get_instructions(code)
+        if instruction.opname.startswith("RETURN_") and instruction.opname != "RETURN_GENERATOR"
+    ]
+    return _mark(code, found[0].offset) if len(found) == 1 else None
+
+
+def _base(name: str) -> str:
+    """`total` for `self.total` and for `total['loss']`."""
+    return name.rpartition(".")[2].partition("[")[0]
+
+
+def _last(code: CodeType, name: str, fits: Callable[[dis.Instruction], bool], end: int | None = None) -> Mark | None:
+    found = None
+    instructions = list(dis.get_instructions(code))
+    for index, instruction in enumerate(instructions):
+        if end is not None and instruction.offset > end:
+            break
+        if index and instruction.opname.startswith("STORE_") and _named(instruction, name):
+            before = _value(instructions, index)
+            if fits(before):
+                found = before
+    return _mark(code, found.offset) if found is not None else None
+
+
+def _value(instructions: Sequence[dis.Instruction], index: int) -> dis.Instruction:
+    """The instruction that made what is stored; an attribute's owner is loaded in between."""
+    if instructions[index].opname == "STORE_ATTR":
+        return instructions[max(index - 2, 0)]
+    return instructions[index - 1]
+
+
+def _appended(code: CodeType, name: str) -> Mark | None:
+    instructions = list(dis.get_instructions(code))
+    for index, instruction in enumerate(instructions[:-1]):
+        method = instructions[index + 1]
+        if not instruction.opname.startswith("LOAD_") or not _named(instruction, name):
+            continue
+        if method.opname.startswith("LOAD_") and method.argval in _ADDS:
+            return _call(code, instructions[index + 1 :])
+    return None
+
+
+def _call(code: CodeType, following: Sequence[dis.Instruction]) -> Mark:
+    """The call of the method that the first of these loads."""
+    start = _start(following[0])
+    for instruction in following[1:]:
+        if start is not None and instruction.opname.startswith("CALL") and _start(instruction) == start:
+            return _mark(code, instruction.offset)
+    return _mark(code, following[0].offset)
+
+
+def _named(instruction: dis.Instruction, name: str) -> bool:
+    value = instruction.argval
+    return name == value or (isinstance(value, tuple) and name in value)
+
+
+def _start(instruction: dis.Instruction) -> tuple[int, int] | None:
+    positions = getattr(instruction, "positions", None)
+    if positions is None or positions.lineno is None or positions.col_offset is None:
+        return None
+    return positions.lineno, positions.col_offset
+
+
+def _mark(code: CodeType, offset: int) -> Mark:
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if number is not None and start <= offset < end:
+            line = number
+    return Mark(code, offset, line)
