@@ -77,6 +77,7 @@ def checks() -> list[type[Check]]:
     """All checks, in the order in which they are asked."""
     from gradcheck_lint.runtime.holders import Holders
     from gradcheck_lint.runtime.identity import Identity
+    from gradcheck_lint.runtime.losses import Losses
     from gradcheck_lint.runtime.values import Values
 
-    return [Holders, Identity, Values]
+    return [Holders, Identity, Losses, Values]
