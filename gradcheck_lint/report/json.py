@@ -20,7 +20,7 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
     """One object; pure ASCII, so that no console or pipe can spoil it."""
     document = {
         "version": VERSION,
-        "findings": [_finding(finding) for finding in result.findings],
+        "findings": [finding_object(finding) for finding in result.findings],
         "summary": {
             "files": result.files,
             "findings": len(result.findings),
@@ -31,7 +31,8 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
     return json.dumps(document, indent=2) + "\n"
 
 
-def _finding(finding: Finding) -> dict[str, object]:
+def finding_object(finding: Finding) -> dict[str, object]:
+    """A finding as docs/findings.schema.json describes it."""
     span = finding.span
     return {
         "code": finding.code,

@@ -1,0 +1,303 @@
+"""A watched run as JSON and back, in a shape that stays: docs/run.schema.json and docs/watching.md tell it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+from gradcheck_lint.config import ConfigError
+from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
+from gradcheck_lint.report.json import finding_object
+from gradcheck_lint.runtime.record import Moment, Parameter, RunRecord, Site, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VERSION = 1  # raised when a reader of the old shape would go wrong, not when something is added
+KIND = "gradlint run"
+_ODD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # what JSON has no number for
+
+_T = TypeVar("_T")
+
+
+class RunFileError(ConfigError):
+    """A file is no saved run, or not one that this version can read; one line says why."""
+
+
+# Writing
+
+
+def render(record: RunRecord, *, colour: bool = False) -> str:
+    """One object; pure ASCII, so that no console or pipe can spoil it."""
+    document = {
+        "kind": KIND,
+        "version": VERSION,
+        "program": record.program,
+        "python": record.python,
+        "torch": record.torch,
+        "rank": record.rank,
+        "ranks": record.ranks,
+        "seconds": round(record.seconds, 3),
+        "watching": round(record.watching, 3),
+        "ended": record.ended,
+        "findings": [_finding(finding) for finding in record.findings],
+        "optimizers": [_watched(optimizer) for optimizer in record.optimizers],
+        "missing": list(record.missing),
+        "checked": dict(record.checked),
+        "problems": list(record.problems),
+        "moments": [moment._asdict() for moment in record.moments],
+        "series": {name: [[step, _number(value)] for step, value in points] for name, points in record.series.items()},
+        "sources": {
+            path: {str(number): text for number, text in sorted(lines.items())}
+            for path, lines in record.sources.items()
+        },
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    related = [{**_place(place.span), "message": place.message} for place in finding.related]
+    return {**finding_object(finding), "related": related, "step": finding.step}
+
+
+def _place(span: Span) -> dict[str, object]:
+    return {
+        "path": span.path,
+        "line": span.line,
+        "column": span.column,
+        "end_line": span.end_line,
+        "end_column": span.end_column,
+    }
+
+
+def _watched(optimizer: Watched) -> dict[str, object]:
+    return {
+        "index": optimizer.index,
+        "name": optimizer.name,
+        "class": optimizer.kind,
+        "built": optimizer.built and optimizer.built._asdict(),
+        "steps": optimizer.steps,
+        "backwards": optimizer.backwards,
+        "zeros": optimizer.zeros,
+        "checked": optimizer.checked,
+        "blind": list(optimizer.blind),
+        "parameters": [
+            {
+                "name": parameter.name,
+                "shape": list(parameter.shape),
+                "dtype": parameter.dtype,
+                "device": parameter.device,
+                "group": parameter.group,
+                "trainable": parameter.trainable,
+                "held": parameter.held,
+            }
+            for parameter in optimizer.parameters
+        ],
+    }
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(float(value))
+
+
+# Reading
+
+
+def read(text: str, name: str = "the file") -> RunRecord:
+    """The record that `render` made this text from; raises RunFileError."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunFileError(f"{name} is no saved run: {_first_line(error)}") from None
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise RunFileError(f"{name} is no saved run; save one by `gradlint run --output-file run.json train.py`")
+    if document.get("version") != VERSION:
+        found = document.get("version")
+        raise RunFileError(f"{name} has the shape {found!r} of another version of gradlint; this one reads {VERSION}")
+    return _record(_Node(name, "", document))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]
+
+
+class _Node:
+    """A value in the document, which knows where it is, so that what is wrong with it can be told."""
+
+    def __init__(self, file: str, where: str, value: object) -> None:
+        self.file, self.where, self.value = file, where, value
+
+    def fail(self, wanted: str) -> RunFileError:
+        return RunFileError(f"{self.file} is no saved run: {self.where or 'it'} should be {wanted}")
+
+    def of(self, kind: type[_T] | tuple[type[_T], ...], wanted: str) -> _T:
+        value = self.value
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.fail(wanted)
+        return value
+
+    def __getitem__(self, key: str) -> _Node:
+        value = self.of(dict, "an object")
+        where = f"{self.where}.{key}" if self.where else key
+        if key not in value:
+            raise _Node(self.file, where, None).fail("there")
+        return _Node(self.file, where, value[key])
+
+    def __iter__(self) -> Iterator[_Node]:
+        for index, value in enumerate(self.of(list, "a list")):
+            yield _Node(self.file, f"{self.where}[{index}]", value)
+
+    def items(self) -> Iterator[tuple[str, _Node]]:
+        for key, value in self.of(dict, "an object").items():
+            yield key, _Node(self.file, f"{self.where}.{key}", value)
+
+    def text(self) -> str:
+        return self.of(str, "a text")
+
+    def whole(self) -> int:
+        return self.of(int, "a whole number")
+
+    def flag(self) -> bool:
+        return self.of(bool, "true or false")
+
+    def number(self) -> float:
+        if isinstance(self.value, str) and self.value in _ODD:
+            return _ODD[self.value]
+        return float(self.of((int, float), "a number"))
+
+    def maybe(self, read: Callable[[_Node], _T]) -> _T | None:
+        return None if self.value is None else read(self)
+
+    def one_of(self, read: Callable[[str], _T], wanted: str) -> _T:
+        try:
+            return read(self.text())
+        except (ValueError, KeyError):
+            raise self.fail(wanted) from None
+
+
+def _record(document: _Node) -> RunRecord:
+    return RunRecord(
+        program=document["program"].text(),
+        python=document["python"].text(),
+        torch=document["torch"].text(),
+        rank=document["rank"].whole(),
+        ranks=document["ranks"].whole(),
+        seconds=document["seconds"].number(),
+        watching=document["watching"].number(),
+        ended=document["ended"].text(),
+        findings=[_read_finding(node) for node in document["findings"]],
+        optimizers=[_read_watched(node) for node in document["optimizers"]],
+        missing=[node.text() for node in document["missing"]],
+        checked={key: node.whole() for key, node in document["checked"].items()},
+        problems=[node.text() for node in document["problems"]],
+        moments=[_read_moment(node) for node in document["moments"]],
+        series={name: [_read_point(point) for point in node] for name, node in document["series"].items()},
+        sources={path: dict(_read_lines(node)) for path, node in document["sources"].items()},
+    )
+
+
+def _read_point(node: _Node) -> tuple[int, float]:
+    pair = list(node)
+    if len(pair) != 2:
+        raise node.fail("a step and a number")
+    return pair[0].whole(), pair[1].number()
+
+
+def _read_lines(node: _Node) -> Iterator[tuple[int, str]]:
+    for number, text in node.items():
+        if not (number.isascii() and number.isdigit() and 0 < int(number) < 10_000_000):
+            raise node.fail("lines by their numbers")
+        yield int(number), text.text()
+
+
+def _read_moment(node: _Node) -> Moment:
+    return Moment(
+        node["optimizer"].whole(),
+        node["kind"].text(),
+        node["step"].whole(),
+        node["order"].whole(),
+        node["site"].text(),
+    )
+
+
+def _read_finding(node: _Node) -> Finding:
+    return Finding(
+        code=node["code"].text(),
+        slug=node["slug"].text(),
+        severity=node["severity"].one_of(Severity, "error or warning"),
+        confidence=node["confidence"].one_of(Confidence.parse, "low, medium or high"),
+        message=node["message"].text(),
+        span=_read_span(node),
+        label=node["label"].text(),
+        why=node["why"].text(),
+        help=node["help"].text(),
+        note=node["note"].text(),
+        related=tuple(Related(place["message"].text(), _read_span(place)) for place in node["related"]),
+        fix=node["fix"].maybe(_read_fix),
+        evidence=node["evidence"].text(),
+        step=node["step"].maybe(_Node.whole),
+    )
+
+
+def _read_span(node: _Node) -> Span:
+    return Span(
+        node["path"].text(),
+        node["line"].whole(),
+        node["column"].whole(),
+        node["end_line"].whole(),
+        node["end_column"].whole(),
+    )
+
+
+def _read_fix(node: _Node) -> Fix:
+    edits = []
+    for edit in node["edits"]:
+        start, end = edit["start"], edit["end"]
+        span = Span(
+            edit["path"].text(),
+            start["line"].whole(),
+            start["column"].whole(),
+            end["line"].whole(),
+            end["column"].whole(),
+        )
+        edits.append(Edit(span, edit["text"].text()))
+    return Fix(node["title"].text(), node["safety"].one_of(Safety, "safe or unsafe"), tuple(edits))
+
+
+def _read_watched(node: _Node) -> Watched:
+    return Watched(
+        index=node["index"].whole(),
+        name=node["name"].text(),
+        kind=node["class"].text(),
+        built=node["built"].maybe(_read_site),
+        parameters=tuple(_read_parameter(parameter) for parameter in node["parameters"]),
+        steps=node["steps"].whole(),
+        backwards=node["backwards"].whole(),
+        zeros=node["zeros"].whole(),
+        checked=node["checked"].whole(),
+        blind=tuple(phrase.text() for phrase in node["blind"]),
+    )
+
+
+def _read_parameter(node: _Node) -> Parameter:
+    return Parameter(
+        name=node["name"].text(),
+        shape=tuple(size.whole() for size in node["shape"]),
+        dtype=node["dtype"].text(),
+        device=node["device"].text(),
+        group=node["group"].whole(),
+        trainable=node["trainable"].flag(),
+        held=node["held"].flag(),
+    )
+
+
+def _read_site(node: _Node) -> Site:
+    return Site(
+        node["path"].text(),
+        node["line"].whole(),
+        node["column"].whole(),
+        node["end_line"].whole(),
+        node["end_column"].whole(),
+        node["text"].text(),
+    )
