@@ -62,7 +62,7 @@ class State(NamedTuple):
 
 _AFTER_BACKWARD = {FRESH: FIRST, CLEAN: READY, ERASED: READY, SPENT: STALE}
 _AFTER_STEP = {FRESH: FRESH, CLEAN: CLEAN, ERASED: CLEAN}  # it finds nothing, and leaves nothing behind
-_NOTHING_NEW = frozenset({FRESH, CLEAN, SPENT})
+NOTHING_NEW = frozenset({FRESH, CLEAN, SPENT})
 _UNUSED = frozenset({FIRST, READY, STALE})
 
 
@@ -94,7 +94,7 @@ def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tu
         scale = state.scale if state.scale == ENGINE else UNSCALED
         return state._replace(scale=scale), UNSCALED_TWICE if twice else None
     if event == "clip":
-        if gradient in _NOTHING_NEW:
+        if gradient in NOTHING_NEW:
             return state, EMPTY_CLIP
         return state, SCALED_CLIP if state.scale == SCALED and gradient != OUTSIDE else None
     if event == "step":
@@ -121,7 +121,7 @@ def _step(state: State, how: str) -> tuple[State, str | None]:
         breach = STALE_STEP
     elif state.gradient == ERASED:
         breach = ERASED_STEP
-    elif state.gradient in _NOTHING_NEW:
+    elif state.gradient in NOTHING_NEW:
         breach = EMPTY_STEP
     elif state.gradient != OUTSIDE:
         if how == "scaler" and state.scale == PLAIN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.cycle import DISCARDED
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.window import Window, modulo, windows
 from gradcheck_lint.finding import Confidence, Severity
@@ -16,6 +17,9 @@ from gradcheck_lint.source.values import Thing, only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
     Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 
 SCALED_BY_GRADIENT = frozenset({"SGD", "ASGD"})
@@ -27,6 +31,7 @@ class AccumulationNotAveraged(Rule):
     slug = "accumulation-not-averaged"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({DISCARDED})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         for window in windows(timeline):
@@ -85,6 +90,21 @@ class AccumulationNotAveraged(Rule):
             why="the gradients of the last, shorter group are cleared unused at the head of the next epoch",
             help="step on the last micro-batch as well",
             confidence=Confidence.HIGH if known else Confidence.MEDIUM,
+        )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        window, usual = sighting.detail["window"], sighting.detail["usual"]
+        if not 0 < window < usual or not sighting.detail["finite"]:
+            return  # nothing that was accumulated, or a batch that is skipped for good reason
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        some = "that of 1 backward was" if window == 1 else f"those of {window} backwards were"
+        report(
+            "the last accumulation window of the loop is never used",
+            label=f"after step {sighting.step} of {name}: {some} cleared here, and each step uses {usual}",
+            why="in each epoch the last batches are computed for nothing",
+            help=f"call `{name}.step()` after the loop as well, or let its length be a multiple of {usual}",
+            related=[("made here", sighting.sites.get("made")), ("the step", sighting.sites.get("step"))],
+            confidence=Confidence.HIGH if sighting.detail["regular"] else Confidence.MEDIUM,
         )
 
 

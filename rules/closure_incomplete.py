@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.cycle import EMPTY_STEP, STALE_STEP
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
@@ -14,6 +15,9 @@ from gradcheck_lint.source.values import Constant, External, FunctionValue, Thin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
 
 WHY_ZERO = "LBFGS evaluates the closure several times in one step, and the gradients of all evaluations add up"
 WHY_BACKWARD = "the optimizer finds no gradient where it stands, and moves nothing"
@@ -26,6 +30,7 @@ class ClosureIncomplete(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({STALE_STEP, EMPTY_STEP, "closure-without-loss", "closure-missing"})
     triggers = r"LBFGS|closure"
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
@@ -120,6 +125,42 @@ class ClosureIncomplete(Rule):
                 why=WHY_RETURN,
                 help=f"end `{function.name}` with `return {loss or 'loss'}`",
                 fix=Fix(f"return `{loss}`", Safety.SAFE, edits) if edits else None,
+            )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail, call = sighting.detail, sighting.source("", "optimizer.step(closure)")
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        if sighting.kind == "closure-missing":
+            report(
+                "LBFGS steps without a closure",
+                label=f"{sighting.at_step}: no function was given that computes the loss anew",
+                why="LBFGS evaluates the loss several times in one step, and fails without the means to do so",
+                help=f"pass the closure: `{name}.step(closure)`",
+            )
+        elif sighting.kind == "closure-without-loss":
+            if detail["lbfgs"]:
+                report(
+                    "the closure does not return the loss",
+                    label=f"{sighting.at_step}: the closure has returned None",
+                    why=WHY_RETURN,
+                    help="end the closure with `return loss`",
+                )
+        elif not detail.get("closure"):
+            return  # GL101, GL102, GL104
+        elif sighting.kind == STALE_STEP and detail["lbfgs"] and not detail["cleared_inside"]:
+            report(
+                "the closure never clears the gradients",
+                label=f"{sighting.at_step}: an evaluation began with the gradients of the one before",
+                why=WHY_ZERO,
+                help=f"call `{name}.zero_grad()` at the head of the closure",
+                related=[("made here", sighting.sites.get("made"))],
+            )
+        elif sighting.kind == EMPTY_STEP and not detail["made_inside"] and detail["times"] == detail["of"] > 1:
+            report(
+                "the closure never calls backward",
+                label=f"{sighting.at_step}: `{call}` has run the closure, and no gradient was made",
+                why=WHY_BACKWARD,
+                help="call `loss.backward()` before the closure returns",
             )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.cycle import ERASED_STEP
+from gradcheck_lint.cycle import ERASED_STEP, NOTHING_NEW
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event
 
 
@@ -20,6 +22,7 @@ class GradientsErasedBeforeStep(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({ERASED_STEP})
+    watches = frozenset({ERASED_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -50,3 +53,17 @@ class GradientsErasedBeforeStep(Rule):
         if here is None or there is None or there.position < here.position:
             return None
         return Fix(f"move `{text(cleared.place)}` behind `{step}`", Safety.SAFE, move_after(here, there))
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        if detail["began"] in NOTHING_NEW or not detail["times"] == detail["of"] > 1:
+            return  # GL104, or a step that mostly finds gradients
+        step, cleared = sighting.source("", "optimizer.step()"), sighting.sites.get("cleared")
+        report(
+            "gradients are cleared between backward and step",
+            site=cleared,
+            label=f"{sighting.at_step}: nothing was left of the gradients that backward had made",
+            why=f"`{step}` finds no gradients, and does nothing",
+            help=f"clear them after `{step}`, or before the backward",
+            related=[("made here", sighting.sites.get("made")), ("not used here", sighting.site)],
+        )

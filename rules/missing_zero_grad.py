@@ -59,15 +59,17 @@ class MissingZeroGrad(Rule):
         return Fix(f"call `{name}.zero_grad()` first", Safety.SAFE, (insert_before(here, f"{name}.zero_grad()"),))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if sighting.detail["zeros"] or sighting.detail["others_zeroed"] or sighting.detail.get("closure"):
+        detail = sighting.detail
+        if detail["zeros"] or "other" in detail or (detail.get("closure") and detail["lbfgs"]):
             return  # GL102, GL106 and GL113 are about those
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         backward = sighting.source("made", "loss.backward()")
+        step = sighting.source("", f"{name}.step()")
         report(
             "gradients are carried over from the previous step",
             site=sighting.sites.get("made"),
             label=f"{sighting.at_step}: the gradients of the step before were still there when backward ran",
-            why=f"`{sighting.source('', f'{name}.step()')}` does not clear `.grad`, so every update repeats earlier batches",
+            why=f"`{step}` does not clear `.grad`, so every update repeats earlier batches",
             help=f"call `{name}.zero_grad()` before `{backward}`",
             note="for deliberate accumulation, clear once for each step; see `gradlint explain GL101`",
             related=[("uses them, and leaves them", sighting.site), ("built here", sighting.sites.get("built"))],

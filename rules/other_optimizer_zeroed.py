@@ -10,6 +10,8 @@ from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
 
 
 class OtherOptimizerZeroed(Rule):
@@ -18,6 +20,7 @@ class OtherOptimizerZeroed(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({STALE_STEP})
+    watches = frozenset({STALE_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import receiver, text
@@ -39,4 +42,22 @@ class OtherOptimizerZeroed(Rule):
                 (f"`{text(breach.event.place)}` uses the sum", breach.event.place),
             ],
             confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
+        )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if "other" not in sighting.detail or sighting.detail.get("closure"):
+            return
+        cleared = sighting.detail["other"]
+        stepped = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        report(
+            "the gradients of another optimizer are cleared than of the one that steps",
+            site=sighting.sites.get("other_zero"),
+            label=f"{sighting.at_step}: `{cleared}` had been cleared here, and `{stepped}` never",
+            why=f"`{stepped}` adds the gradients of all earlier iterations to each new one",
+            help=f"call `{stepped}.zero_grad()` here, or step `{cleared}`",
+            note="if both hold the same parameters, clearing one clears both",
+            related=[
+                (f"adds to the gradients that `{stepped}` used last", sighting.sites.get("made")),
+                ("uses the sum", sighting.site),
+            ],
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.cycle import EMPTY_STEP, ERASED_STEP
+from gradcheck_lint.cycle import EMPTY_STEP, ERASED_STEP, NOTHING_NEW
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
 
 
 class StepWithoutBackward(Rule):
@@ -19,6 +21,7 @@ class StepWithoutBackward(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({EMPTY_STEP, ERASED_STEP})
+    watches = frozenset({EMPTY_STEP, ERASED_STEP, "scaler-refused"})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -56,3 +59,21 @@ class StepWithoutBackward(Rule):
         if any(b.event.kind == "backward" and b.stand.position < here.position for b in around):
             return None  # a second step after that one
         return Fix(f"move `{step}` behind the backward", Safety.SAFE, move_after(here, later[0].stand))
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        if sighting.kind == "scaler-refused":
+            if detail["call"] != "scaler.step" or detail["gradient"] not in NOTHING_NEW or sighting.optimizer is None:
+                return
+        elif not detail["times"] == detail["of"] > 1 or detail.get("closure"):
+            return  # this line mostly finds gradients, or GL113
+        if sighting.kind == ERASED_STEP and detail["began"] not in NOTHING_NEW:
+            return  # GL103
+        step = sighting.source("", "optimizer.step()")
+        report(
+            "the step has no new gradients",
+            label=f"{sighting.at_step}: no backward had run since the last clearing or the last step",
+            why="without gradients a step does nothing, and with used ones it makes the same update again",
+            help=f"run backward before `{step}`, or drop this step",
+            related=[("the last backward", sighting.sites.get("backward"))],
+        )

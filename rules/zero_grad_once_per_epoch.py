@@ -11,6 +11,8 @@ from gradcheck_lint.rule import Report, Rule
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.turns import Carried
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
 
 
 class ZeroGradOncePerEpoch(Rule):
@@ -20,6 +22,7 @@ class ZeroGradOncePerEpoch(Rule):
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({STALE_STEP})
+    watches = frozenset({STALE_STEP})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -58,3 +61,21 @@ class ZeroGradOncePerEpoch(Rule):
             return None
         edits = (delete(outer), insert_before(here, f"{name}.zero_grad()"))
         return Fix(f"move `{name}.zero_grad()` into the loop", Safety.UNSAFE, edits)
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        if not detail["zeros"] or (detail.get("closure") and detail["lbfgs"]):
+            return  # GL101 and GL113 are about those
+        if detail["times"] < 2:
+            return  # once may be where one phase of the training ends
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        backward = sighting.source("made", "loss.backward()")
+        report(
+            "gradients are cleared outside of the loop in which the step is",
+            site=sighting.sites.get("made"),
+            label=f"{sighting.at_step}: the gradients of the step before were still there when backward ran",
+            why="only the first update after a clearing is clean, each later one repeats the batches before it",
+            help=f"call `{name}.zero_grad()` before `{backward}`, or move the step out of the loop",
+            note="for accumulation, clear after each step, under the same condition as the step",
+            related=[("cleared last here", sighting.sites.get("zero")), ("uses them", sighting.site)],
+        )

@@ -83,6 +83,8 @@ class Observer:
         self.trails: dict[int, Trail] = {}  # by the order of the event
         self._fed: set[int] = set()  # the sentinels that got gradients in this window
         self._dropped_by_hand = False
+        self._lazy = False  # some parameters have no shape before the first forward pass
+        self._instead: dict[str, Any] = {}  # the optimizer that is cleared instead of this one
         self._early: dict[tuple[int, int], int] = {}  # lines that moved the schedule before the first step
         self._touched = False  # a clipping or an unscaling has changed them since, as it should
         self._ref = weakref.ref(optimizer)
@@ -92,7 +94,7 @@ class Observer:
         self._looking: list[Any] = []
         self._spent: dict[int, tuple[int, int]] = {}  # id and version of each gradient after the last step
         self._old_found = False  # the last look met gradients that nobody had cleared
-        self._empty_found = False
+        self._empty_found = self._zero_found = False
         self._old_window = False  # the window began on gradients that nobody had cleared
         self._inside = 0  # how many steps of this optimizer are running, one inside the other
         self._nested = 1  # the most that there were, for a subclass that calls `super().step()`
@@ -150,7 +152,10 @@ class Observer:
         ids = {id(parameter) for parameter in wanted}
         self._unhook({key: handle for key, handle in self._hooked.items() if key not in ids})
         count = self.seen.append
+        self._lazy = any(is_lazy(parameter) for parameter in wanted)
         for parameter in wanted:
+            if is_lazy(parameter):
+                continue  # has no shape yet; the first step finds it again
             if id(parameter) not in self._hooked and parameter.requires_grad and parameter.is_leaf:
                 self._hooked[id(parameter)] = parameter.register_post_accumulate_grad_hook(count)
 
@@ -161,7 +166,7 @@ class Observer:
 
     def _sentinels(self) -> list[Tensor]:
         """A few parameters spread over the optimizer that get gradients, small ones where there is a choice."""
-        able = [p for p in self.parameters() if p.requires_grad and p.is_leaf]
+        able = [p for p in self.parameters() if p.requires_grad and p.is_leaf and not is_lazy(p)]
         fed = [p for p in able if id(p) in self.received] or able
         often = max((self.received.get(id(p), 0) for p in fed), default=0)
         fed = [p for p in fed if self.received.get(id(p), 0) == often]
@@ -225,10 +230,15 @@ class Observer:
             self._before = optimizer.register_step_pre_hook(self._before_step)
         spent = any(parameter.grad is not None for parameter in self.parameters())
         self.state = cycle.State(cycle.SPENT if spent else cycle.CLEAN, stepped=True)
-        self._old_window = self._old_found = self._empty_found = False
+        self._old_window = self._old_found = self._empty_found = self._zero_found = False
         self._hook()
         self._remember_gradients()
         self.session.listen()
+
+    @property
+    def steps(self) -> int:
+        """How many steps it has made, with those that are only counted so far."""
+        return self.watched.steps + self._slept // self._nested
 
     def _settle(self) -> None:
         """Bring the numbers up to date that are only counted while asleep."""
@@ -289,7 +299,10 @@ class Observer:
         if breach == cycle.DISCARDED and self.window:
             regular = line in self._idle_zeros
             self._dropped.append(Dropped(tuple(self.window), mark, regular))
-            finite = not 0 < window < usual or self.finite()
+            finite = True
+            if 0 < window < usual:  # a part of a window, if it is made by the same line as the whole ones
+                lines = {event.mark for event in self.rounds[-1].window} if self.rounds else set()
+                finite = all(event.mark in lines for event in self.window) and self.finite()
             self.sight(breach, mark, window=window, usual=usual, made=self._marks(), regular=regular, finite=finite)
             self.look_closely()
         elif line is not None:
@@ -321,7 +334,8 @@ class Observer:
             received[id(parameter)] = received.get(id(parameter), 0) + 1
         self.seen.clear()
         if self.state.gradient == cycle.SPENT:
-            if self._empty_found:  # cleared in a way that cannot be hooked, as `p.grad = None`
+            if self._empty_found or (self._zero_found and not self._old_found):
+                # cleared in a way that cannot be hooked, as by `p.grad = None`
                 self.event("zero")
                 self.watched.zeros += 1
                 self._new_window()
@@ -330,7 +344,7 @@ class Observer:
         elif self._dropped_by_hand and self.window:
             self._dropped.append(Dropped(tuple(self.window), None, True))
             self._new_window()
-        self._old_found = self._empty_found = self._dropped_by_hand = False
+        self._old_found = self._empty_found = self._zero_found = self._dropped_by_hand = False
         self.state, _ = cycle.advance(self.state, "backward", event, event.how)
         self.latest["backward"] = event
         self.window.append(event)
@@ -390,10 +404,12 @@ class Observer:
             self._empty_found = True
             self._dropped_by_hand = self._dropped_by_hand or id(parameter) in self._fed
         elif self.state.gradient == cycle.SPENT:
-            if self._same(parameter, grad) and self._holds_something(grad):
+            if not self._same(parameter, grad):
+                self._empty_found = True
+            elif self._holds_something(grad):
                 self._old_found = True
             else:
-                self._empty_found = True
+                self._zero_found = True
 
     def _same(self, parameter: Tensor, grad: Tensor) -> bool:
         """Whether this is the gradient that the last step left, not another tensor put in its place."""
@@ -430,6 +446,9 @@ class Observer:
         watched.steps += 1
         if watched.steps == 1:
             self.began = self.state.gradient
+            if self._lazy:
+                self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
+                self._hook()
         mark = sites.here(3)
         if self.session.in_backward:
             self.opaque = "it steps while backward runs"
@@ -462,7 +481,8 @@ class Observer:
         made = self.watched.backwards - self._closure_backwards
         if result is None:
             self.sight("closure-without-loss", mark, lbfgs=self.searches())
-        self._uses_gradients(mark, closure=True, made=made, zeros=self.watched.zeros - self._closure_zeros)
+        cleared = self.watched.zeros - self._closure_zeros
+        self._uses_gradients(mark, closure=True, made_inside=made, cleared_inside=cleared)
 
     def _uses_gradients(self, mark: sites.Mark | None, **detail: Any) -> None:
         """The optimizer is about to read the gradients."""
@@ -540,16 +560,16 @@ class Observer:
 
     def _cleared_instead(self, breach: str) -> dict[str, Any]:
         """The optimizer that was cleared in this one's place: again, though it has not stepped since."""
-        if breach != cycle.STALE_STEP or self.watched.zeros:
-            return {}
+        if breach != cycle.STALE_STEP or self.watched.zeros or self._instead:
+            return self._instead if breach == cycle.STALE_STEP else {}
         since = self.rounds[-1].window[-1].order if self.rounds and self.rounds[-1].window else 0
         for other in self.session.observers.values():
             zero, step = other.latest.get("zero"), other.latest.get("step")
             if other is self or zero is None or zero.order <= since or (step is not None and step.order > zero.order):
                 continue
             if other.watched.zeros > 2 * other.watched.steps - 1:
-                return {"other": other.label, "other_zero": zero.mark, "other_steps": other.watched.steps}
-        return {}
+                self._instead = {"other": other.label, "other_zero": zero.mark}
+        return self._instead
 
     def written(self) -> bool:
         """Whether somebody has put gradients there that no backward was seen to make."""
@@ -670,6 +690,11 @@ class Observer:
     def describe(self) -> None:
         """Fill in what the record says of the parameters."""
         self._name_all()
+
+
+def is_lazy(parameter: Tensor) -> bool:
+    """Whether a parameter of a lazy module has no shape yet."""
+    return hasattr(parameter, "materialize")
 
 
 class _Look:

@@ -116,6 +116,7 @@ class Session:
 
     def stop(self, ended: str = "ended") -> None:
         """Take every hook out again; what is known stays in `record`."""
+        self.record.ended = ended
         try:
             self.ask("ended")
             for observer in self.observers.values():
@@ -126,7 +127,6 @@ class Session:
                 self.guard(observer.detach)
             self.canaries.clear()
             record = self.record
-            record.ended = ended
             record.seconds = time.perf_counter() - self._started
             for observer in self.observers.values():
                 observer.watched.built = sites.resolve(observer.built)
@@ -409,6 +409,8 @@ class Session:
             observer.scaler_stepping = True
             self._steps_before = observer.watched.steps
             return
+        if observer.scaler_stepping:
+            return  # the scaler's step unscales by itself
         mark = sites.here(5)
         before = observer.mark_of("unscale")
         breach = observer.event(event, mark=mark)
@@ -473,6 +475,7 @@ class Session:
                 gradient=observer.state.gradient,
                 steps=observer.watched.steps,
                 untouched=breach == cycle.SCALED_CLIP and observer.untouched(),
+                bound=bound,
                 **observer.tally("clip", mark),
             )
 
