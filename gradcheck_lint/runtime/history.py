@@ -63,7 +63,7 @@ class History:
 
     def _faded(self, layer: str, share: float, shares: list[float], total: float) -> list[Change]:
         """A layer whose gradient all but disappears while those of others do not."""
-        if len(shares) < EARLIER or not 0 < share or total < 1e-2 * median(self.totals):
+        if len(shares) < EARLIER or share <= 0 or total < 1e-2 * median(self.totals):
             return []
         usual = median(shares)
         if share >= FADED * usual:

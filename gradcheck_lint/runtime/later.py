@@ -87,6 +87,6 @@ def _event(tensor: Tensor) -> Any:
 
     if tensor.device.type != "cuda":
         return None
-    event = torch.cuda.Event()
+    event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record(torch.cuda.current_stream(tensor.device))
     return event

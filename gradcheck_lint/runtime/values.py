@@ -185,7 +185,7 @@ class Values(Check):
             return
         for observer in self.session.observers.values():
             if observer.latest.get("step") is not None and self._spoilt(observer):
-                self._sight_once(observer, "loss-not-finite", event.mark, step=step, value=str(value), late=True)
+                self._sight_once(observer, "loss-not-finite", event.mark, step=step, value=str(value), spoils=True)
 
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         if not self._losses:
@@ -210,7 +210,10 @@ class Values(Check):
                 total=len(observer.parameters()),
             )  # fmt: skip
         elif not spoilt:
-            self._sight_once(observer, "loss-not-finite", loss.mark, value=str(loss.value), scaled=loss.scaled)
+            bad = any(p.grad is not None and not finite(p.grad.detach()) for p in observer.parameters())
+            self._sight_once(
+                observer, "loss-not-finite", loss.mark, value=str(loss.value), scaled=loss.scaled, spoils=bad
+            )
 
     def _last_loss(self, step: int) -> float | None:
         series = self.session.record.series.get("loss", [])
@@ -538,7 +541,7 @@ def _rates(optimizer: Optimizer, number: int) -> list[float | None]:
     for group in optimizer.param_groups:
         rate = group.get("lr")
         known = isinstance(rate, (int, float)) or getattr(rate, "is_cpu", False)
-        rates += [float(rate) if known else None] * len(group["params"])
+        rates += [float(rate) if known and rate is not None else None] * len(group["params"])
     return rates if len(rates) == number else [None] * number
 
 

@@ -1,0 +1,32 @@
+"""GL805: each update is about as large as the weights themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
+
+class UpdateRatioExtreme(Rule):
+    code = "GL805"
+    slug = "update-ratio-extreme"
+    severity = Severity.WARNING
+    witnesses = frozenset({"run"})
+    watches = frozenset({"update-extreme"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
+        ratio = sighting.detail["now"]
+        report(
+            "an update is as large as the weights that it changes",
+            label=f"{sighting.at_step}: the weights of {sighting.names[0]} moved by {ratio:.2g} times their own size",
+            why="what was learned before is overwritten at each step; about a thousandth is usual",
+            help=f"lower the learning rate of `{name}`",
+            related=[("built here", sighting.sites.get("built"))],
+            confidence=Confidence.HIGH if sighting.detail["extreme"] else Confidence.MEDIUM,
+        )

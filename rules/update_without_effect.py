@@ -1,0 +1,46 @@
+"""GL802: steps are made, and no weight moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
+SURE = 20  # steps after which zero gradients, or an optimizer of somebody's own that waits, are no beginning any more
+
+
+class UpdateWithoutEffect(Rule):
+    code = "GL802"
+    slug = "update-without-effect"
+    severity = Severity.ERROR
+    witnesses = frozenset({"run"})
+    watches = frozenset({"no-effect"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        reason, detail = sighting.detail["reason"], sighting.detail
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        late = sighting.step >= SURE
+        if reason == "rate":
+            says, sure = "its learning rate is 0", not detail["scheduled"]
+            help = f"give `{name}` a learning rate, or look at who sets `{name}.param_groups[0]['lr']`"
+        elif reason == "gradient":
+            says, sure = "all its gradients were exactly 0", late
+            help = "look for a loss that does not depend on the weights, a mask of zeros, or units that are all dead"
+        else:
+            says, sure = f"the gradients were not 0 and the learning rate is {detail['lr']:g}", detail["own"] or late
+            step = sighting.source("", f"{name}.step()")
+            help = f"see whether `{step}` writes into the weights or into copies of them, and whether it was replaced"
+        report(
+            "the steps move no weight",
+            label=f"{sighting.at_step}: no weight had moved since the first step; {says}",
+            why="the model stays as it was initialised, whatever the loss says",
+            help=help,
+            note="a warm-up that begins at 0 is legitimate" if reason == "rate" else "",
+            related=[("built here", sighting.sites.get("built"))],
+            confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+        )

@@ -1,0 +1,33 @@
+"""GL804: next to nothing of the gradient reaches a layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
+
+class VanishingGradient(Rule):
+    code = "GL804"
+    slug = "vanishing-gradient"
+    severity = Severity.WARNING
+    witnesses = frozenset({"run"})
+    watches = frozenset({"gradient-vanishes"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail, layer = sighting.detail, sighting.names[0]
+        was = "at every step so far" if detail["always"] else f"it used to be {detail['usual']:.1e} of it"
+        report(
+            "hardly any gradient reaches a layer",
+            label=f"{sighting.at_step}: {layer} gets {detail['now']:.1e} of the whole gradient; {was}",
+            why=f"`{layer}` stays as it was initialised while the layers behind it learn",
+            help=f"look at what lies between `{layer}` and the loss: saturating activations, many layers without a "
+            "residual connection or a norm, a factor near 0",
+            related=[("built here", sighting.sites.get("built"))],
+            confidence=Confidence.HIGH if detail["extreme"] and detail["always"] else Confidence.MEDIUM,
+        )
