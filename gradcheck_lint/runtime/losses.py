@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.graph import kind, marked, only_sums
+from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
 from gradcheck_lint.runtime.names import variable
 from gradcheck_lint.runtime.record import Sighting, Watched
 
@@ -122,9 +122,7 @@ class Losses(Check):
         moved = [now > then for now, then in zip(steps, earlier.steps, strict=True) if now]
         if moved and all(moved):  # each optimizer has stepped since
             self._carried.add(place)
-            frames = sites.frames(2)
-            name = variable(root, frames)
-            made = _first(stores.grown(frame, name) for frame in frames) if name else None
+            name, made = _sum_of(root)
             self._sight(
                 "running-total",
                 event.mark,
@@ -279,6 +277,20 @@ def _first(marks: Iterator[Mark | None]) -> Mark | None:
     return next((mark for mark in marks if mark is not None), None)
 
 
+def _sum_of(root: Tensor) -> tuple[str, Mark | None]:
+    """The variable in which a loss is summed up, the root itself or a term of it, and where something is added."""
+    import torch
+
+    nodes = terms(root)
+    for frame in sites.frames(3):
+        for name, value in list(sites.variables(frame).items()):
+            if isinstance(value, torch.Tensor) and value.grad_fn in nodes:
+                made = stores.grown(frame, name)
+                if made is not None:
+                    return name, made
+    return variable(root, sites.frames(3)), None
+
+
 def _roots(error: BaseException) -> list[Tensor]:
     """The tensors on which the backward was called that raised this, from the frame of torch in which it was."""
     import torch
@@ -287,7 +299,7 @@ def _roots(error: BaseException) -> list[Tensor]:
     while trace is not None:
         frame = trace.tb_frame
         if frame.f_code.co_name == "backward" and frame.f_globals.get("__name__") == "torch.autograd":
-            roots = frame.f_locals.get("tensors")
+            roots = sites.variables(frame).get("tensors")
             roots = [roots] if isinstance(roots, torch.Tensor) else roots
             return [root for root in roots if isinstance(root, torch.Tensor)] if roots is not None else []
         trace = trace.tb_next
@@ -301,7 +313,7 @@ def _with_graph(frames: Sequence[FrameType]) -> Iterator[str]:
     for frame in frames:
         found = [
             name
-            for name, value in list(frame.f_locals.items())
+            for name, value in list(sites.variables(frame).items())
             if isinstance(value, torch.Tensor) and value.grad_fn is not None
         ]
         if found:
@@ -311,12 +323,13 @@ def _with_graph(frames: Sequence[FrameType]) -> Iterator[str]:
 
 def _holder(frame: FrameType) -> str:
     """A variable of the frame, or an attribute of an object there, that holds many graphs; "" if there is none."""
-    scopes = [("", frame.f_locals)]
-    owner = frame.f_locals.get("self")
+    own = sites.variables(frame)
+    scopes = [("", own)]
+    owner = own.get("self")
     attributes = getattr(owner, "__dict__", None)
     if isinstance(attributes, dict):
         scopes.append(("self.", attributes))
-    if frame.f_globals is not frame.f_locals:
+    if frame.f_globals is not own:
         scopes.append(("", frame.f_globals))
     for before, variables in scopes:
         for name, value in list(variables.items()):

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint.runtime import sites
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
@@ -112,8 +114,8 @@ def qualified(label: str, name: str) -> str:
 def variable(tensor: object, frames: Iterable[FrameType]) -> str:
     """The name of a variable that holds this very object; empty if none does."""
     for frame in frames:
-        for variables in (frame.f_locals, frame.f_globals):
-            for name, value in list(variables.items()):
+        for scope in (sites.variables(frame), frame.f_globals):
+            for name, value in list(scope.items()):
                 if value is tensor and not name.startswith("_"):
                     return name
                 if type(value) in (list, tuple) and len(value) < 100:
@@ -125,7 +127,7 @@ def variable(tensor: object, frames: Iterable[FrameType]) -> str:
                         if item is tensor:
                             return f"{name}[{key!r}]"
     for frame in frames:
-        owner = frame.f_locals.get("self")
+        owner = sites.variables(frame).get("self")
         for name, value in _attributes(owner).items():
             if value is tensor:
                 return f"self.{name}"
@@ -137,11 +139,9 @@ def _reachable(frame: FrameType) -> Iterator[tuple[str, Module]]:
     from torch.nn import Module
 
     seen: set[int] = set()
-    scopes: list[Mapping[str, Any]] = [frame.f_locals]
-    if frame.f_globals is not frame.f_locals:
-        scopes.append(frame.f_globals)
-    for variables in scopes:
-        for name, value in list(variables.items()):
+    scopes: list[Mapping[str, Any]] = [sites.variables(frame), frame.f_globals]
+    for scope in scopes:
+        for name, value in list(scope.items()):
             if name.startswith("__") or id(value) in seen:
                 continue
             seen.add(id(value))

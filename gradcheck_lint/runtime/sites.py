@@ -5,15 +5,19 @@ A `Mark` costs a microsecond and holds no frame; it becomes a `Site` only when s
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import sys
 import sysconfig
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime.record import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
 _LIBRARIES = tuple(
@@ -71,6 +75,36 @@ def here(depth: int = 1) -> Mark | None:
     return None
 
 
+def variables(frame: FrameType) -> Mapping[str, Any]:
+    """The variables of a frame, as they are now.
+
+    Up to Python 3.12 `f_locals` is a dictionary that the frame keeps, and that `locals()` hands to the program as well:
+    reading it would keep the variables' old values alive, and change what the program got from `locals()`. So it is
+    emptied again, and a function that may have asked for it is not looked into.
+    """
+    code = frame.f_code
+    if not code.co_flags & inspect.CO_OPTIMIZED:  # a module or the body of a class, whose variables are no copy
+        return frame.f_locals
+    if sys.version_info >= (3, 13):
+        return dict(frame.f_locals)
+    if not _ASKING.isdisjoint(code.co_names):
+        return {}
+    kept = frame.f_locals
+    found = dict(kept)
+    if sys.getrefcount(kept) <= _HELD_BY_ITS_FRAME:
+        kept.clear()
+    return found
+
+
+def _held_by_its_frame() -> int:
+    kept = sys._getframe().f_locals
+    return sys.getrefcount(kept)
+
+
+_ASKING = frozenset({"locals", "vars", "dir", "eval", "exec"})
+_HELD_BY_ITS_FRAME = _held_by_its_frame()
+
+
 def builder(depth: int = 1) -> Mark | None:
     """Like `here`, but outside of the `__init__` of a module: where the user builds it, or changes it."""
     from torch.nn import Module
@@ -81,7 +115,8 @@ def builder(depth: int = 1) -> Mark | None:
         code = frame.f_code
         if not foreign(code.co_filename):
             found = Mark(code, frame.f_lasti, frame.f_lineno)
-            owner = frame.f_locals.get(code.co_varnames[0]) if code.co_name == "__init__" and code.co_argcount else None
+            first = code.co_varnames[0] if code.co_name == "__init__" and code.co_argcount else ""
+            owner = variables(frame).get(first) if first else None
             if not issubclass(type(owner), Module):
                 break
         frame = frame.f_back

@@ -286,3 +286,13 @@ def test_nonsense_is_refused(options: dict[str, Any], words: str) -> None:
 def test_a_model_is_no_optimizer() -> None:
     with pytest.raises(TypeError, match="model="):
         watch(nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+def test_what_the_program_got_from_locals_stays_as_it_is() -> None:
+    width = 3
+    options = locals()
+    model = nn.Linear(width, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(optimizer, quiet=True):
+        train(model, optimizer)
+    assert options == {"width": 3}
