@@ -136,7 +136,7 @@ class Losses(Check):
     def backward_failed(self, event: Event, error: BaseException) -> None:
         if not isinstance(error, RuntimeError) or "does not require grad" not in str(error):
             return
-        roots = _roots(error)
+        roots = roots_of(error)
         if len(roots) != 1 or roots[0].requires_grad:
             return
         import torch
@@ -291,7 +291,7 @@ def _sum_of(root: Tensor) -> tuple[str, Mark | None]:
     return variable(root, sites.frames(3)), None
 
 
-def _roots(error: BaseException) -> list[Tensor]:
+def roots_of(error: BaseException) -> list[Tensor]:
     """The tensors on which the backward was called that raised this, from the frame of torch in which it was."""
     import torch
 

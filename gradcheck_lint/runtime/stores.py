@@ -32,13 +32,18 @@ def grown(frame: FrameType, name: str) -> Mark | None:
 
 
 def returned(code: CodeType) -> Mark | None:
-    """The `return` of a function that has one of them."""
+    """The last `return` of a function."""
     found = [
         instruction
         for instruction in dis.get_instructions(code)
         if instruction.opname.startswith("RETURN_") and instruction.opname != "RETURN_GENERATOR"
     ]
-    return _mark(code, found[0].offset) if len(found) == 1 else None
+    return _mark(code, found[-1].offset) if found else None
+
+
+def set_on(code: CodeType, name: str) -> Mark | None:
+    """Where a function assigns to an attribute called `name`, of whatever object."""
+    return _last(code, name, lambda before: True)
 
 
 def _base(name: str) -> str:
