@@ -75,9 +75,10 @@ class Check:
 
 def checks() -> list[type[Check]]:
     """All checks, in the order in which they are asked."""
+    from gradcheck_lint.runtime.functions import Functions
     from gradcheck_lint.runtime.holders import Holders
     from gradcheck_lint.runtime.identity import Identity
     from gradcheck_lint.runtime.losses import Losses
     from gradcheck_lint.runtime.values import Values
 
-    return [Holders, Identity, Losses, Values]
+    return [Functions, Holders, Identity, Losses, Values]
