@@ -26,6 +26,7 @@ KINDS = ("wrong", "fixed", "harm", "right", "quiet")
 _KEYS = ("code", "slug", "severity", "found-by", "fix", "since")
 _SEVERITIES: dict[str, Severity] = {severity.value: severity for severity in Severity}
 _FIXES: dict[str, Safety | None] = {"none": None, **{safety.value: safety for safety in Safety}}
+_OF_ALL, _OF_WRONG = ("norun", "deep"), ("medium", "unwatched")  # words after the kind of an example
 _WITNESSES = ("source", "run")
 
 _CODE = re.compile(r"[A-Z]+\d{3,}")
@@ -61,6 +62,7 @@ class Example:
     norun: bool
     medium: bool
     unwatched: bool
+    deep: bool
     line: int
     intro: str = field(repr=False)
 
@@ -272,7 +274,7 @@ def _example(fence: _Fence, words: list[str], counts: dict[str, int], code: str,
     for option in options:
         if option.startswith("raises=") and kind == "wrong":
             raises = option.removeprefix("raises=")
-        elif not (kind != "harm" if option == "norun" else kind == "wrong" and option in ("medium", "unwatched")):
+        elif not (kind != "harm" if option in _OF_ALL else kind == "wrong" and option in _OF_WRONG):
             raise PageError(path, fence.line, f"`{option}` means nothing after `python {kind}`")
     lines: list[str] = []
     expected: list[int] = []
@@ -298,6 +300,7 @@ def _example(fence: _Fence, words: list[str], counts: dict[str, int], code: str,
         norun="norun" in options,
         medium="medium" in options,
         unwatched="unwatched" in options,
+        deep="deep" in options,
         line=fence.line,
         intro=fence.intro,
     )

@@ -200,7 +200,8 @@ def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
     space: dict[str, Any] = {"__name__": "__main__"}
     with _world():
         least = Confidence.MEDIUM if example.medium else Confidence.HIGH
-        session = Session(rules, Options(everything=True, least=least), lambda finding: None)
+        level = "deep" if example.deep else "default"
+        session = Session(rules, Options(level=level, everything=True, least=least), lambda finding: None)
         session.start()
         try:
             raised = _exec(page, example, space)
