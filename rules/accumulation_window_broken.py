@@ -15,6 +15,8 @@ from gradcheck_lint.source.place import Place
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
 
 
 class AccumulationWindowBroken(Rule):
@@ -23,6 +25,7 @@ class AccumulationWindowBroken(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"window-cleared", "window-early", "window-clipped"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         for window in windows(timeline):
@@ -81,6 +84,36 @@ class AccumulationWindowBroken(Rule):
             fix=None if clip.detail["used"] else _moved(clip, window.step, before=True, drop=False),
             confidence=Confidence.MEDIUM if clip.detail["used"] else confidence,
         )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        step, made = sighting.sites.get("step"), sighting.sites.get("made")
+        if sighting.kind == "window-cleared":
+            report(
+                "gradients are cleared inside the accumulation window",
+                site=sighting.sites.get("cleared"),
+                label=f"{sighting.at_step}: only the last of {detail['backwards']} backwards was not cleared",
+                why="each step sees only the last micro-batch, and the others are computed for nothing",
+                help=f"call `{sighting.source('cleared', 'zero_grad()')}` after `{name}.step()` only",
+                related=[("made here", made), ("the window closes here", sighting.site)],
+            )
+        elif sighting.kind == "window-early":
+            report(
+                "the accumulation window closes on its first micro-batch",
+                label=f"the first step of {name} used 1 backward, and each later one {detail['size']}",
+                why="the first step uses one micro-batch, and the last ones of the loop are left over",
+                help=f"count from one, so that the first step comes after {detail['size']} backwards as well",
+                related=[("made here", made)],
+            )
+        else:
+            report(
+                "gradients are clipped inside the accumulation window",
+                label=f"{sighting.at_step}: this ran after each of its {detail['backwards']} backwards",
+                why="late micro-batches get more weight than early ones, and the step turns into another direction",
+                help=f"clip once, before `{sighting.source('step', f'{name}.step()')}`",
+                related=[("made here", made), ("the window closes here", step)],
+            )
 
 
 def _is_zero(node: tree.Expression | None) -> bool:

@@ -16,6 +16,9 @@ from gradcheck_lint.source.values import External, Thing, options, things
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
     Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 
 _CYCLE = frozenset({"backward", "step", "zero", "unknown", "grad-write", "grad-change"})
@@ -27,6 +30,7 @@ class BackwardWithoutStep(Rule):
     slug = "backward-without-step"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"step-outside", "never-stepped"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -112,6 +116,38 @@ class BackwardWithoutStep(Rule):
                 why="each batch clears what the one before it has computed, and no step was taken in between",
                 help=f"move `{query.spoken(event)}.step()` into the loop, behind backward",
                 related=[("cleared in each turn", zero[0].place), ("computed in each turn", made[0].place)],
+            )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        if sighting.kind == "step-outside":
+            report(
+                "the step stands outside the loop that computes the gradients",
+                label=f"{sighting.at_step}: only the last of {detail['backwards']} backwards was not cleared",
+                why="each batch clears what the one before it has computed, and no step was taken in between",
+                help=f"move `{sighting.source('', f'{name}.step()')}` into the loop, behind backward",
+                related=[
+                    ("cleared in each turn", sighting.sites.get("cleared")),
+                    ("computed in each turn", sighting.sites.get("made")),
+                ],
+            )
+        elif detail["others"]:
+            report(
+                "this optimizer is cleared and never stepped",
+                label=f"{detail['backwards']} backwards made gradients for {name}, and no step has used them",
+                why="what it holds stays as it was initialised, and the rest of the network adapts to that",
+                help=f"call `{name}.step()` where the other optimizer steps",
+                related=[("the last backward", sighting.sites.get("backward"))],
+            )
+        else:
+            report(
+                "gradients are computed and never used",
+                label=f"made gradients for {name} {detail['backwards']} times, and no step has used them",
+                why=WHY,
+                help=f"call `{name}.step()` after it",
+                note="code that only looks at gradients needs no optimizer: `model.zero_grad()` clears them as well",
+                related=[("this optimizer is never stepped", sighting.sites.get("built"))],
             )
 
 

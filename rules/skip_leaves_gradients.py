@@ -16,6 +16,8 @@ from gradcheck_lint.source.follow import Flow, Path, States
 from gradcheck_lint.source.holding import YES
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.values import Thing
 
 _UNUSED = frozenset({cycle.FIRST, cycle.READY, cycle.STALE})
@@ -27,6 +29,7 @@ class SkipLeavesGradients(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"skip-left"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         optimizers = [o for o in timeline.optimizers() if not o.summary]
@@ -54,6 +57,21 @@ class SkipLeavesGradients(Rule):
                     fix=fix,
                     confidence=Confidence.MEDIUM if timeline.hooked or timeline.cut else Confidence.HIGH,
                 )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        sums = f"those of {detail['window']} backwards, where each step before used {detail['usual']}"
+        end = f"used {sums}" if detail["stepped"] else f"no step has come since, and the gradients are {sums}"
+        bad = "" if detail["finite"] else ", and not all of them are numbers"
+        report(
+            "a skipped batch leaves its gradients to the next one",
+            label=f"{sighting.at_step}: {end}{bad}" if detail["stepped"] else f"after step {sighting.step}: {end}{bad}",
+            why="the next backward adds to the gradients of the batch that should not count",
+            help=f"call `{name}.zero_grad()` where a batch is skipped, or test before backward",
+            related=[("the step that uses them", sighting.sites.get("used"))],
+            confidence=Confidence.MEDIUM if detail["finite"] else Confidence.HIGH,
+        )
 
 
 class _Skip(NamedTuple):

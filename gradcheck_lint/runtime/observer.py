@@ -70,6 +70,7 @@ class Observer:
         self.names: dict[int, str] = {}
         self.opaque = ""  # why breaches of this optimizer cannot be told, empty if they can
         self.scaler_stepping = False
+        self.skipped = 0  # steps that a scaler left out
         self.broken = False  # its tensors are not those of the model any more, which explains steps without gradients
         self.rounds: deque[Round] = deque(maxlen=ROUNDS)
         self.closely = False  # something is suspected: also look at where calls come from, and at gradients
@@ -157,7 +158,7 @@ class Observer:
             if is_lazy(parameter):
                 continue  # has no shape yet; the first step finds it again
             if id(parameter) not in self._hooked and parameter.requires_grad and parameter.is_leaf:
-                self._hooked[id(parameter)] = parameter.register_post_accumulate_grad_hook(count)
+                self._hooked[id(parameter)] = parameter.register_post_accumulate_grad_hook(count)  # type: ignore[no-untyped-call]
 
     def _unhook(self, handles: dict[int, Any]) -> None:
         for key, handle in list(handles.items()):
@@ -184,7 +185,7 @@ class Observer:
         self._stop_looking()
         for parameter in self._sentinels():
             look = _Look(self, parameter)
-            self._looking.append((weakref.ref(parameter), parameter.register_hook(look)))
+            self._looking.append((weakref.ref(parameter), parameter.register_hook(look)  # type: ignore[no-untyped-call]))
 
     def _stop_looking(self) -> None:
         for ref, handle in self._looking:
@@ -278,7 +279,7 @@ class Observer:
         session.remember(self, event)
         return breach
 
-    def tally(self, kind: str, mark: sites.Mark | None) -> dict[str, int]:
+    def tally(self, kind: str, mark: sites.Mark | None) -> dict[str, Any]:
         """Count that something was wrong with an event of this line: how often it was, and how often the line ran."""
         if mark is None:
             return {"times": 1, "of": 1}
@@ -291,6 +292,8 @@ class Observer:
         if not self._closure_ran:
             self._inside = 0  # a step that was begun and never ended has raised
         self.watched.zeros += 1
+        if self.watched.zeros == 2 and not self.watched.name:
+            self.session.look_around(self)
         window, usual = len(self.window), self._usual()
         breach = self.event("zero", mark=mark)
         self._spent.clear()

@@ -25,7 +25,7 @@ def mark_scaled(result: Any) -> None:
 
 def scaled(roots: Sequence[Tensor]) -> bool:
     """Whether what backward is called on was scaled, or is made of something that was."""
-    todo = deque(root.grad_fn for root in roots if root.grad_fn is not None)
+    todo: deque[Any] = deque(root.grad_fn for root in roots if root.grad_fn is not None)
     seen = set(todo)
     while todo and len(seen) < NEAR:
         node = todo.popleft()

@@ -388,6 +388,7 @@ class Session:
                 ):  # skipped, for the gradients were not finite
                     observer.state, _ = cycle.advance(observer.state, "step", observer.latest.get("step"), "scaler")
                     observer.window = []
+                    observer.skipped += 1
         if error is None and kind == "scaler.update":
             self._updated = True
         if error is not None and kind in ("scaler.step", "scaler.update", "scaler.unscale_"):

@@ -1,0 +1,191 @@
+"""How backwards, clearings, clippings and steps go together over several steps of one optimizer.
+
+Sightings: "window-cleared" (gradients are cleared between the backwards of one step), "step-outside" (the same, with
+the step outside of the loop that goes backward), "window-early" (a window that closes on its first backward),
+"window-clipped" (clipping between the backwards of one step), "skip-left" (a backward that no step follows leaves its
+gradients to the next), "never-stepped" (gradients are made and cleared, and never used).
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.trails import left_loop, same_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from torch import Tensor
+
+    from gradcheck_lint.runtime.observer import Observer, Round
+    from gradcheck_lint.runtime.record import Event
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+_WALKS = 3  # backwards of which we look whether they are after the gradient of an input
+_MADE = 3  # backwards after which a step should have come
+_BYTES = 16  # values of a parameter that are compared
+
+
+class Began(NamedTuple):
+    """What an optimizer held when it was met."""
+
+    ids: set[int]
+    values: list[tuple[weakref.ref[Tensor], Tensor]]  # some of them
+
+
+class Rounds(Check):
+    """Reads the rounds that observers record; values only when something is suspected."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._judged: dict[int, int] = {}  # the step of each optimizer up to which its rounds were judged
+        self._began: dict[int, Began] = {}
+        self._inputs = False  # some backward reached a leaf that is no parameter: its gradient may be what is wanted
+
+    def attached(self, observer: Observer) -> None:
+        self._began[observer.watched.index] = Began(observer.ids(), _values(observer))
+
+    def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
+        from torch.nn import Parameter
+
+        if self._inputs or self.session.backwards > _WALKS:
+            return
+        held = self.session.held()
+        leaves = self.session.walk(roots).leaves
+        self._inputs = any(not isinstance(leaf, Parameter) and id(leaf) not in held for leaf in leaves)
+
+    def stepped(self, observer: Observer, mark: Mark | None) -> None:
+        index, steps = observer.watched.index, observer.watched.steps
+        if self._judged.get(index) == steps or not observer.rounds or observer.opaque:
+            return
+        self._judged[index] = steps
+        rounds = list(observer.rounds)
+        self._cleared(observer, rounds)
+        self._clipped(observer, rounds)
+        if len(rounds) == 3:
+            self._early(observer, rounds, left=0)
+        if len(rounds) > 1:
+            self._left(observer, rounds[:-1], rounds[-1].window, mark)
+
+    def ended(self) -> None:
+        for observer in self.session.observers.values():
+            if observer.opaque or not observer.full:
+                continue
+            if observer.watched.steps == 0:
+                self._never_stepped(observer)
+            elif observer.window and observer.rounds:
+                rounds = list(observer.rounds)
+                if len(rounds) == 2:
+                    self._early(observer, rounds, left=len(observer.window))
+                self._left(observer, rounds, tuple(observer.window), None)
+
+    # What may be wrong
+
+    def _cleared(self, observer: Observer, rounds: list[Round]) -> None:
+        last = rounds[-1]
+        if len(rounds) < 2 or not last.dropped or not last.untouched or len(last.window) != 1:
+            return
+        before = rounds[-2]
+        if len(before.dropped) != len(last.dropped) or _line(before) is None or _line(before) != _line(last):
+            return
+        used = last.window[0]
+        calls = observer.trails.get(used.order, ())
+        for dropped in last.dropped:
+            if len(dropped.window) != 1 or not same_calls(calls, observer.trails.get(dropped.window[0].order, ())):
+                return
+            if self._used_by_another(observer, dropped.window[0]):
+                return
+        outside = left_loop(calls, last.trail)
+        observer.sight(
+            "step-outside" if outside else "window-cleared",
+            last.mark,
+            made=used.mark,
+            cleared=last.dropped[-1].mark,
+            backwards=len(last.dropped) + 1,
+        )
+
+    def _used_by_another(self, observer: Observer, event: Event) -> bool:
+        others = (other for other in self.session.observers.values() if other is not observer)
+        return any(event in round_.window for other in others for round_ in other.rounds)
+
+    def _clipped(self, observer: Observer, rounds: list[Round]) -> None:
+        if len(rounds) < 2:
+            return
+        before, last = rounds[-2:]
+        for round_ in (before, last):
+            if len(round_.window) < 2 or _line(round_) is None or round_.dropped:
+                return
+            if len(round_.clips) != len(round_.window) or len(set(round_.clips)) != 1:
+                return
+        if len(before.window) == len(last.window) and _line(before) == _line(last):
+            observer.sight("window-clipped", last.clips[0], made=last.window[0].mark, backwards=len(last.window))
+
+    def _early(self, observer: Observer, rounds: list[Round], left: int) -> None:
+        """One backward before the first step, and k before each of the others; or the last is k - 1 short of a step."""
+        first, size = rounds[0], len(rounds[1].window)
+        if len(first.window) != 1 or size < 2 or any(len(round_.window) != size for round_ in rounds[1:]):
+            return
+        if left and (left != size - 1 or size < 3):
+            return
+        if any(_line(round_) != _line(first) or round_.mark != first.mark or round_.dropped for round_ in rounds):
+            return
+        if _line(first) is not None and observer.finite():
+            observer.sight("window-early", first.mark, made=first.window[0].mark, size=size)
+
+    def _left(self, observer: Observer, before: list[Round], window: tuple[Event, ...], mark: Mark | None) -> None:
+        """More backwards than each step had before, of the same line, and not all of their gradients are numbers."""
+        usual = len(before[0].window)
+        if not usual or len(window) <= usual or any(len(round_.window) != usual for round_ in before):
+            return
+        line = _line(before[0])
+        if line is None or any(event.mark != line for event in window) or any(_line(r) != line for r in before):
+            return
+        finite = observer.finite()
+        if not finite or (mark is None and len(before) > 2 and len(window) > 2 * usual):
+            observer.sight(
+                "skip-left",
+                line,
+                used=mark,
+                window=len(window),
+                usual=usual,
+                finite=finite,
+                after=window[0].step,
+                stepped=mark is not None,
+            )
+
+    def _never_stepped(self, observer: Observer) -> None:
+        watched = observer.watched
+        if watched.backwards < _MADE or watched.zeros < 2 or self._inputs or observer.skipped:
+            return
+        began = self._began.get(watched.index)
+        others = [o for o in self.session.observers.values() if o is not observer and o.watched.steps]
+        if began is None or any(began.ids & other.ids() for other in others):
+            return
+        moved = [
+            bool((now.detach().reshape(-1)[:_BYTES] != then).any())
+            for ref, then in began.values
+            if (now := ref()) is not None
+        ]
+        if not moved or any(moved):
+            return  # gone, or somebody moves them all the same
+        latest = observer.latest.get("backward")
+        site = observer.built if others and observer.built is not None else latest.mark if latest else None
+        observer.sight("never-stepped", site, backwards=watched.backwards, others=bool(others))
+
+
+def _line(round_: Round) -> Mark | None:
+    """The line that made all gradients of a round; None if there were several."""
+    lines = [event.mark for event in round_.window]
+    return lines[0] if lines and all(line == lines[0] for line in lines) else None
+
+
+def _values(observer: Observer) -> list[tuple[weakref.ref[Tensor], Tensor]]:
+    """A few values of a few parameters."""
+    from gradcheck_lint.runtime.observer import is_lazy
+
+    found = [p for p in observer.parameters() if not is_lazy(p) and not p.is_sparse and not p.is_meta]
+    return [(weakref.ref(p), p.detach().reshape(-1)[:_BYTES].clone()) for p in (found[:1] + found[-1:])]
