@@ -158,7 +158,8 @@ class Observer:
             if is_lazy(parameter):
                 continue  # has no shape yet; the first step finds it again
             if id(parameter) not in self._hooked and parameter.requires_grad and parameter.is_leaf:
-                self._hooked[id(parameter)] = parameter.register_post_accumulate_grad_hook(count)  # type: ignore[no-untyped-call]
+                handle = parameter.register_post_accumulate_grad_hook(count)  # type: ignore[no-untyped-call]
+                self._hooked[id(parameter)] = handle
 
     def _unhook(self, handles: dict[int, Any]) -> None:
         for key, handle in list(handles.items()):
@@ -185,7 +186,8 @@ class Observer:
         self._stop_looking()
         for parameter in self._sentinels():
             look = _Look(self, parameter)
-            self._looking.append((weakref.ref(parameter), parameter.register_hook(look)  # type: ignore[no-untyped-call]))
+            handle = parameter.register_hook(look)  # type: ignore[no-untyped-call]
+            self._looking.append((weakref.ref(parameter), handle))
 
     def _stop_looking(self) -> None:
         for ref, handle in self._looking:
