@@ -1,4 +1,4 @@
-"""The command `gradlint`: it lints, unless its first word is one of its others (`explain`, `rules`).
+"""The command `gradlint`: it lints, unless its first word is one of its others (`explain`, `run`, ...).
 
 Only this module, `console` and the renderers' callers here print. Exit codes: 0 clean, 1 findings, 2 wrong usage or
 something that broke inside gradlint, 130 interrupted.
@@ -61,6 +61,7 @@ class Words(click.Group):
         extra["standalone_mode"] = False
         if not alone:
             return super().main(*args, **extra)
+        strictness = getattr(sys.stdout, "errors", None)
         forgiving(sys.stdout)
         forgiving(sys.stderr)
         try:
@@ -76,6 +77,10 @@ class Words(click.Group):
             if {"-v", "--verbose"} & set(said):
                 traceback.print_exc()
             _fail(f"gradlint broke: {type(error).__name__}: {error} (please report it; -v shows where)")
+        if callable(code):  # somebody's program, to be run as if we were not there
+            if strictness is not None and hasattr(sys.stdout, "reconfigure"):
+                sys.stdout.reconfigure(errors=strictness)
+            code = code()
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -99,6 +104,14 @@ class Sectioned(click.Command):
             words = [(word, other.get_short_help_str(90)) for word, other in parent.command.commands.items()]
             with formatter.section("Words"):
                 formatter.write_dl(words)
+
+
+class Program(click.Command):
+    """A command that runs a program, whose own words come last."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "[OPTIONS] train.py [ARGS]...")
+        formatter.write_usage(ctx.command_path, "[OPTIONS] -m package.train [ARGS]...", prefix="       ")
 
 
 class Option(click.Option):
@@ -313,6 +326,107 @@ def rules(paths: tuple[str, ...], output_format: str, config: Path | None, isola
         off = [rule.code for rule in known if not getattr(rule, "default", True)]
         if off:
             click.echo(f"Off unless they are selected: {', '.join(off)}.")
+    return 0
+
+
+_RUN_FORMATS = ["text", "json", "html"]
+_run_format = click.option(
+    "--output-format",
+    type=click.Choice(_RUN_FORMATS),
+    help="How to tell it.  [default: what the name of FILE says, or text]",
+)
+_run_file = click.option(
+    "-o",
+    "--output-file",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write the report to FILE.",
+)
+
+
+@main.command(
+    cls=Program,
+    short_help="Run a program and watch how it trains.",
+    context_settings={"allow_interspersed_args": False},
+)
+@_run_format
+@_run_file
+@click.option("--fail-on-findings", is_flag=True, help="Exit with 1 if something was found and the program went well.")
+@click.option(
+    "--on-finding",
+    type=click.Choice(["warn", "raise", "log", "ignore"]),
+    default="warn",
+    show_default=True,
+    help="What to do when something is found.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["light", "default", "deep"]),
+    default="default",
+    show_default=True,
+    help="How closely to look; the last costs more.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="After the first 20 steps, check each Nth in full.",
+)
+@click.option("--select", type=WordList(rules=True), multiple=True, callback=_joined, metavar="RULES", help=_SELECT)
+@click.option(
+    "--ignore", type=WordList(rules=True), multiple=True, callback=_joined, metavar="RULES", help="Not these rules."
+)
+@click.option(
+    "--min-confidence",
+    type=click.Choice(_LEVELS),
+    default="high",
+    show_default=True,
+    help="Tell what is at least this certain.",
+)
+@click.option(
+    "--expect-frozen",
+    type=WordList(),
+    multiple=True,
+    callback=_joined,
+    metavar="NAMES",
+    help="Parameters, or beginnings of their names, that must not move.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No summary on stderr at the end.")
+@click.option("-m", "module", is_flag=True, help="PROGRAM is the name of a module, as for python -m.")
+@click.argument("program")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def run(program: str, args: tuple[str, ...], module: bool, **options: Any) -> Callable[[], int]:
+    """Run a program as Python would, and watch every optimizer that it builds.
+
+    Exits as the program does. What is found is told when it happens, and again in a summary at the end.
+    """
+    from gradcheck_lint.runtime.launch import Launch
+
+    lists: dict[str, Any] = {name: options.pop(name) or () for name in ("select", "ignore", "expect_frozen")}
+    return Launch(program, args, module=module, **lists, **options)
+
+
+@main.command(short_help="Show a saved run again.")
+@click.argument("run", type=click.Path(), metavar="RUN.JSON")
+@_run_format
+@_run_file
+def report(run: str, output_format: str | None, output_file: str | None) -> int:
+    """Show a run again that was saved by `gradlint run -o run.json` or by `run.save("run.json")`."""
+    from gradcheck_lint.report import run_formats, run_json
+
+    try:
+        text = Path(run).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{run} cannot be read: {getattr(error, 'strerror', None) or 'it is not utf-8'}") from None
+    form = run_formats.choose(output_format, output_file, stdout=True)
+    record = run_json.read(text, run)
+    if output_file is not None:
+        run_formats.write(record, form, output_file)
+    else:
+        colour = colourful(sys.stdout)
+        click.echo(run_formats.render(record, form, colour=colour), nl=False, color=colour)
     return 0
 
 

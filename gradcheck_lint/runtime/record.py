@@ -135,3 +135,14 @@ class RunRecord:
     ended: str = "ended"  # "ended", "interrupted", or the error that ended it
     sources: dict[str, dict[int, str]] = field(default_factory=dict)
     """The lines of the user's files that the findings speak of and those around them, by path and number."""
+
+
+def ending(error: BaseException | None) -> str:
+    """How a run ended, for `RunRecord.ended`; `error` is what it raised."""
+    if error is None:
+        return "ended"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit):
+        return "ended" if error.code in (None, 0) else f"ended by exit({error.code!r})"
+    return f"ended by {type(error).__name__}: {error}"

@@ -10,7 +10,6 @@ import linecache
 import os
 import sys
 import sysconfig
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +18,7 @@ from gradcheck_lint.runtime.record import Site
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_OURS = str(Path(__file__).resolve().parent.parent) + os.sep
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARIES = tuple(
     {
         os.path.join(path, "")
@@ -29,6 +28,7 @@ _LIBRARIES = tuple(
 )
 _known: dict[str, bool] = {}
 _shown: dict[str, str] = {}
+_claimed: list[str] = []  # beginnings of paths
 _files: dict[str, str] = {}  # shown path → the file that Python knows
 
 
@@ -40,12 +40,24 @@ class Mark(NamedTuple):
     line: int
 
 
+def ours(file: str) -> bool:
+    """Whether a file belongs to gradlint."""
+    return file.startswith(_OURS) and file.endswith(".py")
+
+
+def claim(path: str) -> None:
+    """Files whose paths begin like this are the user's, although they may be installed."""
+    _claimed.append(path)
+    _known.clear()
+
+
 def foreign(file: str) -> bool:
     """Whether a file belongs to Python, an installed package or gradlint, and not to the user."""
     known = _known.get(file)
     if known is None:
-        known = file.startswith("<frozen") or (file.startswith(_OURS) and file.endswith(".py"))
+        known = file.startswith("<frozen") or ours(file)
         known = known or file.startswith(_LIBRARIES) or f"{os.sep}site-packages{os.sep}" in file
+        known = known and not file.startswith(tuple(_claimed))
         _known[file] = known
     return known
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck_lint.config import ConfigError, Selection, Settings
 from gradcheck_lint.finding import Confidence, Finding
+from gradcheck_lint.runtime.record import ending
 from gradcheck_lint.runtime.session import FindingError, Options, Session, one_line
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
+    from gradcheck_lint.rule import Rule
     from gradcheck_lint.runtime.record import RunRecord
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
@@ -83,16 +85,23 @@ class watch:  # noqa: N801 - used like a function
         self._expect_frozen = _words(expect_frozen)
         self._least = Confidence.parse(min_confidence)
         self._quiet = quiet
+        self._rules: list[Rule] | None = None
         self._session: Session | None = None
         self._record: RunRecord | None = None
 
     # As a block, a decorator, and by hand
 
-    def __enter__(self) -> watch:
+    def ready(self) -> watch:
+        """Load the rules now; raises ConfigError for words that name none. `with` does it otherwise."""
         from gradcheck_lint import registry
 
         selection = Selection(select=self._select or None, ignore=self._ignore)
-        rules = registry.select(registry.load(), Settings(selections=(selection,)))
+        self._rules = registry.select(registry.load(), Settings(selections=(selection,)))
+        return self
+
+    def __enter__(self) -> watch:
+        if self._rules is None:
+            self.ready()
         options = Options(
             level=self._level,
             every=self._every,
@@ -100,7 +109,7 @@ class watch:  # noqa: N801 - used like a function
             expect_frozen=self._expect_frozen,
             least=self._least,
         )
-        session = self._session = Session(rules, options, self._tell)
+        session = self._session = Session(self._rules or [], options, self._tell)
         session.start()
         for model in self._models:
             session.watch_model(model)
@@ -118,11 +127,12 @@ class watch:  # noqa: N801 - used like a function
         if self in watch._running:
             watch._running.remove(self)
         try:
-            session.stop(_ending(error))
+            session.stop(ending(error))
         finally:
             self._record = session.record
             self._session = None
-            if not self._quiet and self._on_finding != "ignore":
+            first = session.record.rank == 0  # the others have handed over what they found
+            if not self._quiet and self._on_finding != "ignore" and first:
                 self._say_goodbye()
 
     def __call__(self, function: _F) -> _F:
@@ -196,14 +206,6 @@ class watch:  # noqa: N801 - used like a function
                 way(finding)
         except Exception as error:  # warnings turned into errors, a callable that fails
             _log.debug("a finding could not be told: %s", error)
-
-
-def _ending(error: BaseException | None) -> str:
-    if error is None:
-        return "ended"
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return f"ended by {type(error).__name__}: {error}"
 
 
 def _words(words: Sequence[str] | str) -> tuple[str, ...]:
