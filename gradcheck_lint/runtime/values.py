@@ -4,8 +4,8 @@ Values are read at a few early steps and then at each step that is checked in fu
 CPU the loss of each backward is read too, which costs less than a microsecond. On an accelerator nothing waits: see
 `later`.
 
-Sightings: "loss-not-finite", "gradient-not-finite", "weight-not-finite", "no-effect", "lost-to-rounding", and the
-kinds of `history`.
+Sightings: "loss-not-finite", "gradient-not-finite", "weight-not-finite", "no-effect", "lost-to-rounding",
+"gradient-underflow", and the kinds of `history`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 SAMPLES = frozenset({1, 2, 5, 10, 20})
 PIECE = 4096  # elements of a weight that are kept from before a step to after it
 STUCK = 3  # samples at which nothing had moved
+HALF_NORMAL = 2.0**-14  # the smallest float16 with all its bits
+ENOUGH = 32  # elements, for a part of them to mean something
+_SOME = 0.1  # of a gradient is zero
 _FEW = 0.05  # of the elements that got a gradient
 
 
@@ -93,6 +96,27 @@ def finite(tensor: Tensor) -> bool:
     return bool(tensor.isfinite().all())
 
 
+def lost_bits(grad: Tensor) -> float | None:
+    """The part of zeros in a gradient whose values float16 has all but lost; None if it has not.
+
+    Reads values, so only where the norm is that small. Below 2^-14 float16 has fewer bits the smaller a number is, and
+    none below 2^-24. A float32 gradient that was computed in float16 shows it by being exactly of that grid.
+    """
+    import torch
+
+    size = grad.abs()
+    top = float(size.max())
+    if top == 0 or top >= HALF_NORMAL or grad.is_complex():
+        return None
+    if grad.dtype == torch.float32:
+        if not torch.equal(size.half().float(), size):
+            return None
+    elif grad.dtype != torch.float16:
+        return None
+    zeros = float((size == 0).float().mean())
+    return zeros if zeros >= _SOME else None
+
+
 class _Loss(NamedTuple):
     """A loss that is not finite."""
 
@@ -138,6 +162,7 @@ class _Plan:
     total: float = math.nan
     sample: int = 0
     bad: _Bad | None = None
+    faint: dict[int, list[tuple[int, float]]] = field(default_factory=dict)  # by parameter: step and part of zeros
 
 
 class Values(Check):
@@ -348,6 +373,7 @@ class Values(Check):
             plan.total = math.nan
             self._not_finite(observer, plan, _Bad(step, sorted(bad), len(flat), mark, backward))
             return
+        self._underflow(observer, plan, step, mark, dict(zip(order, flat, strict=True)))
         found = {layer: math.sqrt(square) for layer, square in squares.items()}
         plan.total = math.sqrt(sum(squares.values()))
         series = self.session.record.series
@@ -399,6 +425,39 @@ class Values(Check):
             loss=self._last_loss(self.session.steps + 1),
             spoilt=self._spoilt(observer),
         )
+
+    # Gradients that are too small for their dtype
+
+    def _underflow(
+        self, observer: Observer, plan: _Plan, step: int, mark: Mark | None, found: dict[int, float]
+    ) -> None:
+        parameters = observer.parameters()
+        if step != observer.watched.steps or len(parameters) != len(plan.ids):
+            return
+        faint = []
+        for index, norm in found.items():
+            size = parameters[index].numel()
+            if norm <= 0 or size < ENOUGH or norm > HALF_NORMAL * math.sqrt(size):
+                continue
+            grad = parameters[index].grad
+            values = plain(grad) if grad is not None and not grad.is_sparse else None
+            zeros = lost_bits(values) if values is not None else None
+            if zeros is None:
+                continue
+            seen = plan.faint.setdefault(index, [])
+            seen.append((step, zeros))
+            if len(seen) > 1:
+                faint.append(index)
+        if not faint:
+            return
+        event = observer.latest.get("backward")
+        self._sight_once(
+            observer, "gradient-underflow", mark, names=tuple(plan.names[index] for index in faint), step=step,
+            zeros=max(plan.faint[index][-1][1] for index in faint),
+            early=all(plan.faint[index][0][0] == 1 for index in faint),
+            scaled=event is not None and event.how == "scaled",
+            dtype=str(parameters[faint[0]].dtype).removeprefix("torch."), total=len(found),
+        )  # fmt: skip
 
     # After the step
 

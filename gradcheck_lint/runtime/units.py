@@ -1,0 +1,122 @@
+"""Units that never get a gradient: rows of the weights of linear and convolutional layers.
+
+Sighting: "dead-units" (at none of the early samples did these rows have a gradient).
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.later import Later
+from gradcheck_lint.runtime.values import SAMPLES, plain, sampled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+MOST = 60  # layers that are followed for each optimizer
+ENOUGH = 8  # rows, for a part of them to mean something
+DEAD = 0.9  # of a layer
+
+
+@dataclass
+class _Layer:
+    name: str
+    ref: weakref.ref[Module]
+    alive: Tensor | None = None  # which rows had a gradient so far
+    samples: int = 0
+
+
+class Units(Check):
+    """Looks at the early samples only."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.later = Later()
+        self._layers: dict[int, list[_Layer]] = {}
+        self._looked: dict[int, int] = {}
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        if self.later:
+            self.later.poll()
+        step = observer.watched.steps
+        index = observer.watched.index
+        if step not in SAMPLES or not sampled(observer) or self._looked.get(index) == step:
+            return
+        self._looked[index] = step
+        layers = self._layers.get(index)
+        if layers is None:
+            layers = self._layers[index] = self._find(observer)
+        for layer in layers:
+            self._look(layer)
+        if step == max(SAMPLES):
+            self._judge(observer, layers, step, mark)
+            self._layers[index] = []
+
+    def _find(self, observer: Observer) -> list[_Layer]:
+        from torch.nn import Conv1d, Conv2d, Conv3d, Linear
+
+        ids = observer.ids()
+        found = []
+        for name, module in self.session.models.modules():
+            if type(module) in (Linear, Conv1d, Conv2d, Conv3d) and id(module.weight) in ids:
+                found.append(_Layer(name, weakref.ref(module)))
+        return found if len(found) <= MOST else found[:: -(-len(found) // MOST)]
+
+    @staticmethod
+    def _look(layer: _Layer) -> None:
+        module = layer.ref()
+        grad = getattr(module, "weight", None)
+        grad = grad.grad if grad is not None else None
+        values = plain(grad) if grad is not None else None
+        if values is None or values.dim() < 2:
+            return
+        alive = (values != 0).flatten(1).any(1)
+        if layer.alive is not None and layer.alive.shape == alive.shape:
+            alive |= layer.alive
+        layer.alive = alive
+        layer.samples += 1
+
+    def _judge(self, observer: Observer, layers: list[_Layer], step: int, mark: Mark | None) -> None:
+        known = [layer for layer in layers if layer.alive is not None and layer.samples == len(SAMPLES)]
+        if not known:
+            return
+        names = [layer.name for layer in known]
+        rows = [layer.alive.numel() for layer in known if layer.alive is not None]
+
+        def then(values: list[list[float]]) -> None:
+            dead = [many - int(part[0]) for many, part in zip(rows, values, strict=True)]
+            self._tell(observer, step, mark, names, rows, dead)
+
+        self.later.read([layer.alive.sum() for layer in known if layer.alive is not None], then)
+
+    def _tell(
+        self, observer: Observer, step: int, mark: Mark | None, names: list[str], rows: list[int], dead: list[int]
+    ) -> None:
+        found = [index for index, many in enumerate(rows) if many >= ENOUGH and dead[index] >= DEAD * many]
+        whole = sum(dead[index] == many for index, many in enumerate(rows))
+        if not found or not self._anything(observer):
+            return
+        observer.sight(
+            "dead-units", mark, names=tuple(names[index] for index in found), step=step,
+            dead=sum(dead[index] for index in found), rows=sum(rows[index] for index in found),
+            whole=whole, total=len(rows),
+        )  # fmt: skip
+
+    @staticmethod
+    def _anything(observer: Observer) -> bool:
+        """Whether there is any gradient at all; without one the loss is to blame and not the units."""
+        return any(
+            bool((values != 0).any()) for p in observer.parameters() if p.grad is not None
+            and (values := plain(p.grad)) is not None
+        )  # fmt: skip
+
+    def ended(self) -> None:
+        self.later.finish()

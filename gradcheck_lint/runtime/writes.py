@@ -1,0 +1,160 @@
+"""Weights that move although they should not: outside of the step, or although they are frozen.
+
+Sightings: "written-outside" (the values of parameters were changed between two steps), "frozen-moves" (a step moves
+parameters that were trained and then frozen), "expected-frozen-moved" (so do parameters that the user has named as
+frozen).
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.values import SAMPLES, piece, plain, sampled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+_LOADS = frozenset({"module.load_state_dict", "module._apply"})
+
+
+class _Kept(NamedTuple):
+    """A parameter that should not move, and a piece of what it was."""
+
+    ref: weakref.ref[Tensor]
+    name: str
+    values: Tensor
+
+
+class Writes(Check):
+    """Compares version counters and pieces of values, at the early samples and now and then."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._versions: dict[int, dict[int, int]] = {}
+        self._loaded = False
+        self._frozen: dict[int, tuple[list[_Kept], Mark | None, dict[str, Any]]] = {}
+        self._expected: dict[str, _Kept] = {}
+        self._told: set[tuple[str, int]] = set()
+
+    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind in _LOADS:
+            self._loaded = True
+
+    # Between two steps
+
+    def after_update(self, observer: Observer) -> None:
+        index = observer.watched.index
+        if observer.watched.steps + 1 in SAMPLES and ("written-outside", index) not in self._told:
+            self._loaded = False
+            self._versions[index] = {id(p): p._version for p in observer.parameters() if not p.is_inference()}
+        self._compare_frozen(observer)
+
+    def _compare_versions(self, observer: Observer, mark: Mark | None) -> None:
+        index = observer.watched.index
+        versions = self._versions.pop(index, None)
+        if not versions or self._loaded or observer.watched.steps not in SAMPLES:
+            return
+        written = [p for p in observer.parameters() if versions.get(id(p), p._version) != p._version]
+        if not written:
+            return
+        others: set[int] = set()
+        for other in self.session.observers.values():
+            if other is not observer:
+                others |= other.ids()
+        names = tuple(observer.name(p) for p in written if id(p) not in others)
+        if names:
+            self._sight_once(observer, "written-outside", mark, names=names, total=len(versions))
+
+    # Frozen parameters
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        if observer.watched.index in self._versions:
+            self._compare_versions(observer, mark)
+        if not sampled(observer):
+            return
+        received = observer.received
+        frozen = [p for p in observer.parameters() if not p.requires_grad and p.grad is not None and id(p) in received]
+        if frozen and ("frozen-moves", observer.watched.index) not in self._told:
+            self._keep_frozen(observer, frozen, mark)
+        if self.session.options.expect_frozen:
+            self._compare_expected(observer, mark)
+
+    def _keep_frozen(self, observer: Observer, frozen: list[Tensor], mark: Mark | None) -> None:
+        optimizer = observer.optimizer
+        if optimizer is None:
+            return
+        ids = {id(p) for p in frozen}
+        group = next(g for g in optimizer.param_groups if any(id(p) in ids for p in g["params"]))
+        kept = [kept for p in frozen if (kept := self._keep(p, observer.name(p))) is not None]
+        gradients = [values for p in frozen if p.grad is not None and (values := plain(p.grad)) is not None]
+        detail = {
+            "decay": bool(group.get("weight_decay", 0)),
+            "momentum": bool(group.get("momentum", 0) or "betas" in group),
+            "old": any(bool(grad.any()) for grad in gradients),
+        }
+        self._frozen[observer.watched.index] = (kept, mark, detail)
+
+    @staticmethod
+    def _keep(parameter: Tensor, name: str) -> _Kept | None:
+        values = plain(parameter)
+        return _Kept(weakref.ref(parameter), name, piece(values).clone()) if values is not None else None
+
+    def _compare_frozen(self, observer: Observer) -> None:
+        waiting = self._frozen.pop(observer.watched.index, None)
+        if waiting is None:
+            return
+        kept, mark, detail = waiting
+        names = tuple(one.name for one in kept if _moved(one))
+        if names:
+            self._sight_once(observer, "frozen-moves", mark, names=names, **detail)
+
+    def _compare_expected(self, observer: Observer, mark: Mark | None) -> None:
+        """What the user said is frozen, held against what it was when it was first seen."""
+        words = self.session.options.expect_frozen
+        known = dict(self.session.models.parameters())
+        for p in observer.parameters():
+            known.setdefault(observer.name(p), p)
+        moved = []
+        for name, parameter in known.items():
+            if not name.startswith(words):
+                continue
+            kept = self._expected.get(name)
+            if kept is None or kept.ref() is not parameter:
+                fresh = self._keep(parameter, name)
+                if fresh is not None:
+                    self._expected[name] = fresh
+            elif _moved(kept):
+                moved.append(name)
+        if moved:
+            ids = observer.ids()
+            held = sum(id(known[name]) in ids for name in moved)
+            self._sight_once(observer, "expected-frozen-moved", mark, names=tuple(moved), held=held)
+
+    def ended(self) -> None:
+        if self.session.options.expect_frozen:
+            for observer in self.session.observers.values():
+                step = observer.latest.get("step")
+                self._compare_expected(observer, step.mark if step is not None else None)
+        self._frozen.clear()
+        self._expected.clear()
+
+    def _sight_once(self, observer: Observer, kind: str, mark: Mark | None, **detail: Any) -> None:
+        if (kind, observer.watched.index) not in self._told:
+            self._told.add((kind, observer.watched.index))
+            observer.sight(kind, mark, **detail)
+
+
+def _moved(kept: _Kept) -> bool:
+    """Reads values: only for parameters that were frozen and yet have a gradient, and for those that the user named."""
+    parameter = kept.ref()
+    values = plain(parameter) if parameter is not None else None
+    if values is None:
+        return False
+    now = piece(values)
+    return now.shape == kept.values.shape and now.device == kept.values.device and bool((now != kept.values).any())
