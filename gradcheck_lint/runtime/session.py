@@ -65,6 +65,7 @@ class Options:
     everything: bool = False  # watch each optimizer that the program builds
     expect_frozen: tuple[str, ...] = ()
     least: Confidence = Confidence.HIGH
+    writer: Any = None  # see `scalars`
 
 
 class Session:

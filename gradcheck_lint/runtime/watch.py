@@ -6,6 +6,7 @@ import functools
 import logging
 import sys
 import warnings
+from os import fspath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck_lint.config import ConfigError, Selection, Settings
@@ -15,6 +16,7 @@ from gradcheck_lint.runtime.session import FindingError, Options, Session, one_l
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from os import PathLike
     from types import TracebackType
 
     from torch.nn import Module
@@ -54,6 +56,8 @@ class watch:  # noqa: N801 - used like a function
     expect_frozen: names of parameters, or beginnings of them, that must not move.
     min_confidence: "low", "medium" or "high"; what is less certain is not told.
     quiet: no summary on stderr at the end.
+    writer: what is given losses, norms of gradients and sizes of updates: a SummaryWriter, or a callable such as
+        `wandb.log` that takes a dict and the step.
 
     Raises ConfigError (a ValueError) for an option that makes no sense, and TypeError for something that is no
     optimizer. Training gives bit for bit what it would give unwatched.
@@ -73,8 +77,12 @@ class watch:  # noqa: N801 - used like a function
         expect_frozen: Sequence[str] = (),
         min_confidence: str = "high",
         quiet: bool = False,
+        writer: Any = None,
     ) -> None:
         _refuse_nonsense(on_finding, level, every, min_confidence)
+        if not (writer is None or callable(writer) or hasattr(writer, "add_scalar")):
+            kind = type(writer).__name__
+            raise TypeError(f"writer= takes a SummaryWriter or a callable of a dict and a step, and this is a {kind}")
         self._optimizers = tuple(_unpacked(optimizers))
         self._models = tuple(model) if isinstance(model, (list, tuple)) else ((model,) if model is not None else ())
         self._on_finding = on_finding
@@ -85,6 +93,7 @@ class watch:  # noqa: N801 - used like a function
         self._expect_frozen = _words(expect_frozen)
         self._least = Confidence.parse(min_confidence)
         self._quiet = quiet
+        self._writer = writer
         self._rules: list[Rule] | None = None
         self._session: Session | None = None
         self._record: RunRecord | None = None
@@ -108,6 +117,7 @@ class watch:  # noqa: N801 - used like a function
             everything=not self._optimizers,
             expect_frozen=self._expect_frozen,
             least=self._least,
+            writer=self._writer,
         )
         session = self._session = Session(self._rules or [], options, self._tell)
         session.start()
@@ -181,6 +191,25 @@ class watch:  # noqa: N801 - used like a function
         from gradcheck_lint.report import run_text
 
         return run_text.render(self.record)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the run to a file, as JSON; `gradlint report FILE` shows it again."""
+        self._write("json", path)
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write the run to a page that needs nothing else, to be opened in a browser."""
+        self._write("html", path)
+
+    def _write(self, form: str, path: str | PathLike[str]) -> None:
+        from gradcheck_lint.report import run_formats
+
+        run_formats.write(self.record, form, fspath(path))
+
+    def plot(self) -> Any:
+        """A figure of matplotlib: losses, gradients and updates by layer and step, and the gradient cycle."""
+        from gradcheck_lint.report.run_plot import plot
+
+        return plot(self.record)
 
     def _say_goodbye(self) -> None:
         try:
