@@ -1,0 +1,33 @@
+"""GL401: backward runs on a new tensor that has the value of the loss and none of its graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Severity
+from gradcheck_lint.rule import Rule
+
+if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
+
+class LossRebuilt(Rule):
+    code = "GL401"
+    slug = "loss-rebuilt"
+    severity = Severity.ERROR
+    witnesses = frozenset({"run"})
+    watches = frozenset({"loss-rebuilt"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        backward = sighting.source("", "loss.backward()")
+        name = f"`{sighting.names[0]}`" if sighting.names else "this tensor"
+        begins = "adds up numbers that lead" if sighting.detail["summed"] else "leads"
+        report(
+            "backward runs on a copy of the loss that has no graph",
+            label=f"{sighting.at_step}: {name} {begins} back to no parameter",
+            why=f"`{backward}` raises nothing and fills no gradient that an optimizer reads, so nothing is learned",
+            help="call backward on the loss as the model and the criterion gave it; make no new tensor of its value, "
+            "and do not set `requires_grad` on it",
+            related=[("made here", sighting.sites.get("made"))],
+        )
