@@ -8,11 +8,14 @@ from gradcheck_lint.facts import handed
 from gradcheck_lint.facts.unread import never_read
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Table, Thing, Value, only
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Timeline
 
 
@@ -21,6 +24,7 @@ class GroupNeverUsed(Rule):
     slug = "group-never-used"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"group-forgotten"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         built = [e for e in timeline.events("build") if handed.takes_parameters(e)]
@@ -53,6 +57,18 @@ class GroupNeverUsed(Rule):
                 note="right if the names of all parameters are known to match: " + ", ".join(f"`{n}`" for n in lists),
                 confidence=Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name = sighting.detail["where"]
+        report(
+            "parameters are collected and handed to no optimizer",
+            site=sighting.sites.get("made"),
+            label=f"`{name}` is not among what the optimizer is given",
+            why=f"{told(sighting.names)} got gradients in every backward, and no optimizer moves them",
+            help=f"hand `{name}` to the optimizer, or freeze what is in it",
+            related=[("steps here", sighting.site)],
+            subject=name,
+        )
 
 
 def of_parameters(value: Value) -> bool:

@@ -15,6 +15,8 @@ from gradcheck_lint.source.values import External, Items, Table, Thing, Value, o
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
 
 _FUNCTIONAL = re.compile(r"autograd|\.backward\(|\boptim|functional_call|stateless|\bvmap\(|load_state|from_pretrained")
 _RANDOM = frozenset(["randn", "rand", "empty", "normal", "Tensor", "FloatTensor"])
@@ -28,6 +30,7 @@ class LayerBuiltInForward(Rule):
     slug = "layer-built-in-forward"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"layer-rebuilt"})
     triggers = r"\bdef forward\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -58,6 +61,19 @@ class LayerBuiltInForward(Rule):
                 note="where new random weights are meant in each call, create them under `torch.no_grad()`",
                 confidence=confidence,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        made = sighting.source("made")
+        report(
+            "a layer or parameter is created in `forward`",
+            label=f"{sighting.at_step}: `{made}` was new for each loss"
+            if made
+            else f"{sighting.at_step}: a parameter was new for each loss",
+            why="no optimizer knows it: its gradients are dropped with it, and it never learns",
+            help="create it once in `__init__`, and use it in `forward`",
+            note="where new random weights are meant in each call, create them under `torch.no_grad()`",
+            related=[("steps here", sighting.sites.get("step"))],
+        )
 
 
 def _path(facts: ClassFacts) -> str:

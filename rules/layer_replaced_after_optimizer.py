@@ -8,9 +8,12 @@ from gradcheck_lint.facts.identity import Stale, frozen, inside, one_name, stale
 from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source.values import Thing, Value, options, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -19,6 +22,7 @@ class LayerReplacedAfterOptimizer(Rule):
     slug = "layer-replaced-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"layer-replaced", "model-replaced"})
     triggers = r"\.(?<!\bself\.)\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -42,6 +46,27 @@ class LayerReplacedAfterOptimizer(Rule):
                 help=f"build `{found.name}` after this line, or hand over the new parameters by `add_param_group`",
                 related=[("the optimizer takes the parameters here", found.build.place)],
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        what, number = told(sighting.names), sighting.detail["number"]
+        if sighting.kind == "model-replaced":
+            label = f"{sighting.at_step}: none of its {sighting.detail['held']} tensors got a gradient, {what} did"
+        else:
+            verb = "came" if sighting.detail["added"] else "was replaced"
+            label = f"{sighting.at_step}: {what} {verb} after `{name}` was built, which holds none of it"
+        report(
+            "new parameters come into the model after the optimizer took the old ones",
+            site=sighting.sites.get("made"),
+            label=label,
+            why=f"`{name}.step()` goes on with the old parameters, and {number} new ones stay as they are",
+            help=f"build `{name}` after this line, or hand over the new parameters by `add_param_group`",
+            related=[
+                ("the optimizer took the parameters here", sighting.sites.get("built")),
+                ("steps here", sighting.site),
+            ],
+            subject=what,
+        )
 
 
 def _layer(timeline: Timeline, event: Event) -> Stale | None:

@@ -8,9 +8,12 @@ from gradcheck_lint.facts.identity import Stale, keeps_state, stale
 from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source.values import Constant, External, Thing, Value, options, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -19,6 +22,7 @@ class ModelMovedAfterOptimizer(Rule):
     slug = "model-moved-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"parameter-moved", "state-left-behind"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events("move"):
@@ -45,6 +49,28 @@ class ModelMovedAfterOptimizer(Rule):
                     help=f"move the model before `{found.name}` is built",
                     related=[("the optimizer takes the parameters here", found.build.place)],
                 )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        what = told(sighting.names)
+        if sighting.kind == "parameter-moved":
+            label = f"gave the model new tensors for {what}, which `{name}` does not hold"
+            why = f"`{name}.step()` goes on with parameters that belong to no model"
+        else:
+            detail = sighting.detail
+            label = f"{sighting.at_step}: {what} is {detail['now']}, and its state is still {detail['state']}"
+            why = "the step meets two dtypes or devices that do not match"
+        report(
+            "the model is moved or cast after the optimizer was built",
+            site=sighting.sites.get("made"),
+            label=label,
+            why=why,
+            help=f"move the model before `{name}` is built",
+            related=[
+                ("the optimizer took the parameters here", sighting.sites.get("built")),
+                ("steps here", sighting.site),
+            ],
+        )
 
 
 _DTYPES = {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16"}

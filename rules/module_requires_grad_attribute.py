@@ -12,6 +12,8 @@ from gradcheck_lint.source import gradflag, tree
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 _LAYER = re.compile(r"(?:torch\.)?nn\.(?!Parameter)[A-Z]\w*")
@@ -23,6 +25,7 @@ class ModuleRequiresGradAttribute(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"requires-grad-attribute"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events("set-attribute"):
@@ -41,6 +44,17 @@ class ModuleRequiresGradAttribute(Rule):
                 fix=_called(event) if sure else None,
                 confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name, value, number = sighting.names[0], sighting.detail["value"], sighting.detail["number"]
+        report(
+            "`requires_grad` is assigned to a module",
+            label=f"{sighting.at_step}: `{name}.requires_grad` was {value}, and its {number} parameters were not asked",
+            why=f"the flag belongs to each parameter, and they {'stay frozen' if value else 'got gradients'}",
+            help=f"call `{name}.requires_grad_({value})`, which sets it on all of its parameters",
+            related=[("the optimizer was built here", sighting.sites.get("built"))],
+            subject=name,
+        )
 
 
 def _module(timeline: Timeline, value: object) -> gradflag.Kind | None:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event
 
 _ASSIGNED = r"self\.(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:(?:\[|\{|\(|list\(|tuple\(|dict\()|self\.(\w+)\()"
@@ -26,6 +29,7 @@ class ModulesInPlainContainer(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"layer-unregistered"})
     triggers = _ASSIGNED
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -66,6 +70,20 @@ class ModulesInPlainContainer(Rule):
                 fix=_fix(facts, name, held, assigned),
                 confidence=Confidence.MEDIUM if _shared(facts, name) else Confidence.HIGH,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        container = "nn.ModuleDict" if detail["container"] == "dict" else "nn.ModuleList"
+        report(
+            f"layers in a plain {detail['container']} are not registered",
+            site=sighting.sites.get("built"),
+            label=f"the layers in `{detail['where']}` are not among the parameters: {told(sighting.names)}",
+            why="they got gradients in every backward, and no optimizer moves them",
+            help=f"keep them in an `{container}`",
+            note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
+            related=[("steps here", sighting.site)],
+            subject=detail["where"],
+        )
 
 
 def _suspects(text: str) -> list[str]:

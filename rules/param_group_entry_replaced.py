@@ -12,6 +12,8 @@ from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Constant, Items, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import Event, Timeline
 
@@ -22,6 +24,7 @@ class ParamGroupEntryReplaced(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"entry-replaced"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
@@ -45,6 +48,16 @@ class ParamGroupEntryReplaced(Rule):
                 help="write the values into the parameter that is there, under `torch.no_grad()`",
                 fix=None if whole else copy_instead(timeline, event, event.place.node, statement.value, Safety.UNSAFE),
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name, detail = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.detail
+        report(
+            "a tensor in the optimizer's groups is replaced by one that the model does not use",
+            label=f"{sighting.at_step}: {detail['number']} of {detail['of']} entries are others than when it was built",
+            why="the model's parameter gets gradients that nobody applies, and the new tensor never gets one",
+            help="write the values into the parameter that is there, under `torch.no_grad()`",
+            related=[(f"`{name}` took its parameters here", sighting.sites.get("built"))],
+        )
 
 
 def _new_entry(event: Event, value: tree.Expression | None) -> bool:

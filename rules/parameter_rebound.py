@@ -9,9 +9,12 @@ from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import body_of, copy_instead, makes_new, mentions, renewed_by_hand
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source.values import Value, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import Event, Timeline
 
@@ -24,6 +27,7 @@ class ParameterRebound(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"parameter-replaced", "variable-replaced"})
     triggers = r"\bParameter\("
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -61,6 +65,24 @@ class ParameterRebound(Rule):
             why=f"`{name}.grad` is None from here on",
             help=f"write into it, under `torch.no_grad()`: `{name} -= ...`",
             fix=copy_instead(timeline, event, event.detail["target"], event.detail["source"], Safety.UNSAFE),
+        )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name, copied = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.detail.get("copy")
+        what, several = told(sighting.names), len(sighting.names) > 1
+        report(
+            f"{HEADLINE} after the optimizer took the old one",
+            site=sighting.sites.get("made"),
+            label=f"{sighting.at_step}: `{name}` held another tensor than the one in {what}",
+            why=f"{what} {'were' if several else 'was'} computed once, and `{name}` moves what it was computed from"
+            if copied
+            else f"{name}.step() moves the old one, which is not in use any more, and {what} never",
+            help=f"write into it under `torch.no_grad()`, or build `{name}` after this line",
+            related=[
+                ("the optimizer took the old one here", sighting.sites.get("built")),
+                ("steps here", sighting.site),
+            ],
+            subject=what,
         )
 
 

@@ -10,11 +10,14 @@ from gradcheck_lint.facts.identity import contained, inside, stale, weighted
 from gradcheck_lint.facts.order import after, before
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, passes, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -23,6 +26,7 @@ class ParametersMissingFromOptimizer(Rule):
     slug = "parameters-missing-from-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"unheld"})
     triggers = r"\.detach\(|no_grad"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -70,6 +74,21 @@ class ParametersMissingFromOptimizer(Rule):
                     help="hand it over by `add_param_group` where it is unfrozen",
                     related=[("it is unfrozen here", event.place)],
                 )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if sighting.detail["plain"]:
+            return  # the optimizer moves an input of the network, which is meant to stay as it is
+        what, several = told(sighting.names), len(sighting.names) > 1
+        report(
+            "parameters that take part in the loss are held by no optimizer",
+            site=sighting.sites.get("built"),
+            label=f"{what} {'are' if several else 'is'} not among them",
+            why=f"{'they get' if several else 'it gets'} gradients in every backward, and nobody uses them",
+            help=f"hand over {what} too, or freeze {'them' if several else 'it'} by `requires_grad_(False)`",
+            related=[("its gradients are made here", sighting.sites.get("backward")), ("steps here", sighting.site)],
+            confidence=Confidence.HIGH if sighting.detail["fresh"] else Confidence.MEDIUM,
+            subject=what,
+        )
 
 
 def _selected(optimizer: Thing) -> bool:

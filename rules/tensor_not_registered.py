@@ -14,6 +14,8 @@ from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, onl
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event
 
 _OWN = re.compile(r"def (?:named_)?(?:parameters|children|modules)\(|def (?:_apply|state_dict)\(")
@@ -31,6 +33,7 @@ class TensorNotRegistered(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"tensor-unregistered"})
     triggers = f"{_PLAIN}|{_DERIVED}|{_EARLY}"
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -97,6 +100,18 @@ class TensorNotRegistered(Rule):
                 else None,
             )
             return
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name = sighting.detail["where"]
+        report(
+            "a trainable tensor is not registered with its module",
+            site=sighting.sites.get("built"),
+            label=f"`{name}` is not among the parameters that the optimizer is given",
+            why=f"`{name}` got gradients in every backward, and no optimizer moves it",
+            help=f"make `self.{name}` an `nn.Parameter`, or a buffer if it should not learn",
+            related=[("steps here", sighting.site)],
+            subject=name,
+        )
 
 
 def _early(init: str) -> bool:

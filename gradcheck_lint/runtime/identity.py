@@ -143,6 +143,7 @@ class Identity(Check):
             entries = tuple(index for index, p in enumerate(parameters) if any(p is other for other in useless))
             observer.sight("entry-replaced", mark, names=(), entries=entries, number=len(useless), of=len(ids))
             observer.broken = True
+            self.told |= set(before) - set(ids)
         observer.renew()
 
     def compare(self, how: str, mark: Mark | None) -> None:
@@ -267,7 +268,7 @@ class Identity(Check):
         for item in list(self._broken):
             tie, made = item
             tensors = {id(tensor): tensor for tensor in tie.tensors()}
-            if len(tensors) < 2:
+            if len(tensors) < 2 or len({tensor.data_ptr() for tensor in tensors.values()}) == 1:
                 self._broken.remove(item)
             elif any(key in ids for key in tensors) and any(t.grad is not None for t in tensors.values()):
                 self._broken.remove(item)

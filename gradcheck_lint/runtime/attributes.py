@@ -1,0 +1,105 @@
+"""What lies in the attributes of modules without being registered, and attributes that a module does not know.
+
+Sighting: "requires-grad-attribute" (`model.requires_grad = False`, which torch does not read).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck_lint.runtime.checks import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from torch.nn import Module
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+_ITEMS = 1000  # of a container that are looked at
+
+
+class Hidden(NamedTuple):
+    """Where something that should be registered lies."""
+
+    kind: str  # "layer-unregistered" or "tensor-unregistered"
+    attribute: str  # "layers"
+    owner: str  # the class of the module
+    container: str  # "list", "tuple", "dict", or "" for a plain attribute
+
+
+def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
+    """By id: leaves that require grad in attributes of modules, with the attribute, where nothing registers them."""
+    from torch import Tensor
+    from torch.nn import Module, Parameter
+
+    found: dict[int, Hidden] = {}
+    models = list(models)
+    registered = {id(parameter) for model in models for parameter in model.parameters()}
+    for model in models:
+        for module in model.modules():
+            for name, value, container in _contents(module):
+                owner = type(module).__name__
+                if issubclass(type(value), Module) and container:
+                    for parameter in value.parameters():
+                        found[id(parameter)] = Hidden("layer-unregistered", name, owner, container)
+                elif issubclass(type(value), Tensor) and value.requires_grad:
+                    leaves = [value] if value.is_leaf else _sources(value)
+                    for leaf in leaves:
+                        if value.is_leaf or isinstance(leaf, Parameter):
+                            found[id(leaf)] = Hidden("tensor-unregistered", name, owner, container)
+    return {key: place for key, place in found.items() if key not in registered}
+
+
+def _contents(module: Module) -> Iterator[tuple[str, Any, str]]:
+    for name, value in list(vars(module).items()):
+        if name in ("_parameters", "_modules", "_buffers") or name.endswith("_hooks"):
+            continue
+        if type(value) in (list, tuple, dict):
+            for item in _items(value):
+                yield name, item, type(value).__name__
+        else:
+            yield name, value, ""
+
+
+def _items(container: Any, depth: int = 3) -> Iterator[Any]:
+    """What lies in a container, and in the containers in it."""
+    for item in list(container.values() if type(container) is dict else container)[:_ITEMS]:
+        if type(item) in (list, tuple, dict) and depth:
+            yield from _items(item, depth - 1)
+        else:
+            yield item
+
+
+def _sources(value: Any) -> list[Any]:
+    """The leaves from which a tensor was computed in one step, as `parameter.to(device)` or `parameter * 0.1`."""
+    following = [node for node, _ in value.grad_fn.next_functions if node is not None]
+    return [node.variable for node in following if hasattr(node, "variable")]
+
+
+class Attributes(Check):
+    """Looks for `requires_grad` among the attributes of modules, which freezes or thaws nothing."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._told: set[int] = set()
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        if observer.watched.steps > 2 and observer.watched.steps % self.session.options.every:
+            return
+        ids = observer.ids()
+        for name, module in self.session.models.modules():
+            value = vars(module).get("requires_grad")
+            if not isinstance(value, bool) or id(module) in self._told:
+                continue
+            parameters = list(module.parameters())
+            if value is False:
+                wrong = [p for p in parameters if p.requires_grad and p.grad is not None]
+            else:
+                wrong = [p for p in parameters if not p.requires_grad]
+            if not wrong or len(wrong) < len(parameters) or not any(id(p) in ids for p in wrong):
+                continue
+            self._told.add(id(module))
+            observer.sight("requires-grad-attribute", mark, names=(name,), value=value, number=len(wrong))

@@ -1,0 +1,441 @@
+"""Leaves that backward fills and that no optimizer holds: which they are, where they lie, and what they stand for.
+
+Sightings: "unheld" (parameters that nobody moves), "unheld-tensor" (plain tensors), "group-forgotten" (they are all in
+one list that was never handed over), "layer-rebuilt" (they are new for each loss), "model-replaced" and
+"variable-replaced" (they took the place of what the optimizer holds), "layer-unregistered" and "tensor-unregistered"
+(they lie in an attribute of a module that registers nothing).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.attributes import Hidden, hidden
+from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.identity import Identity, held_by_any
+from gradcheck_lint.runtime.names import Models, variable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from torch import Tensor
+    from torch.nn import Module
+    from torch.optim import Optimizer
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.record import Event
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+WALKS = 3  # backwards of each optimizer whose graph is walked before sampling begins
+_WALKS = 24  # of all optimizers together
+_RARELY = 10  # of the steps that are checked in full, one in so many walks the graph again
+_AGAIN = 3  # how often a step without gradients makes the next graph be walked
+_LATE = 1000  # steps after which missing parameters are told; until then an optimizer for them may still come
+_FRESH = 2  # how often the values of a layer are written while it is built, at most
+_MOST = 2000  # leaves that are remembered
+
+
+class Stray:
+    """A leaf that got a gradient and that no watched optimizer holds."""
+
+    def __init__(self, leaf: Tensor, number: int, mark: Mark | None, observers: frozenset[int]) -> None:
+        from torch.nn import Parameter
+
+        self.ref = weakref.ref(leaf)
+        self.first = number  # the backward at which it was met
+        self.latest = number
+        self.times = 1  # how many of the backwards that were walked reached it
+        self.mark = mark  # where it was registered
+        self.observers = observers  # those whose parameters the first of them reached too
+        self.parameter = isinstance(leaf, Parameter)
+        self.shape = tuple(leaf.shape)
+        self.version = leaf._version
+        self.place = leaf.data_ptr()
+        self.plain = False  # whether the optimizers that it is met with hold no parameters, only plain tensors
+        self.moved = False  # somebody writes to it
+        self.name = ""
+        self.fresh = False  # its values are those that it was built with
+        self.list = ""  # the list that holds it
+        self.hidden: Hidden | None = None
+
+    def look(self) -> Tensor | None:
+        leaf = self.ref()
+        if leaf is not None and (leaf._version != self.version or leaf.data_ptr() != self.place):
+            self.moved = True
+        return leaf
+
+
+class Strays(Check):
+    """Looks at the graph of the first losses, and later now and then or when something is odd."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._found: dict[int, Stray] = {}
+        self._pending: dict[int, Stray] = {}  # what is told unless something comes in between
+        self._news: dict[int, list[Stray]] = {}  # by backward: parameters that were met for the first time
+        self._again = 0  # how many of the next backwards are to be walked
+        self._more = _WALKS
+        self._asked: Counter[int] = Counter()
+        self._lists: list[tuple[str, frozenset[int], Mark | None]] = []
+        self._variables: dict[int, dict[str, int]] = {}  # by observer: the user's variables and what they held
+        self._copies: dict[int, dict[str, tuple[int, str]]] = {}
+        self._loaded: set[int] = set()
+        self._mark: dict[int, Mark | None] = {}
+        self._replaced: dict[int, dict[str, Any]] = {}  # by observer: what its tensors seem to be replaced by
+
+    # What is given
+
+    def attached(self, observer: Observer) -> None:
+        ids = observer.ids()
+        for key in ids & self._found.keys():
+            del self._found[key]
+        for key in ids & self._pending.keys():
+            del self._pending[key]
+        if not all(self.session.models.name(p) for p in observer.parameters()):
+            self._variables[observer.watched.index] = {
+                name: id(p) for p in observer.parameters()[:100] if (name := variable(p, sites.frames(2)))
+            }
+
+    def optimizer_built(
+        self, optimizer: Optimizer, given: object, mark: Mark | None, observer: Observer | None
+    ) -> None:
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        for key in held & self._pending.keys():
+            del self._pending[key]
+        for frame in sites.frames(2)[:1]:
+            self._lists += [(name, ids, mark) for name, ids in _lists(frame) if not ids & held]
+
+    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind == "module._apply":
+            if self._found:
+                self._forget({id(parameter) for parameter in args[0].parameters(recurse=False)})
+        elif kind == "module.load_state_dict":
+            self._loaded |= {id(parameter) for parameter in args[0].parameters()}
+
+    def _forget(self, keys: set[int]) -> None:
+        """Let go of tensors that are converted in place, which torch refuses while anything refers to them weakly."""
+        for key in keys & self._found.keys():
+            stray = self._found.pop(key)
+            self._pending.pop(key, None)
+            for news in self._news.values():
+                if stray in news:
+                    news.remove(stray)
+
+    # What backward reaches
+
+    def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
+        from torch.nn import Parameter
+
+        session = self.session
+        number = session.backwards
+        early = number <= _WALKS and any(o.watched.backwards < WALKS for o in session.observers.values())
+        if not early and not self._again and number % (session.options.every * _RARELY):
+            return
+        if options.get("inputs") is not None:
+            return
+        self._again = max(self._again - 1, 0)
+        reached = session.walk(roots)
+        if not reached.whole:
+            return
+        owners = {id(p): o.watched.index for o in session.observers.values() for p in o.parameters()}
+        touched = [leaf for leaf in reached.leaves if id(leaf) in owners]
+        observers = frozenset(owners[id(leaf)] for leaf in touched)
+        plain = bool(touched) and not any(isinstance(leaf, Parameter) for leaf in touched)
+        new = False
+        for leaf in reached.leaves:
+            key = id(leaf)
+            if key in owners:
+                continue
+            known = self._found.get(key)
+            if known is not None and known.ref() is leaf:
+                known.times += 1
+                known.latest = number
+            elif len(self._found) < _MOST:
+                stray = self._found[key] = Stray(leaf, number, session.births.get(key), observers)
+                stray.plain = plain
+                new = True
+                if stray.parameter and observers:
+                    self._news.setdefault(number, []).append(stray)
+        if new and self._more:
+            self._more -= 1
+            self._again = max(self._again, 1)  # to see whether it comes again
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        index, steps = observer.watched.index, observer.watched.steps
+        self._mark[index] = mark
+        if not observer.window and self._asked[index] < _AGAIN:
+            self._asked[index] += 1
+            self._again += 1
+        if steps % self.session.options.every == 0 and self._thawed():
+            self._again = max(self._again, 1)
+        if self._copies.get(index) or (steps == 1 and self._variables.get(index)):
+            self._judge_copies(observer, mark)
+        if not self._found:
+            return
+        self._judge_rebuilt(observer, mark)
+        if not any(p.grad is not None for p in observer.parameters()) or index in self._variables:
+            self._judge_replaced(observer, mark)
+        self._collect(observer)
+        if steps >= _LATE and self._pending:
+            self._tell(final=False)
+
+    def ended(self) -> None:
+        for observer in self.session.observers.values():
+            data = self._replaced.pop(observer.watched.index, None)
+            if data is not None:
+                self._tell_replaced(observer, data)
+        self._tell(final=True)
+
+    def _thawed(self) -> bool:
+        """Whether a parameter of a watched model that nobody holds has got a gradient."""
+        held = self.session.held()
+        return any(
+            parameter.grad is not None and parameter.requires_grad and id(parameter) not in held
+            for _, parameter in self.session.models.parameters()
+        )
+
+    # New for each loss
+
+    def _judge_rebuilt(self, observer: Observer, mark: Mark | None) -> None:
+        """Parameters that are there for one loss, and others like them for the next."""
+        identity = self.session.check(Identity)
+        for number in sorted(self._news):
+            before, after = self._news[number], self._news.get(number + 1)
+            if after is None:
+                continue
+            del self._news[number]
+            gone = [stray for stray in before if stray.latest == number and stray.ref() is None]
+            again = [s for s in after if any(_alike(s, other) for other in gone)]
+            if not again or any((leaf := s.ref()) is not None and leaf._version > _FRESH for s in again):
+                continue
+            for stray in (*gone, *again):
+                identity.told.add(next((key for key, value in self._found.items() if value is stray), 0))
+                if stray.mark is not None:
+                    identity.rebuilt.add((stray.mark.code, stray.mark.line))
+            self._found = {key: s for key, s in self._found.items() if s not in gone and s not in again}
+            for line in {stray.mark and (stray.mark.code, stray.mark.line): stray for stray in again}.values():
+                observer.sight(
+                    "layer-rebuilt", line.mark or mark, made=line.mark, shapes=(line.shape,), number=len(again)
+                )
+
+    # In the place of others
+
+    def _judge_replaced(self, observer: Observer, mark: Mark | None) -> None:
+        """What the optimizer holds gets no gradients, and others of the same shapes or of the same name do."""
+        identity = self.session.check(Identity)
+        parameters = [p for p in observer.parameters() if p.requires_grad]
+        strays = {key: s for key, s in self._found.items() if key not in identity.told and s.look() is not None}
+        index = observer.watched.index
+        idle = [p for p in parameters if p.grad is None]
+        if not strays or not idle:
+            self._replaced.pop(index, None)
+            return
+        frames = sites.frames(2)
+        names = {key: (variable(s.ref(), frames) if not s.parameter else "") for key, s in strays.items()}
+        kept = self._variables.get(index, {})
+        turned = {key: name for key, name in names.items() if name and kept.get(name) in {id(p) for p in idle}}
+        if turned:
+            data: dict[str, Any] = {"kind": "variable-replaced", "ids": tuple(turned), "names": tuple(turned.values())}
+        else:
+            wanted = Counter(tuple(p.shape) for p in parameters)
+            there = Counter(s.shape for s in strays.values() if s.parameter and s.latest > s.first - 1)
+            matched = sum((wanted & there).values())
+            if len(idle) < len(parameters) or not parameters or matched * 2 < len(parameters):
+                return
+            ids = tuple(key for key, s in strays.items() if s.parameter)
+            data = {"kind": "model-replaced", "ids": ids, "names": tuple(self._names(list(strays.values()), frames))}
+            data["made"] = next((s.mark for s in strays.values() if s.mark is not None), None)
+        data["mark"] = mark
+        observer.broken = True
+        if self._replaced.get(index, {}).get("kind") == data["kind"]:
+            del self._replaced[index]
+            if not set(data["ids"]) & held_by_any():
+                self._tell_replaced(observer, data)
+        else:
+            self._replaced[index] = data  # to be told if it is so at the next step too
+
+    def _tell_replaced(self, observer: Observer, data: dict[str, Any]) -> None:
+        self.session.check(Identity).told |= set(data["ids"])
+        for key in data["ids"]:
+            self._pending.pop(key, None)
+        observer.sight(
+            data["kind"],
+            data["mark"],
+            names=data["names"],
+            made=data.get("made"),
+            number=len(data["ids"]),
+            held=len(observer.watched.parameters),
+        )
+
+    def _judge_copies(self, observer: Observer, mark: Mark | None) -> None:
+        """A variable that was handed over stands for a copy of it that is computed once: `w = w.double()`."""
+        index = observer.watched.index
+        known = self._copies.pop(index, {})
+        frames = sites.frames(2)
+        held = {id(p): p for p in observer.parameters()}
+        now: dict[str, tuple[int, str]] = {}
+        for name, key in self._variables.get(index, {}).items():
+            value = _value(name, frames)
+            node = getattr(value, "grad_fn", None)
+            if node is None or key not in held:
+                continue
+            if any(getattr(following, "variable", None) is held[key] for following, _ in node.next_functions):
+                now[name] = (id(value), type(node).__name__)
+        same = [name for name, seen in now.items() if known.get(name) == seen]
+        if same:
+            observer.sight("variable-replaced", mark, names=tuple(same), number=len(same), held=len(held), copy=True)
+        elif observer.watched.steps == 1 and now:
+            self._copies[index] = now
+
+    # Held by nobody
+
+    def _collect(self, observer: Observer) -> None:
+        """Keep what is known of the leaves that nobody holds as plain data: they may be gone when it is told."""
+        identity = self.session.check(Identity)
+        held = self.session.held()
+        fresh: list[Stray] = []
+        for key, stray in list(self._found.items()):
+            leaf = stray.look()
+            if leaf is None:
+                if key not in self._pending:
+                    del self._found[key]
+            elif stray.moved or key in held or key in identity.told or not leaf.requires_grad:
+                self._pending.pop(key, None)
+            elif key not in self._pending and (stray.times > 1 or observer.watched.steps == 1):
+                fresh.append(stray)
+                self._pending[key] = stray
+        if fresh:
+            self._describe(fresh, observer)
+
+    def _describe(self, strays: list[Stray], observer: Observer) -> None:
+        frames = sites.frames(2)
+        names = self._names(strays, frames)
+        attributes = hidden([model for _, model in self.session.models])
+        owners = self._owners(frames, {id(s.ref()) for s in strays})
+        for stray, name in zip(strays, names, strict=True):
+            leaf = stray.ref()
+            stray.name = name
+            stray.hidden = attributes.get(id(leaf))
+            stray.list = next((n for n, ids, _ in self._lists if id(leaf) in ids), "")
+            stray.fresh = id(leaf) not in self._loaded and _is_fresh(
+                stray, owners.get(id(leaf)), self.session.options.everything
+            )
+        if any(p.grad is not None and id(p) not in observer.received for p in observer.parameters()):
+            for stray in strays:
+                stray.moved = True  # somebody copies gradients from one to the other
+                self._pending = {key: s for key, s in self._pending.items() if s is not stray}
+
+    def _names(self, strays: Sequence[Stray], frames: list[FrameType]) -> list[str]:
+        leaves = [stray.ref() for stray in strays]
+        models = Models()
+        models.find(frames, {id(leaf) for leaf in leaves})
+        known = {id(p): f"{label}.{n}" if label else n for label, model in models for n, p in model.named_parameters()}
+        names = []
+        for leaf in leaves:
+            name = "" if leaf is None else self.session.models.name(leaf)
+            if not name or name[0].isdigit():
+                name = known.get(id(leaf), name)
+            names.append(name or (variable(leaf, frames) if leaf is not None else "") or "a tensor without a name")
+        return names
+
+    def _owners(self, frames: list[FrameType], ids: set[int]) -> dict[int, Module]:
+        """The module in which each of these parameters lies."""
+        models = Models()
+        models.find(frames, ids)
+        roots = [model for _, model in (*self.session.models, *models)]
+        modules = [module for model in roots for module in model.modules()]
+        return {id(p): module for module in modules for p in module._parameters.values() if id(p) in ids}
+
+    def _tell(self, *, final: bool) -> None:
+        """One sighting for each kind of leaf that nobody holds."""
+        identity = self.session.check(Identity)
+        pending = {k: s for k, s in self._pending.items() if k not in identity.told and not s.moved}
+        self._pending = {}
+        alive = {key for key, stray in pending.items() if stray.look() is not None}
+        if alive:
+            elsewhere = held_by_any()
+            pending = {k: s for k, s in pending.items() if k not in elsewhere or k not in alive}
+        kinds: dict[tuple[str, Any], dict[int, Stray]] = {}
+        for key, stray in pending.items():
+            if stray.moved or (stray.times < 2 and self.session.backwards > 1 and stray.hidden is None):
+                continue
+            if stray.hidden is not None:
+                where: tuple[str, Any] = (stray.hidden.kind, stray.hidden.attribute)
+            elif not stray.parameter:
+                where = ("unheld-tensor", "")
+            elif stray.list and self._whole(stray.list, pending):
+                where = ("group-forgotten", stray.list)
+            else:
+                where = ("unheld", stray.fresh)
+            kinds.setdefault(where, {})[key] = stray
+        observers = {observer.watched.index: observer for observer in self.session.observers.values()}
+        for (kind, where), strays in kinds.items():
+            place = where if isinstance(where, str) else ""
+            about = [s.observers for s in strays.values()]
+            index = min((i for some in about for i in some), default=-1)
+            observer = observers.get(index)
+            if observer is None:
+                continue
+            identity.told |= strays.keys()
+            observer.sight(
+                kind,
+                self._mark.get(index) or observer.mark_of("step"),
+                names=tuple(stray.name for stray in strays.values()),
+                where=place,
+                fresh=all(stray.fresh for stray in strays.values()),
+                plain=all(stray.plain for stray in strays.values()),
+                container=next((s.hidden.container for s in strays.values() if s.hidden), ""),
+                made=next((m for name, _, m in self._lists if kind == "group-forgotten" and name == place), None),
+            )
+
+    def _whole(self, name: str, pending: dict[int, Stray]) -> bool:
+        return any(ids <= pending.keys() for other, ids, _ in self._lists if other == name)
+
+
+def _alike(one: Stray, other: Stray) -> bool:
+    if one.mark is not None and other.mark is not None:
+        return (one.mark.code, one.mark.line) == (other.mark.code, other.mark.line) and one.shape == other.shape
+    return one.mark is other.mark and one.shape == other.shape
+
+
+def _is_fresh(stray: Stray, owner: Module | None, everything: bool) -> bool:
+    """Whether nothing was written into a parameter since its layer was built, so that its values are random ones."""
+    if owner is None:
+        return stray.version <= 1
+    if not owner.training:
+        return False
+    if type(owner).__module__.startswith("torch.nn"):
+        return 1 <= stray.version <= (_FRESH if everything else 1)
+    return stray.version <= 1
+
+
+def _lists(frame: FrameType) -> list[tuple[str, frozenset[int]]]:
+    """The lists of parameters among the variables of a function, and the groups of an optimizer that hold one."""
+    from torch.nn import Parameter
+
+    found = []
+    for name, value in list(sites.variables(frame).items()):
+        items: Any = value.get("params") if type(value) is dict else value
+        if type(items) in (list, tuple) and 0 < len(items) < 10_000 and not name.startswith("_"):
+            if all(isinstance(item, Parameter) for item in items):
+                found.append((name, frozenset(id(item) for item in items)))
+    return found
+
+
+def _value(name: str, frames: list[FrameType]) -> object:
+    """What a variable of the user's stands for; only plain names, and attributes of `self`."""
+    for frame in frames:
+        own = sites.variables(frame)
+        if name.startswith("self."):
+            if "self" in own:
+                return getattr(own["self"], "__dict__", {}).get(name[5:])
+        elif name in own:
+            return own[name]
+        elif name in frame.f_globals:
+            return frame.f_globals[name]
+    return None

@@ -1,0 +1,35 @@
+"""GL208: a plain tensor collects gradients, and neither an optimizer nor the program does anything with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.layers import told
+
+if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
+
+class GradientToUntrackedLeaf(Rule):
+    code = "GL208"
+    slug = "gradient-to-untracked-leaf"
+    severity = Severity.WARNING
+    witnesses = frozenset({"run"})
+    watches = frozenset({"unheld-tensor"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        what, several = told(sighting.names), len(sighting.names) > 1
+        report(
+            "backward fills a tensor that no optimizer holds",
+            site=sighting.sites.get("built"),
+            label=f"{what} {'are' if several else 'is'} not among them, and nobody moves {'them' if several else 'it'}",
+            why=f"{'they require' if several else 'it requires'} grad, and each backward adds up gradients for nothing",
+            help=f"hand over {what} too if it should learn, else make it without `requires_grad=True`",
+            note="an input whose gradient is looked at may require grad; clear it after each use",
+            related=[("its gradients are made here", sighting.sites.get("backward"))],
+            confidence=Confidence.HIGH if sighting.detail["plain"] else Confidence.MEDIUM,
+            subject=what,
+        )
