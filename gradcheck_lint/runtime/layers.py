@@ -36,13 +36,13 @@ def _numbered(found: list[str], most: int) -> list[str]:
     return [label[name] for name in found]
 
 
-def told(names: Sequence[str]) -> str:
+def told(names: Sequence[str], what: str = "parameters") -> str:
     """The names for a sentence: one or two as they are, more as a number with where they are and an example."""
     if len(names) <= 2:
         return " and ".join(names)
     prefix = common(names)
     where = f" of {prefix}" if prefix else ""
-    return f"{len(names)} parameters{where} ({names[0]}, ...)"
+    return f"{len(names)} {what}{where} ({names[0]}, ...)"
 
 
 def common(names: Sequence[str]) -> str:

@@ -1,0 +1,36 @@
+"""GL501: training goes on in evaluation mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.layers import told
+
+if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
+
+class EvalNeverUndone(Rule):
+    code = "GL501"
+    slug = "eval-never-undone"
+    severity = Severity.ERROR
+    witnesses = frozenset({"run"})
+    watches = frozenset({"eval-at-step"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        call = sighting.source("", "eval()")
+        model = detail["module"] or "the model"
+        report(
+            "training goes on in evaluation mode",
+            label=f"{sighting.at_step}: since this call, before step {detail['since']}, "
+            f"{told(sighting.names, 'layers')} are not in training mode any more",
+            why="dropout is off, and norm layers neither use nor follow the statistics of the batch",
+            help=f"call `{model}.train()` after the evaluation, before the next training step",
+            note=f"where `{call}` is meant to freeze, call it on those layers alone, or freeze their parameters too",
+            related=[("trains on here", sighting.sites.get("step_at"))],
+            confidence=Confidence.HIGH if detail["whole"] else Confidence.MEDIUM,
+        )
