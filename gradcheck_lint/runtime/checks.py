@@ -75,10 +75,32 @@ class Check:
 
 def checks() -> list[type[Check]]:
     """All checks, in the order in which they are asked."""
+    from gradcheck_lint.runtime.attributes import Attributes
     from gradcheck_lint.runtime.functions import Functions
     from gradcheck_lint.runtime.holders import Holders
     from gradcheck_lint.runtime.identity import Identity
     from gradcheck_lint.runtime.losses import Losses
+    from gradcheck_lint.runtime.modes import Modes
+    from gradcheck_lint.runtime.placement import Placement
+    from gradcheck_lint.runtime.rounds import Rounds
+    from gradcheck_lint.runtime.scalars import Scalars
+    from gradcheck_lint.runtime.strays import Strays
+    from gradcheck_lint.runtime.units import Units
     from gradcheck_lint.runtime.values import Values
+    from gradcheck_lint.runtime.writes import Writes
 
-    return [Functions, Holders, Identity, Losses, Values]
+    return [
+        Functions,
+        Holders,
+        Strays,
+        Identity,
+        Attributes,
+        Losses,
+        Rounds,
+        Values,
+        Modes,
+        Placement,
+        Writes,
+        Units,
+        Scalars,
+    ]
