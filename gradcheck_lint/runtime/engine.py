@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Span
@@ -52,6 +53,10 @@ class Engine:
             return
         self._found[key] = finding
         self._tell(finding)
+
+    def adopt(self, finding: Finding, rank: int) -> None:
+        """Keep and tell what only another rank has found."""
+        self._keep(f"rank {rank}", replace(finding, label=f"on rank {rank}, {finding.label}"))
 
     @property
     def findings(self) -> list[Finding]:

@@ -1,0 +1,25 @@
+"""Rank 0 loads the checkpoint first; wrapping then copies it to the others."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+dist.init_process_group("gloo")
+torch.manual_seed(1)
+checkpoint = nn.Linear(4, 1).state_dict()
+torch.manual_seed(0)
+model = nn.Linear(4, 1)
+if dist.get_rank() == 0:
+    model.load_state_dict(checkpoint)
+model = DistributedDataParallel(model)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+torch.manual_seed(dist.get_rank())
+
+for _ in range(6):
+    x = torch.randn(16, 4)
+    optimizer.zero_grad()
+    nn.functional.mse_loss(model(x), x.sum(1, keepdim=True)).backward()
+    optimizer.step()
+
+dist.destroy_process_group()

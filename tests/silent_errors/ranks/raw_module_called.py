@@ -1,0 +1,21 @@
+"""The forward goes through `.module`: no gradient is averaged, and each rank trains a model of its own."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+torch.manual_seed(dist.get_rank())
+
+for _ in range(6):
+    x = torch.randn(16, 4)
+    optimizer.zero_grad()
+    loss = nn.functional.mse_loss(model.module(x), x.sum(1, keepdim=True))
+    loss.backward()  # <- GL605
+    optimizer.step()
+
+dist.destroy_process_group()
