@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint import cycle
 from gradcheck_lint.cycle import State
@@ -14,6 +14,10 @@ from gradcheck_lint.source.follow import Path, States
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Thing, depends, only, passes
 
+if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
 _UNUSED = frozenset({cycle.FIRST, cycle.READY})
 
 
@@ -22,6 +26,7 @@ class GradientsLeakBetweenOptimizers(Rule):
     slug = "gradients-leak-between-optimizers"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"leak"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         optimizers = [o for o in timeline.optimizers() if o.certain and not o.summary]
@@ -53,6 +58,21 @@ class GradientsLeakBetweenOptimizers(Rule):
                         related=[("the leaked gradients are used here", step.place)],
                         confidence=Confidence.MEDIUM if leak.mixed else Confidence.HIGH,
                     )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        mine = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        theirs = sighting.detail["other"]
+        report(
+            "gradients leak into another optimizer's step",
+            label=f"{sighting.at_step}: gradients of this backward, which `{theirs}` had stepped on, were used as well",
+            why=f"what `{mine}` holds is trained on the loss of what `{theirs}` holds as well",
+            help=f"call `{mine}.zero_grad()` after this backward, before its own",
+            note="a network that is meant to learn from both losses is legitimate: add them",
+            related=[
+                ("its own backward", sighting.sites.get("own")),
+                ("the leaked gradients are used here", sighting.sites.get("used")),
+            ],
+        )
 
 
 class _Leak(NamedTuple):
