@@ -82,6 +82,7 @@ def checks() -> list[type[Check]]:
     from gradcheck_lint.runtime.losses import Losses
     from gradcheck_lint.runtime.modes import Modes
     from gradcheck_lint.runtime.placement import Placement
+    from gradcheck_lint.runtime.ranks import Ranks
     from gradcheck_lint.runtime.rounds import Rounds
     from gradcheck_lint.runtime.scalars import Scalars
     from gradcheck_lint.runtime.strays import Strays
@@ -103,4 +104,5 @@ def checks() -> list[type[Check]]:
         Writes,
         Units,
         Scalars,
+        Ranks,  # the last: it hands over what all others have found
     ]
