@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Severity, Span
@@ -75,10 +76,12 @@ class RankReport:
 
 
 def _kept(plain: Mapping[str, Any]) -> Kept:
-    samples = [
-        Sample(**{key: tuple(value) if isinstance(value, list) else value for key, value in sample.items()})
-        for sample in plain["samples"]
-    ]
+    samples = []
+    for sample in plain["samples"]:
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in sample.items()
+        }
+        samples.append(Sample(**fields))
     return Kept(
         **{
             **plain,
@@ -139,7 +142,9 @@ def _twin(report: RankReport, first: Kept) -> Kept | None:
     """The optimizer of this rank that is a copy of `first`: with the same parameters, in whatever order."""
     for kept in report.optimizers:
         if kept.index == first.index and kept.kind == first.kind:
-            same = Counter(zip(kept.names, kept.shapes)) == Counter(zip(first.names, first.shapes))
+            same = Counter(zip(kept.names, kept.shapes, strict=True)) == Counter(
+                zip(first.names, first.shapes, strict=True)
+            )
             return kept if same else None
     return None
 
@@ -149,14 +154,14 @@ def _order(kept: tuple[Kept, ...], reports: Sequence[RankReport]) -> Divergence 
     if len(set(names)) == 1 or any(len(set(order)) < len(order) for order in names):
         return None
     odd, usual = _odd(names)
-    where = next(index for index, pair in enumerate(zip(names[odd], names[usual])) if pair[0] != pair[1])
+    where = next(index for index, pair in enumerate(zip(names[odd], names[usual], strict=True)) if pair[0] != pair[1])
     return Divergence(
         "order",
         0,
         kept,
         (reports[odd].rank, reports[usual].rank),
         (names[odd][where], names[usual][where]),
-        tuple(a for a, b in zip(names[odd], names[usual]) if a != b),
+        tuple(a for a, b in zip(names[odd], names[usual], strict=True) if a != b),
         len(names[0]),
     )
 
@@ -228,7 +233,7 @@ def _talk(kept: tuple[Kept, ...]) -> bool:
     """Whether the ranks take part in collectives from step to step."""
     for twin in kept:
         counts = [(sample.step, sample.collectives) for sample in twin.samples]
-        for (step, count), (later, more) in zip(counts, counts[1:]):
+        for (step, count), (later, more) in pairwise(counts):
             if count < 0 or more - count < later - step:
                 return False
         if len(counts) < 2:
@@ -240,7 +245,7 @@ def _differing(columns: Sequence[tuple[float | None, ...]]) -> list[int]:
     """Where the ranks have different numbers."""
     return [
         index
-        for index, values in enumerate(zip(*columns))
+        for index, values in enumerate(zip(*columns, strict=True))
         if None not in values and any(not _same(values[0], value) for value in values[1:])
     ]
 
@@ -248,7 +253,9 @@ def _differing(columns: Sequence[tuple[float | None, ...]]) -> list[int]:
 def _equal(columns: Sequence[tuple[float | None, ...]]) -> list[int]:
     """Where the ranks have the same number, and it is not nothing."""
     return [
-        index for index, values in enumerate(zip(*columns)) if values[0] and all(_same(values[0], v) for v in values)
+        index
+        for index, values in enumerate(zip(*columns, strict=True))
+        if values[0] and all(_same(values[0], v) for v in values)
     ]
 
 

@@ -272,6 +272,6 @@ def _read(lengths: Sequence[tuple[list[int], Tensor]], size: int) -> tuple[float
     """Wait for them."""
     values: list[float | None] = [None] * size
     for indices, tensor in lengths:
-        for index, value in zip(indices, tensor.tolist()):
+        for index, value in zip(indices, tensor.tolist(), strict=True):
             values[index] = value
     return tuple(values)
