@@ -67,7 +67,7 @@ class Functions(Check):
         mark = detail.pop("mark", None)
         if mark is None and code is not None:
             mark = stores.returned(code) or sites.Mark(code, -1, code.co_firstlineno)
-        step = max((w.steps for w in watched), default=0) + 1
+        step = max((observer.steps for observer in self.session.observers.values()), default=0) + 1
         called = sites.resolve(sites.here(3))
         known = {"called": called} if called is not None else {}
         self.session.take(

@@ -55,11 +55,11 @@ class Losses(Check):
             site = sites.resolve(detail.pop(key))
             if site is not None:
                 known[key] = site
-        step = max((w.steps for w in watched), default=0) + 1
+        step = max((observer.steps for observer in self.session.observers.values()), default=0) + 1
         self.session.take(Sighting(what, step, sites.resolve(mark), one, names, known, detail))
 
     def _done(self) -> tuple[int, ...]:
-        return tuple(observer.watched.steps for observer in self.session.observers.values())
+        return tuple(observer.steps for observer in self.session.observers.values())
 
     # Before backward
 

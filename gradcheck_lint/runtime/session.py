@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.checks import Check
     from gradcheck_lint.runtime.graph import Reach
 
+_BACKWARD = ("tensors", "grad_tensors", "retain_graph", "create_graph", "grad_variables", "inputs")  # its arguments
 MOMENTS = 600  # events that are kept for the report's timeline
 _GIVE_UP = 5  # problems of one kind after which a hook is left alone
 BIRTHS = 20_000  # registrations that are remembered
@@ -297,7 +298,8 @@ class Session:
         for observer in self.observers.values():
             if observer.closely:
                 observer.trails[event.order] = trail()
-        self.ask("backward_begins", roots, self._event, kwargs)
+        options = dict(zip(_BACKWARD, args, strict=False)) | kwargs if len(args) > 1 else kwargs
+        self.ask("backward_begins", roots, event, options)
 
     def backward_ends(self, error: BaseException | None) -> None:
         self.in_backward -= 1
