@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import RunRecord
 
 MOST_STEPS = 120
-_TITLES = {"gradient": "norm of the gradients", "update": "size of the updates, relative to the weights"}
+_TITLES = {"gradient": "norm of the gradients", "update": "updates relative to the weights"}
 
 
 class Grid(NamedTuple):

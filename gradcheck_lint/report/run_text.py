@@ -148,15 +148,12 @@ def _watched(record: RunRecord, paint: Paint) -> list[str]:
 
 
 def describe(optimizer: Watched) -> str:
-    """`optimizer (SGD, 4 parameters): 300 steps, 26 checked in full: 26 backwards, cleared 0 times`."""
+    """`optimizer (SGD, 4 parameters): 300 steps, 26 of them checked in full`."""
     kind = optimizer.kind if optimizer.name else ""
     held = count(len(optimizer.parameters), "parameter")
     inside = ", ".join(part for part in (kind, held) if part)
-    cleared = "once" if optimizer.zeros == 1 else f"{optimizer.zeros} times"
-    return (
-        f"{optimizer.label} ({inside}): {count(optimizer.steps, 'step')}, {optimizer.checked} checked in full: "
-        f"{count(optimizer.backwards, 'backward')}, cleared {cleared}"
-    )
+    checked = "all" if optimizer.checked == optimizer.steps else optimizer.checked
+    return f"{optimizer.label} ({inside}): {count(optimizer.steps, 'step')}, {checked} of them checked in full"
 
 
 def _limits(record: RunRecord, paint: Paint) -> list[str]:

@@ -117,6 +117,10 @@ class Observer:
     def label(self) -> str:
         return self.watched.label
 
+    def steps_done(self) -> int:
+        """How many steps there were, those too that were only counted so far."""
+        return self.watched.steps + self._slept // self._nested
+
     def parameters(self) -> list[Tensor]:
         """The tensors that the optimizer holds now, in its order."""
         optimizer = self._ref()
@@ -356,7 +360,7 @@ class Observer:
         self._fed.update(id(parameter) for ref, _ in self._looking if (parameter := ref()) is not None)
         if self.closely:
             self._probe()
-        self.session.remember(self, event)
+        self.session.remember(self, event._replace(step=self.watched.steps))
 
     def _probe(self) -> None:
         """Remember the gradients of the sentinels as backward left them."""

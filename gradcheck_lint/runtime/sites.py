@@ -63,11 +63,12 @@ def foreign(file: str) -> bool:
 
 
 def frames(depth: int = 1) -> list[FrameType]:
-    """The user's frames that are running, innermost first; all frames if none of them is the user's."""
+    """The user's frames that are running, innermost first; all but ours if none of them is the user's."""
     frame: FrameType | None = sys._getframe(depth)
     own, every = [], []
     while frame is not None:
-        every.append(frame)
+        if not ours(frame.f_code.co_filename):
+            every.append(frame)
         if not foreign(frame.f_code.co_filename):
             own.append(frame)
         frame = frame.f_back
