@@ -61,7 +61,7 @@ def cycle(record: RunRecord, optimizer: int) -> str:
         parts.append(_text(_LEFT - 10, y + 4, name, text_anchor="end", class_=f"name{absent}"))
     at = [(_LEFT + _CELL * (i + 0.5), top + _ROW * (rows.index(m.kind) + 0.5)) for i, m in enumerate(moments)]
     parts.append(tag("polyline", points=" ".join(f"{number(x)},{number(y)}" for x, y in at), class_="melody"))
-    wrong = _wrong_places(record)
+    wrong = _wrong_places(record, optimizer)
     for (x, y), moment in zip(at, moments, strict=True):
         told = tag("title", words(f"{moment.kind}, step {turn(moment)}{f', {moment.site}' if moment.site else ''}"))
         if (moment.site, turn(moment)) in wrong:
@@ -87,12 +87,13 @@ def _bands(moments: Sequence[Moment], top: float, height: float) -> str:
     return "".join(parts)
 
 
-def _wrong_places(record: RunRecord) -> set[tuple[str, int]]:
-    """The lines of findings and the steps at which they were seen."""
+def _wrong_places(record: RunRecord, optimizer: int) -> set[tuple[str, int]]:
+    """The lines of findings and the steps at which they were seen, but for those that speak of another optimizer."""
+    others = [f" of {other.label}:" for other in record.optimizers if other.index != optimizer]
     return {
         (f"{finding.span.path}:{finding.span.line}", finding.step)
         for finding in record.findings
-        if finding.step is not None
+        if finding.step is not None and not any(other in finding.label for other in others)
     }
 
 

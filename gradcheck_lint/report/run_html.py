@@ -249,8 +249,8 @@ def _numbers(record: RunRecord) -> str:
     if not parts:
         return ""
     lead = (
-        "Read at some steps only, columns are those steps. Dark is large, on a logarithmic scale; an empty box is "
-        "zero, and red is not finite."
+        "Read at some steps only; columns are those steps. The stronger the colour the larger, on a logarithmic scale; "
+        "an empty box is zero, and red is not finite."
     )
     return _section("Numbers", lead, *parts)
 

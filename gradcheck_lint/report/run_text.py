@@ -114,7 +114,7 @@ def cut(text: str, columns: int) -> str:
 
 
 def _conclusion(record: RunRecord, paint: Paint) -> list[str]:
-    how = "" if record.ended == "ended" else f"; it was {record.ended}"
+    how = "" if record.ended == "ended" else f"; it was {cut(record.ended, COLUMNS)}"
     steps = sum(optimizer.steps for optimizer in record.optimizers)
     many = len(record.optimizers)
     whose = f" of {count(many, 'optimizer')}" if many != 1 else f" of {record.optimizers[0].label}"
@@ -124,14 +124,13 @@ def _conclusion(record: RunRecord, paint: Paint) -> list[str]:
         unsure = sum(finding.confidence < Confidence.HIGH for finding in record.findings)
         number = count(len(record.findings), "mistake")
         some = f", {unsure} of them not certain" if unsure else ""
-        return wrap(f"Found {number} in the run of {program(record)} ({what}){some}.", COLUMNS).split("\n")
-    if not record.optimizers:
-        return [paint(f"Nothing to watch: no optimizer was built in the run of {program(record)}.", BOLD)]
+        return _wrapped(f"Found {number} in the run of {program(record)} ({what}){some}.")
     if steps == 0:
-        return [paint(f"Nothing to judge: no optimizer stepped in the run of {program(record)}.", BOLD)]
+        why = "judge: no optimizer stepped" if record.optimizers else "watch: no optimizer was built"
+        return [paint(line, BOLD) for line in _wrapped(f"Nothing to {why} in the run of {program(record)}{how}.")]
     checked = sum(optimizer.checked for optimizer in record.optimizers)
     text = f"All clear in the run of {program(record)} ({what}; {checked} checked in full)."
-    return [paint(line, GREEN) for line in wrap(text, COLUMNS).split("\n")]
+    return [paint(line, GREEN) for line in _wrapped(text)]
 
 
 def _watched(record: RunRecord, paint: Paint) -> list[str]:
@@ -187,13 +186,18 @@ def _broken(record: RunRecord, paint: Paint) -> Iterable[str]:
     if not record.problems:
         return []
     problems = list(dict.fromkeys(record.problems))
-    first = f"{problems[0]} (a mistake in gradlint, not in your code; please report it)"
+    first = f"{cut(problems[0], 3 * COLUMNS)} (a mistake in gradlint, not in your code; please report it)"
     more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
     return _named("problem", first + more, paint, YELLOW)
 
 
+def _wrapped(text: str, *, first: str = "", rest: str = "") -> list[str]:
+    """Lines that no word of somebody else's makes too long."""
+    return [cut(line, COLUMNS) for line in wrap(clean(text), COLUMNS, first=first, rest=rest).split("\n")]
+
+
 def _named(name: str, text: str, paint: Paint, style: str = DIM) -> list[str]:
     label = f"{name}:" if name else ""
-    lines = wrap(text, COLUMNS, first=f"  {label:<8} ", rest=" " * 11).split("\n")
+    lines = _wrapped(text, first=f"  {label:<8} ", rest=" " * 11)
     lines[0] = lines[0].replace(label, paint(label, style), 1) if label else lines[0]
     return lines

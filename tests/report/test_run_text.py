@@ -1,0 +1,111 @@
+"""`report/run_text.py`: a screen at most, the worst first, and a line if all is well."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from run_samples import clear, everything, held, nothing, wrong
+
+from gradcheck_lint.finding import Severity
+from gradcheck_lint.report import run_text
+from gradcheck_lint.report.terminal import width
+from gradcheck_lint.runtime.record import Watched
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 18, 19, 20, 60])
+def test_it_fits_a_screen(number: int) -> None:
+    record = wrong(number)
+    record.optimizers += [Watched(index, f"optimizer_{index}", "SGD", None, (), 9) for index in range(1, 9)]
+    record.missing = [f"encoder.layers.{index}.weight" for index in range(30)]
+    record.problems = ["x" * 300] * 5
+    lines = run_text.render(record).splitlines()
+    assert len(lines) <= 24
+    assert [line for line in lines if width(line) > 100] == []
+
+
+def test_one_finding_has_all_its_words_and_its_code() -> None:
+    assert run_text.render(wrong()) == (
+        "error[missing-zero-grad] GL101: gradients are carried over from the previous step\n"
+        "  --> train.py:11:9\n"
+        " 5 | optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "   |             ------------------------------------------- the optimizer is built here\n"
+        "...\n"
+        "11 |         loss.backward()\n"
+        "   |         ^^^^^^^^^^^^^^^\n"
+        "   |  at step 2 of optimizer: the gradients of the step before were still there when backward ran\n"
+        "12 |         optimizer.step()\n"
+        "   |         ---------------- uses the sum of all batches\n"
+        "  why:  `optimizer.step()` does not clear `.grad`, so every update repeats earlier batches\n"
+        "  help: call `optimizer.zero_grad()` before `loss.backward()`\n"
+        "  note: for deliberate accumulation, clear every k steps; see `gradlint explain GL101`\n"
+        "\n"
+        "Found 1 mistake in the run of train.py (300 steps of optimizer, 3.1 s).\n"
+        "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked in full\n"
+    )
+
+
+def test_many_findings_are_counted() -> None:
+    record = wrong(60)
+    lines = run_text.render(record).splitlines()
+    told = [line for line in lines if line.startswith("error GL101 ")]
+    assert told[0] == "error GL101 train.py:11: gradients are carried over from the previous step"
+    (more,) = [line for line in lines if line.startswith("and ")]
+    assert more == f"and {60 - len(told)} more: {60 - len(told)} of GL101"
+    assert any(line.startswith("Found 60 mistakes in the run of train.py") for line in lines)
+
+
+def test_errors_come_before_warnings() -> None:
+    record = everything()
+    assert record.findings[-1].severity is Severity.WARNING
+    record.findings.reverse()
+    text = run_text.render(record)
+    assert text.index("GL101") < text.index("GL201")
+
+
+def test_a_line_if_all_is_well() -> None:
+    assert run_text.render(clear(), brief=True) == (
+        "All clear in the run of train.py (300 steps of optimizer, 3.1 s; 26 checked in full).\n"
+    )
+    assert run_text.render(clear()).splitlines()[1:] == [
+        "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked in full"
+    ]
+
+
+def test_where_it_was_blind_is_told_even_then() -> None:
+    record = clear()
+    record.optimizers[0].blind = ("its step is compiled, so the order of its calls was not judged",)
+    text = run_text.render(record, brief=True)
+    assert text.splitlines()[1:] == [
+        "  blind:   optimizer: its step is compiled, so the order of its calls was not judged"
+    ]
+
+
+def test_nothing_is_no_success() -> None:
+    text = run_text.render(nothing(), brief=True)
+    assert text == "Nothing to watch: no optimizer was built in the run of train.py.\n"
+    record = nothing()
+    record.optimizers = [Watched(0, "optimizer", "SGD", None, held("w"))]
+    assert run_text.render(record, brief=True).startswith(
+        "Nothing to judge: no optimizer stepped in the run of train.py."
+    )
+
+
+def test_how_it_ended_and_what_broke_are_told() -> None:
+    text = run_text.render(everything())
+    assert "it was ended by ValueError: <script>" in " ".join(text.split())
+    assert "on rank 1 of 2" in text
+    assert "1 of them not certain" in " ".join(text.split())
+    assert "a mistake in gradlint, not in your code" in " ".join(text.split())
+
+
+def test_colours_change_no_letter() -> None:
+    plain, coloured = (run_text.render(everything(), colour=colour) for colour in (False, True))
+    assert re.sub("\x1b\\[[0-9;]*m", "", coloured) == plain != coloured
+
+
+def test_control_characters_do_nothing() -> None:
+    record = wrong(30)
+    record.program = "tr\x1b[2Jain.py"
+    record.optimizers[0].name = "op\x1b[31mt"
+    assert "\x1b" not in run_text.render(record)
