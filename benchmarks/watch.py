@@ -4,8 +4,9 @@
 
 Each round trains the same model once per variant, in an order that changes; the ratio to the plain loop is taken
 within the round, and the median over the rounds is shown with the spread. `plain again` is the plain loop a second
-time: its distance from 1 is the noise. CPU time of one thread, so that a busy machine counts little. A block begins
-with the start of the watcher and its first 20 steps, which are checked in full, and so tells more than a long run costs.
+time: its distance from 1 is the noise. CPU time of one thread, so that a busy machine counts little. What starts and
+stops once for a run is told apart, in milliseconds. A block begins with the first 20 steps, which are checked in full,
+and so tells more than a long run costs. W&B and Cockpit take part where they are installed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import argparse
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import statistics
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,7 +28,9 @@ from torch import Tensor, nn
 
 from gradcheck_lint import watch
 
+Backward = Callable[[int, Tensor, Tensor, Tensor], None]  # step, outputs, targets, loss
 Block = Callable[[nn.Module, torch.optim.Optimizer], contextlib.AbstractContextManager[Any]]
+"""Around the steps of a block; one that needs to call `backward` by itself gives a Backward."""
 
 
 class Program(NamedTuple):
@@ -72,9 +78,20 @@ def transformer() -> nn.Module:
 
 
 def convolutional() -> nn.Module:
-    widths = ((64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1))
+    widths = (
+        (64, 64, 1),
+        (64, 64, 1),
+        (64, 128, 2),
+        (128, 128, 1),
+        (128, 256, 2),
+        (256, 256, 1),
+        (256, 512, 2),
+        (512, 512, 1),
+    )
     stem = (nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
-    return nn.Sequential(*stem, *(Residual(*w) for w in widths), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+    return nn.Sequential(
+        *stem, *(Residual(*w) for w in widths), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)
+    )
 
 
 def flat(*shape: int) -> Callable[[], tuple[Tensor, Tensor]]:
@@ -83,10 +100,10 @@ def flat(*shape: int) -> Callable[[], tuple[Tensor, Tensor]]:
 
 PROGRAMS = {
     "a": Program("a  MLP 2x64, SGD", mlp, flat(64, 64), lambda p: torch.optim.SGD(p, 0.01, momentum=0.9), 1500),
-    "b": Program("b  100 narrow layers, 200 parameters, Adam", narrow, flat(64, 32), lambda p: torch.optim.Adam(p, 1e-4), 150),
-    "c": Program("c  transformer, 6 layers of 256, AdamW", transformer, flat(8, 64, 256), lambda p: torch.optim.AdamW(p, 1e-4), 30),
-    "d": Program("d  ResNet-18 for 32x32 images, SGD", convolutional, flat(8, 3, 32, 32), lambda p: torch.optim.SGD(p, 0.01, momentum=0.9), 30),
-}  # fmt: skip
+    "b": Program("b  100 narrow layers, 200 parameters, Adam", narrow, flat(64, 32), torch.optim.Adam, 200),
+    "c": Program("c  transformer, 6 layers of 256, AdamW", transformer, flat(8, 64, 256), torch.optim.AdamW, 60),
+    "d": Program("d  ResNet-18, 32x32", convolutional, flat(8, 3, 32, 32), lambda p: torch.optim.SGD(p, 0.01), 60),
+}
 
 
 @contextlib.contextmanager
@@ -103,15 +120,35 @@ def gradient_hooks(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterat
 
 @contextlib.contextmanager
 def wandb_watch(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """W&B's `watch` at its own rate (every 1000 calls logs), offline, and nothing is sent."""
+    """W&B's `watch` as it comes (gradients, every 1000 steps), in a run that is sent nowhere."""
     wandb = importlib.import_module("wandb")
-    run = wandb.init(mode="disabled")
-    wandb.watch(model, log="gradients", log_freq=50)
-    try:
-        yield
-    finally:
-        wandb.unwatch(model)
-        run.finish()
+    with tempfile.TemporaryDirectory() as folder:
+        run = wandb.init(mode="offline", dir=folder, settings=wandb.Settings(silent=True))
+        wandb.watch(model)
+        try:
+            yield
+        finally:
+            wandb.unwatch(model)
+            run.finish()
+
+
+@contextlib.contextmanager
+def cockpit(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Backward]:
+    """Cockpit with its least costly configuration, "economy"."""
+    backpack = importlib.import_module("backpack")
+    configuration = importlib.import_module("cockpit.utils.configuration")
+    instruments = importlib.import_module("cockpit").Cockpit
+    backpack.extend(model)
+    mean, single = backpack.extend(nn.CrossEntropyLoss()), nn.CrossEntropyLoss(reduction="none")
+    watcher = instruments(model.parameters(), quantities=configuration.configuration("economy"))
+
+    def backward(number: int, out: Tensor, y: Tensor, loss: Tensor) -> None:
+        loss = mean(out, y)
+        info = {"batch_size": len(y), "individual_losses": single(out, y), "loss": loss, "optimizer": optimizer}
+        with watcher(number, info=info):
+            loss.backward(create_graph=watcher.create_graph(number))
+
+    yield backward
 
 
 def watching(**options: Any) -> Block:
@@ -129,31 +166,40 @@ VARIANTS: dict[str, Block] = {
 }
 
 
-def train(program: Program, variant: Block) -> float:
-    """Seconds of CPU for one step, over one block of steps, the watcher's own start and end included."""
+def train(program: Program, variant: Block) -> tuple[float, float]:
+    """Seconds of CPU for one step, over one block of steps, and for what comes before and after the block."""
     torch.manual_seed(0)
     model = program.model()
     optimizer = program.optimizer(model.parameters())
     x, y = program.batch()
     lossf = nn.CrossEntropyLoss()
+    targets = y.flatten()
+    backward: Backward | None = None
 
-    def step() -> None:
+    def step(number: int) -> None:
         optimizer.zero_grad()
-        out = model(x)
-        lossf(out.flatten(0, -2), y.flatten()).backward()
+        out = model(x).flatten(0, -2)
+        loss = lossf(out, targets)
+        if backward is None:
+            loss.backward()
+        else:
+            backward(number, out, targets, loss)
         optimizer.step()
 
-    for _ in range(3):
-        step()
+    for number in range(3):
+        step(number)
     begin = time.thread_time()
-    with variant(model, optimizer):
-        for _ in range(program.steps):
-            step()
-    return (time.thread_time() - begin) / program.steps
+    with variant(model, optimizer) as given:
+        backward = given if inspect.isfunction(given) else None
+        first = time.thread_time()
+        for number in range(program.steps):
+            step(number)
+        last = time.thread_time()
+    return (last - first) / program.steps, time.thread_time() - begin - (last - first)
 
 
-def measure(program: Program, variants: dict[str, Block], rounds: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+def measure(program: Program, variants: dict[str, Block], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for turn in range(rounds):
         names = list(variants)
         names = names[turn % len(names) :] + names[: turn % len(names)]
@@ -162,15 +208,21 @@ def measure(program: Program, variants: dict[str, Block], rounds: int) -> dict[s
     return seconds
 
 
-def table(program: Program, seconds: dict[str, list[float]]) -> str:
-    plain = seconds["plain"]
-    lines = [f"{program.name}: {statistics.median(plain) * 1e6:,.0f} us for a plain step, {program.steps} steps a block"]
-    lines.append(f"  {'variant':<20} {'ratio':>8} {'quartiles':>17} {'us a step':>12}")
-    for name, values in seconds.items():
+def table(program: Program, measured: dict[str, list[tuple[float, float]]]) -> str:
+    plain = [seconds for seconds, _ in measured["plain"]]
+    lines = [
+        f"{program.name}: {statistics.median(plain) * 1e6:,.0f} us for a plain step, {program.steps} steps a block"
+    ]
+    lines.append(f"  {'variant':<20} {'ratio':>8} {'quartiles':>17} {'us a step':>12} {'ms once':>9}")
+    for name, rounds in measured.items():
+        values = [seconds for seconds, _ in rounds]
         ratios = sorted(value / base for value, base in zip(values, plain, strict=True))
         extra = statistics.median(value - base for value, base in zip(values, plain, strict=True)) * 1e6
+        once = statistics.median(seconds for _, seconds in rounds) * 1e3
         low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-        lines.append(f"  {name:<20} {statistics.median(ratios):>8.4f} {low:>8.4f} {high:>8.4f} {extra:>+12.1f}")
+        lines.append(
+            f"  {name:<20} {statistics.median(ratios):>8.4f} {low:>8.4f} {high:>8.4f} {extra:>+12.1f} {once:>9.1f}"
+        )
     return "\n".join(lines)
 
 
@@ -181,11 +233,13 @@ def main() -> None:
     parser.add_argument("--variants", default="", help="names after commas; all by default")
     options = parser.parse_args()
     variants = dict(VARIANTS)
-    if importlib.util.find_spec("wandb"):
-        variants["wandb.watch"] = wandb_watch
+    for module, block in (("wandb", wandb_watch), ("cockpit", cockpit)):
+        if importlib.util.find_spec(module):
+            variants[module] = block
     if options.variants:
         variants = {name: variants[name] for name in ["plain", *options.variants.split(",")]}
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
     for key in options.models.split(","):
         print(table(PROGRAMS[key], measure(PROGRAMS[key], variants, options.rounds)), flush=True)
 
