@@ -15,6 +15,8 @@ from gradcheck_lint.source.values import Constant, Thing, only, passes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.place import Place
 
     Around = Sequence[ev.Step]
@@ -30,6 +32,7 @@ class BackwardTwice(Rule):
     slug = "backward-twice"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"graph-again", "graph-freed", "graph-outdated"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -117,6 +120,53 @@ class BackwardTwice(Rule):
             confidence=confidence,
         )
         return True
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        call = sighting.source("", "loss.backward()")
+        freed = sighting.sites.get("freed")
+        related = [("freed here", freed)] if freed is not None and freed != sighting.site else []
+        name = sighting.optimizer.label if sighting.optimizer else "any optimizer"
+        when = f"after step {sighting.step} of {name}" if sighting.step else f"before the first step of {name}"
+        if sighting.kind == "graph-again":
+            report(
+                "the same graph goes backward again after a step",
+                label=f"{when}: this very loss had gone backward before that step",
+                why="the gradient is that of the weights as they were then, however often they have moved since",
+                help=f"compute the loss anew before each `{call}`, and drop `retain_graph=True`",
+            )
+        elif sighting.kind == "graph-outdated":
+            report(
+                "the graph reaches back to before the last step",
+                label=f"{when}: a step has changed weights that an older part of this graph needs",
+                why="`retain_graph=True` keeps the old graph, and torch refuses to use it with other weights",
+                help="detach what is carried from batch to batch, such as a hidden state, and drop `retain_graph=True`",
+            )
+        elif detail["again"]:
+            report(
+                "the same graph goes backward twice",
+                label=f"{when}: this very loss has gone backward before, and its graph is freed",
+                why="torch raises a RuntimeError; with `retain_graph=True` it would repeat an outdated gradient",
+                help=f"compute the loss anew before each `{call}`",
+                related=related,
+            )
+        elif sighting.names or detail["same_round"]:
+            shared = f"`{sighting.names[0]}`" if sighting.names else "a part of this graph"
+            report(
+                "two losses share a graph that the first has freed",
+                label=f"{when}: {shared} had gone backward with another loss already",
+                why="torch raises a RuntimeError, for the graph of what they share is gone",
+                help=f"add the losses and call backward once, or detach {shared} for one of them",
+                related=related,
+            )
+        else:
+            report(
+                "the graph of an earlier batch goes backward again",
+                label=f"{when}: this graph goes on into one that an earlier batch has freed",
+                why="torch raises a RuntimeError, for something is carried over together with its graph",
+                help="detach what is carried from one batch to the next, such as a hidden state",
+                related=related,
+            )
 
 
 def _runs(loss: Thing | None, trained: Sequence[Thing]) -> frozenset[Thing]:

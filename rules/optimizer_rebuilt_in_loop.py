@@ -16,6 +16,9 @@ from gradcheck_lint.source.values import Constant, Thing, only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
 LOSES = {
     "optimizer": "its running averages and momentum start from nothing each time",
     "scheduler": "it never gets past the beginning of its schedule",
@@ -36,6 +39,7 @@ class OptimizerRebuiltInLoop(Rule):
     slug = "optimizer-rebuilt-in-loop"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"rebuilt"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -74,6 +78,19 @@ class OptimizerRebuiltInLoop(Rule):
                 related=[("in this loop", loop.place)] if loop.place.chunk is event.place.chunk else [],
                 confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        what = detail["what"]
+        each = "1 step" if detail["steps"] <= 1 else f"at most {detail['steps']} steps"
+        report(
+            f"this {what} is built anew in each turn of the loop",
+            label=f"built {detail['times']} of them in a row for the same, each used for {each}",
+            why=LOSES[what],
+            help=f"build the {what} once, before the loop",
+            note="a training that is meant to start cold in each round is legitimate",
+            related=[("the step", sighting.sites.get("step"))],
+        )
 
 
 def _remembers(thing: Thing) -> bool:

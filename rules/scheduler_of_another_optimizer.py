@@ -17,6 +17,9 @@ from gradcheck_lint.source.values import Constant, Items, Thing, only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
     Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 
 LENGTHS = {"CosineAnnealingLR": (1, "T_max"), "LinearLR": (3, "total_iters"), "PolynomialLR": (1, "total_iters")}
@@ -28,6 +31,7 @@ class SchedulerOfAnotherOptimizer(Rule):
     slug = "scheduler-of-another-optimizer"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"schedule-elsewhere", "schedule-unfinished"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -154,6 +158,28 @@ class SchedulerOfAnotherOptimizer(Rule):
             related=[("the scheduler was built on this optimizer", optimizer.place)] if optimizer.place else [],
             confidence=Confidence.MEDIUM,
         )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        call = sighting.source("", "scheduler.step()")
+        if sighting.kind == "schedule-elsewhere":
+            report(
+                "the scheduler belongs to an optimizer that is never stepped",
+                label=f"moves the rate of another optimizer than `{name}`, which has made {sighting.step} steps",
+                why="the optimizer that trains keeps its learning rate, whatever the schedule says",
+                help=f"build the {detail['scheduler']} on `{name}`, after that is built",
+                related=[("the scheduler was built on this optimizer", sighting.sites.get("scheduled"))],
+            )
+        else:
+            report(
+                "a schedule that counts batches is stepped once per epoch",
+                label=f"moved {detail['times']} times, and the schedule was made for {detail['total']} steps, as many "
+                f"as `{name}` has made",
+                why="the schedule never gets past its beginning",
+                help=f"call `{call}` after each `{name}.step()`",
+                related=[("the step", sighting.sites.get("step"))],
+            )
 
 
 _PLAIN = re.compile(r"(?i)lr|optim(izers?)?|opt|sched(ulers?)?|self|step")

@@ -64,13 +64,13 @@ def _install() -> None:
     _wrap(Optimizer, "__init__", _built)
     for name in ("zero_grad", "add_param_group", "load_state_dict"):
         _wrap(Optimizer, name, functools.partial(_told, kind=name))
-    for name in ("zero_grad", "train", "_apply", "load_state_dict"):
+    for name in ("zero_grad", "train", "_apply", "load_state_dict", "state_dict"):
         _wrap(Module, name, functools.partial(_told, kind=f"module.{name}"))
     _wrap(lr_scheduler.LRScheduler, "__init__", functools.partial(_told, kind="scheduler.__init__"))
     for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
         _wrap(scheduler, "step", functools.partial(_told, kind="scheduler.step"))
     scaler = torch.amp.grad_scaler.GradScaler
-    for name in ("scale", "unscale_", "step", "update"):
+    for name in ("__init__", "scale", "unscale_", "step", "update"):
         _wrap(scaler, name, functools.partial(_told, kind=f"scaler.{name}"))
     # The public functions may have been imported by name before; they look these up when they are called.
     for name in ("_clip_grads_with_norm_", "clip_grads_with_norm_"):

@@ -178,6 +178,10 @@ class Session:
     def take(self, sighting: Sighting) -> None:
         self.engine.take(sighting)
 
+    def sight(self, kind: str, mark: sites.Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
+        """Hand something to the rules that belongs to no optimizer."""
+        self.take(Sighting(kind, 0, sites.resolve(mark), None, names, {}, detail))
+
     def remember(self, observer: Observer, event: Event) -> None:
         if len(self._moments) < MOMENTS:
             self._moments.append((observer, event))
@@ -487,7 +491,8 @@ class Session:
         optimizer = getattr(scheduler, "optimizer", None)
         optimizer = getattr(optimizer, "optimizer", optimizer)
         observer = self.observers.get(id(optimizer))
-        if observer is not None and observer.full and not getattr(scheduler, "_is_initial", False):
+        initial = getattr(scheduler, "_is_initial", False) or getattr(scheduler, "_step_count", 1) == 0
+        if observer is not None and observer.full and not initial:
             observer.on_schedule(scheduler, sites.here(5))
 
     def walk(self, roots: Sequence[Tensor]) -> Reach:

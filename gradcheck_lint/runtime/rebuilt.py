@@ -1,0 +1,231 @@
+"""Optimizers, schedulers and scalers that are built again and again, and schedulers that move what does not train.
+
+Sightings: "rebuilt" (the same line has built another one for what the last one trained), "schedule-elsewhere" (the
+optimizer of a scheduler never steps, another one over the same parameters does), "schedule-unfinished" (a schedule that
+was made for as many steps as the optimizer took has moved a small part of the way).
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.checks import Check
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+OFTEN = 3  # so many of one line, each used for one step
+EPOCHS = 5  # so many of one line, however long each was used
+_VALUES = 16  # of a parameter that are compared
+
+
+class Kept(NamedTuple):
+    """A parameter after a step."""
+
+    parameter: weakref.ref[Tensor]
+    values: Tensor
+    version: int
+    step: int
+    each: int  # how far one step takes the version
+
+
+@dataclass(slots=True)
+class Line:
+    """What a line of the program has built."""
+
+    ids: frozenset[int] = frozenset()  # what the last one was for
+    options: Any = None
+    times: int = 0  # in a row, each for the same, none of which lost its weights in between
+    most: int = 0  # the most steps that one of them made
+    last: weakref.ref[Any] | None = None
+    moves: int = 0  # of the last one, if it is no optimizer
+    observer: Observer | None = None  # of the last one, if it is
+    kept: Kept | None = None
+    remembers: bool = False  # whether it had something to lose
+
+    def steps(self) -> int:
+        """How often the last one was used."""
+        return self.observer.steps_done() if self.observer is not None else self.moves
+
+
+class Rebuilt(Check):
+    """Counts what each line builds; values are read from the second time on."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._lines: dict[tuple[str, int, int], Line] = {}
+        self._of: dict[int, Line] = {}  # by the id of what was built last
+        self._moved: dict[int, tuple[weakref.ref[Any], Mark | None, int]] = {}  # schedulers by id, and how often
+
+    # Optimizers
+
+    def optimizer_built(
+        self, optimizer: Optimizer, given: object, mark: Mark | None, observer: Observer | None
+    ) -> None:
+        ids = frozenset(id(p) for group in optimizer.param_groups for p in group["params"])
+        options = tuple(sorted((key, str(value)) for key, value in optimizer.defaults.items()))
+        line = self._again("optimizer", optimizer, ids, options, mark, observer)
+        if line is not None and line.times >= (OFTEN if line.most == 1 else EPOCHS):
+            self._tell(observer, mark, "optimizer", line)
+
+    def _again(
+        self,
+        what: str,
+        thing: Any,
+        ids: frozenset[int],
+        options: Any,
+        mark: Mark | None,
+        observer: Observer | None = None,
+    ) -> Line | None:
+        """Count; the line, if it has built the same thing for the same purpose before."""
+        if mark is None:
+            return None
+        key = (what, id(mark.code), mark.last)
+        line = self._lines.setdefault(key, Line())
+        steps = line.steps()
+        same = line.times and line.ids == ids and line.options == options and steps and line.remembers
+        if same and line.observer is not None:
+            same = line.kept is not None and _untouched(line.kept, steps)
+        if not same:
+            line.times, line.most = 0, 0
+        line.times += 1
+        line.most = max(line.most, steps if same else 0)
+        line.ids, line.options, line.moves, line.kept, line.observer = ids, options, 0, None, observer
+        if line.last is not None and (old := line.last()) is not None:
+            self._of.pop(id(old), None)
+        line.last = weakref.ref(thing)
+        self._of[id(thing)] = line
+        return line if same else None
+
+    def after_update(self, observer: Observer) -> None:
+        optimizer = observer.optimizer
+        line = self._of.get(id(optimizer))
+        if optimizer is None or line is None or line.observer is not observer:
+            return
+        if line.kept is None:
+            line.remembers = any(_remembers(state) for state in optimizer.state.values())
+        parameter = next((p for p in observer.parameters() if not p.is_sparse and p.grad is not None), None)
+        if parameter is None:
+            return
+        before, version, step = line.kept, parameter._version, observer.watched.steps
+        each = 0
+        if before is not None and step > before.step:
+            each = (version - before.version) // (step - before.step)
+        values = parameter.detach().reshape(-1)[:_VALUES].clone()
+        line.kept = Kept(weakref.ref(parameter), values, version, step, each)
+
+    def _tell(self, observer: Observer | None, mark: Mark | None, what: str, line: Line) -> None:
+        if observer is not None:
+            observer.sight("rebuilt", mark, what=what, times=line.times, steps=line.most)
+
+    # Schedulers and scalers
+
+    def call_ended(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        if error is not None:
+            return
+        if kind == "scheduler.__init__":
+            self._scheduler_built(args[0])
+        elif kind == "scheduler.step":
+            self._scheduler_moved(args[0])
+        elif kind == "scaler.__init__" and args[0].is_enabled():
+            self._scaler_built(args[0])
+        elif kind == "scaler.update":
+            self._scaler_updated(args[0])
+
+    def _scheduler_built(self, scheduler: Any) -> None:
+        optimizer = getattr(scheduler, "optimizer", None)
+        observer = self.session.observers.get(id(optimizer))
+        if observer is None:
+            return
+        mark = sites.here()
+        line = self._again("scheduler", scheduler, frozenset({id(optimizer)}), _options(scheduler), mark)
+        if line is None:
+            if mark is not None:
+                self._of[id(scheduler)].remembers = True
+        elif line.times >= (OFTEN if line.most <= 1 else EPOCHS) and line.most <= 1:
+            self._tell(observer, mark, "scheduler", line)
+
+    def _scheduler_moved(self, scheduler: Any) -> None:
+        if getattr(scheduler, "_is_initial", False) or getattr(scheduler, "_step_count", 2) < 2:
+            return  # the step that torch makes when the scheduler is built
+        line = self._of.get(id(scheduler))
+        if line is not None:
+            line.moves += 1
+        known = self._moved.get(id(scheduler))
+        times = known[2] + 1 if known is not None and known[0]() is scheduler else 1
+        mark = sites.here()
+        self._moved[id(scheduler)] = (weakref.ref(scheduler), mark, times)
+        if times == 2:
+            self._elsewhere(scheduler, mark)
+
+    def _elsewhere(self, scheduler: Any, mark: Mark | None) -> None:
+        """The second move: has its optimizer stepped at all, while another did for the same parameters?"""
+        optimizer = getattr(scheduler, "optimizer", None)
+        optimizer = getattr(optimizer, "optimizer", optimizer)
+        own = self.session.observers.get(id(optimizer))
+        called = getattr(optimizer, "_opt_called", None) or getattr(optimizer, "_step_count", 0)
+        if optimizer is None or called or (own is not None and own.watched.steps):
+            return
+        ids = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
+        for other in self.session.observers.values():
+            if other is not own and other.watched.steps > 1 and ids & other.ids():
+                built = own.built if own is not None else None
+                other.sight("schedule-elsewhere", mark, scheduler=type(scheduler).__name__, scheduled=built)
+                return
+
+    def _scaler_built(self, scaler: Any) -> None:
+        mark = sites.here()
+        line = self._again("scaler", scaler, frozenset(), _options(scaler), mark)
+        if line is None:
+            if mark is not None:
+                self._of[id(scaler)].remembers = True
+        elif line.times >= OFTEN and line.most <= 1:
+            self._tell(next((o for o in self.session.observers.values() if o.full), None), mark, "scaler", line)
+
+    def _scaler_updated(self, scaler: Any) -> None:
+        line = self._of.get(id(scaler))
+        if line is not None:
+            line.moves += 1
+
+    def ended(self) -> None:
+        for ref, mark, times in self._moved.values():
+            scheduler = ref()
+            total = getattr(scheduler, "total_steps", None)
+            observer = self.session.observers.get(id(getattr(scheduler, "optimizer", None)))
+            if observer is None or not isinstance(total, int):
+                continue
+            if total == observer.watched.steps and times * 2 <= total:
+                observer.sight(
+                    "schedule-unfinished", mark, scheduler=type(scheduler).__name__, times=times, total=total
+                )
+
+
+def _untouched(kept: Kept, steps: int) -> bool:
+    """Whether the weights are what the last step made of them: nobody has put them back to begin anew."""
+    parameter = kept.parameter()
+    if parameter is None:
+        return False
+    if kept.step == steps:
+        return bool((parameter.detach().reshape(-1)[:_VALUES] == kept.values).all())
+    return parameter._version == kept.version + (steps - kept.step) * kept.each
+
+
+def _remembers(state: Any) -> bool:
+    """Whether the state of a parameter holds something that takes steps to build up."""
+    return any(getattr(value, "ndim", 0) > 0 for value in state.values()) if isinstance(state, dict) else False
+
+
+def _options(scheduler: Any) -> tuple[tuple[str, str], ...]:
+    """What a scheduler was told, as far as it is plain."""
+    plain = (int, float, str, bool)
+    return tuple(sorted((k, str(v)) for k, v in vars(scheduler).items() if type(v) in plain and not k.startswith("_")))

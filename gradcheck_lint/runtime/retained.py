@@ -1,0 +1,150 @@
+"""Graphs that go backward twice: after a step has changed the weights, or although they were freed.
+
+Sightings: "graph-again" (the same loss goes backward after a step), "graph-freed" (torch refuses, for a part of the
+graph was freed by an earlier backward), "graph-outdated" (torch refuses, for a step has changed what an old part of
+the graph needs).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.record import Sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from gradcheck_lint.runtime.record import Event
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+_KEY = "gradlint-backward"
+_LIMIT = 5_000  # nodes that are searched for one that was freed
+_FREED = "backward through the graph a second time"
+_CHANGED = "modified by an inplace operation"
+
+
+class Ran(NamedTuple):
+    """A backward that has run."""
+
+    number: int
+    steps: int  # of all optimizers, that were done before
+    mark: Mark | None
+    retained: bool
+    born: int  # the number that torch gave to the last node of the loss
+
+
+class Retained(Check):
+    """Marks the last node of each loss, and explains what torch says when a graph is used again."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._latest: deque[Ran] = deque(maxlen=16)
+        self._roots: list[weakref.ref[Tensor]] = []
+        self._heard = 0  # the order of the latest backward that was seen to begin
+        self._before: Ran | None = None  # the earlier backward of the loss that goes backward now
+
+    def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
+        retained, born = bool(options.get("retain_graph")), max((_born(root.grad_fn) for root in roots), default=-1)
+        now = Ran(self.session.backwards, self.session.steps, event.mark, retained, born)
+        self._roots = [weakref.ref(root) for root in roots]
+        self._before = None
+        for root in roots:
+            node: Any = root.grad_fn
+            if node is not None:
+                self._before = node.metadata.get(_KEY, self._before)
+                node.metadata[_KEY] = now
+        self._heard = event.order
+        self._latest.append(now)
+        before = self._before
+        if before is None or before.steps == now.steps or event.mark is None:
+            return
+        if now.retained and before.mark == event.mark:
+            self._sight("graph-again", event.mark, steps=now.steps - before.steps)
+
+    def backward_failed(self, event: Event, error: BaseException) -> None:
+        text = str(error)
+        if event.order != self._heard:
+            return  # between samples nothing is known of the graph, and torch says what is the matter
+        if not isinstance(error, RuntimeError) or not (_FREED in text or _CHANGED in text):
+            return
+        now = self._latest[-1]
+        earlier = list(self._latest)[:-1]
+        if _FREED in text:
+            last = earlier[-1] if earlier else None
+            same = last is not None and last.steps == now.steps
+            names = self._shared(last.born) if self._before is None and last is not None else ()
+            where = self._before or last
+            self._sight(
+                "graph-freed",
+                event.mark,
+                names=names,
+                again=self._before is not None,
+                same_round=same,
+                freed=where.mark if where is not None else None,
+            )
+        elif any(ran.retained and ran.mark == now.mark and ran.steps < now.steps for ran in earlier):
+            self._sight("graph-outdated", event.mark)
+
+    def _shared(self, born: int) -> tuple[str, ...]:
+        """The user's variable that holds a result whose graph was freed, and which the earlier loss was made after."""
+        freed = self._freed()
+        found: dict[str, int] = {}
+        for frame in sites.frames(2):
+            for name, value in list(frame.f_locals.items()):
+                node = getattr(value, "grad_fn", None) if type(value).__name__ in ("Tensor", "Parameter") else None
+                if node is not None and node in freed and 0 <= _born(node) < born and not name.startswith("_"):
+                    found.setdefault(name, freed[node])
+        return tuple(sorted(found, key=lambda name: found[name])[:1])
+
+    def _freed(self) -> dict[Any, int]:
+        """The nodes of the graph that have lost what they had saved, by how far they are from the loss."""
+        todo = deque(root.grad_fn for ref in self._roots if (root := ref()) is not None and root.grad_fn is not None)
+        seen: set[Any] = set(todo)
+        found: dict[Any, int] = {}
+        while todo and len(seen) < _LIMIT:
+            node = todo.popleft()
+            if _lost(node):
+                found[node] = len(found)
+            for following, _ in node.next_functions:
+                if following is not None and following not in seen:
+                    seen.add(following)
+                    todo.append(following)
+        return found
+
+    def _sight(self, kind: str, mark: Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
+        """Tell it of the optimizer that stepped last, or of the run where none is known."""
+        freed = detail.pop("freed", None)
+        stepped = [o for o in self.session.observers.values() if o.full and "step" in o.latest]
+        if stepped:
+            latest = max(stepped, key=lambda o: o.latest["step"].order)
+            latest.sight(kind, mark, names=names, freed=freed, **detail)
+            return
+        known = {"freed": site} if (site := sites.resolve(freed)) is not None else {}
+        watched = next((o.watched for o in self.session.observers.values()), None)
+        self.session.take(Sighting(kind, 0, sites.resolve(mark), watched, names, known, detail))
+
+
+def _born(node: Any) -> int:
+    """Nodes are numbered in the order in which they are made; -1 where torch does not tell."""
+    number = getattr(node, "_sequence_nr", None)
+    return int(number()) if number is not None else -1
+
+
+def _lost(node: Any) -> bool:
+    """Whether backward has freed the tensors that this node had saved."""
+    for name in dir(type(node)):
+        if name.startswith("_saved_"):
+            try:
+                getattr(node, name)
+            except RuntimeError as error:
+                return "freed" in str(error)
+            except Exception:
+                continue
+    return False
