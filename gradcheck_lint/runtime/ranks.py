@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.bypassed import Bypassed
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.divergence import Divergence, Kept, RankReport, Sample, compare
 from gradcheck_lint.runtime.record import Sighting
@@ -135,8 +136,10 @@ class Ranks(Check):
             self._store.set(f"{self._key}/report/{report.rank}", json.dumps(report.plain()))
             return
         reports = [report, *self._gather(PATIENCE if report.ended == "ended" else HURRY)]
+        explained = {index for check in self.session.checks if isinstance(check, Bypassed) for index in check.alone}
         for divergence in compare(reports):
-            self._sight(divergence)
+            if divergence.kept[0].index not in explained:
+                self._sight(divergence)
         self._adopt(reports[1:])
 
     def _complete(self, kept: Kept, observer: Observer) -> None:

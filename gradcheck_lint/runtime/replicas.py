@@ -75,11 +75,16 @@ class Replica:
         return any(not name.endswith(".default_hooks") for name in modules)
 
     @property
-    def forwards(self) -> int:
-        """How often it was called, as far as its own log knows; that counts the first ten. 0 is exact."""
+    def called(self) -> bool:
+        """Whether the wrapper itself was ever called, and not only what is in it; True if that is not known."""
+        return bool(getattr(self.wrapper, "_lazy_init_ran", True))
+
+    @property
+    def rounds(self) -> int:
+        """How many of its calls began a backward that was to be averaged; its own log misses the first, and most."""
         wrapper = self.wrapper
         try:
-            return int(wrapper._get_ddp_logging_data().get("iteration", -1)) + 1
+            return int(wrapper._get_ddp_logging_data().get("iteration", -1))
         except (AttributeError, RuntimeError):
             return -1
 
