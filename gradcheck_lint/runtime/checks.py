@@ -76,6 +76,7 @@ class Check:
 def checks() -> list[type[Check]]:
     """All checks, in the order in which they are asked."""
     from gradcheck_lint.runtime.attributes import Attributes
+    from gradcheck_lint.runtime.bypassed import Bypassed
     from gradcheck_lint.runtime.functions import Functions
     from gradcheck_lint.runtime.holders import Holders
     from gradcheck_lint.runtime.identity import Identity
@@ -93,6 +94,7 @@ def checks() -> list[type[Check]]:
     return [
         Functions,
         Holders,
+        Bypassed,
         Strays,
         Identity,
         Attributes,
