@@ -196,6 +196,7 @@ def check_watch(page: Page, example: Example, rules: Sequence[Rule]) -> None:
 def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
     """The record of the example's run under the watcher."""
     from gradcheck_lint.runtime.session import Options, Session
+    from gradcheck_lint.runtime.record import ending
 
     space: dict[str, Any] = {"__name__": "__main__"}
     with _world():
@@ -203,10 +204,11 @@ def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
         level = "deep" if example.deep else "default"
         session = Session(rules, Options(level=level, everything=True, least=least), lambda finding: None)
         session.start()
+        raised: BaseException | None = None
         try:
             raised = _exec(page, example, space)
         finally:
-            session.stop()
+            session.stop(ending(raised))
         if (type(raised).__name__ if raised else None) != example.raises:
             raise ExampleError(
                 page, example, f"behaves differently under the watcher: {_last_line(raised)}"

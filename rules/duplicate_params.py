@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.facts import handed
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.parts import filtered, has_parameters, module_of, registered
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Thing, Value, only
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.parts import Parts
 
@@ -31,6 +34,7 @@ class DuplicateParams(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"given-twice", "refused-twice"})
     listens = handed.KINDS
 
     def on_event(self, event: Event, report: Report) -> None:
@@ -59,6 +63,18 @@ class DuplicateParams(Rule):
                 confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
             )
             return
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        what = told([f"`{name}`" for name in sighting.names]) or "a parameter"
+        report(
+            "an optimizer is given a parameter twice",
+            label=f"{what} {'are' if len(sighting.names) > 1 else 'is'} among them more than once",
+            why="torch refuses that, and the program ends here"
+            if sighting.kind == "refused-twice"
+            else "each step moves it once for each time that it is there",
+            help="hand over each parameter once",
+            subject=what,
+        )
 
 
 def mentions(given: Value | None) -> list[Mention]:

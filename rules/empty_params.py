@@ -12,6 +12,8 @@ from gradcheck_lint.source.parts import WITHOUT_PARAMETERS, filtered, makes_no_p
 from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -20,6 +22,7 @@ class EmptyParams(Rule):
     slug = "empty-params"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"refused-empty", "nothing-held"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events("build"):
@@ -44,6 +47,22 @@ class EmptyParams(Rule):
                 help="fill the lists before the optimizer is built" if groups else "hand over what is to be trained",
                 confidence=Confidence.HIGH if stepped or not groups else Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        hidden = sighting.detail.get("hidden", ())
+        if sighting.detail.get("spent"):
+            return  # GL305 tells of the iterator
+        report(
+            "an optimizer is given nothing to optimise",
+            site=sighting.sites.get("built"),
+            label=f"gets no parameters, for the layers in `{hidden[0]}` are not registered"
+            if hidden
+            else "gets no parameters",
+            why="torch refuses that, and the program ends here"
+            if sighting.kind == "refused-empty"
+            else "its steps move nothing",
+            help="keep the layers in an `nn.ModuleList`" if hidden else "look where the parameters should come from",
+        )
 
 
 def filled_later(optimizer: Thing) -> bool:

@@ -13,6 +13,8 @@ from gradcheck_lint.source.values import Thing
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.iterators import Use
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Timeline
 
 
@@ -22,6 +24,7 @@ class GeneratorExhausted(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"iterator-spent", "refused-spent"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for use in iterators.uses(timeline):
@@ -40,6 +43,23 @@ class GeneratorExhausted(Rule):
                 fix=Fix("keep the parameters in a list", Safety.SAFE, edits) if edits else None,
                 confidence=Confidence.HIGH if sure(use.thing) else Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        number, name = sighting.detail.get("group"), sighting.names[0] if sighting.names else ""
+        if name:
+            label = f"{sighting.at_step}: `{name}` was read to its end before, and nothing is clipped"
+        elif sighting.detail.get("begun"):
+            label = "is given an iterator from which something was taken before"
+        elif number is None:
+            label = "is given an iterator that was read to its end before"
+        else:
+            label = f"the iterator for group {number} was read to its end before, and the group is empty"
+        report(
+            "an iterator that has been read is handed over",
+            label=label,
+            why="an iterator gives each parameter once, and nothing after that",
+            help="put them into a list first: `list(model.parameters())`",
+        )
 
 
 def sure(thing: Thing) -> bool:

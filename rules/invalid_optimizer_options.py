@@ -14,6 +14,8 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -22,6 +24,7 @@ class InvalidOptimizerOptions(Rule):
     slug = "invalid-optimizer-options"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"odd-option", "zero-rate"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events(*handed.KINDS):
@@ -44,6 +47,29 @@ class InvalidOptimizerOptions(Rule):
                     confidence=Confidence.HIGH if plain(event, name) else Confidence.MEDIUM,
                 )
                 break
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if sighting.kind == "zero-rate":
+            report(
+                "the learning rate is 0",
+                site=sighting.sites.get("built"),
+                label=f"the rate of every group was 0 at each of {sighting.detail['steps']} steps",
+                why="a step with a rate of 0 moves nothing",
+                help="give a rate, or leave out the steps",
+                related=[("steps here", sighting.site)],
+            )
+            return
+        option, value, known = (sighting.detail[key] for key in ("option", "value", "known"))
+        if known:
+            label, why = f"`{option}` is no option of this optimizer", "the group is trained by the option of all"
+            help = f"write `{known[0]}`"
+        elif option == "nesterov":
+            label, why = "nesterov=True without momentum", "without momentum there is nothing to look ahead along"
+            help = "give a momentum above 0, or leave out nesterov"
+        else:
+            label, why = f"`{option}` is {value}", "each step goes against the descent, and the loss rises"
+            help = "give a positive rate, and maximize=True if the loss is to grow"
+        report("an option of the optimizer makes no sense", label=label, why=why, help=help, subject=option)
 
 
 def plain(event: Event, name: str) -> bool:

@@ -15,6 +15,8 @@ from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import Event, Timeline
 
@@ -25,6 +27,7 @@ class NetworkAliased(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"own-state-loaded"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
@@ -89,6 +92,14 @@ class NetworkAliased(Rule):
             help=f"copy the tensors: `{_copied(event.detail['expression'], event)[1]}`",
             fix=_fix(timeline, event),
             confidence=Confidence.MEDIUM if re.search(r"\bcpu\(", source) else Confidence.HIGH,
+        )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        report(
+            "a model is given the state that is its own memory",
+            label=f"the state was taken {sighting.detail['steps']} steps ago, and has moved with the model since",
+            why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
+            help="keep a copy: `copy.deepcopy(model.state_dict())`",
         )
 
 

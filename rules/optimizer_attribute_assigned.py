@@ -13,6 +13,8 @@ from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, Thing, only
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 OPTIONS = frozenset(
@@ -30,6 +32,7 @@ class OptimizerAttributeAssigned(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"attribute-assigned"})
     triggers = r"\.defaults\["
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -80,6 +83,19 @@ class OptimizerAttributeAssigned(Rule):
             why=_WHY,
             help=f"write it into `{owner.label}.param_groups`",
             fix=fix,
+        )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        option, value, real, where = (sighting.detail[key] for key in ("option", "value", "real", "where"))
+        target = f"{name}.{where}[{option!r}]" if where else f"{name}.{option}"
+        report(
+            "an option is assigned where the optimizer does not look for it",
+            label=f"{sighting.at_step}: `{target}` was {value}, and the groups say {real}",
+            why=f"each group has a `{option}` of its own, and the step reads that",
+            help=f'set it in each group: `for group in {name}.param_groups: group["{option}"] = ...`',
+            related=[("the optimizer was built here", sighting.sites.get("built"))],
+            subject=option,
         )
 
 

@@ -8,11 +8,14 @@ from gradcheck_lint.facts import handed, query
 from gradcheck_lint.facts.freezing import frozen, unfrozen_later
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.parts import module_of
 from gradcheck_lint.source.values import Thing, only, options
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -21,6 +24,7 @@ class ParamsWithoutGrad(Rule):
     slug = "params-without-grad"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"never-trained"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         if (
@@ -44,6 +48,21 @@ class ParamsWithoutGrad(Rule):
                 related=[("it is made here", still[1].place)] if still[1].place is not None else [],
                 confidence=Confidence.HIGH if not still[1].root.detail.get("escaped") else Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        what, several = told([f"`{name}`" for name in sighting.names]), len(sighting.names) > 1
+        report(
+            "an optimizer is given tensors that do not require grad",
+            site=sighting.sites.get("built"),
+            label=f"{what} {'do' if several else 'does'} not require grad, and never came to",
+            why="they get no gradient, and the step passes over them"
+            if several
+            else "it gets no gradient, and the step passes over it",
+            help="call `requires_grad_()` on what should learn, and leave out the rest",
+            related=[("steps here", sighting.site)],
+            confidence=Confidence.HIGH if sighting.detail["whole"] else Confidence.MEDIUM,
+            subject=what,
+        )
 
 
 def steps(timeline: Timeline, event: Event) -> bool:

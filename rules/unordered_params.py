@@ -12,6 +12,8 @@ from gradcheck_lint.source.values import Items, Thing, options, unordered
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.place import Place
 
@@ -22,6 +24,7 @@ class UnorderedParams(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    watches = frozenset({"set-given", "refused-set"})
     listens = handed.KINDS
 
     def on_event(self, event: Event, report: Report) -> None:
@@ -47,6 +50,16 @@ class UnorderedParams(Rule):
                 fix=Fix("make it a list", Safety.SAFE, ordered) if ordered else None,
                 confidence=Confidence.HIGH if all(mixed) else Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        report(
+            "parameters are handed over in a set, which has no order",
+            label="is given a set, and torch refuses it here"
+            if sighting.kind == "refused-set"
+            else f"is given a set of {sighting.detail['number']} tensors",
+            why="their order changes between runs, so that a resumed optimizer pairs its state with other parameters",
+            help="hand over a list",
+        )
 
 
 def ordered_instead(made: Place) -> tuple[Edit, ...]:

@@ -53,7 +53,7 @@ class Models:
         """Look for models that hold some of the tensors `ids` among the variables of the frames."""
         found = False
         for frame in frames:
-            for name, value in _reachable(frame):
+            for name, value in modules_of(frame):
                 if any(id(parameter) in ids for parameter in value.parameters()):
                     found = self.add(value, name) or found
         return found
@@ -134,7 +134,7 @@ def variable(tensor: object, frames: Iterable[FrameType]) -> str:
     return ""
 
 
-def _reachable(frame: FrameType) -> Iterator[tuple[str, Module]]:
+def modules_of(frame: FrameType) -> Iterator[tuple[str, Module]]:
     """The modules among the variables of a frame, and among the attributes of the objects there."""
     from torch.nn import Module
 

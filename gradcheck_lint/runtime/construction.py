@@ -1,0 +1,391 @@
+"""What an optimizer is built of: the tensors and options that it is given, and why torch refuses them.
+
+Sightings: "set-given", "non-leaf-given", "given-twice", "iterator-spent", "never-trained" (none of what was given is
+ever made to require grad), "odd-option" (an option that torch lets through and that does nothing or harm),
+"zero-rate", "attribute-assigned" (`optimizer.lr = ...`), "refused" (torch's own error, if it ended the program).
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.names import variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.record import Event
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+_BOOKKEEPING = frozenset({"params", "param_names", "initial_lr", "name", "swa_lr", "max_lr", "min_lr", "max_momentum",
+                          "base_momentum", "fused", "foreach", "capturable", "differentiable", "maximize"})  # fmt: skip
+
+
+class Refusal(NamedTuple):
+    """An error of torch's that may be about to end the program."""
+
+    words: str
+    why: str  # "empty", "spent", "twice", "non-leaf", "set", "load"
+    mark: Mark | None
+    names: tuple[str, ...]
+    detail: dict[str, Any]
+
+
+class Start(NamedTuple):
+    """What an optimizer was like when it was built."""
+
+    attributes: frozenset[str]
+    defaults: dict[str, Any]
+
+
+class Still:
+    """What has been so since an optimizer was built, and is told if it stays so."""
+
+    def __init__(self) -> None:
+        self.mark: Mark | None = None
+        self.step = 0
+        self.zero = True  # the rate of every group is 0
+        self.frozen: dict[int, str] | None = None  # tensors that do not require grad
+        self.whole = False  # they are all that it holds
+
+
+class Construction(Check):
+    """Looks when an optimizer is built, and at its options in the first steps."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._sets = 0  # how many tensors are about to be given in sets
+        self._begun = False  # whether an iterator is about to be given of which something was taken
+        self._spent = False  # whether an iterator that has been read is about to be given
+        self._refusal: Refusal | None = None
+        self._starts: dict[int, Start] = {}
+        self._still: dict[int, Still] = {}  # by observer
+        self._told: set[tuple[str, int]] = set()
+        self._empty: set[int] = set()  # observers that were given an iterator which had been read
+
+    # Building
+
+    def optimizer_building(self, given: object, mark: Mark | None) -> None:
+        self._refusal = None  # whatever was refused before, the program went on
+        self._spent = any(_is_spent(part) for part in _parts(given)) or _same_twice(given)
+        self._begun = any(_is_begun(part) for part in _parts(given))
+        self._sets = sum(len(part) for part in _parts(given) if isinstance(part, (set, frozenset)) and len(part) > 1)
+
+    def optimizer_built(
+        self, optimizer: Optimizer, given: object, mark: Mark | None, observer: Observer | None
+    ) -> None:
+        if observer is None:
+            return
+        if self._sets:
+            observer.sight("set-given", mark, number=self._sets, names=())
+        if self._begun:
+            observer.sight("iterator-spent", mark, begun=True, names=())
+        parameters = observer.parameters()
+        stems = tuple(observer.name(p) for p in parameters if not p.is_leaf)
+        if stems and not any(group.get("differentiable") for group in optimizer.param_groups):
+            observer.sight("non-leaf-given", mark, names=stems)
+        for number, group in enumerate(optimizer.param_groups):
+            ids = [id(p) for p in group["params"]]
+            twice = {key for key in ids if ids.count(key) > 1} if len(set(ids)) < len(ids) else set()
+            if twice:
+                names = tuple(dict.fromkeys(observer.name(p) for p in group["params"] if id(p) in twice))
+                observer.sight("given-twice", mark, names=names, group=number)
+            if self._spent and not ids:
+                self._empty.add(observer.watched.index)
+                observer.sight("iterator-spent", mark, group=number, names=())
+        self._options(observer, optimizer, optimizer.param_groups, mark)
+
+    def attached(self, observer: Observer) -> None:
+        optimizer = observer.optimizer
+        if optimizer is not None:
+            self._starts[observer.watched.index] = Start(frozenset(vars(optimizer)), dict(optimizer.defaults))
+
+    def _options(
+        self, observer: Observer, optimizer: Optimizer, groups: Iterable[dict[str, Any]], mark: Mark | None
+    ) -> None:
+        """Options that torch lets through."""
+        known = {*optimizer.defaults, *_BOOKKEEPING}
+        for group in groups:
+            if group.get("nesterov") and not group.get("momentum") and "momentum" in group:
+                self._once(observer, "odd-option", mark, option="nesterov", value=True, known=())
+            lr = group.get("lr")
+            if isinstance(lr, float) and lr < 0:
+                self._once(observer, "odd-option", mark, option="lr", value=lr, known=())
+            if not type(optimizer).__module__.startswith("torch.optim"):
+                continue
+            for key in group:
+                near = _near(key, known) if key not in known else ""
+                if near:
+                    self._once(observer, "odd-option", mark, option=key, value=group[key], known=(near,))
+
+    # Steps
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        index, steps = observer.watched.index, observer.watched.steps
+        optimizer = observer.optimizer
+        self._refusal = None
+        if optimizer is None:
+            return
+        start = self._starts.get(index)
+        if start is not None and (
+            len(vars(optimizer)) != len(start.attributes) or optimizer.defaults != start.defaults
+        ):
+            self._attributes(observer, optimizer, start, mark)
+        self._look(observer, optimizer, mark)
+        if steps == 1 and not observer.parameters():
+            observer.sight("nothing-held", mark, spent=observer.watched.index in self._empty)
+            observer.broken = True
+
+    def _attributes(self, observer: Observer, optimizer: Optimizer, start: Start, mark: Mark | None) -> None:
+        """Options that were assigned to the optimizer itself, where nobody reads them."""
+        named = [key for key in vars(optimizer) if key not in start.attributes and key in optimizer.defaults]
+        for key in named:
+            if not hasattr(type(optimizer), key) and not _reads(type(optimizer), key):
+                self._attribute(observer, key, vars(optimizer)[key], "", mark)
+        for key, value in optimizer.defaults.items():
+            if key in start.defaults and not _same(start.defaults[key], value):
+                groups = optimizer.param_groups
+                if not any(_same(group.get(key), value) for group in groups):
+                    self._attribute(observer, key, value, "defaults", mark)
+
+    def _attribute(self, observer: Observer, key: str, value: Any, where: str, mark: Mark | None) -> None:
+        optimizer = observer.optimizer
+        real = optimizer.param_groups[0].get(key) if optimizer is not None and optimizer.param_groups else None
+        if not _same(real, value):
+            self._once(observer, "attribute-assigned", mark, option=key, value=value, real=real, where=where)
+
+    def _look(self, observer: Observer, optimizer: Optimizer, mark: Mark | None) -> None:
+        """Note what has been so at every step until now."""
+        still = self._still.setdefault(observer.watched.index, Still())
+        still.mark, still.step = mark, observer.watched.steps
+        if still.zero:
+            rates = [group.get("lr") for group in optimizer.param_groups]
+            still.zero = bool(rates) and all(isinstance(rate, (int, float)) and rate == 0 for rate in rates)
+        if still.frozen is None:
+            self._look_first(observer, optimizer, still)
+        elif still.frozen:
+            learning = {id(p) for p in observer.parameters() if p.requires_grad or p.grad is not None}
+            still.frozen = {key: name for key, name in still.frozen.items() if key not in learning}
+
+    def _look_first(self, observer: Observer, optimizer: Optimizer, still: Still) -> None:
+        still.frozen = {}
+        groups = [group["params"] for group in optimizer.param_groups]
+        frozen = [p for group in groups for p in group if not p.requires_grad]
+        if not frozen or any(p.grad is not None for p in frozen):
+            return
+        whole = [p for group in groups if not any(p.requires_grad for p in group) for p in group]
+        lone = [p for p in frozen if not self.session.models.name(p)]
+        still.whole = len(frozen) == sum(len(group) for group in groups)
+        still.frozen = {id(p): observer.name(p) for p in (whole or lone)}
+        if still.whole:
+            observer.broken = True  # which explains steps without gradients
+
+    def _tell(self, observer: Observer) -> None:
+        still = self._still.pop(observer.watched.index, None)
+        if still is None:
+            return
+        optimizer = observer.optimizer
+        if optimizer is not None:
+            self._still[observer.watched.index] = still
+            self._look(observer, optimizer, still.mark)
+        elif still.step < observer.watched.steps:
+            return  # nobody has looked since
+        if still.zero and observer.watched.steps > 1:
+            self._once(observer, "zero-rate", still.mark, steps=observer.watched.steps)
+        if still.frozen:
+            self._once(observer, "never-trained", still.mark, names=tuple(still.frozen.values()), whole=still.whole)
+
+    def backward_failed(self, event: Event, error: BaseException) -> None:
+        for observer in self.session.observers.values():
+            optimizer = observer.optimizer
+            if optimizer is not None and not observer.watched.steps and "does not require grad" in str(error):
+                self._look(observer, optimizer, event.mark)
+                self._still[observer.watched.index].zero = False
+
+    def ended(self) -> None:
+        for observer in self.session.observers.values():
+            self._tell(observer)
+        refusal = self._refusal
+        if refusal is not None and refusal.words and refusal.words in self.session.record.ended:
+            self.session.sight(
+                f"refused-{refusal.why}", refusal.mark, names=refusal.names, words=refusal.words, **refusal.detail
+            )
+
+    # Refusals
+
+    def optimizer_refused(self, optimizer: Optimizer, given: object, error: Exception, mark: Mark | None) -> None:
+        words = str(error)
+        why = _why(words, error)
+        if why == "empty" and self._spent:
+            why = "spent"
+        tensors = list(_given_tensors(given))
+        frames = sites.frames(2)
+        names: tuple[str, ...] = ()
+        detail: dict[str, Any] = {}
+        if why == "non-leaf":
+            stems = [t for t in tensors if not t.is_leaf]
+            names = tuple(name for t in stems if (name := variable(t, frames)))
+            detail["made_by"] = type(stems[0].grad_fn).__name__.partition("Backward")[0] if stems else ""
+        elif why == "twice":
+            ids = [id(t) for t in tensors]
+            twice = [t for t in tensors if ids.count(id(t)) > 1]
+            names = tuple(dict.fromkeys(name for t in twice if (name := self.session.name(t))))
+        elif why == "empty":
+            detail["hidden"] = _containers(frames)
+        if why:
+            self._refusal = Refusal(words, why, mark, names, detail)
+
+    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind == "add_param_group":
+            group = args[1] if len(args) > 1 else kwargs.get("param_group")
+            self._spent = isinstance(group, dict) and _is_spent(group.get("params"))
+        elif kind == "clip":
+            given = args[0] if args else kwargs.get("parameters")
+            name = _spent_variable() if isinstance(given, list) and not given else ""
+            observer = next((o for o in self.session.observers.values() if o.full), None)
+            if name and observer is not None:
+                self._once(observer, "iterator-spent", sites.here(6), names=(name,), clip=True)
+
+    def call_ended(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        if kind == "add_param_group" and error is None:
+            observer = self.session.observers.get(id(args[0]))
+            if observer is not None:
+                self._options(observer, args[0], args[0].param_groups[-1:], sites.here(6))
+                if self._spent and not args[0].param_groups[-1]["params"]:
+                    observer.sight("iterator-spent", sites.here(6), group=len(args[0].param_groups) - 1, names=())
+        elif error is not None and kind in ("add_param_group", "load_state_dict", "module.load_state_dict"):
+            why = "load" if kind.endswith("load_state_dict") else _why(str(error), error)
+            if why and self._refusal is None:
+                detail = {"groups": _groups(args), "given": type(args[1]).__name__ if len(args) > 1 else ""}
+                self._refusal = Refusal(str(error), why, sites.here(6), (), detail)
+
+    def _once(self, observer: Observer, kind: str, mark: Mark | None, **detail: Any) -> None:
+        key = (f"{kind} {detail.get('option', '')}", observer.watched.index)
+        if key not in self._told:
+            self._told.add(key)
+            observer.sight(kind, mark, **detail)
+
+
+_REASONS = (
+    ("non-leaf Tensor", "non-leaf"),
+    ("empty parameter list", "empty"),
+    ("more than one parameter group", "twice"),
+    ("organized in ordered collections", "set"),
+)
+
+
+def _why(words: str, error: BaseException) -> str:
+    if not isinstance(error, (ValueError, TypeError, RuntimeError)):
+        return ""
+    return next((why for piece, why in _REASONS if piece in words), "")
+
+
+def _parts(given: object) -> Iterator[object]:
+    """The containers of parameters that were handed over: what was given, and what its groups hold."""
+    yield given
+    if isinstance(given, (list, tuple)):
+        for group in given:
+            if isinstance(group, dict):
+                yield group.get("params")
+
+
+def _is_spent(part: object) -> bool:
+    """Whether an iterator has been read to its end already."""
+    if isinstance(part, GeneratorType):
+        return part.gi_frame is None
+    if isinstance(part, (filter, map)):
+        return any(_is_spent(source) for source in part.__reduce__()[1][1:])
+    return False
+
+
+def _is_begun(part: object) -> bool:
+    """Whether something was taken out of `model.parameters()` before, which the optimizer will lack."""
+    if not isinstance(part, GeneratorType) or part.gi_code.co_name != "parameters":
+        return False
+    return inspect.getgeneratorstate(part) == inspect.GEN_SUSPENDED
+
+
+def _spent_variable() -> str:
+    """The user's variable that holds a generator which has been read to its end; empty if there is none, or several."""
+    own = sites.variables(sites.frames(3)[0])
+    found = [name for name, value in own.items() if isinstance(value, GeneratorType) and value.gi_frame is None]
+    return found[0] if len(found) == 1 else ""
+
+
+def _same_twice(given: object) -> bool:
+    parts = [id(part) for part in _parts(given) if isinstance(part, (GeneratorType, filter, map))]
+    return len(set(parts)) < len(parts)
+
+
+def _given_tensors(given: object) -> Iterator[Tensor]:
+    from torch import Tensor
+
+    for part in _parts(given):
+        if isinstance(part, (list, tuple, set, frozenset)):
+            yield from (item for item in part if isinstance(item, Tensor))
+        elif isinstance(part, Tensor):
+            yield part
+
+
+def _containers(frames: Any) -> tuple[str, ...]:
+    """Plain containers of layers in the modules that are at hand: "Net.layers" (list)."""
+    from gradcheck_lint.runtime.attributes import hidden
+    from gradcheck_lint.runtime.names import modules_of
+
+    found: dict[str, None] = {}
+    for frame in frames:
+        for _, module in modules_of(frame):
+            for place in hidden([module]).values():
+                found[f"{place.owner}.{place.attribute}"] = None
+    return tuple(found)
+
+
+def _groups(args: tuple[Any, ...]) -> tuple[int, int]:
+    """How many groups an optimizer has, and how many a state has that it is given."""
+    own = getattr(args[0], "param_groups", ())
+    state = args[1] if len(args) > 1 else None
+    given = state.get("param_groups", ()) if isinstance(state, dict) else ()
+    return len(own), len(given)
+
+
+def _same(one: object, other: object) -> bool:
+    try:
+        return bool(one is other or one == other)
+    except Exception:  # tensors of several elements have no truth
+        return True
+
+
+def _reads(kind: type, key: str) -> bool:
+    """Whether the class of the user's own reads this attribute somewhere."""
+    for base in kind.__mro__:
+        if base.__module__.startswith("torch."):
+            break
+        for value in vars(base).values():
+            code = getattr(value, "__code__", None)
+            if code is not None and key in code.co_names:
+                return True
+    return False
+
+
+def _near(key: str, known: Iterable[str]) -> str:
+    """The option that somebody may have meant who wrote `key`; empty if it is like none."""
+    import difflib
+
+    plain = key.lower().replace("-", "_")
+    names = list(known)
+    alias = _ALIASES.get(plain, "")
+    return alias if alias in names else next(iter(difflib.get_close_matches(plain, names, 1, 0.8)), "")
+
+
+_ALIASES = {"learning_rate": "lr", "learningrate": "lr", "rate": "lr", "wd": "weight_decay", "decay": "weight_decay"}

@@ -1,0 +1,248 @@
+"""Memory that is exchanged under a parameter, and state that is loaded: does it still fit?
+
+`.data = ...` exchanges the memory of a tensor and leaves no trace in its version, so the address is what is compared.
+Sightings: "memory-shared" (a parameter has got the memory of another), "data-misfit" and "state-left-behind" (it has
+become of another shape, dtype or device than what its optimizer remembers: by an assignment, or because the model was
+moved), "state-misfit" (a state of another shape was loaded), "nothing-loaded", "own-state-loaded" (a model is given
+the state that is its own memory, after steps that should be undone).
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.checks import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+_CLOSELY = 3  # steps before which all parameters are compared
+_SLICE = 16  # parameters that are compared before each later one
+_SEARCHES = 3  # through all objects there are, in one session
+_STATES = 32  # state dicts that are remembered
+
+SHAPED = frozenset(
+    {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum", "prev",
+     "step_size", "ax", "mu", "exp_inf"}
+)  # fmt: skip
+"""What the optimizers of torch remember in the shape of the parameter."""
+
+
+class Kept(NamedTuple):
+    """What a parameter was when it was looked at last."""
+
+    place: int
+    shape: tuple[int, ...]
+    dtype: Any
+    device: Any
+
+
+class Storage(Check):
+    """Compares addresses, shapes, dtypes and devices, never values."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._kept: dict[int, dict[int, Kept]] = {}
+        self._depth = 0
+        self._move: tuple[weakref.ref[Module], Mark | None] | None = None
+        self._all = False  # whether all parameters are compared before the next step
+        self._next: dict[int, int] = {}
+        self._searches = _SEARCHES
+        self._told: set[str] = set()
+        self._taken: list[tuple[weakref.ref[Tensor], int]] = []  # states, and how many steps there had been
+
+    def attached(self, observer: Observer) -> None:
+        self._kept[observer.watched.index] = {id(p): _kept(p) for p in observer.parameters()}
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        index, parameters = observer.watched.index, observer.parameters()
+        if observer.watched.steps > _CLOSELY and not self._all:
+            start = self._next.get(index, 0) % max(len(parameters), 1)
+            self._next[index] = start + _SLICE
+            parameters = parameters[start : start + _SLICE]
+        self._all = False
+        kept = self._kept.setdefault(index, {})
+        changed = []
+        for parameter in parameters:
+            before = kept.get(id(parameter))
+            if before is None or parameter.data_ptr() != before.place:
+                now = kept[id(parameter)] = _kept(parameter)
+                if before is not None:
+                    changed.append((parameter, before, now))
+        if changed:
+            self._judge(observer, mark, changed)
+
+    def _judge(self, observer: Observer, mark: Mark | None, changed: list[tuple[Tensor, Kept, Kept]]) -> None:
+        optimizer = observer.optimizer
+        if optimizer is None:
+            return
+        other = [(p, now) for p, before, now in changed if before[1:] != now[1:]]
+        misfits = [(p, now, t) for p, now in other if (t := _misfit(p, optimizer.state.get(p, {}))) is not None]
+        if misfits:
+            moved = self._moved({id(p) for p, _, _ in misfits})
+            what = _differing(misfits[0][1], misfits[0][2])
+            self._sight(
+                observer,
+                "state-left-behind" if moved is not None else "data-misfit",
+                mark,
+                names=tuple(observer.name(p) for p, _, _ in misfits),
+                now=what[0],
+                state=what[1],
+                made=moved[1] if moved is not None else None,
+            )
+        elif not other:
+            shared = self._sharing([p for p, _, _ in changed])
+            if shared:
+                names = tuple(observer.name(p) for p, _ in shared)
+                owners = tuple(dict.fromkeys(self.session.name(q) or "another parameter" for _, q in shared))
+                held = self.session.held()
+                self._sight(
+                    observer,
+                    "memory-shared",
+                    mark,
+                    names=names,
+                    others=tuple(name for name in owners if name not in names) or names,
+                    both=all(id(q) in held for _, q in shared),
+                )
+
+    def _moved(self, ids: set[int]) -> tuple[Module, Mark | None] | None:
+        """The latest move, if it was of these."""
+        if self._move is None:
+            return None
+        module = self._move[0]()
+        return (module, self._move[1]) if module is not None and ids & {id(p) for p in module.parameters()} else None
+
+    def _sharing(self, parameters: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Those that lie where another parameter lies, with it."""
+        from torch.nn import Parameter
+
+        if not self._searches:
+            return []
+        self._searches -= 1
+        places = {p.data_ptr(): p for p in parameters if p.numel()}
+        found: list[tuple[Tensor, Tensor]] = []
+        for thing in gc.get_objects():
+            if type(thing) is not Parameter or thing.is_meta:
+                continue
+            there = places.get(thing.data_ptr())
+            if there is not None and thing is not there and thing.shape == there.shape:
+                found.append((there, thing))
+        return found
+
+    # Calls
+
+    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind == "module._apply":
+            self._depth += 1
+            if self._depth == 1:
+                self._move = (weakref.ref(args[0]), sites.here(5))
+                self._all = True
+        elif kind == "module.load_state_dict":
+            self._loads(args, kwargs)
+
+    def call_ended(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        if kind == "module._apply":
+            self._depth -= 1
+        elif kind == "module.state_dict" and error is None:
+            self._takes(result)
+        elif error is not None:
+            return
+        elif kind == "load_state_dict":
+            observer = self.session.observers.get(id(args[0]))
+            if observer is not None:
+                self._loaded(observer)
+        elif kind == "module.load_state_dict":
+            state = args[1] if len(args) > 1 else kwargs.get("state_dict")
+            missing, unexpected = (list(getattr(result, f"{what}_keys", ())) for what in ("missing", "unexpected"))
+            own = len(args[0].state_dict()) if missing and unexpected else 0
+            if own and len(missing) >= own and len(unexpected) >= len(state or ()):
+                mark = sites.here(5)
+                self._sight(None, "nothing-loaded", mark, wanted=missing[0], given=unexpected[0], number=own)
+
+    def _takes(self, state: object) -> None:
+        first = next(_tensors(state), None)
+        if first is not None and not first.requires_grad and not (self._taken and self._taken[-1][0]() is first):
+            self._taken = [item for item in self._taken if item[0]() is not None][-_STATES:]
+            self._taken.append((weakref.ref(first), self.session.steps))
+
+    def _loads(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Whether all of the state is the model's own memory, taken before steps that it should undo."""
+        state = args[1] if len(args) > 1 else kwargs.get("state_dict")
+        tensors = list(_tensors(state))
+        if not tensors:
+            return
+        steps = next((steps for ref, steps in self._taken if any(ref() is t for t in tensors)), None)
+        if steps is None or self.session.steps <= steps:
+            return
+        own = {t.data_ptr() for t in (*args[0].parameters(), *args[0].buffers()) if t.numel()}
+        if own and all(t.data_ptr() in own for t in tensors if t.numel()):
+            self._sight(None, "own-state-loaded", sites.here(6), steps=self.session.steps - steps)
+
+    def _loaded(self, observer: Observer) -> None:
+        optimizer = observer.optimizer
+        if optimizer is None:
+            return
+        held = [(p, _misfit(p, optimizer.state.get(p, {}), shape=True)) for p in observer.parameters()]
+        wrong = [(p, state) for p, state in held if state is not None]
+        if wrong:
+            names = tuple(observer.name(p) for p, _ in wrong)
+            shapes = tuple(wrong[0][0].shape), tuple(wrong[0][1].shape)
+            self._sight(observer, "state-misfit", sites.here(6), names=names, shapes=shapes)
+
+    def _sight(self, observer: Observer | None, kind: str, mark: Mark | None, **detail: Any) -> None:
+        if kind in self._told:
+            return
+        self._told.add(kind)
+        if observer is not None:
+            observer.sight(kind, mark, **detail)
+        else:
+            self.session.sight(kind, mark, **detail)
+
+
+def _kept(tensor: Tensor) -> Kept:
+    from torch.nn.parameter import is_lazy
+
+    if is_lazy(tensor):
+        return Kept(0, (), None, None)
+    return Kept(tensor.data_ptr(), tuple(tensor.shape), tensor.dtype, tensor.device)
+
+
+def _misfit(parameter: Tensor, state: dict[str, Any], *, shape: bool = False) -> Tensor | None:
+    """What an optimizer remembers of a parameter and does not fit it; `shape`: only by its shape."""
+    for key, value in state.items():
+        if key not in SHAPED or not getattr(value, "ndim", 0):
+            continue
+        if value.shape != parameter.shape:
+            return value  # type: ignore[no-any-return]
+        if not shape and (value.dtype != parameter.dtype or value.device != parameter.device):
+            return value  # type: ignore[no-any-return]
+    return None
+
+
+def _differing(now: Kept, state: Tensor) -> tuple[str, str]:
+    if now.shape != tuple(state.shape):
+        return f"of shape {now.shape}", f"of shape {tuple(state.shape)}"
+    if now.device != state.device:
+        return f"on {now.device}", f"on {state.device}"
+    return str(now.dtype).removeprefix("torch."), str(state.dtype).removeprefix("torch.")
+
+
+def _tensors(state: object) -> Iterator[Tensor]:
+    from torch import Tensor
+
+    values = getattr(state, "values", None)
+    for value in values() if callable(values) else ():
+        if isinstance(value, Tensor):
+            yield value
