@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FIRST = 20  # steps that are checked in full before sampling begins
 SENTINELS = 3
+_FARTHEST = 20  # times `every`: samples that cost much are no farther apart than this
 ROUNDS = 24  # of the latest steps, what led to each
 _ATTEND = 5  # how often something odd on a step between samples makes the next steps be checked in full
 
@@ -99,6 +100,8 @@ class Observer:
         self._old_window = False  # the window began on gradients that nobody had cleared
         self._inside = 0  # how many steps of this optimizer are running, one inside the other
         self._nested = 1  # the most that there were, for a subclass that calls `super().step()`
+        self._asleep_at = self._watching = 0.0  # when it last fell asleep, and the seconds of watching until then
+        self._asleep_after = 0  # and the steps
         self._slept = self._night = 0  # how often a step ended since it fell asleep, and after how many it wakes
         self._zeros = self._backwards = 0  # how many there had been, of all optimizers, when the last step ended
         self._pattern = (0, 0)  # how many of each came before the step, the last time that it was awake
@@ -222,11 +225,25 @@ class Observer:
         self.closely = False
         self.trails.clear()
         self._dropped, self._clips, self._made = [], [], []
-        every = self.session.options.every
         self._slept = 0
-        self._night = (every - 1 - self.watched.steps % every) * self._nested
+        self._night = (self._next_sample() - 1 - self.watched.steps) * self._nested
         self._before.remove()
         self.session.listen()
+
+    def _next_sample(self) -> int:
+        """The step to be checked next: the next multiple of `every`, or a later one where a check costs much."""
+        from gradcheck_lint.runtime.ranks import world
+
+        options, now = self.session.options, time.perf_counter()
+        steps = self.watched.steps
+        passed, number = now - self._asleep_at, steps - self._asleep_after
+        cost = self.session.watching - self._watching
+        far = options.every
+        if self._asleep_after and options.budget and number and world()[1] == 1:  # ranks are compared at the same steps
+            able = cost / (options.budget * max((passed - cost) / number, 1e-9))
+            far = min(max(int(able), options.every), _FARTHEST * options.every)
+        self._asleep_at, self._asleep_after, self._watching = now, steps, self.session.watching
+        return (max(steps + 1 + far, steps + 2) // options.every) * options.every or options.every
 
     def _wake(self) -> None:
         """A step has just ended: whatever gradients there are, it has used them."""

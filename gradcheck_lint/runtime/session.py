@@ -63,6 +63,8 @@ class Options:
 
     level: str = "default"  # "light", "default", "deep"
     every: int = 50
+    budget: float = 0.004
+    """The share of the time that samples may take: where one costs more, they come less often; 0 for no limit."""
     everything: bool = False  # watch each optimizer that the program builds
     expect_frozen: tuple[str, ...] = ()
     least: Confidence = Confidence.HIGH
@@ -97,6 +99,8 @@ class Session:
         self._walked: tuple[int, Reach] | None = None
         self._scaled = False  # whether a GradScaler is at work
         self._started = 0.0
+        self._began = 0.0  # when the part of the watcher that runs was entered; 0 while the program runs
+        self.watching = 0.0  # seconds in the watcher
         self._broken: dict[str, int] = {}
         self._searched = False
         self.loss: weakref.ref[Tensor] | None = None
@@ -130,6 +134,7 @@ class Session:
             self.canaries.clear()
             record = self.record
             record.seconds = time.perf_counter() - self._started
+            record.watching = self.watching
             for observer in self.observers.values():
                 observer.watched.built = sites.resolve(observer.built)
             record.optimizers = [observer.watched for observer in self.observers.values()]
@@ -147,6 +152,9 @@ class Session:
         """Call a part of the watcher; nothing that goes wrong in it reaches the program."""
         if self._broken and self._given_up(function):
             return None
+        outermost = not self._began
+        if outermost:
+            self._began = time.perf_counter()
         try:
             return function(*args)
         except FindingError:
@@ -155,6 +163,10 @@ class Session:
             key = f"{_called(function)}: {type(error).__name__}: {error}"
             self._broken[key] = self._broken.get(key, 0) + 1
             return None
+        finally:
+            if outermost:
+                self.watching += time.perf_counter() - self._began
+                self._began = 0.0
 
     def _given_up(self, function: Callable[..., Any]) -> bool:
         name = f"{_called(function)}:"

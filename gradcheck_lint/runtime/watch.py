@@ -51,7 +51,8 @@ class watch:  # noqa: N801 - used like a function
     on_finding: "warn" (a GradlintWarning on the user's line), "raise" (a FindingError), "log" (the logger
         "gradlint"), "ignore", or a callable that is given the Finding.
     level: "light", "default" or "deep"; the last costs more and also reads values at each step that is checked.
-    every: after the first 20 steps, each so many steps one is checked in full.
+    every: after the first 20 steps, each so many steps one is checked in full. Without it each 50th is, or fewer where
+        the checks would take more than half a percent of the time.
     select, ignore: codes, beginnings of codes or names of rules, as for the linter.
     expect_frozen: names of parameters, or beginnings of them, that must not move.
     min_confidence: "low", "medium" or "high"; what is less certain is not told.
@@ -71,7 +72,7 @@ class watch:  # noqa: N801 - used like a function
         model: Module | Sequence[Module] | None = None,
         on_finding: str | Callable[[Finding], None] = "warn",
         level: str = "default",
-        every: int = 50,
+        every: int | None = None,
         select: Sequence[str] = (),
         ignore: Sequence[str] = (),
         expect_frozen: Sequence[str] = (),
@@ -113,7 +114,8 @@ class watch:  # noqa: N801 - used like a function
             self.ready()
         options = Options(
             level=self._level,
-            every=self._every,
+            every=self._every or 50,
+            budget=0.004 if self._every is None else 0.0,
             everything=not self._optimizers,
             expect_frozen=self._expect_frozen,
             least=self._least,
@@ -255,12 +257,12 @@ def _unpacked(optimizers: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _refuse_nonsense(on_finding: object, level: str, every: int, min_confidence: str) -> None:
+def _refuse_nonsense(on_finding: object, level: str, every: int | None, min_confidence: str) -> None:
     if not callable(on_finding) and on_finding not in WAYS:
         raise ConfigError(f"on_finding={on_finding!r} should be one of {', '.join(WAYS)}, or a callable")
     if level not in LEVELS:
         raise ConfigError(f"level={level!r} should be one of {', '.join(LEVELS)}")
-    if not isinstance(every, int) or every < 1:
+    if every is not None and (not isinstance(every, int) or every < 1):
         raise ConfigError(f"every={every!r} should be a whole number of steps, at least 1")
     if min_confidence not in [str(level) for level in Confidence]:
         raise ConfigError(f"min_confidence={min_confidence!r} should be low, medium or high")
