@@ -17,7 +17,7 @@ GROWN = 100.0  # times the largest gradient so far
 FADED = 1e-5  # of the usual share of all gradients
 TINY = 1e-8  # of all gradients, at every sample
 ALWAYS = 5  # samples at which a share was tiny
-LARGE = 0.5  # an update as a part of the weights
+LARGE = 1.0  # an update as a part of the weights
 IN_A_ROW = 3
 SETTLED = 5  # the step from which on updates are judged; before, weights may begin at zero
 
@@ -80,7 +80,7 @@ class History:
             earlier.append(ratio)
             latest = earlier[-IN_A_ROW:]
             if len(latest) == IN_A_ROW and min(latest) > LARGE:
-                changes.append(Change("update-extreme", layer, ratio, median(earlier), min(latest) > 20 * LARGE))
+                changes.append(Change("update-extreme", layer, ratio, median(earlier), min(latest) > 10 * LARGE))
         return changes
 
 

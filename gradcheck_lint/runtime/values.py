@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 SAMPLES = frozenset({1, 2, 5, 10, 20})
-PIECE = 4096  # elements of a weight that are kept from before a step to after it
+PIECE = 256  # elements of a weight that are kept from before a step to after it
+SELDOM = 4  # each so many one of the later samples compares weights
+WIDE = 8  # elements of a weight, for its size to mean something
 STUCK = 3  # samples at which nothing had moved
 HALF_NORMAL = 2.0**-14  # the smallest float16 with all its bits
+LOOKED_AT = 8  # parameters whose gradient is looked at more closely at one step
 ENOUGH = 32  # elements, for a part of them to mean something
 _SOME = 0.1  # of a gradient is zero
 _FEW = 0.05  # of the elements that got a gradient
@@ -47,7 +50,9 @@ def sampled(observer: Observer) -> bool:
     if options.level == "light":
         return False
     step = observer.watched.steps
-    return step in SAMPLES or (step > max(SAMPLES) and step % options.every == 0) or options.level == "deep"
+    if step in SAMPLES or options.level == "deep":
+        return True
+    return step > max(SAMPLES) and step % options.every == 0
 
 
 def plain(tensor: Tensor) -> Tensor | None:
@@ -62,33 +67,16 @@ def plain(tensor: Tensor) -> Tensor | None:
 
 
 def piece(tensor: Tensor) -> Tensor:
-    """The first elements of a tensor, as a view."""
-    if tensor.numel() <= PIECE:
-        return tensor
-    row = tensor.numel() // tensor.shape[0]
-    part = tensor.narrow(0, 0, max(1, PIECE // row))
-    if part.numel() > PIECE:
-        last = part.dim() - 1
-        wide = part.numel() // part.shape[last]
-        part = part.narrow(last, 0, max(1, min(part.shape[last], PIECE // max(wide, 1))))
-    return part
-
-
-def norms(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
-    """Norms as few flat tensors, and which tensor each number of them belongs to."""
+    """The first elements of a tensor, one after another; a view where that can be."""
     import torch
 
-    alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-    for index, tensor in enumerate(tensors):
-        alike.setdefault((tensor.device, tensor.dtype), []).append(index)
-    found, order = [], []
-    for (_, dtype), indices in alike.items():
-        part = [tensors[index] for index in indices]
-        if dtype in (torch.float16, torch.bfloat16):  # whose own norm may overflow
-            part = [tensor.float() for tensor in part]
-        found.append(torch.stack(torch._foreach_norm(part)))
-        order += indices
-    return found, order
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    if tensor.numel() > PIECE and not tensor.is_contiguous():
+        row = tensor.numel() // tensor.shape[0]
+        tensor = tensor[: -(-PIECE // row)]
+    flat = tensor.reshape(-1)
+    return flat[:PIECE] if flat.numel() > PIECE else flat
 
 
 def finite(tensor: Tensor) -> bool:
@@ -136,15 +124,34 @@ class _Bad(NamedTuple):
     backward: Mark | None
 
 
+class _Block(NamedTuple):
+    """Pieces of chosen weights of one device and dtype, one after another, as they were before a step."""
+
+    chosen: list[int]
+    lengths: list[int]
+    owner: Tensor  # for each element, which of the chosen it belongs to
+    values: Tensor
+    fed: Tensor | None  # where they have a gradient; only at the early samples
+    should: Tensor | None  # where the update is far larger than a rounding error
+
+
 class _Before(NamedTuple):
     """What the chosen weights were before a step."""
 
     step: int
     mark: Mark | None
-    pieces: list[Tensor]
-    fed: list[Tensor]  # where they have a gradient; only at the early samples
-    should: list[Tensor]  # where the update is far larger than a rounding error
+    blocks: list[_Block]
     rates: list[float | None]
+
+
+class _Effect(NamedTuple):
+    """What became of a piece of one weight: the elements with a gradient, those that moved, and that had to move."""
+
+    which: int
+    half: str  # the dtype if it is one of half precision
+    fed: int
+    moved: int
+    should: int
 
 
 @dataclass
@@ -154,13 +161,16 @@ class _Plan:
     ids: list[int]
     names: list[str]
     layers: list[str]
-    chosen: list[int] = field(default_factory=list)  # of each layer the largest parameter that gets gradients
+    alike: list[list[int]]  # by device and dtype
+    chosen: list[list[int]] = field(default_factory=list)  # of those, of each layer the largest that gets gradients
+    owners: dict[int, Tensor] = field(default_factory=dict)  # see _Block, by place in `chosen`
     history: History = field(default_factory=History)
     moved: bool = False
     stuck: list[tuple[int, str]] = field(default_factory=list)
     rounding: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     total: float = math.nan
-    sample: int = 0
+    sample: int = 0  # the step of the latest
+    later: int = 0  # how many there were after the early ones
     bad: _Bad | None = None
     faint: dict[int, list[tuple[int, float]]] = field(default_factory=dict)  # by parameter: step and part of zeros
 
@@ -273,26 +283,18 @@ class Values(Check):
         if optimizer is None or getattr(optimizer, "grad_scale", None) is not None:
             return  # the optimizer divides by the scale itself, and may skip the update
         with torch.no_grad():
-            fed: list[int] = []
-            gradients: list[Tensor] = []
-            for index, parameter in enumerate(parameters):
-                grad = parameter.grad
-                if grad is not None and (values := plain(grad)) is not None:
-                    fed.append(index)
-                    gradients.append(values)
-            if not fed:
+            found, order = _norms(plan.alike, parameters)
+            if not order:
                 return
-            found, order = norms(gradients)
             backward = observer.latest.get("backward")
             self.later.read(
                 found,
-                partial(
-                    self._gradients, observer, plan, step, mark, backward.mark if backward else None,
-                    [fed[index] for index in order],
-                ),
-            )  # fmt: skip
-            self._choose(plan, parameters, fed)
-            self._keep(observer, plan, step, mark, optimizer, parameters)
+                partial(self._gradients, observer, plan, step, mark, backward.mark if backward else None, order),
+            )
+            plan.later += step not in SAMPLES
+            if step in SAMPLES or plan.later % SELDOM == 1:
+                self._choose(plan, parameters, order)
+                self._keep(observer, plan, step, mark, optimizer, parameters)
 
     def _plan(self, observer: Observer, parameters: list[Tensor]) -> _Plan:
         ids = [id(parameter) for parameter in parameters]
@@ -300,7 +302,7 @@ class Values(Check):
         plan = self._plans.get(index)
         if plan is None or plan.ids != ids:
             names = [observer.name(parameter) for parameter in parameters]
-            self._plans[index] = fresh = _Plan(ids, names, layers(names))
+            self._plans[index] = fresh = _Plan(ids, names, layers(names), _alike(parameters))
             if plan is not None:
                 fresh.moved = plan.moved
             plan = fresh
@@ -308,14 +310,18 @@ class Values(Check):
 
     @staticmethod
     def _choose(plan: _Plan, parameters: list[Tensor], fed: list[int]) -> None:
-        if plan.chosen and set(plan.chosen) <= set(fed):
+        """Of each layer the largest parameter that has a gradient now."""
+        having = set(fed)
+        if plan.chosen and all(index in having for part in plan.chosen for index in part):
             return
         best: dict[str, int] = {}
         for index in fed:
             layer = plan.layers[index]
             if layer not in best or parameters[index].numel() > parameters[best[layer]].numel():
                 best[layer] = index
-        plan.chosen = list(best.values())
+        wanted = set(best.values())
+        plan.chosen = [part for alike in plan.alike if (part := [index for index in alike if index in wanted])]
+        plan.owners = {}
 
     def _keep(
         self,
@@ -331,24 +337,25 @@ class Values(Check):
 
         early = step in SAMPLES
         rates = _rates(optimizer, len(parameters)) if early else []
-        pieces, fed, should = [], [], []
-        for index in plan.chosen:
-            values, grad = plain(parameters[index]), parameters[index].grad
-            if values is None or grad is None:
-                plan.chosen = []
-                return
-            pieces.append(before := piece(values).clone())
-            if not early:
-                continue
-            whole = plain(grad) if grad.layout is torch.strided else None
-            if whole is None or whole.shape != values.shape:
-                fed.append(torch.zeros_like(before, dtype=torch.bool))
-                should.append(fed[-1])
-                continue
-            change = _least_change(optimizer, piece(whole), rates[index])
-            fed.append(piece(whole) != 0)
-            should.append((change > before.abs() * torch.finfo(before.dtype).eps) & fed[-1])
-        self._before[observer.watched.index] = _Before(step, mark, pieces, fed, should, rates)
+        blocks = []
+        for place, part in enumerate(plan.chosen):
+            pieces = [piece(_local(parameters[index])) for index in part]
+            lengths = [one.numel() for one in pieces]
+            values = torch.cat(pieces)
+            owner = plan.owners.get(place)
+            if owner is None or len(owner) != len(values):
+                numbers = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+                plan.owners[place] = owner = numbers.to(values.device)
+            fed = should = None
+            if early:
+                grads = [_piece_of_gradient(parameters[index], one) for index, one in zip(part, pieces, strict=True)]
+                grad = torch.cat(grads)
+                fed = grad != 0
+                rate = [rates[index] or 0.0 for index in part]
+                change = _least_change(optimizer, grad, rate, owner)
+                should = (change > values.abs() * torch.finfo(values.dtype).eps) & fed
+            blocks.append(_Block(part, lengths, owner, values, fed, should))
+        self._before[observer.watched.index] = _Before(step, mark, blocks, rates)
 
     def _gradients(
         self,
@@ -434,11 +441,16 @@ class Values(Check):
         parameters = observer.parameters()
         if step != observer.watched.steps or len(parameters) != len(plan.ids):
             return
-        faint = []
+        if step not in SAMPLES:
+            return
+        suspects = []
         for index, norm in found.items():
-            size = parameters[index].numel()
-            if norm <= 0 or size < ENOUGH or norm > HALF_NORMAL * math.sqrt(size):
-                continue
+            if 0 < norm < 1:
+                size = parameters[index].numel()
+                if size >= ENOUGH and norm < HALF_NORMAL * math.sqrt(size):
+                    suspects.append(index)
+        faint = []
+        for index in suspects[:: -(-len(suspects) // LOOKED_AT) or 1]:
             grad = parameters[index].grad
             values = plain(grad) if grad is not None and not grad.is_sparse else None
             zeros = lost_bits(values) if values is not None else None
@@ -478,46 +490,40 @@ class Values(Check):
         if len(parameters) != len(plan.ids):
             return
         with torch.no_grad():
-            after = [values for index in plan.chosen if (values := plain(parameters[index])) is not None]
-            if len(after) != len(before.pieces):
-                return
-            now = [piece(values) for values in after]
-            if any(a.shape != b.shape or a.device != b.device for a, b in zip(now, before.pieces, strict=True)):
-                return
-            moved = [a - b for a, b in zip(now, before.pieces, strict=True)]
-            found, order = norms([*moved, *before.pieces])
-            counts = []
-            for change, fed, should in zip(moved, before.fed, before.should, strict=False):
-                counts.append(torch.stack([fed.sum(), ((change != 0) & fed).sum(), should.sum()]))
-            self.later.read([*found, *counts], partial(self._updates, observer, plan, before, len(found), order))
+            found = []
+            for block in before.blocks:
+                now = torch.cat([piece(_local(parameters[index])) for index in block.chosen])
+                if now.shape != block.values.shape or now.device != block.values.device:
+                    return
+                found.append(_compared(now, block))
+            self.later.read(found, partial(self._updates, observer, plan, before))
 
-    def _updates(
-        self, observer: Observer, plan: _Plan, before: _Before, parts: int, order: list[int], values: list[list[float]]
-    ) -> None:
+    def _updates(self, observer: Observer, plan: _Plan, before: _Before, values: list[list[float]]) -> None:
         """How far the chosen weights have moved is known."""
-        flat = [0.0] * len(order)
-        for index, value in zip(order, (value for part in values[:parts] for value in part), strict=True):
-            flat[index] = value
-        many = len(flat) // 2
         series = self.session.record.series
-        ratios = {}
-        for index, moved, weight in zip(plan.chosen, flat[:many], flat[many:], strict=False):
-            if weight > 0 and math.isfinite(moved) and math.isfinite(weight):
-                ratios[plan.layers[index]] = ratio = moved / weight
-                series.setdefault(f"update/{observer.label}/{plan.layers[index]}", []).append((before.step, ratio))
+        ratios, effects = {}, []
+        for block, flat in zip(before.blocks, values, strict=True):
+            many = len(block.chosen)
+            rows = [flat[start : start + many] for start in range(0, len(flat), many)]
+            half = _half(block.values)
+            for place, index in enumerate(block.chosen):
+                moved, weight = math.sqrt(rows[0][place]), math.sqrt(rows[1][place])
+                plan.moved = plan.moved or moved != 0
+                if weight > 0 and math.isfinite(moved) and math.isfinite(weight):
+                    layer = plan.layers[index]
+                    series.setdefault(f"update/{observer.label}/{layer}", []).append((before.step, moved / weight))
+                    if block.lengths[place] >= WIDE:
+                        ratios[layer] = moved / weight
+                if len(rows) > 2:
+                    effects.append(_Effect(index, half, *(int(row[place]) for row in rows[2:])))
         for change in plan.history.updates(before.step, ratios):
             self._changed(observer, change.kind, before.mark, before.step, change)
-        if any(moved != 0 for moved in flat[:many]):
-            plan.moved = True
-        counts = [(int(part[0]), int(part[1]), int(part[2])) for part in values[parts:]]
-        if counts:
-            self._judge_effect(observer, plan, before, counts)
+        if effects:
+            self._judge_effect(observer, plan, before, effects)
 
     # Whether it moves anything
 
-    def _judge_effect(
-        self, observer: Observer, plan: _Plan, before: _Before, counts: list[tuple[int, int, int]]
-    ) -> None:
+    def _judge_effect(self, observer: Observer, plan: _Plan, before: _Before, effects: list[_Effect]) -> None:
         optimizer = observer.optimizer
         if optimizer is None:
             return
@@ -529,8 +535,9 @@ class Values(Check):
             "lr": max(known, default=None),
             "steps": tuple(step for step, _ in plan.stuck),
         }
-        fed, moved, should = (sum(count[place] for count in counts) for place in range(3))
-        if self._lost(observer, plan, before, counts, detail) or plan.moved:
+        fed, moved = sum(effect.fed for effect in effects), sum(effect.moved for effect in effects)
+        should = sum(effect.should for effect in effects)
+        if self._lost(observer, plan, before, effects, detail) or plan.moved:
             return
         if len(known) == len(before.rates) and not any(known):
             reason = "rate"
@@ -543,41 +550,32 @@ class Values(Check):
         plan.stuck.append((before.step, reason))
         if len(plan.stuck) >= STUCK and len({why for _, why in plan.stuck}) == 1:
             detail["steps"] = tuple(step for step, _ in plan.stuck)
-            names = tuple(plan.names[index] for index in plan.chosen)
+            names = tuple(plan.names[effect.which] for effect in effects)
             self._sight_once(
                 observer, "no-effect", before.mark, key=f"no-effect {len(plan.stuck)}", names=names, step=before.step,
                 reason=reason, **detail,
             )  # fmt: skip
 
     def _lost(
-        self,
-        observer: Observer,
-        plan: _Plan,
-        before: _Before,
-        counts: list[tuple[int, int, int]],
-        detail: dict[str, Any],
+        self, observer: Observer, plan: _Plan, before: _Before, effects: list[_Effect], detail: dict[str, Any]
     ) -> bool:
         """Whether updates of half precision weights vanish when they are rounded."""
-        import torch
-
-        lost, all_fed, all_moved = [], 0, 0
-        dtypes = set()
-        for index, weight, (fed, moved, should) in zip(plan.chosen, before.pieces, counts, strict=False):
-            if weight.dtype not in (torch.bfloat16, torch.float16) or fed < 8 or before.rates[index] in (0, None):
+        lost, fed, moved = [], 0, 0
+        for effect in effects:
+            if not effect.half or effect.fed < WIDE or before.rates[effect.which] in (0, None):
                 continue
-            all_fed, all_moved = all_fed + fed, all_moved + moved
-            seen = plan.rounding.setdefault(index, [])
-            few = moved < _FEW * fed and should * 2 <= fed
+            fed, moved = fed + effect.fed, moved + effect.moved
+            seen = plan.rounding.setdefault(effect.which, [])
+            few = effect.moved < _FEW * effect.fed and effect.should * 2 <= effect.fed
             seen.append((before.step, int(few)))
             if few and len(seen) >= STUCK and all(was for _, was in seen):
-                lost.append(index)
-                dtypes.add(str(weight.dtype).removeprefix("torch."))
+                lost.append(effect)
         if not lost:
             return any(seen and seen[-1] == (before.step, 1) for seen in plan.rounding.values())
         self._sight_once(
-            observer, "lost-to-rounding", before.mark, names=tuple(plan.names[index] for index in lost),
-            step=before.step, share=all_moved / all_fed, most=all_moved < _FEW * all_fed, dtype=min(dtypes),
-            total=len(plan.chosen), **detail,
+            observer, "lost-to-rounding", before.mark, names=tuple(plan.names[effect.which] for effect in lost),
+            step=before.step, share=sum(effect.moved for effect in lost) / sum(effect.fed for effect in lost),
+            most=moved < _FEW * fed, dtype=lost[0].half, total=len(effects), **detail,
         )  # fmt: skip
         return True
 
@@ -604,19 +602,98 @@ def _rates(optimizer: Optimizer, number: int) -> list[float | None]:
     return rates if len(rates) == number else [None] * number
 
 
+def _alike(parameters: Sequence[Tensor]) -> list[list[int]]:
+    """Which parameters have the same device and dtype; without those that have no values."""
+    found: dict[Any, list[int]] = {}
+    for index, parameter in enumerate(parameters):
+        if plain(parameter) is not None:
+            found.setdefault((parameter.device, parameter.dtype), []).append(index)
+    return list(found.values())
+
+
+def _local(parameter: Tensor) -> Tensor:
+    """What this rank has of a parameter, without the graph."""
+    import torch
+
+    values = parameter.detach()
+    return values if type(values) is torch.Tensor else getattr(values, "_local_tensor", values)
+
+
+def _norms(alike: list[list[int]], parameters: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+    """The norms of the gradients as few flat tensors, and which parameter each number of them belongs to."""
+    import torch
+
+    found: list[Tensor] = []
+    order: list[int] = []
+    strided = torch.strided
+    for indices in alike:
+        part: list[Tensor] = []
+        whose: list[int] = []
+        dtype = parameters[indices[0]].dtype
+        for index in indices:
+            grad = parameters[index].grad
+            if grad is None:
+                continue
+            if type(grad) is not torch.Tensor or grad.layout is not strided or grad.dtype is not dtype:
+                values = plain(grad)
+                if values is None:
+                    continue
+                grad = values.to(dtype)
+            part.append(grad)
+            whose.append(index)
+        if not part:
+            continue
+        if dtype in (torch.float16, torch.bfloat16):  # whose own norm may overflow
+            part = [grad.float() for grad in part]
+        found.append(torch.stack(torch._foreach_norm(part)))
+        order += whose
+    return found, order
+
+
+def _piece_of_gradient(parameter: Tensor, like: Tensor) -> Tensor:
+    """The elements of the gradient that belong to a piece of its parameter; zeros if they cannot be had."""
+    import torch
+
+    grad = parameter.grad
+    if grad is None or grad.layout is not torch.strided:
+        return torch.zeros_like(like)
+    found = piece(_local(grad)).to(like.dtype)
+    return found if found.shape == like.shape else torch.zeros_like(like)
+
+
+def _compared(now: Tensor, block: _Block) -> Tensor:
+    """For each chosen weight the square of how far it moved, that of its size, and the counts of an _Effect."""
+    import torch
+
+    wide = torch.float64 if now.dtype == torch.float64 else torch.float32
+    change = now.to(wide) - block.values.to(wide)
+    rows = [change.square(), block.values.to(wide).square()]
+    if block.fed is not None and block.should is not None:
+        rows += [block.fed.to(wide), ((change != 0) & block.fed).to(wide), block.should.to(wide)]
+    sums = torch.zeros((len(rows), len(block.chosen)), dtype=wide, device=now.device)
+    return sums.index_add_(1, block.owner, torch.stack(rows))
+
+
+def _half(values: Tensor) -> str:
+    import torch
+
+    return str(values.dtype).removeprefix("torch.") if values.dtype in (torch.float16, torch.bfloat16) else ""
+
+
 _FULL_RATE = frozenset({"Adam", "AdamW", "Adamax", "NAdam", "Adagrad", "RMSprop"})
 
 
-def _least_change(optimizer: Optimizer, grad: Tensor, rate: float | None) -> Tensor:
+def _least_change(optimizer: Optimizer, grad: Tensor, rates: list[float], owner: Tensor) -> Tensor:
     """How far the step moves each weight, told too small rather than too large."""
     import torch
 
-    grad = grad.abs()
-    if rate is None:
-        return torch.zeros_like(grad)
+    rate: Tensor | float = rates[0]
+    if len(set(rates)) > 1:
+        rate = torch.tensor(rates, dtype=torch.float32).to(grad.device)[owner]
+    size = grad.abs().float()
     names = {kind.__name__ for kind in type(optimizer).__mro__}
     if names & {"SGD", "ASGD"}:
-        return grad * (rate * 0.1)
+        return size * rate * 0.1
     if names & _FULL_RATE:
-        return torch.full_like(grad, rate * 0.1) * (grad > 1e-6)
-    return grad.clamp(max=1) * (rate * 1e-4)
+        return (size > 1e-6) * rate * 0.1
+    return size.clamp(max=1) * rate * 1e-4
