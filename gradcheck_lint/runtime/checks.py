@@ -77,15 +77,21 @@ def checks() -> list[type[Check]]:
     """All checks, in the order in which they are asked."""
     from gradcheck_lint.runtime.attributes import Attributes
     from gradcheck_lint.runtime.bypassed import Bypassed
+    from gradcheck_lint.runtime.construction import Construction
+    from gradcheck_lint.runtime.freezing import Freezing
     from gradcheck_lint.runtime.functions import Functions
     from gradcheck_lint.runtime.holders import Holders
     from gradcheck_lint.runtime.identity import Identity
+    from gradcheck_lint.runtime.leaks import Leaks
     from gradcheck_lint.runtime.losses import Losses
     from gradcheck_lint.runtime.modes import Modes
     from gradcheck_lint.runtime.placement import Placement
     from gradcheck_lint.runtime.ranks import Ranks
+    from gradcheck_lint.runtime.rebuilt import Rebuilt
+    from gradcheck_lint.runtime.retained import Retained
     from gradcheck_lint.runtime.rounds import Rounds
     from gradcheck_lint.runtime.scalars import Scalars
+    from gradcheck_lint.runtime.storage import Storage
     from gradcheck_lint.runtime.strays import Strays
     from gradcheck_lint.runtime.units import Units
     from gradcheck_lint.runtime.values import Values
@@ -98,8 +104,14 @@ def checks() -> list[type[Check]]:
         Strays,
         Identity,
         Attributes,
+        Storage,
+        Construction,
+        Freezing,
         Losses,
+        Leaks,
+        Retained,
         Rounds,
+        Rebuilt,
         Values,
         Modes,
         Placement,
