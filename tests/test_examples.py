@@ -22,6 +22,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gradcheck_lint import watch
+from gradcheck_lint.runtime.record import RunRecord
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 WRONG = sorted((EXAMPLES / "wrong").glob("*.py"))
@@ -96,6 +99,14 @@ def _execute(script: Path) -> dict[str, Any]:
     return {**names, "printed": printed.getvalue()}
 
 
+@functools.cache
+def watched(script: Path) -> tuple[dict[str, Any], RunRecord]:
+    """The same of a run under the watcher, and the record of it."""
+    with watch(on_finding="ignore") as run:
+        names = _execute(script)
+    return names, run.record
+
+
 def comments(script: Path, pattern: re.Pattern[str]) -> list[tuple[int, str]]:
     """(line, first group) of each comment that matches `pattern`."""
     with script.open("rb") as file:
@@ -156,10 +167,10 @@ def test_two_patterns_are_told_apart_only_after_training() -> None:
 
 
 @every_script
-def test_it_prints_the_same_again(script: Path) -> None:
+def test_it_prints_the_same_under_the_watcher(script: Path) -> None:
     if script.parent.name == "wrong" and script.stem == "refused_sets":
         return  # that its numbers change from run to run is the mistake
-    assert _execute(script)["printed"] == run(script)["printed"]
+    assert watched(script)[0]["printed"] == run(script)["printed"]
 
 
 def test_it_runs_as_a_program_of_its_own() -> None:
@@ -202,6 +213,26 @@ def test_readme_names_every_script_and_says_what_its_marks_say() -> None:
         assert set(CODE.findall(cell)) == marked | awaited, stem
         assert ("later: " in cell) == bool(awaited), stem
     assert set(re.findall(r"^\| \[(\w+)\]\(right/\1\.py\)", text, re.MULTILINE)) >= ALONE
+
+
+@pytest.mark.parametrize("script", WRONG, ids=lambda path: path.stem)
+def test_the_watcher_says_what_the_readme_says(script: Path) -> None:
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    (cell,) = re.findall(rf"^\| \[{script.stem}\]\(wrong/.*\| ([^|]+) \|$", text, re.MULTILINE)
+    record = watched(script)[1]
+    assert record.problems == []
+    codes = {finding.code for finding in record.findings}
+    steps = {str(finding.step) for finding in record.findings if finding.step is not None}
+    assert set(CODE.findall(cell)) == codes
+    assert set(re.findall(r" at step (\d+): ", cell)) == steps
+    assert cell.startswith("nothing: ") == (not codes)
+
+
+@pytest.mark.parametrize("script", RIGHT, ids=lambda path: path.stem)
+def test_the_watcher_is_silent_where_nothing_is_wrong(script: Path) -> None:
+    record = watched(script)[1]
+    assert record.findings == []
+    assert record.problems == []
 
 
 @pytest.fixture(scope="module")

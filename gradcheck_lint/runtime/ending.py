@@ -30,8 +30,8 @@ def _blind(session: Session, observer: Observer) -> Iterator[str]:
         yield f"{observer.opaque}, so the order of its calls was not judged"
     if watched.steps == 0:
         yield "it never stepped" if watched.backwards else "nothing happened to it"
-    if not session.models and watched.steps:
-        yield "no model was found, so nothing was compared with one; `model=` names it"
+    if not session.models and watched.steps and not all(parameter.held for parameter in watched.parameters):
+        yield "no model or variable was found that holds its parameters; `watch(..., model=...)` names one"
 
 
 def keep_sources(record: RunRecord) -> None:

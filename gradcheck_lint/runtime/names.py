@@ -116,7 +116,7 @@ def variable(tensor: object, frames: Iterable[FrameType]) -> str:
     for frame in frames:
         for scope in (sites.variables(frame), frame.f_globals):
             for name, value in list(scope.items()):
-                if value is tensor and not name.startswith("_"):
+                if value is tensor and not name.startswith("_") and name != "self":
                     return name
                 if type(value) in (list, tuple) and len(value) < 100:
                     for index, item in enumerate(value):
