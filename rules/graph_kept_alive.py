@@ -25,7 +25,7 @@ class GraphKeptAlive(Rule):
         report(
             "the graphs of earlier batches are kept in memory",
             site=made,
-            label=f"{sighting.at_step}: {keeper} still holds the graphs of {sighting.detail['kept']} steps before it",
+            label=f"{sighting.at_step}: {keeper} holds the graphs of steps back to step {sighting.detail['first']}",
             why="each batch leaves its graph behind, which nothing can use any more: memory grows with each step",
             help=f"add `loss.item()` or `loss.detach()` to {keeper if sighting.names else 'what you keep'}",
             related=[("the step at which it was seen", sighting.site)] if made is not None else [],

@@ -154,19 +154,19 @@ class Canaries:
         self._latest.append(weakref.ref(canary))
         return found
 
-    def kept(self, steps: tuple[int, ...]) -> int:
-        """How many graphs in a row, back from the last before these steps, are in memory though nobody can use them.
+    def kept(self, steps: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The steps, back from the last before these, whose graphs are in memory though nobody can use them.
 
-        Several of one step count as one.
+        Each is given once, the newest first, until one comes whose graph is gone.
         """
-        seen: set[tuple[int, ...]] = set()
+        found: list[tuple[int, ...]] = []
         for ref in reversed(self._latest):
             canary = ref()
             if canary is None or not canary.freed:
                 break
-            if canary.steps != steps:
-                seen.add(canary.steps)
-        return len(seen)
+            if canary.steps != steps and canary.steps not in found[-1:]:
+                found.append(canary.steps)
+        return found
 
     def clear(self) -> None:
         """Those that are left count for nothing any more."""

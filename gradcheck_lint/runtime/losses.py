@@ -8,7 +8,8 @@ in memory), "never-a-gradient" (parameters that backward never reached).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
@@ -30,8 +31,17 @@ if TYPE_CHECKING:
 Place = tuple[int, int]  # which instruction of which code
 
 KEPT = 12  # graphs of steps in a row that have to be in memory
+FEW, FAR = 4, 100  # or so few of them, if they reach so many steps back: between samples none is marked
 CHECKED = 5  # steps after which a parameter should have had a gradient
 _ENDS = frozenset({"Sum", "Mean", "Stack", "Cat", "Add", "Sub", "Neg", "Mul", "Div"})
+
+
+class Unfed(NamedTuple):
+    """The parameters of an optimizer that have had no gradient so far, by name, and the names of those that had one."""
+
+    names: dict[str, weakref.ref[Tensor]]
+    fed: set[str]
+    lists: tuple[str, ...]  # the lists and dictionaries of modules, which may be branches
 
 
 class Losses(Check):
@@ -44,6 +54,7 @@ class Losses(Check):
         self._carried: set[Place] = set()
         self._idle: dict[int, int] = {}  # steps in a row without gradients and without grad mode, by optimizer
         self._kept = False
+        self._unfed: dict[int, Unfed] = {}  # by optimizer
         self._first: dict[int, frozenset[int]] = {}  # the ids of what each optimizer was to train when it was met
 
     def _sight(self, what: str, mark: Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
@@ -187,6 +198,10 @@ class Losses(Check):
         steps = observer.watched.steps
         if not observer.window:
             self._without_gradients(observer, mark)
+        if steps == CHECKED:
+            self._find_unfed(observer)
+        elif observer.watched.index in self._unfed:
+            self._feed(observer)
         if steps > KEPT and not self._kept and (steps % 4 == 0 or steps > 20):
             self._look_for_kept(observer, mark)
 
@@ -204,62 +219,80 @@ class Losses(Check):
     def _look_for_kept(self, observer: Observer, mark: Mark) -> None:
         import gc
 
-        kept = self.session.canaries.kept(self._done())
-        if kept < KEPT:
+        if not self._many(steps := self._done()):
             return
         self._kept = True  # look once; collecting garbage takes a while
         gc.collect()  # a graph in a cycle of references is let go by and by
-        kept = self.session.canaries.kept(self._done())
-        if kept < KEPT:
+        if not self._many(steps):
             return
+        kept = self.session.canaries.kept(steps)
+        place = list(self.session.observers.values()).index(observer)
+        first = kept[-1][place] + 1 if place < len(kept[-1]) else 1
         name, made = "", None
         for frame in sites.frames(2):
             found = _holder(frame)
             if found:
                 name, made = found, stores.grown(frame, found)
                 break
-        observer.sight("graph-kept", mark, names=(name,) if name else (), made=made, kept=kept)
+        observer.sight("graph-kept", mark, names=(name,) if name else (), made=made, first=first)
 
-    # At the end
+    def _many(self, steps: tuple[int, ...]) -> bool:
+        """Whether the graphs of many steps in a row are in memory, or of a few that lie far apart."""
+        kept = self.session.canaries.kept(steps)
+        return len(kept) >= KEPT or (len(kept) >= FEW and max(steps) - max(kept[-1]) >= FAR)
+
+    # Parameters that are never reached
 
     def attached(self, observer: Observer) -> None:
         self._first[observer.watched.index] = frozenset(
             id(p) for p in observer.parameters() if p.requires_grad and p.is_leaf
         )
 
+    def _find_unfed(self, observer: Observer) -> None:
+        """Parameters without a gradient so far, where others had theirs."""
+        from torch.nn import ModuleDict, ModuleList
+
+        index, models = observer.watched.index, self.session.models
+        self._unfed[index] = unfed = Unfed({}, set(), ())
+        if not observer.received or observer.opaque:
+            return
+        known = len(models) > 0
+        for parameter in observer.parameters():
+            if id(parameter) in observer.received or parameter.grad is not None:
+                continue
+            if id(parameter) in self._first[index] and parameter.requires_grad:
+                if not known or models.name(parameter):  # else it is not the model's any more
+                    unfed.names[observer.name(parameter)] = weakref.ref(parameter)
+        if unfed.names:
+            unfed.fed.update(observer.name(p) for p in observer.parameters() if id(p) in observer.received)
+            lists = tuple(name for name, module in models.modules() if isinstance(module, (ModuleList, ModuleDict)))
+            self._unfed[index] = unfed._replace(lists=lists)
+
+    def _feed(self, observer: Observer) -> None:
+        """Strike out those that have a gradient now."""
+        unfed = self._unfed[observer.watched.index]
+        for name, ref in list(unfed.names.items()):
+            parameter = ref()
+            if parameter is None or parameter.grad is not None or not parameter.requires_grad:
+                del unfed.names[name]
+                unfed.fed.add(name)
+
     def ended(self) -> None:
         for place, mark in self._rebuilt.items():
             if place not in self._sound:
                 self._tell_rebuilt(None, place, mark)
         for observer in self.session.observers.values():
-            self._look_for_unfed(observer)
+            if observer.watched.index in self._unfed:
+                self._tell_unfed(observer, self._unfed[observer.watched.index])
 
-    def _look_for_unfed(self, observer: Observer) -> None:
-        """Parameters that never got a gradient, where their neighbours did in every step that was checked."""
-        from torch.nn import ModuleDict, ModuleList
-
-        if observer.watched.checked < CHECKED or not observer.received or observer.opaque:
-            return
-        models = self.session.models
-        first = self._first.get(observer.watched.index, frozenset())
-        unfed = [
-            parameter
-            for parameter in observer.parameters()
-            if id(parameter) in first
-            and parameter.requires_grad
-            and parameter.grad is None
-            and id(parameter) not in observer.received
-        ]
-        if len(models):
-            unfed = [parameter for parameter in unfed if models.name(parameter)]  # else it is not the model's any more
-        if not unfed:
-            return
-        names = [observer.name(parameter) for parameter in unfed]
-        fed = {observer.name(p) for p in observer.parameters() if id(p) in observer.received}
+    def _tell_unfed(self, observer: Observer, unfed: Unfed) -> None:
+        optimizer = observer.optimizer
         groups: dict[str, list[str]] = {}
-        for name in names:
-            groups.setdefault(_prefix(name, fed), []).append(name)
-        lists = [name for name, module in models.modules() if isinstance(module, (ModuleList, ModuleDict))]
+        for name, ref in unfed.names.items():
+            parameter = ref()
+            if optimizer is not None and parameter is not None and optimizer.state.get(parameter):
+                continue  # it has had a gradient on a step that was only counted
+            groups.setdefault(_prefix(name, unfed.fed), []).append(name)
         latest = observer.latest.get("backward") or observer.latest.get("step")
         for prefix, members in groups.items():
             observer.sight(
@@ -268,8 +301,7 @@ class Losses(Check):
                 names=tuple(members),
                 prefix=prefix,
                 checked=observer.watched.checked,
-                partly=any(name.rpartition(".")[0] == prefix for name in fed),
-                branch=any(f"{prefix}.".startswith(f"{name}.") and _any_of(fed, name) for name in lists),
+                branch=any(f"{prefix}.".startswith(f"{name}.") and _any_of(unfed.fed, name) for name in unfed.lists),
             )
 
 
@@ -342,7 +374,7 @@ def _holds_graphs(value: object) -> bool:
     import torch
 
     if isinstance(value, torch.Tensor):
-        return value.grad_fn is not None and _canaries_behind(value) >= KEPT // 2
+        return value.grad_fn is not None and _canaries_behind(value) >= FEW - 1
     if isinstance(value, dict):
         return any(_holds_graphs(item) for item in list(value.values())[:50])
     if not isinstance(value, (list, tuple)) and type(value).__name__ != "deque":
@@ -362,8 +394,8 @@ def _values(item: Any) -> list[Any]:
 def _canaries_behind(total: Tensor) -> int:
     """How many backwards' graphs a sum leads to."""
     found: set[int] = set()
-    todo, left = [total.grad_fn], 400
-    while todo and left:
+    todo, left = [total.grad_fn], 50_000
+    while todo and left and len(found) < KEPT:
         left -= 1
         node: Any = todo.pop()
         there = marked(node)
