@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Span
+from gradcheck_lint.runtime import sites
+
+from gradcheck_lint.runtime.comments import silenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.runtime.record import Sighting, Site
-
 
 
 class Engine:
@@ -24,9 +26,12 @@ class Engine:
         for rule in rules:
             for kind in rule.watches:
                 self._by_kind[kind].append(rule)
+        self._rules = rules
+        self._silenced: set[tuple[str, str, int, str]] = set()
         self._least = least
         self._tell = tell
         self._found: dict[tuple[str, str, int, str], Finding] = {}
+        self._silenced: set[tuple[str, str, int, str]] = set()
         self.counts: dict[tuple[str, str, int, str], int] = {}
         self.problems: list[str] = []
 
@@ -49,7 +54,13 @@ class Engine:
     def _keep(self, subject: str, finding: Finding) -> None:
         key = (finding.code, finding.span.path, finding.span.line, subject)
         self.counts[key] = self.counts.get(key, 0) + 1
-        if key in self._found or finding.confidence < self._least:
+        if key in self._found or finding.confidence < self._least or key in self._silenced:
+            return
+        if silenced(finding, self._rules):
+            self._silenced.add(key)
+            return
+        if key in self._silenced or _silenced(finding):
+            self._silenced.add(key)
             return
         self._found[key] = finding
         self._tell(finding)
@@ -62,6 +73,17 @@ class Engine:
     def findings(self) -> list[Finding]:
         """In the order of the steps at which they were first seen, then by place."""
         return sorted(self._found.values(), key=lambda finding: (finding.step or 0, finding.order))
+
+
+def _silenced(finding: Finding) -> bool:
+    """Whether a comment on its line says so, as for the linter."""
+    path = finding.span.path
+    if not path.endswith((".py", ".pyw")):
+        return False
+    from gradcheck_lint.source.suppress import suppress
+
+    text = sites.whole(path)
+    return not suppress(path, text.encode(errors="replace"), text, [finding], (), None)
 
 
 class _Report:
