@@ -8,7 +8,6 @@ gradients to the next), "never-stepped" (gradients are made and cleared, and nev
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.runtime.checks import Check
@@ -34,7 +33,7 @@ class Began(NamedTuple):
     """What an optimizer held when it was met."""
 
     ids: set[int]
-    values: list[tuple[weakref.ref[Tensor], Tensor]]  # some of them
+    values: list[Tensor]  # some of them
 
 
 class Rounds(Check):
@@ -44,6 +43,7 @@ class Rounds(Check):
         super().__init__(session)
         self._judged: dict[int, int] = {}  # the step of each optimizer up to which its rounds were judged
         self._began: dict[int, Began] = {}
+        self._lately: dict[int, list[Tensor]] = {}  # the same values of those that have not stepped yet
         self._inputs = False  # some backward reached a leaf that is no parameter: its gradient may be what is wanted
 
     def attached(self, observer: Observer) -> None:
@@ -57,6 +57,11 @@ class Rounds(Check):
         held = self.session.held()
         leaves = self.session.walk(roots).leaves
         self._inputs = any(not isinstance(leaf, Parameter) and id(leaf) not in held for leaf in leaves)
+
+    def backward_ended(self, event: Event, touched: Sequence[Observer]) -> None:
+        for observer in touched:
+            if observer.watched.steps == 0 and observer.watched.zeros > 1:
+                self._lately[observer.watched.index] = _values(observer)
 
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         index, steps = observer.watched.index, observer.watched.steps
@@ -165,13 +170,11 @@ class Rounds(Check):
         others = [o for o in self.session.observers.values() if o is not observer and o.watched.steps]
         if began is None or any(began.ids & other.ids() for other in others):
             return
-        moved = [
-            bool((now.detach().reshape(-1)[:_BYTES] != then).any())
-            for ref, then in began.values
-            if (now := ref()) is not None
-        ]
-        if not moved or any(moved):
-            return  # gone, or somebody moves them all the same
+        lately = self._lately.get(watched.index, [])
+        if len(lately) != len(began.values) or any(
+            bool((now != then).any()) for now, then in zip(lately, began.values, strict=True)
+        ):
+            return  # somebody moves them all the same
         latest = observer.latest.get("backward")
         site = observer.built if others and observer.built is not None else latest.mark if latest else None
         observer.sight("never-stepped", site, backwards=watched.backwards, others=bool(others))
@@ -183,9 +186,9 @@ def _line(round_: Round) -> Mark | None:
     return lines[0] if lines and all(line == lines[0] for line in lines) else None
 
 
-def _values(observer: Observer) -> list[tuple[weakref.ref[Tensor], Tensor]]:
+def _values(observer: Observer) -> list[Tensor]:
     """A few values of a few parameters."""
     from gradcheck_lint.runtime.observer import is_lazy
 
     found = [p for p in observer.parameters() if not is_lazy(p) and not p.is_sparse and not p.is_meta]
-    return [(weakref.ref(p), p.detach().reshape(-1)[:_BYTES].clone()) for p in (found[:1] + found[-1:])]
+    return [p.detach().reshape(-1)[:_BYTES].clone() for p in (found[:1] + found[-1:])]

@@ -1,0 +1,761 @@
+"""The gradient cycle of a run: what is right stays silent, also between samples; what is wrong is named."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from gradcheck_lint import registry
+from gradcheck_lint.finding import Confidence
+from gradcheck_lint.runtime.observer import FIRST
+from gradcheck_lint.runtime.record import RunRecord
+from gradcheck_lint.runtime.session import Options, Session
+
+CYCLE = ("GL1", "GL409")
+RULES = [rule for rule in registry.load(packs=False) if rule.code.startswith(CYCLE)]
+LONG = 125  # steps: those that are checked in full, a long sleep, two samples
+
+
+def watched(program: Callable[[], object], *, least: Confidence = Confidence.HIGH, every: int = 50) -> RunRecord:
+    """The record of a program's run, with the rules of the gradient cycle only."""
+    torch.manual_seed(0)
+    session = Session(RULES, Options(everything=True, every=every, least=least), lambda finding: None)
+    session.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program()
+    finally:
+        session.stop()
+    ours = ("Observer", "Session", "Rounds", "Leaks", "Retained", "Rebuilt", "GL")
+    assert [problem for problem in session.record.problems if problem.startswith(ours)] == []
+    return session.record
+
+
+def codes(program: Callable[[], object], **options: Any) -> list[str]:
+    return sorted({finding.code for finding in watched(program, **options).findings})
+
+
+def network(inputs: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Linear(inputs, 4), nn.Tanh(), nn.Linear(4, 1))
+
+
+def loss_of(model: nn.Module) -> torch.Tensor:
+    result: torch.Tensor = model(torch.randn(8, 3)).pow(2).mean()
+    return result
+
+
+# Right programs
+
+
+def plain(steps: int = LONG, build: Callable[..., Any] = torch.optim.SGD, **options: Any) -> None:
+    model = network()
+    optimizer = build(model.parameters(), **{"lr": 0.01, **options})
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+
+
+def zeros_kept() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(LONG):
+        loss_of(model).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+
+
+def none_by_hand() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(LONG):
+        for parameter in model.parameters():
+            parameter.grad = None
+        loss_of(model).backward()
+        optimizer.step()
+
+
+def zeroed_by_hand() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(LONG):
+        loss_of(model).backward()
+        optimizer.step()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.zero_()
+
+
+def data_zeroed_by_hand() -> None:
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(LONG):
+        loss_of(model).backward()
+        optimizer.step()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.data.zero_()
+
+
+def cleared_by_model() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(LONG):
+        model.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+
+
+def written_by_hand() -> None:
+    w = torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.01)
+    for _ in range(LONG):
+        w.grad = torch.autograd.grad((w - 2).pow(2).sum(), w)[0]
+        optimizer.step()
+
+
+def accumulation() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for i in range(4 * LONG):
+        (loss_of(model) / 4).backward()
+        if i % 4 == 3:
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def growing_accumulation() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for i in range(LONG):
+        optimizer.zero_grad()
+        for _ in range(1 + i // 10):
+            loss_of(model).backward()
+        optimizer.step()
+
+
+def lbfgs() -> None:
+    model = network()
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4, line_search_fn="strong_wolfe")
+    x = torch.randn(8, 3)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss: torch.Tensor = (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
+        loss.backward()
+        return loss
+
+    for _ in range(60):
+        optimizer.step(closure)
+
+
+def closure_of_sgd() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        loss.backward()
+        return loss.item()
+
+    for _ in range(LONG):
+        optimizer.step(closure)
+
+
+def scaler() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaling = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=5)
+    for _ in range(LONG):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = loss_of(model).float()
+        scaling.scale(loss).backward()
+        scaling.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaling.step(optimizer)
+        scaling.update()
+
+
+def scaler_with_several_losses() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaling = torch.amp.GradScaler("cpu", init_scale=2.0**4)
+    for _ in range(LONG):
+        first, second = model(torch.randn(8, 3)).pow(2).mean(0)
+        optimizer.zero_grad()
+        total = scaling.scale(first) / 2 + scaling.scale(second)
+        total.backward()
+        scaling.step(optimizer)
+        scaling.update()
+
+
+def scaler_that_overflows() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaling = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    for _ in range(LONG):
+        optimizer.zero_grad()
+        scaling.scale(loss_of(model) * 10).backward()
+        scaling.step(optimizer)
+        scaling.update()
+
+
+def scaler_switched_off() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaling = torch.amp.GradScaler("cpu", enabled=False)
+    for _ in range(30):
+        optimizer.zero_grad()
+        scaling.scale(loss_of(model)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaling.step(optimizer)
+        scaling.update()
+
+
+def unscaled_by_hand() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaling = torch.amp.GradScaler("cpu", init_scale=2.0**4)
+    for _ in range(LONG):
+        optimizer.zero_grad()
+        scaling.scale(loss_of(model)).backward()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.data.div_(scaling.get_scale())
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def sparse() -> None:
+    table = nn.Embedding(10, 3, sparse=True)
+    optimizer = torch.optim.SparseAdam(table.parameters(), lr=0.01)
+    for _ in range(LONG):
+        optimizer.zero_grad()
+        table(torch.randint(10, (4,))).pow(2).mean().backward()
+        optimizer.step()
+
+
+def differentiable() -> None:
+    """An inner loop of meta-learning: the outer loss goes back through the inner step."""
+    start = torch.ones(3, requires_grad=True)
+    outer = torch.optim.SGD([start], lr=0.01)
+    for _ in range(30):
+        w = start.clone()
+        w.retain_grad()
+        inner = torch.optim.SGD([w], lr=0.1, differentiable=True)
+        (w - 2).pow(2).sum().backward(retain_graph=True)
+        inner.step()
+        outer.zero_grad()
+        (w - 3).pow(2).sum().backward()
+        outer.step()
+
+
+class Inheriting(torch.optim.SGD):
+    """A subclass that calls the step that it inherits."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(closure)
+
+
+def optimizer_in_backward() -> None:
+    model = network()
+    optimizers = {p: torch.optim.SGD([p], lr=0.01) for p in model.parameters()}
+
+    def update(parameter: torch.Tensor) -> None:
+        optimizers[parameter].step()
+        optimizers[parameter].zero_grad()
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(update)
+    for _ in range(LONG):
+        loss_of(model).backward()
+
+
+def gan() -> None:
+    generator, critic = nn.Linear(2, 3), network()
+    opt_g = torch.optim.Adam(generator.parameters(), lr=1e-3)
+    opt_d = torch.optim.Adam(critic.parameters(), lr=1e-3)
+    for _ in range(LONG):
+        fake = generator(torch.randn(8, 2))
+        opt_d.zero_grad()
+        (critic(fake.detach()).mean() - critic(torch.randn(8, 3)).mean()).backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        (-critic(fake).mean()).backward()
+        opt_g.step()
+
+
+def gan_with_one_step_in_five() -> None:
+    generator, critic = nn.Linear(2, 3), network()
+    opt_g = torch.optim.Adam(generator.parameters(), lr=1e-3)
+    opt_d = torch.optim.Adam(critic.parameters(), lr=1e-3)
+    for i in range(LONG):
+        opt_d.zero_grad()
+        fake = generator(torch.randn(8, 2)).detach()
+        critic(fake).mean().backward()
+        (-critic(torch.randn(8, 3)).mean()).backward()
+        opt_d.step()
+        if i % 5 == 0:
+            opt_g.zero_grad()
+            (-critic(generator(torch.randn(8, 2))).mean()).backward()
+            opt_g.step()
+
+
+def two_in_turn() -> None:
+    first, second = network(), network()
+    optimizer = torch.optim.SGD([*first.parameters(), *second.parameters()], lr=0.01)
+    for i in range(LONG):
+        optimizer.zero_grad()
+        loss_of(first if i % 3 else second).backward()
+        optimizer.step()
+
+
+def scheduler() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=10),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100),
+        ],
+        milestones=[10],
+    )
+    for _ in range(LONG):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+        schedule.step()
+
+
+def resumed_schedule() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5)
+    for _ in range(3):
+        schedule.step()
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+        schedule.step()
+
+
+def group_added() -> None:
+    body, head = nn.Linear(3, 4), nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.01)
+    for i in range(LONG):
+        if i == 30:
+            optimizer.add_param_group({"params": list(body.parameters())})
+        optimizer.zero_grad()
+        head(body(torch.randn(8, 3))).pow(2).mean().backward()
+        optimizer.step()
+
+
+class Failing(torch.optim.SGD):
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, lr=0.01)
+        self.calls = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.calls += 1
+        if self.calls % 7 == 0:
+            raise ArithmeticError("not this one")
+        return super().step(closure)
+
+
+def step_that_raises() -> None:
+    model = network()
+    optimizer = Failing(model.parameters())
+    for _ in range(LONG):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        try:
+            optimizer.step()
+        except ArithmeticError:
+            continue
+
+
+def checkpointed(reentrant: bool) -> None:
+    body, head = nn.Linear(3, 4), nn.Linear(4, 1)
+    optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=0.01)
+    for _ in range(LONG):
+        optimizer.zero_grad()
+        x = torch.randn(8, 3, requires_grad=True)
+        head(checkpoint(body, x, use_reentrant=reentrant)).pow(2).mean().backward()
+        optimizer.step()
+
+
+def skipped_and_cleared() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for i in range(4 * 30):
+        loss = loss_of(model) * (float("nan") if i % 13 == 9 else 1.0)
+        (loss / 4).backward()
+        if not torch.isfinite(loss):
+            optimizer.zero_grad()
+        elif i % 4 == 3:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def adversarial() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(LONG):
+        x = torch.randn(8, 3, requires_grad=True)
+        model(x).pow(2).mean().backward()
+        assert x.grad is not None
+        worse = (x + 0.1 * x.grad.sign()).detach()
+        optimizer.zero_grad()
+        model(worse).pow(2).mean().backward()
+        optimizer.step()
+
+
+def surgery() -> None:
+    """Gradients of several tasks are looked at one by one, put together, and written back."""
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(LONG):
+        losses = model(torch.randn(8, 3)).pow(2).mean(0)
+        found = []
+        for loss in losses:
+            optimizer.zero_grad()
+            loss.backward(retain_graph=True)
+            found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        for parameter, grads in zip(model.parameters(), zip(*found, strict=True), strict=True):
+            parameter.grad = torch.stack(grads).mean(0)
+        optimizer.step()
+
+
+def saliency() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        x = torch.randn(8, 3, requires_grad=True)
+        model(x).sum().backward()
+
+
+def folds() -> None:
+    model = network()
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    for _ in range(8):
+        model.load_state_dict(start)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+
+
+def folds_begun_anew() -> None:
+    model = network()
+    for _ in range(8):
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+
+
+def losses_of_two_heads() -> None:
+    body, first, second = nn.Linear(3, 4), nn.Linear(4, 1), nn.Linear(4, 1)
+    opt_body, opt_first, opt_second = (torch.optim.SGD(m.parameters(), lr=0.01) for m in (body, first, second))
+    for _ in range(LONG):
+        for optimizer in (opt_body, opt_first, opt_second):
+            optimizer.zero_grad()
+        x = torch.randn(8, 3)
+        first(body(x)).pow(2).mean().backward()
+        opt_first.step()
+        second(body(x)).pow(2).mean().backward()
+        opt_second.step()
+        opt_body.step()
+
+
+def lazy() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+
+
+RIGHT: dict[str, Callable[[], None]] = {
+    "a plain loop": plain,
+    "momentum and weight decay": lambda: plain(momentum=0.9, weight_decay=0.01),
+    "foreach": lambda: plain(build=torch.optim.Adam, foreach=True),
+    "fused": lambda: plain(build=torch.optim.Adam, fused=True),
+    "maximised": lambda: plain(maximize=True),
+    "differentiable": differentiable,
+    "a subclass that calls super().step()": lambda: plain(build=Inheriting),
+    "zeros, cleared at the end": zeros_kept,
+    "p.grad = None": none_by_hand,
+    "p.grad.zero_()": zeroed_by_hand,
+    "p.grad.data.zero_()": data_zeroed_by_hand,
+    "model.zero_grad()": cleared_by_model,
+    "gradients written by hand": written_by_hand,
+    "steady accumulation": accumulation,
+    "accumulation over more and more batches": growing_accumulation,
+    "LBFGS that clears": lbfgs,
+    "a closure for SGD": closure_of_sgd,
+    "a scaler": scaler,
+    "a sum of scaled losses": scaler_with_several_losses,
+    "a scaler that skips steps": scaler_that_overflows,
+    "a scaler that is switched off": scaler_switched_off,
+    "unscaled by hand": unscaled_by_hand,
+    "sparse gradients": sparse,
+    "an optimizer in backward": optimizer_in_backward,
+    "a GAN": gan,
+    "a GAN whose generator steps seldom": gan_with_one_step_in_five,
+    "two networks in turn": two_in_turn,
+    "schedules in sequence": scheduler,
+    "a schedule wound forward": resumed_schedule,
+    "a group added later": group_added,
+    "a step that raises": step_that_raises,
+    "reentrant checkpoints": lambda: checkpointed(True),
+    "checkpoints": lambda: checkpointed(False),
+    "skipped batches, cleared": skipped_and_cleared,
+    "adversarial inputs": adversarial,
+    "gradient surgery": surgery,
+    "saliency": saliency,
+    "folds with the weights put back": folds,
+    "folds with the weights drawn again": folds_begun_anew,
+    "two heads on one body": losses_of_two_heads,
+    "lazy parameters": lazy,
+}
+
+
+@pytest.mark.parametrize("program", RIGHT.values(), ids=RIGHT.keys())
+def test_silent(program: Callable[[], None]) -> None:
+    assert [f"{f.code} {f.label}" for f in watched(program).findings] == []
+
+
+def test_compiled_step_is_not_judged() -> None:
+    """Inside of a compiled function nothing is seen, and the record says so."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    @torch.compile(backend="eager")
+    def step() -> None:
+        optimizer.step()
+
+    def program() -> None:
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            step()
+
+    assert codes(program) == []
+
+
+# Wrong programs
+
+
+def never_cleared(steps: int = 5) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        loss_of(model).backward()
+        optimizer.step()
+
+
+def cleared_for_a_while() -> None:
+    """It is forgotten only after the steps that are checked in full."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for i in range(LONG):
+        if i < FIRST + 5:
+            optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+
+
+def lbfgs_without_clearing() -> None:
+    model = network()
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4)
+    x = torch.randn(8, 3)
+
+    def closure() -> torch.Tensor:
+        loss: torch.Tensor = model(x).pow(2).mean()
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        optimizer.step(closure)
+
+
+def last_group_lost(epochs: int = 3, batches: int = 10) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        for i in range(batches):
+            (loss_of(model) / 4).backward()
+            if (i + 1) % 4 == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def cleared_in_the_window() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for i in range(16):
+        optimizer.zero_grad()
+        (loss_of(model) / 4).backward()
+        if (i + 1) % 4 == 0:
+            optimizer.step()
+
+
+def step_outside() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(3):
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+        optimizer.step()
+
+
+def skip_leaves() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for i in range(8):
+        loss = loss_of(model) * (float("nan") if i == 4 else 1.0)
+        loss.backward()
+        if not torch.isfinite(loss):
+            continue
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def actor_leaks() -> None:
+    actor, critic = nn.Linear(3, 1), network(4)
+    opt_actor = torch.optim.SGD(actor.parameters(), lr=0.01)
+    opt_critic = torch.optim.SGD(critic.parameters(), lr=0.01)
+    for _ in range(3):
+        state, action = torch.randn(8, 3), torch.randn(8, 1)
+        opt_actor.zero_grad()
+        opt_critic.zero_grad()
+        (-critic(torch.cat([state, actor(state)], 1)).mean()).backward()
+        opt_actor.step()
+        critic(torch.cat([state, action], 1)).pow(2).mean().backward()
+        opt_critic.step()
+
+
+def rebuilt_each_epoch() -> None:
+    """Each of them makes more steps than are checked in full."""
+    model = network()
+    for _ in range(7):
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(FIRST + 10):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+
+
+def never_stepped() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+
+
+def same_loss_again() -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    loss = loss_of(model)
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss.backward(retain_graph=True)
+        optimizer.step()
+
+
+def clipped_too_early() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        loss_of(model).backward()
+        optimizer.step()
+
+
+def scaler_bypassed() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    scaling = torch.amp.GradScaler("cpu")
+    for _ in range(5):
+        optimizer.zero_grad()
+        scaling.scale(loss_of(model)).backward()
+        optimizer.step()
+
+
+WRONG: dict[str, tuple[Callable[[], None], str]] = {
+    "never cleared": (never_cleared, "GL101"),
+    "cleared for a while": (cleared_for_a_while, "GL102"),
+    "LBFGS without clearing": (lbfgs_without_clearing, "GL113"),
+    "the last group is lost": (last_group_lost, "GL111"),
+    "cleared in the window": (cleared_in_the_window, "GL117"),
+    "a step outside of the loop": (step_outside, "GL115"),
+    "a skip leaves gradients": (skip_leaves, "GL119"),
+    "an actor leaks into its critic": (actor_leaks, "GL120"),
+    "an optimizer for each epoch": (rebuilt_each_epoch, "GL114"),
+    "never stepped": (never_stepped, "GL115"),
+    "the same loss again": (same_loss_again, "GL112"),
+    "clipped too early": (clipped_too_early, "GL107"),
+    "past the scaler": (scaler_bypassed, "GL109"),
+}
+
+
+@pytest.mark.parametrize(("program", "code"), WRONG.values(), ids=WRONG.keys())
+def test_found(program: Callable[[], None], code: str) -> None:
+    assert codes(program) == [code]
+
+
+def test_place_and_words() -> None:
+    """The finding stands on the backward, and speaks of the step by the user's own name."""
+    (finding,) = watched(never_cleared).findings
+    first = never_cleared.__code__.co_firstlineno
+    assert finding.span.line == first + 4
+    assert (
+        finding.label == "at step 2 of optimizer: the gradients of the step before were still there when backward ran"
+    )
+    assert "`optimizer.step()`" in finding.why
+
+
+def test_nothing_is_left_behind() -> None:
+    """Hooks and attributes are as they were, and so are the parameters."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def program() -> None:
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+
+    session = Session(RULES, Options(), lambda finding: None)
+    session.start()
+    session.watch(optimizer)
+    program()
+    session.stop()
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
+    assert all(not parameter._backward_hooks for parameter in model.parameters())
+    assert all(not getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in model.parameters())
