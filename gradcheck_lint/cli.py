@@ -381,9 +381,7 @@ _run_file = click.option(
 @click.option(
     "--min-confidence",
     type=click.Choice(_LEVELS),
-    default="high",
-    show_default=True,
-    help="Tell what is at least this certain.",
+    help="Tell what is at least this certain.  [default: high]",
 )
 @click.option(
     "--expect-frozen",
@@ -394,6 +392,8 @@ _run_file = click.option(
     help="Parameters, or beginnings of their names, that must not move.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No summary on stderr at the end.")
+@_config
+@_isolated
 @click.option("-m", "module", is_flag=True, help="PROGRAM is the name of a module, as for python -m.")
 @click.argument("program")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)

@@ -463,7 +463,7 @@ def test_completion_script(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["gradlint", "ru"], {"rules"}),
+        (["gradlint", "ru"], {"rules", "run"}),
         (["gradlint", "--unsa"], {"--unsafe-fixes"}),
         (["gradlint", "--fix", "--unsa"], {"--unsafe-fixes"}),
         (["gradlint", "--select", "GL00"], {"GL001", "GL002", "GL003"}),

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gradcheck_lint.config import ConfigError
+from gradcheck_lint.config import ConfigError, read
 from gradcheck_lint.console import colourful, tell
 from gradcheck_lint.report import run_formats
 from gradcheck_lint.runtime.record import RunRecord, ending
@@ -49,6 +49,9 @@ class Launch:
         output_file: str | None = None,
         fail_on_findings: bool = False,
         quiet: bool = False,
+        config: Path | None = None,
+        isolated: bool = False,
+        min_confidence: str | None = None,  # what the settings say
         **options: Any,  # of `watch`
     ) -> None:
         self._target = target
@@ -64,7 +67,9 @@ class Launch:
             raise LaunchError("there is no torch to watch in this Python; `pip install torch`")
         from gradcheck_lint.runtime.watch import watch
 
-        self._run = watch(quiet=True, **options).ready()
+        settings = read([] if module else [target], config=config, isolated=isolated)
+        least = min_confidence or str(settings.min_confidence)
+        self._run = watch(quiet=True, min_confidence=least, **options).ready(settings)
 
     def __call__(self) -> int:
         process = os.getpid()

@@ -188,6 +188,11 @@ def forget() -> None:
     _shown.clear()
 
 
+def whole(path: str) -> str:
+    """The text of a file by its shown path, as Python knows it; empty where it cannot be read."""
+    return "".join(linecache.getlines(_files.get(path, path)))
+
+
 def around(path: str, line: int, lines: int) -> dict[int, str]:
     """The text of a line and of so many lines before and after it, by number; what Python knows of the file."""
     text = linecache.getlines(_files.get(path, path))

@@ -9,7 +9,7 @@ import warnings
 from os import fspath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gradcheck_lint.config import ConfigError, Selection, Settings
+from gradcheck_lint.config import ConfigError, Selection, Settings, on_top
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.runtime.record import ending
 from gradcheck_lint.runtime.session import FindingError, Options, Session, one_line
@@ -101,12 +101,16 @@ class watch:  # noqa: N801 - used like a function
 
     # As a block, a decorator, and by hand
 
-    def ready(self) -> watch:
-        """Load the rules now; raises ConfigError for words that name none. `with` does it otherwise."""
+    def ready(self, settings: Settings | None = None) -> watch:
+        """Load the rules now, those of `settings` with the own `select` and `ignore` on top; `with` does it otherwise.
+
+        Raises ConfigError for words that name no rule.
+        """
         from gradcheck_lint import registry
 
-        selection = Selection(select=self._select or None, ignore=self._ignore)
-        self._rules = registry.select(registry.load(), Settings(selections=(selection,)))
+        settings = settings or Settings()
+        selection = Selection(select=self._select or None, ignore=self._ignore, origin="the options")
+        self._rules = registry.select(registry.load(settings.rule_folders), on_top(settings, selection))
         return self
 
     def __enter__(self) -> watch:

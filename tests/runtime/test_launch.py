@@ -268,6 +268,21 @@ def test_a_saved_run_is_shown_again(trained: Trained, monkeypatch: pytest.Monkey
     assert json.loads(again.stdout) == document
 
 
+def test_a_comment_or_the_settings_silence_a_finding(trained: Trained) -> None:
+    folder, _ = trained
+    line = "loss.backward()"
+    commented = textwrap.dedent(TRAINING).replace(line, f"{line}  # gradlint: ignore[GL101]")
+    (folder / "commented.py").write_text(commented, encoding="utf-8")
+    done = call(folder, *US, "--fail-on-findings", "commented.py", "0")
+    assert done.returncode == 0
+    assert "All clear in the run of commented.py" in done.stderr
+    write(folder, "project/pyproject.toml", '[tool.gradlint]\nignore = ["missing-zero-grad"]\n')
+    write(folder, "project/train.py", TRAINING)
+    done = call(folder, *US, "--fail-on-findings", "project/train.py", "0")
+    assert done.returncode == 0, done.stderr
+    assert "All clear" in done.stderr
+
+
 def test_a_program_that_failed_keeps_its_code(trained: Trained) -> None:
     folder, _ = trained
     done = call(folder, *US, "--fail-on-findings", "--on-finding", "ignore", "train.py", "5")
