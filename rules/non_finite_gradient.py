@@ -27,12 +27,14 @@ class NonFiniteGradient(Rule):
         what = "gradients" if sighting.kind == "gradient-not-finite" else "weights"
         everywhere = len(names) == sighting.detail["total"] > 1
         whose = f"all {len(names)} {what}" if everywhere else f"the {what} of {told(names)}"
-        before = f"the loss was {loss:.4g}" if loss is not None else "no loss that was not finite had been seen"
+        since = sighting.detail["since"]
+        when = "" if since == sighting.step else f" at step {since}, the last that was seen"
+        before = f"the loss was {loss:.4g}{when}" if loss is not None else "no loss of one number was seen"
         spoilt = what == "weights" or bool(sighting.detail["spoilt"])
         first = names[0]
         report(
             "a gradient is NaN or Inf",
-            label=f"{sighting.at_step}: {whose} were no longer finite, though {before}",
+            label=f"{sighting.at_step}: {whose} were not finite; {before}",
             why="the step writes NaN into the weights, and from there it reaches every output"
             if spoilt
             else "an optimizer that uses such a gradient loses its weights",

@@ -36,7 +36,9 @@ SAMPLES = frozenset({1, 2, 5, 10, 20})
 PIECE = 256  # elements of a weight that are kept from before a step to after it
 SELDOM = 4  # each so many one of the later samples compares weights
 WIDE = 8  # elements of a weight, for its size to mean something
-STUCK = 3  # samples at which nothing had moved
+STUCK = 3  # samples at which nothing had moved, where that may be meant
+PLAINLY = 2  # and where it cannot be
+SLOWLY = 4  # and where momentum may still gather what is needed
 HALF_NORMAL = 2.0**-14  # the smallest float16 with all its bits
 LOOKED_AT = 8  # parameters whose gradient is looked at more closely at one step
 ENOUGH = 32  # elements, for a part of them to mean something
@@ -201,12 +203,15 @@ class Values(Check):
                 self._losses.append(_Loss(event.order, value, event.mark or sites.here(2), event.how != "plain"))
             elif self._losses:
                 self._losses = []
-            if event.mark is not None:
-                self._remember_loss(self.session.steps + 1, value)
-        elif event.mark is not None and loss.numel() == 1 and self.session.options.level != "light":
-            step = self.session.steps + 1
+            self._remember_loss(self._coming(), value)
+        elif loss.numel() == 1 and not loss.is_meta and self.session.options.level != "light":
+            step = self._coming()
             if step in SAMPLES or step % self.session.options.every == 0:
                 self.later.read([loss], partial(self._late_loss, step, event))
+
+    def _coming(self) -> int:
+        """The step that comes next, of the optimizer that has made most of them."""
+        return 1 + max((observer.watched.steps for observer in self.session.observers.values()), default=0)
 
     def _remember_loss(self, step: int, value: float) -> None:
         series = self.session.record.series.setdefault("loss", [])
@@ -239,10 +244,10 @@ class Values(Check):
         spoilt = self._spoilt(observer)
         step = observer.watched.steps
         if spoilt and step > 1:
-            before = self._last_loss(step)
+            since, before = self._last_loss(step)
             self._sight_once(
                 observer, "weight-not-finite", mark or sites.here(2), names=spoilt, step=step - 1, loss=before,
-                total=len(observer.parameters()),
+                since=since, total=len(observer.parameters()),
             )  # fmt: skip
         elif not spoilt:
             bad = any(p.grad is not None and not finite(p.grad.detach()) for p in observer.parameters())
@@ -250,14 +255,16 @@ class Values(Check):
                 observer, "loss-not-finite", loss.mark, value=str(loss.value), scaled=loss.scaled, spoils=bad
             )
 
-    def _last_loss(self, step: int) -> float | None:
+    def _last_loss(self, step: int) -> tuple[int, float | None]:
+        """The last loss before a step that was seen to be finite, and when."""
         series = self.session.record.series.get("loss", [])
-        return next((value for at, value in reversed(series) if at < step and math.isfinite(value)), None)
+        return next(((at, value) for at, value in reversed(series) if at < step and math.isfinite(value)), (0, None))
 
     def _spoilt(self, observer: Observer) -> tuple[str, ...]:
-        """The weights that are not finite; reads all of them, on suspicion."""
+        """The weights that are not finite, as backward reaches them; reads all of them, on suspicion."""
         found = []
-        for parameter in observer.parameters():
+        first = {key: place for place, key in enumerate(observer.received)}
+        for parameter in sorted(observer.parameters(), key=lambda p: first.get(id(p), len(first))):
             values = plain(parameter)
             if values is not None and not finite(values):
                 found.append(observer.name(parameter))
@@ -421,6 +428,7 @@ class Values(Check):
         # the parameter that backward reached first is the nearest to the cause
         first = {key: place for place, key in enumerate(observer.received)}
         order = sorted(bad.indices, key=lambda index: first.get(plan.ids[index], len(first)))
+        since, loss = self._last_loss(bad.step + 1)
         self._sight_once(
             observer,
             "gradient-not-finite",
@@ -429,7 +437,8 @@ class Values(Check):
             step=bad.step,
             made=bad.backward,
             total=bad.fed,
-            loss=self._last_loss(self.session.steps + 1),
+            loss=loss,
+            since=since,
             spoilt=self._spoilt(observer),
         )
 
@@ -531,6 +540,7 @@ class Values(Check):
         known = [rate for rate in before.rates if rate is not None]
         detail: dict[str, Any] = {
             "own": own,
+            "direct": _direct(optimizer),
             "scheduled": any("initial_lr" in group for group in optimizer.param_groups),
             "lr": max(known, default=None),
             "steps": tuple(step for step, _ in plan.stuck),
@@ -548,7 +558,10 @@ class Values(Check):
         else:
             return
         plan.stuck.append((before.step, reason))
-        if len(plan.stuck) >= STUCK and len({why for _, why in plan.stuck}) == 1:
+        if (
+            len(plan.stuck) >= (PLAINLY if reason == "step" and own else STUCK)
+            and len({why for _, why in plan.stuck}) == 1
+        ):
             detail["steps"] = tuple(step for step, _ in plan.stuck)
             names = tuple(plan.names[effect.which] for effect in effects)
             self._sight_once(
@@ -561,6 +574,7 @@ class Values(Check):
     ) -> bool:
         """Whether updates of half precision weights vanish when they are rounded."""
         lost, fed, moved = [], 0, 0
+        enough = PLAINLY if detail["direct"] else SLOWLY
         for effect in effects:
             if not effect.half or effect.fed < WIDE or before.rates[effect.which] in (0, None):
                 continue
@@ -568,7 +582,7 @@ class Values(Check):
             seen = plan.rounding.setdefault(effect.which, [])
             few = effect.moved < _FEW * effect.fed and effect.should * 2 <= effect.fed
             seen.append((before.step, int(few)))
-            if few and len(seen) >= STUCK and all(was for _, was in seen):
+            if few and len(seen) >= enough and all(was for _, was in seen):
                 lost.append(effect)
         if not lost:
             return any(seen and seen[-1] == (before.step, 1) for seen in plan.rounding.values())
@@ -681,6 +695,14 @@ def _half(values: Tensor) -> str:
 
 
 _FULL_RATE = frozenset({"Adam", "AdamW", "Adamax", "NAdam", "Adagrad", "RMSprop"})
+
+
+def _direct(optimizer: Optimizer) -> bool:
+    """Whether the updates do not grow from step to step, as those of plain momentum do."""
+    names = {kind.__name__ for kind in type(optimizer).__mro__}
+    if names & {"SGD", "ASGD"}:
+        return not any(group.get("momentum") for group in optimizer.param_groups)
+    return bool(names & _FULL_RATE)
 
 
 def _least_change(optimizer: Optimizer, grad: Tensor, rates: list[float], owner: Tensor) -> Tensor:
