@@ -95,6 +95,9 @@ class _Leaks(Path):
         self.steps: dict[int, tuple[ev.Event, set[State]]] = {}
         super().__init__(timeline, optimizer)
 
+    def heeded(self) -> list[ev.Step]:
+        return [*super().heeded(), *self.timeline.events("backward")]
+
     def event(self, event: ev.Event, states: States) -> States:
         if event.kind == "step" and event.concerns(self.optimizer) and self.steady[-1]:
             self.steps.setdefault(id(event), (event, set()))[1].update(states)

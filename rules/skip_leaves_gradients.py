@@ -16,6 +16,8 @@ from gradcheck_lint.source.follow import Flow, Path, States
 from gradcheck_lint.source.holding import YES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.values import Thing
@@ -33,10 +35,9 @@ class SkipLeavesGradients(Rule):
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         optimizers = [o for o in timeline.optimizers() if not o.summary]
-        if not optimizers or not _jumps(timeline.tree):
-            return
-        for optimizer in optimizers:
-            path = _Skips(timeline, optimizer)
+        jumps = list(_jumps(timeline.tree)) if optimizers else []
+        for optimizer in optimizers if jumps else ():
+            path = _Skips(timeline, optimizer, jumps)
             for skip, met in path.met.items():
                 if not all(state.gradient in _UNUSED for state in met):
                     continue
@@ -83,11 +84,15 @@ class _Skip(NamedTuple):
 class _Skips(Path):
     """Follows what a skip leaves behind to the backward that adds to it."""
 
-    def __init__(self, timeline: ev.Timeline, optimizer: Thing) -> None:
+    def __init__(self, timeline: ev.Timeline, optimizer: Thing, jumps: list[ev.Jump]) -> None:
+        self.jumps = jumps
         self.met: dict[_Skip, set[State]] = {}
         self.made: dict[_Skip, list[ev.Event]] = {}
         self.functions: dict[_Skip, tree.Function | None] = {}
         super().__init__(timeline, optimizer)
+
+    def heeded(self) -> list[ev.Step]:
+        return [*super().heeded(), *self.jumps]
 
     def run(self, step: ev.Step, states: States) -> Flow:
         if isinstance(step, ev.Jump) and step.kind in ("continue", "return") and self.steady[-1] and self.rejects():
@@ -137,14 +142,17 @@ def _validity(test: tree.Expression) -> bool:
     return False
 
 
-def _jumps(step: ev.Step) -> bool:
-    """Whether a `continue` or `return` stands under a test of the batch."""
+def _jumps(step: ev.Step, tested: bool = False) -> Iterator[ev.Jump]:
+    """Each `continue` and `return` under a test of the batch."""
     if isinstance(step, ev.Branch):
-        if step.test is not None and _validity(step.test):
-            return True
-        return any(_jumps(arm) for arm in step.arms)
-    if isinstance(step, ev.Sequence):
-        return any(_jumps(inner) for inner in step.steps)
-    if isinstance(step, (ev.Loop, ev.Call, ev.Guarded)):
-        return _jumps(step.body)
-    return False
+        tested = tested or (step.test is not None and _validity(step.test))
+        for arm in step.arms:
+            yield from _jumps(arm, tested)
+    elif isinstance(step, ev.Sequence):
+        for inner in step.steps:
+            if not isinstance(inner, ev.Event):
+                yield from _jumps(inner, tested)
+    elif isinstance(step, (ev.Loop, ev.Call, ev.Guarded)):
+        yield from _jumps(step.body, tested)
+    elif tested and isinstance(step, ev.Jump) and step.kind in ("continue", "return"):
+        yield step

@@ -37,7 +37,8 @@ class _Path(Walk):
     """Whether one module is frozen, along every path up to an event."""
 
     def __init__(self, timeline: ev.Timeline, built: ev.Event, module: Thing) -> None:
-        super().__init__()
+        changes = timeline.events("freeze", "build", "set-attribute")
+        super().__init__(timeline, (built, *changes))
         self.built, self.module = built, module
         self.states: set[str] = set()
         self.run(timeline.tree, frozenset({OPEN}))

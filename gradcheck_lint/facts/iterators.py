@@ -60,7 +60,7 @@ class _Path(Walk):
     """The paths of one iterator."""
 
     def __init__(self, timeline: Timeline, thing: Thing) -> None:
-        super().__init__()
+        super().__init__(timeline, (e for e in timeline.events("iterator", "consume") if e.concerns(thing)))
         self.thing = thing
         self.met: dict[int, tuple[Event, set[str]]] = {}
         made = any(e.concerns(thing) for e in timeline.events("iterator"))

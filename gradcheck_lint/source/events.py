@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import ClassValue, Thing, Value, options
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source import tree
     from gradcheck_lint.source.place import Place
     from gradcheck_lint.source.project import Module
 
@@ -141,6 +141,13 @@ class Jump:
 
 Step = Event | Sequence | Branch | Loop | Guarded | Call | Jump
 
+END, BREAK, CONTINUE, RETURN = "end", "break", "continue", "return"
+
+Course = frozenset[tuple[str, bool]]
+"""How a step may be left: by which exit, and whether a new round of a loop has begun on the way."""
+
+STRAIGHT: Course = frozenset({(END, False)})
+
 
 class Timeline:
     """All that one entry point causes: a function (a method, if it has an owner), or a module's own code if None."""
@@ -150,6 +157,7 @@ class Timeline:
         self.tree = Sequence()
         self._located: list[tuple[Event, tuple[Step, ...]]] | None = None
         self._homes: dict[int, tuple[Step, int]] | None = None
+        self._courses: dict[int, Course] = {}
         self.hooked = False  # optimizer or gradient hooks are registered: the cycle may turn by itself
         self.cut = False  # too much to follow: what comes after is not in the tree
 
@@ -177,6 +185,74 @@ class Timeline:
         found.reverse()
         return found
 
+    def around(self, steps: Iterable[Step]) -> set[int]:
+        """The ids of some steps and of all that these are in."""
+        if self._homes is None:
+            self._homes = _homes(self.tree)
+        found: set[int] = set()
+        for step in steps:
+            while id(step) not in found:
+                found.add(id(step))
+                if id(step) not in self._homes:
+                    break
+                step = self._homes[id(step)][0]
+        return found
+
+    def course(self, step: Step) -> Course:
+        """The ways through a step, whatever happens in it."""
+        found = self._courses.get(id(step))
+        if found is None:
+            found = self._courses[id(step)] = self._course(step)
+        return found
+
+    def _course(self, step: Step) -> Course:
+        if isinstance(step, Event):
+            return STRAIGHT
+        if isinstance(step, Sequence):
+            return self._one_by_one(step)
+        if isinstance(step, Branch):
+            return frozenset().union(*map(self.course, counting(step)))
+        if isinstance(step, Loop):
+            return self._round(step)
+        if isinstance(step, Guarded):
+            ended = {late for exit, late in self.course(step.final) if exit == END}
+            return frozenset((e, a or b) for e, a in self.course(step.body) for b in ended)
+        if isinstance(step, Call):
+            return frozenset((END, late) for e, late in self.course(step.body) if e in (END, RETURN))
+        return frozenset() if step.kind == "raise" else frozenset({(step.kind, False)})
+
+    def _one_by_one(self, sequence: Sequence) -> Course:
+        left: set[tuple[str, bool]] = set()
+        ends = {False}
+        for step in sequence.steps:
+            if isinstance(step, Event):
+                continue
+            course = self.course(step)
+            if course is STRAIGHT or course == STRAIGHT:
+                continue
+            left.update((e, a or b) for a in ends for e, b in course if e != END)
+            ends = {a or b for a in ends for e, b in course if e == END}
+            if not ends:
+                break
+        if not left and ends == {False}:
+            return STRAIGHT
+        return frozenset(left | {(END, late) for late in ends})
+
+    def _round(self, loop: Loop) -> Course:
+        body = self.course(loop.body)
+        if loop.once:
+            return frozenset((e if e == RETURN else END, late) for e, late in body)
+        again = any(e in (END, CONTINUE) for e, _ in body)
+        ways = {(e, late) for e, late in body if e in (BREAK, RETURN)}
+        if again:
+            ways |= {(e, True) for e, _ in ways}
+        left = {(RETURN if e == RETURN else END, late) for e, late in ways}
+        if again and not loop.endless:
+            left.add((END, True))
+        if isinstance(loop.node, tree.While) and not loop.endless:
+            left.add((END, False))
+        return frozenset(left)
+
     def optimizers(self) -> list[Thing]:
         """The optimizers that are built or stepped, in order of appearance."""
         found: dict[int, Thing] = {}
@@ -185,6 +261,23 @@ class Timeline:
                 if isinstance(option, Thing) and option.role == "optimizer":
                     found.setdefault(option.serial, option)
         return list(found.values())
+
+
+def counting(branch: Branch) -> list[Sequence]:
+    """The arms that count: where a test asks if there is a gradient, the one for a gradient that is there."""
+    test = branch.test
+    if isinstance(test, tree.Operation) and test.op == "and":
+        test = test.operands[0]
+    if isinstance(test, tree.Operation) and test.op in ("is", "is not", "==", "!="):
+        if tree.last_name(test.operands[0]) == "grad" and _none(test.operands[1]):
+            return [branch.arms[0 if test.op in ("is not", "!=") else 1]]
+    elif isinstance(test, tree.Attribute) and test.attr == "grad":
+        return [branch.arms[0]]
+    return branch.arms
+
+
+def _none(node: tree.Expression) -> bool:
+    return isinstance(node, tree.Constant) and node.value is None
 
 
 def located(step: Step, around: tuple[Step, ...] = ()) -> Iterator[tuple[Event, tuple[Step, ...]]]:

@@ -23,6 +23,7 @@ PROTOCOL = frozenset("build zero backward step unscale clip schedule grad-write 
 
 States = frozenset[Any]
 _NONE: States = frozenset()
+_EXITS = {ev.END: 0, ev.BREAK: 1, ev.CONTINUE: 2, ev.RETURN: 3}
 
 
 class Flow(NamedTuple):
@@ -45,9 +46,16 @@ class Visit(NamedTuple):
 
 
 class Walk:
-    """Takes states along every path of a timeline; a subclass says what an event makes of them."""
+    """Takes states along every path of a timeline; a subclass says what an event makes of them.
 
-    def __init__(self) -> None:
+    `heeded` are the steps that may change a state or ask for it. What is around none of them is not walked through:
+    of it only counts how it may be left.
+    """
+
+    def __init__(self, timeline: ev.Timeline, heeded: Iterable[ev.Step]) -> None:
+        self.timeline = timeline
+        self.live = timeline.around(heeded)
+        self.kept: dict[int, list[ev.Step]] = {}  # sequence → its steps that count
         self.steady = [True]  # whether what is met now counts, for each loop around it
         self.around: list[ev.Step] = []
 
@@ -57,7 +65,15 @@ class Walk:
 
     def steps_of(self, sequence: ev.Sequence) -> list[ev.Step]:
         """The steps of a sequence that can change a state or the way that is taken."""
-        return sequence.steps
+        found = self.kept.get(id(sequence))
+        if found is None:
+            found = self.kept[id(sequence)] = [
+                step
+                for step in sequence.steps
+                if id(step) in self.live
+                or (not isinstance(step, ev.Event) and self.timeline.course(step) != ev.STRAIGHT)
+            ]
+        return found
 
     def turn(self, state: Any) -> Any:
         """The state at the start of the next round of a loop."""
@@ -66,11 +82,13 @@ class Walk:
     def run(self, step: ev.Step, states: States) -> Flow:
         if isinstance(step, ev.Event):
             return Flow(self.event(step, states))
+        if id(step) not in self.live or isinstance(step, ev.Jump):
+            return self.passed(step, states)
         if isinstance(step, ev.Sequence):
             return self.sequence(step, states)
         if isinstance(step, ev.Branch):
             self.around.append(step)
-            flows = [self.run(arm, states) for arm in _arms(step)]
+            flows = [self.run(arm, states) for arm in ev.counting(step)]
             self.around.pop()
             return Flow(*(frozenset().union(*parts) for parts in zip(*flows, strict=True)))
         if isinstance(step, ev.Loop):
@@ -78,15 +96,17 @@ class Walk:
         if isinstance(step, ev.Guarded):
             flow = self.run(step.body, states)
             return Flow(*(self.run(step.final, way).end if way else way for way in flow))
-        if isinstance(step, ev.Call):
-            self.around.append(step)
-            flow = self.run(step.body, states)
-            self.around.pop()
-            return Flow(flow.end | flow.returns)
-        kinds = {"break": 1, "continue": 2, "return": 3}
+        assert isinstance(step, ev.Call)
+        self.around.append(step)
+        flow = self.run(step.body, states)
+        self.around.pop()
+        return Flow(flow.end | flow.returns)
+
+    def passed(self, step: ev.Step, states: States) -> Flow:
+        """The states after a step in which nothing happens that counts."""
         out: list[States] = [_NONE, _NONE, _NONE, _NONE]
-        if step.kind in kinds:
-            out[kinds[step.kind]] = states
+        for exit, late in self.timeline.course(step):
+            out[_EXITS[exit]] |= frozenset(map(self.turn, states)) if late else states
         return Flow(*out)
 
     def sequence(self, step: ev.Sequence, states: States) -> Flow:
@@ -138,11 +158,21 @@ class Path(Walk):
     def __init__(self, timeline: ev.Timeline, optimizer: Thing) -> None:
         self.timeline, self.optimizer = timeline, optimizer
         self.visits: dict[int, Visit] = {}
-        self.kept: dict[int, list[ev.Step]] = {}  # sequence → its steps that count
-        super().__init__()
+        self.meanings: dict[int, tuple[str, str, str]] = {}
+        super().__init__(timeline, self.heeded())
         built = any(e.concerns(optimizer) for e in timeline.events("build"))
         start = State(cycle.ABSENT) if built else State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
         self.final = self.run(timeline.tree, frozenset({start}))
+
+    def heeded(self) -> list[ev.Step]:
+        """The steps that may matter: the events that mean something to the optimizer."""
+        found: list[ev.Step] = []
+        for event in self.timeline.events(*PROTOCOL):
+            meaning = self.meaning(event)
+            if meaning[2] != NO:
+                self.meanings[id(event)] = meaning
+                found.append(event)
+        return found
 
     def breaches(self) -> list[Breach]:
         """The places at which the protocol is broken whatever path is taken."""
@@ -185,31 +215,13 @@ class Path(Walk):
             states = self.run(step, states).end
         return [breach for breach in self.breaches() if breach.kind == cycle.STALE_STEP]
 
-    def steps_of(self, sequence: ev.Sequence) -> list[ev.Step]:
-        found = self.kept.get(id(sequence))
-        if found is None:
-            found = self.kept[id(sequence)] = [step for step in sequence.steps if self.counts(step)]
-        return found
-
-    def counts(self, step: ev.Step) -> bool:
-        """Whether a step holds an event of the protocol, a jump, or a loop, which starts a new round."""
-        if isinstance(step, ev.Event):
-            return step.kind in PROTOCOL
-        if isinstance(step, ev.Sequence):
-            return bool(self.steps_of(step))
-        if isinstance(step, ev.Branch):
-            return any(self.steps_of(arm) for arm in step.arms)
-        if isinstance(step, ev.Call):
-            return bool(self.steps_of(step.body))
-        return True
-
     def turn(self, state: State) -> State:
         return cycle.turn(state)
 
     def event(self, event: ev.Event, states: States) -> States:
-        name, how, reach = self.meaning(event)
-        if not name or reach == NO:
+        if id(event) not in self.meanings:
             return states
+        name, how, reach = self.meanings[id(event)]
         judged = not any(self.steady[1:]) if name == "schedule" else self.steady[-1]
         if judged and reach == YES:
             visit = self.visits.get(id(event))
@@ -255,23 +267,6 @@ class Path(Walk):
                 return "unknown", "", MAYBE
             return ("unknown", "", MAYBE) if event.concerns(self.optimizer) else ("", "", NO)
         return "", "", NO
-
-
-def _arms(branch: ev.Branch) -> list[ev.Sequence]:
-    """The arms that count: where a test asks if there is a gradient, the one for a gradient that is there."""
-    test = branch.test
-    if isinstance(test, tree.Operation) and test.op == "and":
-        test = test.operands[0]
-    if isinstance(test, tree.Operation) and test.op in ("is", "is not", "==", "!="):
-        if tree.last_name(test.operands[0]) == "grad" and _none(test.operands[1]):
-            return [branch.arms[0 if test.op in ("is not", "!=") else 1]]
-    elif isinstance(test, tree.Attribute) and test.attr == "grad":
-        return [branch.arms[0]]
-    return branch.arms
-
-
-def _none(node: tree.Expression) -> bool:
-    return isinstance(node, tree.Constant) and node.value is None
 
 
 def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeline]) -> list[Breach]:
