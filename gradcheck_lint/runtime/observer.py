@@ -81,7 +81,7 @@ class Observer:
         self._lines: dict[tuple[str, int, int], int] = {}  # how often each line has caused each kind of event
         self._odd_lines: dict[tuple[str, int, int], int] = {}  # how often something was wrong with that
         self._idle_zeros: set[tuple[str, int, int]] = set()  # lines that have cleared what nobody misses
-        self._made: list[tuple[weakref.ref[Tensor], int, Tensor]] = []  # gradients as backward left them
+        self._made: list[tuple[_Place, int, Tensor]] = []  # gradients as backward left them
         self.trails: dict[int, Trail] = {}  # by the order of the event
         self._fed: set[int] = set()  # the sentinels that got gradients in this window
         self._dropped_by_hand = False
@@ -130,6 +130,10 @@ class Observer:
         if optimizer is None:
             return []
         return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def groups(self) -> list[dict[str, Any]]:
+        optimizer = self._ref()
+        return optimizer.param_groups if optimizer is not None else []
 
     def ids(self) -> set[int]:
         return {id(parameter) for parameter in self.parameters()}
@@ -192,9 +196,10 @@ class Observer:
     def _choose_sentinels(self) -> None:
         self._stop_looking()
         for parameter in self._sentinels():
-            look = _Look(self, parameter)
+            place = _Place(self, parameter)
+            look = _Look(self, place)
             handle = parameter.register_hook(look)  # type: ignore[no-untyped-call]
-            self._looking.append((weakref.ref(parameter), handle))
+            self._looking.append((place, handle))
 
     def _stop_looking(self) -> None:
         for ref, handle in self._looking:
@@ -723,18 +728,40 @@ def is_lazy(parameter: Tensor) -> bool:
     return hasattr(parameter, "materialize")
 
 
+class _Place:
+    """Where an optimizer holds a parameter. Not a weak reference, for torch swaps no tensor that has one."""
+
+    __slots__ = ("_group", "_id", "_index", "_observer")
+
+    def __init__(self, observer: Observer, parameter: Tensor) -> None:
+        self._observer = observer
+        self._id = id(parameter)
+        self._group, self._index = next(
+            (number, index)
+            for number, group in enumerate(observer.groups())
+            for index, other in enumerate(group["params"])
+            if other is parameter
+        )
+
+    def __call__(self) -> Tensor | None:
+        groups = self._observer.groups()
+        held: list[Tensor] = groups[self._group]["params"] if self._group < len(groups) else []
+        parameter = held[self._index] if self._index < len(held) else None
+        return parameter if id(parameter) == self._id else None
+
+
 class _Look:
     """The hook on a sentinel: looks at `.grad` before backward adds to it."""
 
     __torch_unserialize__ = True  # so that saving the tensor gives no warning about it
 
-    def __init__(self, observer: Observer, parameter: Tensor) -> None:
+    def __init__(self, observer: Observer, place: _Place) -> None:
         self._observer = observer
-        self._ref = weakref.ref(parameter)
+        self._place = place
 
     def __call__(self, grad: Tensor) -> None:
         observer = self._observer
-        parameter = self._ref()
+        parameter = self._place()
         if parameter is not None and not observer.opaque:
             observer.session.guard(observer.look, parameter)
 
