@@ -126,6 +126,11 @@ class Rebuilt(Check):
         if observer is not None:
             observer.sight("rebuilt", mark, what=what, times=line.times, steps=line.most)
 
+    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind == "module._apply" and _swaps():  # torch swaps no tensor that has a weak reference
+            for line in self._lines.values():
+                line.kept = None
+
     # Schedulers and scalers
 
     def call_ended(
@@ -229,3 +234,11 @@ def _options(scheduler: Any) -> tuple[tuple[str, str], ...]:
     """What a scheduler was told, as far as it is plain."""
     plain = (int, float, str, bool)
     return tuple(sorted((k, str(v)) for k, v in vars(scheduler).items() if type(v) in plain and not k.startswith("_")))
+
+
+def _swaps() -> bool:
+    """Whether a module that is converted keeps its Parameter objects and swaps what is in them."""
+    import torch
+
+    asked = getattr(torch.__future__, "get_swap_module_params_on_conversion", None)
+    return asked is not None and bool(asked())
