@@ -77,8 +77,8 @@ class Functions(Check):
     # What is kept
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
-        if self.session.backwards > WALKS:
-            return
+        if self.session.backwards >= WALKS:
+            self.session.dismiss("backward_begins", self.backward_begins)
         for node in self.session.walk(roots).functions:
             owner = type(node)._forward_cls
             if _own(owner):

@@ -138,6 +138,11 @@ class Canaries:
     def __init__(self, most: int = 64) -> None:
         self._latest: deque[weakref.ref[Canary]] = deque(maxlen=most)
 
+    def touch(self, node: Any, number: int, steps: tuple[int, ...], *, freed: bool) -> None:
+        """Put one into the node at the root of a graph, and look no further."""
+        canary = node.metadata[_KEY] = Canary(number, steps, freed)
+        self._latest.append(weakref.ref(canary))
+
     def mark(self, root: Tensor, number: int, steps: tuple[int, ...], *, freed: bool) -> Canary | None:
         """Put one into the graph of `root`, before backward; the oldest one that was there already.
 

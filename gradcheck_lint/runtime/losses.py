@@ -32,6 +32,7 @@ Place = tuple[int, int]  # which instruction of which code
 
 KEPT = 12  # graphs of steps in a row that have to be in memory
 FEW, FAR = 4, 100  # or so few of them, if they reach so many steps back: between samples none is marked
+CLOSELY = 8  # backwards of which all terms of the loss are looked at
 CHECKED = 5  # steps after which a parameter should have had a gradient
 _ENDS = frozenset({"Sum", "Mean", "Stack", "Cat", "Add", "Sub", "Neg", "Mul", "Div"})
 
@@ -78,16 +79,19 @@ class Losses(Check):
         if len(roots) != 1 or event.mark is None:
             return
         root = roots[0]
+        node = root.grad_fn
+        place = (id(event.mark.code), event.mark.last)
+        if node is not None and place in self._sound and self.session.backwards > CLOSELY:
+            freed = not options.get("retain_graph") and not options.get("create_graph")
+            self.session.canaries.touch(node, self.session.backwards, self._done(), freed=freed)
+            return
         if root.numel() != 1 or not root.requires_grad:
             return
-        place = (id(event.mark.code), event.mark.last)
-        if place in self._sound:
-            pass
-        elif root.grad_fn is None or kind(root.grad_fn) in _ENDS:
-            self._look_for_leaf(root, place, event.mark)
-        else:
+        if node is not None and kind(node) not in _ENDS:
             self._sound.add(place)
-        if root.grad_fn is not None:
+        elif place not in self._sound:
+            self._look_for_leaf(root, place, event.mark)
+        if node is not None:
             self._mark(root, place, event, options)
 
     def _look_for_leaf(self, root: Tensor, place: Place, mark: Mark) -> None:
@@ -195,14 +199,16 @@ class Losses(Check):
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         if mark is None:
             return
-        steps = observer.watched.steps
         if not observer.window:
             self._without_gradients(observer, mark)
+        steps = observer.watched.steps
+        if steps < CHECKED:
+            return
         if steps == CHECKED:
             self._find_unfed(observer)
-        elif observer.watched.index in self._unfed:
-            self._feed(observer)
-        if steps > KEPT and not self._kept and (steps % 4 == 0 or steps > 20):
+        elif (unfed := self._unfed.get(observer.watched.index)) is not None and unfed.names:
+            self._feed(unfed)
+        if not self._kept and (steps > 20 or steps in (KEPT + 4, 20)):
             self._look_for_kept(observer, mark)
 
     def _without_gradients(self, observer: Observer, mark: Mark) -> None:
@@ -268,9 +274,9 @@ class Losses(Check):
             lists = tuple(name for name, module in models.modules() if isinstance(module, (ModuleList, ModuleDict)))
             self._unfed[index] = unfed._replace(lists=lists)
 
-    def _feed(self, observer: Observer) -> None:
+    @staticmethod
+    def _feed(unfed: Unfed) -> None:
         """Strike out those that have a gradient now."""
-        unfed = self._unfed[observer.watched.index]
         for name, ref in list(unfed.names.items()):
             parameter = ref()
             if parameter is None or parameter.grad is not None or not parameter.requires_grad:

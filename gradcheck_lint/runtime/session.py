@@ -148,6 +148,10 @@ class Session:
         for function in self._hooks[hook]:
             self.guard(function, *args)
 
+    def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
+        """Call this hook of a check no more: it has seen what it wanted to see."""
+        self._hooks[hook] = [other for other in self._hooks[hook] if other != function]
+
     def guard(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a part of the watcher; nothing that goes wrong in it reaches the program."""
         if self._broken and self._given_up(function):
