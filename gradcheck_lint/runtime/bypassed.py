@@ -162,14 +162,13 @@ class Bypassed(Check):
         index = observer.watched.index
         if result is None:
             observer.broken = True  # which is why it has no gradients
-            if self._again("closure", index) == 2:
+            if self._again("closure", index) == 1:  # Lightning itself raises as soon as the step is over
                 observer.sight("closure-skipped", mark)
         elif getattr(result, "closure_loss", self) is None:
             observer.broken = True
             if self._again("nothing", index) == 3:
                 observer.sight("nothing-returned", mark)
         else:
-            self._times.pop(("closure", index), None)
             self._times["nothing", index] = 3  # some batches are left out on purpose
 
     def _judge_plain(self, touched: Sequence[Observer]) -> None:
