@@ -1,4 +1,4 @@
-"""Bring the screen that README.md shows up to date: run its command, and put in what it prints.
+"""Bring the screens that README.md shows up to date: run their commands, and put in what they print.
 
 python scripts/update_readme.py
 """
@@ -19,34 +19,40 @@ SCREEN = re.compile(
     r"\$ gradlint (?P<words>.*)\n(?P<output>(?s:.*?))"
     r"```\n(?=<!-- screen:end -->)"
 )
-SECONDS = re.compile(r"\d+\.\d+ s\b")  # the one thing that differs from run to run
+VARIES = re.compile(r"\d+\.\d+ s\b|\d+ rules|\d+ numbers read")  # with the run, and as gradlint grows
 
 
-def shown(readme: str) -> tuple[str, str]:
-    """The words after `gradlint` in the screen of `readme`, and the output under them."""
-    screen = SCREEN.search(readme)
-    if screen is None:
-        raise SystemExit("README.md has no screen between <!-- screen:begin --> and <!-- screen:end -->")
-    return screen["words"], screen["output"]
+def screens(readme: str) -> list[tuple[str, str]]:
+    """The words after `gradlint` in each screen of `readme`, and the output under them."""
+    return [(screen["words"], screen["output"]) for screen in SCREEN.finditer(readme)]
 
 
 def printed(words: str) -> str:
     """What `gradlint WORDS` prints, run in this checkout as a user would run it."""
     command = [sys.executable, "-m", "gradcheck_lint", *shlex.split(words)]
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
     ).stdout
+
+
+def _renewed(screen: re.Match[str]) -> str:
+    now = printed(screen["words"])
+    if VARIES.sub("", now) == VARIES.sub("", screen["output"]):
+        return screen[0]
+    print(f"README.md: the screen of `gradlint {screen['words']}` is new")
+    return f"```console\n$ gradlint {screen['words']}\n{now}```\n"
 
 
 def main() -> None:
     readme = README.read_text(encoding="utf-8")
-    words, output = shown(readme)
-    now = printed(words)
-    if SECONDS.sub("", now) != SECONDS.sub("", output):
-        screen = f"```console\n$ gradlint {words}\n{now}```\n"
-        README.write_text(SCREEN.sub(lambda _: screen, readme), encoding="utf-8")
-        print("README.md: the screen is new")
+    README.write_text(SCREEN.sub(_renewed, readme), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import linecache
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Span
+from gradcheck_lint.runtime import sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def silenced(finding: Finding, rules: Sequence[Rule]) -> bool:
-    """Whether a comment on the first or last line of the finding, or one that skips its file, asks for silence."""
-    lines = linecache.getlines(finding.span.path)
-    if any("gradlint: skip-file" in line for line in lines) and _says("".join(lines), finding, rules):
+    """Whether a comment asks for silence: as for the linter in a file of Python, elsewhere on the finding's lines."""
+    text = sites.whole(finding.span.path)
+    if finding.span.path.endswith((".py", ".pyw")):
+        return _says(text, finding, rules)
+    lines = text.splitlines()
+    if any("gradlint: skip-file" in line for line in lines) and _says(text, finding, rules):
         return True
     for number in {finding.span.line, finding.span.end_line}:
         line = lines[number - 1] if 0 < number <= len(lines) else ""

@@ -20,7 +20,11 @@ def conclude(session: Session) -> None:
     """Fill in what needs nothing but what is known already."""
     for observer in session.observers.values():
         observer.watched.blind = tuple(_blind(session, observer))
-    keep_sources(session.record)
+    record = session.record
+    record.checked["rules"] = session.engine.rules
+    record.checked["steps in full"] = sum(observer.watched.checked for observer in session.observers.values())
+    record.checked["numbers read"] = sum(map(len, record.series.values()))
+    keep_sources(record)
 
 
 def _blind(session: Session, observer: Observer) -> Iterator[str]:

@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Span
-from gradcheck_lint.runtime import sites
-
 from gradcheck_lint.runtime.comments import silenced
 
 if TYPE_CHECKING:
@@ -31,9 +29,13 @@ class Engine:
         self._least = least
         self._tell = tell
         self._found: dict[tuple[str, str, int, str], Finding] = {}
-        self._silenced: set[tuple[str, str, int, str]] = set()
         self.counts: dict[tuple[str, str, int, str], int] = {}
         self.problems: list[str] = []
+
+    @property
+    def rules(self) -> int:
+        """How many rules watch."""
+        return len({id(rule) for rules in self._by_kind.values() for rule in rules})
 
     def wants(self, kind: str) -> bool:
         """Whether some rule listens to this kind of sighting."""
@@ -59,9 +61,6 @@ class Engine:
         if silenced(finding, self._rules):
             self._silenced.add(key)
             return
-        if key in self._silenced or _silenced(finding):
-            self._silenced.add(key)
-            return
         self._found[key] = finding
         self._tell(finding)
 
@@ -73,17 +72,6 @@ class Engine:
     def findings(self) -> list[Finding]:
         """In the order of the steps at which they were first seen, then by place."""
         return sorted(self._found.values(), key=lambda finding: (finding.step or 0, finding.order))
-
-
-def _silenced(finding: Finding) -> bool:
-    """Whether a comment on its line says so, as for the linter."""
-    path = finding.span.path
-    if not path.endswith((".py", ".pyw")):
-        return False
-    from gradcheck_lint.source.suppress import suppress
-
-    text = sites.whole(path)
-    return not suppress(path, text.encode(errors="replace"), text, [finding], (), None)
 
 
 class _Report:

@@ -133,7 +133,8 @@ class Launch:
         if self._file is not None:
             run_formats.write(record, self._format, self._file)
         if not self._quiet and (self._file is None or self._format != "text"):
-            sys.stderr.write(run_formats.render(record, "text", colour=colourful(sys.stderr), brief=True))
+            text = run_formats.render(record, "text", colour=colourful(sys.stderr), brief=True)
+            sys.stderr.write(f"\n{text}" if text.count("\n") > 2 else text)
             sys.stderr.flush()
 
 
