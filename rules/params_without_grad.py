@@ -24,7 +24,7 @@ class ParamsWithoutGrad(Rule):
     slug = "params-without-grad"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"never-trained"})
+    watches = frozenset({"never-trained", "norms-alone"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         if (
@@ -50,6 +50,9 @@ class ParamsWithoutGrad(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if sighting.kind == "norms-alone":
+            self.norms_alone(sighting, report)
+            return
         what, several = told([f"`{name}`" for name in sighting.names]), len(sighting.names) > 1
         report(
             "an optimizer is given tensors that do not require grad",
@@ -62,6 +65,21 @@ class ParamsWithoutGrad(Rule):
             related=[("steps here", sighting.site)],
             confidence=Confidence.HIGH if sighting.detail["whole"] else Confidence.MEDIUM,
             subject=what,
+        )
+
+    def norms_alone(self, sighting: Sighting, report: RunReport) -> None:
+        from gradcheck_lint.runtime.layers import told
+
+        frozen = sighting.detail["frozen"]
+        report(
+            "everything but the norm layers is frozen",
+            site=sighting.sites.get("built"),
+            label=f"{sighting.at_step}: of all that it was given, {told(sighting.names)} alone can be trained",
+            why=f"{told(frozen)} do not require grad: the loss falls a little, and the model hardly learns",
+            help="look for the place that sets `requires_grad`: its condition is turned round, or it froze too much",
+            note="to tune the norm layers alone on purpose, give the optimizer these alone",
+            related=[("steps here", sighting.site)],
+            subject="norms",
         )
 
 

@@ -85,6 +85,7 @@ def checks() -> list[type[Check]]:
     from gradcheck_lint.runtime.leaks import Leaks
     from gradcheck_lint.runtime.losses import Losses
     from gradcheck_lint.runtime.modes import Modes
+    from gradcheck_lint.runtime.norms import Norms
     from gradcheck_lint.runtime.placement import Placement
     from gradcheck_lint.runtime.ranks import Ranks
     from gradcheck_lint.runtime.rebuilt import Rebuilt
@@ -106,6 +107,7 @@ def checks() -> list[type[Check]]:
         Attributes,
         Storage,
         Construction,
+        Norms,
         Freezing,
         Losses,
         Leaks,
