@@ -18,6 +18,8 @@ KINDS = ("zero", "backward", "unscale", "clip", "step", "schedule")  # from abov
 _ALWAYS = frozenset({"zero", "backward", "step"})
 MOMENTS = 72  # how many are drawn
 _CELL, _ROW, _LEFT = 22, 24, 96
+_FAR = 200  # a curve whose largest number is so many times its smallest is drawn on a logarithmic scale
+_NAME = 25  # characters of the name of a layer
 _LAYERS = 26  # rows of the map and of a grid
 
 
@@ -38,9 +40,13 @@ def _text(x: float, y: float, text: str, *, most: int = 200, title: str = "", **
 # The gradient cycle
 
 
-def turn(moment: Moment) -> int:
-    """The step to which a moment leads, or which it is."""
-    return max(moment.step + (moment.kind not in ("step", "schedule")), 1)
+def _turns(moments: Sequence[Moment]) -> list[int]:
+    """The step to which each moment leads, or which it is; what comes late in a turn may count for the next one."""
+    found, latest = [], 1
+    for moment in moments:
+        latest = max(latest, moment.step + (moment.kind not in ("step", "schedule")))
+        found.append(latest)
+    return found
 
 
 def cycle(record: RunRecord, optimizer: int) -> str:
@@ -52,7 +58,8 @@ def cycle(record: RunRecord, optimizer: int) -> str:
     rows = [kind for kind in KINDS if kind in _ALWAYS or kind in happened]
     top, height = 8, 8 + _ROW * len(rows)
     width = _LEFT + _CELL * len(moments) + 12
-    parts = [_bands(moments, top, height)]
+    turns = _turns(moments)
+    parts = [_bands(turns, top, height)]
     for index, kind in enumerate(rows):
         y = top + _ROW * index + _ROW / 2
         name = kind if kind in happened else f"{kind}: never"
@@ -62,27 +69,26 @@ def cycle(record: RunRecord, optimizer: int) -> str:
     at = [(_LEFT + _CELL * (i + 0.5), top + _ROW * (rows.index(m.kind) + 0.5)) for i, m in enumerate(moments)]
     parts.append(tag("polyline", points=" ".join(f"{number(x)},{number(y)}" for x, y in at), class_="melody"))
     wrong = _wrong_places(record, optimizer)
-    for (x, y), moment in zip(at, moments, strict=True):
-        told = tag("title", words(f"{moment.kind}, step {turn(moment)}{f', {moment.site}' if moment.site else ''}"))
-        if (moment.site, turn(moment)) in wrong:
+    for (x, y), moment, turn in zip(at, moments, turns, strict=True):
+        told = tag("title", words(f"{moment.kind}, step {turn}{f', {moment.site}' if moment.site else ''}"))
+        if (moment.site, turn) in wrong:
             parts.append(tag("circle", told, cx=number(x), cy=number(y), r=9, class_="ring"))
         parts.append(tag("circle", told, cx=number(x), cy=number(y), r=5.5, class_=f"kind-{moment.kind}"))
     return _svg(width, height + 18, "the gradient cycle", *parts)
 
 
-def _bands(moments: Sequence[Moment], top: float, height: float) -> str:
+def _bands(turns: Sequence[int], top: float, height: float) -> str:
     """Every other turn shaded, and the number of each under it."""
     parts, start = [], 0
-    for index in range(1, len(moments) + 1):
-        if index < len(moments) and turn(moments[index]) == turn(moments[start]):
+    for index in range(1, len(turns) + 1):
+        if index < len(turns) and turns[index] == turns[start]:
             continue
-        step = turn(moments[start])
         x, wide = _LEFT + _CELL * start, _CELL * (index - start)
-        if step % 2:
+        if turns[start] % 2:
             parts.append(
                 tag("rect", x=number(x), y=number(top), width=number(wide), height=number(height - top), class_="band")
             )
-        parts.append(_text(x + wide / 2, height + 13, str(step), text_anchor="middle", class_="tick"))
+        parts.append(_text(x + wide / 2, height + 13, str(turns[start]), text_anchor="middle", class_="tick"))
         start = index
     return "".join(parts)
 
@@ -101,19 +107,21 @@ def _wrong_places(record: RunRecord, optimizer: int) -> set[tuple[str, int]]:
 
 
 def curve(name: str, points: Sequence[tuple[int, float]]) -> str:
-    """A line over steps; values that are not finite are marked above it."""
+    """A line over steps, on a logarithmic scale if it goes far; values that are not finite are marked above it."""
     width, height, left, right, top, bottom = 720.0, 150.0, 64.0, 12.0, 14.0, 24.0
     finite = [value for _, value in points if math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
+    scale = math.log if low > 0 and high > _FAR * low else float
+    bottom_value, top_value = scale(low), scale(high)
     first, last = points[0][0], max(points[-1][0], points[0][0] + 1)
 
     def place(step: int, value: float) -> tuple[float, float]:
         x = left + (width - left - right) * (step - first) / (last - first)
         if not math.isfinite(value):
             return x, top
-        return x, top + (height - top - bottom) * (high - value) / (high - low)
+        return x, top + (height - top - bottom) * (top_value - scale(value)) / (top_value - bottom_value)
 
     parts = []
     for value in (low, high):
@@ -123,6 +131,8 @@ def curve(name: str, points: Sequence[tuple[int, float]]) -> str:
     for step, anchor in ((first, "start"), (last, "end")):
         x, _ = place(step, low)
         parts.append(_text(x, height - 6, f"step {step}", text_anchor=anchor, class_="tick"))
+    if scale is math.log:
+        parts.append(_text(width / 2, height - 6, "logarithmic scale", text_anchor="middle", class_="tick"))
     for piece in _pieces(points):
         at = [place(step, value) for step, value in piece]
         parts.append(tag("polyline", points=" ".join(f"{number(x)},{number(y)}" for x, y in at), class_="curve"))
@@ -155,13 +165,13 @@ def heat(grid: Grid) -> str:
     sizes = [math.log10(v) for row in grid.rows for v in row if v > 0 and math.isfinite(v)]
     low, high = (min(sizes), max(sizes)) if sizes else (0.0, 1.0)
     span = max(high - low, 1e-9)
-    left, cell_height = 8 + 6.6 * min(30, max(map(len, grid.layers))), 18.0
+    left, cell_height = 10 + 6.3 * min(_NAME, max(map(len, grid.layers))), 18.0
     wide = max(3.0, min(26.0, (700 - left) / len(grid.steps)))
     height = cell_height * len(grid.layers)
     parts = []
     for row, (layer, values) in enumerate(zip(grid.layers, grid.rows, strict=True)):
         y = row * cell_height
-        parts.append(_text(left - 8, y + 13, layer, most=30, text_anchor="end", class_="name small"))
+        parts.append(_text(left - 8, y + 13, layer, most=_NAME, text_anchor="end", class_="name small"))
         for column, (step, value) in enumerate(zip(grid.steps, values, strict=True)):
             if math.isnan(value) and not _was_read(grid, row, column):
                 continue
@@ -183,8 +193,8 @@ def heat(grid: Grid) -> str:
     for column in range(0, len(grid.steps), often):
         x = left + (column + 0.5) * wide
         parts.append(_text(x, height + 15, str(grid.steps[column]), text_anchor="middle", class_="tick"))
-    scale = _scale(left, height + 26, low, high) if sizes else ""
-    return _svg(left + max(wide * len(grid.steps), 210) + 16, height + 46, grid.title, *parts, scale)
+    scale = _scale(4, height + 26, low, high) if sizes else ""
+    return _svg(max(left + wide * len(grid.steps) + 16, 240), height + 46, grid.title, *parts, scale)
 
 
 def _was_read(grid: Grid, row: int, column: int) -> bool:

@@ -285,9 +285,10 @@ def _watched(record: RunRecord) -> str:
                     tag("td", words(optimizer.built or "")),
                 )
             )
-        parts.append(tag("div", tag("table", head, *rows), class_="card"))
+        checked = " · ".join(f"{number} {what}" for what, number in record.checked.items())
+        told = tag("p", words(f"Checked: {checked}"), class_="key") if checked else ""
+        parts.append(tag("div", tag("table", head, *rows), told, class_="card"))
     facts: list[tuple[str, list[str]]] = [
-        ("Checked", [f"{number} {what}" for what, number in record.checked.items()]),
         ("Held by no optimizer", [listed(record.missing)] if record.missing else []),
         ("Where the watcher was blind", blind_spots(record)),
         ("What went wrong inside gradlint (please report it)", list(dict.fromkeys(record.problems))),
