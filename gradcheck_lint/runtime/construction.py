@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.names import variable
+from gradcheck_lint.runtime.names import names_of, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
+_LONG = 1000  # what has been so for so many steps was so in the last few as well
 _BOOKKEEPING = frozenset({"params", "param_names", "initial_lr", "name", "swa_lr", "max_lr", "min_lr", "max_momentum",
                           "base_momentum", "fused", "foreach", "capturable", "differentiable", "maximize"})  # fmt: skip
 
@@ -197,10 +198,10 @@ class Construction(Check):
         if optimizer is not None:
             self._still[observer.watched.index] = still
             self._look(observer, optimizer, still.mark)
-        elif still.step < observer.watched.steps:
+        elif still.step < observer.steps_done() and still.step < _LONG:
             return  # nobody has looked since
-        if still.zero and observer.watched.steps > 1:
-            self._once(observer, "zero-rate", still.mark, steps=observer.watched.steps)
+        if still.zero and observer.steps_done() > 1:
+            self._once(observer, "zero-rate", still.mark, steps=observer.steps_done())
         if still.frozen:
             self._once(observer, "never-trained", still.mark, names=tuple(still.frozen.values()), whole=still.whole)
 
@@ -238,7 +239,7 @@ class Construction(Check):
         elif why == "twice":
             ids = [id(t) for t in tensors]
             twice = [t for t in tensors if ids.count(id(t)) > 1]
-            names = tuple(dict.fromkeys(name for t in twice if (name := self.session.name(t))))
+            names = tuple(dict.fromkeys(name for name in names_of(self.session.models, twice, frames) if name))
         elif why == "empty":
             detail["hidden"] = _containers(frames)
         if why:
@@ -372,7 +373,7 @@ def _reads(kind: type, key: str) -> bool:
         if base.__module__.startswith("torch."):
             break
         for value in vars(base).values():
-            code = getattr(value, "__code__", None)
+            code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
             if code is not None and key in code.co_names:
                 return True
     return False

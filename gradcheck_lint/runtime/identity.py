@@ -46,7 +46,7 @@ class Change:
 
     def __init__(self, slot: Slot, old: frozenset[int], mark: Mark | None, how: str) -> None:
         self.slot = slot
-        self.old = old  # the ids of the parameters that were there; of those beside it if there was no such slot
+        self.old = old  # the ids of the parameters that were there; of all of the model if there was no such slot
         self.mark = mark
         self.how = how  # "assigned", "added" or "moved"
         self.age = 0
@@ -79,6 +79,7 @@ class Identity(Check):
         super().__init__(session)
         self.told: set[int] = set()  # ids of parameters about which something was said
         self.rebuilt: set[Any] = set()  # the lines that make new parameters for each loss; see `strays`
+        self._modules: dict[int, weakref.ref[Module]] = {}  # in which we looked
         self._slots: dict[tuple[int, str, str], Slot] = {}
         self._groups: dict[int, list[int]] = {}
         self._changes: list[Change] = []
@@ -93,13 +94,17 @@ class Identity(Check):
 
     def model_found(self) -> None:
         """Take note of what is new; what was known before is compared at the next step."""
-        known = {key[0] for key, slot in self._slots.items() if slot.owner() is not None}
+        known = {key for key, ref in self._modules.items() if ref() is not None}
         for slot in self._look():
             key = (id(slot.owner()), slot.kind, slot.key)
             if key[0] not in known:
                 self._slots[key] = slot
+        self._modules = self._modules_now()
         if not known:
             self._seen = self.session.registered_count
+
+    def _modules_now(self) -> dict[int, weakref.ref[Module]]:
+        return {id(module): weakref.ref(module) for _, module in self.session.models.modules()}
 
     def _look(self) -> Iterator[Slot]:
         models = self.session.models
@@ -159,7 +164,7 @@ class Identity(Check):
         if not changed and same:
             return
         before, self._slots = self._slots, {(id(s.owner()), s.kind, s.key): s for s in self._look()}
-        owners = {key[0]: slot.owner for key, slot in before.items()}
+        owners, self._modules = self._modules, self._modules_now()
         tied = _tied(before.values())
         for key, slot in self._slots.items():
             owner = slot.owner()
@@ -172,9 +177,8 @@ class Identity(Check):
             if old is not None:
                 self._changes.append(Change(slot, old.ids, made, how))
             else:
-                beside = frozenset(id(p) for p in owner.parameters()) - slot.ids
-                gone = frozenset(i for k, s in before.items() if k[0] == key[0] for i in s.ids)
-                self._changes.append(Change(slot, beside | gone, made, "added" if how == "assigned" else how))
+                beside = frozenset(i for s in before.values() for i in s.ids) - slot.ids
+                self._changes.append(Change(slot, beside, made, "added" if how == "assigned" else how))
         for tie in tied:
             self._note_tie(tie, mark)
         self.session.models.forget_names()

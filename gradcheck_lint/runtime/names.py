@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -164,3 +164,17 @@ def _attributes(thing: object) -> dict[str, Any]:
     except AttributeError:
         return {}
     return dict(attributes) if type(attributes) is dict and len(attributes) < 500 else {}
+
+
+def names_of(models: Models, tensors: Sequence[Tensor | None], frames: Sequence[FrameType]) -> list[str]:
+    """What the user calls each of these, in a watched model, in any model at hand, or as a variable; "" for nothing."""
+    near = Models()
+    near.find(frames, {id(tensor) for tensor in tensors})
+    known = {id(p): qualified(label, n) for label, model in near for n, p in model.named_parameters()}
+    names = []
+    for tensor in tensors:
+        name = "" if tensor is None else models.name(tensor)
+        if not name or name[0].isdigit():
+            name = known.get(id(tensor), name)
+        names.append(name or (variable(tensor, frames) if tensor is not None else ""))
+    return names

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.names import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,8 @@ class Storage(Check):
             shared = self._sharing([p for p, _, _ in changed])
             if shared:
                 names = tuple(observer.name(p) for p, _ in shared)
-                owners = tuple(dict.fromkeys(self.session.name(q) or "another parameter" for _, q in shared))
+                near = names_of(self.session.models, [q for _, q in shared], sites.frames(2))
+                owners = tuple(dict.fromkeys(name or "another parameter" for name in near))
                 held = self.session.held()
                 self._sight(
                     observer,

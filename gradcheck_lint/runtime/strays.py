@@ -16,7 +16,7 @@ from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.identity import Identity, held_by_any
-from gradcheck_lint.runtime.names import Models, variable
+from gradcheck_lint.runtime.names import Models, names_of, variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -331,17 +331,8 @@ class Strays(Check):
                 self._pending = {key: s for key, s in self._pending.items() if s is not stray}
 
     def _names(self, strays: Sequence[Stray], frames: list[FrameType]) -> list[str]:
-        leaves = [stray.ref() for stray in strays]
-        models = Models()
-        models.find(frames, {id(leaf) for leaf in leaves})
-        known = {id(p): f"{label}.{n}" if label else n for label, model in models for n, p in model.named_parameters()}
-        names = []
-        for leaf in leaves:
-            name = "" if leaf is None else self.session.models.name(leaf)
-            if not name or name[0].isdigit():
-                name = known.get(id(leaf), name)
-            names.append(name or (variable(leaf, frames) if leaf is not None else "") or "a tensor without a name")
-        return names
+        names = names_of(self.session.models, [stray.ref() for stray in strays], frames)
+        return [name or "a tensor without a name" for name in names]
 
     def _owners(self, frames: list[FrameType], ids: set[int]) -> dict[int, Module]:
         """The module in which each of these parameters lies."""
