@@ -110,7 +110,10 @@ def _new_module(timeline: Timeline, event: Event, value: Value) -> Thing | None:
     if len(options(value)) != 1:
         return None
     for thing in things(value, "module"):
-        if _flattens(thing) or any(e.kind == "build" and e.concerns(thing) for e in before(timeline, event)):
+        if _flattens(thing):
+            return thing
+        made = [e for e in timeline.events("build") if e.concerns(thing)]
+        if made and any(e in made for e in before(timeline, event)):
             return thing
     return None
 

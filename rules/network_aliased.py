@@ -110,6 +110,9 @@ def _synchronised(timeline: Timeline, event: Event, module: Thing, name: str) ->
     """Whether the code goes on to copy from the one name to the other, which would be pointless if both were one."""
     from gradcheck_lint.source import tree
 
+    loads = any(e.concerns(module) for e in timeline.events("load-state"))
+    if not loads and not (_LAGS.search(name) and any(e.detail["by"] == "zip" for e in timeline.events("consume"))):
+        return False
     zipped: dict[int, int] = {}
     for later in after(timeline, event):
         if later.kind == "load-state" and later.concerns(module) and isinstance(later.place.node, tree.Call):

@@ -60,9 +60,12 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> St
     optimizer is built, a group is added or written, unknown code is given the optimizer; or if what came in is
     replaced in its turn.
     """
+    stepped = {o for e in timeline.events("step") for o in things(e.subject, "optimizer")}
+    if timeline.cut or not any(not o.summary and holds(held_by(o)) for o in stepped):
+        return None
     built = {o: e for e in before(timeline, event) if e.kind == "build" for o in things(e.subject, "optimizer")}
     held = {o: e for o, e in built.items() if not o.summary and holds(held_by(o))}
-    if not held or timeline.cut:
+    if not held:
         return None
     between: list[Event] = []
     for later in after(timeline, event):
@@ -189,13 +192,20 @@ def steps_on(timeline: Timeline, event: Event, module: Thing) -> tuple[Event, li
 
     None if there is none before the module is built anew.
     """
+    if not any(_on(step, module) for step in timeline.events("step")):
+        return None
     later = after(timeline, event)
     for index, step in enumerate(later):
         if step.kind == "build" and step.concerns(module):
             return None
-        if step.kind == "step" and any(_holds(held_by(o), module) for o in things(step.subject, "optimizer")):
+        if step.kind == "step" and _on(step, module):
             return step, later[index + 1 :]
     return None
+
+
+def _on(step: Event, module: Thing) -> bool:
+    """Whether a step is one of an optimizer that holds (a part of) the module."""
+    return any(_holds(held_by(o), module) for o in things(step.subject, "optimizer"))
 
 
 def _holds(held: Held, module: Thing) -> bool:

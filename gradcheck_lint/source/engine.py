@@ -104,6 +104,7 @@ class _Analysis:
             self.guarded(module.path, partial(self.interpret, module))
         for timeline in self.interpreter.timelines:
             self.judge(timeline)
+            timeline.judged()
         self.classes()
 
     def read(self, file: SourceFile) -> Module | None:

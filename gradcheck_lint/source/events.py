@@ -156,6 +156,7 @@ class Timeline:
         self.home, self.entry, self.owner = home, entry, owner
         self.tree = Sequence()
         self._located: list[tuple[Event, tuple[Step, ...]]] | None = None
+        self._kinds: dict[str, list[tuple[int, Event]]] | None = None
         self._homes: dict[int, tuple[Step, int]] | None = None
         self._courses: dict[int, Course] = {}
         self.hooked = False  # optimizer or gradient hooks are registered: the cycle may turn by itself
@@ -163,9 +164,16 @@ class Timeline:
 
     def events(self, *kinds: str) -> Iterator[Event]:
         """The events of some kinds (all if none is named) in the order of the code."""
-        for event, _ in self.located():
-            if not kinds or event.kind in kinds:
-                yield event
+        if not kinds:
+            return (event for event, _ in self.located())
+        if self._kinds is None:
+            self._kinds = {}
+            for index, (event, _) in enumerate(self.located()):
+                self._kinds.setdefault(event.kind, []).append((index, event))
+        found = [place for kind in kinds for place in self._kinds.get(kind, ())]
+        if len(kinds) > 1:
+            found.sort(key=_index)
+        return (event for _, event in found)
 
     def located(self) -> Iterator[tuple[Event, tuple[Step, ...]]]:
         """Each event with the steps around it, outermost first."""
@@ -184,6 +192,11 @@ class Timeline:
             home = self._homes.get(id(home[0]))
         found.reverse()
         return found
+
+    def judged(self) -> None:
+        """All rules have been asked: let go of what was only kept for them."""
+        self._homes = None
+        self._courses = {}
 
     def around(self, steps: Iterable[Step]) -> set[int]:
         """The ids of some steps and of all that these are in."""
@@ -261,6 +274,10 @@ class Timeline:
                 if isinstance(option, Thing) and option.role == "optimizer":
                     found.setdefault(option.serial, option)
         return list(found.values())
+
+
+def _index(place: tuple[int, Event]) -> int:
+    return place[0]
 
 
 def counting(branch: Branch) -> list[Sequence]:
