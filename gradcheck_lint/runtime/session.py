@@ -103,6 +103,7 @@ class Session:
         self.watching = 0.0  # seconds in the watcher
         self._broken: dict[str, int] = {}
         self._searched = False
+        self.explained = 0  # the order of the latest backward of which was told why torch will refuse it
         self.loss: weakref.ref[Tensor] | None = None
 
     # Life
