@@ -115,6 +115,9 @@ class Losses(Check):
 
     def _tell_rebuilt(self, root: Tensor | None, place: Place, mark: Mark) -> None:
         self._sound.add(place)
+        if self.session.engine.wants("loss-rebuilt"):
+            for observer in self.session.observers.values():
+                observer.broken = observer.broken or not observer.window
         names: tuple[str, ...] = ()
         made = None
         if root is not None:
@@ -137,6 +140,8 @@ class Losses(Check):
         moved = [now > then for now, then in zip(steps, earlier.steps, strict=True) if now]
         if moved and all(moved):  # each optimizer has stepped since
             self._carried.add(place)
+            if session.engine.wants("running-total"):
+                session.explained = event.order
             name, made = _sum_of(root)
             self._sight(
                 "running-total",

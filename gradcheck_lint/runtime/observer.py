@@ -71,8 +71,9 @@ class Observer:
         self.names: dict[int, str] = {}
         self.opaque = ""  # why breaches of this optimizer cannot be told, empty if they can
         self.scaler_stepping = False
+        self.idle: tuple[sites.Mark | None, dict[str, Any]] | None = None  # a step before any backward
         self.skipped = 0  # steps that a scaler left out
-        self.broken = False  # its tensors are not those of the model any more, which explains steps without gradients
+        self.broken = False  # it is known why its steps find no gradients: the model has other tensors now, say
         self.rounds: deque[Round] = deque(maxlen=ROUNDS)
         self.closely = False  # something is suspected: also look at where calls come from, and at gradients
         self.began = ""  # what the gradients were when the first step came
@@ -396,6 +397,8 @@ class Observer:
 
     def touch(self) -> None:
         """The gradients are changed as they should be: clipped or unscaled."""
+        if self.closely and self._made and not self.untouched():
+            self._made = []  # they had been changed before in another way
         self._touched = True
 
     def on_clip(self, mark: sites.Mark | None) -> None:
@@ -544,7 +547,9 @@ class Observer:
             self.trails.clear()
 
     def erased_by_hand(self) -> bool:
-        """Whether backward has made gradients and none is there any more; not where others hook the parameters."""
+        """Whether backward has made gradients and none is there any more; not where others have hooks of their own."""
+        if len(getattr(self._ref(), "_optimizer_step_pre_hooks", ())) > 1:
+            return False
         for parameter in self.parameters():
             if parameter.grad is not None:
                 return False
@@ -566,14 +571,17 @@ class Observer:
         if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.written():
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
             return
-        empty = not any(parameter.grad is not None for parameter in self.parameters())
+        tally = self.tally("step", mark)
+        if breach == cycle.EMPTY_STEP and not self.watched.backwards and not detail:
+            self.idle = (mark, {**tally, "gradient": before.gradient, "began": self.began})
+            return  # it may be another's turn; told at the end, if none has come by then
         scaled = breach in (cycle.SCALED_STEP, cycle.SCALED_CLIP)
         if scaled:
             self.look_closely()
         self.sight(
             breach,
             mark,
-            **self.tally("step", mark),
+            **tally,
             **self._cleared_instead(breach),
             untouched=scaled and self.untouched(),
             began=self.began,
@@ -584,7 +592,6 @@ class Observer:
             cleared_at=before.cleared.step if isinstance(before.cleared, Event) else None,
             made_at=before.made.step if isinstance(before.made, Event) else None,
             gradient=before.gradient,
-            empty=empty,
             windows=tuple(self.windows),
             **detail,
         )

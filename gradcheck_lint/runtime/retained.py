@@ -70,6 +70,8 @@ class Retained(Check):
 
     def backward_failed(self, event: Event, error: BaseException) -> None:
         text = str(error)
+        if event.order == self.session.explained:
+            return  # it is known already why
         if event.order != self._heard:
             return  # between samples nothing is known of the graph, and torch says what is the matter
         if not isinstance(error, RuntimeError) or not (_FREED in text or _CHANGED in text):
