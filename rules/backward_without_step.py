@@ -139,6 +139,7 @@ class BackwardWithoutStep(Rule):
                 why="what it holds stays as it was initialised, and the rest of the network adapts to that",
                 help=f"call `{name}.step()` where the other optimizer steps",
                 related=[("the last backward", sighting.sites.get("backward"))],
+                confidence=Confidence.MEDIUM if detail["somewhere"] else Confidence.HIGH,
             )
         else:
             report(
@@ -148,6 +149,7 @@ class BackwardWithoutStep(Rule):
                 help=f"call `{name}.step()` after it",
                 note="code that only looks at gradients needs no optimizer: `model.zero_grad()` clears them as well",
                 related=[("this optimizer is never stepped", sighting.sites.get("built"))],
+                confidence=Confidence.MEDIUM if detail["somewhere"] else Confidence.HIGH,
             )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
-OFTEN = 3  # so many of one line, each used for one step
+OFTEN = 4  # so many of one line, each used for one step
 EPOCHS = 5  # so many of one line, however long each was used
 _VALUES = 16  # of a parameter that are compared
 
@@ -92,8 +92,8 @@ class Rebuilt(Check):
         line = self._lines.setdefault(key, Line())
         steps = line.steps()
         same = line.times and line.ids == ids and line.options == options and steps and line.remembers
-        if same and line.observer is not None:
-            same = line.kept is not None and _untouched(line.kept, steps)
+        if same and line.kept is not None:
+            same = _untouched(line.kept, steps)
         if not same:
             line.times, line.most = 0, 0
         line.times += 1
@@ -110,8 +110,10 @@ class Rebuilt(Check):
         line = self._of.get(id(optimizer))
         if optimizer is None or line is None or line.observer is not observer:
             return
-        if line.kept is None:
+        if not line.remembers:
             line.remembers = any(_remembers(state) for state in optimizer.state.values())
+        if line.times < 2:
+            return  # most lines build one optimizer
         parameter = next((p for p in observer.parameters() if not p.is_sparse and p.grad is not None), None)
         if parameter is None:
             return
@@ -157,7 +159,7 @@ class Rebuilt(Check):
         if line is None:
             if mark is not None:
                 self._of[id(scheduler)].remembers = True
-        elif line.times >= (OFTEN if line.most <= 1 else EPOCHS) and line.most <= 1:
+        elif line.times >= OFTEN - 1 and line.most <= 1:
             self._tell(observer, mark, "scheduler", line)
 
     def _scheduler_moved(self, scheduler: Any) -> None:
@@ -194,7 +196,7 @@ class Rebuilt(Check):
         if line is None:
             if mark is not None:
                 self._of[id(scaler)].remembers = True
-        elif line.times >= OFTEN and line.most <= 1:
+        elif line.times >= OFTEN - 1 and line.most <= 1:
             self._tell(next((o for o in self.session.observers.values() if o.full), None), mark, "scaler", line)
 
     def _scaler_updated(self, scaler: Any) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.cycle import EMPTY_STEP
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.trails import left_loop, same_calls
+from gradcheck_lint.runtime.trails import calls, left_loop, same_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,11 @@ class Rounds(Check):
 
     def ended(self) -> None:
         for observer in self.session.observers.values():
-            if observer.opaque or not observer.full:
+            if observer.opaque:
+                continue
+            if observer.idle is not None and not observer.watched.backwards:
+                self._idle(observer)
+            if not observer.full:
                 continue
             if observer.watched.steps == 0:
                 self._never_stepped(observer)
@@ -98,13 +103,13 @@ class Rounds(Check):
         if len(before.dropped) != len(last.dropped) or _line(before) is None or _line(before) != _line(last):
             return
         used = last.window[0]
-        calls = observer.trails.get(used.order, ())
+        way = observer.trails.get(used.order, ())
         for dropped in last.dropped:
-            if len(dropped.window) != 1 or not same_calls(calls, observer.trails.get(dropped.window[0].order, ())):
+            if len(dropped.window) != 1 or not same_calls(way, observer.trails.get(dropped.window[0].order, ())):
                 return
             if self._used_by_another(observer, dropped.window[0]):
                 return
-        outside = left_loop(calls, last.trail)
+        outside = left_loop(way, last.trail)
         observer.sight(
             "step-outside" if outside else "window-cleared",
             last.mark,
@@ -162,6 +167,16 @@ class Rounds(Check):
                 stepped=mark is not None,
             )
 
+    def _idle(self, observer: Observer) -> None:
+        """It has stepped from the first to the last without any gradient, and has moved nothing."""
+        if observer.idle is None or any(parameter.grad is not None for parameter in observer.parameters()):
+            return
+        began, now = self._began.get(observer.watched.index), _values(observer)
+        if not observer.full and (began is None or not _same(began.values, now)):
+            return
+        mark, detail = observer.idle
+        observer.sight(EMPTY_STEP, mark, made=None, **detail)
+
     def _never_stepped(self, observer: Observer) -> None:
         watched = observer.watched
         if watched.backwards < _MADE or watched.zeros < 2 or self._inputs or observer.skipped:
@@ -170,20 +185,24 @@ class Rounds(Check):
         others = [o for o in self.session.observers.values() if o is not observer and o.watched.steps]
         if began is None or any(began.ids & other.ids() for other in others):
             return
-        lately = self._lately.get(watched.index, [])
-        if len(lately) != len(began.values) or any(
-            bool((now != then).any()) for now, then in zip(lately, began.values, strict=True)
-        ):
+        if not _same(began.values, self._lately.get(watched.index, [])):
             return  # somebody moves them all the same
         latest = observer.latest.get("backward")
         site = observer.built if others and observer.built is not None else latest.mark if latest else None
-        observer.sight("never-stepped", site, backwards=watched.backwards, others=bool(others))
+        code = latest.mark.code if latest is not None and latest.mark is not None else None
+        somewhere = code is not None and calls(code, watched.name.rpartition(".")[2], "step")
+        observer.sight("never-stepped", site, backwards=watched.backwards, others=bool(others), somewhere=somewhere)
 
 
 def _line(round_: Round) -> Mark | None:
     """The line that made all gradients of a round; None if there were several."""
     lines = [event.mark for event in round_.window]
     return lines[0] if lines and all(line == lines[0] for line in lines) else None
+
+
+def _same(then: list[Tensor], now: list[Tensor]) -> bool:
+    """Whether these values are all equal; not if there are none any more."""
+    return len(then) == len(now) and all(bool((a == b).all()) for a, b in zip(then, now, strict=True))
 
 
 def _values(observer: Observer) -> list[Tensor]:

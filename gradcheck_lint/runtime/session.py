@@ -487,11 +487,22 @@ class Session:
             if bound < MEASURED:
                 observer.on_clip(mark)
             breaches.append(observer.event("clip", mark=mark))
-        if not breaches or None in breaches or bound >= MEASURED:
+        if bound < MEASURED:
+            self._told_clip(concerned, breaches, mark, bound)
+        for observer in concerned:
+            observer.touch()
+
+    def _told_clip(
+        self, concerned: list[Observer], breaches: list[str | None], mark: sites.Mark | None, bound: float
+    ) -> None:
+        if None in breaches:
             return
         for observer, breach in zip(concerned, breaches, strict=True):
             if breach == cycle.SCALED_CLIP:
                 observer.look_closely()
+            elif not observer.watched.backwards:
+                observer.tally("clip", mark)
+                continue  # it may be another's turn
             if breach is None or observer.opaque or (breach == cycle.EMPTY_CLIP and observer.written()):
                 continue
             observer.sight(

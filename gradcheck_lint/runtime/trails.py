@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import sys
+from itertools import pairwise
 from types import CodeType, FrameType
 
 Trail = tuple[tuple[CodeType, int], ...]
@@ -45,6 +46,12 @@ def left_loop(inner: Trail, after: Trail) -> bool | None:
             start, end = min(around, key=lambda span: span[1] - span[0])
             return not start <= there <= end
     return None
+
+
+def calls(code: CodeType, name: str, method: str) -> bool:
+    """Whether the code has a call of `name.method` anywhere, executed or not."""
+    words = [at.argval for at in dis.get_instructions(code) if isinstance(at.argval, str)]
+    return bool(name) and any(one == name and two == method for one, two in pairwise(words))
 
 
 def _loops(code: CodeType) -> list[tuple[int, int]]:

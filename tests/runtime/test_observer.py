@@ -486,6 +486,36 @@ def losses_of_two_heads() -> None:
         opt_body.step()
 
 
+def warm_up() -> None:
+    """The generator's turn comes late; until then its step finds nothing to do."""
+    generator, critic = nn.Linear(2, 3), network()
+    opt_g = torch.optim.SGD(generator.parameters(), lr=1e-3)
+    opt_d = torch.optim.SGD(critic.parameters(), lr=1e-3)
+    for i in range(LONG):
+        opt_g.zero_grad()
+        if i > 30:
+            (-critic(generator(torch.randn(8, 2))).mean()).backward()
+        nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
+        opt_g.step()
+        opt_d.zero_grad()
+        critic(torch.randn(8, 3)).pow(2).mean().backward()
+        opt_d.step()
+
+
+def unfrozen_later() -> None:
+    """The run ends before the body is unfrozen."""
+    body, head = nn.Linear(3, 4), nn.Linear(4, 1)
+    opt_body = torch.optim.SGD(body.parameters(), lr=0.01)
+    opt_head = torch.optim.SGD(head.parameters(), lr=0.01)
+    for i in range(10):
+        opt_body.zero_grad()
+        opt_head.zero_grad()
+        head(body(torch.randn(8, 3))).pow(2).mean().backward()
+        opt_head.step()
+        if i > 100:
+            opt_body.step()
+
+
 def lazy() -> None:
     model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -537,6 +567,8 @@ RIGHT: dict[str, Callable[[], None]] = {
     "folds with the weights drawn again": folds_begun_anew,
     "two heads on one body": losses_of_two_heads,
     "lazy parameters": lazy,
+    "a turn that comes late": warm_up,
+    "a part that is unfrozen later": unfrozen_later,
 }
 
 
@@ -547,20 +579,23 @@ def test_silent(program: Callable[[], None]) -> None:
 
 def test_compiled_step_is_not_judged() -> None:
     """Inside of a compiled function nothing is seen, and the record says so."""
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-
-    @torch.compile(backend="eager")
-    def step() -> None:
-        optimizer.step()
 
     def program() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+        @torch.compile(backend="eager")
+        def step() -> None:
+            optimizer.step()
+
         for _ in range(3):
             optimizer.zero_grad()
             loss_of(model).backward()
             step()
 
-    assert codes(program) == []
+    record = watched(program)
+    assert record.findings == []
+    assert any("compiled" in words for words in record.optimizers[0].blind)
 
 
 # Wrong programs
@@ -686,6 +721,15 @@ def same_loss_again() -> None:
         optimizer.step()
 
 
+def backward_forgotten() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss_of(model)
+        optimizer.step()
+
+
 def clipped_too_early() -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -718,6 +762,7 @@ WRONG: dict[str, tuple[Callable[[], None], str]] = {
     "an optimizer for each epoch": (rebuilt_each_epoch, "GL114"),
     "never stepped": (never_stepped, "GL115"),
     "the same loss again": (same_loss_again, "GL112"),
+    "no backward at all": (backward_forgotten, "GL104"),
     "clipped too early": (clipped_too_early, "GL107"),
     "past the scaler": (scaler_bypassed, "GL109"),
 }
