@@ -51,7 +51,7 @@ class History:
             earlier, shares = self.norms.setdefault(layer, []), self.shares.setdefault(layer, [])
             if len(earlier) >= EARLIER:
                 changes += _exploded(layer, norm, earlier)
-                changes += self._faded(layer, share, shares, total)
+                changes += self._faded(layer, norm, share, total)
             earlier.append(norm)
             if total:
                 shares.append(share)
@@ -61,10 +61,13 @@ class History:
         self.totals.append(total)
         return changes
 
-    def _faded(self, layer: str, share: float, shares: list[float], total: float) -> list[Change]:
+    def _faded(self, layer: str, norm: float, share: float, total: float) -> list[Change]:
         """A layer whose gradient all but disappears while those of others do not."""
+        shares = self.shares[layer]
         if len(shares) < EARLIER or share <= 0 or total < 1e-2 * median(self.totals):
             return []
+        if norm > 1e-2 * median(self.norms[layer]):
+            return []  # it is the others that have grown
         usual = median(shares)
         if share >= FADED * usual:
             return []

@@ -23,6 +23,7 @@ from gradcheck_lint.runtime.layers import layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import CodeType
 
     from torch import Tensor
     from torch.optim import Optimizer
@@ -36,6 +37,7 @@ SAMPLES = frozenset({1, 2, 5, 10, 20})
 PIECE = 256  # elements of a weight that are kept from before a step to after it
 SELDOM = 4  # each so many one of the later samples compares weights
 WIDE = 8  # elements of a weight, for its size to mean something
+_LOSSES = 8  # lines that call backward whose losses are kept apart
 STUCK = 3  # samples at which nothing had moved, where that may be meant
 PLAINLY = 2  # and where it cannot be
 SLOWLY = 4  # and where momentum may still gather what is needed
@@ -186,6 +188,7 @@ class Values(Check):
         self._plans: dict[int, _Plan] = {}
         self._before: dict[int, _Before] = {}
         self._losses: list[_Loss] = []
+        self._loss_names: dict[tuple[CodeType, int], str] = {}
         self._told: set[tuple[str, int]] = set()
         self._skipped: dict[int, int] = {}
 
@@ -203,7 +206,7 @@ class Values(Check):
                 self._losses.append(_Loss(event.order, value, event.mark or sites.here(2), event.how != "plain"))
             elif self._losses:
                 self._losses = []
-            self._remember_loss(self._coming(), value)
+            self._remember_loss(self._coming(), value, event.mark)
         elif loss.numel() == 1 and not loss.is_meta and self.session.options.level != "light":
             step = self._coming()
             if step in SAMPLES or step % self.session.options.every == 0:
@@ -213,14 +216,26 @@ class Values(Check):
         """The step that comes next, of the optimizer that has made most of them."""
         return 1 + max((observer.watched.steps for observer in self.session.observers.values()), default=0)
 
-    def _remember_loss(self, step: int, value: float) -> None:
-        series = self.session.record.series.setdefault("loss", [])
+    def _remember_loss(self, step: int, value: float, mark: Mark | None) -> None:
+        series = self.session.record.series.setdefault(self._loss_name(mark), [])
         if not series or series[-1][0] != step:
             series.append((step, value))
 
+    def _loss_name(self, mark: Mark | None) -> str:
+        """"loss" for the first line that calls backward, "loss/<what it is called on>" for each other."""
+        if mark is None:
+            return "loss"
+        place = (mark.code, mark.line)
+        name = self._loss_names.get(place)
+        if name is None:
+            site = sites.resolve(mark) if 0 < len(self._loss_names) < _LOSSES else None
+            what = site.text.partition(".backward")[0] if site is not None else "others"
+            name = self._loss_names[place] = f"loss/{what}" if self._loss_names else "loss"
+        return name
+
     def _late_loss(self, step: int, event: Event, values: list[list[float]]) -> None:
         value = values[0][0]
-        self._remember_loss(step, value)
+        self._remember_loss(step, value, event.mark)
         if math.isfinite(value) or event.how != "plain":
             return
         for observer in self.session.observers.values():

@@ -1,4 +1,4 @@
-"""The loss becomes NaN and the logger leaves it out: `logging_nan_inf_filter` of the Hugging Face Trainer, on by default."""
+"""The loss is NaN and the logger leaves it out, as the Trainer of Hugging Face does (`logging_nan_inf_filter`)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,112 @@
+"""Layers in evaluation mode at a step: told of a call that was forgotten, silent about one that is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from gradcheck_lint import registry
+from gradcheck_lint.finding import Confidence, Finding
+from gradcheck_lint.runtime.session import Options, Session
+
+RULES = [rule for rule in registry.load(packs=False) if rule.code in ("GL501", "GL508")]
+
+
+def found(program: Callable[[], object]) -> list[Finding]:
+    torch.manual_seed(0)
+    session = Session(RULES, Options(everything=True, least=Confidence.MEDIUM), lambda finding: None)
+    session.start()
+    try:
+        program()
+    finally:
+        session.stop()
+    assert session.record.problems == []
+    return session.record.findings
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+def training(model: nn.Module, between: Callable[[int], object], epochs: int = 3, steps: int = 3) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for epoch in range(epochs):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(torch.randn(8, 4)).pow(2).mean().backward()
+            optimizer.step()
+        between(epoch)
+
+
+def test_eval_is_told_at_its_own_line_and_once() -> None:
+    model = net()
+    findings = found(lambda: training(model, lambda epoch: model.eval()))
+    assert [(f.code, f.step, f.confidence) for f in findings] == [("GL501", 5, Confidence.HIGH)]
+    assert "model.eval()" in findings[0].note
+    assert "before step 4" in findings[0].label
+
+
+def test_one_step_in_evaluation_mode_is_not_told() -> None:
+    model = net()
+
+    def between(epoch: int) -> None:
+        model.train(epoch != 0)
+
+    assert found(lambda: training(model, between, epochs=5, steps=1)) == []
+
+
+def test_part_of_the_layers_is_less_sure() -> None:
+    model = nn.Sequential(net(), nn.Dropout(0.1))
+    findings = found(lambda: training(model, lambda epoch: model[0].eval()))
+    assert [(f.code, f.confidence) for f in findings] == [("GL501", Confidence.MEDIUM)]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param(lambda model: (model.eval(), model.train()), id="undone"),
+        pytest.param(lambda model: [m.eval() for m in model if isinstance(m, nn.BatchNorm1d)], id="one by one"),
+        pytest.param(
+            lambda model: model.requires_grad_(False)[3].requires_grad_(True) and model[:3].eval(), id="frozen"
+        ),
+    ],
+)
+def test_what_is_meant_is_silent(between: Callable[[nn.Sequential], object]) -> None:
+    model = net()
+    assert [f for f in found(lambda: training(model, lambda epoch: between(model))) if f.code == "GL501"] == []
+
+
+def test_model_without_such_layers_is_silent() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Dropout(0.0), nn.Linear(8, 1))
+    assert found(lambda: training(model, lambda epoch: model.eval())) == []
+
+
+def test_other_model_in_evaluation_mode_is_silent() -> None:
+    model, teacher = net(), net()
+
+    def program() -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for _ in range(4):
+            teacher.eval()
+            x = torch.randn(8, 4)
+            optimizer.zero_grad()
+            (model(x) - teacher(x).detach()).pow(2).mean().backward()
+            optimizer.step()
+
+    assert found(program) == []
+
+
+def test_statistics_of_frozen_norm_layers_are_medium() -> None:
+    model = net()
+    model[:3].requires_grad_(False)
+    findings = found(lambda: training(model, lambda epoch: None))
+    assert [(f.code, f.step, f.confidence) for f in findings] == [("GL508", 2, Confidence.MEDIUM)]
+
+
+def test_frozen_norm_layers_in_evaluation_mode_are_silent() -> None:
+    model = net()
+    model[:3].requires_grad_(False).eval()
+    assert found(lambda: training(model, lambda epoch: None)) == []
