@@ -81,7 +81,7 @@ class Identity(Check):
         self.rebuilt: set[Any] = set()  # the lines that make new parameters for each loss; see `strays`
         self._modules: dict[int, weakref.ref[Module]] = {}  # in which we looked
         self._slots: dict[tuple[int, str, str], Slot] = {}
-        self._groups: dict[int, list[int]] = {}
+        self._groups: dict[int, list[list[int]]] = {}
         self._changes: list[Change] = []
         self._seen = -1  # the number of registrations when we last looked
         self._depth = 0
@@ -89,7 +89,7 @@ class Identity(Check):
         self._broken: list[tuple[Tie, Mark | None]] = []
 
     def attached(self, observer: Observer) -> None:
-        self._groups[observer.watched.index] = [id(p) for p in observer.parameters()]
+        self._groups[observer.watched.index] = [list(map(id, group["params"])) for group in observer.groups()]
         self.told -= observer.ids()
 
     def model_found(self) -> None:
@@ -133,12 +133,14 @@ class Identity(Check):
             self._judge(observer, mark)
 
     def _compare_group(self, observer: Observer, mark: Mark | None) -> None:
-        parameters = observer.parameters()
-        ids = [id(parameter) for parameter in parameters]
-        before = self._groups.get(observer.watched.index, [])
-        if ids == before:
+        groups = [list(map(id, group["params"])) for group in observer.groups()]
+        known_groups = self._groups.get(observer.watched.index, [])
+        if groups == known_groups:
             return
-        self._groups[observer.watched.index] = ids
+        self._groups[observer.watched.index] = groups
+        parameters = observer.parameters()
+        ids = [key for group in groups for key in group]
+        before = [key for group in known_groups for key in group]
         if ids[: len(before)] == before:  # add_param_group appends
             return
         known = set(before)

@@ -57,7 +57,7 @@ class Storage(Check):
         self._depth = 0
         self._move: tuple[weakref.ref[Module], Mark | None] | None = None
         self._all = False  # whether all parameters are compared before the next step
-        self._next: dict[int, int] = {}
+        self._next: dict[int, tuple[int, int]] = {}  # by observer: the group and the place in it to go on at
         self._searches = _SEARCHES
         self._told: set[str] = set()
         self._taken: list[tuple[weakref.ref[Tensor], int]] = []  # states, and how many steps there had been
@@ -66,11 +66,11 @@ class Storage(Check):
         self._kept[observer.watched.index] = {id(p): _kept(p) for p in observer.parameters()}
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
-        index, parameters = observer.watched.index, observer.parameters()
+        index = observer.watched.index
         if observer.watched.steps > _CLOSELY and not self._all:
-            start = self._next.get(index, 0) % max(len(parameters), 1)
-            self._next[index] = start + _SLICE
-            parameters = parameters[start : start + _SLICE]
+            parameters = self._some(observer)
+        else:
+            parameters = observer.parameters()
         self._all = False
         kept = self._kept.setdefault(index, {})
         changed = []
@@ -82,6 +82,16 @@ class Storage(Check):
                     changed.append((parameter, before, now))
         if changed:
             self._judge(observer, mark, changed)
+
+    def _some(self, observer: Observer) -> list[Tensor]:
+        """The next few parameters, in turn."""
+        index, groups = observer.watched.index, observer.groups()
+        number, start = self._next.get(index, (0, 0))
+        number %= max(len(groups), 1)
+        held: list[Tensor] = groups[number]["params"] if groups else []
+        following = start + _SLICE
+        self._next[index] = (number, following) if following < len(held) else (number + 1, 0)
+        return held[start:following]
 
     def _judge(self, observer: Observer, mark: Mark | None, changed: list[tuple[Tensor, Kept, Kept]]) -> None:
         optimizer = observer.optimizer

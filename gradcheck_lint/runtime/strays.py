@@ -37,6 +37,8 @@ _RARELY = 10  # of the steps that are checked in full, one in so many walks the 
 _AGAIN = 3  # how often a step without gradients makes the next graph be walked
 _LATE = 1000  # steps after which missing parameters are told; until then an optimizer for them may still come
 _FRESH = 2  # how often the values of a layer are written while it is built, at most
+_NOTED = 2  # the step at which it is noted which parameters nobody holds
+_IDLE = 200  # of them that are asked now and then whether they get gradients
 _MOST = 2000  # leaves that are remembered
 
 
@@ -80,6 +82,7 @@ class Strays(Check):
         self._news: dict[int, list[Stray]] = {}  # by backward: parameters that were met for the first time
         self._again = 0  # how many of the next backwards are to be walked
         self._more = _WALKS
+        self._idle: list[tuple[weakref.ref[Module], str]] = []  # parameters that nobody holds
         self._asked: Counter[int] = Counter()
         self._lists: list[tuple[str, frozenset[int], Mark | None]] = []
         self._variables: dict[int, dict[str, int]] = {}  # by observer: the user's variables and what they held
@@ -171,7 +174,9 @@ class Strays(Check):
         if not observer.window and self._asked[index] < _AGAIN:
             self._asked[index] += 1
             self._again += 1
-        if steps % self.session.options.every == 0 and self._thawed():
+        if steps == _NOTED:
+            self._note_idle()
+        if self._idle and steps % self.session.options.every == 0 and self._thawed():
             self._again = max(self._again, 1)
         if self._copies.get(index) or (steps == 1 and self._variables.get(index)):
             self._judge_copies(observer, mark)
@@ -193,11 +198,22 @@ class Strays(Check):
 
     def _thawed(self) -> bool:
         """Whether a parameter of a watched model that nobody holds has got a gradient."""
+        for owner, key in self._idle:
+            module = owner()
+            parameter = module._parameters.get(key) if module is not None else None
+            if parameter is not None and parameter.requires_grad and parameter.grad is not None:
+                return True
+        return False
+
+    def _note_idle(self) -> None:
+        """Which parameters of the watched models nobody holds."""
         held = self.session.held()
-        return any(
-            parameter.grad is not None and parameter.requires_grad and id(parameter) not in held
-            for _, parameter in self.session.models.parameters()
-        )
+        self._idle = [
+            (weakref.ref(module), key)
+            for _, module in self.session.models.modules()
+            for key, parameter in module._parameters.items()
+            if parameter is not None and id(parameter) not in held
+        ][:_IDLE]
 
     # New for each loss
 
