@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.report.terminal import BOLD, DIM, GREEN, YELLOW, Paint, clean, width, wrap
-from gradcheck_lint.report.text import FIELDS, STYLES, count, duration, told
+from gradcheck_lint.report.text import FIELDS, STYLES, count, duration, headline, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,13 +85,28 @@ def _line(finding: Finding, paint: Paint) -> list[str]:
 
 
 def _short(finding: Finding, lines: Mapping[str, list[str]], paint: Paint) -> list[str]:
-    text = told(finding, lines, paint, columns=COLUMNS, widest=COLUMNS - _GUTTER, related=False, fields=("help",))
-    return text.rstrip("\n").split("\n")
+    return _told(finding, lines, paint, related=False, fields=("help",))
 
 
 def _full(finding: Finding, lines: Mapping[str, list[str]], paint: Paint) -> list[str]:
-    text = told(finding, lines, paint, columns=COLUMNS, widest=COLUMNS - _GUTTER, fields=FIELDS)
-    return text.rstrip("\n").split("\n")
+    return _told(finding, lines, paint, related=True, fields=FIELDS)
+
+
+def _told(
+    finding: Finding, lines: Mapping[str, list[str]], paint: Paint, *, related: bool, fields: Sequence[str]
+) -> list[str]:
+    text = told(finding, lines, paint, columns=COLUMNS, widest=COLUMNS - _GUTTER, related=related, fields=fields)
+    head, *rest = text.rstrip("\n").split("\n")
+    if width(head) <= COLUMNS:
+        return [head, *rest]
+    plain = Paint(False)
+    first, *more = wrap(headline(finding, plain), COLUMNS, rest="    ").split("\n")
+    start = headline(finding, plain).index(":")
+    return [
+        paint(first[:start], STYLES[finding.severity]) + paint(first[start:], BOLD),
+        *(paint(line, BOLD) for line in more),
+        *rest,
+    ]
 
 
 def _more(findings: Sequence[Finding], paint: Paint) -> str:

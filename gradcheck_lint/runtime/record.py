@@ -128,7 +128,8 @@ class RunRecord:
     findings: list[Finding] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    """Numbers by step: "loss", "gradient/<optimizer>/<layer>", "update/<optimizer>/<layer>"; see `series`."""
+    """Numbers by step: "loss" (and "loss/<name>" where backward is called on several), "gradient/<optimizer>/<layer>",
+    "update/<optimizer>/<layer>"."""
     checked: dict[str, int] = field(default_factory=dict)  # how often each check was made
     missing: list[str] = field(default_factory=list)  # trainable parameters of the model that no optimizer holds
     problems: list[str] = field(default_factory=list)  # what went wrong inside the watcher

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from run_samples import clear, everything, held, nothing, wrong
@@ -43,6 +44,16 @@ def test_one_finding_has_all_its_words_and_its_code() -> None:
         "Found 1 mistake in the run of train.py (300 steps of optimizer, 3.1 s).\n"
         "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked in full\n"
     )
+
+
+def test_a_long_headline_is_broken() -> None:
+    record = wrong()
+    record.findings = [replace(record.findings[0], message="a parameter is replaced " + "by a new tensor " * 8)]
+    for colour in (False, True):
+        lines = run_text.render(record, colour=colour).splitlines()
+        assert [line for line in lines if width(line) > 100] == []
+        assert "error[missing-zero-grad] GL101" in lines[0]
+        assert "    " in lines[1]
 
 
 def test_many_findings_are_counted() -> None:

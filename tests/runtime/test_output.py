@@ -131,6 +131,24 @@ def test_without_matplotlib_it_says_so(run: watch, monkeypatch: pytest.MonkeyPat
         run.plot()
 
 
+def test_losses_of_several_lines_are_kept_apart() -> None:
+    first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    ours, theirs = torch.optim.SGD([first], lr=0.1), torch.optim.SGD([second], lr=0.1)
+    with watch(ours, theirs, quiet=True) as run:
+        for _ in range(3):
+            ours.zero_grad()
+            first.sum().backward()
+            ours.step()
+            theirs.zero_grad()
+            loss_of_theirs = 10 + second.pow(2).sum()
+            loss_of_theirs.backward()
+            theirs.step()
+    series = run.record.series
+    assert [step for step, _ in series["loss"]] == [1, 2, 3]
+    assert all(value < 3 for _, value in series["loss"])
+    assert all(value > 10 for _, value in series["loss/loss_of_theirs"])
+
+
 class Writer:
     def __init__(self) -> None:
         self.given: list[tuple[str, float, int]] = []
