@@ -24,7 +24,7 @@ class RanksDiverged(Rule):
         detail = sighting.detail
         headline, label, why, help = _words(sighting)
         related = [("built here", sighting.sites.get("built"))]
-        if detail["cause"] != "clip":
+        if len(set(detail["clips"])) == 1:
             related.insert(0, ("backward", sighting.sites.get("backward")))
         report(
             headline,
@@ -73,10 +73,11 @@ def _words(sighting: Sighting) -> tuple[str, str, str, str]:
             "averaged gradients move both alike, so the weights stay as far apart as they are",
             "load or initialise before the model is wrapped in `DistributedDataParallel`, or broadcast from rank 0",
         )
-    if what == "gradients" and detail["cause"] == "clip":
+    if what == "gradients" and len(set(detail["clips"])) > 1:
+        one, two = _times(detail["clips"][0]), _times(detail["clips"][1])
         return (
             "gradients are clipped on some ranks only",
-            f"{sighting.at_step}: clipping was not called equally often on {where}, and the gradients of "
+            f"{sighting.at_step}: rank {odd} has clipped {one} and rank {usual} {two}, and the gradients of "
             f"{names} differ{_numbers(value, other)}",
             apart,
             f"call `{sighting.source('clip', 'clip_grad_norm_')}` on every rank, after the gradients are averaged",
@@ -101,6 +102,10 @@ def _words(sighting: Sighting) -> tuple[str, str, str, str]:
 
 def _numbers(value: Any, other: Any) -> str:
     return f" (length {value:.4g} against {other:.4g})" if value is not None and other is not None else ""
+
+
+def _times(number: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def _rates(rates: Any) -> str:

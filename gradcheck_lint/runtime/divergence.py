@@ -47,6 +47,7 @@ class Kept:
     steps: int = 0
     joined: bool = False
     hooked: bool = False
+    local: bool = False  # ranks may differ for a while
     samples: list[Sample] = field(default_factory=list)
     sites: dict[str, Site] = field(default_factory=dict)
 
@@ -121,7 +122,7 @@ class Divergence(NamedTuple):
     names: tuple[str, ...] = ()
     total: int = 0  # parameters that could be compared
     certain: bool = True
-    cause: str = ""  # "clip", or empty
+    clips: tuple[int, int] = (0, 0)  # how often they had clipped
 
 
 def compare(reports: Sequence[RankReport]) -> list[Divergence]:
@@ -132,7 +133,9 @@ def compare(reports: Sequence[RankReport]) -> list[Divergence]:
         kept = tuple(twin for twin in twins if twin is not None)
         if len(kept) < len(reports):
             continue
-        divergence = _order(kept, reports) or _steps(kept, reports) or _values(kept, reports)
+        divergence = _order(kept, reports) or _steps(kept, reports)
+        if divergence is None and not any(twin.local for twin in kept):
+            divergence = _values(kept, reports)
         if divergence is not None:
             found.append(divergence)
     return found
@@ -220,7 +223,7 @@ def _values(kept: tuple[Kept, ...], reports: Sequence[RankReport]) -> Divergence
             tuple(kept[0].names[index] for index in differing),
             total,
             certain=(promised and not any(twin.hooked for twin in kept)) or (not promised and talked),
-            cause="clip" if len({sample.clips for sample in samples}) > 1 else "",
+            clips=(samples[odd].clips, samples[usual].clips),
         )
     return None
 

@@ -118,6 +118,7 @@ class Ranks(Check):
         promised = frozenset[int]().union(*(replica.ids for replica in replicated))
         kept.replicated = tuple(id(parameter) in promised for parameter in parameters)
         kept.joined = kept.joined or any(replica.joined for replica in replicated)
+        kept.local = kept.local or any(replica.local for replica in replicated)
         kept.hooked = kept.hooked or not averaged or any(replica.hooked for replica in replicated)
 
     # When it is over
@@ -184,12 +185,12 @@ class Ranks(Check):
         """The finding is in the line of the rank that differs, which rank 0 has in the same program."""
         kept = divergence.kept[0]
         observer = next(o for o in self.session.observers.values() if o.watched.index == kept.index)
-        clips = {rank: twin.sites["clip"] for rank, twin in enumerate(divergence.kept) if "clip" in twin.sites}
+        clips = [twin.sites["clip"] for twin in divergence.kept if "clip" in twin.sites]
         place = {"order": "built", "start": "built", "gradients": "backward"}.get(divergence.what, "step")
         known = dict(kept.sites)
-        if divergence.cause == "clip" and clips:
+        if divergence.what == "gradients" and len(set(divergence.clips)) > 1 and clips:
             place = "clip"
-            known["clip"] = next(iter(clips.values()))
+            known["clip"] = clips[0]
         self.session.take(
             Sighting(
                 "ranks-diverged",
@@ -204,9 +205,7 @@ class Ranks(Check):
                     "values": divergence.values,
                     "total": divergence.total,
                     "certain": divergence.certain,
-                    "cause": divergence.cause,
-                    "replicated": bool(kept.replicated) and all(kept.replicated),
-                    "clipping": tuple(clips),
+                    "clips": divergence.clips,
                 },
             )
         )

@@ -70,9 +70,16 @@ class Replica:
     @property
     def hooked(self) -> bool:
         """Whether somebody else than torch decides how gradients are averaged."""
+        return any(not name.endswith(".default_hooks") for name in self._hooks())
+
+    @property
+    def local(self) -> bool:
+        """Whether ranks step with gradients of their own for a while, by torch's own means."""
+        return any(name.endswith(".post_localSGD_hook") for name in self._hooks())
+
+    def _hooks(self) -> list[str]:
         hooks = getattr(self.wrapper, "_comm_hooks", None) or ()
-        modules = [getattr(hook[0] if isinstance(hook, tuple) else hook, "__module__", "") for hook in hooks]
-        return any(not name.endswith(".default_hooks") for name in modules)
+        return [getattr(hook[0] if isinstance(hook, tuple) else hook, "__module__", "") for hook in hooks]
 
     @property
     def called(self) -> bool:

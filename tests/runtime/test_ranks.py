@@ -64,8 +64,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def marks(code: str) -> list[tuple[str, int]]:
     """The findings that the markers of a program promise."""
-    found = [(re.search(r"# <- (GL\d+)", line), number) for number, line in enumerate(code.split("\n"), 1)]
-    return [(mark[1], number) for mark, number in found if mark]
+    lines = [line.partition("# <-")[2] for line in code.split("\n")]
+    return [(code, number) for number, line in enumerate(lines, 1) for code in re.findall(r"GL\d+", line)]
 
 
 def confident(run: dict[str, Any]) -> list[tuple[str, int]]:
