@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint import cycle
@@ -67,7 +67,7 @@ class Observer:
         self.window: list[Event] = []  # backwards since the gradients were last used or cleared
         self.windows: deque[int] = deque(maxlen=16)  # how many backwards each of the latest steps used
         self.latest: dict[str, Event] = {}  # by kind
-        self.received: dict[int, int] = {}  # how often each parameter got a gradient, by id
+        self.received: Counter[int] = Counter()  # how often each parameter got a gradient, by id
         self.names: dict[int, str] = {}
         self.opaque = ""  # why breaches of this optimizer cannot be told, empty if they can
         self.scaler_stepping = False
@@ -361,9 +361,7 @@ class Observer:
     def on_backward(self, event: Event) -> None:
         """A backward has put gradients into parameters of this optimizer; `seen` names them."""
         self.watched.backwards += 1
-        received = self.received
-        for parameter in self.seen:
-            received[id(parameter)] = received.get(id(parameter), 0) + 1
+        self.received.update(map(id, self.seen))
         self.seen.clear()
         if self.state.gradient == cycle.SPENT:
             if self._empty_found or (self._zero_found and not self._old_found):
