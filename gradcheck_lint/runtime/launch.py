@@ -241,6 +241,7 @@ class _Start:
         self._run = run
         self._failed = ""
         self._begun = False
+        self._asking = False
 
     def __enter__(self) -> None:
         if "torch" in sys.modules:
@@ -258,12 +259,18 @@ class _Start:
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Called by the import system; where torch is found, its loader begins the watching when it is done."""
-        if name != "torch":
+        """Called by the import system, or by a program that only asks whether there is a torch.
+
+        Where torch is found, its loader begins the watching when it is done.
+        """
+        if name != "torch" or self._asking:
             return None
-        self._leave()
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
+        self._asking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._asking = False
+        if spec is not None and hasattr(spec.loader, "exec_module"):
             self._listen_to(spec.loader)
         return spec
 
@@ -271,13 +278,16 @@ class _Start:
         load: Callable[[ModuleType], None] = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            del loader.exec_module
+            vars(loader).pop("exec_module", None)
             load(module)
+            self._leave()
             self._begin()
 
         loader.exec_module = exec_module
 
     def _begin(self) -> None:
+        if self._begun or self._failed:
+            return
         try:
             self._run.__enter__()
             self._begun = True
