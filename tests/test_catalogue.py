@@ -29,6 +29,9 @@ TRAPS = {
     "GL207": 2,
     "GL301": 2,
     "GL308": 3,
+    "GL402": 3,
+    "GL404": 3,
+    "GL407": 2,
 }
 """How many ways of being right the catalogue lists for a mistake, where these are more than one."""
 
