@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Severity
+from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 
 if TYPE_CHECKING:
@@ -30,4 +30,5 @@ class LossRebuilt(Rule):
             help="call backward on the loss as the model and the criterion gave it; make no new tensor of its value, "
             "and do not set `requires_grad` on it",
             related=[("made here", sighting.sites.get("made"))],
+            confidence=Confidence.HIGH if sighting.detail["sure"] else Confidence.MEDIUM,
         )

@@ -114,6 +114,7 @@ class Losses(Check):
         return bool(held) and not any(id(leaf) in held for leaf in leaves)
 
     def _tell_rebuilt(self, root: Tensor | None, place: Place, mark: Mark) -> None:
+        alone = not self._sound  # no backward went through a graph
         self._sound.add(place)
         if self.session.engine.wants("loss-rebuilt"):
             for observer in self.session.observers.values():
@@ -125,7 +126,8 @@ class Losses(Check):
             name = variable(root, frames)
             names = (name,) if name else ()
             made = _first(stores.stored(frame, name) for frame in frames) if name else None
-        self._sight("loss-rebuilt", mark, names=names, made=made, summed=root is not None and root.grad_fn is not None)
+        summed = root is not None and root.grad_fn is not None
+        self._sight("loss-rebuilt", mark, names=names, made=made, summed=summed, sure=alone or not summed)
 
     def _mark(self, root: Tensor, place: Place, event: Event, options: dict[str, Any]) -> None:
         """Put a canary into the graph, and see whether an earlier one is there."""
@@ -290,7 +292,7 @@ class Losses(Check):
 
     def ended(self) -> None:
         for place, mark in self._rebuilt.items():
-            if place not in self._sound:
+            if not self._sound:  # a backward that ran once, and the only one
                 self._tell_rebuilt(None, place, mark)
         for observer in self.session.observers.values():
             if observer.watched.index in self._unfed:

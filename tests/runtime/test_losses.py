@@ -70,6 +70,20 @@ def test_one_rebuilt_loss_is_told_at_the_end() -> None:
     assert codes(found(program)) == ["GL401"]
 
 
+def test_a_sum_of_a_leaf_beside_training_is_less_sure() -> None:
+    def program(times: int) -> None:
+        model, optimizer = small()
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+        for _ in range(times):
+            torch.ones(3, requires_grad=True).sum().backward()
+
+    assert found(lambda: program(1)) == []
+    assert [finding.confidence for finding in found(lambda: program(2))] == [Confidence.MEDIUM]
+
+
 def test_a_placeholder_now_and_then_is_no_rebuilt_loss() -> None:
     def program(order: tuple[int, ...]) -> None:
         model, optimizer = small()
