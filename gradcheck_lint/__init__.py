@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
     from gradcheck_lint.rule import Rule
-    from gradcheck_lint.runtime.watch import FindingError, GradlintWarning, watch
+    from gradcheck_lint.runtime.session import FindingError
+    from gradcheck_lint.runtime.watch import GradlintWarning, watch
 
 __version__ = "0.1.0"
 
@@ -24,7 +25,7 @@ _HOMES = {
     "Safety": "finding",
     "Severity": "finding",
     "Span": "finding",
-    "FindingError": "runtime.watch",
+    "FindingError": "runtime.session",
     "GradlintWarning": "runtime.watch",
     "Rule": "rule",
     "watch": "runtime.watch",
