@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.layers import layer
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -23,7 +24,7 @@ class ExplodingGradient(Rule):
         now, usual = sighting.detail["now"], sighting.detail["usual"]
         report(
             "a gradient has exploded",
-            label=f"{sighting.at_step}: the gradient of {sighting.names[0]} is {now:.3g}, where {usual:.3g} was usual",
+            label=f"{sighting.at_step}: the gradient of {layer(sighting)} is {now:.3g}, where {usual:.3g} was usual",
             why="one such step moves the weights out of all that was learned before",
             help="lower the learning rate, or call `torch.nn.utils.clip_grad_norm_` before the step",
             related=[("built here", sighting.sites.get("built"))],

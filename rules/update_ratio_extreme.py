@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.layers import layer
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -24,7 +25,7 @@ class UpdateRatioExtreme(Rule):
         ratio = sighting.detail["now"]
         report(
             "an update is as large as the weights that it changes",
-            label=f"{sighting.at_step}: the weights of {sighting.names[0]} moved by {ratio:.2g} times their own size",
+            label=f"{sighting.at_step}: {layer(sighting)} moved by {ratio:.2g} times the size of its weights",
             why="what was learned before is overwritten at each step; about a thousandth is usual",
             help=f"lower the learning rate of `{name}`",
             related=[("built here", sighting.sites.get("built"))],

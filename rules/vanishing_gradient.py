@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.layers import layer
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -20,13 +21,13 @@ class VanishingGradient(Rule):
     watches = frozenset({"gradient-vanishes"})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail, layer = sighting.detail, sighting.names[0]
+        detail, name = sighting.detail, sighting.names[0]
         was = "at every step so far" if detail["always"] else f"it used to be {detail['usual']:.1e} of it"
         report(
             "hardly any gradient reaches a layer",
-            label=f"{sighting.at_step}: {layer} gets {detail['now']:.1e} of the whole gradient; {was}",
-            why=f"`{layer}` stays as it was initialised while the layers behind it learn",
-            help=f"look at what lies between `{layer}` and the loss: saturating activations, many layers without a "
+            label=f"{sighting.at_step}: {layer(sighting)} gets {detail['now']:.1e} of the whole gradient; {was}",
+            why=f"`{name}` stays as it was initialised while the layers behind it learn",
+            help=f"look at what lies between `{name}` and the loss: saturating activations, many layers without a "
             "residual connection or a norm, a factor near 0",
             related=[("built here", sighting.sites.get("built"))],
             confidence=Confidence.HIGH if detail["extreme"] and detail["always"] else Confidence.MEDIUM,

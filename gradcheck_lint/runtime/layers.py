@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradcheck_lint.runtime.record import Sighting
+
 MOST = 60
 
 
@@ -53,3 +55,9 @@ def common(names: Sequence[str]) -> str:
             break
         shared.append(pieces[0])
     return ".".join(shared)
+
+
+def layer(sighting: Sighting) -> str:
+    """The layer that is named, and how many more there are."""
+    more = sighting.detail["layers"] - 1
+    return f"layer {sighting.names[0]}" + (f" (and {more} more)" if more else "")

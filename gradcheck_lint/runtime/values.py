@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.history import History
+from gradcheck_lint.runtime.history import Change, History
 from gradcheck_lint.runtime.later import Later
 from gradcheck_lint.runtime.layers import layers
 
@@ -222,7 +222,7 @@ class Values(Check):
             series.append((step, value))
 
     def _loss_name(self, mark: Mark | None) -> str:
-        """"loss" for the first line that calls backward, "loss/<what it is called on>" for each other."""
+        """ "loss" for the first line that calls backward, "loss/<what it is called on>" for each other."""
         if mark is None:
             return "loss"
         place = (mark.code, mark.line)
@@ -408,15 +408,21 @@ class Values(Check):
         series = self.session.record.series
         for layer, norm in found.items():
             series.setdefault(f"gradient/{observer.label}/{layer}", []).append((step, norm))
-        for change in plan.history.gradients(found):
-            self._changed(observer, change.kind, mark, step, change)
+        self._changed(observer, mark, step, plan.history.gradients(found))
 
-    def _changed(self, observer: Observer, kind: str, mark: Mark | None, step: int, change: Any) -> None:
-        key = f"{kind} {'extreme' if change.extreme else ''}"
-        self._sight_once(
-            observer, kind, mark, key=key, names=(change.layer,), step=step,
-            now=change.now, usual=change.usual, extreme=change.extreme, always=change.always,
-        )  # fmt: skip
+    def _changed(self, observer: Observer, mark: Mark | None, step: int, changes: list[Change]) -> None:
+        """Tell each kind of change once, and again when it is extreme: of the layer in which it is worst."""
+        for kind in dict.fromkeys(change.kind for change in changes):
+            alike = [change for change in changes if change.kind == kind]
+            worst = max(alike, key=lambda change: abs(math.log((change.now or 1e-30) / (change.usual or 1e-30))))
+            if worst.always:
+                worst = min(alike, key=lambda change: change.now)
+            # a parameter before a norm may get nothing but rounding errors; a chain of layers does not
+            extreme = worst.extreme and not (worst.always and len(alike) == 1)
+            self._sight_once(
+                observer, kind, mark, key=f"{kind} {extreme}", names=(worst.layer,), step=step, now=worst.now,
+                usual=worst.usual, extreme=extreme, always=worst.always, layers=len(alike),
+            )  # fmt: skip
 
     # Gradients that are not finite
 
@@ -540,8 +546,7 @@ class Values(Check):
                         ratios[layer] = moved / weight
                 if len(rows) > 2:
                     effects.append(_Effect(index, half, *(int(row[place]) for row in rows[2:])))
-        for change in plan.history.updates(before.step, ratios):
-            self._changed(observer, change.kind, before.mark, before.step, change)
+        self._changed(observer, before.mark, before.step, plan.history.updates(before.step, ratios))
         if effects:
             self._judge_effect(observer, plan, before, effects)
 
