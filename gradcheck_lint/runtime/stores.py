@@ -21,14 +21,13 @@ _ARITHMETIC = ("BINARY_OP", "BINARY_ADD", "INPLACE_ADD")
 
 def stored(frame: FrameType, name: str) -> Mark | None:
     """The latest assignment to `name` before the place at which the frame is."""
-    return _last(frame.f_code, _base(name), lambda before: True, frame.f_lasti)
+    return _last(frame.f_code, name, lambda before: True, frame.f_lasti)
 
 
 def grown(frame: FrameType, name: str) -> Mark | None:
     """Where something is added to `name`: `name += x`, `name = name + x` or `name.append(x)`."""
-    code, base = frame.f_code, _base(name)
-    added = _last(code, base, lambda before: before.opname.startswith(_ARITHMETIC))
-    return added or _appended(code, base)
+    added = _last(frame.f_code, name, lambda before: before.opname.startswith(_ARITHMETIC))
+    return added or _appended(frame.f_code, name)
 
 
 def returned(code: CodeType) -> Mark | None:
@@ -43,21 +42,24 @@ def returned(code: CodeType) -> Mark | None:
 
 def set_on(code: CodeType, name: str) -> Mark | None:
     """Where a function assigns to an attribute called `name`, of whatever object."""
-    return _last(code, name, lambda before: True)
+    return _last(code, f".{name}", lambda before: True)
 
 
-def _base(name: str) -> str:
-    """`total` for `self.total` and for `total['loss']`."""
-    return name.rpartition(".")[2].partition("[")[0]
+def _base(name: str) -> tuple[str, bool]:
+    """`total` for `self.total` and for `total['loss']`, and whether it is an attribute."""
+    owner = name.partition("[")[0]
+    return owner.rpartition(".")[2], "." in owner
 
 
 def _last(code: CodeType, name: str, fits: Callable[[dis.Instruction], bool], end: int | None = None) -> Mark | None:
     found = None
+    wanted, attribute = _base(name)
     instructions = list(dis.get_instructions(code))
     for index, instruction in enumerate(instructions):
         if end is not None and instruction.offset > end:
             break
-        if index and instruction.opname.startswith("STORE_") and _named(instruction, name):
+        stores = instruction.opname == "STORE_ATTR" if attribute else _of_variable(instruction, "STORE_")
+        if index and stores and _named(instruction, wanted):
             before = _value(instructions, index)
             if fits(before):
                 found = before
@@ -72,10 +74,12 @@ def _value(instructions: Sequence[dis.Instruction], index: int) -> dis.Instructi
 
 
 def _appended(code: CodeType, name: str) -> Mark | None:
+    wanted, attribute = _base(name)
     instructions = list(dis.get_instructions(code))
     for index, instruction in enumerate(instructions[:-1]):
         method = instructions[index + 1]
-        if not instruction.opname.startswith("LOAD_") or not _named(instruction, name):
+        loads = instruction.opname == "LOAD_ATTR" if attribute else _of_variable(instruction, "LOAD_")
+        if not loads or not _named(instruction, wanted):
             continue
         if method.opname.startswith("LOAD_") and method.argval in _ADDS:
             return _call(code, instructions[index + 1 :])
@@ -89,6 +93,11 @@ def _call(code: CodeType, following: Sequence[dis.Instruction]) -> Mark:
         if start is not None and instruction.opname.startswith("CALL") and _start(instruction) == start:
             return _mark(code, instruction.offset)
     return _mark(code, following[0].offset)
+
+
+def _of_variable(instruction: dis.Instruction, prefix: str) -> bool:
+    name = instruction.opname
+    return name.startswith(prefix) and name not in (f"{prefix}ATTR", f"{prefix}METHOD")
 
 
 def _named(instruction: dis.Instruction, name: str) -> bool:
