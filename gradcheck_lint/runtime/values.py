@@ -54,9 +54,16 @@ def sampled(observer: Observer) -> bool:
     if options.level == "light":
         return False
     step = observer.watched.steps
-    if step in SAMPLES or options.level == "deep":
-        return True
-    return step > max(SAMPLES) and step % options.every == 0
+    if step not in SAMPLES and options.level != "deep" and (step < max(SAMPLES) or step % options.every):
+        return False
+    return not capturing()
+
+
+def capturing() -> bool:
+    """Whether work on an accelerator is being recorded to be played again; ours must not be in it."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def plain(tensor: Tensor) -> Tensor | None:
@@ -207,7 +214,7 @@ class Values(Check):
             elif self._losses:
                 self._losses = []
             self._remember_loss(self._coming(), value, event.mark)
-        elif loss.numel() == 1 and not loss.is_meta and self.session.options.level != "light":
+        elif loss.numel() == 1 and not loss.is_meta and self.session.options.level != "light" and not capturing():
             step = self._coming()
             if step in SAMPLES or step % self.session.options.every == 0:
                 self.later.read([loss], partial(self._late_loss, step, event))
@@ -557,6 +564,7 @@ class Values(Check):
         if optimizer is None:
             return
         own = type(optimizer).__module__.startswith("torch.optim")
+        plainly = bool({kind.__name__ for kind in type(optimizer).__mro__} & (_GRADIENT | _FULL_RATE))
         known = [rate for rate in before.rates if rate is not None]
         detail: dict[str, Any] = {
             "own": own,
@@ -579,7 +587,7 @@ class Values(Check):
             return
         plan.stuck.append((before.step, reason))
         if (
-            len(plan.stuck) >= (PLAINLY if reason == "step" and own else STUCK)
+            len(plan.stuck) >= (PLAINLY if reason == "step" and own and plainly else STUCK)
             and len({why for _, why in plan.stuck}) == 1
         ):
             detail["steps"] = tuple(step for step, _ in plan.stuck)
@@ -714,13 +722,14 @@ def _half(values: Tensor) -> str:
     return str(values.dtype).removeprefix("torch.") if values.dtype in (torch.float16, torch.bfloat16) else ""
 
 
+_GRADIENT = frozenset({"SGD", "ASGD"})  # the update is the rate times the gradient
 _FULL_RATE = frozenset({"Adam", "AdamW", "Adamax", "NAdam", "Adagrad", "RMSprop"})
 
 
 def _direct(optimizer: Optimizer) -> bool:
     """Whether the updates do not grow from step to step, as those of plain momentum do."""
     names = {kind.__name__ for kind in type(optimizer).__mro__}
-    if names & {"SGD", "ASGD"}:
+    if names & _GRADIENT:
         return not any(group.get("momentum") for group in optimizer.param_groups)
     return bool(names & _FULL_RATE)
 
@@ -734,7 +743,7 @@ def _least_change(optimizer: Optimizer, grad: Tensor, rates: list[float], owner:
         rate = torch.tensor(rates, dtype=torch.float32).to(grad.device)[owner]
     size = grad.abs().float()
     names = {kind.__name__ for kind in type(optimizer).__mro__}
-    if names & {"SGD", "ASGD"}:
+    if names & _GRADIENT:
         return size * rate * 0.1
     if names & _FULL_RATE:
         return (size > 1e-6) * rate * 0.1
