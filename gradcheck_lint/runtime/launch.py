@@ -120,22 +120,25 @@ class Launch:
                 sys.stdout.flush()
         except (OSError, ValueError):  # closed, or a pipe that nobody reads any more
             pass
+        found = 0
         try:
             record = start.stop(error)
-            if record.rank == 0:
+            found = len(record.findings)
+            if record.rank == 0:  # the others have handed over what they found
                 self._tell(record)
-            return len(record.findings)
+        except ConfigError as failure:
+            tell("error", str(failure))
         except Exception as failure:
             tell("error", f"the report could not be written: {type(failure).__name__}: {failure}")
-            return 0
+        return found
 
     def _tell(self, record: RunRecord) -> None:
-        if self._file is not None:
-            run_formats.write(record, self._format, self._file)
         if not self._quiet and (self._file is None or self._format != "text"):
             text = run_formats.render(record, "text", colour=colourful(sys.stderr), brief=True)
             sys.stderr.write(f"\n{text}" if text.count("\n") > 2 else text)
             sys.stderr.flush()
+        if self._file is not None:
+            run_formats.write(record, self._format, self._file)
 
 
 def _refuse(path: Path) -> None:

@@ -20,6 +20,8 @@ import pytest
 from click.testing import CliRunner
 
 from gradcheck_lint.cli import main
+from gradcheck_lint.report import run_formats
+from gradcheck_lint.runtime.launch import Launch
 
 ROOT = Path(__file__).resolve().parents[2]
 US = [sys.executable, "-m", "gradcheck_lint", "run"]
@@ -299,3 +301,26 @@ def test_a_report_of_something_else(tmp_path: Path) -> None:
     assert "is no saved run" in done.stderr
     gone = CliRunner().invoke(main, ["report", str(tmp_path / "gone.json")])
     assert gone.stderr == f"error: {tmp_path / 'gone.json'} cannot be read: No such file or directory\n"
+
+
+def test_a_report_that_cannot_be_written_is_told_and_the_program_keeps_its_code(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write(tmp_path, "train.py", "import os, sys\nos.rmdir('out')\nsys.exit(4)\n")
+    done = call(tmp_path, *US, "-o", "out/run.json", "train.py")
+    assert done.returncode == 4
+    assert done.stderr.endswith("\nerror: out/run.json cannot be written: No such file or directory\n")
+    assert "Nothing to watch" in done.stderr
+
+
+def test_a_mistake_of_ours_does_not_reach_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> str:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(run_formats, "render", fail)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    path = write(tmp_path, "train.py", "import sys\nsys.argv.append('was run')\n")
+    code = Launch(str(path), on_finding="ignore")()
+    assert code == 0
+    assert sys.argv == [str(path), "was run"]
