@@ -369,7 +369,8 @@ class Strays(Check):
             pending = {k: s for k, s in pending.items() if k not in elsewhere or k not in alive}
         kinds: dict[tuple[str, Any], dict[int, Stray]] = {}
         for key, stray in pending.items():
-            if stray.moved or (stray.times < 2 and self.session.backwards > 1 and stray.hidden is None):
+            seldom = stray.times < 2 and self.session.backwards > 1
+            if stray.moved or (seldom and (stray.hidden is None or stray.hidden.kind == "tensor-unregistered")):
                 continue
             if stray.hidden is not None:
                 where: tuple[str, Any] = (stray.hidden.kind, stray.hidden.attribute)
