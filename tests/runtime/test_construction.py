@@ -84,7 +84,8 @@ def non_leaf() -> None:
 
 def twice() -> None:
     net = nn.Linear(3, 1)
-    torch.optim.SGD([{"params": net.parameters()}, {"params": [net.bias]}], lr=0.1)
+    groups: list[dict[str, Any]] = [{"params": net.parameters()}, {"params": [net.bias]}]
+    torch.optim.SGD(groups, lr=0.1)
 
 
 def in_a_set() -> None:
@@ -94,7 +95,8 @@ def in_a_set() -> None:
 
 def other_groups() -> None:
     net = nn.Linear(3, 1)
-    two = torch.optim.SGD([{"params": [net.weight]}, {"params": [net.bias]}], lr=0.1)
+    groups: list[dict[str, Any]] = [{"params": [net.weight]}, {"params": [net.bias]}]
+    two = torch.optim.SGD(groups, lr=0.1)
     torch.optim.SGD(net.parameters(), lr=0.1).load_state_dict(two.state_dict())
 
 
@@ -196,6 +198,8 @@ def test_options_of_groups() -> None:
 
 def test_an_attribute_that_nobody_reads() -> None:
     class Own(torch.optim.SGD):
+        lr: float
+
         def step(self, closure: Any = None) -> Any:
             for group in self.param_groups:
                 group["lr"] = self.lr

@@ -274,7 +274,8 @@ def wrapped() -> None:
 def compiled() -> None:
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    train(torch.compile(model, backend="eager"), optimizer)
+    compiled_model: Any = torch.compile(model, backend="eager")
+    train(compiled_model, optimizer)
 
 
 def orthogonal() -> None:
@@ -392,7 +393,7 @@ def by_hand() -> None:
         with torch.no_grad():
             for p in other.parameters():
                 assert p.grad is not None
-                p -= 0.1 * p.grad
+                p.sub_(0.1 * p.grad)
 
 
 def groups_pointed_anew() -> None:
