@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck_lint import cycle
 from gradcheck_lint.finding import Confidence
-from gradcheck_lint.runtime import patches, sites
+from gradcheck_lint.runtime import dynamo, patches, sites
 from gradcheck_lint.runtime.ending import conclude
 from gradcheck_lint.runtime.engine import Engine
 from gradcheck_lint.runtime.graph import Canaries, reach
@@ -118,6 +118,7 @@ class Session:
         self._compiling = torch.compiler.is_compiling
         if not patches.ACTIVE:
             sites.forget()
+        dynamo.leave_alone()
         patches.start(self)
         self.listen()
 

@@ -1,0 +1,62 @@
+"""Keeps torch.compile away from our own functions.
+
+Where a compiled function breaks, as it does at backward, dynamo goes on with every Python function that is called from
+there, and so would compile ours: graphs, breaks and recompilations that the program does not have by itself. Marked
+functions are run as they are. They are still read where they stand in the middle of a graph, as our wrappers do, which
+then do nothing but call what they wrap.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PACKAGE = __name__.partition(".")[0]
+_done: set[str] = set()  # modules
+
+
+def leave_alone() -> None:
+    """Mark the functions of all modules of ours that are loaded; each module once. Takes a few milliseconds."""
+    mark = _marker()
+    if mark is None:
+        return
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == _PACKAGE and name not in _done:
+            _done.add(name)
+            for code in _codes(vars(module), name):
+                mark(code)
+
+
+def _marker() -> Callable[[CodeType], None] | None:
+    """What torch marks a function with; None where it has no such thing."""
+    import torch
+
+    frames: Any = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
+    if hasattr(frames, "set_code_exec_strategy"):
+        skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)
+        return lambda code: frames.set_code_exec_strategy(code, skip)
+    return getattr(frames, "skip_code", None)  # before torch 2.7
+
+
+def _codes(names: dict[str, Any], module: str) -> Iterator[CodeType]:
+    for thing in list(names.values()):
+        if isinstance(thing, (staticmethod, classmethod)):
+            thing = thing.__func__
+        if isinstance(thing, property):
+            thing = thing.fget
+        if isinstance(thing, FunctionType):
+            yield from _within(thing.__code__)
+        elif isinstance(thing, type) and thing.__module__ == module:
+            yield from _codes(dict(vars(thing)), module)
+
+
+def _within(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _within(constant)
