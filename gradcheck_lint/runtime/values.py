@@ -63,7 +63,8 @@ def capturing() -> bool:
     """Whether work on an accelerator is being recorded to be played again; ours must not be in it."""
     import torch
 
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return started and torch.cuda.is_current_stream_capturing()
 
 
 def plain(tensor: Tensor) -> Tensor | None:
@@ -197,7 +198,6 @@ class Values(Check):
         self._losses: list[_Loss] = []
         self._loss_names: dict[tuple[CodeType, int], str] = {}
         self._told: set[tuple[str, int]] = set()
-        self._skipped: dict[int, int] = {}
 
     # The loss
 
@@ -412,9 +412,9 @@ class Values(Check):
         self._underflow(observer, plan, step, mark, dict(zip(order, flat, strict=True)))
         found = {layer: math.sqrt(square) for layer, square in squares.items()}
         plan.total = math.sqrt(sum(squares.values()))
-        series = self.session.record.series
+        series, whose = self.session.record.series, self._whose(observer)
         for layer, norm in found.items():
-            series.setdefault(f"gradient/{observer.label}/{layer}", []).append((step, norm))
+            series.setdefault(f"gradient/{whose}/{layer}", []).append((step, norm))
         self._changed(observer, mark, step, plan.history.gradients(found))
 
     def _changed(self, observer: Observer, mark: Mark | None, step: int, changes: list[Change]) -> None:
@@ -537,7 +537,7 @@ class Values(Check):
 
     def _updates(self, observer: Observer, plan: _Plan, before: _Before, values: list[list[float]]) -> None:
         """How far the chosen weights have moved is known."""
-        series = self.session.record.series
+        series, whose = self.session.record.series, self._whose(observer)
         ratios, effects = {}, []
         for block, flat in zip(before.blocks, values, strict=True):
             many = len(block.chosen)
@@ -548,7 +548,7 @@ class Values(Check):
                 plan.moved = plan.moved or moved != 0
                 if weight > 0 and math.isfinite(moved) and math.isfinite(weight):
                     layer = plan.layers[index]
-                    series.setdefault(f"update/{observer.label}/{layer}", []).append((before.step, moved / weight))
+                    series.setdefault(f"update/{whose}/{layer}", []).append((before.step, moved / weight))
                     if block.lengths[place] >= WIDE:
                         ratios[layer] = moved / weight
                 if len(rows) > 2:
@@ -622,6 +622,12 @@ class Values(Check):
         return True
 
     # Telling
+
+    def _whose(self, observer: Observer) -> str:
+        """What the series call an optimizer: its name, with a number if an earlier one has the same."""
+        index, name = observer.watched.index, observer.label
+        others = [o for o in self.session.observers.values() if o.watched.index < index and o.label == name]
+        return f"{name} {len(others) + 1}" if others else name
 
     def _sight_once(self, observer: Observer, kind: str, mark: Mark | None, *, key: str = "", **detail: Any) -> None:
         told = (key or kind, observer.watched.index)

@@ -83,6 +83,25 @@ def test_light_level_reads_no_gradients() -> None:
     assert set(series) == {"loss"}
 
 
+def test_losses_and_optimizers_of_one_name_have_series_of_their_own() -> None:
+    first, second = nn.Linear(2, 1), nn.Linear(2, 1)
+
+    def program() -> None:
+        pair = {1: torch.optim.SGD(first.parameters(), lr=0.1), 2: torch.optim.SGD(second.parameters(), lr=0.1)}
+        for _ in range(2):
+            loss_one = first(torch.ones(1, 2)).sum()
+            loss_one.backward()
+            loss_two = second(torch.ones(1, 2)).sum()
+            loss_two.backward()
+            for optimizer in pair.values():
+                optimizer.step()
+                optimizer.zero_grad()
+
+    series = watched(program).series
+    assert [len(series[name]) for name in ("loss", "loss/loss_two")] == [2, 2]
+    assert len({name.split("/")[1] for name in series if name.startswith("gradient/")}) == 2
+
+
 # Not finite
 
 
