@@ -204,6 +204,8 @@ def _was_read(grid: Grid, row: int, column: int) -> bool:
 
 def _scale(x: float, y: float, low: float, high: float) -> str:
     parts = [_text(x, y + 11, f"{10**low:.1e}", class_="tick")]
+    if low == high:
+        return parts[0]
     for index in range(8):
         parts.append(
             tag("rect", x=number(x + 58 + 12 * index), y=number(y + 2), width=12, height=10, class_="heat",

@@ -22,7 +22,7 @@ class Holders(Check):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._known: dict[str, tuple[int, bool]] = {}  # by name: which tensor, and whether an optimizer ever held it
+        self._known: dict[int, tuple[str, bool]] = {}  # by id: the latest name, and whether an optimizer ever held it
 
     def after_update(self, observer: Observer) -> None:
         steps = observer.watched.steps
@@ -35,7 +35,8 @@ class Holders(Check):
             if observer.optimizer is not None:
                 observer.describe()
         self._note()
-        self.session.record.missing = [name for name, (_, held) in self._known.items() if not held]
+        missing = (name for name, held in self._known.values() if not held)
+        self.session.record.missing = list(dict.fromkeys(missing))
 
     def _note(self) -> None:
         """A parameter that an optimizer once held stays held: the optimizer may have done its part and gone."""
@@ -43,9 +44,7 @@ class Holders(Check):
         known = self._known
         for name, parameter in self.session.models.parameters():
             key = id(parameter)
-            if not parameter.requires_grad:
-                known.pop(name, None)
-            elif key in held:
-                known[name] = (key, True)
-            elif name not in known or known[name][0] != key:
-                known[name] = (key, False)
+            if parameter.requires_grad:
+                known[key] = (name, key in held or (key in known and known[key][1]))
+            else:
+                known.pop(key, None)

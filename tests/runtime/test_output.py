@@ -78,6 +78,22 @@ def test_a_tensor_that_was_replaced_is_in_no_model() -> None:
     assert "body.weight" in record.missing
 
 
+def test_what_no_optimizer_holds_is_told_once_though_its_name_gets_longer() -> None:
+    ours, theirs = Net(), Net()
+    first = torch.optim.SGD([*ours.body.parameters(), *ours.head.parameters()], lr=0.01)
+    with watch(quiet=True, on_finding="ignore") as run:
+        for step in range(4):
+            if step == 2:
+                second = torch.optim.SGD([*theirs.body.parameters(), *theirs.head.parameters()], lr=0.01)
+            for net, optimizer in ((ours, first), (theirs, second if step >= 2 else None)):
+                if optimizer is not None:
+                    optimizer.zero_grad()
+                    net.head(net.body(torch.ones(5, 3))).pow(2).mean().backward()
+                    optimizer.step()
+    assert not [name for name in run.record.missing if "idle" not in name]
+    assert len(run.record.missing) == len(set(run.record.missing)) <= 4
+
+
 def test_what_happened_is_in_the_order_in_which_it_did(run: watch) -> None:
     kinds = [moment.kind for moment in run.record.moments]
     assert kinds == ["backward", "step"] * 6
