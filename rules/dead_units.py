@@ -22,11 +22,13 @@ class DeadUnits(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         detail = sighting.detail
+        names = sighting.names
+        where = f"layer {names[0]}" if len(names) == 1 else told(names, "layers")
         most = detail["whole"] > 1 and 2 * detail["whole"] >= detail["total"]
         report(
             "units of a layer never get a gradient",
             label=f"{sighting.at_step}: {detail['dead']} of the {detail['rows']} units of "
-            f"{told(sighting.names, 'layers')} had no gradient at any step that was looked at",
+            f"{where} had no gradient at any step that was looked at",
             why="such units give the same for every input and cannot be trained any more",
             help=f"look at the initialisation of `{sighting.names[0]}` and at the size of its input; an activation "
             "with a slope everywhere (leaky ReLU, GELU) does not die",

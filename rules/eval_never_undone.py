@@ -24,10 +24,12 @@ class EvalNeverUndone(Rule):
         detail = sighting.detail
         call = sighting.source("", "eval()")
         model = detail["module"] or "the model"
+        names = sighting.names
+        whose = f"layer {names[0]} is" if len(names) == 1 else f"{told(names, 'layers')} are"
         report(
             "training goes on in evaluation mode",
             label=f"{sighting.at_step}: since this call, before step {detail['since']}, "
-            f"{told(sighting.names, 'layers')} are not in training mode any more",
+            f"{whose} not in training mode any more",
             why="dropout is off, and norm layers neither use nor follow the statistics of the batch",
             help=f"call `{model}.train()` after the evaluation, before the next training step",
             note=f"where `{call}` is meant to freeze, call it on those layers alone, or freeze their parameters too",

@@ -397,4 +397,4 @@ def test_dead_rows_of_one_layer_are_medium() -> None:
         model[0].bias[1:] = -1000.0
     findings: list[Finding] = watched(lambda: train(model, lambda i: model(torch.randn(8, 4)).sum(), 20)).findings
     assert [(f.code, f.step, f.confidence) for f in findings] == [("GL808", 20, Confidence.MEDIUM)]
-    assert "15 of the 16 units of 0" in findings[0].label
+    assert "15 of the 16 units of layer 0" in findings[0].label
