@@ -58,7 +58,7 @@ class Launch:
         self._args = args
         self._module = module
         self._format = run_formats.choose(output_format, output_file, stdout=False)
-        self._file = output_file
+        self._file = output_file if output_file in (None, "-") else os.path.abspath(output_file)
         self._fail_on_findings = fail_on_findings
         self._quiet = quiet
         if not module:

@@ -305,10 +305,11 @@ def test_a_report_of_something_else(tmp_path: Path) -> None:
 
 def test_a_report_that_cannot_be_written_is_told_and_the_program_keeps_its_code(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    write(tmp_path, "train.py", "import os, sys\nos.rmdir('out')\nsys.exit(4)\n")
+    write(tmp_path, "train.py", "import os, sys\nos.rmdir('out')\nos.chdir('..')\nsys.exit(4)\n")
     done = call(tmp_path, *US, "-o", "out/run.json", "train.py")
     assert done.returncode == 4
-    assert done.stderr.endswith("\nerror: out/run.json cannot be written: No such file or directory\n")
+    path = tmp_path / "out" / "run.json"
+    assert done.stderr.endswith(f"\nerror: {path} cannot be written: No such file or directory\n")
     assert "Nothing to watch" in done.stderr
 
 
