@@ -44,6 +44,7 @@ from gradcheck_lint.source.values import (
 DEPTH = 9  # calls followed into one another
 REPEATS = 16  # times that one function is followed for one entry point
 BUDGET = 12_000  # calls and statements run for one entry point; from half of it on, no call is followed
+HEAVY = 100_000  # calls and statements run in one function for all entry points; from there on, it is not followed
 LONG = 150_000  # calls and statements run for all of them; from there on, each gets a tenth of its budget
 
 _MISSING = Constant(...)
@@ -130,6 +131,7 @@ class Interpreter:
         self.places: dict[int, Place] = {}
         self.chunk_of: dict[int, Chunk] = {}  # nested function → the chunk that it was parsed in
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
+        self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
@@ -1079,7 +1081,11 @@ class Interpreter:
         if isinstance(base, Items):
             if isinstance(key, int) and base.complete and -len(base.items) <= key < len(base.items):
                 return base.items[key]
-            return self.element(base, node)
+            element = self.element(base, node)
+            if isinstance(key, int):  # one of several that the code tells apart and we do not
+                for thing in things(element):
+                    thing.summary = thing.summary or thing.role == "optimizer"
+            return element
         thing = only(base)
         if thing is None:
             if isinstance(base, External) and base.name.startswith("typing"):
@@ -1316,6 +1322,10 @@ class Interpreter:
             if plain and id(function) in self.idle:
                 return Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
             active = active or times >= REPEATS or self.steps > self.budget // 2
+            if self.costs.get(id(function), 0) > HEAVY and self.relevant(function):
+                active = True
+                if self.timeline is not None:
+                    self.timeline.cut = True
             if active or len(self.frames) > DEPTH or not self.relevant(function):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))
@@ -1338,6 +1348,7 @@ class Interpreter:
         saved = self.sequence
         self.sequence = ev.Sequence()
         inner = self.sequence
+        before = self.steps
         self.frames.append(frame)
         try:
             self.bind(function, target, args)
@@ -1349,6 +1360,7 @@ class Interpreter:
         finally:
             self.frames.pop()
             self.sequence = saved
+            self.costs[id(function)] = self.costs.get(id(function), 0) + self.steps - before
         if id(function) not in self.turning and any(event.kind in _TURNING for event, _ in ev.located(inner)):
             self.turning.add(id(function))
         if not any(not isinstance(s, ev.Jump) for s in inner.steps):

@@ -188,3 +188,48 @@ def test_but_not_if_anything_may_clear_in_between(more: str) -> None:
 def test_nor_if_the_class_has_a_base_that_cannot_be_seen(base: str) -> None:
     text = TRAINER.replace("class Trainer:", f"from elsewhere import Base\n\n\nclass Trainer({base}):")
     assert broken("", text) == []
+
+
+HELPED = """
+def turn(x):
+    model(x).sum().backward()
+    opt.step()
+
+def first():
+    for x in [1, 2, 3, 4, 5, 6, 7, 8]:
+        turn(x)
+
+def second():
+    turn(0)
+    for x in [1, 2, 3, 4, 5, 6, 7, 8]:
+        model(x).sum().backward()
+        opt.step()
+"""
+
+
+def test_what_is_not_followed_any_more_leaves_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_entry() -> dict[str, set[bool]]:
+        found: dict[str, set[bool]] = {}
+        for breach in heard(HELPED):
+            found.setdefault(breach.timeline.entry.name, set()).add(breach.certain)
+        return found
+
+    assert by_entry() == {"first": {True}, "second": {True}}
+    monkeypatch.setattr("gradcheck_lint.source.interpret.HEAVY", 2)
+    assert by_entry() == {"first": {True}, "second": {False}}
+
+
+@pytest.mark.parametrize(
+    ("middle", "kinds"),
+    [
+        ("if maybe():\n        continue", ["stale-step"]),  # nothing is cleared on the way back
+        ("if maybe():\n        raise ValueError\n    else:\n        raise KeyError", []),  # the step is never reached
+        ("for y in maybe():\n        if y:\n            break", ["stale-step"]),
+        ("while True:\n        maybe(2)", []),  # never left
+        ("while True:\n        if maybe():\n            break", ["stale-step"]),
+        ("try:\n        maybe(1)\n    finally:\n        maybe(2)", ["stale-step"]),
+    ],
+)
+def test_what_holds_nothing_of_the_protocol_still_bends_the_way(middle: str, kinds: list[str]) -> None:
+    text = f"for x in maybe():\n    model(x).sum().backward()\n    {middle}\n    opt.step()\n"
+    assert [breach.kind for breach in heard(text)] == kinds
