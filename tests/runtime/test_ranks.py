@@ -10,15 +10,19 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import torch.distributed as dist
 
 from gradcheck_lint import registry
 from gradcheck_lint.page import Page
 from gradcheck_lint.runtime.divergence import Kept, RankReport, Sample, compare
+from gradcheck_lint.runtime.ranks import Ranks
+from gradcheck_lint.runtime.session import Options, Session
 from gradcheck_lint.testing import name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +96,7 @@ def test_example(stem: str, found: dict[str, Any]) -> None:
 def test_every_rank_is_heard(found: dict[str, Any]) -> None:
     for run in found.values():
         assert (run["rank"], run["ranks"]) == (0, 2)
-        assert run["stopping"] < 2
+        assert run["stopping"] < 5
 
 
 def kept(**changes: Any) -> Kept:
@@ -140,6 +144,22 @@ def test_the_odd_rank_is_named() -> None:
     ranks[0] = kept(samples=[sample(1, (9.0, 2.0))])
     (found,) = compare([RankReport(rank, "ended", [one]) for rank, one in enumerate(ranks)])
     assert (found.ranks, found.values, found.names) == ((0, 1), (9.0, 1.0), ("w",))
+
+
+def test_a_rank_that_never_ends_is_not_waited_for() -> None:
+    session = Session([], Options(), lambda finding: None)
+    (ranks,) = (check for check in session.checks if isinstance(check, Ranks))
+    session.record.ranks = 3
+    ranks._store, ranks._key = dist.HashStore(), "gradlint/0"
+    ranks._store.set("gradlint/0/here/1", "1")  # rank 2 is not watched
+    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)])
+    observer = session.watch(optimizer)
+    assert observer is not None
+    begin = time.monotonic()
+    assert ranks._gather(0.05) == []
+    assert time.monotonic() - begin < 2
+    assert observer.watched.blind == ("rank 1 was still running 0.05 s after rank 0 and is not compared",)
+    observer.detach()
 
 
 def test_a_report_survives_its_way() -> None:
