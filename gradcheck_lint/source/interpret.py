@@ -1083,8 +1083,8 @@ class Interpreter:
                 return base.items[key]
             element = self.element(base, node)
             if isinstance(key, int):  # one of several that the code tells apart and we do not
-                for thing in things(element):
-                    thing.summary = thing.summary or thing.role == "optimizer"
+                for one in things(element):
+                    one.summary = one.summary or one.role == "optimizer"
             return element
         thing = only(base)
         if thing is None:
