@@ -72,6 +72,15 @@ class Tie(NamedTuple):
         return [tensor for tensor in found if tensor is not None]
 
 
+class _Entries(NamedTuple):
+    """Tensors that somebody has put into the groups of an optimizer in place of others."""
+
+    ids: set[int]
+    gone: set[int]  # the ids of those that they replaced
+    backwards: int  # how many backwards of the run there had been
+    mark: Mark | None
+
+
 class Identity(Check):
     """Compares objects, never values."""
 
@@ -82,6 +91,7 @@ class Identity(Check):
         self._modules: dict[int, weakref.ref[Module]] = {}  # in which we looked
         self._slots: dict[tuple[int, str, str], Slot] = {}
         self._groups: dict[int, list[list[int]]] = {}
+        self._entries: dict[int, _Entries] = {}  # by the number of the optimizer
         self._changes: list[Change] = []
         self._seen = -1  # the number of registrations when we last looked
         self._depth = 0
@@ -123,6 +133,7 @@ class Identity(Check):
     # Steps
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        self._judge_entries(observer)
         self._compare_group(observer, mark)
         steps, every = observer.watched.steps, self.session.options.every
         if steps <= _CLOSELY or self._seen != self.session.registered_count or steps % every == 0:
@@ -131,6 +142,10 @@ class Identity(Check):
             self._judge_ties(observer, mark)
         if self._changes:
             self._judge(observer, mark)
+
+    def ended(self) -> None:
+        for observer in self.session.observers.values():
+            self._judge_entries(observer)
 
     def _compare_group(self, observer: Observer, mark: Mark | None) -> None:
         groups = [list(map(id, group["params"])) for group in observer.groups()]
@@ -147,11 +162,27 @@ class Identity(Check):
         new = [parameter for parameter in parameters if id(parameter) not in known]
         useless = [p for p in new if not self.session.models.name(p) and p.grad is None]
         if useless and set(before) - set(ids):
-            entries = tuple(index for index, p in enumerate(parameters) if any(p is other for other in useless))
-            observer.sight("entry-replaced", mark, names=(), entries=entries, number=len(useless), of=len(ids))
+            gone = set(before) - set(ids)
+            self._entries[observer.watched.index] = _Entries(
+                {id(p) for p in useless}, gone, self.session.backwards, mark
+            )
             observer.broken = True
-            self.told |= set(before) - set(ids)
+            self.told |= gone
         observer.renew()
+
+    def _judge_entries(self, observer: Observer) -> None:
+        """Tell of new entries once a backward has passed by them: a model that was handed them gives them gradients."""
+        new = self._entries.get(observer.watched.index)
+        if new is None or self.session.backwards == new.backwards:
+            return
+        del self._entries[observer.watched.index]
+        parameters = observer.parameters()
+        useless = [p for p in parameters if id(p) in new.ids and p.grad is None and id(p) not in observer.received]
+        if useless:
+            observer.sight("entry-replaced", new.mark, names=(), number=len(useless), of=len(parameters))
+        else:
+            observer.broken = False
+            self.told -= new.gone
 
     def compare(self, how: str, mark: Mark | None) -> None:
         """Look at all slots, and note those that hold something else."""
