@@ -110,7 +110,9 @@ PROGRAMS = {
 def gradient_hooks(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """What tutorials advise: a hook on every parameter that takes the norm of its gradient."""
     norms: list[float] = []
-    handles = [p.register_hook(lambda grad: norms.append(float(grad.norm()))) for p in model.parameters()]
+    handles: list[Any] = []
+    for p in model.parameters():
+        handles.append(p.register_hook(lambda grad: norms.append(float(grad.norm()))))  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
@@ -146,7 +148,7 @@ def cockpit(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Back
         loss = mean(out, y)
         info = {"batch_size": len(y), "individual_losses": single(out, y), "loss": loss, "optimizer": optimizer}
         with watcher(number, info=info):
-            loss.backward(create_graph=watcher.create_graph(number))
+            torch.autograd.backward(loss, create_graph=watcher.create_graph(number))
 
     yield backward
 

@@ -195,8 +195,8 @@ def check_watch(page: Page, example: Example, rules: Sequence[Rule]) -> None:
 
 def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
     """The record of the example's run under the watcher."""
-    from gradcheck_lint.runtime.session import Options, Session
     from gradcheck_lint.runtime.record import ending
+    from gradcheck_lint.runtime.session import Options, Session
 
     space: dict[str, Any] = {"__name__": "__main__"}
     with _world():

@@ -66,7 +66,8 @@ class Models:
         for thing in gc.get_objects():
             # `isinstance` would ask lazy proxies for their class, and so wake them
             if issubclass(type(thing), Module) and any(
-                parameter is not None and id(parameter) in ids for parameter in vars(thing).get("_parameters", {}).values()
+                parameter is not None and id(parameter) in ids
+                for parameter in vars(thing).get("_parameters", {}).values()
             ):
                 found = self.add(thing, "") or found
         return found

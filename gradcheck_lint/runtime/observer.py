@@ -238,7 +238,7 @@ class Observer:
 
     def _next_sample(self) -> int:
         """The step to be checked next: the next multiple of `every`, or a later one where a check costs much."""
-        from gradcheck_lint.runtime.replicas import world
+        from gradcheck_lint.runtime.checks.replicas import world
 
         options, now = self.session.options, time.perf_counter()
         steps = self.watched.steps

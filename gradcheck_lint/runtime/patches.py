@@ -34,8 +34,12 @@ class Counts:
 
 
 COUNTS = Counts()
-_EVERY_STEP = frozenset({"zero_grad", "module.zero_grad", "scaler.scale", "scaler.unscale_", "scaler.step", "scaler.update",
-                         "scheduler.step", "clip"})  # fmt: skip
+_EVERY_STEP = frozenset(
+    {
+        "zero_grad", "module.zero_grad", "scaler.scale", "scaler.unscale_", "scaler.step", "scaler.update",
+        "scheduler.step", "clip",
+    }
+)  # fmt: skip
 _ZEROS = frozenset({"zero_grad", "module.zero_grad"})
 
 

@@ -20,8 +20,8 @@ import torch.distributed as dist
 
 from gradcheck_lint import registry
 from gradcheck_lint.page import Page
-from gradcheck_lint.runtime.divergence import Kept, RankReport, Sample, compare
-from gradcheck_lint.runtime.ranks import Ranks
+from gradcheck_lint.runtime.checks.divergence import Kept, RankReport, Sample, compare
+from gradcheck_lint.runtime.checks.ranks import Ranks
 from gradcheck_lint.runtime.session import Options, Session
 from gradcheck_lint.testing import name
 

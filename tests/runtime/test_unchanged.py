@@ -95,7 +95,11 @@ def surface() -> dict[str, Any]:
         torch.amp.grad_scaler.GradScaler,
     ]
     names = {f"{owner.__name__}.{name}": value for owner in owners for name, value in vars(owner).items()}
-    hooks = {name: dict(value) for name, value in vars(modules).items() if name.startswith("_global") and isinstance(value, dict)}
+    hooks = {
+        name: dict(value)
+        for name, value in vars(modules).items()
+        if name.startswith("_global") and isinstance(value, dict)
+    }
     hooks |= {name: dict(value) for name, value in vars(optimizers).items() if name.startswith("_global")}
     return {**names, **hooks, "filters": list(warnings.filters)}
 
@@ -103,7 +107,9 @@ def surface() -> dict[str, Any]:
 def attributes(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Any]:
     found: list[Any] = [sorted(vars(optimizer)), sorted(vars(model))]
     found += [dict(value) for name, value in vars(optimizer).items() if "hooks" in name]
-    found += [(sorted(vars(p)), dict(p._post_accumulate_grad_hooks or {}), p._backward_hooks) for p in model.parameters()]
+    found += [
+        (sorted(vars(p)), dict(p._post_accumulate_grad_hooks or {}), p._backward_hooks) for p in model.parameters()
+    ]
     return found
 
 
@@ -195,13 +201,18 @@ def test_what_the_program_raises_passes_through(error: type[BaseException]) -> N
     model = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before, raised = surface(), error("mine")
-    with pytest.raises(error) as caught, watch(optimizer, quiet=True) as run:
+
+    def fails() -> None:
         train(model, optimizer)
         raise raised
+
+    running = watch(optimizer, quiet=True)
+    with pytest.raises(error) as caught:
+        running(fails)()
     assert caught.value is raised
     assert surface() == before
-    assert run.record.optimizers[0].steps == 5
-    assert run.record.ended != "ended"
+    assert running.record.optimizers[0].steps == 5
+    assert running.record.ended != "ended"
 
 
 # Telling

@@ -1,4 +1,4 @@
-"""The optimizer was built for a model that was then copied, and the copy is trained: accelerate issues 2665 and 3256."""
+"""The optimizer was built for a model that was then copied, and the copy trained: accelerate issues 2665 and 3256."""
 
 from __future__ import annotations
 

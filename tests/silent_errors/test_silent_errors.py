@@ -1,8 +1,8 @@
-"""Published errors that raise nothing, made again in small: each is caught by its second step, its correct twin is silent.
+"""Published errors that raise nothing, made again in small: each is caught by its second step, its twin is silent.
 
 A module here has `CODE`, functions `wrong()` and `right()` that train for a few steps, and a docstring that says where
-the error was published. `OPTIONS` may hold options of the watcher, `STEP` the step by which it has to be caught where it
-needs more than two to exist at all (and why).
+the error was published. `OPTIONS` may hold options of the watcher, `STEP` the step by which it has to be caught where
+it needs more than two to exist at all (and why).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.history import Change, History
+from gradcheck_lint.runtime.checks.history import Change, History
 from gradcheck_lint.runtime.later import Later
 from gradcheck_lint.runtime.layers import layers
 

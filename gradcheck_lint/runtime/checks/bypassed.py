@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.replicas import Replica, replicas, spread
+from gradcheck_lint.runtime.checks.replicas import Replica, replicas, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
-from gradcheck_lint.runtime.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.identity import Identity, held_by_any
+from gradcheck_lint.runtime.checks.attributes import Hidden, hidden
+from gradcheck_lint.runtime.checks.identity import Identity, held_by_any
 from gradcheck_lint.runtime.names import Models, names_of, variable
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from gradcheck_lint import registry
 from gradcheck_lint.finding import Confidence, Finding
-from gradcheck_lint.runtime.history import Change, History
+from gradcheck_lint.runtime.checks.history import Change, History
+from gradcheck_lint.runtime.checks.values import PIECE, lost_bits, piece, plain
 from gradcheck_lint.runtime.later import MOST, Later
 from gradcheck_lint.runtime.layers import common, layers, told
 from gradcheck_lint.runtime.record import RunRecord
 from gradcheck_lint.runtime.session import Options, Session
-from gradcheck_lint.runtime.values import PIECE, lost_bits, piece, plain
 
 CODES = {"GL505", "GL508", "GL509", "GL801", "GL802", "GL803", "GL804", "GL805", "GL806", "GL808", "GL809"}
 RULES = [rule for rule in registry.load(packs=False) if rule.code in CODES]

@@ -11,7 +11,7 @@ from torch import nn
 
 from gradcheck_lint import registry
 from gradcheck_lint.finding import Confidence, Finding
-from gradcheck_lint.runtime.functions import examine
+from gradcheck_lint.runtime.checks.functions import examine
 from gradcheck_lint.runtime.session import Options, Session
 
 RULES = [rule for rule in registry.load(packs=False) if rule.code in ("GL602", "GL604")]

@@ -341,7 +341,7 @@ def _given_tensors(given: object) -> Iterator[Tensor]:
 
 def _containers(frames: Any) -> tuple[str, ...]:
     """Plain containers of layers in the modules that are at hand: "Net.layers" (list)."""
-    from gradcheck_lint.runtime.attributes import hidden
+    from gradcheck_lint.runtime.checks.attributes import hidden
     from gradcheck_lint.runtime.names import modules_of
 
     found: dict[str, None] = {}

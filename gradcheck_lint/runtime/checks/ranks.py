@@ -12,11 +12,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
-from gradcheck_lint.runtime.bypassed import Bypassed
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.divergence import Divergence, Kept, RankReport, Sample, compare
+from gradcheck_lint.runtime.checks.bypassed import Bypassed
+from gradcheck_lint.runtime.checks.divergence import Divergence, Kept, RankReport, Sample, compare
+from gradcheck_lint.runtime.checks.replicas import Replica, collectives, replicas, world
 from gradcheck_lint.runtime.record import Sighting
-from gradcheck_lint.runtime.replicas import Replica, collectives, replicas, world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

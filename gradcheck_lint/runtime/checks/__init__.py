@@ -75,28 +75,28 @@ class Check:
 
 def checks() -> list[type[Check]]:
     """All checks, in the order in which they are asked."""
-    from gradcheck_lint.runtime.attributes import Attributes
-    from gradcheck_lint.runtime.bypassed import Bypassed
-    from gradcheck_lint.runtime.construction import Construction
-    from gradcheck_lint.runtime.freezing import Freezing
-    from gradcheck_lint.runtime.functions import Functions
-    from gradcheck_lint.runtime.holders import Holders
-    from gradcheck_lint.runtime.identity import Identity
-    from gradcheck_lint.runtime.leaks import Leaks
-    from gradcheck_lint.runtime.losses import Losses
-    from gradcheck_lint.runtime.modes import Modes
+    from gradcheck_lint.runtime.checks.attributes import Attributes
+    from gradcheck_lint.runtime.checks.bypassed import Bypassed
+    from gradcheck_lint.runtime.checks.construction import Construction
+    from gradcheck_lint.runtime.checks.freezing import Freezing
+    from gradcheck_lint.runtime.checks.functions import Functions
+    from gradcheck_lint.runtime.checks.holders import Holders
+    from gradcheck_lint.runtime.checks.identity import Identity
+    from gradcheck_lint.runtime.checks.leaks import Leaks
+    from gradcheck_lint.runtime.checks.losses import Losses
+    from gradcheck_lint.runtime.checks.modes import Modes
+    from gradcheck_lint.runtime.checks.placement import Placement
+    from gradcheck_lint.runtime.checks.ranks import Ranks
+    from gradcheck_lint.runtime.checks.rebuilt import Rebuilt
+    from gradcheck_lint.runtime.checks.retained import Retained
+    from gradcheck_lint.runtime.checks.rounds import Rounds
+    from gradcheck_lint.runtime.checks.scalars import Scalars
+    from gradcheck_lint.runtime.checks.storage import Storage
+    from gradcheck_lint.runtime.checks.strays import Strays
+    from gradcheck_lint.runtime.checks.units import Units
+    from gradcheck_lint.runtime.checks.values import Values
+    from gradcheck_lint.runtime.checks.writes import Writes
     from gradcheck_lint.runtime.norms import Norms
-    from gradcheck_lint.runtime.placement import Placement
-    from gradcheck_lint.runtime.ranks import Ranks
-    from gradcheck_lint.runtime.rebuilt import Rebuilt
-    from gradcheck_lint.runtime.retained import Retained
-    from gradcheck_lint.runtime.rounds import Rounds
-    from gradcheck_lint.runtime.scalars import Scalars
-    from gradcheck_lint.runtime.storage import Storage
-    from gradcheck_lint.runtime.strays import Strays
-    from gradcheck_lint.runtime.units import Units
-    from gradcheck_lint.runtime.values import Values
-    from gradcheck_lint.runtime.writes import Writes
 
     return [
         Functions,

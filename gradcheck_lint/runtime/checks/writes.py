@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.values import SAMPLES, piece, plain, sampled
+from gradcheck_lint.runtime.checks.values import SAMPLES, piece, plain, sampled
 
 if TYPE_CHECKING:
     from torch import Tensor

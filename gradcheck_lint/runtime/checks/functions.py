@@ -133,8 +133,8 @@ class Functions(Check):
 
     @staticmethod
     def _nodes(error: BaseException) -> Sequence[Any]:
+        from gradcheck_lint.runtime.checks.losses import roots_of
         from gradcheck_lint.runtime.graph import reach
-        from gradcheck_lint.runtime.losses import roots_of
 
         return reach(roots_of(error)).functions
 

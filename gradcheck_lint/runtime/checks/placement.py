@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.values import SAMPLES
+from gradcheck_lint.runtime.checks.values import SAMPLES
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
