@@ -29,7 +29,7 @@ ODD = {
     "10 MB": (b"import torch\n" + b"x = 1  # optimizer.step()\n" * 400_000, "GL003"),
     "a sum of 20,000": (SETUP.encode() + b"+".join([b"a"] * 20_000) + b"\n", "GL003"),
     "a chain of 3,000 calls": (SETUP.encode() + b"a" + b".f()" * 3000 + b"\n", "GL003"),
-    "1,500 branches": (SETUP.encode() + b"1\nif a:\n    pass\n" + b"elif b:\n    pass\n" * 1500, "GL003"),
+    "6,000 branches": (SETUP.encode() + b"1\nif a:\n    pass\n" + b"elif b:\n    pass\n" * 6000, "GL003"),
 }
 
 
