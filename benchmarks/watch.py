@@ -100,7 +100,7 @@ def flat(*shape: int) -> Callable[[], tuple[Tensor, Tensor]]:
 
 PROGRAMS = {
     "a": Program("a  MLP 2x64, SGD", mlp, flat(64, 64), lambda p: torch.optim.SGD(p, 0.01, momentum=0.9), 6000),
-    "b": Program("b  100 narrow layers, 200 parameters, Adam", narrow, flat(64, 32), torch.optim.Adam, 200),
+    "b": Program("b  100 narrow layers, 200 parameters, Adam", narrow, flat(64, 32), torch.optim.Adam, 600),
     "c": Program("c  transformer, 6 layers of 256, AdamW", transformer, flat(8, 64, 256), torch.optim.AdamW, 60),
     "d": Program("d  ResNet-18, 32x32", convolutional, flat(8, 3, 32, 32), lambda p: torch.optim.SGD(p, 0.01), 60),
 }

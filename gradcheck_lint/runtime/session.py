@@ -146,9 +146,24 @@ class Session:
             record.problems = [*self.engine.problems, *self._broken]
 
     def ask(self, hook: str, *args: Any) -> None:
-        """Call a hook of every check that fills it."""
-        for function in self._hooks[hook]:
-            self.guard(function, *args)
+        """Call a hook of every check that fills it; each is guarded by itself, without the price of `guard`."""
+        outermost = not self._began
+        if outermost:
+            self._began = time.perf_counter()
+        try:
+            for function in self._hooks[hook]:
+                if self._broken and self._given_up(function):
+                    continue
+                try:
+                    function(*args)
+                except FindingError:
+                    raise
+                except Exception as error:
+                    self._fails(function, error)
+        finally:
+            if outermost:
+                self.watching += time.perf_counter() - self._began
+                self._began = 0.0
 
     def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
         """Call this hook of a check no more: it has seen what it wanted to see."""
@@ -166,13 +181,17 @@ class Session:
         except FindingError:
             raise
         except Exception as error:
-            key = f"{_called(function)}: {type(error).__name__}: {error}"
-            self._broken[key] = self._broken.get(key, 0) + 1
+            self._fails(function, error)
             return None
         finally:
             if outermost:
                 self.watching += time.perf_counter() - self._began
                 self._began = 0.0
+
+    def _fails(self, function: Callable[..., Any], error: Exception) -> None:
+        """Take note of something that went wrong in the watcher."""
+        key = f"{_called(function)}: {type(error).__name__}: {error}"
+        self._broken[key] = self._broken.get(key, 0) + 1
 
     def _given_up(self, function: Callable[..., Any]) -> bool:
         name = f"{_called(function)}:"
