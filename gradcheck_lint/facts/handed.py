@@ -30,14 +30,6 @@ def takes_parameters(event: Event) -> bool:
     return event.kind == "build" and isinstance(event.subject, Thing) and event.subject.role == "optimizer"
 
 
-def torch_optimizer(event: Event) -> str:
-    """`Adam` where a torch.optim.Adam is built, "" for any other event."""
-    name = str(event.detail.get("name", ""))
-    if not takes_parameters(event) or not name.startswith("torch.optim."):
-        return ""
-    return name.rpartition(".")[2]
-
-
 def refused(event: Event) -> bool:
     """Whether the code is ready for an error here (`try`, `pytest.raises`)."""
     return "try" in event.context

@@ -29,7 +29,6 @@ class Engine:
         self._least = least
         self._tell = tell
         self._found: dict[tuple[str, str, int, str], Finding] = {}
-        self.counts: dict[tuple[str, str, int, str], int] = {}
         self.problems: list[str] = []
 
     @property
@@ -55,7 +54,6 @@ class Engine:
 
     def _keep(self, subject: str, finding: Finding) -> None:
         key = (finding.code, finding.span.path, finding.span.line, subject)
-        self.counts[key] = self.counts.get(key, 0) + 1
         if key in self._found or finding.confidence < self._least or key in self._silenced:
             return
         if silenced(finding, self._rules):

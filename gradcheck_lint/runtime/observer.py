@@ -121,10 +121,6 @@ class Observer:
     def label(self) -> str:
         return self.watched.label
 
-    def steps_done(self) -> int:
-        """How many steps there were, those too that were only counted so far."""
-        return self.watched.steps + self._slept // self._nested
-
     def parameters(self) -> list[Tensor]:
         """The tensors that the optimizer holds now, in its order."""
         optimizer = self._ref()

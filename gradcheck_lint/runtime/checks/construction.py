@@ -198,10 +198,10 @@ class Construction(Check):
         if optimizer is not None:
             self._still[observer.watched.index] = still
             self._look(observer, optimizer, still.mark)
-        elif still.step < observer.steps_done() and still.step < _LONG:
+        elif still.step < observer.steps and still.step < _LONG:
             return  # nobody has looked since
-        if still.zero and observer.steps_done() > 1:
-            self._once(observer, "zero-rate", still.mark, steps=observer.steps_done())
+        if still.zero and observer.steps > 1:
+            self._once(observer, "zero-rate", still.mark, steps=observer.steps)
         if still.frozen:
             self._once(observer, "never-trained", still.mark, names=tuple(still.frozen.values()), whole=still.whole)
 

@@ -53,7 +53,7 @@ class Line:
 
     def steps(self) -> int:
         """How often the last one was used."""
-        return self.observer.steps_done() if self.observer is not None else self.moves
+        return self.observer.steps if self.observer is not None else self.moves
 
 
 class Rebuilt(Check):
