@@ -1,0 +1,113 @@
+"""Where autocast was on: the blocks that the program has entered lately, while an optimizer was awake.
+
+Autograd numbers the nodes that it makes, in each thread for itself. The numbers at the beginning and the end of a block
+tell later which nodes of a graph were made in it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_lint.runtime import sites
+
+if TYPE_CHECKING:
+    from gradcheck_lint.runtime.sites import Mark
+
+_MOST = 1000  # blocks that are remembered
+
+
+@dataclass(slots=True)
+class Region:
+    """One block, from where it was entered to where it was left."""
+
+    number: int  # counts all blocks
+    context: int  # the id of the context manager
+    device: str
+    dtype: str  # "bfloat16"
+    on: bool  # False for `enabled=False`
+    grad: bool  # whether a graph was built when it was entered
+    first: int  # the number that autograd gives to the next node
+    thread: int
+    own: bool  # whether the user's own code entered it, and no library
+    mark: Mark | None
+    last: int | None = None
+
+    def made(self, node: int) -> bool:
+        """Whether it was in this block that the node of this number was made."""
+        return self.first <= node and (self.last is None or node < self.last)
+
+
+RECENT: deque[Region] = deque(maxlen=_MOST)
+_open: list[Region] = []
+_count = 0
+
+
+def available() -> bool:
+    """Whether this torch tells how it numbers nodes."""
+    return _counter() is not None
+
+
+def _counter() -> Any:
+    import torch
+
+    return getattr(torch._C._autograd, "_get_sequence_nr", None)
+
+
+def entered(context: Any) -> None:
+    """A block begins."""
+    import torch
+
+    global _count
+    _count += 1
+    region = Region(
+        _count,
+        id(context),
+        str(context.device),
+        str(context.fast_dtype).removeprefix("torch."),
+        bool(context._enabled),
+        torch.is_grad_enabled(),
+        _counter()(),
+        threading.get_ident(),
+        _by_the_user(),
+        sites.here(3),
+    )
+    RECENT.append(region)
+    _open.append(region)
+
+
+def left(context: Any) -> None:
+    """A block ends; it may have been entered while nobody looked."""
+    thread = threading.get_ident()
+    for index in range(len(_open) - 1, -1, -1):
+        region = _open[index]
+        if region.context == id(context) and region.thread == thread:
+            region.last = _counter()()
+            del _open[index]
+            return
+
+
+def count() -> int:
+    """How many blocks there have been."""
+    return _count
+
+
+def forget() -> None:
+    """Nobody watches any more."""
+    RECENT.clear()
+    _open.clear()
+
+
+def _by_the_user() -> bool:
+    """Whether the first frame above torch's is the user's."""
+    import torch
+
+    home = os.path.dirname(str(torch.__file__)) + os.sep
+    frame = sys._getframe(3)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(home):
+        frame = frame.f_back
+    return not sites.foreign(frame.f_code.co_filename)
