@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint import cycle
 from gradcheck_lint.runtime import patches, sites
 from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Watched
+from gradcheck_lint.runtime.references import Place
 from gradcheck_lint.runtime.trails import trail
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Observer:
         self._lines: dict[tuple[str, int, int], int] = {}  # how often each line has caused each kind of event
         self._odd_lines: dict[tuple[str, int, int], int] = {}  # how often something was wrong with that
         self._idle_zeros: set[tuple[str, int, int]] = set()  # lines that have cleared what nobody misses
-        self._made: list[tuple[_Place, int, Tensor]] = []  # gradients as backward left them
+        self._made: list[tuple[Place, int, Tensor]] = []  # gradients as backward left them
         self.trails: dict[int, Trail] = {}  # by the order of the event
         self._fed: set[int] = set()  # the sentinels that got gradients in this window
         self._dropped_by_hand = False
@@ -193,7 +194,7 @@ class Observer:
     def _choose_sentinels(self) -> None:
         self._stop_looking()
         for parameter in self._sentinels():
-            place = _Place(self, parameter)
+            place = Place(self, parameter)
             look = _Look(self, place)
             handle = parameter.register_hook(look)  # type: ignore[no-untyped-call]
             self._looking.append((place, handle))
@@ -729,34 +730,12 @@ def is_lazy(parameter: Tensor) -> bool:
     return hasattr(parameter, "materialize")
 
 
-class _Place:
-    """Where an optimizer holds a parameter. Not a weak reference, for torch swaps no tensor that has one."""
-
-    __slots__ = ("_group", "_id", "_index", "_observer")
-
-    def __init__(self, observer: Observer, parameter: Tensor) -> None:
-        self._observer = observer
-        self._id = id(parameter)
-        self._group, self._index = next(
-            (number, index)
-            for number, group in enumerate(observer.groups())
-            for index, other in enumerate(group["params"])
-            if other is parameter
-        )
-
-    def __call__(self) -> Tensor | None:
-        groups = self._observer.groups()
-        held: list[Tensor] = groups[self._group]["params"] if self._group < len(groups) else []
-        parameter = held[self._index] if self._index < len(held) else None
-        return parameter if id(parameter) == self._id else None
-
-
 class _Look:
     """The hook on a sentinel: looks at `.grad` before backward adds to it."""
 
     __torch_unserialize__ = True  # so that saving the tensor gives no warning about it
 
-    def __init__(self, observer: Observer, place: _Place) -> None:
+    def __init__(self, observer: Observer, place: Place) -> None:
         self._observer = observer
         self._place = place
 

@@ -8,10 +8,12 @@ stops; a name that somebody else has wrapped meanwhile is left alone, and our wr
 from __future__ import annotations
 
 import functools
+import weakref
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime import regions, sites
+from gradcheck_lint.runtime.references import Others
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +78,9 @@ def _install() -> None:
     scaler = torch.amp.grad_scaler.GradScaler
     for name in ("__init__", "scale", "unscale_", "step", "update"):
         _wrap(scaler, name, functools.partial(_told, kind=f"scaler.{name}"))
+    if regions.available():
+        _wrap(torch.amp.autocast_mode.autocast, "__enter__", _entered)
+        _wrap(torch.amp.autocast_mode.autocast, "__exit__", _left)
     # The public functions may have been imported by name before; they look these up when they are called.
     for name in ("_clip_grads_with_norm_", "clip_grads_with_norm_"):
         _wrap(clip_grad, name, functools.partial(_told, kind="clip"))
@@ -83,6 +88,8 @@ def _install() -> None:
     for owner in (clip_grad, torch.nn.utils):
         for name in by_name:
             _wrap(owner, name, _clip)
+    if vars(torch.utils).get("weakref") is weakref:  # what `swap_tensors` asks, imported by name or not
+        _put(torch.utils, "weakref", Others())
     _handles.append(modules.register_module_parameter_registration_hook(_registered))
     _handles.append(modules.register_module_module_registration_hook(_registered))
 
@@ -100,9 +107,12 @@ def _wrap(owner: Any, name: str, maker: Callable[[Callable[..., Any]], Callable[
     original = vars(owner).get(name)
     if original is None or not callable(original):
         return
-    wrapper = functools.wraps(original)(maker(original))
-    setattr(owner, name, wrapper)
-    _installed.append((owner, name, original, wrapper))
+    _put(owner, name, functools.wraps(original)(maker(original)))
+
+
+def _put(owner: Any, name: str, ours: Any) -> None:
+    _installed.append((owner, name, vars(owner)[name], ours))
+    setattr(owner, name, ours)
 
 
 def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
@@ -146,6 +156,31 @@ def _clip(original: Callable[..., Any]) -> Callable[..., Any]:
         if LOUD and isinstance(parameters, GeneratorType):
             parameters = list(parameters)
         return told(parameters, *args, **kwargs)
+
+    return wrapper
+
+
+def _entered(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Note where autocast begins, while somebody listens."""
+    from torch.compiler import is_compiling
+
+    def wrapper(self: Any) -> Any:
+        result = original(self)
+        if LOUD and not is_compiling():
+            LOUD[0].guard(regions.entered, self)
+        return result
+
+    return wrapper
+
+
+def _left(original: Callable[..., Any]) -> Callable[..., Any]:
+    from torch.compiler import is_compiling
+
+    def wrapper(self: Any, *error: Any) -> Any:
+        result = original(self, *error)
+        if LOUD and not is_compiling():
+            LOUD[0].guard(regions.left, self)
+        return result
 
     return wrapper
 

@@ -104,7 +104,6 @@ class Session:
         self._broken: dict[str, int] = {}
         self._searched = False
         self.explained = 0  # the order of the latest backward of which was told why torch will refuse it
-        self.loss: weakref.ref[Tensor] | None = None
 
     # Life
 
@@ -144,6 +143,8 @@ class Session:
             record.moments = [moment(observer, event) for observer, event in self._moments]
             self.guard(conclude, self)
             record.problems = [*self.engine.problems, *self._broken]
+            self.checks.clear()  # with all that they refer to; they and the session know each other
+            self._hooks = {name: [] for name in self._hooks}
 
     def ask(self, hook: str, *args: Any) -> None:
         """Call a hook of every check that fills it; each is guarded by itself, without the price of `guard`."""
