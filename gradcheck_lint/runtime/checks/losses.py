@@ -8,7 +8,6 @@ in memory), "never-a-gradient" (parameters that backward never reached).
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites, stores
@@ -16,6 +15,7 @@ from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
 from gradcheck_lint.runtime.names import variable
 from gradcheck_lint.runtime.record import Sighting, Watched
+from gradcheck_lint.runtime.references import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
-Place = tuple[int, int]  # which instruction of which code
+Call = tuple[int, int]  # which instruction of which code
 
 KEPT = 12  # graphs of steps in a row that have to be in memory
 FEW, FAR = 4, 100  # or so few of them, if they reach so many steps back: between samples none is marked
@@ -40,7 +40,7 @@ _ENDS = frozenset({"Sum", "Mean", "Stack", "Cat", "Add", "Sub", "Neg", "Mul", "D
 class Unfed(NamedTuple):
     """The parameters of an optimizer that have had no gradient so far, by name, and the names of those that had one."""
 
-    names: dict[str, weakref.ref[Tensor]]
+    names: dict[str, Place]
     fed: set[str]
     lists: tuple[str, ...]  # the lists and dictionaries of modules, which may be branches
 
@@ -50,9 +50,9 @@ class Losses(Check):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._rebuilt: dict[Place, Mark] = {}  # backwards that began at themselves, once so far
-        self._sound: set[Place] = set()  # places of which nothing more is to be said
-        self._carried: set[Place] = set()
+        self._rebuilt: dict[Call, Mark] = {}  # backwards that began at themselves, once so far
+        self._sound: set[Call] = set()  # places of which nothing more is to be said
+        self._carried: set[Call] = set()
         self._idle: dict[int, int] = {}  # steps in a row without gradients and without grad mode, by optimizer
         self._kept = False
         self._unfed: dict[int, Unfed] = {}  # by optimizer
@@ -94,7 +94,7 @@ class Losses(Check):
         if node is not None:
             self._mark(root, place, event, options)
 
-    def _look_for_leaf(self, root: Tensor, place: Place, mark: Mark) -> None:
+    def _look_for_leaf(self, root: Tensor, place: Call, mark: Mark) -> None:
         leaves = only_sums(root) if root.grad_fn is not None else (root,)
         if not leaves or not self._strange(leaves):
             self._sound.add(place)
@@ -113,7 +113,7 @@ class Losses(Check):
         held = self.session.held()
         return bool(held) and not any(id(leaf) in held for leaf in leaves)
 
-    def _tell_rebuilt(self, root: Tensor | None, place: Place, mark: Mark) -> None:
+    def _tell_rebuilt(self, root: Tensor | None, place: Call, mark: Mark) -> None:
         alone = not self._sound  # no backward went through a graph
         self._sound.add(place)
         if self.session.engine.wants("loss-rebuilt"):
@@ -129,7 +129,7 @@ class Losses(Check):
         summed = root is not None and root.grad_fn is not None
         self._sight("loss-rebuilt", mark, names=names, made=made, summed=summed, sure=alone or not summed)
 
-    def _mark(self, root: Tensor, place: Place, event: Event, options: dict[str, Any]) -> None:
+    def _mark(self, root: Tensor, place: Call, event: Event, options: dict[str, Any]) -> None:
         """Put a canary into the graph, and see whether an earlier one is there."""
         session = self.session
         freed = not options.get("retain_graph") and not options.get("create_graph")
@@ -275,7 +275,7 @@ class Losses(Check):
                 continue
             if id(parameter) in self._first[index] and parameter.requires_grad:
                 if not known or models.name(parameter):  # else it is not the model's any more
-                    unfed.names[observer.name(parameter)] = weakref.ref(parameter)
+                    unfed.names[observer.name(parameter)] = Place(observer, parameter)
         if unfed.names:
             unfed.fed.update(observer.name(p) for p in observer.parameters() if id(p) in observer.received)
             lists = tuple(name for name, module in models.modules() if isinstance(module, (ModuleList, ModuleDict)))

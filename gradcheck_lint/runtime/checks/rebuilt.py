@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ _VALUES = 16  # of a parameter that are compared
 class Kept(NamedTuple):
     """A parameter after a step."""
 
-    parameter: weakref.ref[Tensor]
+    parameter: Ref
     values: Tensor
     version: int
     step: int
@@ -122,16 +123,11 @@ class Rebuilt(Check):
         if before is not None and step > before.step:
             each = (version - before.version) // (step - before.step)
         values = parameter.detach().reshape(-1)[:_VALUES].clone()
-        line.kept = Kept(weakref.ref(parameter), values, version, step, each)
+        line.kept = Kept(Ref(parameter), values, version, step, each)
 
     def _tell(self, observer: Observer | None, mark: Mark | None, what: str, line: Line) -> None:
         if observer is not None:
             observer.sight("rebuilt", mark, what=what, times=line.times, steps=line.most)
-
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind == "module._apply" and _swaps():  # torch swaps no tensor that has a weak reference
-            for line in self._lines.values():
-                line.kept = None
 
     # Schedulers and scalers
 
@@ -236,11 +232,3 @@ def _options(scheduler: Any) -> tuple[tuple[str, str], ...]:
     """What a scheduler was told, as far as it is plain."""
     plain = (int, float, str, bool)
     return tuple(sorted((k, str(v)) for k, v in vars(scheduler).items() if type(v) in plain and not k.startswith("_")))
-
-
-def _swaps() -> bool:
-    """Whether a module that is converted keeps its Parameter objects and swaps what is in them."""
-    import torch
-
-    asked = getattr(torch.__future__, "get_swap_module_params_on_conversion", None)
-    return asked is not None and bool(asked())

@@ -7,13 +7,13 @@ the graph needs).
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.record import Sighting
+from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,14 +46,14 @@ class Retained(Check):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._latest: deque[Ran] = deque(maxlen=16)
-        self._roots: list[weakref.ref[Tensor]] = []
+        self._roots: list[Ref] = []
         self._heard = 0  # the order of the latest backward that was seen to begin
         self._before: Ran | None = None  # the earlier backward of the loss that goes backward now
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         retained, born = bool(options.get("retain_graph")), max((_born(root.grad_fn) for root in roots), default=-1)
         now = Ran(self.session.backwards, self.session.steps, event.mark, retained, born)
-        self._roots = [weakref.ref(root) for root in roots]
+        self._roots = [Ref(root) for root in roots]
         self._before = None
         for root in roots:
             node: Any = root.grad_fn

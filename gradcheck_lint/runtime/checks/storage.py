@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.names import names_of
+from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ class Storage(Check):
         self._next: dict[int, tuple[int, int]] = {}  # by observer: the group and the place in it to go on at
         self._searches = _SEARCHES
         self._told: set[str] = set()
-        self._taken: list[tuple[weakref.ref[Tensor], int]] = []  # states, and how many steps there had been
+        self._taken: list[tuple[Ref, int]] = []  # states, and how many steps there had been
 
     def attached(self, observer: Observer) -> None:
         self._kept[observer.watched.index] = {id(p): _kept(p) for p in observer.parameters()}
@@ -187,7 +188,7 @@ class Storage(Check):
         first = next(_tensors(state), None)
         if first is not None and not first.requires_grad and not (self._taken and self._taken[-1][0]() is first):
             self._taken = [item for item in self._taken if item[0]() is not None][-_STATES:]
-            self._taken.append((weakref.ref(first), self.session.steps))
+            self._taken.append((Ref(first), self.session.steps))
 
     def _loads(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Whether all of the state is the model's own memory, taken before steps that it should undo."""

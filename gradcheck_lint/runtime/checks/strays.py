@@ -17,6 +17,7 @@ from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.checks.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks.identity import Identity, held_by_any
 from gradcheck_lint.runtime.names import Models, names_of, variable
+from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Stray:
     def __init__(self, leaf: Tensor, number: int, mark: Mark | None, observers: frozenset[int]) -> None:
         from torch.nn import Parameter
 
-        self.ref = weakref.ref(leaf)
+        self.ref = Ref(leaf)
         self.first = number  # the backward at which it was met
         self.latest = number
         self.times = 1  # how many of the backwards that were walked reached it
@@ -121,7 +122,7 @@ class Strays(Check):
             self._loaded |= {id(parameter) for parameter in args[0].parameters()}
 
     def _forget(self, keys: set[int]) -> None:
-        """Let go of tensors that are converted in place, which torch refuses while anything refers to them weakly."""
+        """Let go of tensors that are converted in place: what is known of their memory holds no more."""
         for key in keys & self._found.keys():
             stray = self._found.pop(key)
             self._pending.pop(key, None)

@@ -7,11 +7,11 @@ frozen).
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.checks.values import SAMPLES, piece, plain, sampled
+from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,9 +26,14 @@ _LOADS = frozenset({"module.load_state_dict", "module._apply"})
 class _Kept(NamedTuple):
     """A parameter that should not move, and a piece of what it was."""
 
-    ref: weakref.ref[Tensor]
+    ref: Ref
     name: str
     values: Tensor
+
+
+class _Version(NamedTuple):
+    memory: int
+    number: int
 
 
 class Writes(Check):
@@ -36,7 +41,7 @@ class Writes(Check):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._versions: dict[int, dict[int, int]] = {}
+        self._versions: dict[int, dict[int, _Version]] = {}
         self._loaded = False
         self._frozen: dict[int, tuple[list[_Kept], Mark | None, dict[str, Any]]] = {}
         self._expected: dict[str, _Kept] = {}
@@ -52,7 +57,7 @@ class Writes(Check):
         index = observer.watched.index
         if observer.watched.steps + 1 in SAMPLES and ("written-outside", index) not in self._told:
             self._loaded = False
-            self._versions[index] = {id(p): p._version for p in observer.parameters() if not p.is_inference()}
+            self._versions[index] = {id(p): v for p in observer.parameters() if (v := _version(p)) is not None}
         self._compare_frozen(observer)
 
     def _compare_versions(self, observer: Observer, mark: Mark | None) -> None:
@@ -60,7 +65,7 @@ class Writes(Check):
         versions = self._versions.pop(index, None)
         if not versions or self._loaded or observer.watched.steps not in SAMPLES:
             return
-        written = [p for p in observer.parameters() if versions.get(id(p), p._version) != p._version]
+        written = [p for p in observer.parameters() if _written(versions.get(id(p)), _version(p))]
         if not written:
             return
         others: set[int] = set()
@@ -103,7 +108,7 @@ class Writes(Check):
     @staticmethod
     def _keep(parameter: Tensor, name: str) -> _Kept | None:
         values = plain(parameter)
-        return _Kept(weakref.ref(parameter), name, piece(values).clone()) if values is not None else None
+        return _Kept(Ref(parameter), name, piece(values).clone()) if values is not None else None
 
     def _compare_frozen(self, observer: Observer) -> None:
         waiting = self._frozen.pop(observer.watched.index, None)
@@ -125,7 +130,7 @@ class Writes(Check):
             if not name.startswith(words):
                 continue
             kept = self._expected.get(name)
-            if kept is None or kept.ref() is not parameter:
+            if kept is None or kept.ref() is not parameter or kept.values.dtype != parameter.dtype:
                 fresh = self._keep(parameter, name)
                 if fresh is not None:
                     self._expected[name] = fresh
@@ -148,6 +153,19 @@ class Writes(Check):
         if (kind, observer.watched.index) not in self._told:
             self._told.add((kind, observer.watched.index))
             observer.sight(kind, mark, **detail)
+
+
+def _version(parameter: Tensor) -> _Version | None:
+    from torch.nn.parameter import is_lazy
+
+    if parameter.is_inference() or is_lazy(parameter):
+        return None
+    return _Version(parameter.data_ptr(), parameter._version)
+
+
+def _written(before: _Version | None, now: _Version | None) -> bool:
+    """Whether the same memory has been written to; one that was exchanged has versions of its own."""
+    return before is not None and now is not None and before.memory == now.memory and before.number != now.number
 
 
 def _moved(kept: _Kept) -> bool:
