@@ -79,8 +79,9 @@ def _install() -> None:
     for name in ("__init__", "scale", "unscale_", "step", "update"):
         _wrap(scaler, name, functools.partial(_told, kind=f"scaler.{name}"))
     if regions.available():
-        _wrap(torch.amp.autocast_mode.autocast, "__enter__", _entered)
-        _wrap(torch.amp.autocast_mode.autocast, "__exit__", _left)
+        autocast = torch.amp.autocast_mode.autocast
+        _wrap(autocast, "__enter__", functools.partial(_noted, note=regions.entered))
+        _wrap(autocast, "__exit__", functools.partial(_noted, note=regions.left))
     # The public functions may have been imported by name before; they look these up when they are called.
     for name in ("_clip_grads_with_norm_", "clip_grads_with_norm_"):
         _wrap(clip_grad, name, functools.partial(_told, kind="clip"))
@@ -160,26 +161,14 @@ def _clip(original: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _entered(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Note where autocast begins, while somebody listens."""
-    from torch.compiler import is_compiling
-
-    def wrapper(self: Any) -> Any:
-        result = original(self)
-        if LOUD and not is_compiling():
-            LOUD[0].guard(regions.entered, self)
-        return result
-
-    return wrapper
-
-
-def _left(original: Callable[..., Any]) -> Callable[..., Any]:
+def _noted(original: Callable[..., Any], note: Callable[[Any], None]) -> Callable[..., Any]:
+    """Note where autocast begins or ends, while somebody listens."""
     from torch.compiler import is_compiling
 
     def wrapper(self: Any, *error: Any) -> Any:
         result = original(self, *error)
         if LOUD and not is_compiling():
-            LOUD[0].guard(regions.left, self)
+            LOUD[0].guard(note, self)
         return result
 
     return wrapper

@@ -103,11 +103,13 @@ def forget() -> None:
 
 
 def _by_the_user() -> bool:
-    """Whether the first frame above torch's is the user's."""
+    """Whether the first frame above ours and torch's is the user's."""
     import torch
 
     home = os.path.dirname(str(torch.__file__)) + os.sep
-    frame = sys._getframe(3)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(home):
+    frame = sys._getframe(1)
+    while (file := frame.f_code.co_filename).startswith(home) or sites.ours(file):
+        if frame.f_back is None:
+            return False
         frame = frame.f_back
-    return not sites.foreign(frame.f_code.co_filename)
+    return not sites.foreign(file)

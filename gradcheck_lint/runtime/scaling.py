@@ -23,6 +23,13 @@ def mark_scaled(result: Any) -> None:
         result.grad_fn.metadata[_KEY] = True
 
 
+def is_scaled(roots: Sequence[Tensor]) -> bool:
+    """Whether one of these is what a scaler made, itself or after one more operation."""
+    nodes = [root.grad_fn for root in roots if root.grad_fn is not None]
+    nodes += [following for node in nodes for following, _ in node.next_functions if following is not None]
+    return any(_KEY in node.metadata for node in nodes)
+
+
 def scaled(roots: Sequence[Tensor]) -> bool:
     """Whether what backward is called on was scaled, or is made of something that was."""
     todo: deque[Any] = deque(root.grad_fn for root in roots if root.grad_fn is not None)

@@ -86,6 +86,7 @@ def checks() -> list[type[Check]]:
     from gradcheck_lint.runtime.checks.losses import Losses
     from gradcheck_lint.runtime.checks.modes import Modes
     from gradcheck_lint.runtime.checks.placement import Placement
+    from gradcheck_lint.runtime.checks.precision import Precision
     from gradcheck_lint.runtime.checks.ranks import Ranks
     from gradcheck_lint.runtime.checks.rebuilt import Rebuilt
     from gradcheck_lint.runtime.checks.retained import Retained
@@ -117,6 +118,7 @@ def checks() -> list[type[Check]]:
         Values,
         Modes,
         Placement,
+        Precision,
         Writes,
         Units,
         Scalars,
