@@ -25,7 +25,7 @@ def mark_scaled(result: Any) -> None:
 
 def is_scaled(roots: Sequence[Tensor]) -> bool:
     """Whether one of these is what a scaler made, itself or after one more operation."""
-    nodes = [root.grad_fn for root in roots if root.grad_fn is not None]
+    nodes: list[Any] = [root.grad_fn for root in roots if root.grad_fn is not None]
     nodes += [following for node in nodes for following, _ in node.next_functions if following is not None]
     return any(_KEY in node.metadata for node in nodes)
 

@@ -76,12 +76,27 @@ def compiled_round(parts: Parts, backend: str) -> None:
         compiled(x)
 
 
+def compiled_autocast(parts: Parts, backend: str) -> None:
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden = parts.model[0](x)
+            torch._dynamo.graph_break()
+            return parts.loss(lambda x: parts.model[2](hidden.tanh()).float(), x)
+
+    compiled = torch.compile(loss, backend=backend)
+    for x in parts.data():
+        parts.optimizer.zero_grad()
+        compiled(x).backward()
+        parts.optimizer.step()
+
+
 PROGRAMS = [
     (compiled_model, "eager"),
     (compiled_model, "aot_eager"),
     (compiled_loss, "aot_eager"),
     (compiled_step, "eager"),
     (compiled_round, "eager"),
+    (compiled_autocast, "eager"),
 ]
 
 

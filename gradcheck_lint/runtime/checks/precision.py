@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import Event
     from gradcheck_lint.runtime.regions import Region
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
 
 _LOSSES = 4  # that are looked at after an optimizer is met
 _HALF = ("float16", "bfloat16")
@@ -42,13 +43,27 @@ _DEEP = 4  # changes of shape between a weight and the layer that multiplies wit
 _WRAPS = 12  # functions around a `forward` that are looked into
 
 
-class Layers(NamedTuple):
-    """The layers behind a loss, none of which has half precision anywhere near it."""
+class Graph(NamedTuple):
+    """What is behind a loss."""
 
-    weights: tuple[Tensor, ...]
-    numbers: tuple[int, ...]  # of their nodes
-    every: tuple[int, ...]  # of all nodes
+    plain: bool  # whether all of it is in float32, and to be seen
+    weights: dict[int, Tensor]  # by id: those that layers multiply with and an optimizer has
+    layers: tuple[int, ...]  # the numbers of these layers' nodes
+    nodes: tuple[int, ...]  # those of all nodes
+    leaves: set[int]  # ids
+
+
+class Suspicion(NamedTuple):
+    """A loss that may have lost its mixed precision. Holds no tensor."""
+
+    how: str
+    weights: frozenset[int]  # ids
+    names: tuple[str, ...]
+    device: str
     leaves: frozenset[int]  # ids
+    block: Region | None
+    event: Event
+    scaled: bool
 
 
 class Precision(Check):
@@ -58,13 +73,12 @@ class Precision(Check):
         super().__init__(session)
         self._left = 0  # losses that are still to be looked at
         self._before = 0  # how many blocks there had been when the last step ended
+        self._suspected: list[Suspicion] = []  # since that step
+        self._works: set[int] = set()  # ids of what another loss reaches that has half precision, or may have
         self._told: set[int] = set()  # observers
 
     def attached(self, observer: Observer) -> None:
         self._left = _LOSSES
-
-    def after_update(self, observer: Observer) -> None:
-        self._before = regions.count()
 
     def ended(self) -> None:
         regions.forget()
@@ -76,68 +90,63 @@ class Precision(Check):
         thread = threading.get_ident()
         blocks = [block for block in regions.RECENT if block.thread == thread]
         meant = [block for block in blocks if block.on and block.grad and block.dtype in _HALF]
+        since = [block for block in meant if block.number > self._before]
+        wrapped = [] if since else [module for _, module in self.session.models.modules() if _wrapped(module)]
         scaled = is_scaled(roots)
-        wrapped = [] if meant else [module for _, module in self.session.models.modules() if _wrapped(module)]
         if not (meant or scaled or wrapped):
             return
-        layers = find(roots, self.session.held())
-        if layers is None or any(not block.on and _any(block, layers.numbers) for block in blocks):
+        graph = look(roots, self.session.held())
+        if not graph.plain:
+            self._works |= graph.leaves
+            return
+        if not graph.weights or any(not block.on and _any(block, graph.layers) for block in blocks):
             return  # somebody has turned it off here
-        owners = [o for o in self.session.observers.values() if o.ids() & {id(w) for w in layers.weights}]
-        if owners and owners[0].watched.index not in self._told:
-            self._judge(owners[0], event, layers, meant, wrapped, scaled=scaled)
+        how, block = _judged(graph, meant, since, wrapped, scaled=scaled)
+        if how:
+            weights = graph.weights
+            owner = next(o for o in self.session.observers.values() if weights.keys() & o.ids())
+            names = tuple(owner.name(weight) for weight in reversed(weights.values()))
+            device = next(iter(weights.values())).device.type
+            self._suspected.append(
+                Suspicion(how, frozenset(weights), names, device, frozenset(graph.leaves), block, event, scaled)
+            )
 
-    def _judge(
-        self,
-        observer: Observer,
-        event: Event,
-        layers: Layers,
-        meant: list[Region],
-        wrapped: list[Module],
-        *,
-        scaled: bool,
-    ) -> None:
-        around = [block for block in meant if _any(block, layers.numbers)]
-        beside = [block for block in meant if _any(block, layers.every)]
-        since = [block for block in meant if block.number > self._before]
-        device = layers.weights[0].device.type
-        if around:
-            if all(block.device != weight.device.type for block in around for weight in layers.weights):
-                self._tell(observer, event, layers, "device", around[-1], sure=True)
-            return  # else nobody knows why it had no effect
-        if beside:
-            sure = scaled or (beside[-1].own and not self._others(layers))
-            self._tell(observer, event, layers, "outside", beside[-1], sure=sure)
-        elif wrapped and not since:
-            inside = {id(p) for module in wrapped for p in module.parameters()}
-            if all(id(weight) in inside for weight in layers.weights):
-                self._tell(observer, event, layers, "forward", None, sure=True)
-        elif scaled and since:
-            sure = since[-1].device == device and not self._others(layers)
-            self._tell(observer, event, layers, "unused", since[-1], sure=sure)
-        elif scaled:
-            self._tell(observer, event, layers, "scaler", None, sure=False)
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        ids = observer.ids() if self._suspected else set()
+        for suspicion in self._suspected:
+            weights = suspicion.weights
+            if weights & ids and not weights & self._works and observer.watched.index not in self._told:
+                self._told.add(observer.watched.index)
+                self._tell(observer, suspicion)
 
-    def _tell(
-        self, observer: Observer, event: Event, layers: Layers, how: str, block: Region | None, *, sure: bool
-    ) -> None:
-        self._told.add(observer.watched.index)
+    def after_update(self, observer: Observer) -> None:
+        self._before = regions.count()
+        if self._suspected:
+            ids = observer.ids()
+            self._suspected = [suspicion for suspicion in self._suspected if not suspicion.weights & ids]
+
+    def _tell(self, observer: Observer, suspicion: Suspicion) -> None:
+        how, block = suspicion.how, suspicion.block
+        if how == "outside":
+            sure = suspicion.scaled or (block is not None and block.own and not self._others(suspicion))
+        elif how == "unused":
+            sure = block is not None and block.device == suspicion.device and not self._others(suspicion)
+        else:
+            sure = how != "scaler"
         observer.sight(
             "autocast-lost",
-            block.mark if block is not None else event.mark,
-            names=tuple(observer.name(weight) for weight in layers.weights),
-            step=observer.watched.steps + 1,
+            block.mark if block is not None else suspicion.event.mark,
+            names=suspicion.names,
             how=how,
             sure=sure,
-            device=layers.weights[0].device.type,
+            device=suspicion.device,
             meant=block.device if block is not None else "",
-            dtype=block.dtype if block is not None else "",
-            backward=event.mark,
+            backward=suspicion.event.mark,
         )
 
-    def _others(self, layers: Layers) -> bool:
+    def _others(self, suspicion: Suspicion) -> bool:
         """Whether there is a network that this loss does not train, such as a teacher; looks at all objects."""
-        known = self.session.held() | layers.leaves
+        known = self.session.held() | suspicion.leaves
         if not _strangers(known):
             return False
         if gc.isenabled():
@@ -157,31 +166,48 @@ def _strangers(known: set[int] | frozenset[int]) -> bool:
     )
 
 
-def find(roots: Sequence[Tensor], held: set[int]) -> Layers | None:
-    """The layers behind a loss; None where something is in another precision, or not to be seen."""
+def _judged(
+    graph: Graph, meant: list[Region], since: list[Region], wrapped: list[Module], *, scaled: bool
+) -> tuple[str, Region | None]:
+    """How the mixed precision of this loss was lost, and the block that was to bring it; "" if nothing says so."""
+    around = [block for block in meant if _any(block, graph.layers)]
+    beside = [block for block in meant if _any(block, graph.nodes)]
+    if around:
+        devices = {weight.device.type for weight in graph.weights.values()}
+        if any(block.device in devices for block in around):
+            return "", None  # nobody knows why it has no effect
+        return "device", around[-1]
+    if beside:
+        return "outside", beside[-1]
+    if wrapped:
+        inside = {id(p) for module in wrapped for p in module.parameters()}
+        return "forward" if graph.weights.keys() <= inside else "", None
+    if scaled:
+        return ("unused", since[-1]) if since else ("scaler", None)
+    return "", None
+
+
+def look(roots: Sequence[Tensor], held: set[int]) -> Graph:
+    """Walk the graph behind a loss; about two microseconds for each node."""
     todo = deque(root.grad_fn for root in roots if root.grad_fn is not None)
     seen: set[Any] = set(todo)
-    weights: dict[int, Tensor] = {}
-    numbers, every, leaves = [], [], set()
-    while todo:
+    plain, weights, layers, nodes, leaves = True, {}, [], [], set()
+    while todo and len(seen) < LIMIT:
         node: Any = todo.popleft()
         name = kind(node)
         if name == "AccumulateGrad":
             leaves.add(id(node.variable))
             continue
-        if not _plain(node):
-            return None
-        every.append(node._sequence_nr())
+        plain = plain and _plain(node)
+        nodes.append(node._sequence_nr())
         if name in _LAYERS and (weight := _weight(node, held)) is not None:
             weights[id(weight)] = weight
-            numbers.append(every[-1])
+            layers.append(nodes[-1])
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)
                 todo.append(following)
-        if len(seen) > LIMIT:
-            return None
-    return Layers(tuple(weights.values()), tuple(numbers), tuple(every), frozenset(leaves)) if weights else None
+    return Graph(plain and not todo, weights, tuple(layers), tuple(nodes), leaves)
 
 
 def _plain(node: Any) -> bool:
