@@ -1,26 +1,27 @@
 """Watching one optimizer: what happens to its gradients, fed to the machine of `gradcheck_lint.cycle`.
 
-The first steps are checked in full, and a step now and then after that. In between the observer sleeps: no hook is on
-a parameter, steps, backwards and zeroings are merely counted, and if their numbers do not fit what was seen before it
-looks closely for a while. What the machine calls a breach is believed only if the tensors themselves agree: a
-program may write or clear gradients in ways that nobody can hook.
+Which steps are checked says `sampling`. Between them the observer sleeps: steps, backwards and zeroings are merely
+counted, and if their numbers do not fit what was seen before it looks closely for a while. What the machine calls a
+breach is believed only if the tensors themselves agree: a program may write or clear gradients in ways that nobody can
+hook.
 """
 
 from __future__ import annotations
 
 import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint import cycle
 from gradcheck_lint.runtime import patches, sites
+from gradcheck_lint.runtime.gradients import Gradients
 from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Watched
-from gradcheck_lint.runtime.references import Place
+from gradcheck_lint.runtime.sampling import Sampling
 from gradcheck_lint.runtime.trails import trail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
     from torch.optim import Optimizer
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.trails import Trail
 
-FIRST = 20  # steps that are checked in full before sampling begins
-SENTINELS = 3
-_FARTHEST = 20  # times `every`: samples that cost much are no farther apart than this
 ROUNDS = 24  # of the latest steps, what led to each
 _ATTEND = 5  # how often something odd on a step between samples makes the next steps be checked in full
 
@@ -63,12 +61,13 @@ class Observer:
         self.watched = watched
         self.built = built
         self.state = cycle.State()
-        self.full = True  # awake: this step is checked in full
-        self.seen: list[Tensor] = []  # the parameters in which gradients were accumulated since the last backward ended
+        self.full = True  # awake: this step is checked
+        self.thorough = True  # and all checks are asked
+        self.sampling = Sampling(session)
+        self.gradients = Gradients()
         self.window: list[Event] = []  # backwards since the gradients were last used or cleared
         self.windows: deque[int] = deque(maxlen=16)  # how many backwards each of the latest steps used
         self.latest: dict[str, Event] = {}  # by kind
-        self.received: Counter[int] = Counter()  # how often each parameter got a gradient, by id
         self.names: dict[int, str] = {}
         self.opaque = ""  # why breaches of this optimizer cannot be told, empty if they can
         self.scaler_stepping = False
@@ -83,34 +82,21 @@ class Observer:
         self._lines: dict[tuple[str, int, int], int] = {}  # how often each line has caused each kind of event
         self._odd_lines: dict[tuple[str, int, int], int] = {}  # how often something was wrong with that
         self._idle_zeros: set[tuple[str, int, int]] = set()  # lines that have cleared what nobody misses
-        self._made: list[tuple[Place, int, Tensor]] = []  # gradients as backward left them
         self.trails: dict[int, Trail] = {}  # by the order of the event
-        self._fed: set[int] = set()  # the sentinels that got gradients in this window
-        self._dropped_by_hand = False
-        self._lazy = False  # some parameters have no shape before the first forward pass
         self._instead: dict[str, Any] = {}  # the optimizer that is cleared instead of this one
         self._early: dict[tuple[int, int], int] = {}  # lines that moved the schedule before the first step
-        self._touched = False  # a clipping or an unscaling has changed them since, as it should
         self._ref = weakref.ref(optimizer)
         self._before: Any = None  # the handles of the hooks on the step
         self._after: Any = None
-        self._hooked: dict[int, Any] = {}
-        self._looking: list[Any] = []
-        self._spent: dict[int, tuple[int, int]] = {}  # id and version of each gradient after the last step
-        self._old_found = False  # the last look met gradients that nobody had cleared
-        self._empty_found = self._zero_found = False
         self._old_window = False  # the window began on gradients that nobody had cleared
         self._inside = 0  # how many steps of this optimizer are running, one inside the other
         self._nested = 1  # the most that there were, for a subclass that calls `super().step()`
-        self._asleep_at = self._watching = 0.0  # when it last fell asleep, and the seconds of watching until then
-        self._asleep_after = 0  # and the steps
         self._slept = self._night = 0  # how often a step ended since it fell asleep, and after how many it wakes
         self._zeros = self._backwards = 0  # how many there had been, of all optimizers, when the last step ended
         self._pattern = (0, 0)  # how many of each came before the step, the last time that it was awake
         self._closure_ran = False
         self._closure_backwards = self._closure_zeros = 0
         self._attended = 0
-        self._attention = FIRST  # the step up to which everything is checked
 
     # What is watched
 
@@ -136,6 +122,16 @@ class Observer:
     def ids(self) -> set[int]:
         return {id(parameter) for parameter in self.parameters()}
 
+    @property
+    def received(self) -> dict[int, None]:
+        """The ids of the parameters that ever got a gradient, in the order of the first time."""
+        return self.gradients.received
+
+    @property
+    def reads(self) -> bool:
+        """Whether values are read at this step."""
+        return self.sampling.reads(self.watched.steps)
+
     def attach(self) -> None:
         optimizer = self._ref()
         if optimizer is None:
@@ -144,8 +140,6 @@ class Observer:
         self._after = optimizer.register_step_post_hook(self._after_step)
         if any(parameter.grad is not None for parameter in self.parameters()):
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
-        self.watch_parameters(everything=True)
-        self._choose_sentinels()
 
     def detach(self) -> None:
         if not self.full:
@@ -153,113 +147,52 @@ class Observer:
         for handle in (self._before, self._after):
             if handle is not None:
                 handle.remove()
-        self._unhook(self._hooked)
-        self._stop_looking()
-
-    def watch_parameters(self, *, everything: bool) -> None:
-        """Count accumulations in all parameters, or in the sentinels alone."""
-        wanted = self.parameters() if everything else self._sentinels()
-        ids = {id(parameter) for parameter in wanted}
-        self._unhook({key: handle for key, handle in self._hooked.items() if key not in ids})
-        count = self.seen.append
-        self._lazy = any(is_lazy(parameter) for parameter in wanted)
-        for parameter in wanted:
-            if is_lazy(parameter):
-                continue  # has no shape yet; the first step finds it again
-            if id(parameter) not in self._hooked and parameter.requires_grad and parameter.is_leaf:
-                handle = parameter.register_post_accumulate_grad_hook(count)  # type: ignore[no-untyped-call]
-                self._hooked[id(parameter)] = handle
-
-    def _unhook(self, handles: dict[int, Any]) -> None:
-        for key, handle in list(handles.items()):
-            handle.remove()
-            self._hooked.pop(key, None)
-
-    def _sentinels(self) -> list[Tensor]:
-        """A few parameters spread over the optimizer that get gradients, small ones where there is a choice."""
-        able = [p for p in self.parameters() if p.requires_grad and p.is_leaf and not is_lazy(p)]
-        fed = [p for p in able if id(p) in self.received] or able
-        often = max((self.received.get(id(p), 0) for p in fed), default=0)
-        fed = [p for p in fed if self.received.get(id(p), 0) == often]
-        if len(fed) <= SENTINELS:
-            return fed
-        part = len(fed) / SENTINELS
-        chosen = []
-        for index in range(SENTINELS):
-            among = fed[int(index * part) : max(int((index + 1) * part), int(index * part) + 1)]
-            small = [p for p in among if p.numel() > 1] or among
-            chosen.append(min(small, key=lambda p: p.numel()))
-        return chosen
-
-    def _choose_sentinels(self) -> None:
-        self._stop_looking()
-        for parameter in self._sentinels():
-            place = Place(self, parameter)
-            look = _Look(self, place)
-            handle = parameter.register_hook(look)  # type: ignore[no-untyped-call]
-            self._looking.append((place, handle))
-
-    def _stop_looking(self) -> None:
-        for ref, handle in self._looking:
-            handle.remove()
-            parameter = ref()
-            if parameter is not None and not parameter._backward_hooks:
-                parameter._backward_hooks = None  # as it was before
-        self._looking = []
+        self.gradients.unhook()
 
     def renew(self) -> None:
         """The optimizer holds other tensors than before."""
         self.names.clear()
-        self._spent.clear()
-        if self.full:
-            self._hook()
+        self.gradients.forget()
 
-    def _hook(self) -> None:
-        self.watch_parameters(everything=self.watched.steps < self._attention)
-        self._choose_sentinels()
+    def _prepare(self) -> None:
+        """A step is over: what will be done at the next one."""
+        steps = self.watched.steps
+        coming = self.sampling.next(steps)
+        if coming > steps + 1:
+            self._sleep(coming - 1 - steps)
+            return
+        thorough = self.sampling.thorough(coming)
+        if thorough is not self.thorough:
+            self.thorough = thorough
+            self.session.listen()
 
-    def _sleep(self) -> None:
-        self.full = False
-        self._unhook(self._hooked)
-        self._stop_looking()
-        self._spent.clear()
-        self.seen.clear()
-        self._new_window()
+    def _sleep(self, steps: int) -> None:
+        """Until so many more are over."""
+        self.full = self.thorough = False
+        self.gradients.unhook()
+        self.gradients.forget()
+        self.window = []
         self.closely = False
         self.trails.clear()
-        self._dropped, self._clips, self._made = [], [], []
+        self._dropped, self._clips = [], []
         self._slept = 0
-        self._night = (self._next_sample() - 1 - self.watched.steps) * self._nested
+        self._night = steps * self._nested
         self._before.remove()
         self.session.listen()
-
-    def _next_sample(self) -> int:
-        """The step to be checked next: the next multiple of `every`, or a later one where a check costs much."""
-        from gradcheck_lint.runtime.checks.replicas import world
-
-        options, now = self.session.options, time.perf_counter()
-        steps = self.watched.steps
-        passed, number = now - self._asleep_at, steps - self._asleep_after
-        cost = self.session.watching - self._watching
-        far = options.every
-        if self._asleep_after and options.budget and number and world()[1] == 1:  # ranks are compared at the same steps
-            able = cost / (options.budget * max((passed - cost) / number, 1e-9))
-            far = min(max(int(able), options.every), _FARTHEST * options.every)
-        self._asleep_at, self._asleep_after, self._watching = now, steps, self.session.watching
-        return (max(steps + 1 + far, steps + 2) // options.every) * options.every or options.every
 
     def _wake(self) -> None:
         """A step has just ended: whatever gradients there are, it has used them."""
         self._settle()
         self.full = True
-        optimizer = self._ref()
+        optimizer, parameters = self._ref(), self.parameters()
         if optimizer is not None:
             self._before = optimizer.register_step_pre_hook(self._before_step)
-        spent = any(parameter.grad is not None for parameter in self.parameters())
-        self.state = cycle.State(cycle.SPENT if spent else cycle.CLEAN, stepped=True)
-        self._old_window = self._old_found = self._empty_found = self._zero_found = False
-        self._hook()
-        self._remember_gradients()
+        if self.state.gradient != cycle.OUTSIDE:  # somebody writes them by hand
+            spent = any(parameter.grad is not None for parameter in parameters)
+            self.state = cycle.State(cycle.SPENT if spent else cycle.CLEAN, stepped=True)
+        self._old_window = False
+        self.gradients.remember(parameters)
+        self.thorough = self.sampling.thorough(self.watched.steps + 1)
         self.session.listen()
 
     @property
@@ -277,7 +210,7 @@ class Observer:
         more, lost = zeros - steps * self._pattern[0], backwards - steps * self._pattern[1]
         if (more or lost) and self._attended < _ATTEND:
             self._attended += 1
-            self._attention = self.watched.steps + 3
+            self.sampling.attend(self.watched.steps + 3)
             usual = self._usual()
             if 0 < more < steps and 0 < lost < usual * more:
                 self.sight(
@@ -322,7 +255,7 @@ class Observer:
             self.session.look_around(self)
         window, usual = len(self.window), self._usual()
         breach = self.event("zero", mark=mark)
-        self._spent.clear()
+        self.gradients.cleared()
         self._old_window = False
         line = ("zero", id(mark.code), mark.last) if mark is not None else None
         if breach == cycle.DISCARDED and self.window:
@@ -340,61 +273,62 @@ class Observer:
 
     def _new_window(self) -> None:
         self.window = []
-        self._fed.clear()
+        self.gradients.used()
 
     def look_closely(self) -> None:
         """Something is suspected: the next rounds are recorded with all that can be known of them."""
-        if self.watched.steps < self._attention:
+        if self.sampling.attending(self.watched.steps + 1):
             self.closely = True
 
     def finite(self) -> bool:
         """Whether the gradients hold numbers only. Reads values, so only on suspicion."""
-        return all(bool(grad.isfinite().all()) for grad in self._dense_gradients())
+        return self.gradients.finite(self.parameters())
 
-    def _dense_gradients(self) -> list[Tensor]:
-        grads = [parameter.grad for parameter in self.parameters()]
-        return [grad.coalesce().values() if grad.is_sparse else grad.detach() for grad in grads if grad is not None]
+    def backward_begins(self) -> None:
+        """Backward is about to run; it may touch what this optimizer holds."""
+        used = self.state.gradient == cycle.SPENT and not self.opaque
+        self.gradients.backward_begins(self.parameters(), used=used, closely=self.thorough)
 
-    def on_backward(self, event: Event) -> None:
-        """A backward has put gradients into parameters of this optimizer; `seen` names them."""
-        self.watched.backwards += 1
-        self.received.update(map(id, self.seen))
-        self.seen.clear()
+    def backward_ended(self, event: Event, order: Sequence[Tensor]) -> bool:
+        """Backward is over; whether it has put gradients into parameters of this optimizer. order: see Gradients."""
+        touched = self.gradients.backward_ended(self.parameters(), order)
+        if touched is None:
+            return False
+        watched = self.watched
+        watched.backwards += 1
         if self.state.gradient == cycle.SPENT:
-            if self._empty_found or (self._zero_found and not self._old_found):
+            if touched.empty or (touched.zero and not touched.old):
                 # cleared in a way that cannot be hooked, as by `p.grad = None`
                 self.event("zero")
-                self.watched.zeros += 1
-                self._new_window()
+                watched.zeros += 1
+                self.window = []
             else:
-                self._old_window = self._old_found or self._kept()
-        elif self._dropped_by_hand and self.window:
+                self._old_window = touched.old
+        elif touched.dropped and self.window:
             self._dropped.append(Dropped(tuple(self.window), None, True))
-            self._new_window()
-        self._old_found = self._empty_found = self._zero_found = self._dropped_by_hand = False
+            self.window = []
         self.state, _ = cycle.advance(self.state, "backward", event, event.how)
         self.latest["backward"] = event
         self.window.append(event)
-        self._fed.update(id(parameter) for ref, _ in self._looking if (parameter := ref()) is not None)
         if self.closely:
-            self._probe()
-        self.session.remember(self, event._replace(step=self.watched.steps))
-
-    def _probe(self) -> None:
-        """Remember the gradients of the sentinels as backward left them."""
-        self._touched = False
-        self._made = []
-        for ref, _ in self._looking:
-            parameter = ref()
-            grad = parameter.grad if parameter is not None else None
-            if grad is not None and not grad.is_sparse:
-                self._made.append((ref, id(grad), grad.detach().reshape(-1)[:16].clone()))
+            self.gradients.probe(self.parameters())
+        self.session.remember(self, event._replace(step=watched.steps))
+        return True
 
     def touch(self) -> None:
         """The gradients are changed as they should be: clipped or unscaled."""
-        if self.closely and self._made and not self.untouched():
-            self._made = []  # they had been changed before in another way
-        self._touched = True
+        if self.closely:
+            self.gradients.touch(self.parameters())
+
+    def untouched(self) -> bool:
+        """Whether the gradients are what backward made of them. Reads values, so only on suspicion."""
+        return self.gradients.untouched(self.parameters())
+
+    def skips(self) -> None:
+        """A scaler has left the step out."""
+        self.state, _ = cycle.advance(self.state, "step", self.latest.get("step"), "scaler")
+        self.window = []
+        self.skipped += 1
 
     def on_clip(self, mark: sites.Mark | None) -> None:
         if self.window:
@@ -410,51 +344,6 @@ class Observer:
             self._early[line] = self._early.get(line, 0) + 1
         elif self._early.get(line) == 1:
             self.sight(cycle.EARLY_SCHEDULE, mark, scheduler=type(scheduler).__name__)
-
-    def untouched(self) -> bool:
-        """Whether the gradients are what backward made of them. Reads values, so only on suspicion."""
-        if not self._made:
-            return False
-        for ref, key, values in self._made:
-            parameter = ref()
-            grad = parameter.grad if parameter is not None else None
-            if grad is None or id(grad) != key:
-                return False
-            if not self._touched and not bool(
-                (grad.detach().reshape(-1)[:16] == values).logical_or(values.isnan()).all()
-            ):
-                return False
-        return True
-
-    def look(self, parameter: Tensor) -> None:
-        """Called before a gradient is added to that of a sentinel."""
-        grad = parameter.grad
-        if grad is None:
-            self._empty_found = True
-            self._dropped_by_hand = self._dropped_by_hand or id(parameter) in self._fed
-        elif self.state.gradient == cycle.SPENT:
-            if not self._same(parameter, grad):
-                self._empty_found = True
-            elif self._holds_something(grad):
-                self._old_found = True
-            else:
-                self._zero_found = True
-
-    def _same(self, parameter: Tensor, grad: Tensor) -> bool:
-        """Whether this is the gradient that the last step left, not another tensor put in its place."""
-        spent = self._spent.get(id(parameter))
-        return spent is None or spent[0] == id(grad)
-
-    def _kept(self) -> bool:
-        """Whether the gradients are the very tensors that the last step left, where no sentinel could look (FSDP2)."""
-        grads = [(id(p), id(p.grad)) for p in self.parameters() if p.grad is not None]
-        return bool(self._spent) and all(key in self._spent and self._spent[key][0] == grad for key, grad in grads)
-
-    @staticmethod
-    def _holds_something(grad: Tensor) -> bool:
-        # Reads a value, which makes an accelerator wait; only while gradients seem to be kept, so not in sound runs.
-        values = grad.coalesce().values() if grad.is_sparse else grad
-        return bool(values.detach().any())
 
     # The step
 
@@ -475,9 +364,6 @@ class Observer:
         watched.steps += 1
         if watched.steps == 1:
             self.began = self.state.gradient
-            if self._lazy:
-                self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
-                self._hook()
         mark = sites.here(3)
         if self.session.in_backward:
             self.opaque = "it steps while backward runs"
@@ -516,6 +402,8 @@ class Observer:
     def _uses_gradients(self, mark: sites.Mark | None, **detail: Any) -> None:
         """The optimizer is about to read the gradients."""
         session = self.session
+        if not self.window and not self.thorough:
+            self.rouse()  # something is odd
         session.before_update(self, mark)
         before = self.state
         breach = self.event("step", "scaler" if self.scaler_stepping else "", mark)
@@ -545,13 +433,7 @@ class Observer:
         """Whether backward has made gradients and none is there any more; not where others have hooks of their own."""
         if len(getattr(self._ref(), "_optimizer_step_pre_hooks", ())) > 1:
             return False
-        for parameter in self.parameters():
-            if parameter.grad is not None:
-                return False
-            hooks = getattr(parameter, "_post_accumulate_grad_hooks", None)
-            if hooks is not None and len(hooks) > 1:
-                return False
-        return True
+        return self.gradients.erased(self.parameters())
 
     def searches(self) -> bool:
         """Whether this is an optimizer that calls its closure again and again, and cannot do without."""
@@ -606,15 +488,7 @@ class Observer:
 
     def written(self) -> bool:
         """Whether somebody has put gradients there that no backward was seen to make."""
-        for parameter in self.parameters():
-            grad = parameter.grad
-            if grad is None:
-                continue
-            if self._spent.get(id(parameter)) == (id(grad), grad._version):
-                continue
-            if self._holds_something(grad):
-                return True
-        return False
+        return self.gradients.written(self.parameters())
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self.full:
@@ -634,26 +508,29 @@ class Observer:
         self._closure_ran = False
         watched, counts = self.watched, patches.COUNTS
         watched.checked += 1
-        self._remember_gradients()
+        self.gradients.remember(self.parameters())
         self.session.after_update(self)
         self._pattern = (counts.zeros - self._zeros, counts.backwards - self._backwards)
         self._zeros, self._backwards = counts.zeros, counts.backwards
-        steps = watched.steps
-        if steps >= self._attention and (steps + 1) % self.session.options.every:
-            self._sleep()
-
-    def _remember_gradients(self) -> None:
-        self._spent = {
-            id(parameter): (id(grad), grad._version)
-            for parameter in self.parameters()
-            if (grad := parameter.grad) is not None
-        }
+        if self.thorough:
+            self.sampling.done(watched.steps)
+        self._prepare()
 
     def attend(self, steps: int = 3) -> None:
-        """Check the next steps in full: something looked wrong on a step that was not."""
+        """Check the next steps thoroughly: something looked wrong on a step that was not."""
+        self.sampling.attend(self.watched.steps + steps)
         if not self.full:
             self._wake()
-        self._attention = max(self._attention, self.watched.steps + steps)
+        elif not self.thorough:
+            self.thorough = True
+            self.session.listen()
+
+    def rouse(self) -> None:
+        """Check the next step that is checked thoroughly."""
+        self.sampling.rouse()
+        if self.full and not self.thorough:
+            self.thorough = True
+            self.session.listen()
 
     # Telling
 
@@ -728,22 +605,6 @@ class Observer:
 def is_lazy(parameter: Tensor) -> bool:
     """Whether a parameter of a lazy module has no shape yet."""
     return hasattr(parameter, "materialize")
-
-
-class _Look:
-    """The hook on a sentinel: looks at `.grad` before backward adds to it."""
-
-    __torch_unserialize__ = True  # so that saving the tensor gives no warning about it
-
-    def __init__(self, observer: Observer, place: Place) -> None:
-        self._observer = observer
-        self._place = place
-
-    def __call__(self, grad: Tensor) -> None:
-        observer = self._observer
-        parameter = self._place()
-        if parameter is not None and not observer.opaque:
-            observer.session.guard(observer.look, parameter)
 
 
 def moment(observer: Observer, event: Event) -> Moment:

@@ -71,11 +71,48 @@ class Options:
     writer: Any = None  # see `scalars`
 
 
+class Hooks:
+    """Which functions of the checks are called when: `now` by the hook, `begins` and `ends` by the kind of call."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        from gradcheck_lint.runtime.checks import EACH_STEP, Check
+
+        names = [name for name, hook in vars(Check).items() if callable(hook) and not name.startswith("_")]
+        filled = {
+            name: [(c, getattr(c, name)) for c in checks if getattr(type(c), name) is not getattr(Check, name)]
+            for name in names
+        }
+        self._all = {name: [function for _, function in pairs] for name, pairs in filled.items()}
+        self._always = {
+            name: [function for check, function in pairs if name not in EACH_STEP or name in check.always]
+            for name, pairs in filled.items()
+        }
+        self.now = self._all
+        self.begins = _by_kind(filled["call_begins"])
+        self.ends = _by_kind(filled["call_ended"])
+
+    def choose(self, *, thorough: bool) -> None:
+        self.now = self._all if thorough else self._always
+
+    def insist(self, hook: str, function: Callable[..., Any]) -> None:
+        if function not in self._always[hook]:
+            self._always[hook] = [*self._always[hook], function]
+
+    def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
+        for table in (self._all, self._always):
+            table[hook] = [other for other in table[hook] if other != function]
+
+
+def _by_kind(pairs: Sequence[tuple[Check, Callable[..., Any]]]) -> dict[str, list[Callable[..., Any]]]:
+    kinds = {kind for check, _ in pairs for kind in check.hears}
+    return {kind: [function for check, function in pairs if kind in check.hears] for kind in kinds}
+
+
 class Session:
     """Everything that is watched between start and stop."""
 
     def __init__(self, rules: Sequence[Rule], options: Options, tell: Callable[[Finding], None]) -> None:
-        from gradcheck_lint.runtime.checks import Check, checks
+        from gradcheck_lint.runtime.checks import checks
 
         self.options = options
         self.engine = Engine(rules, options.least, tell)
@@ -92,7 +129,7 @@ class Session:
         self.registered_count = 0  # how often something was assigned to a module of any model
         self.births: dict[int, sites.Mark | None] = {}  # by id: the line at which a parameter was registered
         self.checks: list[Check] = [check(self) for check in checks()]
-        self._hooks = {name: _filled(self.checks, name) for name in vars(Check) if not name.startswith("_")}
+        self._hooks = Hooks(self.checks)
         self._moments: list[tuple[Observer, Event]] = []
         self._order = 0
         self._event: Event | None = None
@@ -144,15 +181,21 @@ class Session:
             self.guard(conclude, self)
             record.problems = [*self.engine.problems, *self._broken]
             self.checks.clear()  # with all that they refer to; they and the session know each other
-            self._hooks = {name: [] for name in self._hooks}
+            self._hooks = Hooks([])
 
     def ask(self, hook: str, *args: Any) -> None:
-        """Call a hook of every check that fills it; each is guarded by itself, without the price of `guard`."""
+        """Call a hook of the checks that fill it, of all of them where a step is checked thoroughly."""
+        functions = self._hooks.now[hook]
+        if functions:
+            self._call(functions, *args)
+
+    def _call(self, functions: Sequence[Callable[..., Any]], *args: Any) -> None:
+        """Call these hooks; each is guarded by itself, without the price of `guard`."""
         outermost = not self._began
         if outermost:
             self._began = time.perf_counter()
         try:
-            for function in self._hooks[hook]:
+            for function in functions:
                 if self._broken and self._given_up(function):
                     continue
                 try:
@@ -166,9 +209,13 @@ class Session:
                 self.watching += time.perf_counter() - self._began
                 self._began = 0.0
 
+    def insist(self, hook: str, function: Callable[..., Any]) -> None:
+        """Call this hook of a check at every step that is checked, and not only thoroughly."""
+        self._hooks.insist(hook, function)
+
     def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
         """Call this hook of a check no more: it has seen what it wanted to see."""
-        self._hooks[hook] = [other for other in self._hooks[hook] if other != function]
+        self._hooks.dismiss(hook, function)
 
     def guard(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a part of the watcher; nothing that goes wrong in it reaches the program."""
@@ -225,12 +272,24 @@ class Session:
             self._moments.append((observer, event))
 
     def listen(self) -> None:
-        """Hear the calls that every step makes if an observer is awake, and else do not."""
+        """Hear the calls that every step makes if an observer is awake; ask all checks if one is thorough."""
         awake = not self.observers or any(observer.full for observer in self.observers.values())
         if awake and self not in patches.LOUD:
             patches.LOUD.append(self)
         elif not awake and self in patches.LOUD:
             patches.LOUD.remove(self)
+        self._hooks.choose(
+            thorough=not self.observers or any(observer.thorough for observer in self.observers.values())
+        )
+
+    def rarely(self) -> bool:
+        """Whether the step to come is one of the few samples that look at everything, for some optimizer."""
+        return any(o.thorough and o.sampling.rarely(o.watched.steps + 1) for o in self.observers.values())
+
+    def rouse(self) -> None:
+        """Something has happened that a thorough look should follow."""
+        for observer in self.observers.values():
+            observer.rouse()
 
     # What is watched
 
@@ -253,6 +312,7 @@ class Session:
             self.observers[id(inner)] = observer
         self.look_around(observer)
         observer.attach()
+        self.listen()
         self.ask("attached", observer)
         return observer
 
@@ -340,6 +400,8 @@ class Session:
         for observer in self.observers.values():
             if observer.closely:
                 observer.trails[event.order] = trail()
+            if observer.full:
+                observer.backward_begins()
         options = dict(zip(_BACKWARD, args, strict=False)) | kwargs if len(args) > 1 else kwargs
         self.ask("backward_begins", roots, event, options)
 
@@ -359,14 +421,13 @@ class Session:
             self.ask("backward_failed", event, error)
 
     def _backward_ends(self, error: BaseException | None) -> None:
+        order = self._walked[1].leaves if self._walked is not None else ()
         self._walked = None  # it holds tensors and nodes of the graph
         event = self._event
         if event is None:
             return
         self._event = None
-        touched = [observer for observer in self.observers.values() if observer.seen]
-        for observer in touched:
-            observer.on_backward(event)
+        touched = [o for o in self.observers.values() if o.full and o.backward_ended(event, order)]
         if error is not None:
             self.ask("backward_failed", event, error)
         else:
@@ -390,55 +451,87 @@ class Session:
 
     def begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A wrapped call begins."""
-        self.guard(self._begin, kind, args, kwargs)
-
-    def _begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind == "zero_grad":
-            observer = self.observers.get(id(args[0]))
-            if observer is not None and observer.full:
-                observer.on_zero(sites.here(4))
-        elif kind == "module.zero_grad":
-            self._module_cleared(args[0])
-        elif kind == "clip":
-            self._clipped(args[0] if args else kwargs.get("parameters"), _bound(args, kwargs))
-        elif kind == "scaler.unscale_":
-            self._of_scaler(args, kwargs, "unscale")
-        elif kind == "scaler.step":
-            self._of_scaler(args, kwargs, "")
-            self._updated = False
-        elif kind == "scaler.scale":
-            self._scaled = self._scaled or args[0].is_enabled()
-        elif kind == "scheduler.step":
-            self._scheduled(args[0])
-        self.ask("call_begins", kind, args, kwargs)
+        handler = _BEGINS.get(kind)
+        if handler is not None:
+            self.guard(handler, self, args, kwargs)
+        hooks = self._hooks.begins.get(kind)
+        if hooks:
+            self._call(hooks, kind, args, kwargs)
 
     def end(
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        self.guard(self._end, kind, args, kwargs, result, error)
+        """It has ended, or raised `error`."""
+        handler = _ENDS.get(kind)
+        if handler is not None:
+            self.guard(handler, self, args, kwargs, result, error)
+        hooks = self._hooks.ends.get(kind)
+        if hooks:
+            self._call(hooks, kind, args, kwargs, result, error)
 
-    def _end(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    def _zeroed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        observer = self.observers.get(id(args[0]))
+        if observer is not None and observer.full:
+            observer.on_zero(sites.here(3))
+
+    def _group_added(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        if kind == "add_param_group" and id(args[0]) in self.observers and error is None:
+        if id(args[0]) in self.observers and error is None:
             self.observers[id(args[0])].renew()
-        elif kind == "scaler.scale" and error is None and args[0].is_enabled():
+
+    # What a GradScaler does
+
+    def _scales(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._scaled = self._scaled or args[0].is_enabled()
+
+    def _has_scaled(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        if error is None and args[0].is_enabled():
             mark_scaled(result)
-        elif kind == "scaler.step":
-            observer = self._observer_of(args, kwargs)
-            if observer is not None and observer.scaler_stepping:
-                observer.scaler_stepping = False
-                if (
-                    error is None and observer.watched.steps == self._steps_before
-                ):  # skipped, for the gradients were not finite
-                    observer.state, _ = cycle.advance(observer.state, "step", observer.latest.get("step"), "scaler")
-                    observer.window = []
-                    observer.skipped += 1
-        if error is None and kind == "scaler.update":
-            self._updated = True
-        if error is not None and kind in ("scaler.step", "scaler.update", "scaler.unscale_"):
-            self._refused_by_scaler(kind, args, kwargs)
-        self.ask("call_ended", kind, args, kwargs, result, error)
+
+    def _unscales(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        observer = self._observer_of(args, kwargs)
+        if observer is None or not observer.full or not args[0].is_enabled() or observer.scaler_stepping:
+            return  # the scaler's step unscales by itself
+        mark = sites.here(3)
+        before = observer.mark_of("unscale")
+        breach = observer.event("unscale", mark=mark)
+        observer.touch()
+        if breach is not None:
+            observer.sight(breach, mark, before=before)
+
+    def _has_unscaled(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        if error is not None:
+            self._refused_by_scaler("scaler.unscale_", args, kwargs)
+
+    def _scaler_steps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        observer = self._observer_of(args, kwargs)
+        if observer is not None and observer.full and args[0].is_enabled():
+            observer.scaler_stepping = True
+            self._steps_before = observer.watched.steps
+        self._updated = False
+
+    def _scaler_has_stepped(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        observer = self._observer_of(args, kwargs)
+        if observer is not None and observer.scaler_stepping:
+            observer.scaler_stepping = False
+            if error is None and observer.watched.steps == self._steps_before:
+                observer.skips()  # for the gradients were not finite
+        if error is not None:
+            self._refused_by_scaler("scaler.step", args, kwargs)
+
+    def _scaler_updated(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        self._updated = self._updated or error is None
+        if error is not None:
+            self._refused_by_scaler("scaler.update", args, kwargs)
 
     _steps_before = -1
 
@@ -446,23 +539,6 @@ class Session:
         optimizer = args[1] if len(args) > 1 else kwargs.get("optimizer")
         optimizer = getattr(optimizer, "optimizer", optimizer)
         return self.observers.get(id(optimizer))
-
-    def _of_scaler(self, args: tuple[Any, ...], kwargs: dict[str, Any], event: str) -> None:
-        observer = self._observer_of(args, kwargs)
-        if observer is None or not observer.full or not args[0].is_enabled():
-            return
-        if not event:
-            observer.scaler_stepping = True
-            self._steps_before = observer.watched.steps
-            return
-        if observer.scaler_stepping:
-            return  # the scaler's step unscales by itself
-        mark = sites.here(5)
-        before = observer.mark_of("unscale")
-        breach = observer.event(event, mark=mark)
-        observer.touch()
-        if breach is not None:
-            observer.sight(breach, mark, before=before)
 
     def _refused_by_scaler(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A GradScaler has raised: it was called out of turn."""
@@ -483,25 +559,28 @@ class Session:
 
     _updated = False  # whether the call of a scaler before this one was its update
 
-    def _module_cleared(self, module: Module) -> None:
+    # Other calls that every step makes
+
+    def _module_zeroed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """`model.zero_grad()`: it clears an optimizer if it clears all that the optimizer holds."""
-        cleared = {id(parameter) for parameter in module.parameters()}
+        cleared = {id(parameter) for parameter in args[0].parameters()}
         for observer in self.observers.values():
             ids = observer.ids() if observer.full else set()
             if ids and ids <= cleared:
-                observer.on_zero(sites.here(5))
+                observer.on_zero(sites.here(3))
 
-    def _clipped(self, parameters: Any, bound: float) -> None:
+    def _clipped(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Gradients are clipped; what is wrong with that is told if it is wrong for all whose gradients they are."""
         import torch
 
+        parameters, bound = args[0] if args else kwargs.get("parameters"), _bound(args, kwargs)
         if isinstance(parameters, torch.Tensor):
             ids = {id(parameters)}
         elif isinstance(parameters, (list, tuple)):
             ids = {id(parameter) for parameter in parameters}
         else:
             return  # a generator would be used up
-        mark = sites.here(5)
+        mark = sites.here(3)
         concerned = [o for o in self.observers.values() if o.full and ids & o.ids()]
         breaches = []
         for observer in concerned:
@@ -536,13 +615,14 @@ class Session:
                 **observer.tally("clip", mark),
             )
 
-    def _scheduled(self, scheduler: Any) -> None:
+    def _scheduled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        scheduler = args[0]
         optimizer = getattr(scheduler, "optimizer", None)
         optimizer = getattr(optimizer, "optimizer", optimizer)
         observer = self.observers.get(id(optimizer))
         initial = getattr(scheduler, "_is_initial", False) or getattr(scheduler, "_step_count", 1) == 0
         if observer is not None and observer.full and not initial:
-            observer.on_schedule(scheduler, sites.here(5))
+            observer.on_schedule(scheduler, sites.here(3))
 
     def walk(self, roots: Sequence[Tensor]) -> Reach:
         """What lies behind the tensors on which backward is called; walked once, whoever asks."""
@@ -551,6 +631,22 @@ class Session:
         return self._walked[1]
 
 
+_BEGINS: dict[str, Callable[..., None]] = {
+    "zero_grad": Session._zeroed,
+    "module.zero_grad": Session._module_zeroed,
+    "clip": Session._clipped,
+    "scheduler.step": Session._scheduled,
+    "scaler.scale": Session._scales,
+    "scaler.unscale_": Session._unscales,
+    "scaler.step": Session._scaler_steps,
+}
+_ENDS: dict[str, Callable[..., None]] = {
+    "add_param_group": Session._group_added,
+    "scaler.scale": Session._has_scaled,
+    "scaler.unscale_": Session._has_unscaled,
+    "scaler.step": Session._scaler_has_stepped,
+    "scaler.update": Session._scaler_updated,
+}
 MEASURED = 1e6  # a bound of this size or more clips nothing: the call is there for the norm that it returns
 
 
@@ -558,13 +654,6 @@ def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
     """The bound that a call of a clipping function is given."""
     given = args[1] if len(args) > 1 else kwargs.get("max_norm", kwargs.get("clip_value", 0.0))
     return float(given) if isinstance(given, (int, float)) else 0.0
-
-
-def _filled(checks: Sequence[Check], name: str) -> list[Callable[..., Any]]:
-    """The hooks called `name` of those checks that have one of their own."""
-    from gradcheck_lint.runtime.checks import Check
-
-    return [getattr(check, name) for check in checks if getattr(type(check), name) is not getattr(Check, name)]
 
 
 def _called(function: Callable[..., Any]) -> str:

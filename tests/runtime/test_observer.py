@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from gradcheck_lint import registry
 from gradcheck_lint.finding import Confidence
-from gradcheck_lint.runtime.observer import FIRST
 from gradcheck_lint.runtime.record import RunRecord
+from gradcheck_lint.runtime.sampling import FIRST
 from gradcheck_lint.runtime.session import Options, Session
 
 CYCLE = ("GL1", "GL409")

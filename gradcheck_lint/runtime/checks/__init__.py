@@ -6,7 +6,7 @@ and is listed here; the session calls its hooks and guards each of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,20 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 
+EACH_STEP = frozenset({"backward_begins", "backward_ended", "before_update", "after_update", "stepped"})
+"""Hooks that are called at the steps that are checked thoroughly; see `sampling`."""
+
+
 class Check:
-    """Empty hooks. They are called only while an optimizer is awake, in the first steps and then now and then."""
+    """Empty hooks, and what a check declares.
+
+    `always` names those of EACH_STEP that are also to be called at steps that are merely checked, where everything
+    together should take some twenty microseconds. `hears` are the kinds of calls, as in `patches`, for `call_begins`
+    and `call_ended`.
+    """
+
+    always: ClassVar[frozenset[str]] = frozenset()
+    hears: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -44,7 +56,7 @@ class Check:
         """torch refused to build an optimizer."""
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
-        """backward() is called on `roots`, while an optimizer is awake."""
+        """backward() is called on `roots`."""
 
     def backward_ended(self, event: Event, touched: Sequence[Observer]) -> None:
         """It has put gradients into parameters of these optimizers, those of them that are awake."""

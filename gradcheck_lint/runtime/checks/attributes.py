@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
-_RARELY = 10  # of the steps that are checked in full, in one of so many the modules are looked at
 _ITEMS = 1000  # of a container that are looked at
 
 
@@ -88,7 +87,7 @@ class Attributes(Check):
         self._told: set[int] = set()
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
-        if observer.watched.steps > 2 and observer.watched.steps % (_RARELY * self.session.options.every):
+        if observer.watched.steps > 2 and not observer.sampling.rarely(observer.watched.steps):
             return
         ids = observer.ids()
         for name, module in self.session.models.modules():

@@ -45,6 +45,8 @@ class _Window:
 class Bypassed(Check):
     """Silent where neither a wrapper nor a framework is in use."""
 
+    hears = frozenset({"module._apply"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.alone: set[int] = set()  # optimizers whose gradients were not averaged, though they should have been
@@ -87,7 +89,7 @@ class Bypassed(Check):
         if self._moving == 0:
             for replica, node in self._nodes:
                 if node is not None and _node(replica) is not node:
-                    self._moved[id(replica)] = sites.here(5)
+                    self._moved[id(replica)] = sites.here(2)
             self._nodes = []
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:

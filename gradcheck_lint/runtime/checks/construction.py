@@ -62,6 +62,8 @@ class Still:
 class Construction(Check):
     """Looks when an optimizer is built, and at its options in the first steps."""
 
+    hears = frozenset({"add_param_group", "clip", "load_state_dict", "module.load_state_dict"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._sets = 0  # how many tensors are about to be given in sets
@@ -254,7 +256,7 @@ class Construction(Check):
             name = _spent_variable() if isinstance(given, list) and not given else ""
             observer = next((o for o in self.session.observers.values() if o.full), None)
             if name and observer is not None:
-                self._once(observer, "iterator-spent", sites.here(6), names=(name,), clip=True)
+                self._once(observer, "iterator-spent", sites.here(2), names=(name,), clip=True)
 
     def call_ended(
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
@@ -262,14 +264,14 @@ class Construction(Check):
         if kind == "add_param_group" and error is None:
             observer = self.session.observers.get(id(args[0]))
             if observer is not None:
-                self._options(observer, args[0], args[0].param_groups[-1:], sites.here(6))
+                self._options(observer, args[0], args[0].param_groups[-1:], sites.here(2))
                 if self._spent and not args[0].param_groups[-1]["params"]:
-                    observer.sight("iterator-spent", sites.here(6), group=len(args[0].param_groups) - 1, names=())
+                    observer.sight("iterator-spent", sites.here(2), group=len(args[0].param_groups) - 1, names=())
         elif error is not None and kind in ("add_param_group", "load_state_dict", "module.load_state_dict"):
             why = "load" if kind.endswith("load_state_dict") else _why(str(error), error)
             if why and self._refusal is None:
                 detail = {"groups": _groups(args), "given": type(args[1]).__name__ if len(args) > 1 else ""}
-                self._refusal = Refusal(str(error), why, sites.here(6), (), detail)
+                self._refusal = Refusal(str(error), why, sites.here(2), (), detail)
 
     def _once(self, observer: Observer, kind: str, mark: Mark | None, **detail: Any) -> None:
         key = (f"{kind} {detail.get('option', '')}", observer.watched.index)

@@ -27,7 +27,7 @@ class Freezing(Check):
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         steps = observer.watched.steps
-        if steps > _EARLY and steps % self.session.options.every:
+        if steps > _EARLY and not observer.sampling.is_sample(steps):
             return
         words = {word for session in patches.ACTIVE for word in session.options.expect_frozen} - self._told
         if not words:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
 
 _STEPS = frozenset({1, 2, 20})  # of each optimizer, after which is noted who holds what
-_RARELY = 10  # of the steps that are checked in full later, one in so many
 
 
 class Holders(Check):
@@ -26,7 +25,7 @@ class Holders(Check):
 
     def after_update(self, observer: Observer) -> None:
         steps = observer.watched.steps
-        if steps in _STEPS or steps % (self.session.options.every * _RARELY) == 0:
+        if steps in _STEPS or observer.sampling.rarely(steps):
             observer.describe()
             self._note()
 

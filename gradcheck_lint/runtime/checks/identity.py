@@ -84,6 +84,9 @@ class _Entries(NamedTuple):
 class Identity(Check):
     """Compares objects, never values."""
 
+    hears = frozenset({"module._apply", "module.load_state_dict"})
+    always = frozenset({"before_update"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.told: set[int] = set()  # ids of parameters about which something was said
@@ -135,8 +138,12 @@ class Identity(Check):
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         self._judge_entries(observer)
         self._compare_group(observer, mark)
-        steps, every = observer.watched.steps, self.session.options.every
-        if steps <= _CLOSELY or self._seen != self.session.registered_count or steps % every == 0:
+        steps = observer.watched.steps
+        if (
+            self._seen != self.session.registered_count
+            or steps <= _CLOSELY
+            or (observer.thorough and observer.sampling.is_sample(steps))
+        ):
             self.compare("assigned", None)
         if self._broken:
             self._judge_ties(observer, mark)
@@ -283,7 +290,7 @@ class Identity(Check):
         self._depth -= 1
         if self._depth or error is not None:
             return
-        mark = sites.here(5)
+        mark = sites.here(2)
         for tie in self._ties:
             self._note_tie(tie, mark)
         self._ties = []

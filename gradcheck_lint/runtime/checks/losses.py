@@ -273,10 +273,13 @@ class Losses(Check):
         for parameter in observer.parameters():
             if id(parameter) in observer.received or parameter.grad is not None:
                 continue
+            if not parameter.numel():
+                continue  # another rank has its part of it
             if id(parameter) in self._first[index] and parameter.requires_grad:
                 if not known or models.name(parameter):  # else it is not the model's any more
                     unfed.names[observer.name(parameter)] = Place(observer, parameter)
         if unfed.names:
+            self.session.insist("stepped", self.stepped)
             unfed.fed.update(observer.name(p) for p in observer.parameters() if id(p) in observer.received)
             lists = tuple(name for name, module in models.modules() if isinstance(module, (ModuleList, ModuleDict)))
             self._unfed[index] = unfed._replace(lists=lists)

@@ -43,6 +43,9 @@ class _Seen:
 class Modes(Check):
     """Follows `train()` and `eval()`."""
 
+    hears = frozenset({"module.train"})
+    always = frozenset({"before_update"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._calls = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.checks.values import SAMPLES
+from gradcheck_lint.runtime.sampling import EARLY
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
-_MOVES = frozenset({"module._apply", "module.load_state_dict", "load_state_dict"})
 
 
 class Placement(Check):
     """Compares devices, at the early samples, after something was moved or loaded, and now and then."""
+
+    hears = frozenset({"module._apply", "module.load_state_dict", "load_state_dict"})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -32,12 +33,12 @@ class Placement(Check):
     def call_ended(
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        if kind in _MOVES:
-            self._moved = True
+        self._moved = True
+        self.session.rouse()
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         step = observer.watched.steps
-        if not (self._moved or step in SAMPLES or step % (10 * self.session.options.every) == 0):
+        if not (self._moved or step in EARLY or observer.sampling.rarely(step)):
             return
         self._moved = False
         optimizer = observer.optimizer

@@ -48,6 +48,8 @@ class _Sampled:
 class Ranks(Check):
     """Silent in a run of one process."""
 
+    hears = frozenset({"clip"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._samples: dict[int, list[_Sampled]] = {}
@@ -68,12 +70,12 @@ class Ranks(Check):
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if kind == "clip":
             self._clips += 1
-            self._clip = self._clip or sites.here(5)
+            self._clip = self._clip or sites.here(2)
 
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         averaged, self._averaged = self._averaged, not self._replicas
         step = observer.watched.steps
-        if not _due(step, self.session.options.every) or world()[1] < 2:
+        if not _due(step, observer.sampling.apart) or world()[1] < 2:
             return
         taken = self._samples.setdefault(observer.watched.index, [])
         if taken and taken[-1].step == step:

@@ -60,6 +60,8 @@ class Line:
 class Rebuilt(Check):
     """Counts what each line builds; values are read from the second time on."""
 
+    hears = frozenset({"scheduler.__init__", "scheduler.step", "scaler.__init__", "scaler.update"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._lines: dict[tuple[str, int, int], Line] = {}

@@ -52,6 +52,9 @@ class Kept(NamedTuple):
 class Storage(Check):
     """Compares addresses, shapes, dtypes and devices, never values."""
 
+    hears = frozenset({"module._apply", "module.load_state_dict", "module.state_dict", "load_state_dict"})
+    always = frozenset({"before_update"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._kept: dict[int, dict[int, Kept]] = {}
@@ -158,7 +161,7 @@ class Storage(Check):
         if kind == "module._apply":
             self._depth += 1
             if self._depth == 1:
-                self._move = (weakref.ref(args[0]), sites.here(5))
+                self._move = (weakref.ref(args[0]), sites.here(2))
                 self._all = True
         elif kind == "module.load_state_dict":
             self._loads(args, kwargs)
@@ -181,7 +184,7 @@ class Storage(Check):
             missing, unexpected = (list(getattr(result, f"{what}_keys", ())) for what in ("missing", "unexpected"))
             own = len(args[0].state_dict()) if missing and unexpected else 0
             if own and len(missing) >= own and len(unexpected) >= len(state or ()):
-                mark = sites.here(5)
+                mark = sites.here(2)
                 self._sight(None, "nothing-loaded", mark, wanted=missing[0], given=unexpected[0], number=own)
 
     def _takes(self, state: object) -> None:
@@ -201,7 +204,7 @@ class Storage(Check):
             return
         own = {t.data_ptr() for t in (*args[0].parameters(), *args[0].buffers()) if t.numel()}
         if own and all(t.data_ptr() in own for t in tensors if t.numel()):
-            self._sight(None, "own-state-loaded", sites.here(6), steps=self.session.steps - steps)
+            self._sight(None, "own-state-loaded", sites.here(2), steps=self.session.steps - steps)
 
     def _loaded(self, observer: Observer) -> None:
         optimizer = observer.optimizer
@@ -212,7 +215,7 @@ class Storage(Check):
         if wrong:
             names = tuple(observer.name(p) for p, _ in wrong)
             shapes = tuple(wrong[0][0].shape), tuple(wrong[0][1].shape)
-            self._sight(observer, "state-misfit", sites.here(6), names=names, shapes=shapes)
+            self._sight(observer, "state-misfit", sites.here(2), names=names, shapes=shapes)
 
     def _sight(self, observer: Observer | None, kind: str, mark: Mark | None, **detail: Any) -> None:
         if kind in self._told:

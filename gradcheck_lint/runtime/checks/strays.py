@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 WALKS = 3  # backwards of each optimizer whose graph is walked before sampling begins
 _WALKS = 24  # of all optimizers together
-_RARELY = 10  # of the steps that are checked in full, one in so many walks the graph again
 _AGAIN = 3  # how often a step without gradients makes the next graph be walked
 _LATE = 1000  # steps after which missing parameters are told; until then an optimizer for them may still come
 _FRESH = 2  # how often the values of a layer are written while it is built, at most
@@ -75,6 +74,8 @@ class Stray:
 
 class Strays(Check):
     """Looks at the graph of the first losses, and later now and then or when something is odd."""
+
+    hears = frozenset({"module._apply", "module.load_state_dict"})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -138,7 +139,7 @@ class Strays(Check):
         session = self.session
         number = session.backwards
         early = number <= _WALKS and any(o.watched.backwards < WALKS for o in session.observers.values())
-        if not early and not self._again and number % (session.options.every * _RARELY):
+        if not early and not self._again and not session.rarely():
             return
         if options.get("inputs") is not None:
             return
@@ -177,7 +178,7 @@ class Strays(Check):
             self._again += 1
         if steps == _NOTED:
             self._note_idle()
-        if self._idle and steps % self.session.options.every == 0 and self._thawed():
+        if self._idle and observer.sampling.is_sample(steps) and self._thawed():
             self._again = max(self._again, 1)
         if self._copies.get(index) or (steps == 1 and self._variables.get(index)):
             self._judge_copies(observer, mark)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.checks.values import SAMPLES, plain, sampled
+from gradcheck_lint.runtime.checks.values import plain, sampled
 from gradcheck_lint.runtime.later import Later
+from gradcheck_lint.runtime.sampling import EARLY
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +49,7 @@ class Units(Check):
             self.later.poll()
         step = observer.watched.steps
         index = observer.watched.index
-        if step not in SAMPLES or not sampled(observer) or self._looked.get(index) == step:
+        if step not in EARLY or not sampled(observer) or self._looked.get(index) == step:
             return
         self._looked[index] = step
         layers = self._layers.get(index)
@@ -56,7 +57,7 @@ class Units(Check):
             layers = self._layers[index] = self._find(observer)
         for layer in layers:
             self._look(layer)
-        if step == max(SAMPLES):
+        if step == max(EARLY):
             self._judge(observer, layers, step, mark)
             self._layers[index] = []
 
@@ -85,7 +86,7 @@ class Units(Check):
         layer.samples += 1
 
     def _judge(self, observer: Observer, layers: list[_Layer], step: int, mark: Mark | None) -> None:
-        known = [layer for layer in layers if layer.alive is not None and layer.samples == len(SAMPLES)]
+        known = [layer for layer in layers if layer.alive is not None and layer.samples == len(EARLY)]
         if not known:
             return
         names = [layer.name for layer in known]

@@ -20,6 +20,7 @@ from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.checks.history import Change, History
 from gradcheck_lint.runtime.later import Later
 from gradcheck_lint.runtime.layers import layers
+from gradcheck_lint.runtime.sampling import EARLY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
-SAMPLES = frozenset({1, 2, 5, 10, 20})
 PIECE = 256  # elements of a weight that are kept from before a step to after it
 SELDOM = 4  # each so many one of the later samples compares weights
 WIDE = 8  # elements of a weight, for its size to mean something
@@ -50,13 +50,7 @@ _FEW = 0.05  # of the elements that got a gradient
 
 def sampled(observer: Observer) -> bool:
     """Whether values are read at this step, which is checked in full."""
-    options = observer.session.options
-    if options.level == "light":
-        return False
-    step = observer.watched.steps
-    if step not in SAMPLES and options.level != "deep" and (step < max(SAMPLES) or step % options.every):
-        return False
-    return not capturing()
+    return observer.sampling.reads(observer.watched.steps) and not capturing()
 
 
 def capturing() -> bool:
@@ -190,6 +184,8 @@ class _Plan:
 class Values(Check):
     """Reads values, seldom."""
 
+    always = frozenset({"backward_begins"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.later = Later()
@@ -215,9 +211,8 @@ class Values(Check):
                 self._losses = []
             self._remember_loss(self._coming(), value, event.mark)
         elif loss.numel() == 1 and not loss.is_meta and self.session.options.level != "light" and not capturing():
-            step = self._coming()
-            if step in SAMPLES or step % self.session.options.every == 0:
-                self.later.read([loss], partial(self._late_loss, step, event))
+            if any(o.thorough and o.sampling.reads(o.watched.steps + 1) for o in self.session.observers.values()):
+                self.later.read([loss], partial(self._late_loss, self._coming(), event))
 
     def _coming(self) -> int:
         """The step that comes next, of the optimizer that has made most of them."""
@@ -320,8 +315,8 @@ class Values(Check):
                 found,
                 partial(self._gradients, observer, plan, step, mark, backward.mark if backward else None, order),
             )
-            plan.later += step not in SAMPLES
-            if step in SAMPLES or plan.later % SELDOM == 1:
+            plan.later += step not in EARLY
+            if step in EARLY or plan.later % SELDOM == 1:
                 self._choose(plan, parameters, order)
                 self._keep(observer, plan, step, mark, optimizer, parameters)
 
@@ -364,7 +359,7 @@ class Values(Check):
         """Copy a piece of each chosen weight, to be compared when the step is done."""
         import torch
 
-        early = step in SAMPLES
+        early = step in EARLY
         rates = _rates(optimizer, len(parameters)) if early else []
         blocks = []
         for place, part in enumerate(plan.chosen):
@@ -478,7 +473,7 @@ class Values(Check):
         parameters = observer.parameters()
         if step != observer.watched.steps or len(parameters) != len(plan.ids):
             return
-        if step not in SAMPLES:
+        if step not in EARLY:
             return
         suspects = []
         for index, norm in found.items():

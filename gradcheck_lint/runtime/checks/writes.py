@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.checks.values import SAMPLES, piece, plain, sampled
+from gradcheck_lint.runtime.checks.values import piece, plain, sampled
 from gradcheck_lint.runtime.references import Ref
+from gradcheck_lint.runtime.sampling import EARLY
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
-
-_LOADS = frozenset({"module.load_state_dict", "module._apply"})
 
 
 class _Kept(NamedTuple):
@@ -39,6 +38,8 @@ class _Version(NamedTuple):
 class Writes(Check):
     """Compares version counters and pieces of values, at the early samples and now and then."""
 
+    hears = frozenset({"module.load_state_dict", "module._apply"})
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._versions: dict[int, dict[int, _Version]] = {}
@@ -48,14 +49,13 @@ class Writes(Check):
         self._told: set[tuple[str, int]] = set()
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind in _LOADS:
-            self._loaded = True
+        self._loaded = True
 
     # Between two steps
 
     def after_update(self, observer: Observer) -> None:
         index = observer.watched.index
-        if observer.watched.steps + 1 in SAMPLES and ("written-outside", index) not in self._told:
+        if observer.watched.steps + 1 in EARLY and ("written-outside", index) not in self._told:
             self._loaded = False
             self._versions[index] = {id(p): v for p in observer.parameters() if (v := _version(p)) is not None}
         self._compare_frozen(observer)
@@ -63,7 +63,7 @@ class Writes(Check):
     def _compare_versions(self, observer: Observer, mark: Mark | None) -> None:
         index = observer.watched.index
         versions = self._versions.pop(index, None)
-        if not versions or self._loaded or observer.watched.steps not in SAMPLES:
+        if not versions or self._loaded or observer.watched.steps not in EARLY:
             return
         written = [p for p in observer.parameters() if _written(versions.get(id(p)), _version(p))]
         if not written:

@@ -1,0 +1,90 @@
+"""Which steps of an optimizer are checked, and which of those thoroughly.
+
+The first steps are checked thoroughly: all checks are asked. After them each `every`-th step is checked for what costs
+next to nothing (the order of the calls, who holds which tensor), and one of some fifty is a sample: it is checked
+thoroughly, and values are read. Samples come less often where they would cost more than `budget` of the time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradcheck_lint.runtime.session import Session
+
+FIRST = 20  # steps that are checked thoroughly before sampling begins
+EARLY = frozenset({1, 2, 5, 10, 20})  # at which of them values are read
+RARELY = 10  # one in so many samples also looks at what seldom changes and takes longer
+_APART = 50  # steps from one sample to the next, at the least
+_FARTHEST = 20  # times that: samples that cost much are no farther apart
+
+
+class Sampling:
+    """The steps of one optimizer, counted from 1."""
+
+    def __init__(self, session: Session) -> None:
+        options = session.options
+        self.number = 0  # of samples so far, after the first steps
+        self._session = session
+        self._until = FIRST
+        self._every = options.every
+        self.apart = options.every * -(-_APART // options.every)  # steps from one sample to the next, at the least
+        self._deep = options.level == "deep"
+        self._values = options.level != "light"
+        self._due = 0  # the step before which no sample is taken
+        self._roused = False
+        self._latest = 0  # the step of the latest sample
+        self._at = self._watching = 0.0  # when that was, and the seconds of watching until then
+
+    def attend(self, step: int) -> None:
+        """Check all steps up to this one thoroughly."""
+        self._until = max(self._until, step)
+
+    def attending(self, step: int) -> bool:
+        return step <= self._until
+
+    def rouse(self) -> None:
+        """Something has happened that a thorough look should follow, whenever the next comes."""
+        self._roused = True
+
+    def next(self, after: int) -> int:
+        """The next step that is checked."""
+        return after + 1 if after < self._until else (after // self._every + 1) * self._every
+
+    def reads(self, step: int) -> bool:
+        """Whether values are read at a step that is checked."""
+        return self._values and (step in EARLY or self._deep or (step > FIRST and self.is_sample(step)))
+
+    def thorough(self, step: int) -> bool:
+        """Whether a step that is checked is checked thoroughly."""
+        return step <= self._until or self._deep or self._roused or self.is_sample(step)
+
+    def is_sample(self, step: int) -> bool:
+        """Whether a step is a sample, or would be one if it came after the first steps."""
+        return step >= self._due and step % self.apart == 0
+
+    def rarely(self, step: int) -> bool:
+        """Whether it is one of the few samples that look at everything."""
+        return self.is_sample(step) and self.number % RARELY == 0
+
+    def done(self, step: int) -> None:
+        """A thorough step is over."""
+        self._roused = False
+        if step < FIRST or not (self._deep or self.is_sample(step) or step == FIRST):
+            return
+        self.number += step > FIRST
+        now, watching = time.perf_counter(), self._session.watching
+        passed, cost, steps = now - self._at, watching - self._watching, step - self._latest
+        budget = self._session.options.budget
+        if self._latest and budget and steps and self._alone():
+            far = cost / (budget * max((passed - cost) / steps, 1e-9))
+            self._due = step + min(int(far), _FARTHEST * self.apart)
+        self._at, self._watching, self._latest = now, watching, step
+
+    @staticmethod
+    def _alone() -> bool:
+        """Whether this is the only process; ranks are compared at the same steps."""
+        from gradcheck_lint.runtime.checks.replicas import world
+
+        return world()[1] == 1
