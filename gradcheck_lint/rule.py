@@ -8,7 +8,7 @@ libcst.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from gradcheck_lint.finding import Confidence, Safety, Severity
 
@@ -85,6 +85,11 @@ class Rule:
     watches: ClassVar[frozenset[str]] = frozenset()
     """The kinds of sightings of a run (`gradcheck_lint.runtime.record`) that `on_sighting` wants; the breaches of
     the protocol are among them."""
+
+    yields_to: ClassVar[frozenset[tuple[str, Literal["optimizer", "step", "line", "names"]]]] = frozenset()
+    """Codes of rules that tell the cause of what this one finds in a run, each with what both have to be about: the
+    same "optimizer", the same "step" of it, the same "line" of the program, or parameters whose "names" the cause
+    tells too. Beside such a finding this one is not told."""
 
     def on_event(self, event: Event, report: Report) -> None:
         """Called once for each event of a kind in `listens`, in the order in which the program causes them."""

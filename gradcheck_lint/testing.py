@@ -170,7 +170,7 @@ def check_watch(page: Page, example: Example, rules: Sequence[Rule]) -> None:
 
     A wrong one has to be caught if the page's mistake is found by a run: with the page's code, and where only a run
     finds it on the marked lines. One marked `unwatched` shows the mistake in code that is not run, or not for long
-    enough. In correct code nothing may be found.
+    enough. One mistake is told once: a wrong example has findings of one code. In correct code nothing may be found.
     """
     if example.norun or example.kind == "harm":
         return
@@ -182,6 +182,8 @@ def check_watch(page: Page, example: Example, rules: Sequence[Rule]) -> None:
             raise ExampleError(page, example, f"is correct, but the watcher found: {_told(run.findings)}")
         return
     own = [finding for finding in run.findings if finding.code == page.code]
+    if len({finding.code for finding in run.findings if finding.confidence is Confidence.HIGH}) > 1:
+        raise ExampleError(page, example, f"is one mistake, but is told as several: {_told(run.findings)}")
     if "run" not in page.found_by or example.unwatched:
         return
     if not own:

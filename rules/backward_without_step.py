@@ -31,6 +31,7 @@ class BackwardWithoutStep(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = frozenset({"step-outside", "never-stepped"})
+    yields_to = frozenset({("GL106", "optimizer")})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -132,7 +133,7 @@ class BackwardWithoutStep(Rule):
                     ("computed in each turn", sighting.sites.get("made")),
                 ],
             )
-        elif detail["others"]:
+        elif detail["other"]:
             report(
                 "this optimizer is cleared and never stepped",
                 label=f"{detail['backwards']} backwards made gradients for {name}, and no step has used them",

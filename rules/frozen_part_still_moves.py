@@ -19,6 +19,7 @@ class FrozenPartStillMoves(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
     watches = frozenset({"frozen-moves", "frozen-statistics", "expected-frozen-moved"})
+    yields_to = frozenset({("GL212", "names")})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         {

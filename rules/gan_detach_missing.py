@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.leaking import report_leak
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 
@@ -20,17 +21,11 @@ class GanDetachMissing(Rule):
     watches = frozenset({"leak-upstream"})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        mine = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        theirs = sighting.detail["other"]
-        report(
+        report_leak(
+            sighting,
+            report,
             "the loss of one network reaches the one that feeds it, and that one's step uses it",
-            label=f"{sighting.at_step}: this backward, made for the step of `{theirs}`, had filled its gradients too",
-            why=f"what `{mine}` holds is trained to help what `{theirs}` holds, and against it by its own loss",
-            help=f"`.detach()` what goes into this loss, or call `{mine}.zero_grad()` after this backward",
-            note="an encoder that is meant to learn from both losses is legitimate: add them, and step once",
-            related=[
-                ("the backward of its own loss", sighting.sites.get("own")),
-                ("the sum of both is used here", sighting.sites.get("used")),
-            ],
+            why="what `{mine}` holds is trained to help what `{theirs}` holds, and against it by its own loss",
+            instead="`.detach()` what goes into this loss",
             confidence=Confidence.HIGH if sighting.detail["real"] else Confidence.MEDIUM,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint import cycle
 from gradcheck_lint.cycle import State
 from gradcheck_lint.facts import query
+from gradcheck_lint.facts.leaking import MEANT, USED, clearing, report_leak
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.record import Sighting
 
+MESSAGE = "gradients leak into another optimizer's step"
+WHY = "what `{mine}` holds is trained on the loss of what `{theirs}` holds as well"
 _UNUSED = frozenset({cycle.FIRST, cycle.READY})
 
 
@@ -27,6 +30,7 @@ class GradientsLeakBetweenOptimizers(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = frozenset({"leak"})
+    yields_to = frozenset({("GL106", "optimizer")})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         optimizers = [o for o in timeline.optimizers() if o.certain and not o.summary]
@@ -50,29 +54,17 @@ class GradientsLeakBetweenOptimizers(Rule):
                     mine, theirs = query.spoken(step), _name(timeline, foreign[id(leak.event)])
                     report(
                         leak.event.place,
-                        "gradients leak into another optimizer's step",
+                        MESSAGE,
                         label=f"also fills the gradients that `{mine}.step()` uses",
-                        why=f"what `{mine}` holds is trained on the loss of what `{theirs}` holds as well",
-                        help=f"call `{mine}.zero_grad()` after this backward, before its own",
-                        note="a network that is meant to learn from both losses is legitimate: add them",
-                        related=[("the leaked gradients are used here", step.place)],
+                        why=WHY.format(mine=mine, theirs=theirs),
+                        help=clearing(mine),
+                        note=MEANT,
+                        related=[(USED, step.place)],
                         confidence=Confidence.MEDIUM if leak.mixed else Confidence.HIGH,
                     )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        mine = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        theirs = sighting.detail["other"]
-        report(
-            "gradients leak into another optimizer's step",
-            label=f"{sighting.at_step}: gradients of this backward, which `{theirs}` had stepped on, were used as well",
-            why=f"what `{mine}` holds is trained on the loss of what `{theirs}` holds as well",
-            help=f"call `{mine}.zero_grad()` after this backward, before its own",
-            note="a network that is meant to learn from both losses is legitimate: add them",
-            related=[
-                ("its own backward", sighting.sites.get("own")),
-                ("the leaked gradients are used here", sighting.sites.get("used")),
-            ],
-        )
+        report_leak(sighting, report, MESSAGE, why=WHY)
 
 
 class _Leak(NamedTuple):

@@ -25,6 +25,7 @@ class InvalidOptimizerOptions(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = frozenset({"odd-option", "zero-rate"})
+    yields_to = frozenset({("GL802", "optimizer")})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events(*handed.KINDS):

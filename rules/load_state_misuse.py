@@ -28,6 +28,7 @@ class LoadStateMisuse(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     watches = frozenset({"state-misfit", "nothing-loaded", "refused-load"})
+    yields_to = frozenset({("GL301", "optimizer")})
     triggers = r"load_state_dict"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

@@ -23,6 +23,7 @@ class MissingZeroGrad(Rule):
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({STALE_STEP})
     watches = frozenset({STALE_STEP})
+    yields_to = frozenset({("GL102", "line")})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text

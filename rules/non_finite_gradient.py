@@ -19,6 +19,7 @@ class NonFiniteGradient(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
     watches = frozenset({"gradient-not-finite", "weight-not-finite"})
+    yields_to = frozenset({("GL119", "step")})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         names, loss = sighting.names, sighting.detail["loss"]

@@ -27,6 +27,7 @@ class ParametersMissingFromOptimizer(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = frozenset({"unheld"})
+    yields_to = frozenset({("GL305", "line")})
     triggers = r"\.detach\(|no_grad"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

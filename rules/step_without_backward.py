@@ -22,6 +22,7 @@ class StepWithoutBackward(Rule):
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({EMPTY_STEP, ERASED_STEP})
     watches = frozenset({EMPTY_STEP, ERASED_STEP, "scaler-refused"})
+    yields_to = frozenset({("GL115", "optimizer")})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text

@@ -19,6 +19,7 @@ class UpdateLostToRounding(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
     watches = frozenset({"lost-to-rounding"})
+    yields_to = frozenset({("GL505", "names")})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         detail = sighting.detail

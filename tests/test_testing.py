@@ -14,8 +14,10 @@ import torch
 from gradcheck_lint import testing
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.page import HEADINGS, Page
+from gradcheck_lint.rule import Rule, RunReport
+from gradcheck_lint.runtime.record import Sighting
 from gradcheck_lint.source.file import SourceFile
-from gradcheck_lint.testing import ExampleError, check_lint, check_page, check_run, name
+from gradcheck_lint.testing import ExampleError, check_lint, check_page, check_run, check_watch, name
 
 FRONT = """\
 ---
@@ -275,3 +277,48 @@ class TestLint:
         assert isinstance(file, SourceFile)
         assert file.data == b"x = 1\n"
         assert not file.real.parent.exists()
+
+
+# Watching
+
+
+NEVER_CLEARED = """
+import torch
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(3):
+    model(torch.ones(4, 2)).sum().backward()  # <- GL901
+    optimizer.step()
+"""
+
+
+class Carried(Rule):
+    code = "GL901"
+    slug = "some-mistake"
+    watches = frozenset({"stale-step"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        report("it is so", label="", why="", help="")
+
+
+class Another(Carried):
+    code = "GL902"
+    slug = "another-mistake"
+
+
+class TestWatch:
+    page = page_with(fence("wrong", NEVER_CLEARED))
+    run_only = Page.parse(
+        FRONT.format(fix="none").replace("[source]", "[run]")
+        + "".join(f"## {h}\n{fence('wrong', NEVER_CLEARED) if h == 'Wrong' else 'Text.'}\n" for h in HEADINGS),
+        "page.md",
+    )
+
+    def test_one_mistake_is_told_once(self) -> None:
+        check_watch(self.page, self.page.examples[0], [Carried()])
+        with pytest.raises(ExampleError, match=r"is one mistake, but is told as several: GL901 .* GL902"):
+            check_watch(self.page, self.page.examples[0], [Carried(), Another()])
+
+    def test_what_a_run_should_show_has_to_be_caught(self) -> None:
+        with pytest.raises(ExampleError, match="is not caught by the watcher, which found: GL902"):
+            check_watch(self.run_only, self.run_only.examples[0], [Another()])

@@ -1,10 +1,14 @@
-"""Asks the rules about what was sighted, and keeps what they find: once for each mistake and place."""
+"""Asks the rules about what was sighted, and keeps what they find: once for each mistake and place.
+
+A rule may yield to others (`Rule.yields_to`): what it finds is withheld beside a finding that tells the cause. Where
+the cause is seen later, what was told before it is not in the record any more.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Span
 from gradcheck_lint.runtime.comments import silenced
@@ -14,6 +18,34 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.runtime.record import Sighting, Site
+
+
+class _About(NamedTuple):
+    """What a finding is about, to tell whether another is about the same."""
+
+    optimizer: int | None
+    label: str  # what the optimizer was called then
+    others: frozenset[str]  # the optimizers that it names beside it
+    step: int
+    line: tuple[str, int]
+    names: frozenset[str]
+    confidence: Confidence
+
+    def explains(self, other: _About, what: str) -> bool:
+        """Whether the other is withheld beside this one, if its rule yields to this one's; see `Rule.yields_to`."""
+        if self.confidence < other.confidence:
+            return False
+        if self.optimizer != other.optimizer and other.label not in self.others:
+            return False
+        if what == "names":
+            return other.names <= self.names
+        return what == "optimizer" or bool(getattr(self, what) == getattr(other, what))
+
+
+class _Kept(NamedTuple):
+    rule: Rule
+    about: _About
+    finding: Finding
 
 
 class Engine:
@@ -28,7 +60,10 @@ class Engine:
         self._silenced: set[tuple[str, str, int, str]] = set()
         self._least = least
         self._tell = tell
-        self._found: dict[tuple[str, str, int, str], Finding] = {}
+        self._found: dict[tuple[str, str, int, str], _Kept] = {}
+        self._adopted: dict[tuple[str, str, int, str], Finding] = {}  # from other ranks
+        self._causes = {code: set[_About]() for rule in rules for code, _ in rule.yields_to}  # by code: what was found
+        self._by_step = {code for rule in rules for code, what in rule.yields_to if what == "step"}
         self.problems: list[str] = []
 
     @property
@@ -42,6 +77,7 @@ class Engine:
 
     def take(self, sighting: Sighting) -> None:
         """Let the rules judge; may raise what `tell` raises, and nothing else."""
+        found: list[tuple[str, _Kept]] = []
         for rule in self._by_kind.get(sighting.kind, ()):
             report = _Report(rule, sighting)
             try:
@@ -49,27 +85,58 @@ class Engine:
             except Exception as error:  # a mistake of the rule's must not reach the program
                 self.problems.append(f"{rule.code} failed on {sighting.kind}: {type(error).__name__}: {error}")
                 continue
-            for subject, finding in report.findings:
-                self._keep(subject, finding)
+            found += [(subject, _Kept(rule, _about(sighting, one), one)) for subject, one in report.findings]
+        found = [(subject, kept) for subject, kept in found if kept.finding.confidence >= self._least]
+        for _, kept in found:
+            self._note_cause(kept)
+        for subject, kept in found:
+            if not self._explained(kept):
+                self._keep(subject, kept)
 
-    def _keep(self, subject: str, finding: Finding) -> None:
-        key = (finding.code, finding.span.path, finding.span.line, subject)
-        if key in self._found or finding.confidence < self._least or key in self._silenced:
+    def _note_cause(self, cause: _Kept) -> None:
+        """If this tells the cause of something else, that is withheld from now on, and what was kept of it goes."""
+        code = cause.finding.code
+        about = cause.about if code in self._by_step else cause.about._replace(step=0)
+        if code not in self._causes or about in self._causes[code]:
             return
-        if silenced(finding, self._rules):
+        self._causes[code].add(about)
+        self._found = {key: kept for key, kept in self._found.items() if not self._explained(kept)}
+
+    def _explained(self, kept: _Kept) -> bool:
+        return any(
+            cause.explains(kept.about, what) for code, what in kept.rule.yields_to for cause in self._causes[code]
+        )
+
+    def _keep(self, subject: str, kept: _Kept) -> None:
+        """Keep and tell it, once; the most certain one of those that are the same."""
+        finding = kept.finding
+        key = _key(finding, subject)
+        known = self._found.get(key)
+        if known is not None:
+            if finding.confidence > known.finding.confidence:
+                self._found[key] = kept
+        elif not self._is_silenced(key, finding):
+            self._found[key] = kept
+            self._tell(finding)
+
+    def _is_silenced(self, key: tuple[str, str, int, str], finding: Finding) -> bool:
+        if key not in self._silenced and silenced(finding, self._rules):
             self._silenced.add(key)
-            return
-        self._found[key] = finding
-        self._tell(finding)
+        return key in self._silenced
 
     def adopt(self, finding: Finding, rank: int) -> None:
         """Keep and tell what only another rank has found."""
-        self._keep(f"rank {rank}", replace(finding, label=f"on rank {rank}, {finding.label}"))
+        finding = replace(finding, label=f"on rank {rank}, {finding.label}")
+        key = _key(finding, f"rank {rank}")
+        if key not in self._adopted and finding.confidence >= self._least and not self._is_silenced(key, finding):
+            self._adopted[key] = finding
+            self._tell(finding)
 
     @property
     def findings(self) -> list[Finding]:
         """In the order of the steps at which they were first seen, then by place."""
-        return sorted(self._found.values(), key=lambda finding: (finding.step or 0, finding.order))
+        found = [*(kept.finding for kept in self._found.values()), *self._adopted.values()]
+        return sorted(found, key=lambda finding: (finding.step or 0, finding.order))
 
 
 class _Report:
@@ -110,6 +177,23 @@ class _Report:
             step=sighting.step or None,
         )
         self.findings.append((subject, finding))
+
+
+def _key(finding: Finding, subject: str) -> tuple[str, str, int, str]:
+    return finding.code, finding.span.path, finding.span.line, subject
+
+
+def _about(sighting: Sighting, finding: Finding) -> _About:
+    others = sighting.detail.get("other", ())
+    return _About(
+        sighting.optimizer.index if sighting.optimizer else None,
+        sighting.optimizer.label if sighting.optimizer else "",
+        frozenset((others,) if isinstance(others, str) else others),
+        sighting.step,
+        (finding.span.path, finding.span.line),
+        frozenset(sighting.names),
+        finding.confidence,
+    )
 
 
 def _span(site: Any) -> Span:

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-CODE = "GL508"
+CODE = "GL212"
 OPTIONS = {"expect_frozen": ("backbone",)}
 
 

@@ -191,7 +191,8 @@ class Rounds(Check):
         site = observer.built if others and observer.built is not None else latest.mark if latest else None
         code = latest.mark.code if latest is not None and latest.mark is not None else None
         somewhere = code is not None and calls(code, watched.name.rpartition(".")[2], "step")
-        observer.sight("never-stepped", site, backwards=watched.backwards, others=bool(others), somewhere=somewhere)
+        stepped = tuple(other.label for other in others)
+        observer.sight("never-stepped", site, backwards=watched.backwards, other=stepped, somewhere=somewhere)
 
 
 def _line(round_: Round) -> Mark | None:

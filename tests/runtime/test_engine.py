@@ -1,0 +1,253 @@
+"""What the rules find in a run is told once: the most certain of what is the same, and the cause alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - as everybody calls it
+
+from gradcheck_lint import registry, watch
+from gradcheck_lint.finding import Confidence, Finding
+from gradcheck_lint.rule import Rule, RunReport
+from gradcheck_lint.runtime.engine import Engine
+from gradcheck_lint.runtime.record import Sighting, Site, Watched
+
+MEDIUM, HIGH = Confidence.MEDIUM, Confidence.HIGH
+ALL = {rule.code: rule for rule in registry.load(packs=False)}
+
+
+class Cause(Rule):
+    code = "GL901"
+    slug = "cause"
+    watches = frozenset({"cause", "both"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        report("a cause", label="", why="", help="", confidence=sighting.detail.get("sure", HIGH))
+
+
+class Symptom(Rule):
+    code = "GL900"
+    slug = "symptom"
+    watches = frozenset({"symptom", "both"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        report("a symptom", label="", why="", help="", confidence=sighting.detail.get("sure", HIGH))
+
+
+FIRST, SECOND = Watched(0, "first", "SGD"), Watched(1, "second", "SGD")
+
+
+def sighting(kind: str, step: int = 1, line: int = 7, about: Watched = FIRST, names: Any = (), **more: Any) -> Sighting:
+    return Sighting(kind, step, Site("train.py", line), about, tuple(names), {}, more)
+
+
+class Run:
+    """An engine, and what it has told at once."""
+
+    def __init__(self, what: str = "", least: Confidence = HIGH) -> None:
+        rule = Symptom()
+        if what:
+            rule.yields_to = frozenset({("GL901", what)})  # type: ignore[misc, arg-type]
+        self.told: list[str] = []
+        self.engine = Engine([rule, Cause()], least, lambda finding: self.told.append(finding.code))
+
+    def take(self, *sightings: Sighting) -> list[str]:
+        """The codes that are in the record after these."""
+        for one in sightings:
+            self.engine.take(one)
+        return sorted(finding.code for finding in self.engine.findings)
+
+
+# The most certain
+
+
+@pytest.mark.parametrize("order", [(MEDIUM, HIGH), (HIGH, MEDIUM)])
+def test_the_most_certain_is_kept_and_told_once(order: tuple[Confidence, ...]) -> None:
+    run = Run(least=MEDIUM)
+    run.take(*(sighting("cause", step, sure=sure) for step, sure in enumerate(order, 1)))
+    assert [finding.confidence for finding in run.engine.findings] == [HIGH]
+    assert run.told == ["GL901"]
+
+
+def test_what_was_too_uncertain_to_be_told_is_told_when_it_is_certain() -> None:
+    run = Run(least=HIGH)
+    assert run.take(sighting("cause", 1, sure=MEDIUM)) == []
+    assert run.take(sighting("cause", 2)) == ["GL901"]
+    assert run.engine.findings[0].step == 2
+    assert run.told == ["GL901"]
+
+
+# The cause
+
+
+@pytest.mark.parametrize("what", ["optimizer", "step", "line", "names"])
+def test_symptom_is_withheld_beside_its_cause(what: str) -> None:
+    run = Run(what)
+    assert run.take(sighting("cause"), sighting("symptom"), sighting("symptom")) == ["GL901"]
+    assert run.told == ["GL901"]
+
+
+@pytest.mark.parametrize("what", ["optimizer", "step", "line", "names"])
+def test_symptom_goes_when_the_cause_comes_later(what: str) -> None:
+    run = Run(what)
+    assert run.take(sighting("symptom")) == ["GL900"]
+    assert run.take(sighting("cause")) == ["GL901"]
+    assert run.told == ["GL900", "GL901"]
+
+
+def test_cause_comes_first_where_both_are_seen_at_once() -> None:
+    run = Run("step")
+    assert run.take(sighting("both")) == ["GL901"]
+    assert run.told == ["GL901"]
+
+
+def test_without_a_word_both_are_told() -> None:
+    assert Run().take(sighting("symptom"), sighting("cause")) == ["GL900", "GL901"]
+
+
+@pytest.mark.parametrize(
+    ("what", "cause", "symptom"),
+    [
+        ("optimizer", {}, {"about": SECOND}),
+        ("step", {"step": 1}, {"step": 2}),
+        ("line", {"line": 7}, {"line": 8}),
+        ("line", {"line": 7}, {"line": 7, "about": SECOND}),
+        ("names", {"names": ["a"]}, {"names": ["a", "b"]}),
+        ("optimizer", {"sure": MEDIUM}, {}),
+    ],
+)
+def test_two_mistakes_are_told_as_two(what: str, cause: dict[str, Any], symptom: dict[str, Any]) -> None:
+    for one, other in (("cause", "symptom"), ("symptom", "cause")):
+        run, given = Run(what, MEDIUM), {"cause": cause, "symptom": symptom}
+        assert run.take(sighting(one, **given[one]), sighting(other, **given[other])) == ["GL900", "GL901"]
+        assert run.told == [{"cause": "GL901", "symptom": "GL900"}[kind] for kind in (one, other)]
+
+
+def test_cause_names_another_optimizer() -> None:
+    run = Run("optimizer")
+    assert run.take(sighting("symptom"), sighting("cause", about=SECOND, other="first")) == ["GL901"]
+    run = Run("optimizer")
+    assert run.take(sighting("symptom"), sighting("cause", about=SECOND, other=("third",))) == ["GL900", "GL901"]
+    run = Run("optimizer")
+    assert run.take(sighting("symptom", other="second"), sighting("cause", about=SECOND)) == ["GL900", "GL901"]
+
+
+def test_rules_yield_to_rules_that_there_are() -> None:
+    pairs = [(rule.code, code) for rule in ALL.values() for code, _ in rule.yields_to]
+    assert pairs
+    for code, other in pairs:
+        assert code != other
+        assert "run" in ALL[code].witnesses
+        assert "run" in ALL[other].witnesses
+        assert (other, code) not in pairs
+
+
+# Programs with two mistakes
+
+
+def found(program: Callable[[], object], *, expect_frozen: tuple[str, ...] = ()) -> dict[str, Finding]:
+    torch.manual_seed(0)
+    with watch(on_finding="ignore", quiet=True, expect_frozen=expect_frozen) as run:
+        program()
+    assert run.record.problems == []
+    return {finding.code: finding for finding in run.findings}
+
+
+def rounds(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for _ in range(steps):
+        model(torch.randn(8, 3)).pow(2).mean().backward()
+        optimizer.step()
+
+
+def never_and_then_seldom_cleared() -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    rounds(model, optimizer, 3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        for _ in range(3):
+            F.mse_loss(model(torch.randn(8, 3)), torch.zeros(8, 1)).backward()
+            optimizer.step()
+
+
+def leaking_both_ways() -> None:
+    maker, judge = nn.Linear(2, 3), nn.Linear(3, 1)
+    maker_optimizer = torch.optim.SGD(maker.parameters(), lr=0.01)
+    judge_optimizer = torch.optim.SGD(judge.parameters(), lr=0.01)
+    for _ in range(4):
+        made = maker(torch.randn(8, 2))
+        (judge(made).mean() - judge(torch.randn(8, 3)).mean()).backward()
+        judge_optimizer.step()
+        judge_optimizer.zero_grad()
+        (-judge(maker(torch.randn(8, 2))).mean()).backward()
+        maker_optimizer.step()
+        maker_optimizer.zero_grad()
+
+
+def skipped_and_later_not_finite() -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for step in range(10):
+        x = torch.randn(8, 3)
+        if step in (2, 6):
+            x[0] = torch.nan
+        F.mse_loss(model(x), torch.zeros(8, 1)).backward()
+        if step == 2:
+            continue
+        optimizer.step()
+        optimizer.zero_grad()
+        if step == 3:
+            nn.init.ones_(model.weight)
+            nn.init.ones_(model.bias)
+
+
+@pytest.mark.parametrize(
+    ("program", "codes"),
+    [
+        (never_and_then_seldom_cleared, {"GL101", "GL102"}),
+        (skipped_and_later_not_finite, {"GL119", "GL809"}),
+    ],
+    ids=lambda part: getattr(part, "__name__", None),
+)
+def test_real_programs_with_two_mistakes(program: Callable[[], None], codes: set[str]) -> None:
+    assert set(found(program)) == codes
+
+
+def test_a_leak_and_its_return_are_told_once() -> None:
+    assert set(found(leaking_both_ways)) == {"GL409"}
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.head(self.body(x))
+        return result
+
+
+def trained(frozen: str, written: str) -> None:
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    if frozen:
+        model.get_submodule(frozen).requires_grad_(False)
+    for _ in range(6):
+        optimizer.zero_grad()
+        model(torch.randn(8, 3)).pow(2).mean().backward()
+        optimizer.step()
+        if written:
+            with torch.no_grad():
+                model.get_submodule(written).weight.mul_(0.9)  # type: ignore[operator, union-attr]
+
+
+def test_a_freeze_that_was_not_made_is_told_once() -> None:
+    assert set(found(lambda: trained("", ""), expect_frozen=("body",))) == {"GL212"}
+
+
+def test_what_is_frozen_and_written_all_the_same_is_told() -> None:
+    assert "GL508" in found(lambda: trained("body", "body"), expect_frozen=("body",))
