@@ -101,6 +101,7 @@ def checks() -> list[type[Check]]:
     from gradcheck_lint.runtime.checks.precision import Precision
     from gradcheck_lint.runtime.checks.ranks import Ranks
     from gradcheck_lint.runtime.checks.rebuilt import Rebuilt
+    from gradcheck_lint.runtime.checks.restored import Restored
     from gradcheck_lint.runtime.checks.retained import Retained
     from gradcheck_lint.runtime.checks.rounds import Rounds
     from gradcheck_lint.runtime.checks.scalars import Scalars
@@ -129,6 +130,7 @@ def checks() -> list[type[Check]]:
         Rebuilt,
         Values,
         Modes,
+        Restored,
         Placement,
         Precision,
         Writes,

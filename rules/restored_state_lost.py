@@ -1,0 +1,67 @@
+"""GL213: what was restored from a checkpoint is given to other parameters, or lost before the first step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.layers import told
+
+if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
+
+
+class RestoredStateLost(Rule):
+    code = "GL213"
+    slug = "restored-state-lost"
+    severity = Severity.ERROR
+    witnesses = frozenset({"run"})
+    watches = frozenset({"state-permuted", "rate-lost", "restored-in-vain"})
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        {"state-permuted": self.permuted, "rate-lost": self.rate, "restored-in-vain": self.vain}[sighting.kind](
+            sighting, report
+        )
+
+    def permuted(self, sighting: Sighting, report: RunReport) -> None:
+        detail, names = sighting.detail, sighting.names
+        name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
+        report(
+            "the optimizer's state is given to other parameters",
+            label=f"{told(names)} of {detail['total']} get what belongs to others: "
+            f"`{names[0]}` that of `{detail['others'][0]}`",
+            why="a state is matched by position alone, and the model of the checkpoint had its layers in another order",
+            help=f"register the layers in a fixed order, such as a sorted one, before `{name}` is built",
+            note=""
+            if detail["sure"]
+            else "if the optimizer and the model come from different checkpoints, "
+            "their orders need have nothing to do with each other",
+            related=[("built here", sighting.sites.get("built"))],
+            confidence=Confidence.HIGH if detail["sure"] else Confidence.MEDIUM,
+        )
+
+    def rate(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
+        name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
+        report(
+            "the restored learning rate is overwritten by a new scheduler",
+            label=f"{sighting.at_step}: the rate is {detail['now']:.6g}, to which this sets it; the checkpoint has "
+            f"{detail['restored']:.6g}",
+            why=f"loading a scheduler restores its count, here {detail['epoch']}, and leaves the rate as it is",
+            help=f"build the scheduler before `{name}` is given its state",
+            related=[("restored here", sighting.sites.get("loaded"))],
+        )
+
+    def vain(self, sighting: Sighting, report: RunReport) -> None:
+        name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
+        report(
+            "an optimizer is built anew after its state was restored",
+            label=f"`{name}` begins without the state that another one was given for its parameters",
+            why="the one that was restored never steps, so the momentum of the checkpoint is lost",
+            help="load the state into the optimizer that trains",
+            note="to begin with a fresh optimizer on purpose is legitimate",
+            related=[("restored here", sighting.sites.get("loaded"))],
+            confidence=Confidence.MEDIUM,
+        )
