@@ -141,7 +141,7 @@ def _conclusion(record: RunRecord, paint: Paint) -> list[str]:
         some = f", {unsure} of them not certain" if unsure else ""
         return _wrapped(f"Found {number} in the run of {program(record)} ({what}){some}.")
     if steps == 0:
-        why = "judge: no optimizer stepped" if record.optimizers else "watch: no optimizer was built"
+        why = "judge: no step was seen" if record.optimizers else "watch: no optimizer was built"
         return [paint(line, BOLD) for line in _wrapped(f"Nothing to {why} in the run of {program(record)}{how}.")]
     checked = sum(optimizer.checked for optimizer in record.optimizers)
     text = f"All clear in the run of {program(record)} ({what}; {checked} checked in full)."
@@ -166,6 +166,8 @@ def describe(optimizer: Watched) -> str:
     kind = optimizer.kind if optimizer.name else ""
     held = count(len(optimizer.parameters), "parameter")
     inside = ", ".join(part for part in (kind, held) if part)
+    if not optimizer.steps:
+        return f"{optimizer.label} ({inside}): no step was seen"
     checked = "all" if optimizer.checked == optimizer.steps else optimizer.checked
     return f"{optimizer.label} ({inside}): {count(optimizer.steps, 'step')}, {checked} of them checked in full"
 

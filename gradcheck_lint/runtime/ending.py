@@ -19,7 +19,7 @@ _AROUND = 2  # lines of source before and after each place that are kept
 def conclude(session: Session) -> None:
     """Fill in what needs nothing but what is known already."""
     for observer in session.observers.values():
-        observer.watched.blind = tuple(_blind(session, observer))
+        observer.watched.blind = (*_blind(session, observer), *session.unseen)
     record = session.record
     record.checked["rules"] = session.engine.rules
     record.checked["steps in full"] = sum(observer.watched.checked for observer in session.observers.values())
@@ -31,8 +31,9 @@ def _blind(session: Session, observer: Observer) -> Iterator[str]:
     """What the watcher could not see of an optimizer, one phrase each."""
     watched = observer.watched
     if observer.opaque:
-        yield f"{observer.opaque}, so the order of its calls was not judged"
-    if watched.steps == 0:
+        counted = "" if watched.steps else "its steps were not counted and "
+        yield f"{observer.opaque}, so {counted}the order of its calls was not judged"
+    elif watched.steps == 0:
         yield "it never stepped" if watched.backwards else "nothing happened to it"
     if not session.models and watched.steps and not all(parameter.held for parameter in watched.parameters):
         yield "no model or variable was found that holds its parameters; `watch(..., model=...)` names one"

@@ -140,6 +140,7 @@ class Session:
         self.watching = 0.0  # seconds in the watcher
         self._broken: dict[str, int] = {}
         self._searched = False
+        self.unseen: list[str] = []  # what could not be seen beside that, one phrase each
         self.explained = 0  # the order of the latest backward of which was told why torch will refuse it
 
     # Life

@@ -97,9 +97,7 @@ def test_nothing_is_no_success() -> None:
     assert text == "Nothing to watch: no optimizer was built in the run of train.py.\n"
     record = nothing()
     record.optimizers = [Watched(0, "optimizer", "SGD", None, held("w"))]
-    assert run_text.render(record, brief=True).startswith(
-        "Nothing to judge: no optimizer stepped in the run of train.py."
-    )
+    assert run_text.render(record, brief=True).startswith("Nothing to judge: no step was seen in the run of train.py.")
 
 
 def test_how_it_ended_and_what_broke_are_told() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,4 +182,20 @@ def test_a_step_that_is_compiled_is_said_to_be_unseen() -> None:
         compiled_step(parts, "eager")
     assert run.findings == []
     (optimizer,) = run.record.optimizers
-    assert any("its step is compiled" in sentence for sentence in optimizer.blind)
+    assert optimizer.blind == (
+        "its step is compiled, so its steps were not counted and the order of its calls was not judged",
+    )
+    assert run.summary().splitlines()[:2] == [
+        f"Nothing to judge: no step was seen in the run of {Path(sys.argv[0]).name}.",
+        "  watched: SGD (4 parameters): no step was seen",
+    ]
+
+
+def test_steps_that_were_seen_are_not_denied() -> None:
+    parts = Parts()
+    with watch(parts.optimizer, on_finding="ignore") as run:
+        compiled_model(parts, "eager")
+        compiled_step(parts, "eager")
+    (optimizer,) = run.record.optimizers
+    assert optimizer.steps >= STEPS
+    assert optimizer.blind == ("its step is compiled, so the order of its calls was not judged",)

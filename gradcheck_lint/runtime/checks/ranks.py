@@ -177,10 +177,7 @@ class Ranks(Check):
             time.sleep(0.02)
         late = ", ".join(str(rank) for rank in ranks if rank not in reports)
         if late:
-            for observer in self.session.observers.values():
-                observer.watched.blind += (
-                    f"rank {late} was still running {patience:g} s after rank 0 and is not compared",
-                )
+            self.session.unseen.append(f"rank {late} was still running {patience:g} s after rank 0 and is not compared")
         return [reports[rank] for rank in sorted(reports)]
 
     def _sight(self, divergence: Divergence) -> None:
