@@ -6,11 +6,13 @@ the cause is seen later, what was told before it is not in the record any more.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Span
+from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.comments import silenced
 
 if TYPE_CHECKING:
@@ -51,7 +53,14 @@ class _Kept(NamedTuple):
 class Engine:
     """The rules that watch, and what they have found."""
 
-    def __init__(self, rules: Sequence[Rule], least: Confidence, tell: Callable[[Finding], None]) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        least: Confidence,
+        tell: Callable[[Finding], None],
+        ignored: Callable[[str], frozenset[str]] | None = None,
+    ) -> None:
+        """ignored: the codes that are off in a file, if some are."""
         self._by_kind: dict[str, list[Rule]] = defaultdict(list)
         for rule in rules:
             for kind in rule.watches:
@@ -60,6 +69,7 @@ class Engine:
         self._silenced: set[tuple[str, str, int, str]] = set()
         self._least = least
         self._tell = tell
+        self._ignored = ignored
         self._found: dict[tuple[str, str, int, str], _Kept] = {}
         self._adopted: dict[tuple[str, str, int, str], Finding] = {}  # from other ranks
         self._causes = {code: set[_About]() for rule in rules for code, _ in rule.yields_to}  # by code: what was found
@@ -120,9 +130,16 @@ class Engine:
             self._tell(finding)
 
     def _is_silenced(self, key: tuple[str, str, int, str], finding: Finding) -> bool:
-        if key not in self._silenced and silenced(finding, self._rules):
+        if key not in self._silenced and (self._is_off(finding) or silenced(finding, self._rules)):
             self._silenced.add(key)
         return key in self._silenced
+
+    def _is_off(self, finding: Finding) -> bool:
+        """Whether the rule is turned off in the file, as the program or as the file system names it."""
+        if self._ignored is None:
+            return False
+        path = sites.file(finding.span.path)
+        return any(finding.code in self._ignored(name) for name in (path, os.path.realpath(path)))
 
     def adopt(self, finding: Finding, rank: int) -> None:
         """Keep and tell what only another rank has found."""

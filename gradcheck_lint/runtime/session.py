@@ -69,6 +69,7 @@ class Options:
     expect_frozen: tuple[str, ...] = ()
     least: Confidence = Confidence.HIGH
     writer: Any = None  # see `scalars`
+    ignored: Callable[[str], frozenset[str]] | None = None  # the codes that are off in a file
 
 
 class Hooks:
@@ -115,7 +116,7 @@ class Session:
         from gradcheck_lint.runtime.checks import checks
 
         self.options = options
-        self.engine = Engine(rules, options.least, tell)
+        self.engine = Engine(rules, options.least, tell, options.ignored)
         self.models = Models()
         self.observers: dict[int, Observer] = {}
         self.canaries = Canaries()

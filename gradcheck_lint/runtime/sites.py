@@ -188,13 +188,18 @@ def forget() -> None:
     _shown.clear()
 
 
+def file(path: str) -> str:
+    """The file that is shown as `path`, as Python knows it."""
+    return _files.get(path, path)
+
+
 def whole(path: str) -> str:
     """The text of a file by its shown path, as Python knows it; empty where it cannot be read."""
-    return "".join(linecache.getlines(_files.get(path, path)))
+    return "".join(linecache.getlines(file(path)))
 
 
 def around(path: str, line: int, lines: int) -> dict[int, str]:
     """The text of a line and of so many lines before and after it, by number; what Python knows of the file."""
-    text = linecache.getlines(_files.get(path, path))
+    text = linecache.getlines(file(path))
     first = max(line - lines, 1)
     return {number: text[number - 1].rstrip("\r\n") for number in range(first, min(line + lines, len(text)) + 1)}

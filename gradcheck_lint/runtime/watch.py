@@ -96,6 +96,7 @@ class watch:  # noqa: N801 - used like a function
         self._quiet = quiet
         self._writer = writer
         self._rules: list[Rule] | None = None
+        self._ignored: Callable[[str], frozenset[str]] | None = None
         self._session: Session | None = None
         self._record: RunRecord | None = None
 
@@ -110,7 +111,12 @@ class watch:  # noqa: N801 - used like a function
 
         settings = settings or Settings()
         selection = Selection(select=self._select or None, ignore=self._ignore, origin="the options")
-        self._rules = registry.select(registry.load(settings.rule_folders), on_top(settings, selection))
+        known = registry.load(settings.rule_folders)
+        self._rules = registry.select(known, on_top(settings, selection))
+        if settings.per_file_ignores:
+            from gradcheck_lint.source.per_file import PerFileIgnores
+
+            self._ignored = PerFileIgnores(settings, known).codes
         return self
 
     def __enter__(self) -> watch:
@@ -124,6 +130,7 @@ class watch:  # noqa: N801 - used like a function
             expect_frozen=self._expect_frozen,
             least=self._least,
             writer=self._writer,
+            ignored=self._ignored,
         )
         session = self._session = Session(self._rules or [], options, self._tell)
         session.start()

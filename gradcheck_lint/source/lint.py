@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Finding, Severity, Span
 from gradcheck_lint.result import UNCHECKED, AnalysisError, Problem, Result
-from gradcheck_lint.source.discovery import discover, excluded, is_pattern, reason_of, within
+from gradcheck_lint.source.discovery import discover, excluded, reason_of
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
+from gradcheck_lint.source.per_file import PerFileIgnores
 from gradcheck_lint.source.suppress import suppress
 
 if TYPE_CHECKING:
@@ -252,28 +253,12 @@ def _jobs(files: int) -> int:
 
 def _per_file(batch: Batch, rules: Rules, settings: Settings) -> dict[str, frozenset[str]]:
     """Which codes `per-file-ignores` turns off, by the path of the file."""
-    if not settings.per_file_ignores:
+    ignores = PerFileIgnores(settings, rules.known)
+    if not ignores:
         return {}
-    from pathspec import GitIgnoreSpec
-
-    from gradcheck_lint import registry
-    from gradcheck_lint.config import ConfigError, shown
-
-    origin = "per-file-ignores" + (f" of {shown(settings.source)}" if settings.source else "")
-    off: dict[str, frozenset[str]] = {}
-    places = {file.path: within(file.real, settings.root) for file in batch.files}
-    places |= {finding.span.path: within(finding.span.path, settings.root) for finding in batch.unread}
-    for pattern, words in settings.per_file_ignores:
-        wanted = not pattern.startswith("!")
-        bare = pattern.removeprefix("!")
-        if not bare.strip() or not is_pattern(bare):
-            raise ConfigError(f'"{pattern}" in {origin} is no pattern')
-        spec = GitIgnoreSpec.from_lines([bare])
-        codes = registry.codes(rules.known, words, origin)
-        for path, place in places.items():
-            if spec.match_file(place) is wanted:
-                off[path] = off.get(path, frozenset()) | codes
-    return off
+    off = {file.path: ignores.codes(file.real) for file in batch.files}
+    off |= {finding.span.path: ignores.codes(finding.span.path) for finding in batch.unread}
+    return {path: codes for path, codes in off.items() if codes}
 
 
 def _read(files: Iterable[SourceFile], findings: Iterable[Finding]) -> dict[str, SourceFile]:

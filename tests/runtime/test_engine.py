@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from gradcheck_lint import registry, watch
+from gradcheck_lint.config import Settings
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.rule import Rule, RunReport
 from gradcheck_lint.runtime.engine import Engine
@@ -144,6 +146,30 @@ def test_rules_yield_to_rules_that_there_are() -> None:
         assert "run" in ALL[code].witnesses
         assert "run" in ALL[other].witnesses
         assert (other, code) not in pairs
+
+
+# Rules that are off in some files
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words", "codes"),
+    [
+        ("tests/**", ("GL101",), []),
+        ("*.py", ("GL1",), []),
+        ("!tests/**", ("GL101",), ["GL101"]),
+        ("tests/**", ("GL102",), ["GL101"]),
+        ("other/**", ("ALL",), ["GL101"]),
+    ],
+)
+def test_per_file_ignores(pattern: str, words: tuple[str, ...], codes: list[str]) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    settings = Settings(per_file_ignores=((pattern, words),), root=Path(__file__).parents[2])
+    told: list[str] = []
+    running = watch(optimizer, on_finding=lambda finding: told.append(finding.code), quiet=True).ready(settings)
+    with running:
+        rounds(model, optimizer, 3)
+    assert [finding.code for finding in running.findings] == told == codes
 
 
 # Programs with two mistakes

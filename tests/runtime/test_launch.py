@@ -286,6 +286,23 @@ def test_a_comment_or_the_settings_silence_a_finding(trained: Trained) -> None:
     assert "All clear" in done.stderr
 
 
+def test_rules_are_off_in_some_files(tmp_path: Path) -> None:
+    write(tmp_path, "project/gradlint.toml", "per-file-ignores = {'old/**' = ['GL101']}\n")
+    write(tmp_path, "project/old/train.py", TRAINING)
+    write(tmp_path, "project/new.py", "import os\nos.chdir('/')\nimport old.train\n")
+    done = call(tmp_path, *US, "--fail-on-findings", "project/new.py", "0")
+    assert done.returncode == 0, done.stderr
+    assert "All clear" in done.stderr
+    write(tmp_path, "project/gradlint.toml", "per-file-ignores = {'old/**' = ['GL102'], 'new.py' = ['GL101']}\n")
+    done = call(tmp_path, *US, "--fail-on-findings", "project/new.py", "0")
+    assert done.returncode == 1
+    assert "12 |     loss.backward()" in done.stderr
+    write(tmp_path, "project/gradlint.toml", "per-file-ignores = {'old/**' = ['GL999']}\n")
+    done = call(tmp_path, *US, "project/new.py", "0")
+    assert done.returncode == 2
+    assert 'unknown rule "GL999" in per-file-ignores' in done.stderr
+
+
 def test_a_program_that_failed_keeps_its_code(trained: Trained) -> None:
     folder, _ = trained
     done = call(folder, *US, "--fail-on-findings", "--on-finding", "ignore", "train.py", "5")

@@ -1,0 +1,48 @@
+"""`per-file-ignores`: which rules are turned off in a file, for the linter and for what a run finds there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.config import ConfigError, shown
+from gradcheck_lint.source.discovery import is_pattern, within
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pathspec import GitIgnoreSpec
+
+    from gradcheck_lint.config import Settings
+    from gradcheck_lint.rule import Rule
+
+
+class PerFileIgnores:
+    """Those of the settings; raises ConfigError for a word that is no rule and for a pattern that is none."""
+
+    def __init__(self, settings: Settings, known: Sequence[Rule]) -> None:
+        self._root = Path(settings.root).absolute()  # the program that is run may go elsewhere
+        self._parts: list[tuple[GitIgnoreSpec, bool, frozenset[str]]] = []
+        if not settings.per_file_ignores:
+            return
+        from pathspec import GitIgnoreSpec
+
+        from gradcheck_lint import registry
+
+        origin = "per-file-ignores" + (f" of {shown(settings.source)}" if settings.source else "")
+        for pattern, words in settings.per_file_ignores:
+            bare = pattern.removeprefix("!")
+            if not bare.strip() or not is_pattern(bare):
+                raise ConfigError(f'"{pattern}" in {origin} is no pattern')
+            spec = GitIgnoreSpec.from_lines([bare])
+            self._parts.append((spec, not pattern.startswith("!"), registry.codes(known, words, origin)))
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def codes(self, path: str | Path) -> frozenset[str]:
+        """The codes that are off in the file at `path`."""
+        place = within(path, self._root)
+        return frozenset[str]().union(
+            *(codes for spec, wanted, codes in self._parts if spec.match_file(place) is wanted)
+        )
