@@ -9,42 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-
-from gradcheck_lint import registry
-from gradcheck_lint.finding import Confidence, Finding
-from gradcheck_lint.runtime.record import ending
-from gradcheck_lint.runtime.session import Options, Session
-
-RULES = list(registry.load(packs=False))
-
-
-def found(
-    program: Callable[[], object],
-    raises: type[Exception] | None = None,
-    *,
-    told: bool = True,
-    least: Confidence = Confidence.HIGH,
-) -> list[Finding]:
-    """What all rules find; `told`: whether the watcher is told which error ended the program."""
-    torch.manual_seed(0)
-    session = Session(RULES, Options(everything=True, least=least, budget=0), lambda finding: None)
-    session.start()
-    raised: Exception | None = None
-    try:
-        program()
-    except Exception as error:
-        raised = error
-        if raises is None or not isinstance(error, raises):
-            raise
-    finally:
-        session.stop(ending(raised if told else None))
-    assert (raised is not None) == (raises is not None)
-    assert session.record.problems == []
-    return session.record.findings
-
-
-def codes(findings: list[Finding]) -> list[str]:
-    return [finding.code for finding in findings]
+from watching import codes, found
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 4, width: int = 3) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import watching
 from torch import nn
 
-from gradcheck_lint import registry
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.runtime.checks.functions import examine
 from gradcheck_lint.runtime.session import Options, Session
 
-RULES = [rule for rule in registry.load(packs=False) if rule.code in ("GL602", "GL604")]
+RULES = watching.rules("GL602", "GL604")
 
 
 class Halved(torch.autograd.Function):
@@ -113,20 +113,19 @@ class TooFew(torch.autograd.Function):
 
 
 def watched(function: Any, *more: Any, level: str = "deep", steps: int = 3) -> tuple[list[Finding], torch.Tensor]:
-    torch.manual_seed(0)
-    model = nn.Linear(3, 4)
-    session = Session(RULES, Options(everything=True, level=level, least=Confidence.MEDIUM), lambda finding: None)
-    session.start()
-    try:
+    models = []
+
+    def program() -> None:
+        model = nn.Linear(3, 4)
+        models.append(model)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
         for _ in range(steps):
             optimizer.zero_grad()
             function.apply(model(torch.randn(5, 3)), *more).pow(2).mean().backward()
             optimizer.step()
-    finally:
-        session.stop()
-    assert session.record.problems == []
-    return session.record.findings, model.weight.detach().clone()
+
+    findings = watching.found(program, rules=RULES, level=level, least=Confidence.MEDIUM)
+    return findings, models[0].weight.detach().clone()
 
 
 def test_a_wrong_gradient_is_found_once_and_says_the_numbers() -> None:

@@ -13,12 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
+from watching import codes, found
 
-from gradcheck_lint import registry, watch
+from gradcheck_lint import watch
 from gradcheck_lint.finding import Confidence, Finding
-from gradcheck_lint.runtime.session import Options, Session
 
-RULES = list(registry.load(packs=False))
 HERE = Path(__file__).name
 
 
@@ -43,28 +42,6 @@ def train(
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
-
-
-def found(program: Callable[[], object], least: Confidence = Confidence.HIGH, raises: Any = None) -> list[Finding]:
-    """What all rules find in a program of which everything is watched."""
-    torch.manual_seed(0)
-    session = Session(RULES, Options(everything=True, least=least, budget=0), lambda finding: None)
-    session.start()
-    ended = "ended"
-    try:
-        program()
-    except Exception as error:
-        if raises is None or not isinstance(error, raises):
-            raise
-        ended = f"ended by {type(error).__name__}: {error}"
-    finally:
-        session.stop(ended)
-    assert session.record.problems == []
-    return session.record.findings
-
-
-def codes(findings: list[Finding]) -> list[str]:
-    return [finding.code for finding in findings]
 
 
 def line(finding: Finding) -> str:
@@ -249,7 +226,7 @@ def body_in_eval_mode() -> None:
 @pytest.mark.parametrize("program", [loaded_body, unpickled_body, body_in_eval_mode])
 def test_a_part_that_was_trained_before_may_stay(program: Callable[[], None]) -> None:
     assert found(program) == []
-    assert codes(found(program, Confidence.MEDIUM)) == ["GL207"]
+    assert codes(found(program, least=Confidence.MEDIUM)) == ["GL207"]
 
 
 # What seems to be replaced and is not
@@ -479,20 +456,18 @@ def test_of_two_optimizers_one_is_watched() -> None:
 
 
 def test_nothing_is_kept_alive() -> None:
-    def program() -> weakref.ref[Net]:
+    def trained() -> weakref.ref[Net]:
         model = Net()
         optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
         train(model, optimizer)
         return weakref.ref(model)
 
-    session = Session(RULES, Options(everything=True), lambda finding: None)
-    session.start()
-    try:
-        ref = program()
+    def program() -> None:
+        ref = trained()
         gc.collect()
         assert ref() is None
-    finally:
-        session.stop()
+
+    found(program)
 
 
 # Expected to be frozen

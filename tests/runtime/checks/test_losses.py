@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
+import watching
 from torch import nn
+from watching import codes
 
-from gradcheck_lint import FindingError, registry, watch
-from gradcheck_lint.finding import Confidence, Finding
-from gradcheck_lint.runtime.session import Options, Session
+from gradcheck_lint import FindingError, watch
+from gradcheck_lint.finding import Confidence
 
-RULES = [
-    rule for rule in registry.load(packs=False) if rule.code in ("GL401", "GL402", "GL404", "GL407", "GL408", "GL413")
-]
-
-
-def found(program: Callable[[], object], raises: type[Exception] | None = None) -> list[Finding]:
-    torch.manual_seed(0)
-    session = Session(RULES, Options(everything=True, least=Confidence.MEDIUM, budget=0), lambda finding: None)
-    session.start()
-    try:
-        if raises is None:
-            program()
-        else:
-            with pytest.raises(raises):
-                program()
-    finally:
-        session.stop()
-    assert session.record.problems == []
-    return session.record.findings
-
-
-def codes(findings: list[Finding]) -> list[str]:
-    return [finding.code for finding in findings]
+RULES = watching.rules("GL401", "GL402", "GL404", "GL407", "GL408", "GL413")
+found = partial(watching.found, rules=RULES, least=Confidence.MEDIUM)
 
 
 def small(**options: float) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
+import watching
 from torch import nn
 
-from gradcheck_lint import registry
-from gradcheck_lint.finding import Confidence, Finding
-from gradcheck_lint.runtime.session import Options, Session
+from gradcheck_lint.finding import Confidence
 
-RULES = [rule for rule in registry.load(packs=False) if rule.code == "GL504"]
-
-
-def found(program: Callable[[], object]) -> list[Finding]:
-    torch.manual_seed(0)
-    session = Session(RULES, Options(everything=True, least=Confidence.MEDIUM), lambda finding: None)
-    session.start()
-    try:
-        program()
-    finally:
-        session.stop()
-    assert session.record.problems == []
-    return session.record.findings
+found = partial(watching.found, rules=watching.rules("GL504"), least=Confidence.MEDIUM)
 
 
 def steps(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:

@@ -5,33 +5,22 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import watching
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from gradcheck_lint import registry
-from gradcheck_lint.finding import Confidence, Finding
+from gradcheck_lint.finding import Confidence
 from gradcheck_lint.runtime import regions
-from gradcheck_lint.runtime.session import Options, Session
 
-RULES = [rule for rule in registry.load(packs=False) if rule.code == "GL510"]
+RULES = watching.rules("GL510")
+found = partial(watching.found, rules=RULES)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def found(program: Callable[[], object], least: Confidence = Confidence.HIGH) -> list[Finding]:
-    torch.manual_seed(0)
-    session = Session(RULES, Options(everything=True, least=least), lambda finding: None)
-    session.start()
-    try:
-        program()
-    finally:
-        session.stop()
-    assert session.record.problems == []
-    return session.record.findings
 
 
 def half(*, enabled: bool = True) -> torch.autocast:
@@ -118,7 +107,7 @@ def test_a_scaler_alone_is_not_told_with_high_confidence() -> None:
         train(lambda x, y: F.cross_entropy(model(x), y), model, scaled=True)
 
     assert found(program) == []
-    (finding,) = found(program, Confidence.MEDIUM)
+    (finding,) = found(program, least=Confidence.MEDIUM)
     assert "ran without autocast" in finding.label
 
 
@@ -181,6 +170,30 @@ def teacher_in_half() -> None:
             return F.kl_div(out, target, reduction="batchmean")
 
     train(loss, model)
+
+
+def probe_of_a_frozen_body() -> None:
+    """The block is there for the body; the head is trained in float32, and the scaler has nothing to do."""
+    body, head = net().requires_grad_(False), nn.Linear(3, 3)
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with half():
+            out = body(x)
+        out = head(out.float())
+        with half():
+            return F.cross_entropy(out, y)
+
+    train(loss, head, scaled=True)
+
+
+def head_beside_a_body_on_another_device() -> None:
+    body, head = net().requires_grad_(False), nn.Linear(3, 3)
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with torch.autocast("xpu", dtype=torch.bfloat16):
+            return F.cross_entropy(head(body(x)), y)
+
+    train(loss, head)
 
 
 def evaluation_in_half() -> None:
@@ -305,6 +318,7 @@ def no_layers() -> None:
     "program",
     [
         everything_in_the_block, loss_in_float32, turned_off_for_the_model, all_of_it_off, teacher_in_half,
+        probe_of_a_frozen_body, head_beside_a_body_on_another_device,
         evaluation_in_half, weights_in_half, embedding_in_half, in_double, function_of_the_users, penalty_in_float32,
         head_in_float32, checkpointed, by_the_wrapped_forward, wrapped_and_turned_off, no_layers,
     ],

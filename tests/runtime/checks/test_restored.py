@@ -5,35 +5,23 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import watching
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer, lr_scheduler
 
-from gradcheck_lint import registry
-from gradcheck_lint.finding import Confidence, Finding
-from gradcheck_lint.runtime.session import Options, Session
+from gradcheck_lint.finding import Confidence
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of")
-RULES = [rule for rule in registry.load(packs=False) if rule.code == "GL213"]
+found = partial(watching.found, rules=watching.rules("GL213"))
 HERE = ("red", "green", "blue")
 THERE = ("blue", "red", "green")
 Build = Callable[[nn.Module], Optimizer]
 Schedule = Callable[[Optimizer], Any]
-
-
-def found(program: Callable[[], object], least: Confidence = Confidence.HIGH) -> list[Finding]:
-    torch.manual_seed(0)
-    session = Session(RULES, Options(everything=True, least=least), lambda finding: None)
-    session.start()
-    try:
-        program()
-    finally:
-        session.stop()
-    assert session.record.problems == []
-    return session.record.findings
 
 
 class Net(nn.Module):
@@ -151,7 +139,7 @@ def groups_of_lists() -> None:
 @pytest.mark.parametrize("program", [two_files, groups_of_lists])
 def test_less_sure(program: Callable[[], object]) -> None:
     assert found(program) == []
-    (finding,) = found(program, Confidence.MEDIUM)
+    (finding,) = found(program, least=Confidence.MEDIUM)
     assert "belongs to others" in finding.label
 
 
@@ -217,7 +205,7 @@ def test_optimizer_that_is_built_again_is_not_told_with_high_confidence() -> Non
         train(model, optimizer)
 
     assert found(program) == []
-    (finding,) = found(program, Confidence.MEDIUM)
+    (finding,) = found(program, least=Confidence.MEDIUM)
     assert "begins without the state" in finding.label
 
 
@@ -379,4 +367,4 @@ def hook_that_sees_to_the_order() -> None:
     ],
 )  # fmt: skip
 def test_silent(program: Callable[[], object]) -> None:
-    assert found(program, Confidence.MEDIUM) == []
+    assert found(program, least=Confidence.MEDIUM) == []

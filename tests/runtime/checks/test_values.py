@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import watching
 from torch import Tensor, nn
 
-from gradcheck_lint import registry
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.runtime.checks.history import Change, History
 from gradcheck_lint.runtime.checks.values import PIECE, lost_bits, piece, plain
 from gradcheck_lint.runtime.later import MOST, Later
 from gradcheck_lint.runtime.layers import common, layers, told
-from gradcheck_lint.runtime.record import RunRecord
-from gradcheck_lint.runtime.session import Options, Session
 
-CODES = {"GL505", "GL508", "GL509", "GL801", "GL802", "GL803", "GL804", "GL805", "GL806", "GL808", "GL809"}
-RULES = [rule for rule in registry.load(packs=False) if rule.code in CODES]
-
-
-def watched(program: Callable[[], object], **options: Any) -> RunRecord:
-    """The record of a program under watch, with the rules of this area alone."""
-    torch.manual_seed(0)
-    options = {"least": Confidence.MEDIUM, **options}
-    session = Session(RULES, Options(everything=True, **options), lambda finding: None)
-    session.start()
-    try:
-        program()
-    finally:
-        session.stop()
-    assert session.record.problems == []
-    return session.record
+RULES = watching.rules(
+    "GL505", "GL508", "GL509", "GL801", "GL802", "GL803", "GL804", "GL805", "GL806", "GL808", "GL809"
+)  # fmt: skip
+watched = partial(watching.record, rules=RULES, least=Confidence.MEDIUM)
 
 
 def found(program: Callable[[], object], **options: Any) -> list[tuple[str, int | None, Confidence]]:

@@ -1,0 +1,55 @@
+"""Programs under watch, for tests: what is recorded of one, and what is found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from gradcheck_lint import registry
+from gradcheck_lint.finding import Finding
+from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.record import RunRecord, ending
+from gradcheck_lint.runtime.session import Options, Session
+
+ALL = registry.load(packs=False)
+
+
+def rules(*codes: str) -> list[Rule]:
+    return [rule for rule in ALL if rule.code in codes]
+
+
+def record(
+    program: Callable[[], object],
+    raises: type[Exception] | None = None,
+    *,
+    told: bool = True,
+    rules: Sequence[Rule] = ALL,
+    **options: Any,
+) -> RunRecord:
+    """Of a program of which everything is watched. `raises`: what ends it; `told`: whether the watcher is told so."""
+    torch.manual_seed(0)
+    session = Session(rules, Options(everything=True, **options), lambda finding: None)
+    session.start()
+    raised: Exception | None = None
+    try:
+        program()
+    except Exception as error:
+        raised = error
+        if raises is None or not isinstance(error, raises):
+            raise
+    finally:
+        session.stop(ending(raised if told else None))
+    assert (raised is not None) == (raises is not None)
+    assert session.record.problems == []
+    return session.record
+
+
+def found(program: Callable[[], object], raises: type[Exception] | None = None, **options: Any) -> list[Finding]:
+    """What is found in it; the options of `record`."""
+    return record(program, raises, **options).findings
+
+
+def codes(findings: list[Finding]) -> list[str]:
+    return [finding.code for finding in findings]
