@@ -128,11 +128,13 @@ class Precision(Check):
     def _tell(self, observer: Observer, suspicion: Suspicion) -> None:
         how, block = suspicion.how, suspicion.block
         if how == "outside":
-            sure = suspicion.scaled or (block is not None and block.own and not self._others(suspicion))
+            sure = suspicion.scaled or (block is not None and block.own)
         elif how == "unused":
-            sure = block is not None and block.device == suspicion.device and not self._others(suspicion)
+            sure = block is not None and block.device == suspicion.device
         else:
             sure = how != "scaler"
+        if block is not None:
+            sure = sure and not self._others(suspicion)  # for which the block may be
         observer.sight(
             "autocast-lost",
             block.mark if block is not None else suspicion.event.mark,
