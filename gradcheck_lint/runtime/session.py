@@ -276,7 +276,7 @@ class Session:
     def listen(self) -> None:
         """Hear the calls that every step makes if an observer is awake; ask all checks if one is thorough."""
         awake = not self.observers or any(observer.full for observer in self.observers.values())
-        if awake and self not in patches.LOUD:
+        if awake and self in patches.ACTIVE and self not in patches.LOUD:
             patches.LOUD.append(self)
         elif not awake and self in patches.LOUD:
             patches.LOUD.remove(self)
