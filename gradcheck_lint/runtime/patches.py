@@ -162,13 +162,15 @@ def _clip(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _noted(original: Callable[..., Any], note: Callable[[Any], None]) -> Callable[..., Any]:
-    """Note where autocast begins or ends, while somebody listens."""
+    """Note where autocast begins or ends, while somebody wants to know."""
     from torch.compiler import is_compiling
+
+    looking = regions.LOOKING
 
     def wrapper(self: Any, *error: Any) -> Any:
         result = original(self, *error)
-        if LOUD and not is_compiling():
-            LOUD[0].guard(note, self)
+        if looking and not is_compiling():
+            looking[0].guard(note, self)
         return result
 
     return wrapper

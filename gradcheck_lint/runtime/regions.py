@@ -1,4 +1,4 @@
-"""Where autocast was on: the blocks that the program has entered lately, while an optimizer was awake.
+"""Where autocast was on: the blocks that the program has entered lately, while somebody wants to know.
 
 Autograd numbers the nodes that it makes, in each thread for itself. The numbers at the beginning and the end of a block
 tell later which nodes of a graph were made in it.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_lint.runtime import sites
 
 if TYPE_CHECKING:
+    from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
 _MOST = 1000  # blocks that are remembered
@@ -43,6 +44,7 @@ class Region:
 
 
 RECENT: deque[Region] = deque(maxlen=_MOST)
+LOOKING: list[Session] = []  # those that want to know
 _open: list[Region] = []
 _count = 0
 
@@ -96,10 +98,22 @@ def count() -> int:
     return _count
 
 
-def forget() -> None:
-    """Nobody watches any more."""
-    RECENT.clear()
-    _open.clear()
+def look(session: Session) -> None:
+    """Take note of blocks from now on."""
+    if not LOOKING:
+        RECENT.clear()
+        _open.clear()
+    if session not in LOOKING and available():
+        LOOKING.append(session)
+
+
+def look_away(session: Session) -> None:
+    """This one has seen enough."""
+    if session in LOOKING:
+        LOOKING.remove(session)
+    if not LOOKING:
+        RECENT.clear()
+        _open.clear()
 
 
 def _by_the_user() -> bool:

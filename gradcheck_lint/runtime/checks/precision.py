@@ -79,14 +79,20 @@ class Precision(Check):
 
     def attached(self, observer: Observer) -> None:
         self._left = _LOSSES
+        regions.look(self.session)
 
     def ended(self) -> None:
-        regions.forget()
+        regions.look_away(self.session)
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         if not self._left or not regions.available():
             return
         self._left -= 1
+        self._look(roots, event)
+        if not self._left:
+            regions.look_away(self.session)
+
+    def _look(self, roots: Sequence[Tensor], event: Event) -> None:
         thread = threading.get_ident()
         blocks = [block for block in regions.RECENT if block.thread == thread]
         meant = [block for block in blocks if block.on and block.grad and block.dtype in _HALF]

@@ -346,3 +346,4 @@ def test_nothing_is_left_when_the_watching_ends() -> None:
     found(everything_in_the_block)
     assert (autocast.__enter__, autocast.__exit__) == before
     assert not regions.RECENT
+    assert not regions.LOOKING
