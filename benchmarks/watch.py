@@ -5,8 +5,10 @@
 Each round trains the same model once per variant, in an order that changes; the ratio to the plain loop is taken
 within the round, and the median over the rounds is shown with the spread. `plain again` is the plain loop a second
 time: its distance from 1 is the noise. CPU time of one thread, so that a busy machine counts little. What starts and
-stops once for a run is told apart, in milliseconds. A block begins with the first 20 steps, which are checked in full,
-and so tells more than a long run costs. W&B and Cockpit take part where they are installed.
+stops once for a run is told apart, in milliseconds. A block begins with the first 20 steps, which are checked
+thoroughly, and so tells more than a long run costs. W&B and Cockpit take part where they are installed.
+
+After that each kind of step is told by itself: the median of single steps, next to that of plain ones around them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -162,14 +165,28 @@ VARIANTS: dict[str, Block] = {
     "plain again": lambda model, optimizer: contextlib.nullcontext(),
     "watch": watching(),
     "watch deep": watching(level="deep"),
-    "every step in full": watching(every=1),
+    "watch every step": watching(every=1),
     "detect_anomaly": lambda model, optimizer: torch.autograd.detect_anomaly(check_nan=True),
     "gradient hooks": gradient_hooks,
 }
 
 
-def train(program: Program, variant: Block) -> tuple[float, float]:
-    """Seconds of CPU for one step, over one block of steps, and for what comes before and after the block."""
+KINDS: dict[str, tuple[Block, Callable[[int], bool]]] = {
+    "plain again": (VARIANTS["plain"], lambda number: number > 20),
+    "asleep": (watching(every=1000), lambda number: 20 < number < 990),
+    "checked": (watching(every=1), lambda number: number > 20 and number % 50 != 0),
+    "sample": (watching(every=1), lambda number: number > 20 and number % 50 == 0),
+    "sample, deep": (watching(every=1, level="deep"), lambda number: number > 20 and number % 50 == 0),
+    "of the first 20": (watching(), lambda number: number <= 20),
+}
+"""The kinds of steps that a watched run has, and which steps of a block of such a run are of that kind."""
+
+
+def train(program: Program, variant: Block, steps: int = 0) -> tuple[list[float], float]:
+    """Seconds of CPU for the steps of one block, and for what comes before and after the block.
+
+    With `steps` each of so many is measured by itself.
+    """
     torch.manual_seed(0)
     model = program.model()
     optimizer = program.optimizer(model.parameters())
@@ -193,11 +210,14 @@ def train(program: Program, variant: Block) -> tuple[float, float]:
     begin = time.thread_time()
     with variant(model, optimizer) as given:
         backward = given if inspect.isfunction(given) else None
-        first = time.thread_time()
-        for number in range(program.steps):
+        marks = [time.thread_time()]
+        for number in range(steps or program.steps):
             step(number)
-        last = time.thread_time()
-    return (last - first) / program.steps, time.thread_time() - begin - (last - first)
+            if steps:
+                marks.append(time.thread_time())
+        marks.append(time.thread_time())
+    took = [after - before for before, after in pairwise(marks)]
+    return took[: steps or 1], time.thread_time() - begin - sum(took)
 
 
 def measure(program: Program, variants: dict[str, Block], rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -206,8 +226,26 @@ def measure(program: Program, variants: dict[str, Block], rounds: int) -> dict[s
         names = list(variants)
         names = names[turn % len(names) :] + names[: turn % len(names)]
         for name in names:
-            seconds[name].append(train(program, variants[name]))
+            (took,), once = train(program, variants[name])
+            seconds[name].append((took / program.steps, once))
     return seconds
+
+
+def direct(program: Program, rounds: int) -> str:
+    """What a step of each kind costs beyond a plain one, in microseconds."""
+    steps = max(min(program.steps, 1000) // 3, 60)
+    extra: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for _ in range(rounds):
+        for kind, (block, of_kind) in KINDS.items():
+            around = statistics.median(train(program, VARIANTS["plain"], steps)[0][20:])
+            took, _ = train(program, block, steps)
+            chosen = [seconds for number, seconds in enumerate(took, 1) if of_kind(number)]
+            extra[kind].append((statistics.median(chosen) if "first" not in kind else statistics.mean(chosen)) - around)
+    lines = [f"{program.name}: one step of each kind, in us beyond a plain step"]
+    for kind, values in extra.items():
+        low, high = min(values) * 1e6, max(values) * 1e6
+        lines.append(f"  {kind:<20} {statistics.median(values) * 1e6:>+10.1f}   ({low:+.1f} to {high:+.1f})")
+    return "\n".join(lines)
 
 
 def table(program: Program, measured: dict[str, list[tuple[float, float]]]) -> str:
@@ -232,18 +270,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--models", default="a,b,c,d", help="some of a, b, c, d")
-    parser.add_argument("--variants", default="", help="names after commas; all by default")
+    parser.add_argument("--variants", default="", help="names after commas; all by default; - for none")
     options = parser.parse_args()
     variants = dict(VARIANTS)
     for module, block in (("wandb", wandb_watch), ("cockpit", cockpit)):
         if importlib.util.find_spec(module):
             variants[module] = block
-    if options.variants:
+    if options.variants not in ("", "-"):
         variants = {name: variants[name] for name in ["plain", *options.variants.split(",")]}
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for key in options.models.split(","):
-        print(table(PROGRAMS[key], measure(PROGRAMS[key], variants, options.rounds)), flush=True)
+        if options.variants != "-":
+            print(table(PROGRAMS[key], measure(PROGRAMS[key], variants, options.rounds)), flush=True)
+        print(direct(PROGRAMS[key], options.rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+SOME = 12  # gradients that are looked at where the step is not checked thoroughly
 LOOKED_AT = 3  # gradients of which values are read where it matters whether they were cleared
 _PIECE = 16  # elements of each of those
 
@@ -63,7 +64,10 @@ def holds_something(grad: Tensor) -> bool:
 
 
 class Gradients:
-    """What is known of them. `parameters` is given anew each time, for they may change; nothing here keeps a tensor."""
+    """What is known of them. `parameters` is given anew each time, for they may change; nothing here keeps a tensor.
+
+    The parameters are all that the optimizer holds, or those that `some` has chosen, until `forget` is called.
+    """
 
     def __init__(self) -> None:
         self.received: dict[int, None] = {}  # ids of the parameters that ever got one, in the order of the first time
@@ -78,6 +82,11 @@ class Gradients:
         self._heard: list[Tensor] = []  # parameters of which a hook told us while backward ran
         self._made: list[tuple[int, int, Tensor]] = []  # place, id and beginning of some, as backward made them
         self._touched = False  # they have been clipped or unscaled since, as they should be
+
+    def some(self, parameters: Sequence[Tensor]) -> list[int]:
+        """The places of a few parameters that do get gradients."""
+        fed = [place for place, parameter in enumerate(parameters) if id(parameter) in self.received]
+        return _spread(fed, [parameter.numel() for parameter in parameters], SOME)
 
     # Backward
 
@@ -103,6 +112,9 @@ class Gradients:
         self._held = []
         if before is _CLEAN:
             where = [index for index, grad in enumerate(grads) if grad is not None]
+            if where and where == self._where and not self._fed and not self._heard:
+                self._fed = where
+                return Touched(where, True, False, False, False)  # what nearly every backward does
         elif len(ids) != len(grads):
             where = []  # the optimizer was given others meanwhile
         else:
@@ -252,13 +264,13 @@ class Gradients:
         return True
 
 
-def _spread(places: Sequence[int], sizes: Sequence[int]) -> list[int]:
+def _spread(places: Sequence[int], sizes: Sequence[int], most: int = LOOKED_AT) -> list[int]:
     """A few of these places, spread over all of them, small tensors where there is a choice."""
-    if len(places) <= LOOKED_AT:
+    if len(places) <= most:
         return list(places)
-    part = len(places) / LOOKED_AT
+    part = len(places) / most
     chosen = []
-    for number in range(LOOKED_AT):
+    for number in range(most):
         among = places[int(number * part) : max(int((number + 1) * part), int(number * part) + 1)]
         small = [place for place in among if sizes[place] > 1] or among
         chosen.append(min(small, key=lambda place: sizes[place]))

@@ -1,9 +1,11 @@
 """Watching one optimizer: what happens to its gradients, fed to the machine of `gradcheck_lint.cycle`.
 
 Which steps are checked says `sampling`. Between them the observer sleeps: steps, backwards and zeroings are merely
-counted, and if their numbers do not fit what was seen before it looks closely for a while. What the machine calls a
-breach is believed only if the tensors themselves agree: a program may write or clear gradients in ways that nobody can
-hook.
+counted, and if their numbers do not fit what was seen before it looks closely for a while. At a step that is checked,
+but not thoroughly, the machine is not asked as long as everything comes as it came before the latest step that was.
+
+What the machine calls a breach is believed only if the tensors themselves agree: a program may write or clear gradients
+in ways that nobody can hook.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint import cycle
 from gradcheck_lint.runtime import patches, sites
-from gradcheck_lint.runtime.gradients import Gradients
+from gradcheck_lint.runtime.gradients import Gradients, Touched
 from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Watched
 from gradcheck_lint.runtime.sampling import Sampling
 from gradcheck_lint.runtime.trails import trail
@@ -51,6 +53,13 @@ class Dropped(NamedTuple):
     window: tuple[Event, ...]
     mark: sites.Mark | None  # of the clearing
     usual: bool  # whether that line has also cleared when there was nothing to lose
+
+
+class _Station(NamedTuple):
+    """Something that happened on the way to a step; for a backward, the gradients that it touched."""
+
+    event: Event
+    touched: Touched | None
 
 
 class Observer:
@@ -97,6 +106,13 @@ class Observer:
         self._closure_ran = False
         self._closure_backwards = self._closure_zeros = 0
         self._attended = 0
+        self._way: list[_Station] = []  # what has happened since the last step, where that was looked at
+        self._usual_way: list[_Station] = []  # what happened up to the latest step that was looked at
+        self._passed = 0  # how much of it has happened in the same way since the last step, at a step that was not
+        self._odd_ways = 0  # how often it came otherwise
+        self._cleared = False  # the gradients were cleared since the last step
+        self._some: list[int] = []  # the places of the parameters that are looked at, where not all are
+        self._few: tuple[int, list[int]] = (0, [])  # those to be looked at, of so many
 
     # What is watched
 
@@ -114,6 +130,17 @@ class Observer:
         if optimizer is None:
             return []
         return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def _looked_at(self) -> list[Tensor]:
+        """Those whose gradients are looked at."""
+        optimizer, some = self._ref(), self._some
+        if not some or optimizer is None:
+            return self.parameters()
+        groups = optimizer.param_groups
+        parameters: list[Tensor] = groups[0]["params"] if len(groups) == 1 else self.parameters()
+        if len(some) == len(parameters):
+            return parameters
+        return [parameters[place] for place in some if place < len(parameters)]
 
     def groups(self) -> list[dict[str, Any]]:
         optimizer = self._ref()
@@ -152,7 +179,23 @@ class Observer:
     def renew(self) -> None:
         """The optimizer holds other tensors than before."""
         self.names.clear()
+        self._some, self._few = [], (0, [])
         self.gradients.forget()
+        self.rouse()
+
+    def _look(self) -> None:
+        """Choose the parameters whose gradients are looked at, and take note of what a step has left in them."""
+        if self.thorough:
+            some = []
+        else:
+            number = sum([len(group["params"]) for group in self.groups()])
+            if self._few[0] != number:
+                self._few = (number, self.gradients.some(self.parameters()))
+            some = self._few[1]
+        if some is not self._some:
+            self._some = some
+            self.gradients.forget()
+        self.gradients.remember(self._looked_at())
 
     def _prepare(self) -> None:
         """A step is over: what will be done at the next one."""
@@ -165,6 +208,7 @@ class Observer:
         if thorough is not self.thorough:
             self.thorough = thorough
             self.session.listen()
+        self._look()
 
     def _sleep(self, steps: int) -> None:
         """Until so many more are over."""
@@ -172,6 +216,7 @@ class Observer:
         self.gradients.unhook()
         self.gradients.forget()
         self.window = []
+        self._new_way()
         self.closely = False
         self.trails.clear()
         self._dropped, self._clips = [], []
@@ -184,15 +229,15 @@ class Observer:
         """A step has just ended: whatever gradients there are, it has used them."""
         self._settle()
         self.full = True
-        optimizer, parameters = self._ref(), self.parameters()
+        optimizer = self._ref()
         if optimizer is not None:
             self._before = optimizer.register_step_pre_hook(self._before_step)
+        self.thorough = self.sampling.thorough(self.watched.steps + 1)
+        self._look()
         if self.state.gradient != cycle.OUTSIDE:  # somebody writes them by hand
-            spent = any(parameter.grad is not None for parameter in parameters)
+            spent = any(parameter.grad is not None for parameter in self._looked_at())
             self.state = cycle.State(cycle.SPENT if spent else cycle.CLEAN, stepped=True)
         self._old_window = False
-        self.gradients.remember(parameters)
-        self.thorough = self.sampling.thorough(self.watched.steps + 1)
         self.session.listen()
 
     @property
@@ -225,17 +270,55 @@ class Observer:
     # What happens
 
     def event(self, kind: str, how: str = "", mark: sites.Mark | None = None) -> str | None:
+        """Something happens; the breach that it is, if any, which is not asked where all goes the usual way."""
+        if not self.thorough and self._as_usual(kind, how, mark):
+            return None
+        event = Event(kind, self.session.tick(), self.watched.steps, how, mark)
+        self._way.append(_Station(event, None))
+        return self._feed(event)
+
+    def _as_usual(self, kind: str, how: str, mark: sites.Mark | None, touched: Touched | None = None) -> bool:
+        """Whether the same came at this place of the way to the latest step. If it did not, all is looked at."""
+        if self._passed < len(self._usual_way):
+            event, its = self._usual_way[self._passed]
+            if event.kind == kind and event.how == how and event.mark == mark:
+                if touched is its or (touched is not None and its is not None and touched[1:] == its[1:]):
+                    self._passed += 1
+                    return True
+        self._odd_ways += 1
+        if self._odd_ways <= _ATTEND:
+            self.attend()
+        else:
+            self.rouse()
+        return False
+
+    def _catch_up(self) -> None:
+        """Look at this step after all, and at what has happened since the last one."""
+        self.thorough = True
+        self.session.listen()
+        passed, self._passed = self._usual_way[: self._passed], 0
+        for event, touched in passed:
+            event = event._replace(order=self.session.tick(), step=self.watched.steps)
+            self._way.append(_Station(event, touched))
+            if touched is not None:
+                self._feed_backward(event, touched)
+            else:
+                self._feed(event)
+
+    def _new_way(self) -> None:
+        self._way, self._passed, self._cleared = [], 0, False
+
+    def _feed(self, event: Event) -> str | None:
         """Feed the machine; the breach that it names, if any."""
-        session = self.session
-        event = Event(kind, session.tick(), self.watched.steps, how, mark)
-        self.state, breach = cycle.advance(self.state, kind, event, how)
+        kind, mark = event.kind, event.mark
+        self.state, breach = cycle.advance(self.state, kind, event, event.how)
         self.latest[kind] = event
         if mark is not None:
             line = (kind, id(mark.code), mark.last)
             self._lines[line] = self._lines.get(line, 0) + 1
         if self.closely:
             self.trails[event.order] = trail()
-        session.remember(self, event)
+        self.session.remember(self, event)
         return breach
 
     def tally(self, kind: str, mark: sites.Mark | None) -> dict[str, Any]:
@@ -253,9 +336,12 @@ class Observer:
         self.watched.zeros += 1
         if self.watched.zeros == 2 and not self.watched.name:
             self.session.look_around(self)
-        window, usual = len(self.window), self._usual()
-        breach = self.event("zero", mark=mark)
+        self._cleared = True
         self.gradients.cleared()
+        breach = self.event("zero", mark=mark)
+        if not self.thorough:
+            return
+        window, usual = len(self.window), self._usual()
         self._old_window = False
         line = ("zero", id(mark.code), mark.last) if mark is not None else None
         if breach == cycle.DISCARDED and self.window:
@@ -286,21 +372,26 @@ class Observer:
 
     def backward_begins(self) -> None:
         """Backward is about to run; it may touch what this optimizer holds."""
-        used = self.state.gradient == cycle.SPENT and not self.opaque
-        self.gradients.backward_begins(self.parameters(), used=used, closely=self.thorough)
+        used = self.state.gradient == cycle.SPENT and not self._cleared and not self.opaque
+        self.gradients.backward_begins(self._looked_at(), used=used, closely=self.thorough)
 
     def backward_ended(self, event: Event, order: Sequence[Tensor]) -> bool:
         """Backward is over; whether it has put gradients into parameters of this optimizer. order: see Gradients."""
-        touched = self.gradients.backward_ended(self.parameters(), order)
+        touched = self.gradients.backward_ended(self._looked_at(), order)
         if touched is None:
             return False
-        watched = self.watched
-        watched.backwards += 1
+        self.watched.backwards += 1
+        if self.thorough or not self._as_usual("backward", event.how, event.mark, touched):
+            self._way.append(_Station(event, touched))
+            self._feed_backward(event, touched)
+        return True
+
+    def _feed_backward(self, event: Event, touched: Touched) -> None:
         if self.state.gradient == cycle.SPENT:
             if touched.empty or (touched.zero and not touched.old):
                 # cleared in a way that cannot be hooked, as by `p.grad = None`
-                self.event("zero")
-                watched.zeros += 1
+                self._feed(Event("zero", self.session.tick(), self.watched.steps))
+                self.watched.zeros += 1
                 self.window = []
             else:
                 self._old_window = touched.old
@@ -311,21 +402,21 @@ class Observer:
         self.latest["backward"] = event
         self.window.append(event)
         if self.closely:
-            self.gradients.probe(self.parameters())
-        self.session.remember(self, event._replace(step=watched.steps))
-        return True
+            self.gradients.probe(self._looked_at())
+        self.session.remember(self, event._replace(step=self.watched.steps))
 
     def touch(self) -> None:
         """The gradients are changed as they should be: clipped or unscaled."""
         if self.closely:
-            self.gradients.touch(self.parameters())
+            self.gradients.touch(self._looked_at())
 
     def untouched(self) -> bool:
         """Whether the gradients are what backward made of them. Reads values, so only on suspicion."""
-        return self.gradients.untouched(self.parameters())
+        return self.gradients.untouched(self._looked_at())
 
     def skips(self) -> None:
         """A scaler has left the step out."""
+        self.rouse()
         self.state, _ = cycle.advance(self.state, "step", self.latest.get("step"), "scaler")
         self.window = []
         self.skipped += 1
@@ -369,6 +460,7 @@ class Observer:
             self.opaque = "it steps while backward runs"
         closure = kwargs.get("closure") if "closure" in kwargs else (args[1] if len(args) > 1 else None)
         if callable(closure):
+            self.rouse()
             wrapped = self._wrap(closure, mark)
             if "closure" in kwargs:
                 return args, {**kwargs, "closure": wrapped}
@@ -402,11 +494,13 @@ class Observer:
     def _uses_gradients(self, mark: sites.Mark | None, **detail: Any) -> None:
         """The optimizer is about to read the gradients."""
         session = self.session
-        if not self.window and not self.thorough:
-            self.rouse()  # something is odd
         session.before_update(self, mark)
+        how = "scaler" if self.scaler_stepping else ""
+        if not self.thorough and self._as_usual("step", how, mark):
+            session.used(self, mark)
+            return
         before = self.state
-        breach = self.event("step", "scaler" if self.scaler_stepping else "", mark)
+        breach = self.event("step", how, mark)
         if breach is None and before.gradient in (cycle.FIRST, cycle.READY) and self.erased_by_hand():
             breach = cycle.ERASED_STEP
         if breach is not None and not self.opaque:
@@ -417,7 +511,7 @@ class Observer:
             self._end_round(mark)
         session.used(self, mark)
         self._new_window()
-        self._old_window = False
+        self._old_window = self._cleared = False
 
     def _end_round(self, mark: sites.Mark | None) -> None:
         order = self.latest["step"].order
@@ -449,6 +543,9 @@ class Observer:
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
             return
         tally = self.tally("step", mark)
+        if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self._some:
+            self.attend()  # others than those that are looked at may have got a gradient
+            return
         if breach == cycle.EMPTY_STEP and not self.watched.backwards and not detail:
             self.idle = (mark, {**tally, "gradient": before.gradient, "began": self.began})
             return  # it may be another's turn; told at the end, if none has come by then
@@ -488,7 +585,7 @@ class Observer:
 
     def written(self) -> bool:
         """Whether somebody has put gradients there that no backward was seen to make."""
-        return self.gradients.written(self.parameters())
+        return self.gradients.written(self._looked_at())
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self.full:
@@ -508,7 +605,9 @@ class Observer:
         self._closure_ran = False
         watched, counts = self.watched, patches.COUNTS
         watched.checked += 1
-        self.gradients.remember(self.parameters())
+        if self.thorough:
+            self._usual_way = self._way
+        self._new_way()
         self.session.after_update(self)
         self._pattern = (counts.zeros - self._zeros, counts.backwards - self._backwards)
         self._zeros, self._backwards = counts.zeros, counts.backwards
@@ -522,15 +621,13 @@ class Observer:
         if not self.full:
             self._wake()
         elif not self.thorough:
-            self.thorough = True
-            self.session.listen()
+            self._catch_up()
 
     def rouse(self) -> None:
         """Check the next step that is checked thoroughly."""
         self.sampling.rouse()
         if self.full and not self.thorough:
-            self.thorough = True
-            self.session.listen()
+            self._catch_up()
 
     # Telling
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FIRST = 20  # steps that are checked thoroughly before sampling begins
 EARLY = frozenset({1, 2, 5, 10, 20})  # at which of them values are read
 RARELY = 10  # one in so many samples also looks at what seldom changes and takes longer
-_APART = 50  # steps from one sample to the next, at the least
+APART = 50  # steps from one sample to the next, at the least
 _FARTHEST = 20  # times that: samples that cost much are no farther apart
 
 
@@ -29,7 +29,7 @@ class Sampling:
         self._session = session
         self._until = FIRST
         self._every = options.every
-        self.apart = options.every * -(-_APART // options.every)  # steps from one sample to the next, at the least
+        self.apart = options.every * -(-APART // options.every)  # steps from one sample to the next, at the least
         self._deep = options.level == "deep"
         self._values = options.level != "light"
         self._due = 0  # the step before which no sample is taken
@@ -58,7 +58,9 @@ class Sampling:
 
     def thorough(self, step: int) -> bool:
         """Whether a step that is checked is checked thoroughly."""
-        return step <= self._until or self._deep or self._roused or self.is_sample(step)
+        if step <= self._until or self._deep or self._roused:
+            return True
+        return step >= self._due and step % self.apart == 0  # as `is_sample`, which each step would have to call
 
     def is_sample(self, step: int) -> bool:
         """Whether a step is a sample, or would be one if it came after the first steps."""

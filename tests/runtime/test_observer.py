@@ -572,9 +572,10 @@ RIGHT: dict[str, Callable[[], None]] = {
 }
 
 
+@pytest.mark.parametrize("every", [1, 50])
 @pytest.mark.parametrize("program", RIGHT.values(), ids=RIGHT.keys())
-def test_silent(program: Callable[[], None]) -> None:
-    assert [f"{f.code} {f.label}" for f in watched(program).findings] == []
+def test_silent(program: Callable[[], None], every: int) -> None:
+    assert [f"{f.code} {f.label}" for f in watched(program, every=every).findings] == []
 
 
 def test_compiled_step_is_not_judged() -> None:
@@ -771,6 +772,105 @@ WRONG: dict[str, tuple[Callable[[], None], str]] = {
 @pytest.mark.parametrize(("program", "code"), WRONG.values(), ids=WRONG.keys())
 def test_found(program: Callable[[], None], code: str) -> None:
     assert codes(program) == [code]
+
+
+def trained(until: int, then: Callable[[nn.Module, torch.optim.Optimizer], None]) -> Callable[[], None]:
+    """A program that does so many steps as it should, and three in another way."""
+
+    def program() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        for i in range(until + 3):
+            if i >= until:
+                then(model, optimizer)
+                continue
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+    return program
+
+
+def forgets_to_clear(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    loss_of(model).backward()
+    optimizer.step()
+
+
+def steps_without_backward(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    optimizer.step()
+
+
+def clips_too_early(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    loss_of(model).backward()
+    optimizer.step()
+
+
+def clears_in_between(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    loss_of(model).backward()
+    optimizer.zero_grad()
+    optimizer.step()
+
+
+def clears_by_hand(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        parameter.grad.data.zero_()
+    loss_of(model).backward()
+    optimizer.step()
+
+
+def gives_gradients_by_hand(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    parameters = list(model.parameters())
+    for parameter in parameters:
+        parameter.grad = None
+    for parameter, grad in zip(parameters, torch.autograd.grad(loss_of(model), parameters), strict=True):
+        parameter.grad = grad
+    optimizer.step()
+
+
+def goes_backward_twice(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    for _ in range(2):
+        (loss_of(model) / 2).backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("until", [FIRST + 9, 48])
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [
+        (forgets_to_clear, "GL102"),
+        (steps_without_backward, "GL104"),
+        (clips_too_early, "GL107"),
+        (clears_in_between, "GL103"),
+        (clears_by_hand, ""),
+        (gives_gradients_by_hand, ""),
+        (goes_backward_twice, ""),
+    ],
+)
+def test_what_changes_after_the_first_steps(
+    then: Callable[[nn.Module, torch.optim.Optimizer], None], code: str, until: int
+) -> None:
+    """At steps that are merely checked, and around one that is a sample."""
+    found = {finding.code for finding in watched(trained(until, then), every=1).findings}
+    assert found == ({code} if code else set())
+
+
+def test_gradients_that_are_always_given_by_hand() -> None:
+    """Where each new gradient may lie at the place in memory where an old one was."""
+
+    def program() -> None:
+        model = nn.Linear(3, 1, bias=False)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for _ in range(LONG):
+            gives_gradients_by_hand(model, optimizer)
+
+    for every in (1, 10, 50):
+        assert watched(program, every=every).findings == []
 
 
 def test_place_and_words() -> None:

@@ -216,7 +216,7 @@ class Values(Check):
 
     def _coming(self) -> int:
         """The step that comes next, of the optimizer that has made most of them."""
-        return 1 + max((observer.watched.steps for observer in self.session.observers.values()), default=0)
+        return 1 + max([observer.watched.steps for observer in self.session.observers.values()], default=0)
 
     def _remember_loss(self, step: int, value: float, mark: Mark | None) -> None:
         series = self.session.record.series.setdefault(self._loss_name(mark), [])
