@@ -146,6 +146,8 @@ class Restored(Check):
             if following is None:
                 return None, False
             if any(map(_differ, now, following)):
+                if [key for key in module.state_dict() if key in names] != list(names):
+                    return None, False  # a hook puts the keys into an order of its own
                 wanted = tuple(key for key in keys if key in names)
                 sure = sure and any(_contains(order, wanted) for order in beside) and not _by_name(groups, names)
             now = following
@@ -220,7 +222,7 @@ class Restored(Check):
 
     def _compare_rates(self, observer: Observer, load: Load) -> None:
         now = _rates(observer)
-        if now == load.rates or now != load.reset:
+        if now == load.rates or now != load.reset or len(now) != len(load.rates):
             return  # somebody has set the rate since
         for ref, mark in load.schedulers:
             scheduler = ref()
@@ -281,8 +283,8 @@ def _remembered(state: Any) -> list[Tensor]:
 
 def _rates(observer: Observer) -> list[float]:
     """The rates of all groups; [] where one is a tensor."""
-    rates = [group.get("lr") for group in observer.groups()]
-    return [rate for rate in rates if isinstance(rate, (int, float))] if None not in rates else []
+    rates: list[Any] = [group.get("lr") for group in observer.groups()]
+    return rates if all(isinstance(rate, (int, float)) for rate in rates) else []
 
 
 def _by_names(observer: Observer, own: list[Any], given: list[Any]) -> Groups | None:

@@ -357,9 +357,59 @@ def hook_that_sees_to_the_order() -> None:
     train(model, optimizer)
 
 
+def keys_in_an_order_of_their_own() -> None:
+    """A hook puts one key behind all others, when the checkpoint is made as well as now."""
+
+    def hook(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
+        state["layers.red.weight"] = state.pop("layers.red.weight")
+
+    def build(model: nn.Module) -> Optimizer:
+        model._register_state_dict_hook(hook)
+        return adam(model)
+
+    resume(build)
+
+
+def tied() -> None:
+    def build() -> tuple[nn.Module, Optimizer]:
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        model[2].weight = model[0].weight
+        return model, adam(model)
+
+    states = []
+    for _ in range(2):
+        parts = build()
+        for part in parts if states else ():
+            part.load_state_dict(states.pop(0))
+        train(*parts)
+        states += copy.deepcopy([part.state_dict() for part in parts])
+
+
+def group_added_after_the_load() -> None:
+    checkpoint, model, more = saved(schedule=linear), Net(), Net()
+    optimizer = adam(model)
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    optimizer.add_param_group({"params": list(more.parameters())})
+    scheduler = lr_scheduler.ConstantLR(optimizer, 0.5)
+    train(nn.Sequential(model, more), optimizer, scheduler)
+
+
+def rate_in_a_tensor() -> None:
+    def build(model: nn.Module) -> Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=torch.tensor(0.1), momentum=0.9)
+
+    checkpoint, model = saved(build, linear), Net()
+    optimizer = build(model)
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    scheduler = linear(optimizer)
+    scheduler.load_state_dict(checkpoint["scheduler"])
+    train(model, optimizer, scheduler)
+
+
 @pytest.mark.parametrize(
     "program",
     [
+        keys_in_an_order_of_their_own, tied, group_added_after_the_load, rate_in_a_tensor,
         model_first, optimizer_before_the_model, rate_set_on_purpose, new_schedule_on_purpose,
         optimizer_loaded_once_more, schedule_wound_forward, keys_that_were_sorted, by_name_in_the_optimizer,
         groups_in_a_fixed_order, nothing_to_remember, pretrained_elsewhere, weights_alone, part_of_the_weights,
