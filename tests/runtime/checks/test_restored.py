@@ -358,10 +358,11 @@ def hook_that_sees_to_the_order() -> None:
 
 
 def keys_in_an_order_of_their_own() -> None:
-    """A hook puts one key behind all others, when the checkpoint is made as well as now."""
+    """A hook puts one layer behind all others, when the checkpoint is made as well as now."""
 
     def hook(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
-        state["layers.red.weight"] = state.pop("layers.red.weight")
+        for key in ("layers.red.weight", "layers.red.bias"):
+            state[key] = state.pop(key)
 
     def build(model: nn.Module) -> Optimizer:
         model._register_state_dict_hook(hook)
