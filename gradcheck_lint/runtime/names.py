@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,6 +102,7 @@ class Models:
         self._names.clear()
 
 
+@functools.lru_cache(maxsize=4096)
 def qualified(label: str, name: str) -> str:
     """`encoder.weight` of the model `net` among others: `net.encoder.weight`; without the names of wrappers."""
     for wrapper in _WRAPPERS:

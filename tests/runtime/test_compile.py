@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,6 +100,9 @@ PROGRAMS = [
     (compiled_step, "eager"),
     (compiled_round, "eager"),
     (compiled_autocast, "eager"),
+    pytest.param(
+        compiled_model, "inductor", marks=pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
+    ),
 ]
 
 
