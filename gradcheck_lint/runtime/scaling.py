@@ -1,14 +1,26 @@
-"""Which losses a GradScaler has multiplied: the graph of each is marked, and looked for when backward is called."""
+"""What GradScalers do: which losses they have multiplied, and what they do to the gradients of watched optimizers.
+
+The graph of each loss that is multiplied is marked, and looked for when backward is called.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint import cycle
+from gradcheck_lint.runtime import sites
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.session import Session
+
+    Args = tuple[Any, ...]
+    Kwargs = dict[str, Any]
 
 _KEY = "gradlint-scaled"
 NEAR = 500  # nodes of the graph that are looked at; a scaling lies next to the loss
@@ -43,3 +55,97 @@ def scaled(roots: Sequence[Tensor]) -> bool:
                 seen.add(following)
                 todo.append(following)
     return bool(todo)  # too large a graph to be sure that it was not
+
+
+class Scaling:
+    """The scalers of a session: follows their calls, and hands them to the observers whose gradients they change."""
+
+    def __init__(self, session: Session) -> None:
+        self.at_work = False  # whether one has multiplied anything
+        self._session = session
+        self._steps = -1  # of the optimizer that a scaler makes step, before it did
+        self._updated = False  # whether the call of a scaler before this one was its update
+
+    def begins(self) -> dict[str, Callable[[Args, Kwargs], None]]:
+        """What is done when a call begins, by the kind of the call."""
+        return {
+            "scaler.scale": self._scales,
+            "scaler.unscale_": self._unscales,
+            "scaler.step": self._steps_now,
+        }
+
+    def ends(self) -> dict[str, Callable[[Args, Kwargs, object, BaseException | None], None]]:
+        """The same when it has ended."""
+        return {
+            "scaler.scale": self._has_scaled,
+            "scaler.unscale_": self._has_unscaled,
+            "scaler.step": self._has_stepped,
+            "scaler.update": self._has_updated,
+        }
+
+    def _scales(self, args: Args, kwargs: Kwargs) -> None:
+        self.at_work = self.at_work or args[0].is_enabled()
+
+    def _has_scaled(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
+        if error is None and args[0].is_enabled():
+            mark_scaled(result)
+
+    def _unscales(self, args: Args, kwargs: Kwargs) -> None:
+        observer = self._observer(args, kwargs)
+        if observer is None or not observer.full or not args[0].is_enabled() or observer.scaler_stepping:
+            return  # the scaler's step unscales by itself
+        mark = sites.here(3)
+        before = observer.mark_of("unscale")
+        breach = observer.event("unscale", mark=mark)
+        observer.touch()
+        if breach is not None:
+            observer.sight(breach, mark, before=before)
+
+    def _has_unscaled(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
+        if error is not None:
+            self._refused("scaler.unscale_", self._observer(args, kwargs))
+
+    def _steps_now(self, args: Args, kwargs: Kwargs) -> None:
+        observer = self._observer(args, kwargs)
+        if observer is not None and observer.full and args[0].is_enabled():
+            observer.scaler_stepping = True
+            self._steps = observer.watched.steps
+        self._updated = False
+
+    def _has_stepped(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
+        observer = self._observer(args, kwargs)
+        if observer is not None and observer.scaler_stepping:
+            observer.scaler_stepping = False
+            if error is None and observer.watched.steps == self._steps:
+                observer.skips()  # for the gradients were not finite
+        if error is not None:
+            self._refused("scaler.step", observer)
+
+    def _has_updated(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
+        self._updated = self._updated or error is None
+        if error is not None:
+            self._refused("scaler.update", next(iter(self._awake()), None))
+
+    def _awake(self) -> list[Observer]:
+        return [observer for observer in self._session.observers.values() if observer.full]
+
+    def _observer(self, args: Args, kwargs: Kwargs) -> Observer | None:
+        """That of the optimizer which a call is about."""
+        optimizer = args[1] if len(args) > 1 else kwargs.get("optimizer")
+        optimizer = getattr(optimizer, "optimizer", optimizer)
+        return self._session.observers.get(id(optimizer))
+
+    def _refused(self, kind: str, observer: Observer | None) -> None:
+        """A scaler has raised: it was called out of turn."""
+        if observer is None:
+            return
+        bypassed = [other.label for other in self._awake() if other.state.scale == cycle.SCALED]
+        observer.sight(
+            "scaler-refused",
+            sites.here(),
+            call=kind,
+            gradient=observer.state.gradient,
+            scale=observer.state.scale,
+            bypassed=tuple(bypassed),
+            updated=self._updated,
+        )

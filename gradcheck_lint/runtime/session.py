@@ -21,7 +21,7 @@ from gradcheck_lint.runtime.graph import Canaries, reach
 from gradcheck_lint.runtime.names import Models, variable
 from gradcheck_lint.runtime.observer import Observer, moment
 from gradcheck_lint.runtime.record import Event, RunRecord, Sighting, Watched
-from gradcheck_lint.runtime.scaling import mark_scaled, scaled
+from gradcheck_lint.runtime.scaling import Scaling, scaled
 from gradcheck_lint.runtime.trails import trail
 
 if TYPE_CHECKING:
@@ -135,7 +135,15 @@ class Session:
         self._order = 0
         self._event: Event | None = None
         self._walked: tuple[int, Reach] | None = None
-        self._scaled = False  # whether a GradScaler is at work
+        self.scaling = Scaling(self)
+        self._begins = {
+            "zero_grad": self._zeroed,
+            "module.zero_grad": self._module_zeroed,
+            "clip": self._clipped,
+            "scheduler.step": self._scheduled,
+            **self.scaling.begins(),
+        }
+        self._ends = {"add_param_group": self._group_added, **self.scaling.ends()}
         self._started = 0.0
         self._began = 0.0  # when the part of the watcher that runs was entered; 0 while the program runs
         self.watching = 0.0  # seconds in the watcher
@@ -396,7 +404,7 @@ class Session:
         tensors = args[0] if args else kwargs.get("tensors", ())
         roots: Sequence[Tensor] = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
         how = cycle.PLAIN
-        if self._scaled:
+        if self.scaling.at_work:
             how = cycle.SCALED if scaled(roots) else cycle.PLAIN
         self._event = event = Event("backward", self.tick(), 0, how, mark)
         for observer in self.observers.values():
@@ -453,9 +461,9 @@ class Session:
 
     def begin(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A wrapped call begins."""
-        handler = _BEGINS.get(kind)
+        handler = self._begins.get(kind)
         if handler is not None:
-            self.guard(handler, self, args, kwargs)
+            self.guard(handler, args, kwargs)
         hooks = self._hooks.begins.get(kind)
         if hooks:
             self._call(hooks, kind, args, kwargs)
@@ -464,9 +472,9 @@ class Session:
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         """It has ended, or raised `error`."""
-        handler = _ENDS.get(kind)
+        handler = self._ends.get(kind)
         if handler is not None:
-            self.guard(handler, self, args, kwargs, result, error)
+            self.guard(handler, args, kwargs, result, error)
         hooks = self._hooks.ends.get(kind)
         if hooks:
             self._call(hooks, kind, args, kwargs, result, error)
@@ -481,85 +489,6 @@ class Session:
     ) -> None:
         if id(args[0]) in self.observers and error is None:
             self.observers[id(args[0])].renew()
-
-    # What a GradScaler does
-
-    def _scales(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._scaled = self._scaled or args[0].is_enabled()
-
-    def _has_scaled(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
-    ) -> None:
-        if error is None and args[0].is_enabled():
-            mark_scaled(result)
-
-    def _unscales(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        observer = self._observer_of(args, kwargs)
-        if observer is None or not observer.full or not args[0].is_enabled() or observer.scaler_stepping:
-            return  # the scaler's step unscales by itself
-        mark = sites.here(3)
-        before = observer.mark_of("unscale")
-        breach = observer.event("unscale", mark=mark)
-        observer.touch()
-        if breach is not None:
-            observer.sight(breach, mark, before=before)
-
-    def _has_unscaled(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
-    ) -> None:
-        if error is not None:
-            self._refused_by_scaler("scaler.unscale_", args, kwargs)
-
-    def _scaler_steps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        observer = self._observer_of(args, kwargs)
-        if observer is not None and observer.full and args[0].is_enabled():
-            observer.scaler_stepping = True
-            self._steps_before = observer.watched.steps
-        self._updated = False
-
-    def _scaler_has_stepped(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
-    ) -> None:
-        observer = self._observer_of(args, kwargs)
-        if observer is not None and observer.scaler_stepping:
-            observer.scaler_stepping = False
-            if error is None and observer.watched.steps == self._steps_before:
-                observer.skips()  # for the gradients were not finite
-        if error is not None:
-            self._refused_by_scaler("scaler.step", args, kwargs)
-
-    def _scaler_updated(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
-    ) -> None:
-        self._updated = self._updated or error is None
-        if error is not None:
-            self._refused_by_scaler("scaler.update", args, kwargs)
-
-    _steps_before = -1
-
-    def _observer_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observer | None:
-        optimizer = args[1] if len(args) > 1 else kwargs.get("optimizer")
-        optimizer = getattr(optimizer, "optimizer", optimizer)
-        return self.observers.get(id(optimizer))
-
-    def _refused_by_scaler(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A GradScaler has raised: it was called out of turn."""
-        awake = [observer for observer in self.observers.values() if observer.full]
-        observer = self._observer_of(args, kwargs) if kind != "scaler.update" else (awake[0] if awake else None)
-        if observer is None:
-            return
-        bypassed = [other.label for other in awake if other.state.scale == cycle.SCALED]
-        observer.sight(
-            "scaler-refused",
-            sites.here(),
-            call=kind,
-            gradient=observer.state.gradient,
-            scale=observer.state.scale,
-            bypassed=tuple(bypassed),
-            updated=self._updated,
-        )
-
-    _updated = False  # whether the call of a scaler before this one was its update
 
     # Other calls that every step makes
 
@@ -633,22 +562,6 @@ class Session:
         return self._walked[1]
 
 
-_BEGINS: dict[str, Callable[..., None]] = {
-    "zero_grad": Session._zeroed,
-    "module.zero_grad": Session._module_zeroed,
-    "clip": Session._clipped,
-    "scheduler.step": Session._scheduled,
-    "scaler.scale": Session._scales,
-    "scaler.unscale_": Session._unscales,
-    "scaler.step": Session._scaler_steps,
-}
-_ENDS: dict[str, Callable[..., None]] = {
-    "add_param_group": Session._group_added,
-    "scaler.scale": Session._has_scaled,
-    "scaler.unscale_": Session._has_unscaled,
-    "scaler.step": Session._scaler_has_stepped,
-    "scaler.update": Session._scaler_updated,
-}
 MEASURED = 1e6  # a bound of this size or more clips nothing: the call is there for the norm that it returns
 
 

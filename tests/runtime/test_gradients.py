@@ -48,6 +48,7 @@ def test_backward_elsewhere_touches_nothing() -> None:
     assert not gradients.received
 
 
+@pytest.mark.filterwarnings("ignore:Using backward")
 def test_a_gradient_with_a_graph_of_its_own_is_another_tensor() -> None:
     gradients, parameters = Gradients(), pair()
     for _ in range(8):  # the old one is gone by then, and its place in memory may be used again
