@@ -97,7 +97,7 @@ class Precision(Check):
         blocks = [block for block in regions.RECENT if block.thread == thread]
         meant = [block for block in blocks if block.on and block.grad and block.dtype in _HALF]
         since = [block for block in meant if block.number > self._before]
-        wrapped = [] if since else [module for _, module in self.session.models.modules() if _wrapped(module)]
+        wrapped = [module for _, module in self.session.models.modules() if _wrapped(module)]
         scaled = is_scaled(roots)
         if not (meant or scaled or wrapped):
             return

@@ -96,8 +96,8 @@ class Restored(Check):
 
     def _model_loaded(self, module: Module, state: object) -> None:
         keys = _keys(state)
-        known = self._orders.get(id(module))
-        if not keys or (known is not None and known[0]() is module and known[1] == keys):
+        latest = next(reversed(self._orders.values()), None)
+        if not keys or (latest is not None and latest[0]() is module and latest[1] == keys):
             return
         for part in module.modules():
             self._orders.pop(id(part), None)
@@ -149,7 +149,7 @@ class Restored(Check):
                 if [key for key in module.state_dict() if key in names] != list(names):
                     return None, False  # a hook puts the keys into an order of its own
                 wanted = tuple(key for key in keys if key in names)
-                sure = sure and any(_contains(order, wanted) for order in beside) and not _by_name(groups, names)
+                sure = sure and any(_contains(order, wanted) for order in beside)
             now = following
         return (now if any(map(_differ, groups, now)) else None), sure
 
@@ -222,21 +222,14 @@ class Restored(Check):
 
     def _compare_rates(self, observer: Observer, load: Load) -> None:
         now = _rates(observer)
-        if now == load.rates or now != load.reset or len(now) != len(load.rates):
+        lost = [(rate, before) for rate, before in zip(now, load.rates, strict=False) if rate != before]
+        if not lost or now != load.reset:
             return  # somebody has set the rate since
         for ref, mark in load.schedulers:
             scheduler = ref()
-            epoch: Any = getattr(scheduler, "last_epoch", 0)
-            if epoch and getattr(scheduler, "_last_lr", None) == load.rates:
-                index = next(number for number, rate in enumerate(now) if rate != load.rates[number])
-                observer.sight(
-                    "rate-lost",
-                    mark,
-                    now=now[index],
-                    restored=load.rates[index],
-                    epoch=epoch,
-                    loaded=load.mark,
-                )
+            if getattr(scheduler, "_last_lr", None) == load.rates:
+                epoch = getattr(scheduler, "last_epoch", 0)
+                observer.sight("rate-lost", mark, now=lost[0][0], restored=lost[0][1], epoch=epoch, loaded=load.mark)
                 return
 
     # Another optimizer
@@ -325,13 +318,6 @@ def _sorted(names: dict[str, Tensor], keys: Order) -> bool:
     """Whether the keys are in the order of the alphabet, as safetensors has them for each dtype."""
     kinds = {names[key].dtype for key in keys if key in names}
     runs = [[key for key in keys if key in names and names[key].dtype == kind] for kind in kinds]
-    return all(run == sorted(run) for run in runs)
-
-
-def _by_name(groups: Groups, names: dict[str, Tensor]) -> bool:
-    """Whether the optimizer has its parameters in the order of the alphabet, which may be on purpose."""
-    called = {id(parameter): name for name, parameter in reversed(names.items())}
-    runs = [[called[id(p)] for p in group if id(p) in called] for group in groups]
     return all(run == sorted(run) for run in runs)
 
 

@@ -79,6 +79,18 @@ def for_another_device() -> None:
     train(loss, model)
 
 
+def past_the_forward_beside_a_block() -> None:
+    model = net()
+    model.forward = half()(model.forward)
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with half():
+            model(x)
+        return F.cross_entropy(model[2](model[1](model[0](x))), y)
+
+    train(loss, model)
+
+
 def past_the_forward() -> None:
     model = net()
     model.forward = half()(model.forward)
@@ -91,6 +103,7 @@ def past_the_forward() -> None:
         (loss_alone_in_the_block, "0.weight and 2.weight ran outside of this block"),
         (in_another_thread, "this block"),
         (for_another_device, "0.weight and 2.weight ran on cpu, and this block is for xpu"),
+        (past_the_forward_beside_a_block, "called past the model's `forward`"),
         (past_the_forward, "called past the model's `forward`"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -207,6 +220,28 @@ def evaluation_in_half() -> None:
     train(loss, model)
 
 
+def evaluation_in_half_and_a_scaler() -> None:
+    model = net()
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad(), half():
+            model(x)
+        return F.cross_entropy(model(x), y)
+
+    train(loss, model, scaled=True)
+
+
+def turned_off_by_a_call() -> None:
+    model = net()
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with half():
+            torch.set_autocast_enabled("cpu", False)
+            return F.cross_entropy(model(x), y)
+
+    train(loss, model, scaled=True)
+
+
 def weights_in_half() -> None:
     model = net().bfloat16()
     train(lambda x, y: F.cross_entropy(model(x.bfloat16()).float(), y), model, scaled=True)
@@ -317,6 +352,7 @@ def no_layers() -> None:
 @pytest.mark.parametrize(
     "program",
     [
+        evaluation_in_half_and_a_scaler, turned_off_by_a_call,
         everything_in_the_block, loss_in_float32, turned_off_for_the_model, all_of_it_off, teacher_in_half,
         probe_of_a_frozen_body, head_beside_a_body_on_another_device,
         evaluation_in_half, weights_in_half, embedding_in_half, in_double, function_of_the_users, penalty_in_float32,

@@ -136,7 +136,22 @@ def groups_of_lists() -> None:
     train(model, optimizer)
 
 
-@pytest.mark.parametrize("program", [two_files, groups_of_lists])
+def two_variables_of_a_module() -> None:
+    space: dict[str, Any] = {"saved": saved, "Net": Net, "adam": adam, "train": train, "THERE": THERE}
+    exec(
+        """
+weights, optimizer_state = saved().values()
+model = Net(THERE)
+optimizer = adam(model)
+model.load_state_dict(weights)
+optimizer.load_state_dict(optimizer_state)
+train(model, optimizer)
+""",
+        space,
+    )
+
+
+@pytest.mark.parametrize("program", [two_files, two_variables_of_a_module, groups_of_lists])
 def test_less_sure(program: Callable[[], object]) -> None:
     assert found(program) == []
     (finding,) = found(program, least=Confidence.MEDIUM)
@@ -263,13 +278,114 @@ def schedule_wound_forward() -> None:
     train(model, optimizer, scheduler)
 
 
+class Matrices(nn.Module):
+    """Layers of a single weight each."""
+
+    def __init__(self, names: Iterable[str] = HERE) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({name: nn.Linear(4, 4, bias=False) for name in names})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.layers[name](x).tanh() for name in sorted(self.layers)]).sum(0)
+
+
 def keys_that_were_sorted() -> None:
     """safetensors sorts them, so they say nothing of the order in the checkpoint."""
-    checkpoint, model = saved(), Net()
+    old, model = Matrices(), Matrices()
+    old_optimizer, optimizer = adam(old), adam(model)
+    train(old, old_optimizer)
+    model.load_state_dict(dict(sorted(old.state_dict().items())))
+    optimizer.load_state_dict(old_optimizer.state_dict())
+    train(model, optimizer)
+
+
+def list_in_an_order_of_its_own() -> None:
+    def build(model: Any) -> Optimizer:
+        return Adam([p for name in ("green", "blue", "red") for p in model.layers[name].parameters()], lr=0.01)
+
+    resume(build, THERE)
+
+
+def shapes_that_say_otherwise() -> None:
+    """The optimizer has an order of its own, which is that of the model by chance."""
+
+    def build(names: Iterable[str]) -> tuple[nn.Module, Optimizer]:
+        sizes = {"wide": 6, "narrow": 2}
+        layers = nn.ModuleDict({name: nn.Linear(4, sizes[name]) for name in names})
+        optimizer = Adam([*layers["narrow"].parameters(), *layers["wide"].parameters()], lr=0.01)
+        return layers, optimizer
+
+    def step(layers: Any, optimizer: Optimizer) -> None:
+        optimizer.zero_grad()
+        torch.cat([layer(torch.randn(8, 4)) for layer in layers.values()], 1).square().mean().backward()
+        optimizer.step()
+
+    old = build(["wide", "narrow"])
+    step(*old)
+    new = build(["narrow", "wide"])
+    for part, other in zip(new, old, strict=True):
+        part.load_state_dict(other.state_dict())
+    step(*new)
+
+
+def moved_without_a_state() -> None:
+    """Two layers that change places are frozen, and nothing was ever remembered of them."""
+
+    def build(names: Iterable[str]) -> tuple[nn.Module, Optimizer]:
+        model = nn.Sequential(Net(names).requires_grad_(False), nn.Linear(4, 1))
+        return model, adam(model)
+
+    old = build(HERE)
+    train(*old)
+    new = build(THERE)
+    for part, other in zip(new, old, strict=True):
+        part.load_state_dict(other.state_dict())
+    train(*new)
+
+
+def pretrained_layers_in_between() -> None:
+    checkpoint, other, model = saved(), saved(names=THERE), Net()
+    model.load_state_dict(checkpoint["model"])
+    layers = {key.removeprefix("layers."): value for key, value in other["model"].items()}
+    model.layers.load_state_dict(layers)
     optimizer = adam(model)
-    model.load_state_dict(dict(sorted(checkpoint["model"].items())))
+    model.load_state_dict(checkpoint["model"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     train(model, optimizer)
+
+
+def state_assigned() -> None:
+    checkpoint, model = saved(), Net()
+    first, second = adam(model), adam(model)
+    first.load_state_dict(checkpoint["optimizer"])
+    second.state.update(first.state)
+    train(model, second)
+
+
+def next_stage() -> None:
+    checkpoint, model = saved(), Net()
+    optimizer = adam(model)
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    train(model, optimizer)
+    optimizer = adam(model)
+    train(model, optimizer)
+
+
+def in_turn() -> None:
+    checkpoint, model = saved(), Net()
+    first, second = adam(model), adam(model)
+    second.load_state_dict(checkpoint["optimizer"])
+    train(model, first)
+    train(model, second)
+
+
+def nothing_lost() -> None:
+    def build(model: nn.Module) -> Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=0.1)
+
+    checkpoint, model = saved(build), Net()
+    build(model).load_state_dict(checkpoint["optimizer"])
+    train(model, build(model))
 
 
 def by_name_in_the_optimizer() -> None:
@@ -410,6 +526,8 @@ def rate_in_a_tensor() -> None:
 @pytest.mark.parametrize(
     "program",
     [
+        list_in_an_order_of_its_own, shapes_that_say_otherwise, moved_without_a_state, pretrained_layers_in_between,
+        state_assigned, next_stage, in_turn, nothing_lost,
         keys_in_an_order_of_their_own, tied, group_added_after_the_load, rate_in_a_tensor,
         model_first, optimizer_before_the_model, rate_set_on_purpose, new_schedule_on_purpose,
         optimizer_loaded_once_more, schedule_wound_forward, keys_that_were_sorted, by_name_in_the_optimizer,
