@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.report import run_cycle
 from gradcheck_lint.report.markup import middle_cut, number, tag, words
-from gradcheck_lint.report.run_series import Grid
+from gradcheck_lint.report.run_cycle import Again, More
+from gradcheck_lint.report.run_series import FAR, LAYERS, Grid, gathered, was_read
 from gradcheck_lint.runtime.layers import layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gradcheck_lint.report.run_cycle import Turn
     from gradcheck_lint.runtime.record import Moment, Parameter, RunRecord
 
-KINDS = ("zero", "backward", "unscale", "clip", "step", "schedule")  # from above, as a turn goes
-_ALWAYS = frozenset({"zero", "backward", "step"})
-MOMENTS = 72  # how many are drawn
 _CELL, _ROW, _LEFT = 22, 24, 96
-_FAR = 200  # a curve whose largest number is so many times its smallest is drawn on a logarithmic scale
+_ROOM = 30  # cells in a line of the gradient cycle
 _NAME = 25  # characters of the name of a layer
-_LAYERS = 26  # rows of the map and of a grid
 
 
 def _svg(width: float, height: float, label: str, *content: str, fluid: bool = False) -> str:
@@ -40,67 +40,89 @@ def _text(x: float, y: float, text: str, *, most: int = 200, title: str = "", **
 # The gradient cycle
 
 
-def _turns(moments: Sequence[Moment]) -> list[int]:
-    """The step to which each moment leads, or which it is; what comes late in a turn may count for the next one."""
-    found, latest = [], 1
-    for moment in moments:
-        latest = max(latest, moment.step + (moment.kind not in ("step", "schedule")))
-        found.append(latest)
-    return found
-
-
 def cycle(record: RunRecord, optimizer: int) -> str:
-    """The first moments of an optimizer, a row for each kind, from left to right as they happened."""
-    moments = [m for m in record.moments if m.optimizer == optimizer and m.kind in KINDS][:MOMENTS]
-    if not moments:
+    """What happened to the gradients of an optimizer, a row for each kind, in as many lines as it takes."""
+    parts = run_cycle.cycle(record, optimizer)
+    if not parts:
         return ""
-    happened = {moment.kind for moment in moments}
-    rows = [kind for kind in KINDS if kind in _ALWAYS or kind in happened]
-    top, height = 8, 8 + _ROW * len(rows)
-    width = _LEFT + _CELL * len(moments) + 12
-    turns = _turns(moments)
-    parts = [_bands(turns, top, height)]
-    for index, kind in enumerate(rows):
-        y = top + _ROW * index + _ROW / 2
-        name = kind if kind in happened else f"{kind}: never"
-        parts.append(tag("line", x1=_LEFT, x2=number(width - 12), y1=number(y), y2=number(y), class_="rule"))
-        absent = " absent" if kind not in happened else ""
-        parts.append(_text(_LEFT - 10, y + 4, name, text_anchor="end", class_=f"name{absent}"))
-    at = [(_LEFT + _CELL * (i + 0.5), top + _ROW * (rows.index(m.kind) + 0.5)) for i, m in enumerate(moments)]
-    parts.append(tag("polyline", points=" ".join(f"{number(x)},{number(y)}" for x, y in at), class_="melody"))
-    wrong = _wrong_places(record, optimizer)
-    for (x, y), moment, turn in zip(at, moments, turns, strict=True):
-        told = tag("title", words(f"{moment.kind}, step {turn}{f', {moment.site}' if moment.site else ''}"))
-        if (moment.site, turn) in wrong:
-            parts.append(tag("circle", told, cx=number(x), cy=number(y), r=9, class_="ring"))
-        parts.append(tag("circle", told, cx=number(x), cy=number(y), r=5.5, class_=f"kind-{moment.kind}"))
-    return _svg(width, height + 18, "the gradient cycle", *parts)
+    rows, happened = run_cycle.kinds(record, optimizer), run_cycle.happening(record, optimizer)
+    wrong = run_cycle.wrong_places(record, optimizer)
+    lines = _lines(parts)
+    high = _ROW * len(rows)
+    drawn = []
+    for index, line in enumerate(lines):
+        top = 8 + (high + 30) * index
+        for row, kind in enumerate(rows):
+            y = top + _ROW * (row + 0.5)
+            name = kind if kind in happened else f"{kind}: never"
+            absent = " absent" if kind not in happened else ""
+            drawn.append(_text(_LEFT - 10, y + 4, name, text_anchor="end", class_=f"name{absent}"))
+        drawn.append(_line(line, rows, top, wrong))
+    width = _LEFT + _CELL * max(sum(map(_cells, line)) for line in lines) + 12
+    return _svg(width, (high + 30) * len(lines) - 2, "the gradient cycle", *drawn)
 
 
-def _bands(turns: Sequence[int], top: float, height: float) -> str:
-    """Every other turn shaded, and the number of each under it."""
-    parts, start = [], 0
-    for index in range(1, len(turns) + 1):
-        if index < len(turns) and turns[index] == turns[start]:
+def _cells(part: Turn | More) -> int:
+    """How wide a part of the picture is."""
+    return 5 if isinstance(part, More) else sum(2 if isinstance(moment, Again) else 1 for moment in part.moments)
+
+
+def _lines(parts: Sequence[Turn | More]) -> list[list[Turn | More]]:
+    lines: list[list[Turn | More]] = [[]]
+    for part in parts:
+        if lines[-1] and sum(map(_cells, lines[-1])) + _cells(part) > _ROOM:
+            alone = isinstance(part, More) and len(lines[-1]) > 1
+            lines.append([lines[-1].pop()] if alone else [])  # "more alike" stands beside what it is like
+        lines[-1].append(part)
+    return lines
+
+
+def _line(parts: Sequence[Turn | More], rows: Sequence[str], top: float, wrong: set[tuple[str, int]]) -> str:
+    high = _ROW * len(rows)
+    back, front = [], []
+    melodies: list[list[tuple[float, float]]] = [[]]
+    x: float = _LEFT
+    for part in parts:
+        wide = _CELL * _cells(part)
+        if isinstance(part, More):
+            middle, told = x + wide / 2, f"{part.turns} more turns like this, the last at step {part.last}"
+            for lower, text in ((-3, f"{part.turns} more alike,"), (12, f"to step {part.last}")):
+                front.append(
+                    _text(middle, top + high / 2 + lower, text, title=told, text_anchor="middle", class_="tick")
+                )
+            melodies.append([])
+            x += wide
             continue
-        x, wide = _LEFT + _CELL * start, _CELL * (index - start)
-        if turns[start] % 2:
-            parts.append(
-                tag("rect", x=number(x), y=number(top), width=number(wide), height=number(height - top), class_="band")
-            )
-        parts.append(_text(x + wide / 2, height + 13, str(turns[start]), text_anchor="middle", class_="tick"))
-        start = index
-    return "".join(parts)
+        if part.step % 2:
+            size = {"width": number(wide), "height": number(high)}
+            back.append(tag("rect", x=number(x), y=number(top), **size, class_="band"))
+        back += [
+            tag("line", x1=number(x), x2=number(x + wide), y1=number(y), y2=number(y), class_="rule")
+            for y in (top + _ROW * (row + 0.5) for row in range(len(rows)))
+        ]
+        front.append(_text(x + wide / 2, top + high + 13, str(part.step), text_anchor="middle", class_="tick"))
+        for moment in part.moments:
+            y = top + _ROW * (rows.index(moment.kind) + 0.5)
+            if isinstance(moment, Again):
+                told = f"{moment.kind} {moment.times} more times"
+                front.append(
+                    _text(x + _CELL, y + 4, f"+{moment.times}", title=told, text_anchor="middle", class_="again")
+                )
+                melodies[-1].append((x + 2 * _CELL, y))
+                x += 2 * _CELL
+                continue
+            melodies[-1].append((x + _CELL / 2, y))
+            front.append(_moment(moment, part.step, x + _CELL / 2, y, wrong))
+            x += _CELL
+    lines = [" ".join(f"{number(x)},{number(y)}" for x, y in melody) for melody in melodies if melody]
+    return "".join([*back, *(tag("polyline", points=line, class_="melody") for line in lines), *front])
 
 
-def _wrong_places(record: RunRecord, optimizer: int) -> set[tuple[str, int]]:
-    """The lines of findings and the steps at which they were seen, but for those that speak of another optimizer."""
-    others = [f" of {other.label}:" for other in record.optimizers if other.index != optimizer]
-    return {
-        (f"{finding.span.path}:{finding.span.line}", finding.step)
-        for finding in record.findings
-        if finding.step is not None and not any(other in finding.label for other in others)
-    }
+def _moment(moment: Moment, step: int, x: float, y: float, wrong: set[tuple[str, int]]) -> str:
+    told = tag("title", words(f"{moment.kind}, step {step}{f', {moment.site}' if moment.site else ''}"))
+    ring = tag("circle", told, cx=number(x), cy=number(y), r=9, class_="ring")
+    dot = tag("circle", told, cx=number(x), cy=number(y), r=5.5, class_=f"kind-{moment.kind}")
+    return (ring if (moment.site, step) in wrong else "") + dot
 
 
 # Numbers
@@ -113,7 +135,7 @@ def curve(name: str, points: Sequence[tuple[int, float]]) -> str:
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
-    scale = math.log if low > 0 and high > _FAR * low else float
+    scale = math.log if low > 0 and high > FAR * low else float
     bottom_value, top_value = scale(low), scale(high)
     first, last = points[0][0], max(points[-1][0], points[0][0] + 1)
 
@@ -159,21 +181,24 @@ def _pieces(points: Iterable[tuple[int, float]]) -> list[list[tuple[int, float]]
     return [piece for piece in pieces if piece]
 
 
-def heat(grid: Grid) -> str:
-    """Layers by steps, the darker the larger on a logarithmic scale; zero is empty, what is not finite stands out."""
-    grid = _gathered(grid)
+def heat(grid: Grid, room: float = 780) -> str:
+    """Layers by steps, in a picture of that width at most: the darker the larger, on a logarithmic scale.
+
+    Zero is empty, and what is not finite stands out.
+    """
+    grid = gathered(grid)
     sizes = [math.log10(v) for row in grid.rows for v in row if v > 0 and math.isfinite(v)]
     low, high = (min(sizes), max(sizes)) if sizes else (0.0, 1.0)
     span = max(high - low, 1e-9)
     left, cell_height = 10 + 6.3 * min(_NAME, max(map(len, grid.layers))), 18.0
-    wide = max(3.0, min(26.0, (700 - left) / len(grid.steps)))
+    wide = max(3.0, min(26.0, (room - 16 - left) / len(grid.steps)))
     height = cell_height * len(grid.layers)
     parts = []
     for row, (layer, values) in enumerate(zip(grid.layers, grid.rows, strict=True)):
         y = row * cell_height
         parts.append(_text(left - 8, y + 13, layer, most=_NAME, text_anchor="end", class_="name small"))
         for column, (step, value) in enumerate(zip(grid.steps, values, strict=True)):
-            if math.isnan(value) and not _was_read(grid, row, column):
+            if math.isnan(value) and not was_read(grid, row, column):
                 continue
             told = tag("title", words(f"{layer}, step {step}: {value:.3g}"))
             box = {
@@ -197,11 +222,6 @@ def heat(grid: Grid) -> str:
     return _svg(max(left + wide * len(grid.steps) + 16, 240), height + 46, grid.title, *parts, scale)
 
 
-def _was_read(grid: Grid, row: int, column: int) -> bool:
-    """A nan may be a number that was read, where others of this step were read, or one that was not."""
-    return any(math.isfinite(other[column]) for index, other in enumerate(grid.rows) if index != row)
-
-
 def _scale(x: float, y: float, low: float, high: float) -> str:
     parts = [_text(x, y + 11, f"{10**low:.1e}", class_="tick")]
     if low == high:
@@ -215,25 +235,10 @@ def _scale(x: float, y: float, low: float, high: float) -> str:
     return "".join(parts)
 
 
-def _gathered(grid: Grid) -> Grid:
-    """Not too many rows: of layers that share a module the largest number of each step is kept."""
-    names = layers([f"{layer}.x" for layer in grid.layers], _LAYERS)
-    if len(set(names)) == len(grid.layers):
-        return grid
-    together: dict[str, list[tuple[float, ...]]] = {}
-    for name, row in zip(names, grid.rows, strict=True):
-        together.setdefault(name, []).append(row)
-    rows = [tuple(_largest(column) for column in zip(*group, strict=True)) for group in together.values()]
-    return grid._replace(layers=tuple(together), rows=tuple(rows))
-
-
-def _largest(column: Sequence[float]) -> float:
-    odd = [value for value in column if math.isinf(value)]
-    finite = [value for value in column if not math.isnan(value)]
-    return odd[0] if odd else max(finite, default=math.nan)
-
-
 # Who holds what
+
+
+_UNNAMED = re.compile(r"parameter \d+ of group \d+")
 
 
 class _Row(NamedTuple):
@@ -280,15 +285,16 @@ def holders(record: RunRecord) -> str:
 
 def _rows(record: RunRecord) -> list[_Row]:
     """Layers by what is the matter with them, those that no optimizer holds last."""
-    held: dict[tuple[str, str], list[tuple[int, Parameter]]] = {}
+    held: dict[tuple[str, str, int], list[tuple[int, Parameter]]] = {}
     drawn = [optimizer for optimizer in record.optimizers if optimizer.parameters][:8]
     flat = [(place, parameter) for place, optimizer in enumerate(drawn) for parameter in optimizer.parameters]
-    names = layers([*(p.name for _, p in flat), *record.missing], _LAYERS)
+    names = layers([*(p.name for _, p in flat), *record.missing], LAYERS)
     for name, (place, parameter) in zip(names, flat, strict=False):
         status = "gone" if not parameter.held else "held" if parameter.trainable else "frozen"
-        held.setdefault((name, status), []).append((place, parameter))
+        whose = place if _UNNAMED.fullmatch(parameter.name) else -1  # else the same tensor in several optimizers
+        held.setdefault((name, status, whose), []).append((place, parameter))
     rows = []
-    for (name, status), found in held.items():
+    for (name, status, _), found in held.items():
         tensors = {parameter.name: parameter for _, parameter in found}
         shown = next(iter(tensors)) if len(tensors) == 1 else name
         total = sum(math.prod(parameter.shape) for parameter in tensors.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
-from gradcheck_lint.report import run_drawings, run_series
+from gradcheck_lint.report import run_cycle, run_drawings, run_series
 from gradcheck_lint.report.markup import prose, source, tag, words
 from gradcheck_lint.report.run_text import blind_spots, listed, program
 from gradcheck_lint.report.text import count, duration
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import RunRecord
 
 _LOSSES = 4  # curves that are drawn
+_NARROW = 12  # steps; pictures of no more stand side by side
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #f7f7f5; --card: #ffffff; --ink: #1f2328; --soft: #5c6570; --faint: #8b949e;
@@ -51,6 +52,7 @@ p { margin: 6px 0; }
 .card > h3:first-child { margin-top: 0; }
 .pair { display: flex; flex-wrap: wrap; gap: 14px; margin: 14px 0; }
 .pair .card { flex: 1 1 300px; margin: 0; }
+.cycles { display: flex; flex-wrap: wrap; gap: 0 36px; } .cycles h3 { margin-top: 8px; }
 .finding { border-left: 4px solid var(--error); } .finding.warning { border-left-color: var(--warning); }
 .finding h3 { font-size: 16px; margin: 0; }
 .tags { margin: 0 0 4px; font-size: 13px; color: var(--soft); }
@@ -80,6 +82,7 @@ ul { padding-left: 20px; margin: 6px 0; } li { margin: 3px 0; overflow-wrap: any
 svg { display: block; max-width: none; } svg.fluid { width: 100%; height: auto; }
 svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--ink); }
 svg .tick { font-size: 11px; fill: var(--faint); } svg .small { font-size: 11px; }
+svg .again { font-size: 11px; fill: var(--soft); paint-order: stroke; stroke: var(--card); stroke-width: 5px; }
 svg .strong { font-weight: 600; } svg .absent { fill: var(--error); }
 svg .rule { stroke: var(--line); } svg .band { fill: var(--shade); }
 svg .melody { fill: none; stroke: var(--faint); stroke-width: 1.2; opacity: 0.55; }
@@ -225,27 +228,34 @@ def _cycle(record: RunRecord) -> str:
         picture = run_drawings.cycle(record, optimizer.index)
         if picture:
             title = tag("h3", words(optimizer.label)) if len(record.optimizers) > 1 else ""
-            pictures.append(title + picture)
+            pictures.append(tag("div", title, picture))
     if not pictures:
         return ""
-    key = "".join(tag("span", tag("i", class_=f"kind-{kind}"), kind) for kind in run_drawings.KINDS if kind in kinds)
+    key = "".join(tag("span", tag("i", class_=f"kind-{kind}"), kind) for kind in run_cycle.KINDS if kind in kinds)
     lead = (
         "What happened to the gradients, from left to right, step by step. A sound turn clears them, makes them by "
-        "backward and uses them in a step. A ring marks a line of a finding."
+        "backward and uses them in a step. A ring marks a line of a finding; turns that are alike are drawn twice."
     )
-    return _section("The gradient cycle", lead, tag("div", *pictures, tag("p", key, class_="key"), class_="card"))
+    return _section(
+        "The gradient cycle",
+        lead,
+        tag("div", tag("div", *pictures, class_="cycles"), tag("p", key, class_="key"), class_="card"),
+    )
 
 
 def _numbers(record: RunRecord) -> str:
     parts = []
     for name, points in list(run_series.losses(record).items())[:_LOSSES]:
         parts.append(tag("div", tag("h3", words(name)), run_drawings.curve(name, points), class_="card"))
-    grids = []
-    for grid in run_series.grids(record):
+    grids = run_series.grids(record)
+    narrow = all(len(grid.steps) <= _NARROW for grid in grids)
+    pictures = []
+    for grid in grids:
         title = tag("h3", words(grid.title[:1].upper() + grid.title[1:]))
-        grids.append(tag("div", title, run_drawings.heat(grid), class_="card"))
-    if grids:
-        parts.append(tag("div", *grids, class_="pair"))
+        picture = run_drawings.heat(grid, 360) if narrow else run_drawings.heat(grid)
+        pictures.append(tag("div", title, picture, class_="card"))
+    if pictures:
+        parts.append(tag("div", *pictures, class_="pair") if narrow else "".join(pictures))
     if not parts:
         return ""
     lead = (

@@ -12,7 +12,7 @@ import pytest
 from run_samples import clear, everything, held, nothing, wrong
 
 from gradcheck_lint.report import run_drawings, run_html, run_series
-from gradcheck_lint.runtime.record import RunRecord, Watched
+from gradcheck_lint.runtime.record import Moment, RunRecord, Watched
 
 SAMPLES: dict[str, Callable[[], RunRecord]] = {
     "nothing": nothing,
@@ -21,6 +21,7 @@ SAMPLES: dict[str, Callable[[], RunRecord]] = {
     "everything": everything,
 }
 VOID = {"meta"}
+WIDE, HALF = 782, 365  # pixels that a card has for a picture, alone in its row or beside another
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>&lt;`<b>`\x1b[2J\u202e'
 
 each_sample = pytest.mark.parametrize("sample", SAMPLES)
@@ -113,7 +114,9 @@ def test_the_cycle_shows_what_never_happened_and_rings_what_was_found() -> None:
     record = wrong()
     picture = run_drawings.cycle(record, 0)
     assert "zero: never" in picture
-    assert picture.count('class="kind-backward"') == picture.count('class="kind-step"') == 20
+    assert picture.count('class="kind-backward"') == picture.count('class="kind-step"') == 2
+    assert "18 more alike," in picture
+    assert "to step 20" in picture
     assert picture.count('class="ring"') == 1
     record.optimizers.append(Watched(1, "another", "SGD"))
     record.findings = [replace(record.findings[0], label="at step 2 of another: the gradients were still there")]
@@ -130,6 +133,43 @@ def test_the_map_tells_who_holds_what() -> None:
     assert picture.count('class="link gone"') == 1
     assert picture.count('class="spot missing"') == 1
     assert "no optimizer holds it" in picture
+
+
+def test_tensors_without_a_name_are_told_apart() -> None:
+    record = clear()
+    without = held("parameter 0 of group 0", in_model=False)
+    record.optimizers = [Watched(index, f"optimizer_{index}", "SGD", None, without) for index in range(2)]
+    assert run_drawings.holders(record).count('class="link gone"') == 2
+    record.optimizers = [Watched(index, f"optimizer_{index}", "SGD", None, held("fc.weight")) for index in range(2)]
+    picture = run_drawings.holders(record)
+    assert picture.count('class="link held"') == 2
+    assert picture.count('class="spot held"') == 1
+
+
+@pytest.mark.parametrize("turns", [1, 8, 30, 200])
+def test_the_cycle_is_never_wider_than_the_page(turns: int) -> None:
+    record = clear()
+    record.moments = []
+    for turn in range(turns):
+        kinds = ["zero", *["backward"] * (turn % 7 + 1), "clip", *["step"] * (turn % 3), "schedule"]
+        for kind in kinds:
+            done = turn + (kind in ("step", "schedule"))
+            record.moments.append(Moment(0, kind, done, len(record.moments), str(turn)))
+    picture = run_drawings.cycle(record, 0)
+    assert float(re.findall(r'<svg [^>]*width="([\d.]+)"', picture)[0]) <= WIDE
+
+
+@pytest.mark.parametrize("steps", [1, 12, 13, 60, 120])
+def test_numbers_are_never_wider_than_the_page(steps: int) -> None:
+    record = clear()
+    points = [(step, 1.0) for step in range(1, steps + 1)]
+    record.series = {f"{kind}/optimizer/{'layer' * 8}": points for kind in ("gradient", "update")}
+    page = run_html.render(record)
+    widths = [float(width) for width in re.findall(r'<svg [^>]*width="([\d.]+)"', page)]
+    assert max(widths) <= WIDE
+    if 'class="pair"' in page:
+        assert max(widths[1:-1]) <= HALF  # the cycle is the first, and who holds what the last
+    assert ('class="pair"' in page) == (steps <= 12)
 
 
 def test_numbers_that_are_not_finite_stand_out() -> None:
