@@ -123,18 +123,22 @@ def gradient_hooks(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterat
             handle.remove()
 
 
-@contextlib.contextmanager
-def wandb_watch(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """W&B's `watch` as it comes (gradients, every 1000 steps), in a run that is sent nowhere."""
-    wandb = importlib.import_module("wandb")
-    with tempfile.TemporaryDirectory() as folder:
-        run = wandb.init(mode="offline", dir=folder, settings=wandb.Settings(silent=True))
-        wandb.watch(model)
-        try:
-            yield
-        finally:
-            wandb.unwatch(model)
-            run.finish()
+def wandb_watch(every: int) -> Block:
+    """W&B's `watch` of the gradients, in a run that is sent nowhere. As it comes, it logs each 1000th step."""
+
+    @contextlib.contextmanager
+    def block(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+        wandb = importlib.import_module("wandb")
+        with tempfile.TemporaryDirectory() as folder:
+            run = wandb.init(mode="offline", dir=folder, settings=wandb.Settings(silent=True))
+            wandb.watch(model, log_freq=every)
+            try:
+                yield
+            finally:
+                wandb.unwatch(model)
+                run.finish()
+
+    return block
 
 
 @contextlib.contextmanager
@@ -273,9 +277,10 @@ def main() -> None:
     parser.add_argument("--variants", default="", help="names after commas; all by default; - for none")
     options = parser.parse_args()
     variants = dict(VARIANTS)
-    for module, block in (("wandb", wandb_watch), ("cockpit", cockpit)):
-        if importlib.util.find_spec(module):
-            variants[module] = block
+    if importlib.util.find_spec("wandb"):
+        variants |= {"wandb": wandb_watch(1000), "wandb each 50": wandb_watch(50)}
+    if importlib.util.find_spec("cockpit"):
+        variants["cockpit"] = cockpit
     if options.variants not in ("", "-"):
         variants = {name: variants[name] for name in ["plain", *options.variants.split(",")]}
     torch.set_num_threads(1)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MOST = 60  # layers that are followed for each optimizer
 ENOUGH = 8  # rows, for a part of them to mean something
 DEAD = 0.9  # of a layer
+COLUMNS = 64  # of a row that are looked at, before it is said to be dead
 
 
 @dataclass
@@ -55,9 +56,10 @@ class Units(Check):
         layers = self._layers.get(index)
         if layers is None:
             layers = self._layers[index] = self._find(observer)
+        last = step == max(EARLY)
         for layer in layers:
-            self._look(layer)
-        if step == max(EARLY):
+            self._look(layer, whole=last)
+        if last:
             self._judge(observer, layers, step, mark)
             self._layers[index] = []
 
@@ -72,16 +74,20 @@ class Units(Check):
         return found if len(found) <= MOST else found[:: -(-len(found) // MOST)]
 
     @staticmethod
-    def _look(layer: _Layer) -> None:
+    def _look(layer: _Layer, *, whole: bool) -> None:
+        """Note the rows with a gradient in some of their columns; in all columns if `whole` and most seem dead."""
         module = layer.ref()
         grad = getattr(module, "weight", None)
         grad = grad.grad if grad is not None else None
         values = plain(grad) if grad is not None else None
         if values is None or values.dim() < 2:
             return
-        alive = (values != 0).flatten(1).any(1)
+        rows = values.flatten(1)
+        alive = (rows[:, :: max(rows.shape[1] // COLUMNS, 1)] != 0).any(1)
         if layer.alive is not None and layer.alive.shape == alive.shape:
             alive |= layer.alive
+        if whole and not (rows.is_cpu and int(alive.sum()) > (1 - DEAD) * len(alive)):
+            alive |= (rows != 0).any(1)
         layer.alive = alive
         layer.samples += 1
 

@@ -1,0 +1,38 @@
+"""Units that never get a gradient are found, also where a row has many columns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from gradcheck_lint import watch
+
+
+def trained(columns: int, at: slice) -> list[str]:
+    """What is said of a layer that gets its input in some columns only; its bias lets `alive` units fire."""
+    torch.manual_seed(0)
+    layer = nn.Linear(columns, 20)
+    model = nn.Sequential(layer, nn.ReLU(), nn.Linear(20, 1))
+    with torch.no_grad():
+        layer.bias.fill_(-100.0 if at == slice(0) else 10.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    with watch(optimizer, model=model, on_finding="ignore", quiet=True, min_confidence="medium") as run:
+        for _ in range(21):
+            x = torch.zeros(8, columns)
+            x[:, at] = torch.randn_like(x[:, at])
+            optimizer.zero_grad()
+            model(x).pow(2).mean().backward()
+            optimizer.step()
+    assert run.record.problems == []
+    return [finding.code for finding in run.findings]
+
+
+@pytest.mark.parametrize("columns", [3, 1000])
+def test_dead_rows(columns: int) -> None:
+    assert "GL808" in trained(columns, slice(0))
+
+
+@pytest.mark.parametrize("at", [slice(0, 1000), slice(7, 8)])
+def test_rows_that_are_alive_in_few_columns(at: slice) -> None:
+    assert "GL808" not in trained(1000, at)
