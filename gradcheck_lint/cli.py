@@ -372,7 +372,7 @@ _run_file = click.option(
     default=50,
     show_default=True,
     metavar="N",
-    help="After the first 20 steps, check each Nth in full.",
+    help="After the first 20 steps, check each Nth.",
 )
 @click.option("--select", type=WordList(rules=True), multiple=True, callback=_joined, metavar="RULES", help=_SELECT)
 @click.option(

@@ -279,7 +279,7 @@ def _map(record: RunRecord) -> str:
 def _watched(record: RunRecord) -> str:
     parts = []
     if record.optimizers:
-        names = ["optimizer", "class", "steps", "checked in full", "parameters", "built at"]
+        names = ["optimizer", "class", "steps", "checked", "parameters", "built at"]
         head = tag(
             "tr", *(tag("th", name, class_="n" if 2 <= index <= 4 else None) for index, name in enumerate(names))
         )

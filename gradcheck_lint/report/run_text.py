@@ -144,7 +144,7 @@ def _conclusion(record: RunRecord, paint: Paint) -> list[str]:
         why = "judge: no step was seen" if record.optimizers else "watch: no optimizer was built"
         return [paint(line, BOLD) for line in _wrapped(f"Nothing to {why} in the run of {program(record)}{how}.")]
     checked = sum(optimizer.checked for optimizer in record.optimizers)
-    text = f"All clear in the run of {program(record)} ({what}; {checked} checked in full)."
+    text = f"All clear in the run of {program(record)} ({what}; {checked} checked)."
     return [paint(line, GREEN) for line in _wrapped(text)]
 
 
@@ -162,14 +162,14 @@ def _watched(record: RunRecord, paint: Paint) -> list[str]:
 
 
 def describe(optimizer: Watched) -> str:
-    """`optimizer (SGD, 4 parameters): 300 steps, 26 of them checked in full`."""
+    """`optimizer (SGD, 4 parameters): 300 steps, 26 of them checked`."""
     kind = optimizer.kind if optimizer.name else ""
     held = count(len(optimizer.parameters), "parameter")
     inside = ", ".join(part for part in (kind, held) if part)
     if not optimizer.steps:
         return f"{optimizer.label} ({inside}): no step was seen"
     checked = "all" if optimizer.checked == optimizer.steps else optimizer.checked
-    return f"{optimizer.label} ({inside}): {count(optimizer.steps, 'step')}, {checked} of them checked in full"
+    return f"{optimizer.label} ({inside}): {count(optimizer.steps, 'step')}, {checked} of them checked"
 
 
 def _limits(record: RunRecord, paint: Paint) -> list[str]:

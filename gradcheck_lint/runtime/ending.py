@@ -22,7 +22,7 @@ def conclude(session: Session) -> None:
         observer.watched.blind = (*_blind(session, observer), *session.unseen)
     record = session.record
     record.checked["rules"] = session.engine.rules
-    record.checked["steps in full"] = sum(observer.watched.checked for observer in session.observers.values())
+    record.checked["steps"] = sum(observer.watched.checked for observer in session.observers.values())
     record.checked["numbers read"] = sum(map(len, record.series.values()))
     keep_sources(record)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.trails import Trail
 
 ROUNDS = 24  # of the latest steps, what led to each
-_ATTEND = 5  # how often something odd on a step between samples makes the next steps be checked in full
+_ATTEND = 5  # how often something odd on a step between samples makes the next steps be checked thoroughly
 
 
 class Round(NamedTuple):

@@ -66,7 +66,7 @@ class Watched:
     steps: int = 0
     backwards: int = 0
     zeros: int = 0
-    checked: int = 0  # steps that were checked in full
+    checked: int = 0  # steps that were checked
     blind: tuple[str, ...] = ()  # what could not be seen, one sentence each
 
     @property

@@ -359,7 +359,7 @@ class Session:
         return set().union(*(observer.ids() for observer in self.observers.values()))
 
     def awake(self) -> bool:
-        """Whether some observer checks this step in full."""
+        """Whether some observer checks this step."""
         return any(observer.full for observer in self.observers.values())
 
     def check(self, kind: type[C]) -> C:
@@ -444,14 +444,14 @@ class Session:
             self.ask("backward_ended", event, touched)
 
     def before_update(self, observer: Observer, mark: sites.Mark | None) -> None:
-        """The optimizer is about to read its gradients, on a step that is checked in full."""
+        """The optimizer is about to read its gradients, on a step that is checked."""
         if observer.watched.steps == 1 or not self._searched:
             self._searched = observer.watched.steps > 1
             self.look_around(observer, thoroughly=observer.watched.steps == 2)
         self.ask("before_update", observer, mark)
 
     def after_update(self, observer: Observer) -> None:
-        """The update is done, on a step that is checked in full."""
+        """The update is done, on a step that is checked."""
         self.ask("after_update", observer)
 
     def used(self, observer: Observer, mark: sites.Mark | None) -> None:

@@ -94,7 +94,7 @@ def everything() -> RunRecord:
         )
     )
     record.missing = ["encoder.weight", "encoder.<b>bias"]
-    record.checked = {"rules": 12, "steps in full": 31}
+    record.checked = {"rules": 12, "steps": 31}
     record.problems = ["Identity.ended: KeyError: '<x>'"]
     record.moments += [
         Moment(1, kind, 1, 100 + index, "") for index, kind in enumerate(["backward", "unscale", "clip", "step"])

@@ -42,7 +42,7 @@ def test_one_finding_has_all_its_words_and_its_code() -> None:
         "  note: for deliberate accumulation, clear every k steps; see `gradlint explain GL101`\n"
         "\n"
         "Found 1 mistake in the run of train.py (300 steps of optimizer, 3.1 s).\n"
-        "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked in full\n"
+        "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked\n"
     )
 
 
@@ -76,10 +76,10 @@ def test_errors_come_before_warnings() -> None:
 
 def test_a_line_if_all_is_well() -> None:
     assert run_text.render(clear(), brief=True) == (
-        "All clear in the run of train.py (300 steps of optimizer, 3.1 s; 26 checked in full).\n"
+        "All clear in the run of train.py (300 steps of optimizer, 3.1 s; 26 checked).\n"
     )
     assert run_text.render(clear()).splitlines()[1:] == [
-        "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked in full"
+        "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked"
     ]
 
 

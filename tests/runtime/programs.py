@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from torch.utils.data import DataLoader, TensorDataset
 
 Made = list[Any]
-STEPS = 25  # more than the watcher checks in full, so that it sleeps and wakes
+STEPS = 25  # more than the watcher checks at first, so that it sleeps and wakes
 
 
 def batches(*shape: int, classes: int = 3, steps: int = STEPS) -> Iterator[tuple[Tensor, Tensor]]:

@@ -17,7 +17,7 @@ pytest.importorskip("torch._dynamo")
 from gradcheck_lint import watch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-STEPS = 54  # past the steps that are checked in full, through the sleep, and awake again
+STEPS = 54  # past the steps that are checked at first, through the sleep, and awake again
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from gradcheck_lint.runtime.session import Options, Session
 
 CYCLE = ("GL1", "GL409")
 RULES = [rule for rule in registry.load(packs=False) if rule.code.startswith(CYCLE)]
-LONG = 125  # steps: those that are checked in full, a long sleep, two samples
+LONG = 125  # steps: those that are checked at first, a long sleep, two samples
 
 
 def watched(program: Callable[[], object], *, least: Confidence = Confidence.HIGH, every: int = 50) -> RunRecord:
@@ -611,7 +611,7 @@ def never_cleared(steps: int = 5) -> None:
 
 
 def cleared_for_a_while() -> None:
-    """It is forgotten only after the steps that are checked in full."""
+    """It is forgotten only after the steps that are checked at first."""
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     for i in range(LONG):
@@ -694,7 +694,7 @@ def actor_leaks() -> None:
 
 
 def rebuilt_each_epoch() -> None:
-    """Each of them makes more steps than are checked in full."""
+    """Each of them makes more steps than are checked at first."""
     model = network()
     for _ in range(7):
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

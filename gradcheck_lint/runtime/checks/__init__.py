@@ -65,13 +65,13 @@ class Check:
         """It has raised; heard whether or not an optimizer is awake. What the hook raises goes no further."""
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
-        """An optimizer is about to read its gradients, on a step that is checked in full."""
+        """An optimizer is about to read its gradients."""
 
     def after_update(self, observer: Observer) -> None:
-        """The update is done, on a step that is checked in full."""
+        """The update is done."""
 
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
-        """An optimizer reads its gradients, on a step that is checked in full; a closure may make it do so often."""
+        """An optimizer reads its gradients; a closure may make it do so often."""
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A call that `patches` wraps begins; kinds as there. Those of every step are heard only while one is awake."""
