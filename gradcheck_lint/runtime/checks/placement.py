@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 
-
 class Placement(Check):
     """Compares devices, at the early samples, after something was moved or loaded, and now and then."""
 
