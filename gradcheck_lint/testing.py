@@ -200,8 +200,7 @@ def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
     from gradcheck_lint.runtime.record import ending
     from gradcheck_lint.runtime.session import Options, Session
 
-    space: dict[str, Any] = {"__name__": "__main__"}
-    with _world():
+    with _world() as space:
         least = Confidence.MEDIUM if example.medium else Confidence.HIGH
         level = "deep" if example.deep else "default"
         session = Session(rules, Options(level=level, everything=True, least=least), lambda finding: None)
@@ -223,8 +222,7 @@ def _execute(page: Page, example: Example, harm: Example | None = None) -> bool:
 
     Anything else that goes wrong, in the example or in the harm, is a ExampleError.
     """
-    space: dict[str, Any] = {"__name__": "__main__"}
-    with _world():
+    with _world() as space:
         raised = _exec(page, example, space)
         if (type(raised).__name__ if raised else None) != example.raises:
             wanted = f"should raise {example.raises}" if example.raises else "should run through"
@@ -278,10 +276,11 @@ def _limit(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _world() -> Iterator[None]:
-    """A place to run a program in: seeded, one thread, its output and warnings kept from ours.
+def _world() -> Iterator[dict[str, Any]]:
+    """A place to run a program in, and its names: seeded, one thread, its output and warnings kept from ours.
 
-    Everything that an example may set for the whole process is as it was before when this ends.
+    Everything that an example may set for the whole process is as it was before when this ends. Its names are cleared:
+    a hook on a tensor that reaches the tensor by them would keep all of it for good.
     """
     import torch
 
@@ -300,7 +299,9 @@ def _world() -> Iterator[None]:
         torch.manual_seed(0)
         random.seed(0)
         torch.set_num_threads(1)
-        yield
+        space: dict[str, Any] = {"__name__": "__main__"}
+        stack.callback(space.clear)
+        yield space
 
 
 def _settings() -> list[tuple[Callable[[Any], object], Any]]:

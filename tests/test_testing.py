@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import warnings
@@ -322,3 +323,22 @@ class TestWatch:
     def test_what_a_run_should_show_has_to_be_caught(self) -> None:
         with pytest.raises(ExampleError, match="is not caught by the watcher, which found: GL902"):
             check_watch(self.run_only, self.run_only.examples[0], [Another()])
+
+
+HOOKED = """
+import torch
+class Mine(torch.nn.Linear): pass
+model = Mine(2, 1)
+optimizers = {p: torch.optim.SGD([p], lr=0.1) for p in model.parameters()}
+for p in model.parameters():
+    p.register_post_accumulate_grad_hook(lambda p: optimizers[p].step())
+model(torch.ones(4, 2)).sum().backward()
+"""
+
+
+@pytest.mark.parametrize("check", [check_run, lambda page, example: check_watch(page, example, [])])
+def test_nothing_of_an_example_outlives_it(check: Callable[[Page, Any], None]) -> None:
+    page = page_with(BAD, fence("right", HOOKED))
+    check(page, page.examples[1])
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Mine"]
