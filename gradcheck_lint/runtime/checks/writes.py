@@ -27,6 +27,7 @@ class _Kept(NamedTuple):
 
     ref: Ref
     name: str
+    dtype: Any
     values: Tensor
 
 
@@ -108,7 +109,9 @@ class Writes(Check):
     @staticmethod
     def _keep(parameter: Tensor, name: str) -> _Kept | None:
         values = plain(parameter)
-        return _Kept(Ref(parameter), name, piece(values).clone()) if values is not None else None
+        if values is None:
+            return None
+        return _Kept(Ref(parameter), name, parameter.dtype, piece(values).clone())
 
     def _compare_frozen(self, observer: Observer) -> None:
         waiting = self._frozen.pop(observer.watched.index, None)
@@ -130,7 +133,7 @@ class Writes(Check):
             if not name.startswith(words):
                 continue
             kept = self._expected.get(name)
-            if kept is None or kept.ref() is not parameter or kept.values.dtype != parameter.dtype:
+            if kept is None or kept.ref() is not parameter or kept.dtype != parameter.dtype:
                 fresh = self._keep(parameter, name)
                 if fresh is not None:
                     self._expected[name] = fresh
