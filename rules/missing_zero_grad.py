@@ -60,8 +60,10 @@ class MissingZeroGrad(Rule):
         return Fix(f"call `{name}.zero_grad()` first", Safety.SAFE, (insert_before(here, f"{name}.zero_grad()"),))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        from gradcheck_lint.facts.clearing import clears
+
         detail = sighting.detail
-        if detail["zeros"] or "other" in detail or (detail.get("closure") and detail["lbfgs"]):
+        if clears(sighting) or "other" in detail or (detail.get("closure") and detail["lbfgs"]):
             return  # GL102, GL106 and GL113 are about those
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         backward = sighting.source("made", "loss.backward()")
