@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.runtime.reading import local
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -49,13 +51,6 @@ def objects(grads: Sequence[Tensor | None]) -> Objects:
     else:
         return _CLEAN
     return Objects(list(map(id, grads)), [-1 if grad is None else grad._version for grad in grads])
-
-
-def local(tensor: Tensor) -> Tensor:
-    """The values that this rank has, without the graph: reading the whole of a DTensor would make the ranks talk."""
-    tensor = tensor.detach()
-    found: Tensor = getattr(tensor, "_local_tensor", tensor)
-    return found.coalesce().values() if found.is_sparse else found
 
 
 def holds_something(grad: Tensor) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from gradcheck_lint import registry
-from gradcheck_lint.finding import Finding
+from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.record import RunRecord, ending
 from gradcheck_lint.runtime.session import Options, Session
@@ -53,3 +54,33 @@ def found(program: Callable[[], object], raises: type[Exception] | None = None, 
 
 def codes(findings: list[Finding]) -> list[str]:
     return [finding.code for finding in findings]
+
+
+# What the numbers of a run say
+
+NUMBERS = rules("GL505", "GL508", "GL509", "GL801", "GL802", "GL803", "GL804", "GL805", "GL806", "GL808", "GL809")
+
+
+def numbers(program: Callable[[], object], **options: Any) -> RunRecord:
+    """What is recorded, with findings of the rules that judge numbers, also those that are less sure."""
+    return record(program, rules=NUMBERS, least=Confidence.MEDIUM, **options)
+
+
+def told(program: Callable[[], object], **options: Any) -> list[tuple[str, int | None, Confidence]]:
+    """Code, step and confidence of those findings."""
+    return [(f.code, f.step, f.confidence) for f in numbers(program, **options).findings]
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    steps: int,
+    make: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
+    **options: Any,
+) -> None:
+    """A plain loop; `options` are those of the optimizer that `make` gives."""
+    optimizer = make(model.parameters(), **{"lr": 0.01, **options})
+    for i in range(steps):
+        optimizer.zero_grad()
+        loss(i).backward()
+        optimizer.step()

@@ -90,6 +90,7 @@ def checks() -> list[type[Check]]:
     from gradcheck_lint.runtime.checks.attributes import Attributes
     from gradcheck_lint.runtime.checks.bypassed import Bypassed
     from gradcheck_lint.runtime.checks.construction import Construction
+    from gradcheck_lint.runtime.checks.effects import Effects
     from gradcheck_lint.runtime.checks.freezing import Freezing
     from gradcheck_lint.runtime.checks.functions import Functions
     from gradcheck_lint.runtime.checks.holders import Holders
@@ -129,6 +130,7 @@ def checks() -> list[type[Check]]:
         Rounds,
         Rebuilt,
         Values,
+        Effects,
         Modes,
         Restored,
         Placement,

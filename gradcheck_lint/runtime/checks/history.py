@@ -45,27 +45,29 @@ class History:
     def gradients(self, norms: Mapping[str, float]) -> list[Change]:
         """Take the norm of each layer's gradient at one more step; all finite."""
         total = math.sqrt(sum(norm * norm for norm in norms.values()))
+        faint = bool(self.totals) and total < 1e-2 * median(self.totals)
         changes = []
         for layer, norm in norms.items():
             share = norm / total if total else 0.0
             earlier, shares = self.norms.setdefault(layer, []), self.shares.setdefault(layer, [])
             if len(earlier) >= EARLIER:
                 changes += _exploded(layer, norm, earlier)
-                changes += self._faded(layer, norm, share, total)
+                if not faint:
+                    changes += self._faded(layer, norm, share)
             earlier.append(norm)
             if total:
                 shares.append(share)
-                if len(shares) >= ALWAYS and len(norms) > 1 and 0 < max(shares) < TINY and min(shares) > 0:
+                if share < TINY and len(shares) >= ALWAYS and len(norms) > 1 and 0 < min(shares) <= max(shares) < TINY:
                     usual = median(shares)
                     changes.append(Change("gradient-vanishes", layer, share, usual, max(shares) < TINY / 100, True))
         self.totals.append(total)
         return changes
 
-    def _faded(self, layer: str, norm: float, share: float, total: float) -> list[Change]:
+    def _faded(self, layer: str, norm: float, share: float) -> list[Change]:
         """A layer whose gradient all but disappears while those of others do not."""
         shares = self.shares[layer]
-        if len(shares) < EARLIER or share <= 0 or total < 1e-2 * median(self.totals):
-            return []
+        if len(shares) < EARLIER or not 0 < share < FADED * max(shares):
+            return []  # a median takes longer, and is no larger
         if norm > 1e-2 * median(self.norms[layer]):
             return []  # it is the others that have grown
         usual = median(shares)
@@ -88,8 +90,9 @@ class History:
 
 
 def _exploded(layer: str, norm: float, earlier: list[float]) -> list[Change]:
-    largest, usual = max(earlier), median(earlier)
+    largest = max(earlier)
     if norm <= GROWN * largest or norm <= 1 or largest == 0:
         return []
+    usual = median(earlier)
     extreme = norm > 1e4 and norm > 10 * GROWN * largest and norm > 1e6 * usual
     return [Change("gradient-explodes", layer, norm, usual, extreme)]

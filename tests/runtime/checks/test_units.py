@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from watching import numbers, train
 
 from gradcheck_lint import watch
+from gradcheck_lint.finding import Confidence
 
 
 def trained(columns: int, at: slice) -> list[str]:
@@ -36,3 +38,12 @@ def test_dead_rows(columns: int) -> None:
 @pytest.mark.parametrize("at", [slice(0, 1000), slice(7, 8)])
 def test_rows_that_are_alive_in_few_columns(at: slice) -> None:
     assert "GL808" not in trained(1000, at)
+
+
+def test_dead_rows_of_one_layer_are_medium() -> None:
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 4), nn.Linear(4, 1))
+    with torch.no_grad():
+        model[0].bias[1:] = -1000.0
+    findings = numbers(lambda: train(model, lambda i: model(torch.randn(8, 4)).sum(), 20)).findings
+    assert [(f.code, f.step, f.confidence) for f in findings] == [("GL808", 20, Confidence.MEDIUM)]
+    assert "15 of the 16 units of layer 0" in findings[0].label
