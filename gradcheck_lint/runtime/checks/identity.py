@@ -123,6 +123,8 @@ class Identity(Check):
         models = self.session.models
         whole = {id(model) for _, model in models}
         for name, module in models.modules():
+            if not all(isinstance(vars(module).get(kind), dict) for kind in _KINDS):
+                continue  # a scripted module, which keeps them in C++
             ref = weakref.ref(module)
             label = "" if id(module) in whole and len(models) == 1 else f"{name}."
             for key, parameter in module._parameters.items():

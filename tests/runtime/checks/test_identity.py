@@ -487,3 +487,22 @@ def test_what_is_expected_to_be_frozen() -> None:
     assert codes_with("body", freeze=False) == ["GL212"]
     assert codes_with("body", freeze=True) == []
     assert codes_with("bodi", freeze=True) == ["GL212"]
+
+
+# Scripted modules
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("whole", [True, False])
+def test_scripted_modules_are_left_in_peace(whole: bool) -> None:
+    part = torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)))
+    model = part if whole else nn.Sequential(nn.Linear(3, 3), part)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(optimizer, model=model, every=1, quiet=True, on_finding="ignore", level="deep") as run:
+        for number in range(25):
+            optimizer.zero_grad()
+            model(torch.randn(8, 3)).pow(2).mean().backward()
+            optimizer.step()
+            if number == 20:
+                model.load_state_dict(model.to(torch.float32).state_dict())
+    assert (run.record.problems, codes(run.findings)) == ([], [])
