@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -58,3 +59,16 @@ def test_wrong_is_caught(error: ModuleType) -> None:
 def test_right_is_silent(error: ModuleType) -> None:
     found = run(error.right, getattr(error, "OPTIONS", {})).findings
     assert found == []
+
+
+def test_page_names_all() -> None:
+    """docs/silent-errors.md has a line for each program, with the code that finds it."""
+    page = (HERE.parents[1] / "docs" / "silent-errors.md").read_text(encoding="utf-8")
+    lines = [line.split("|") for line in page.splitlines() if line.startswith("| ") and "`" in line]
+    told = {line[3].strip().strip("`"): line[4].strip() for line in lines}
+    expected = {error.__name__: error.CODE for error in ERRORS}
+    for file in sorted(HERE.glob("ranks/*.py")):
+        marks = re.findall(r"# <- ([\w, ]+)", file.read_text(encoding="utf-8"))
+        if marks:
+            expected[f"ranks/{file.stem}"] = ", ".join(marks)
+    assert told == expected
