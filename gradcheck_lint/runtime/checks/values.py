@@ -226,6 +226,8 @@ class Values(Check):
             self._tell_gradient(observer, bad)
             return
         parameters = observer.parameters()
+        if len(parameters) != len(bad.sample.plan.ids):
+            return  # the optimizer is gone: a norm may have overflowed where no gradient did
         sure = []
         for index in bad.indices:
             grad = parameters[index].grad

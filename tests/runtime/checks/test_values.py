@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from watching import numbers, told, train
 
 from gradcheck_lint.finding import Confidence
+from gradcheck_lint.runtime.later import Later
 from gradcheck_lint.runtime.layers import layers
 
 # The series
@@ -94,6 +96,24 @@ def _poisoned(loss: Tensor, model: nn.Module, step: int) -> Tensor:
     """A loss that is a number and whose gradient is not."""
     zero = (model[1].weight - model[1].weight.detach()).pow(2).sum()  # type: ignore[index]
     return loss + zero.sqrt() * model(torch.ones(1, 2)).sum() if step == 1 else loss
+
+
+def test_what_is_known_when_the_optimizer_is_gone_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[tuple[Later, Callable[[], None]]] = []
+
+    def read(later: Later, tensors: list[Tensor], then: Callable[[list[list[float]]], None]) -> None:
+        values = [tensor.flatten().tolist() for tensor in tensors]
+        waiting.append((later, lambda: then(values)))
+
+    def finish(later: Later) -> None:
+        for _, arrives in [one for one in waiting if one[0] is later]:
+            arrives()
+
+    monkeypatch.setattr(Later, "read", read)
+    monkeypatch.setattr(Later, "finish", finish)
+    model = nn.Linear(2, 1)
+    assert told(lambda: train(model, lambda i: model(torch.full((1, 2), 1e30)).sum(), 1, lr=0.0)) == []
+    assert waiting
 
 
 def test_norm_that_overflows_is_not_a_gradient_that_does() -> None:
