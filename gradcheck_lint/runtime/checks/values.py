@@ -88,6 +88,7 @@ class Values(Check):
             value = loss.item()
             if not math.isfinite(value):
                 self._losses.append(_Loss(event.order, value, event.mark or sites.here(2), event.how != "plain"))
+                self.session.rouse()
             elif self._losses:
                 self._losses = []
             self._remember_loss(self._coming(), value, event.mark)

@@ -135,6 +135,12 @@ def test_loss_is_told_once_and_what_follows_from_it_is_not() -> None:
     assert told(program) == [("GL809", 3, Confidence.HIGH)]
 
 
+def test_loss_at_a_step_that_is_merely_checked() -> None:
+    model = nn.Linear(2, 1)
+    program = lambda: train(model, lambda i: model(torch.ones(1, 2)).sum() * (math.inf if i == 32 else 1), 40)  # noqa: E731
+    assert told(program, every=1) == [("GL809", 33, Confidence.HIGH)]
+
+
 def test_loss_without_harm_is_less_sure() -> None:
     model = nn.Linear(2, 1)
     program = lambda: train(model, lambda i: model(torch.ones(1, 2)).sum() + (math.nan if i == 2 else 0), 4)  # noqa: E731
