@@ -19,6 +19,17 @@ _PACKAGE = __name__.partition(".")[0]
 _done: set[str] = set()  # modules
 
 
+def tracing() -> Callable[[], bool]:
+    """The function that tells whether dynamo is reading the code around it, the cheapest one that torch has.
+
+    Dynamo takes the answer for a constant, so what is done only if it is False leaves no trace in a graph.
+    """
+    import torch
+
+    told: Callable[[], bool] = getattr(torch.compiler, "is_dynamo_compiling", torch.compiler.is_compiling)
+    return told
+
+
 def leave_alone() -> None:
     """Mark the functions of all modules of ours that are loaded; each module once. Takes a few milliseconds."""
     mark = _marker()

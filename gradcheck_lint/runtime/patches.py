@@ -12,7 +12,7 @@ import weakref
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint.runtime import regions, sites
+from gradcheck_lint.runtime import dynamo, regions, sites
 from gradcheck_lint.runtime.references import Others
 
 if TYPE_CHECKING:
@@ -118,14 +118,13 @@ def _put(owner: Any, name: str, ours: Any) -> None:
 
 def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
     """Tell the sessions before and after a call: `before` may return what `after` wants to know."""
-    from torch.compiler import is_compiling
-
+    tracing = dynamo.tracing()
     listeners = LOUD if kind in _EVERY_STEP else ACTIVE
     zeros = kind in _ZEROS
     counts = COUNTS
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling():
+        if tracing():
             return original(*args, **kwargs)
         if zeros:
             counts.zeros += 1
@@ -163,13 +162,12 @@ def _clip(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _noted(original: Callable[..., Any], note: Callable[[Any], None]) -> Callable[..., Any]:
     """Note where autocast begins or ends, while somebody wants to know."""
-    from torch.compiler import is_compiling
-
+    tracing = dynamo.tracing()
     looking = regions.LOOKING
 
     def wrapper(self: Any, *error: Any) -> Any:
         result = original(self, *error)
-        if looking and not is_compiling():
+        if looking and not tracing():
             looking[0].guard(note, self)
         return result
 
@@ -195,12 +193,11 @@ def _built(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
-    from torch.compiler import is_compiling
-
+    tracing = dynamo.tracing()
     counts = COUNTS
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling():
+        if tracing():
             return original(*args, **kwargs)
         counts.backwards += 1
         if not LOUD:

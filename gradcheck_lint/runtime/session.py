@@ -161,7 +161,7 @@ class Session:
         self.record.program = " ".join(sys.argv)
         self.record.python = sys.version.split()[0]
         self.record.torch = str(torch.__version__)
-        self._compiling = torch.compiler.is_compiling
+        self.compiling = dynamo.tracing()
         if not patches.ACTIVE:
             sites.forget()
         dynamo.leave_alone()
@@ -262,9 +262,6 @@ class Session:
         self.record.optimizers = [observer.watched for observer in self.observers.values()]
         self.record.moments = [moment(observer, event) for observer, event in self._moments]
         self.guard(conclude, self)
-
-    def compiling(self) -> bool:
-        return bool(self._compiling())
 
     def tick(self) -> int:
         self._order += 1
