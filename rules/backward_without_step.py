@@ -59,6 +59,8 @@ class BackwardWithoutStep(Rule):
         turns = [(e, a) for e, a in turns if not any(isinstance(s, ev.Call) and s.function.decorators for s in a)]
         if not turns or _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
+        if any(_reads_gradients(node) for _, a in turns for node in _around(a)):
+            return  # the gradients themselves may be what is wanted, as in a map of what matters in an image
         event = turns[-1][0]
         name = _name(located, optimizer)
         report(
@@ -168,6 +170,17 @@ def _left(inner: Sequence[ev.Step], outer: Sequence[ev.Step]) -> ev.Loop | None:
 def _reads_gradients(node: tree.Node) -> bool:
     """Whether the loop does something else with the gradients."""
     return any(isinstance(n, tree.Attribute) and n.attr in ("grad", "requires_grad_") for n in node.walk())
+
+
+def _around(steps: Sequence[ev.Step]) -> list[tree.Node]:
+    """The loops around an event, and the functions that were called to come to it."""
+    found: list[tree.Node] = []
+    for step in steps:
+        if isinstance(step, ev.Loop):
+            found.append(step.node)
+        elif isinstance(step, ev.Call):
+            found.append(step.function)
+    return found
 
 
 def _escapes(located: Located, optimizer: Thing) -> bool:
