@@ -96,7 +96,11 @@ class Gradients:
         if used and before is not _CLEAN:
             where = [index for index in self._where if index < len(grads)] or range(len(grads))
             kept = [index for index in where if grads[index] is not None and self._same(before, index)]
-            for index in _spread(kept, [0 if grad is None else grad.numel() for grad in grads]):
+            sizes = [0 if grad is None else grad.numel() for grad in grads]
+            others = [index for index, size in enumerate(sizes) if size] if len(kept) < len(grads) else []
+            # those that the last backward did not touch may be the ones that this one will
+            others = [index for index in others if index not in kept and self._same(before, index)]
+            for index in (*_spread(kept, sizes), *_spread(others, sizes)):
                 grad = grads[index]
                 self._looked[index] = grad is not None and holds_something(grad)
 
@@ -142,8 +146,7 @@ class Gradients:
         left = [index for index in where if self._left(index)]
         empty = not left or not all(ids[index] != NOTHING and self._same(before, index) for index in left)
         looked = [something for index, something in self._looked.items() if index in where]
-        old = any(looked) or (not looked and not empty and self._spent is not None)
-        return Touched(where, empty, old, bool(looked) and not all(looked), dropped)
+        return Touched(where, empty, any(looked), bool(looked) and not all(looked), dropped)
 
     def _left(self, index: int) -> bool:
         """Whether the last step has left a gradient there, as far as is known."""
@@ -197,6 +200,7 @@ class Gradients:
     def forget(self) -> None:
         """What is known of the gradients of this moment holds no more."""
         self._fed, self._spent, self._before = (), None, _CLEAN
+        self._held, self._where = [], []
         self._looked, self._made = {}, []
 
     def written(self, parameters: Sequence[Tensor]) -> bool:

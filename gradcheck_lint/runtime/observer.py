@@ -10,6 +10,8 @@ in ways that nobody can hook.
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 import weakref
 from collections import deque
@@ -24,6 +26,7 @@ from gradcheck_lint.runtime.trails import trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import CodeType, FrameType
 
     from torch import Tensor
     from torch.optim import Optimizer
@@ -100,10 +103,13 @@ class Observer:
         self._old_window = False  # the window began on gradients that nobody had cleared
         self._inside = 0  # how many steps of this optimizer are running, one inside the other
         self._nested = 1  # the most that there were, for a subclass that calls `super().step()`
+        self._frame: tuple[int, CodeType | None] = (0, None)  # that of the outermost, which may have raised meanwhile
+        self.thread = threading.get_ident()  # in which its gradients were used or cleared
+        self.unrecorded = 0  # the order of the latest step of which no round was recorded
         self._slept = self._night = 0  # how often a step ended since it fell asleep, and after how many it wakes
         self._zeros = self._backwards = 0  # how many there had been, of all optimizers, when the last step ended
         self._pattern = (0, 0)  # how many of each came before the step, the last time that it was awake
-        self._closure_ran = False
+        self._in_closure = False
         self._closure_backwards = self._closure_zeros = 0
         self._attended = 0
         self._way: list[_Station] = []  # what has happened since the last step, where that was looked at
@@ -175,6 +181,14 @@ class Observer:
             if handle is not None:
                 handle.remove()
         self.gradients.unhook()
+        self.gradients.forget()
+
+    def blind(self, why: str) -> None:
+        """Its gradients are not looked at from now on."""
+        self.opaque = why
+        self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
+        self.window = []
+        self.gradients.forget()
 
     def renew(self) -> None:
         """The optimizer holds other tensors than before."""
@@ -238,6 +252,7 @@ class Observer:
             spent = any(parameter.grad is not None for parameter in self._looked_at())
             self.state = cycle.State(cycle.SPENT if spent else cycle.CLEAN, stepped=True)
         self._old_window = False
+        self.unrecorded = self.session.tick()
         self.session.listen()
 
     @property
@@ -304,6 +319,8 @@ class Observer:
                 self._feed_backward(event, touched)
             else:
                 self._feed(event)
+                if event.kind in ("zero", "step"):
+                    self.window = []
 
     def _new_way(self) -> None:
         self._way, self._passed, self._cleared = [], 0, False
@@ -331,8 +348,7 @@ class Observer:
 
     def on_zero(self, mark: sites.Mark | None) -> None:
         """The gradients of this optimizer were cleared."""
-        if not self._closure_ran:
-            self._inside = 0  # a step that was begun and never ended has raised
+        self.thread = threading.get_ident()
         self.watched.zeros += 1
         if self.watched.zeros == 2 and not self.watched.name:
             self.session.look_around(self)
@@ -372,6 +388,8 @@ class Observer:
 
     def backward_begins(self) -> None:
         """Backward is about to run; it may touch what this optimizer holds."""
+        if self._inside and not self._in_closure and self._runs(sys._getframe(1)):
+            self.opaque = "it goes backward in its own step"
         used = self.state.gradient == cycle.SPENT and not self._cleared and not self.opaque
         self.gradients.backward_begins(self._looked_at(), used=used, closely=self.thorough)
 
@@ -442,21 +460,33 @@ class Observer:
         if self.session.compiling():
             self.opaque = "its step is compiled"
             return None
-        if self._inside:  # a subclass calls `super().step()`
+        frame = sys._getframe(1)
+        if self._inside and self._runs(frame.f_back):  # a subclass calls `super().step()`
             self._inside += 1
             self._nested = max(self._nested, self._inside)
             return None
+        self._frame = (id(frame), frame.f_code)
         return self.session.guard(self._step_begins, optimizer, args, kwargs)
+
+    def _runs(self, frame: FrameType | None) -> bool:
+        """Whether the step that was begun goes on behind this frame; it may have raised, and never ended."""
+        key, code = self._frame
+        while frame is not None:
+            if id(frame) == key and frame.f_code is code:
+                return True
+            frame = frame.f_back
+        return False
 
     def _step_begins(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._inside = 1
-        self._closure_ran = False
+        self.thread = threading.get_ident()
+        self._in_closure = False
         watched = self.watched
         watched.steps += 1
         if watched.steps == 1:
             self.began = self.state.gradient
         mark = sites.here(3)
-        if self.session.in_backward:
+        if self.session.in_backward and not self.opaque:
             self.opaque = "it steps while backward runs"
         closure = kwargs.get("closure") if "closure" in kwargs else (args[1] if len(args) > 1 else None)
         if callable(closure):
@@ -472,9 +502,10 @@ class Observer:
 
     def _wrap(self, closure: Callable[[], Any], mark: sites.Mark | None) -> Callable[[], Any]:
         def gradlint_closure() -> Any:
-            self._closure_ran = True
             self.session.guard(self._closure_begins)
+            self._in_closure = True
             result = closure()
+            self._in_closure = False
             self.session.guard(self._closure_ends, mark, result)
             return result
 
@@ -498,6 +529,8 @@ class Observer:
         how = "scaler" if self.scaler_stepping else ""
         if not self.thorough and self._as_usual("step", how, mark):
             session.used(self, mark)
+            self.gradients.used()
+            self.unrecorded = session.tick()
             return
         before = self.state
         breach = self.event("step", how, mark)
@@ -595,14 +628,13 @@ class Observer:
             return
         if self.session.compiling():
             return
-        if self._inside > 1:
-            self._inside -= 1
+        if self._inside != 1:  # of a subclass, or it began before this observer woke
+            self._inside = max(self._inside - 1, 0)
             return
         self.session.guard(self._step_ends)
 
     def _step_ends(self) -> None:
         self._inside = 0
-        self._closure_ran = False
         watched, counts = self.watched, patches.COUNTS
         watched.checked += 1
         if self.thorough:

@@ -6,6 +6,7 @@ Whatever goes wrong in here is noted and goes no further: `guard` lets only what
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import weakref
 from contextlib import suppress
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _BACKWARD = ("tensors", "grad_tensors", "retain_graph", "create_graph", "grad_variables", "inputs")  # its arguments
 MOMENTS = 600  # events that are kept for the report's timeline
 _GIVE_UP = 5  # problems of one kind after which a hook is left alone
+_CROWD = "several threads train at the same time"
 BIRTHS = 20_000  # registrations that are remembered
 
 C = TypeVar("C", bound="Check")
@@ -95,6 +97,13 @@ class Hooks:
     def choose(self, *, thorough: bool) -> None:
         self.now = self._all if thorough else self._always
 
+    def hush(self) -> None:
+        """Call none of those any more that belong to the steps."""
+        from gradcheck_lint.runtime.checks import EACH_STEP
+
+        for table in (self._all, self._always):
+            table.update({hook: [] for hook in EACH_STEP})
+
     def insist(self, hook: str, function: Callable[..., Any]) -> None:
         if function not in self._always[hook]:
             self._always[hook] = [*self._always[hook], function]
@@ -122,6 +131,9 @@ class Session:
         self.canaries = Canaries()
         self.record = RunRecord()
         self.in_backward = 0
+        self._threads: set[int] = set()  # those that went backward
+        self._crowded = False  # several of them train at the same time
+        self._turn = threading.RLock()  # no backward of another thread begins while gradients are looked at
         self.backwards = 0
         self.steps = 0
         self.registrations: weakref.WeakKeyDictionary[Module, dict[str, sites.Mark | None]] = (
@@ -319,6 +331,8 @@ class Session:
             self.observers[id(inner)] = observer
         self.look_around(observer)
         observer.attach()
+        if self._crowded:
+            observer.blind(_CROWD)
         self.listen()
         self.ask("attached", observer)
         return observer
@@ -391,9 +405,36 @@ class Session:
             self.births[id(thing)] = mark
 
     def backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.in_backward += 1
-        if self.in_backward == 1:
-            self.guard(self._backward_begins, args, kwargs)
+        with self._turn:
+            self.in_backward += 1
+            if self.guard(self._crowd):
+                return
+            if self.in_backward == 1:
+                self.guard(self._backward_begins, args, kwargs)
+
+    def _crowd(self) -> bool:
+        """Whether several threads train at the same time, each with optimizers of its own.
+
+        Then no gradient is looked at any more, for it is not safe to read what another thread may be writing.
+        """
+        if self._crowded:
+            return True
+        thread = threading.get_ident()
+        self._threads.add(thread)
+        if len(self._threads) == 1:
+            return False
+        running = {other.ident for other in threading.enumerate() if not other.name.startswith("Dummy-")}
+        self._threads &= running | {thread}
+        if self.in_backward > 1:
+            self._crowded = thread in running and len(self._threads) > 1  # else torch's own, of a checkpoint
+        else:
+            self._crowded = any(o.thread != thread and o.thread in self._threads for o in self.observers.values())
+        if self._crowded:
+            self._event = None
+            self._hooks.hush()
+            for observer in self.observers.values():
+                observer.blind(_CROWD)
+        return self._crowded
 
     def _backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.backwards += 1
@@ -413,13 +454,14 @@ class Session:
         self.ask("backward_begins", roots, event, options)
 
     def backward_ends(self, error: BaseException | None) -> None:
-        self.in_backward -= 1
-        if self.in_backward == 0:
-            try:
-                self.guard(self._backward_ends, error)
-            except FindingError:
-                if error is None:  # the program's own error goes first
-                    raise
+        with self._turn:
+            self.in_backward -= 1
+            if self.in_backward == 0:
+                try:
+                    self.guard(self._backward_ends, error)
+                except FindingError:
+                    if error is None:  # the program's own error goes first
+                        raise
 
     def backward_raised(self, error: BaseException) -> None:
         """A backward that was not heard has raised."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -525,6 +527,109 @@ def lazy() -> None:
         optimizer.step()
 
 
+def parts_in_turn_keeping_zeros() -> None:
+    """Each backward goes to another part, and finds zeros there that lie since long before."""
+    parts = [nn.Parameter(torch.randn(3)) for _ in range(40)]
+    optimizer = torch.optim.SGD(parts, lr=0.01)
+    for i in range(LONG):
+        at = i % 8 * 5
+        torch.cat(parts[at : at + 5]).pow(2).sum().backward()
+        optimizer.step()
+        for part in parts:
+            if part.grad is not None:
+                part.grad.zero_()
+
+
+def parts_in_turn_within_a_step() -> None:
+    parts = [network() for _ in range(4)]
+    optimizer = torch.optim.SGD([p for part in parts for p in part.parameters()], lr=0.01)
+    for i in range(LONG):
+        for part in parts:
+            for p in part.parameters():
+                p.grad = None
+        for k in range(3):
+            loss_of(parts[(i + k) % 4]).backward()
+        optimizer.step()
+
+
+def blocks_in_turn() -> None:
+    """All gradients are made, those of one block are used."""
+    blocks = [network(), network()]
+    optimizers = [torch.optim.SGD(block.parameters(), lr=0.01) for block in blocks]
+    for i in range(LONG):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        (loss_of(blocks[0]) + loss_of(blocks[1])).backward()
+        optimizers[i % 2].step()
+
+
+class Selfmade(torch.optim.SGD):
+    """Does in its own step what others do around it."""
+
+    def __init__(self, parameters: Any, loss: Callable[[], torch.Tensor], clear: bool) -> None:
+        super().__init__(parameters, lr=0.01)
+        self.loss, self.clear = loss, clear
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            if self.clear:
+                self.zero_grad()
+            (closure or self.loss)().backward()
+        super().step()
+        if not self.clear:
+            self.zero_grad()
+
+
+def selfmade(clear: bool, closure: bool) -> None:
+    model = network()
+    optimizer = Selfmade(model.parameters(), lambda: loss_of(model), clear)
+    for _ in range(LONG):
+        optimizer.step(*([lambda: loss_of(model)] if closure else []))
+
+
+def step_that_raises_and_zeros_by_hand() -> None:
+    model = network()
+    optimizer = Failing(model.parameters())
+    for _ in range(LONG):
+        loss_of(model).backward()
+        with suppress(ArithmeticError):
+            optimizer.step()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.zero_()
+
+
+def in_threads() -> None:
+    """Each trains its own model, at the same time."""
+    meeting = threading.Barrier(2, timeout=60)
+
+    def train() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for _ in range(60):
+            meeting.wait()
+            optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+
+    threads = [threading.Thread(target=train) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def backward_in_a_thread() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        thread = threading.Thread(target=loss_of(model).backward)
+        thread.start()
+        thread.join()
+        optimizer.step()
+
+
 RIGHT: dict[str, Callable[[], None]] = {
     "a plain loop": plain,
     "momentum and weight decay": lambda: plain(momentum=0.9, weight_decay=0.01),
@@ -569,10 +674,19 @@ RIGHT: dict[str, Callable[[], None]] = {
     "lazy parameters": lazy,
     "a turn that comes late": warm_up,
     "a part that is unfrozen later": unfrozen_later,
+    "parts in turn, zeros kept": parts_in_turn_keeping_zeros,
+    "parts in turn within a step": parts_in_turn_within_a_step,
+    "blocks in turn": blocks_in_turn,
+    "backward in the optimizer's own step": lambda: selfmade(clear=True, closure=False),
+    "backward in the optimizer's own step, cleared after": lambda: selfmade(clear=False, closure=False),
+    "a closure that is called in the optimizer's own step": lambda: selfmade(clear=True, closure=True),
+    "a step that raises, zeros by hand": step_that_raises_and_zeros_by_hand,
+    "two threads": in_threads,
+    "backward in a thread": backward_in_a_thread,
 }
 
 
-@pytest.mark.parametrize("every", [1, 50])
+@pytest.mark.parametrize("every", [1, 3, 50])
 @pytest.mark.parametrize("program", RIGHT.values(), ids=RIGHT.keys())
 def test_silent(program: Callable[[], None], every: int) -> None:
     assert [f"{f.code} {f.label}" for f in watched(program, every=every).findings] == []
@@ -597,6 +711,36 @@ def test_compiled_step_is_not_judged() -> None:
     record = watched(program)
     assert record.findings == []
     assert any("compiled" in words for words in record.optimizers[0].blind)
+
+
+def test_threads_that_train_at_the_same_time_are_not_looked_at() -> None:
+    """What one reads while another writes it could be gone; the record says that nobody looked."""
+    for optimizer in watched(in_threads).optimizers:
+        assert any("threads" in words for words in optimizer.blind)
+    for optimizer in watched(backward_in_a_thread).optimizers:
+        assert not optimizer.blind
+
+
+def test_a_step_that_raised_is_over() -> None:
+    """The next one is no part of it."""
+
+    def program() -> None:
+        model = network()
+        optimizer = Failing(model.parameters())
+        for _ in range(15):
+            for parameter in model.parameters():
+                parameter.grad = None
+            loss_of(model).backward()
+            with suppress(ArithmeticError):
+                optimizer.step()
+
+    (optimizer,) = watched(program).optimizers
+    assert (optimizer.steps, optimizer.checked) == (15, 13)
+
+
+def test_one_round_for_each_step_of_an_optimizer_that_clears_in_its_step() -> None:
+    (optimizer,) = watched(lambda: selfmade(clear=True, closure=True)).optimizers
+    assert optimizer.steps == LONG
 
 
 # Wrong programs

@@ -120,7 +120,10 @@ class Rounds(Check):
 
     def _used_by_another(self, observer: Observer, event: Event) -> bool:
         others = (other for other in self.session.observers.values() if other is not observer)
-        return any(event in round_.window for other in others for round_ in other.rounds)
+        return any(
+            not other.full or other.unrecorded > event.order or any(event in round_.window for round_ in other.rounds)
+            for other in others
+        )
 
     def _clipped(self, observer: Observer, rounds: list[Round]) -> None:
         if len(rounds) < 2:
