@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+MANY = 100  # a list of so many things is not looked through
 _WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_forward_module.")
 
 
@@ -63,14 +64,13 @@ class Models:
         """The same among all objects there are; takes a tenth of a second."""
         from torch.nn import Module
 
+        # `isinstance` would ask lazy proxies for their class, and so wake them
+        modules = [thing for thing in gc.get_objects() if issubclass(type(thing), Module)]
+        above = {id(child): module for module in modules for child in vars(module).get("_modules", {}).values()}
         found = False
-        for thing in gc.get_objects():
-            # `isinstance` would ask lazy proxies for their class, and so wake them
-            if issubclass(type(thing), Module) and any(
-                parameter is not None and id(parameter) in ids
-                for parameter in vars(thing).get("_parameters", {}).values()
-            ):
-                found = self.add(thing, "") or found
+        for module in modules:
+            if any(id(parameter) in ids for parameter in vars(module).get("_parameters", {}).values()):
+                found = self.add(_outermost(module, above), "") or found
         return found
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
@@ -121,20 +121,24 @@ def variable(tensor: object, frames: Iterable[FrameType]) -> str:
             for name, value in list(scope.items()):
                 if value is tensor and not name.startswith("_") and name != "self":
                     return name
-                if type(value) in (list, tuple) and len(value) < 100:
-                    for index, item in enumerate(value):
-                        if item is tensor:
-                            return f"{name}[{index}]"
-                elif type(value) is dict and len(value) < 100:
-                    for key, item in value.items():
-                        if item is tensor:
-                            return f"{name}[{key!r}]"
+                for part, item in _items(value):
+                    if item is tensor:
+                        return f"{name}{part}"
     for frame in frames:
         owner = sites.variables(frame).get("self")
         for name, value in _attributes(owner).items():
             if value is tensor:
                 return f"self.{name}"
     return ""
+
+
+def _outermost(module: Module, above: Mapping[int, Module]) -> Module:
+    """The whole model that a module is in; `above` has the module around each, by its id."""
+    seen = {id(module)}
+    while (around := above.get(id(module))) is not None and id(around) not in seen:
+        seen.add(id(around))
+        module = around
+    return module
 
 
 def modules_of(frame: FrameType) -> Iterator[tuple[str, Module]]:
@@ -150,11 +154,19 @@ def modules_of(frame: FrameType) -> Iterator[tuple[str, Module]]:
             seen.add(id(value))
             if issubclass(type(value), Module):
                 yield name, value
-            else:
-                for part, inner in _attributes(value).items():
-                    if issubclass(type(inner), Module) and id(inner) not in seen:
-                        seen.add(id(inner))
-                        yield f"{name}.{part}", inner
+                continue
+            for part, inner in (*_attributes(value).items(), *_items(value)):
+                if issubclass(type(inner), Module) and id(inner) not in seen:
+                    seen.add(id(inner))
+                    yield (f"{name}.{part}" if part[0] != "[" else f"{name}{part}"), inner
+
+
+def _items(thing: object) -> Iterator[tuple[str, object]]:
+    """What is in a short list, tuple or dict, each with the index or key in brackets."""
+    if type(thing) in (list, tuple) and len(thing) < MANY:  # type: ignore[arg-type]
+        yield from ((f"[{index}]", item) for index, item in enumerate(thing))  # type: ignore[arg-type, var-annotated]
+    elif type(thing) is dict and len(thing) < MANY:
+        yield from ((f"[{key!r}]", item) for key, item in list(thing.items()))
 
 
 def _attributes(thing: object) -> dict[str, Any]:

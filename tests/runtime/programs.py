@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -130,16 +131,22 @@ def compiled() -> Made:
 def distributed() -> Made:
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
+    def train() -> Made:
         model = nn.parallel.DistributedDataParallel(net())
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for x, y in batches(8, 6):
             optimizer.zero_grad()
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
-        return [model, optimizer]
+        return [model.module, optimizer]
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        # The wrapper has to go before the group does: if it is the last to let go of it, torch waits for a thread of
+        # the group while it holds the lock that this thread may want, now and then for ever.
+        return train()
     finally:
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -1,0 +1,69 @@
+"""What the user calls a tensor, wherever its model is kept.
+
+The programs are functions of their own: pytest makes those that assert ask for `locals()`, and so they are not looked
+into; see `sites.variables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gradcheck_lint import watch
+
+KEPT: dict[str, Any] = {}
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Sequential(nn.Linear(4, 1, bias=False)))
+
+
+def steps(call: Callable[[torch.Tensor], torch.Tensor], parameters: Any) -> list[str]:
+    """The names that the record has for the parameters of an optimizer."""
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    with watch(optimizer, on_finding="ignore", quiet=True) as run:
+        for _ in range(3):
+            optimizer.zero_grad()
+            call(torch.randn(2, 3)).sum().backward()
+            optimizer.step()
+    assert run.record.problems == []
+    return [parameter.name for parameter in run.record.optimizers[0].parameters]
+
+
+def in_a_variable() -> list[str]:
+    model = net()
+    return steps(model.forward, model.parameters())
+
+
+def in_a_dict() -> list[str]:
+    models = {"small": net()}
+    return steps(models["small"].forward, models["small"].parameters())
+
+
+def in_a_list() -> list[str]:
+    models = [net()]
+    return steps(models[0].forward, models[0].parameters())
+
+
+def nowhere_near() -> list[str]:
+    KEPT["deep"] = {"down": [net()]}
+    return steps(lambda x: KEPT["deep"]["down"][0](x), KEPT["deep"]["down"][0].parameters())
+
+
+@pytest.mark.parametrize("program", [in_a_variable, in_a_dict, in_a_list, nowhere_near])
+def test_names_within_the_model(program: Callable[[], list[str]]) -> None:
+    assert program() == ["0.weight", "0.bias", "2.0.weight"]
+
+
+def two_in_a_dict() -> list[str]:
+    models = {"a": nn.Linear(3, 1, bias=False), "b": nn.Linear(3, 1, bias=False)}
+    both = [*models["a"].parameters(), *models["b"].parameters()]
+    return steps(lambda x: models["a"](x) + models["b"](x), both)
+
+
+def test_each_model_of_a_dict_has_its_key() -> None:
+    assert two_in_a_dict() == ["models['a'].weight", "models['b'].weight"]
