@@ -31,6 +31,7 @@ def trained(dtype: torch.dtype, *, write: bool = False, convert: torch.dtype | N
     return watching.codes(watching.found(program, rules=rules, expect_frozen=("model.body", "body")))
 
 
+@pytest.mark.filterwarnings("ignore:Complex modules")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
 def test_what_moves_is_told(dtype: torch.dtype) -> None:
     assert trained(dtype, write=True) == ["GL508"]
