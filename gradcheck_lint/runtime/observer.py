@@ -382,6 +382,13 @@ class Observer:
         if self.sampling.attending(self.watched.steps + 1):
             self.closely = True
 
+    def suspect(self) -> None:
+        """The same, and if the next steps would not be checked they are now: a few times in a run."""
+        if self._attended < _ATTEND and not self.sampling.attending(self.watched.steps + 1):
+            self._attended += 1
+            self.attend()
+        self.look_closely()
+
     def finite(self) -> bool:
         """Whether the gradients hold numbers only. Reads values, so only on suspicion."""
         return self.gradients.finite(self.parameters())
@@ -584,7 +591,7 @@ class Observer:
             return  # it may be another's turn; told at the end, if none has come by then
         scaled = breach in (cycle.SCALED_STEP, cycle.SCALED_CLIP)
         if scaled:
-            self.look_closely()
+            self.suspect()
         self.sight(
             breach,
             mark,

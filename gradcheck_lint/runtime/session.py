@@ -569,7 +569,7 @@ class Session:
             return
         for observer, breach in zip(concerned, breaches, strict=True):
             if breach == cycle.SCALED_CLIP:
-                observer.look_closely()
+                observer.suspect()
             elif not observer.watched.backwards:
                 observer.tally("clip", mark)
                 continue  # it may be another's turn

@@ -1004,6 +1004,31 @@ def test_what_changes_after_the_first_steps(
     assert found == ({code} if code else set())
 
 
+@pytest.mark.parametrize("every", [1, 7, 50])
+@pytest.mark.parametrize(("clips", "code"), [(True, "GL108"), (False, "GL109")])
+def test_scaled_gradients_after_the_first_steps(clips: bool, code: str, every: int) -> None:
+    """That they are not unscaled is seen in their values, at steps that follow the one that raises suspicion."""
+
+    def program() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+        scaling = torch.amp.GradScaler("cpu", init_scale=2.0**4)
+        for i in range(LONG):
+            optimizer.zero_grad()
+            scaling.scale(loss_of(model)).backward()
+            if i < FIRST + 5:
+                scaling.unscale_(optimizer)
+            if clips or i < FIRST + 5:
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            if clips or i < FIRST + 5:
+                scaling.step(optimizer)
+                scaling.update()
+            else:
+                optimizer.step()
+
+    assert codes(program, every=every) == [code]
+
+
 def test_gradients_that_are_always_given_by_hand() -> None:
     """Where each new gradient may lie at the place in memory where an old one was."""
 
