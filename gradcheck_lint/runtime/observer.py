@@ -216,7 +216,7 @@ class Observer:
         steps = self.watched.steps
         coming = self.sampling.next(steps)
         if coming > steps + 1:
-            self._sleep(coming - 1 - steps)
+            self._sleep(self.sampling.rest(steps) - 1 - steps)
             return
         thorough = self.sampling.thorough(coming)
         if thorough is not self.thorough:
@@ -241,6 +241,7 @@ class Observer:
 
     def _wake(self) -> None:
         """A step has just ended: whatever gradients there are, it has used them."""
+        self.sampling.woke()
         self._settle()
         self.full = True
         optimizer = self._ref()

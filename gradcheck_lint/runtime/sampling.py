@@ -2,7 +2,8 @@
 
 The first steps are checked thoroughly: all checks are asked. After them each `every`-th step is checked for what costs
 next to nothing (the order of the calls, who holds which tensor), and one of some fifty is a sample: it is checked
-thoroughly, and values are read. Samples come less often where they would cost more than `budget` of the time.
+thoroughly, and values are read. Both come less often where they would take more than `budget` of the time, half of it
+for samples and half for the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ FIRST = 20  # steps that are checked thoroughly before sampling begins
 EARLY = frozenset({1, 2, 5, 10, 20})  # at which of them values are read
 RARELY = 10  # one in so many samples also looks at what seldom changes and takes longer
 APART = 50  # steps from one sample to the next, at the least
-_FARTHEST = 20  # times that: samples that cost much are no farther apart
+_FARTHEST = 20  # times that: samples that cost much are no farther apart; nor checks, times `every`
 
 
 class Sampling:
@@ -35,7 +36,9 @@ class Sampling:
         self._due = 0  # the step before which no sample is taken
         self._roused = False
         self._latest = 0  # the step of the latest sample
-        self._at = self._watching = 0.0  # when that was, and the seconds of watching until then
+        self._at = 0.0  # when that was
+        self._awake = 0  # the step before which none is checked
+        self._woke = 0.0  # the seconds of watching until it last woke
 
     def attend(self, step: int) -> None:
         """Check all steps up to this one thoroughly."""
@@ -50,7 +53,28 @@ class Sampling:
 
     def next(self, after: int) -> int:
         """The next step that is checked."""
-        return after + 1 if after < self._until else (after // self._every + 1) * self._every
+        if after < self._until:
+            return after + 1
+        return -(-max(after + 1, self._awake) // self._every) * self._every
+
+    def woke(self) -> None:
+        """The next step is checked, after some that were not."""
+        self._woke = self._session.watching
+
+    def rest(self, after: int) -> int:
+        """The same as `next`, when a few steps have been checked and the next ones are not."""
+        if self._latest and after > self._latest:
+            far = self._steps_for(self._session.watching - self._woke, time.perf_counter(), after)
+            self._awake = after + min(far, _FARTHEST * self._every)
+        return self.next(after)
+
+    def _steps_for(self, cost: float, now: float, step: int) -> int:
+        """How many steps take so long that seconds of watching are the part of it that they may be."""
+        budget = self._session.options.budget / 2
+        if not budget or not self._alone():
+            return 0
+        one = (now - self._at) / (step - self._latest)
+        return int(cost / (budget * max(one, 1e-9)))
 
     def reads(self, step: int) -> bool:
         """Whether values are read at a step that is checked."""
@@ -76,13 +100,11 @@ class Sampling:
         if step < FIRST or not (self._deep or self.is_sample(step) or step == FIRST):
             return
         self.number += step > FIRST
-        now, watching = time.perf_counter(), self._session.watching
-        passed, cost, steps = now - self._at, watching - self._watching, step - self._latest
-        budget = self._session.options.budget
-        if self._latest and budget and steps and self._alone():
-            far = cost / (budget * max((passed - cost) / steps, 1e-9))
-            self._due = step + min(int(far), _FARTHEST * self.apart)
-        self._at, self._watching, self._latest = now, watching, step
+        now = time.perf_counter()
+        if self._latest and step > self._latest:
+            far = self._steps_for(self._session.watching - self._woke, now, step)
+            self._due = step + min(far, _FARTHEST * self.apart)
+        self._at, self._latest = now, step
 
     @staticmethod
     def _alone() -> bool:
