@@ -66,7 +66,7 @@ class Options:
     level: str = "default"  # "light", "default", "deep"
     every: int = 50
     budget: float = 0.0
-    """The share of the time that samples may take: where one costs more, they come less often; 0 for no limit."""
+    """The share of the time that checks may take after the first steps: else they come less often; 0 for no limit."""
     everything: bool = False  # watch each optimizer that the program builds
     expect_frozen: tuple[str, ...] = ()
     least: Confidence = Confidence.HIGH

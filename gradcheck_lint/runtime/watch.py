@@ -52,8 +52,8 @@ class watch:  # noqa: N801 - used like a function
         "gradlint"), "ignore", or a callable that is given the Finding.
     level: "light", "default" or "deep"; the last costs more and also reads values at each step that is checked.
     every: after the first 20 steps, each so many steps one is checked. Each 50th (or more) of all steps is a sample, at
-        which values are read too; without `every` samples come less often where they would take more than half a
-        percent of the time.
+        which values are read too. Without `every` each 50th is checked, or fewer where that would take more than half
+        a percent of the time.
     select, ignore: codes, beginnings of codes or names of rules, as for the linter.
     expect_frozen: names of parameters, or beginnings of them, that must not move.
     min_confidence: "low", "medium" or "high"; what is less certain is not told.
