@@ -10,6 +10,7 @@ in ways that nobody can hook.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import time
@@ -105,6 +106,9 @@ class Observer:
         self._nested = 1  # the most that there were, for a subclass that calls `super().step()`
         self._frame: tuple[int, CodeType | None] = (0, None)  # that of the outermost, which may have raised meanwhile
         self.thread = threading.get_ident()  # in which its gradients were used or cleared
+        self._inherits = _calls_super(type(optimizer))
+        self._moving: tuple[int, int] | None = None  # the place of a weight that it should change, and its version
+        self.pauses = False  # some of its steps do nothing, as one that gathers gradients
         self.unrecorded = 0  # the order of the latest step of which no round was recorded
         self._slept = self._night = 0  # how often a step ended since it fell asleep, and after how many it wakes
         self._zeros = self._backwards = 0  # how many there had been, of all optimizers, when the last step ended
@@ -489,6 +493,9 @@ class Observer:
         self._inside = 1
         self.thread = threading.get_ident()
         self._in_closure = False
+        if self._inherits and not self.pauses:
+            weights = enumerate(self.parameters())
+            self._moving = next(((at, p._version) for at, p in weights if p.grad is not None), None)
         watched = self.watched
         watched.steps += 1
         if watched.steps == 1:
@@ -643,6 +650,12 @@ class Observer:
 
     def _step_ends(self) -> None:
         self._inside = 0
+        if self._moving is not None:
+            at, version = self._moving
+            self.pauses = at < len(parameters := self.parameters()) and parameters[at]._version == version
+            self._moving = None
+            if self.pauses and not self.opaque:
+                self.opaque = "some of its steps change nothing"
         watched, counts = self.watched, patches.COUNTS
         watched.checked += 1
         if self.thorough:
@@ -737,6 +750,13 @@ class Observer:
     def describe(self) -> None:
         """Fill in what the record says of the parameters."""
         self._name_all()
+
+
+def _calls_super(kind: type) -> bool:
+    """Whether the step of this optimizer is the user's, and calls the one that it inherits."""
+    step = getattr(kind, "step", None)
+    code = getattr(inspect.unwrap(step), "__code__", None) if callable(step) else None
+    return code is not None and "super" in code.co_names and "step" in code.co_names
 
 
 def is_lazy(parameter: Tensor) -> bool:

@@ -587,6 +587,26 @@ def selfmade(clear: bool, closure: bool) -> None:
         optimizer.step(*([lambda: loss_of(model)] if closure else []))
 
 
+class Gathering(torch.optim.SGD):
+    """Its step does something each third time."""
+
+    calls = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.calls += 1
+        return super().step(closure) if self.calls % 3 == 0 else None
+
+
+def gathered_by_the_optimizer() -> None:
+    model = network()
+    optimizer = Gathering(model.parameters(), lr=0.01)
+    for i in range(LONG):
+        if i % 3 == 0:
+            optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+
+
 def step_that_raises_and_zeros_by_hand() -> None:
     model = network()
     optimizer = Failing(model.parameters())
@@ -680,6 +700,7 @@ RIGHT: dict[str, Callable[[], None]] = {
     "backward in the optimizer's own step": lambda: selfmade(clear=True, closure=False),
     "backward in the optimizer's own step, cleared after": lambda: selfmade(clear=False, closure=False),
     "a closure that is called in the optimizer's own step": lambda: selfmade(clear=True, closure=True),
+    "a step that gathers gradients": gathered_by_the_optimizer,
     "a step that raises, zeros by hand": step_that_raises_and_zeros_by_hand,
     "two threads": in_threads,
     "backward in a thread": backward_in_a_thread,
@@ -895,7 +916,16 @@ def scaler_bypassed() -> None:
         optimizer.step()
 
 
+def never_cleared_by_a_subclass() -> None:
+    model = network()
+    optimizer = Inheriting(model.parameters(), lr=0.01)
+    for _ in range(5):
+        loss_of(model).backward()
+        optimizer.step()
+
+
 WRONG: dict[str, tuple[Callable[[], None], str]] = {
+    "never cleared by a subclass": (never_cleared_by_a_subclass, "GL101"),
     "never cleared": (never_cleared, "GL101"),
     "cleared for a while": (cleared_for_a_while, "GL102"),
     "LBFGS without clearing": (lbfgs_without_clearing, "GL113"),

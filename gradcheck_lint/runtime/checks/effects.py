@@ -185,7 +185,7 @@ class Effects(Check):
         }
         fed, moved = sum(effect.fed for effect in effects), sum(effect.moved for effect in effects)
         should = sum(effect.should for effect in effects)
-        if self._lost(observer, before, effects, detail) or observer.watched.index in self._moving:
+        if self._lost(observer, before, effects, detail) or observer.watched.index in self._moving or observer.pauses:
             return
         if len(known) == len(before.rates) and not any(known):
             reason = "rate"
