@@ -325,10 +325,10 @@ class Session:
             return None
         watched = Watched(len(self.observers), "", type(inner).__name__)
         observer = Observer(self, inner, watched, built)
-        self.observers[id(inner) if known is None else -len(self.observers) - 1] = observer
         if known is not None:  # an optimizer that is gone had the same id
-            self.observers[-len(self.observers) - 1] = known
-            self.observers[id(inner)] = observer
+            items = self.observers.items()
+            self.observers = {-known.watched.index - 1 if other is known else key: other for key, other in items}
+        self.observers[id(inner)] = observer
         self.look_around(observer)
         observer.attach()
         if self._crowded:

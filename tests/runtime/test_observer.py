@@ -742,6 +742,22 @@ def test_threads_that_train_at_the_same_time_are_not_looked_at() -> None:
         assert not optimizer.blind
 
 
+def test_an_optimizer_where_another_lay_before() -> None:
+    """It has the id of one that is gone, and is watched once."""
+    session = Session(RULES, Options(), lambda finding: None)
+    session.start()
+    model = network()
+    gone, optimizer = (torch.optim.SGD(model.parameters(), lr=0.01) for _ in range(2))
+    session.watch(gone)
+    session.observers[id(optimizer)] = session.observers.pop(id(gone))
+    session.watch(optimizer)
+    optimizer.zero_grad()
+    loss_of(model).backward()
+    optimizer.step()
+    session.stop()
+    assert [(o.index, o.steps, o.backwards) for o in session.record.optimizers] == [(0, 0, 1), (1, 1, 1)]
+
+
 def test_a_step_that_raised_is_over() -> None:
     """The next one is no part of it."""
 
