@@ -275,6 +275,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--models", default="a,b,c,d", help="some of a, b, c, d")
     parser.add_argument("--variants", default="", help="names after commas; all by default; - for none")
+    parser.add_argument("--steps", action=argparse.BooleanOptionalAction, default=True, help="also single steps")
     options = parser.parse_args()
     variants = dict(VARIANTS)
     if importlib.util.find_spec("wandb"):
@@ -288,7 +289,8 @@ def main() -> None:
     for key in options.models.split(","):
         if options.variants != "-":
             print(table(PROGRAMS[key], measure(PROGRAMS[key], variants, options.rounds)), flush=True)
-        print(direct(PROGRAMS[key], options.rounds), flush=True)
+        if options.steps:
+            print(direct(PROGRAMS[key], options.rounds), flush=True)
 
 
 if __name__ == "__main__":

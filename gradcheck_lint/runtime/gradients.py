@@ -59,7 +59,8 @@ def holds_something(grad: Tensor) -> bool:
 
 
 class Gradients:
-    """What is known of them. `parameters` is given anew each time, for they may change; nothing here keeps a tensor.
+    """What is known of them. `parameters` is given anew each time, for they may change; while backward runs, and only
+    then, the gradients that were there before are kept.
 
     The parameters are all that the optimizer holds, or those that `some` has chosen, until `forget` is called.
     """
