@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import programs
@@ -19,14 +19,6 @@ from gradcheck_lint.runtime.checks import Check, checks
 from gradcheck_lint.runtime.session import Options, Session
 
 RULES = registry.load(packs=False)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(program: Callable[[], list[Any]]) -> list[Any]:
