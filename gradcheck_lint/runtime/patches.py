@@ -55,6 +55,7 @@ def stop(session: Session) -> None:
     for sessions in (ACTIVE, LOUD):
         if session in sessions:
             sessions.remove(session)
+    regions.look_away(session)
     if not ACTIVE:
         _remove()
 

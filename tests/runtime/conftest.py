@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from gradcheck_lint.runtime import patches, regions
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
@@ -14,3 +16,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """A session that one test leaves behind would be heard in all that come after it."""
+    yield
+    left = [patches.ACTIVE, patches.LOUD, regions.LOOKING]
+    found = [len(sessions) for sessions in left]
+    for sessions in left:
+        sessions.clear()
+    assert found == [0, 0, 0]

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradcheck_lint.runtime import regions
+from gradcheck_lint.runtime import patches, regions
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.graph import LIMIT, kind
 from gradcheck_lint.runtime.scaling import is_scaled
@@ -79,10 +79,8 @@ class Precision(Check):
 
     def attached(self, observer: Observer) -> None:
         self._left = _LOSSES
-        regions.look(self.session)
-
-    def ended(self) -> None:
-        regions.look_away(self.session)
+        if self.session in patches.ACTIVE:
+            regions.look(self.session)
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         if not self._left or not regions.available():
