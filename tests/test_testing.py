@@ -342,3 +342,16 @@ def test_nothing_of_an_example_outlives_it(check: Callable[[Page, Any], None]) -
     check(page, page.examples[1])
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Mine"]
+
+
+def test_what_is_there_already_is_no_part_of_an_example() -> None:
+    """An example is watched as if nothing else were in the process; some checks look through all objects."""
+    here = torch.nn.Linear(2, 2)
+
+    def modules() -> list[object]:
+        return [thing for thing in gc.get_objects() if thing is here]
+
+    assert modules()
+    with testing._alone():
+        assert not modules()
+    assert modules()
