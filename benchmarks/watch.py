@@ -8,6 +8,8 @@ time: its distance from 1 is the noise. CPU time of one thread, so that a busy m
 stops once for a run is told apart, in milliseconds. A block begins with the first 20 steps, which are checked
 thoroughly, and so tells more than a long run costs. W&B and Cockpit take part where they are installed.
 
+Below that stands what the watcher says of itself (`record.watching` over `record.seconds`), free of the noise.
+
 After that each kind of step is told by itself: the median of single steps, next to that of plain ones around them.
 """
 
@@ -235,6 +237,29 @@ def measure(program: Program, variants: dict[str, Block], rounds: int) -> dict[s
     return seconds
 
 
+def kept(runs: list[Any], level: str) -> Block:
+    """Watching that puts the run into `runs`."""
+
+    @contextlib.contextmanager
+    def block(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+        with watch(optimizer, on_finding="ignore", quiet=True, level=level) as run:
+            runs.append(run)
+            yield
+
+    return block
+
+
+def own_clock(program: Program) -> str:
+    """The share of one block that the watcher says it took, on the default level and deep."""
+    told = []
+    for level in ("default", "deep"):
+        runs: list[Any] = []
+        train(program, kept(runs, level))
+        record = runs[0].record
+        told.append(f"{level} {100 * record.watching / record.seconds:.2f} %")
+    return f"  by its own clock: {', '.join(told)}"
+
+
 def direct(program: Program, rounds: int) -> str:
     """What a step of each kind costs beyond a plain one, in microseconds."""
     steps = max(min(program.steps, 1000) // 3, 60)
@@ -289,6 +314,7 @@ def main() -> None:
     for key in options.models.split(","):
         if options.variants != "-":
             print(table(PROGRAMS[key], measure(PROGRAMS[key], variants, options.rounds)), flush=True)
+            print(own_clock(PROGRAMS[key]), flush=True)
         if options.steps:
             print(direct(PROGRAMS[key], options.rounds), flush=True)
 

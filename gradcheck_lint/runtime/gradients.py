@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradcheck_lint.runtime.reading import local
+from gradcheck_lint.runtime.reading import finite, local
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -233,7 +233,7 @@ class Gradients:
     @staticmethod
     def finite(parameters: Sequence[Tensor]) -> bool:
         """Whether the gradients hold numbers only."""
-        return all(bool(local(p.grad).isfinite().all()) for p in parameters if p.grad is not None)
+        return all(finite(local(p.grad)) for p in parameters if p.grad is not None)
 
     def probe(self, parameters: Sequence[Tensor]) -> None:
         """Remember some of them as backward left them."""

@@ -118,7 +118,7 @@ def _put(owner: Any, name: str, ours: Any) -> None:
 
 
 def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
-    """Tell the sessions before and after a call: `before` may return what `after` wants to know."""
+    """Tell the sessions before and after a call."""
     tracing = dynamo.tracing()
     listeners = LOUD if kind in _EVERY_STEP else ACTIVE
     zeros = kind in _ZEROS

@@ -21,7 +21,7 @@ _SOME = 0.1  # of a gradient is zero
 
 
 def sampled(observer: Observer) -> bool:
-    """Whether values are read at this step, which is checked in full."""
+    """Whether values are read at this step, and may be."""
     return observer.reads and not capturing()
 
 

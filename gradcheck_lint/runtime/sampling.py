@@ -82,9 +82,7 @@ class Sampling:
 
     def thorough(self, step: int) -> bool:
         """Whether a step that is checked is checked thoroughly."""
-        if step <= self._until or self._deep or self._roused:
-            return True
-        return step >= self._due and step % self.apart == 0  # as `is_sample`, which each step would have to call
+        return step <= self._until or self._deep or self._roused or self.is_sample(step)
 
     def is_sample(self, step: int) -> bool:
         """Whether a step is a sample, or would be one if it came after the first steps."""

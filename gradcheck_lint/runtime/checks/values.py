@@ -1,8 +1,8 @@
 """What the numbers say that backward makes: is the loss finite, are the gradients, and do they fit into their dtype?
 
-Values are read at a few early steps and then at each step that is checked in full, many tensors with one call. On the
-CPU the loss of each backward is read too, which costs less than a microsecond. On an accelerator nothing waits: see
-`later`. What a step does with the gradients is looked at in `effects`.
+Values are read at a few early steps and then at samples, many tensors with one call. On the CPU the loss is read at
+each step that is checked. On an accelerator nothing waits: see `later`. What a step does with the gradients is looked
+at in `effects`.
 
 Sightings: "loss-not-finite", "gradient-not-finite", "weight-not-finite", "gradient-underflow", and those kinds of
 `history` that are about gradients.
