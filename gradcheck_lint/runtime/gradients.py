@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-SOME = 12  # gradients that are looked at where the step is not checked thoroughly
 LOOKED_AT = 3  # gradients of which values are read where it matters whether they were cleared
 _PIECE = 16  # elements of each of those
 
@@ -61,8 +60,6 @@ def holds_something(grad: Tensor) -> bool:
 class Gradients:
     """What is known of them. `parameters` is given anew each time, for they may change; while backward runs, and only
     then, the gradients that were there before are kept.
-
-    The parameters are all that the optimizer holds, or those that `some` has chosen, until `forget` is called.
     """
 
     def __init__(self) -> None:
@@ -74,22 +71,15 @@ class Gradients:
         self._where: list[int] = []  # what the last backward touched
         self._fed: Sequence[int] | set[int] = ()  # what the backwards since the last step or clearing have touched
         self._hooked: dict[int, Any] = {}  # our handles, by the id of the parameter
-        self._wary = False  # the program has hooks
         self._heard: list[Tensor] = []  # parameters of which a hook told us while backward ran
         self._made: list[tuple[int, int, Tensor]] = []  # place, id and beginning of some, as backward made them
         self._touched = False  # they have been clipped or unscaled since, as they should be
 
-    def some(self, parameters: Sequence[Tensor]) -> list[int]:
-        """The places of a few parameters that do get gradients."""
-        fed = [place for place, parameter in enumerate(parameters) if id(parameter) in self.received]
-        return _spread(fed, [parameter.numel() for parameter in parameters], SOME)
-
     # Backward
 
-    def backward_begins(self, parameters: Sequence[Tensor], *, used: bool, closely: bool) -> None:
-        """used: whether a step has used the gradients since they were made. closely: look for hooks of the program."""
-        if closely or self._wary:
-            self._stand_behind(parameters)
+    def backward_begins(self, parameters: Sequence[Tensor], *, used: bool) -> None:
+        """used: whether a step has used the gradients since they were made."""
+        self._stand_behind(parameters)
         grads = [parameter.grad for parameter in parameters]
         self._before = before = objects(grads)
         self._held = grads
@@ -172,7 +162,6 @@ class Gradients:
     def _stand_behind(self, parameters: Sequence[Tensor]) -> None:
         for parameter in parameters:
             if getattr(parameter, "_post_accumulate_grad_hooks", None) and id(parameter) not in self._hooked:
-                self._wary = True
                 handle = parameter.register_post_accumulate_grad_hook(self._heard.append)  # type: ignore[no-untyped-call]
                 self._hooked[id(parameter)] = handle
 
@@ -264,13 +253,13 @@ class Gradients:
         return True
 
 
-def _spread(places: Sequence[int], sizes: Sequence[int], most: int = LOOKED_AT) -> list[int]:
+def _spread(places: Sequence[int], sizes: Sequence[int]) -> list[int]:
     """A few of these places, spread over all of them, small tensors where there is a choice."""
-    if len(places) <= most:
+    if len(places) <= LOOKED_AT:
         return list(places)
-    part = len(places) / most
+    part = len(places) / LOOKED_AT
     chosen = []
-    for number in range(most):
+    for number in range(LOOKED_AT):
         among = places[int(number * part) : max(int((number + 1) * part), int(number * part) + 1)]
         small = [place for place in among if sizes[place] > 1] or among
         chosen.append(min(small, key=lambda place: sizes[place]))

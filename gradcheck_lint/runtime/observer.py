@@ -1,8 +1,8 @@
 """Watching one optimizer: what happens to its gradients, fed to the machine of `gradcheck_lint.cycle`.
 
-Which steps are checked says `sampling`. Between them the observer sleeps: steps, backwards and zeroings are merely
-counted, and if their numbers do not fit what was seen before it looks closely for a while. At a step that is checked,
-but not thoroughly, the machine is not asked as long as everything comes as it came before the latest step that was.
+Which steps are checked says `sampling`. The observer is awake at those that are checked thoroughly. Else it sleeps:
+steps, backwards and zeroings are merely counted, and if their numbers do not fit what was seen before it wakes for a
+while. At a step that is checked, but not thoroughly, it takes a glance when the step is over.
 
 What the machine calls a breach is believed only if the tensors themselves agree: a program may write or clear gradients
 in ways that nobody can hook.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.trails import Trail
 
 ROUNDS = 24  # of the latest steps, what led to each
-_ATTEND = 5  # how often something odd on a step between samples makes the next steps be checked thoroughly
+_ATTEND = 5  # how often something odd on a step between samples makes the observer wake
 
 
 class Round(NamedTuple):
@@ -59,11 +59,32 @@ class Dropped(NamedTuple):
     usual: bool  # whether that line has also cleared when there was nothing to lose
 
 
-class _Station(NamedTuple):
-    """Something that happened on the way to a step; for a backward, the gradients that it touched."""
+class _Habit:
+    """How often gradients were cleared and made on the way to one step, at those that were watched: by anybody."""
 
-    event: Event
-    touched: Touched | None
+    def __init__(self) -> None:
+        self._least = self._most = (0, 0)
+        self._known = False
+
+    def learn(self, zeros: int, backwards: int) -> None:
+        if not self._known:
+            self._least = self._most = (zeros, backwards)
+            self._known = True
+        self._least = (min(zeros, self._least[0]), min(backwards, self._least[1]))
+        self._most = (max(zeros, self._most[0]), max(backwards, self._most[1]))
+
+    def fits(self, steps: int, zeros: int, backwards: int) -> bool:
+        """Whether so many may have come with so many steps."""
+        (fewest, least), (most, greatest) = self._least, self._most
+        return not self._known or (
+            fewest * steps <= zeros <= most * steps and least * steps <= backwards <= greatest * steps
+        )
+
+    def beyond(self, steps: int, zeros: int, backwards: int) -> tuple[int, int]:
+        """How many more there were than ever, if they always were as many; else none."""
+        if not self._known or self._least != self._most:
+            return (0, 0)
+        return zeros - steps * self._most[0], backwards - steps * self._most[1]
 
 
 class Observer:
@@ -74,8 +95,8 @@ class Observer:
         self.watched = watched
         self.built = built
         self.state = cycle.State()
-        self.full = True  # awake: this step is checked
-        self.thorough = True  # and all checks are asked
+        self.awake = True  # this step is checked thoroughly
+        self.glances = False  # asleep, but this step is looked at when it is over
         self.sampling = Sampling(session)
         self.gradients = Gradients()
         self.window: list[Event] = []  # backwards since the gradients were last used or cleared
@@ -111,18 +132,14 @@ class Observer:
         self.pauses = False  # some of its steps do nothing, as one that gathers gradients
         self.unrecorded = 0  # the order of the latest step of which no round was recorded
         self._slept = self._night = 0  # how often a step ended since it fell asleep, and after how many it wakes
-        self._zeros = self._backwards = 0  # how many there had been, of all optimizers, when the last step ended
-        self._pattern = (0, 0)  # how many of each came before the step, the last time that it was awake
+        # how many there had been, of all optimizers, when a step ended the last time that this was asked
+        self._zeros, self._backwards = patches.COUNTS.zeros, patches.COUNTS.backwards
+        self._habit = _Habit()
         self._in_closure = False
         self._closure_backwards = self._closure_zeros = 0
         self._attended = 0
-        self._way: list[_Station] = []  # what has happened since the last step, where that was looked at
-        self._usual_way: list[_Station] = []  # what happened up to the latest step that was looked at
-        self._passed = 0  # how much of it has happened in the same way since the last step, at a step that was not
-        self._odd_ways = 0  # how often it came otherwise
         self._cleared = False  # the gradients were cleared since the last step
-        self._some: list[int] = []  # the places of the parameters that are looked at, where not all are
-        self._few: tuple[int, list[int]] = (0, [])  # those to be looked at, of so many
+        self._fed = False  # the latest step that was watched has left gradients
 
     # What is watched
 
@@ -140,17 +157,6 @@ class Observer:
         if optimizer is None:
             return []
         return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-    def _looked_at(self) -> list[Tensor]:
-        """Those whose gradients are looked at."""
-        optimizer, some = self._ref(), self._some
-        if not some or optimizer is None:
-            return self.parameters()
-        groups = optimizer.param_groups
-        parameters: list[Tensor] = groups[0]["params"] if len(groups) == 1 else self.parameters()
-        if len(some) == len(parameters):
-            return parameters
-        return [parameters[place] for place in some if place < len(parameters)]
 
     def groups(self) -> list[dict[str, Any]]:
         optimizer = self._ref()
@@ -179,7 +185,7 @@ class Observer:
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
 
     def detach(self) -> None:
-        if not self.full:
+        if not self.awake:
             self._settle()
         for handle in (self._before, self._after):
             if handle is not None:
@@ -197,68 +203,80 @@ class Observer:
     def renew(self) -> None:
         """The optimizer holds other tensors than before."""
         self.names.clear()
-        self._some, self._few = [], (0, [])
         self.gradients.forget()
         self.rouse()
 
-    def _look(self) -> None:
-        """Choose the parameters whose gradients are looked at, and take note of what a step has left in them."""
-        if self.thorough:
-            some = []
-        else:
-            number = sum([len(group["params"]) for group in self.groups()])
-            if self._few[0] != number:
-                self._few = (number, self.gradients.some(self.parameters()))
-            some = self._few[1]
-        if some is not self._some:
-            self._some = some
-            self.gradients.forget()
-        self.gradients.remember(self._looked_at())
-
-    def _prepare(self) -> None:
-        """A step is over: what will be done at the next one."""
+    def _go_on(self) -> None:
+        """A step is over that was looked at, or before one that will be: what is done at the next one."""
         steps = self.watched.steps
         coming = self.sampling.next(steps)
         if coming > steps + 1:
             self._sleep(self.sampling.rest(steps) - 1 - steps)
-            return
-        thorough = self.sampling.thorough(coming)
-        if thorough is not self.thorough:
-            self.thorough = thorough
-            self.session.listen()
-        self._look()
+        elif not self.sampling.thorough(coming):
+            self._sleep(1, glances=True)
+        elif self.awake:
+            self._remember()
+        else:
+            self._wake()
 
-    def _sleep(self, steps: int) -> None:
+    def _remember(self) -> None:
+        parameters = self.parameters()
+        self.gradients.remember(parameters)
+        self._fed = any(parameter.grad is not None for parameter in parameters)
+
+    def _sleep(self, steps: int, *, glances: bool = False) -> None:
         """Until so many more are over."""
-        self.full = self.thorough = False
+        changes = self.awake or glances is not self.glances
+        if self.awake:
+            self._remember()
+            self._fall_asleep()
+        elif glances and not self.glances:
+            self.sampling.woke()
+        self.glances = glances
+        self._slept = 0
+        self._night = steps * self._nested
+        if changes:
+            self.session.listen()
+
+    def _fall_asleep(self) -> None:
+        self.awake = False
         self.gradients.unhook()
         self.gradients.forget()
         self.window = []
-        self._new_way()
+        self._cleared = False
         self.closely = False
         self.trails.clear()
         self._dropped, self._clips = [], []
-        self._slept = 0
-        self._night = steps * self._nested
         self._before.remove()
-        self.session.listen()
 
     def _wake(self) -> None:
         """A step has just ended: whatever gradients there are, it has used them."""
-        self.sampling.woke()
-        self._settle()
-        self.full = True
+        if not self.glances:
+            self.sampling.woke()
+        self.awake, self.glances = True, False
         optimizer = self._ref()
         if optimizer is not None:
             self._before = optimizer.register_step_pre_hook(self._before_step)
-        self.thorough = self.sampling.thorough(self.watched.steps + 1)
-        self._look()
+        self._remember()
         if self.state.gradient != cycle.OUTSIDE:  # somebody writes them by hand
-            spent = any(parameter.grad is not None for parameter in self._looked_at())
-            self.state = cycle.State(cycle.SPENT if spent else cycle.CLEAN, stepped=True)
+            self.state = cycle.State(cycle.SPENT if self._fed else cycle.CLEAN, stepped=True)
         self._old_window = False
         self.unrecorded = self.session.tick()
         self.session.listen()
+
+    def _morning(self) -> None:
+        """A step has just ended that was the last of a night, or at which a glance is due."""
+        self._settle()
+        if self.glances:
+            self._glance()
+        self._go_on()
+
+    def _glance(self) -> None:
+        """A step is over; its gradients are still there."""
+        self.watched.checked += 1
+        self.session.ask("glance", self)
+        if self._fed and not self.opaque and all(parameter.grad is None for parameter in self.parameters()):
+            self.suspect()
 
     @property
     def steps(self) -> int:
@@ -269,66 +287,34 @@ class Observer:
         """Bring the numbers up to date that are only counted while asleep."""
         steps, self._slept = self._slept // self._nested, 0
         self.watched.steps += steps
+        zeros, backwards = self._counted()
+        if self._habit.fits(steps, zeros, backwards) or self._attended >= _ATTEND:
+            return
+        self._attended += 1
+        self.sampling.attend(self.watched.steps + 3)
+        more, lost = self._habit.beyond(steps, zeros, backwards)
+        if 0 < more < steps and 0 < lost < (usual := self._usual()) * more:
+            self.sight(
+                cycle.DISCARDED,
+                self.mark_of("zero"),
+                window=lost // more or 1,
+                usual=usual,
+                regular=False,
+                finite=True,
+            )
+
+    def _counted(self) -> tuple[int, int]:
+        """How many zeroings and backwards there were since this was last asked."""
         counts = patches.COUNTS
         zeros, backwards = counts.zeros - self._zeros, counts.backwards - self._backwards
         self._zeros, self._backwards = counts.zeros, counts.backwards
-        more, lost = zeros - steps * self._pattern[0], backwards - steps * self._pattern[1]
-        if (more or lost) and self._attended < _ATTEND:
-            self._attended += 1
-            self.sampling.attend(self.watched.steps + 3)
-            usual = self._usual()
-            if 0 < more < steps and 0 < lost < usual * more:
-                self.sight(
-                    cycle.DISCARDED,
-                    self.mark_of("zero"),
-                    window=lost // more or 1,
-                    usual=usual,
-                    regular=False,
-                    finite=True,
-                )
+        return zeros, backwards
 
     # What happens
 
     def event(self, kind: str, how: str = "", mark: sites.Mark | None = None) -> str | None:
-        """Something happens; the breach that it is, if any, which is not asked where all goes the usual way."""
-        if not self.thorough and self._as_usual(kind, how, mark):
-            return None
-        event = Event(kind, self.session.tick(), self.watched.steps, how, mark)
-        self._way.append(_Station(event, None))
-        return self._feed(event)
-
-    def _as_usual(self, kind: str, how: str, mark: sites.Mark | None, touched: Touched | None = None) -> bool:
-        """Whether the same came at this place of the way to the latest step. If it did not, all is looked at."""
-        if self._passed < len(self._usual_way):
-            event, its = self._usual_way[self._passed]
-            if event.kind == kind and event.how == how and event.mark == mark:
-                if touched is its or (touched is not None and its is not None and touched[1:] == its[1:]):
-                    self._passed += 1
-                    return True
-        self._odd_ways += 1
-        if self._odd_ways <= _ATTEND:
-            self.attend()
-        else:
-            self.rouse()
-        return False
-
-    def _catch_up(self) -> None:
-        """Look at this step after all, and at what has happened since the last one."""
-        self.thorough = True
-        self.session.listen()
-        passed, self._passed = self._usual_way[: self._passed], 0
-        for event, touched in passed:
-            event = event._replace(order=self.session.tick(), step=self.watched.steps)
-            self._way.append(_Station(event, touched))
-            if touched is not None:
-                self._feed_backward(event, touched)
-            else:
-                self._feed(event)
-                if event.kind in ("zero", "step"):
-                    self.window = []
-
-    def _new_way(self) -> None:
-        self._way, self._passed, self._cleared = [], 0, False
+        """Something happens; the breach that it is, if any."""
+        return self._feed(Event(kind, self.session.tick(), self.watched.steps, how, mark))
 
     def _feed(self, event: Event) -> str | None:
         """Feed the machine; the breach that it names, if any."""
@@ -360,8 +346,6 @@ class Observer:
         self._cleared = True
         self.gradients.cleared()
         breach = self.event("zero", mark=mark)
-        if not self.thorough:
-            return
         window, usual = len(self.window), self._usual()
         self._old_window = False
         line = ("zero", id(mark.code), mark.last) if mark is not None else None
@@ -389,7 +373,7 @@ class Observer:
 
     def suspect(self) -> None:
         """The same, and if the next steps would not be checked they are now: a few times in a run."""
-        if self._attended < _ATTEND and not self.sampling.attending(self.watched.steps + 1):
+        if self._attended < _ATTEND and not self.sampling.attending(self.steps + 1):
             self._attended += 1
             self.attend()
         self.look_closely()
@@ -403,17 +387,15 @@ class Observer:
         if self._inside and not self._in_closure and self._runs(sys._getframe(1)):
             self.opaque = "it goes backward in its own step"
         used = self.state.gradient == cycle.SPENT and not self._cleared and not self.opaque
-        self.gradients.backward_begins(self._looked_at(), used=used, closely=self.thorough)
+        self.gradients.backward_begins(self.parameters(), used=used)
 
     def backward_ended(self, event: Event, order: Sequence[Tensor]) -> bool:
         """Backward is over; whether it has put gradients into parameters of this optimizer. order: see Gradients."""
-        touched = self.gradients.backward_ended(self._looked_at(), order)
+        touched = self.gradients.backward_ended(self.parameters(), order)
         if touched is None:
             return False
         self.watched.backwards += 1
-        if self.thorough or not self._as_usual("backward", event.how, event.mark, touched):
-            self._way.append(_Station(event, touched))
-            self._feed_backward(event, touched)
+        self._feed_backward(event, touched)
         return True
 
     def _feed_backward(self, event: Event, touched: Touched) -> None:
@@ -432,21 +414,20 @@ class Observer:
         self.latest["backward"] = event
         self.window.append(event)
         if self.closely:
-            self.gradients.probe(self._looked_at())
+            self.gradients.probe(self.parameters())
         self.session.remember(self, event._replace(step=self.watched.steps))
 
     def touch(self) -> None:
         """The gradients are changed as they should be: clipped or unscaled."""
         if self.closely:
-            self.gradients.touch(self._looked_at())
+            self.gradients.touch(self.parameters())
 
     def untouched(self) -> bool:
         """Whether the gradients are what backward made of them. Reads values, so only on suspicion."""
-        return self.gradients.untouched(self._looked_at())
+        return self.gradients.untouched(self.parameters())
 
     def skips(self) -> None:
         """A scaler has left the step out."""
-        self.rouse()
         self.state, _ = cycle.advance(self.state, "step", self.latest.get("step"), "scaler")
         self.window = []
         self.skipped += 1
@@ -505,7 +486,6 @@ class Observer:
             self.opaque = "it steps while backward runs"
         closure = kwargs.get("closure") if "closure" in kwargs else (args[1] if len(args) > 1 else None)
         if callable(closure):
-            self.rouse()
             wrapped = self._wrap(closure, mark)
             if "closure" in kwargs:
                 return args, {**kwargs, "closure": wrapped}
@@ -541,14 +521,8 @@ class Observer:
         """The optimizer is about to read the gradients."""
         session = self.session
         session.before_update(self, mark)
-        how = "scaler" if self.scaler_stepping else ""
-        if not self.thorough and self._as_usual("step", how, mark):
-            session.used(self, mark)
-            self.gradients.used()
-            self.unrecorded = session.tick()
-            return
         before = self.state
-        breach = self.event("step", how, mark)
+        breach = self.event("step", "scaler" if self.scaler_stepping else "", mark)
         if breach is None and before.gradient in (cycle.FIRST, cycle.READY) and self.erased_by_hand():
             breach = cycle.ERASED_STEP
         if breach is not None and not self.opaque:
@@ -591,9 +565,6 @@ class Observer:
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
             return
         tally = self.tally("step", mark)
-        if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self._some:
-            self.attend()  # others than those that are looked at may have got a gradient
-            return
         if breach == cycle.EMPTY_STEP and not self.watched.backwards and not detail:
             self.idle = (mark, {**tally, "gradient": before.gradient, "began": self.began})
             return  # it may be another's turn; told at the end, if none has come by then
@@ -633,13 +604,13 @@ class Observer:
 
     def written(self) -> bool:
         """Whether somebody has put gradients there that no backward was seen to make."""
-        return self.gradients.written(self._looked_at())
+        return self.gradients.written(self.parameters())
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self.full:
+        if not self.awake:
             self._slept += 1
             if self._slept >= self._night and not self.session.compiling():
-                self.session.guard(self._wake)
+                self.session.guard(self._morning)
             return
         if self.session.compiling():
             return
@@ -656,31 +627,24 @@ class Observer:
             self._moving = None
             if self.pauses and not self.opaque:
                 self.opaque = "some of its steps change nothing"
-        watched, counts = self.watched, patches.COUNTS
+        watched = self.watched
         watched.checked += 1
-        if self.thorough:
-            self._usual_way = self._way
-        self._new_way()
+        self._cleared = False
         self.session.after_update(self)
-        self._pattern = (counts.zeros - self._zeros, counts.backwards - self._backwards)
-        self._zeros, self._backwards = counts.zeros, counts.backwards
-        if self.thorough:
-            self.sampling.done(watched.steps)
-        self._prepare()
+        zeros, backwards = self._counted()
+        if watched.steps > 1:
+            self._habit.learn(zeros, backwards)
+        self.sampling.done(watched.steps)
+        self._go_on()
 
     def attend(self, steps: int = 3) -> None:
-        """Check the next steps thoroughly: something looked wrong on a step that was not."""
-        self.sampling.attend(self.watched.steps + steps)
-        if not self.full:
-            self._wake()
-        elif not self.thorough:
-            self._catch_up()
+        """Check the next steps thoroughly, from the next one on that begins."""
+        self.sampling.attend(self.steps + steps)
+        self._night = 0
 
     def rouse(self) -> None:
         """Check the next step that is checked thoroughly."""
         self.sampling.rouse()
-        if self.full and not self.thorough:
-            self._catch_up()
 
     # Telling
 

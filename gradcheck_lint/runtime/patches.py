@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ACTIVE: list[Session] = []
 LOUD: list[Session] = []
 """Those of them that have an observer awake; while there is none the calls of every step are only counted."""
+GLANCING: list[Session] = []
+"""Those that have none awake, but one that takes a glance at this step."""
 
 _installed: list[tuple[Any, str, Any, Any]] = []
 _handles: list[Any] = []
@@ -52,7 +54,7 @@ def start(session: Session) -> None:
 
 
 def stop(session: Session) -> None:
-    for sessions in (ACTIVE, LOUD):
+    for sessions in (ACTIVE, LOUD, GLANCING):
         if session in sessions:
             sessions.remove(session)
     regions.look_away(session)
@@ -201,6 +203,8 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
         if tracing():
             return original(*args, **kwargs)
         counts.backwards += 1
+        for session in GLANCING:
+            session.glance_at_loss(args, kwargs)
         if not LOUD:
             try:
                 return original(*args, **kwargs)

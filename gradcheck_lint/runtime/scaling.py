@@ -92,7 +92,7 @@ class Scaling:
 
     def _unscales(self, args: Args, kwargs: Kwargs) -> None:
         observer = self._observer(args, kwargs)
-        if observer is None or not observer.full or not args[0].is_enabled() or observer.scaler_stepping:
+        if observer is None or not observer.awake or not args[0].is_enabled() or observer.scaler_stepping:
             return  # the scaler's step unscales by itself
         mark = sites.here(3)
         before = observer.mark_of("unscale")
@@ -107,7 +107,7 @@ class Scaling:
 
     def _steps_now(self, args: Args, kwargs: Kwargs) -> None:
         observer = self._observer(args, kwargs)
-        if observer is not None and observer.full and args[0].is_enabled():
+        if observer is not None and observer.awake and args[0].is_enabled():
             observer.scaler_stepping = True
             self._steps = observer.watched.steps
         self._updated = False
@@ -127,7 +127,7 @@ class Scaling:
             self._refused("scaler.update", next(iter(self._awake()), None))
 
     def _awake(self) -> list[Observer]:
-        return [observer for observer in self._session.observers.values() if observer.full]
+        return [observer for observer in self._session.observers.values() if observer.awake]
 
     def _observer(self, args: Args, kwargs: Kwargs) -> Observer | None:
         """That of the optimizer which a call is about."""

@@ -78,39 +78,25 @@ class Hooks:
     """Which functions of the checks are called when: `now` by the hook, `begins` and `ends` by the kind of call."""
 
     def __init__(self, checks: Sequence[Check]) -> None:
-        from gradcheck_lint.runtime.checks import EACH_STEP, Check
+        from gradcheck_lint.runtime.checks import Check
 
         names = [name for name, hook in vars(Check).items() if callable(hook) and not name.startswith("_")]
         filled = {
             name: [(c, getattr(c, name)) for c in checks if getattr(type(c), name) is not getattr(Check, name)]
             for name in names
         }
-        self._all = {name: [function for _, function in pairs] for name, pairs in filled.items()}
-        self._always = {
-            name: [function for check, function in pairs if name not in EACH_STEP or name in check.always]
-            for name, pairs in filled.items()
-        }
-        self.now = self._all
+        self.now = {name: [function for _, function in pairs] for name, pairs in filled.items()}
         self.begins = _by_kind(filled["call_begins"])
         self.ends = _by_kind(filled["call_ended"])
-
-    def choose(self, *, thorough: bool) -> None:
-        self.now = self._all if thorough else self._always
 
     def hush(self) -> None:
         """Call none of those any more that belong to the steps."""
         from gradcheck_lint.runtime.checks import EACH_STEP
 
-        for table in (self._all, self._always):
-            table.update({hook: [] for hook in EACH_STEP})
-
-    def insist(self, hook: str, function: Callable[..., Any]) -> None:
-        if function not in self._always[hook]:
-            self._always[hook] = [*self._always[hook], function]
+        self.now.update({hook: [] for hook in EACH_STEP})
 
     def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
-        for table in (self._all, self._always):
-            table[hook] = [other for other in table[hook] if other != function]
+        self.now[hook] = [other for other in self.now[hook] if other != function]
 
 
 def _by_kind(pairs: Sequence[tuple[Check, Callable[..., Any]]]) -> dict[str, list[Callable[..., Any]]]:
@@ -206,7 +192,7 @@ class Session:
             self._hooks = Hooks([])
 
     def ask(self, hook: str, *args: Any) -> None:
-        """Call a hook of the checks that fill it, of all of them where a step is checked thoroughly."""
+        """Call a hook of the checks that fill it."""
         functions = self._hooks.now[hook]
         if functions:
             self._call(functions, *args)
@@ -230,10 +216,6 @@ class Session:
             if outermost:
                 self.watching += time.perf_counter() - self._began
                 self._began = 0.0
-
-    def insist(self, hook: str, function: Callable[..., Any]) -> None:
-        """Call this hook of a check at every step that is checked, and not only thoroughly."""
-        self._hooks.insist(hook, function)
 
     def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
         """Call this hook of a check no more: it has seen what it wanted to see."""
@@ -291,24 +273,28 @@ class Session:
             self._moments.append((observer, event))
 
     def listen(self) -> None:
-        """Hear the calls that every step makes if an observer is awake; ask all checks if one is thorough."""
-        awake = not self.observers or any(observer.full for observer in self.observers.values())
-        if awake and self in patches.ACTIVE and self not in patches.LOUD:
-            patches.LOUD.append(self)
-        elif not awake and self in patches.LOUD:
-            patches.LOUD.remove(self)
-        self._hooks.choose(
-            thorough=not self.observers or any(observer.thorough for observer in self.observers.values())
-        )
+        """Hear the calls that every step makes if an observer is awake, and of losses alone if one takes a glance."""
+        awake = not self.observers or self.awake()
+        glances = not awake and any(observer.glances for observer in self.observers.values())
+        for wanted, sessions in ((awake, patches.LOUD), (glances, patches.GLANCING)):
+            if wanted and self in patches.ACTIVE and self not in sessions:
+                sessions.append(self)
+            elif not wanted and self in sessions:
+                sessions.remove(self)
 
     def rarely(self) -> bool:
         """Whether the step to come is one of the few samples that look at everything, for some optimizer."""
-        return any(o.thorough and o.sampling.rarely(o.watched.steps + 1) for o in self.observers.values())
+        return any(o.awake and o.sampling.rarely(o.watched.steps + 1) for o in self.observers.values())
 
     def rouse(self) -> None:
         """Something has happened that a thorough look should follow."""
         for observer in self.observers.values():
             observer.rouse()
+
+    def suspect(self) -> None:
+        """Something looked wrong at a glance: look thoroughly, a few times in a run."""
+        for observer in self.observers.values():
+            observer.suspect()
 
     # What is watched
 
@@ -370,8 +356,8 @@ class Session:
         return set().union(*(observer.ids() for observer in self.observers.values()))
 
     def awake(self) -> bool:
-        """Whether some observer checks this step."""
-        return any(observer.full for observer in self.observers.values())
+        """Whether some observer checks this step thoroughly."""
+        return any(observer.awake for observer in self.observers.values())
 
     def check(self, kind: type[C]) -> C:
         """The check of this kind."""
@@ -440,7 +426,7 @@ class Session:
         self.backwards += 1
         mark = sites.here(4)
         tensors = args[0] if args else kwargs.get("tensors", ())
-        roots: Sequence[Tensor] = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+        roots = _roots(tensors)
         how = cycle.PLAIN
         if self.scaling.at_work:
             how = cycle.SCALED if scaled(roots) else cycle.PLAIN
@@ -448,7 +434,7 @@ class Session:
         for observer in self.observers.values():
             if observer.closely:
                 observer.trails[event.order] = trail()
-            if observer.full:
+            if observer.awake:
                 observer.backward_begins()
         options = dict(zip(_BACKWARD, args, strict=False)) | kwargs if len(args) > 1 else kwargs
         self.ask("backward_begins", roots, event, options)
@@ -463,6 +449,11 @@ class Session:
                     if error is None:  # the program's own error goes first
                         raise
 
+    def glance_at_loss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Backward is about to run on a step at which no more than a glance is taken."""
+        tensors = args[0] if args else kwargs.get("tensors", ())
+        self._call(self._hooks.now["glance_at_loss"], _roots(tensors), sites.here(3))
+
     def backward_raised(self, error: BaseException) -> None:
         """A backward that was not heard has raised."""
         event = Event("backward", self.tick(), 0, "", sites.here(3))
@@ -476,25 +467,25 @@ class Session:
         if event is None:
             return
         self._event = None
-        touched = [o for o in self.observers.values() if o.full and o.backward_ended(event, order)]
+        touched = [o for o in self.observers.values() if o.awake and o.backward_ended(event, order)]
         if error is not None:
             self.ask("backward_failed", event, error)
         else:
             self.ask("backward_ended", event, touched)
 
     def before_update(self, observer: Observer, mark: sites.Mark | None) -> None:
-        """The optimizer is about to read its gradients, on a step that is checked."""
+        """The optimizer is about to read its gradients, on a step that is checked thoroughly."""
         if observer.watched.steps == 1 or not self._searched:
             self._searched = observer.watched.steps > 1
             self.look_around(observer, thoroughly=observer.watched.steps == 2)
         self.ask("before_update", observer, mark)
 
     def after_update(self, observer: Observer) -> None:
-        """The update is done, on a step that is checked."""
+        """The update is done, on a step that is checked thoroughly."""
         self.ask("after_update", observer)
 
     def used(self, observer: Observer, mark: sites.Mark | None) -> None:
-        """The optimizer reads its gradients, on any step."""
+        """The optimizer reads its gradients; a closure may make it do so often."""
         self.steps += 1
         self.ask("stepped", observer, mark)
 
@@ -520,7 +511,7 @@ class Session:
 
     def _zeroed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         observer = self.observers.get(id(args[0]))
-        if observer is not None and observer.full:
+        if observer is not None and observer.awake:
             observer.on_zero(sites.here(3))
 
     def _group_added(
@@ -535,7 +526,7 @@ class Session:
         """`model.zero_grad()`: it clears an optimizer if it clears all that the optimizer holds."""
         cleared = {id(parameter) for parameter in args[0].parameters()}
         for observer in self.observers.values():
-            ids = observer.ids() if observer.full else set()
+            ids = observer.ids() if observer.awake else set()
             if ids and ids <= cleared:
                 observer.on_zero(sites.here(3))
 
@@ -551,7 +542,7 @@ class Session:
         else:
             return  # a generator would be used up
         mark = sites.here(3)
-        concerned = [o for o in self.observers.values() if o.full and ids & o.ids()]
+        concerned = [o for o in self.observers.values() if o.awake and ids & o.ids()]
         breaches = []
         for observer in concerned:
             if bound < MEASURED:
@@ -591,7 +582,7 @@ class Session:
         optimizer = getattr(optimizer, "optimizer", optimizer)
         observer = self.observers.get(id(optimizer))
         initial = getattr(scheduler, "_is_initial", False) or getattr(scheduler, "_step_count", 1) == 0
-        if observer is not None and observer.full and not initial:
+        if observer is not None and observer.awake and not initial:
             observer.on_schedule(scheduler, sites.here(3))
 
     def walk(self, roots: Sequence[Tensor]) -> Reach:
@@ -599,6 +590,10 @@ class Session:
         if self._walked is None or self._walked[0] != self.backwards:
             self._walked = (self.backwards, reach(roots))
         return self._walked[1]
+
+
+def _roots(tensors: Any) -> Sequence[Tensor]:
+    return tensors if isinstance(tensors, (list, tuple)) else (tensors,)
 
 
 MEASURED = 1e6  # a bound of this size or more clips nothing: the call is there for the norm that it returns

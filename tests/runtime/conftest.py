@@ -22,8 +22,8 @@ def one_thread() -> Iterator[None]:
 def nothing_left() -> Iterator[None]:
     """A session that one test leaves behind would be heard in all that come after it."""
     yield
-    left = [patches.ACTIVE, patches.LOUD, regions.LOOKING]
+    left = [patches.ACTIVE, patches.LOUD, patches.GLANCING, regions.LOOKING]
     found = [len(sessions) for sessions in left]
     for sessions in left:
         sessions.clear()
-    assert found == [0, 0, 0]
+    assert found == [0, 0, 0, 0]

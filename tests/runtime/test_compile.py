@@ -197,7 +197,7 @@ def test_a_step_that_is_compiled_is_said_to_be_unseen() -> None:
 
 def test_steps_that_were_seen_are_not_denied() -> None:
     parts = Parts()
-    with watch(parts.optimizer, on_finding="ignore") as run:
+    with watch(parts.optimizer, on_finding="ignore", every=50) as run:
         compiled_model(parts, "eager")
         compiled_step(parts, "eager")
     (optimizer,) = run.record.optimizers

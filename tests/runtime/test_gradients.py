@@ -16,7 +16,7 @@ def pair() -> list[Tensor]:
 
 
 def backward(gradients: Gradients, parameters: list[Tensor], loss: Tensor, **options: bool) -> Touched | None:
-    gradients.backward_begins(parameters, used=options.pop("used", False), closely=True)
+    gradients.backward_begins(parameters, used=options.pop("used", False))
     loss.backward(**options)  # type: ignore[no-untyped-call]
     return gradients.backward_ended(parameters)
 
@@ -131,7 +131,7 @@ def test_gradients_written_by_hand() -> None:
 
 def test_the_order_in_which_they_came() -> None:
     gradients, parameters = Gradients(), pair()
-    gradients.backward_begins(parameters, used=False, closely=False)
+    gradients.backward_begins(parameters, used=False)
     (parameters[0].sum() + parameters[1].sum()).backward()  # type: ignore[no-untyped-call]
     gradients.backward_ended(parameters, [parameters[0], parameters[1]])
     assert list(gradients.received) == [id(p) for p in parameters]

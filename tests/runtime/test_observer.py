@@ -964,13 +964,13 @@ def test_found(program: Callable[[], None], code: str) -> None:
     assert codes(program) == [code]
 
 
-def trained(until: int, then: Callable[[nn.Module, torch.optim.Optimizer], None]) -> Callable[[], None]:
-    """A program that does so many steps as it should, and three in another way."""
+def trained(until: int, then: Callable[[nn.Module, torch.optim.Optimizer], None], more: int = 3) -> Callable[[], None]:
+    """A program that does so many steps as it should, and a few in another way."""
 
     def program() -> None:
         model = network()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-        for i in range(until + 3):
+        for i in range(until + more):
             if i >= until:
                 then(model, optimizer)
                 continue
@@ -1035,19 +1035,24 @@ def goes_backward_twice(model: nn.Module, optimizer: torch.optim.Optimizer) -> N
     [
         (forgets_to_clear, "GL102"),
         (steps_without_backward, "GL104"),
-        (clips_too_early, "GL107"),
         (clears_in_between, "GL103"),
         (clears_by_hand, ""),
         (gives_gradients_by_hand, ""),
         (goes_backward_twice, ""),
     ],
 )
-def test_what_changes_after_the_first_steps(
+def test_what_changes_after_the_first_steps_and_is_seen_at_a_glance(
     then: Callable[[nn.Module, torch.optim.Optimizer], None], code: str, until: int
 ) -> None:
-    """At steps that are merely checked, and around one that is a sample."""
+    """In three steps that are merely checked, or around one that is a sample."""
     found = {finding.code for finding in watched(trained(until, then), every=1).findings}
     assert found == ({code} if code else set())
+
+
+@pytest.mark.parametrize("every", [1, 7, 50])
+def test_another_order_after_the_first_steps_is_seen_at_a_sample(every: int) -> None:
+    program = trained(FIRST + 9, clips_too_early, more=LONG)
+    assert {finding.code for finding in watched(program, every=every).findings} == {"GL107"}
 
 
 @pytest.mark.parametrize("every", [1, 7, 50])

@@ -126,6 +126,7 @@ def test_nothing_is_left_behind(level: str) -> None:
     assert attributes(model, optimizer) == own
     assert not patches.ACTIVE
     assert not patches.LOUD
+    assert not patches.GLANCING
 
 
 def test_models_and_optimizers_are_not_kept_alive() -> None:
@@ -157,7 +158,7 @@ def test_a_check_that_fails_is_noted_and_goes_no_further(name: str, monkeypatch:
     plain = run(programs.adam_with_schedule_and_clipping)
     listed = [*checks(), failing(name)]
     monkeypatch.setattr("gradcheck_lint.runtime.checks.checks", lambda: listed)
-    made, session = watched(programs.adam_with_schedule_and_clipping)
+    made, session = watched(programs.adam_with_schedule_and_clipping, every=2)
     assert same(plain, made)
     if name not in ("optimizer_refused", "backward_failed"):
         assert any(f"{name} is broken" in problem for problem in session.record.problems)

@@ -20,19 +20,15 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 
-EACH_STEP = frozenset({"backward_begins", "backward_ended", "before_update", "after_update", "stepped"})
-"""Hooks that are called at the steps that are checked thoroughly; see `sampling`."""
+EACH_STEP = frozenset(
+    {"backward_begins", "backward_ended", "before_update", "after_update", "stepped", "glance_at_loss", "glance"}
+)
+"""Hooks that belong to the steps that are checked: the last two to those where it is not done thoroughly."""
 
 
 class Check:
-    """Empty hooks, and what a check declares.
+    """Empty hooks, and the kinds of calls, as in `patches`, for `call_begins` and `call_ended`."""
 
-    `always` names those of EACH_STEP that are also to be called at steps that are merely checked, where everything
-    together should take some twenty microseconds. `hears` are the kinds of calls, as in `patches`, for `call_begins`
-    and `call_ended`.
-    """
-
-    always: ClassVar[frozenset[str]] = frozenset()
     hears: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, session: Session) -> None:
@@ -72,6 +68,12 @@ class Check:
 
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         """An optimizer reads its gradients; a closure may make it do so often."""
+
+    def glance_at_loss(self, roots: Sequence[Tensor], mark: Mark | None) -> None:
+        """backward() is called on `roots` at a step that is checked, but not thoroughly. Must cost next to nothing."""
+
+    def glance(self, observer: Observer) -> None:
+        """Such a step is over, and its gradients are still there. All glances together take some ten microseconds."""
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A call that `patches` wraps begins; kinds as there. Those of every step are heard only while one is awake."""

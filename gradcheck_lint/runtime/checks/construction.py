@@ -254,7 +254,7 @@ class Construction(Check):
         elif kind == "clip":
             given = args[0] if args else kwargs.get("parameters")
             name = _spent_variable() if isinstance(given, list) and not given else ""
-            observer = next((o for o in self.session.observers.values() if o.full), None)
+            observer = next((o for o in self.session.observers.values() if o.awake), None)
             if name and observer is not None:
                 self._once(observer, "iterator-spent", sites.here(2), names=(name,), clip=True)
 

@@ -85,7 +85,6 @@ class Identity(Check):
     """Compares objects, never values."""
 
     hears = frozenset({"module._apply", "module.load_state_dict"})
-    always = frozenset({"before_update"})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -138,14 +137,19 @@ class Identity(Check):
     # Steps
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
-        self._judge_entries(observer)
-        self._compare_group(observer, mark)
         steps = observer.watched.steps
-        if (
-            self._seen != self.session.registered_count
-            or steps <= _CLOSELY
-            or (observer.thorough and observer.sampling.is_sample(steps))
-        ):
+        if steps <= _CLOSELY or observer.sampling.is_sample(steps):
+            self.compare("assigned", None)
+        self._judge_all(observer, mark)
+
+    def glance(self, observer: Observer) -> None:
+        self._judge_all(observer, observer.mark_of("step"))
+
+    def _judge_all(self, observer: Observer, mark: Mark | None) -> None:
+        if self._entries:
+            self._judge_entries(observer)
+        self._compare_group(observer, mark)
+        if self._seen != self.session.registered_count:
             self.compare("assigned", None)
         if self._broken:
             self._judge_ties(observer, mark)

@@ -72,7 +72,7 @@ class Leaks(Check):
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         self._order = None
-        observers = [o for o in self.session.observers.values() if o.full]
+        observers = [o for o in self.session.observers.values() if o.awake]
         if len(observers) < 2 or self._walked >= _WALKS:
             return
         self._walked += 1

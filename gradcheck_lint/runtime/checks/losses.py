@@ -213,10 +213,15 @@ class Losses(Check):
             return
         if steps == CHECKED:
             self._find_unfed(observer)
-        elif (unfed := self._unfed.get(observer.watched.index)) is not None and unfed.names:
-            self._feed(unfed)
+        else:
+            self.glance(observer)
         if not self._kept and (steps > 20 or steps in (KEPT + 4, 20)):
             self._look_for_kept(observer, mark)
+
+    def glance(self, observer: Observer) -> None:
+        unfed = self._unfed.get(observer.watched.index)
+        if unfed is not None and unfed.names:
+            self._feed(unfed)
 
     def _without_gradients(self, observer: Observer, mark: Mark) -> None:
         import torch
@@ -279,7 +284,6 @@ class Losses(Check):
                 if not known or models.name(parameter):  # else it is not the model's any more
                     unfed.names[observer.name(parameter)] = Place(observer, parameter)
         if unfed.names:
-            self.session.insist("stepped", self.stepped)
             unfed.fed.update(observer.name(p) for p in observer.parameters() if id(p) in observer.received)
             lists = tuple(name for name, module in models.modules() if isinstance(module, (ModuleList, ModuleDict)))
             self._unfed[index] = unfed._replace(lists=lists)

@@ -44,7 +44,6 @@ class Modes(Check):
     """Follows `train()` and `eval()`."""
 
     hears = frozenset({"module.train"})
-    always = frozenset({"before_update"})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -107,6 +106,9 @@ class Modes(Check):
                 "eval-at-step", call.mark, names=tuple(name for name, _ in found), since=seen.suspected,
                 whole=not training, module=self._name(root) if root is not None else "", step_at=mark,
             )  # fmt: skip
+
+    def glance(self, observer: Observer) -> None:
+        self.before_update(observer, observer.mark_of("step"))
 
     def _layers(self, ids: set[int]) -> list[tuple[str, Module]]:
         """The layers that compute something else in training mode, in the models that hold some of these tensors."""

@@ -195,7 +195,7 @@ class Rebuilt(Check):
             if mark is not None:
                 self._of[id(scaler)].remembers = True
         elif line.times >= OFTEN - 1 and line.most <= 1:
-            self._tell(next((o for o in self.session.observers.values() if o.full), None), mark, "scaler", line)
+            self._tell(next((o for o in self.session.observers.values() if o.awake), None), mark, "scaler", line)
 
     def _scaler_updated(self, scaler: Any) -> None:
         line = self._of.get(id(scaler))

@@ -123,7 +123,7 @@ class Retained(Check):
     def _sight(self, kind: str, mark: Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
         """Tell it of the optimizer that stepped last, or of the run where none is known."""
         freed = detail.pop("freed", None)
-        stepped = [o for o in self.session.observers.values() if o.full and "step" in o.latest]
+        stepped = [o for o in self.session.observers.values() if o.awake and "step" in o.latest]
         if stepped:
             latest = max(stepped, key=lambda o: o.latest["step"].order)
             latest.sight(kind, mark, names=names, freed=freed, **detail)

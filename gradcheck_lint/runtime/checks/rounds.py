@@ -83,7 +83,7 @@ class Rounds(Check):
                 continue
             if observer.idle is not None and not observer.watched.backwards:
                 self._idle(observer)
-            if not observer.full:
+            if not observer.awake:
                 continue
             if observer.watched.steps == 0:
                 self._never_stepped(observer)
@@ -121,7 +121,7 @@ class Rounds(Check):
     def _used_by_another(self, observer: Observer, event: Event) -> bool:
         others = (other for other in self.session.observers.values() if other is not observer)
         return any(
-            not other.full or other.unrecorded > event.order or any(event in round_.window for round_ in other.rounds)
+            not other.awake or other.unrecorded > event.order or any(event in round_.window for round_ in other.rounds)
             for other in others
         )
 
@@ -175,7 +175,7 @@ class Rounds(Check):
         if observer.idle is None or any(parameter.grad is not None for parameter in observer.parameters()):
             return
         began, now = self._began.get(observer.watched.index), _values(observer)
-        if not observer.full and (began is None or not _same(began.values, now)):
+        if not observer.awake and (began is None or not _same(began.values, now)):
             return
         mark, detail = observer.idle
         observer.sight(EMPTY_STEP, mark, made=None, **detail)

@@ -53,7 +53,6 @@ class Storage(Check):
     """Compares addresses, shapes, dtypes and devices, never values."""
 
     hears = frozenset({"module._apply", "module.load_state_dict", "module.state_dict", "load_state_dict"})
-    always = frozenset({"before_update"})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -86,6 +85,9 @@ class Storage(Check):
                     changed.append((parameter, before, now))
         if changed:
             self._judge(observer, mark, changed)
+
+    def glance(self, observer: Observer) -> None:
+        self.before_update(observer, observer.mark_of("step"))
 
     def _some(self, observer: Observer) -> list[Tensor]:
         """The next few parameters, in turn."""

@@ -65,8 +65,6 @@ class _Bad(NamedTuple):
 class Values(Check):
     """Reads losses and gradients, seldom. It has the plans that `effects` uses too."""
 
-    always = frozenset({"backward_begins"})
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.plans = Plans(session)
@@ -74,6 +72,7 @@ class Values(Check):
         # by parameter: step and part of zeros
         self._faint: weakref.WeakKeyDictionary[Plan, dict[int, list[tuple[int, float]]]] = weakref.WeakKeyDictionary()
         self._losses: list[_Loss] = []
+        self._glimpse: tuple[_Loss, tuple[str, ...]] | None = None  # a loss seen at a glance, and what was spoilt then
         self._loss_names: dict[tuple[CodeType, int], str] = {}
 
     # Losses
@@ -83,19 +82,34 @@ class Values(Check):
             return
         loss = roots[0]
         if loss.is_cpu:
-            if loss.numel() != 1 or loss.is_complex():
+            value = _value(loss)
+            if value is None:
                 return
-            value = loss.item()
             if not math.isfinite(value):
                 self._losses.append(_Loss(event.order, value, event.mark or sites.here(2), event.how != "plain"))
-                self.session.rouse()
             elif self._losses:
                 self._losses = []
             self._remember_loss(self._coming(), value, event.mark)
         elif loss.numel() == 1 and not loss.is_meta and self.session.options.level != "light":
             observers = self.session.observers.values()
-            if not reading.capturing() and any(o.thorough and o.sampling.reads(o.watched.steps + 1) for o in observers):
+            if not reading.capturing() and any(o.awake and o.sampling.reads(o.watched.steps + 1) for o in observers):
                 self.plans.later.read([loss], partial(self._late_loss, self._coming(), event))
+
+    def glance_at_loss(self, roots: Sequence[Tensor], mark: Mark | None) -> None:
+        if len(roots) != 1 or not roots[0].is_cpu or (value := _value(roots[0])) is None:
+            return
+        self._remember_loss(self._coming(), value, mark)
+        self._glimpse = None
+        if not math.isfinite(value):
+            self.session.suspect()
+            observers = list(self.session.observers.values())
+            if len(observers) == 1 and not self.session.scaling.at_work:
+                self._glimpse = _Loss(0, value, mark, False), self._spoilt(observers[0])
+
+    def glance(self, observer: Observer) -> None:
+        if self._glimpse is not None:
+            (loss, spoilt), self._glimpse = self._glimpse, None
+            self._judge_loss(observer, loss, spoilt, observer.mark_of("step"))
 
     def _coming(self) -> int:
         """The step that comes next, of the optimizer that has made most of them."""
@@ -136,9 +150,13 @@ class Values(Check):
             return
         loss = used[0]
         self._losses = [loss for loss in self._losses if loss.order not in made]
+        self._judge_loss(observer, loss, None, mark)
+
+    def _judge_loss(self, observer: Observer, loss: _Loss, spoilt: tuple[str, ...] | None, mark: Mark | None) -> None:
+        """A loss that is not finite was used. spoilt: the weights that were not before; None to look for them."""
         if self.plans.told(observer, "gradient-not-finite", "weight-not-finite", "loss-not-finite"):
             return  # the loss only shows what was told
-        spoilt = self._spoilt(observer)
+        spoilt = self._spoilt(observer) if spoilt is None else spoilt
         step = observer.watched.steps
         if spoilt and step > 1:
             since, before = self._last_loss(step)
@@ -303,3 +321,8 @@ class Values(Check):
 
     def ended(self) -> None:
         self.plans.later.finish()
+
+
+def _value(loss: Tensor) -> float | None:
+    """The number that a loss on the CPU is; None if it is no number."""
+    return loss.item() if loss.numel() == 1 and not loss.is_complex() else None
