@@ -226,17 +226,16 @@ class Observer:
 
     def _sleep(self, steps: int, *, glances: bool = False) -> None:
         """Until so many more are over."""
-        changes = self.awake or glances is not self.glances
+        self._slept, self._night = 0, steps * self._nested
         if self.awake:
             self._remember()
             self._fall_asleep()
-        elif glances and not self.glances:
+        elif glances is self.glances:
+            return
+        elif glances:
             self.sampling.woke()
         self.glances = glances
-        self._slept = 0
-        self._night = steps * self._nested
-        if changes:
-            self.session.listen()
+        self.session.listen()
 
     def _fall_asleep(self) -> None:
         self.awake = False
@@ -274,8 +273,11 @@ class Observer:
     def _glance(self) -> None:
         """A step is over; its gradients are still there."""
         self.watched.checked += 1
-        self.session.ask("glance", self)
-        if self._fed and not self.opaque and all(parameter.grad is None for parameter in self.parameters()):
+        self.session.ask("glance", self, self.mark_of("step"))
+        if self._fed and not self.opaque:
+            for parameter in self.parameters():
+                if parameter.grad is not None:
+                    return
             self.suspect()
 
     @property

@@ -1,9 +1,9 @@
 """Which steps of an optimizer are checked, and which of those thoroughly.
 
-The first steps are checked thoroughly: all checks are asked. After them each `every`-th step is checked for what costs
-next to nothing (the order of the calls, who holds which tensor), and one of some fifty is a sample: it is checked
-thoroughly, and values are read. Both come less often where they would take more than `budget` of the time, half of it
-for samples and half for the rest.
+The first steps are checked thoroughly: all checks are asked. After them each `every`-th step is checked at a glance,
+for what costs next to nothing (who holds which tensor, is the loss a number), and one of some fifty is a sample: it is
+checked thoroughly, and values are read. Both come less often where they would take more than `budget` of the time, half
+of it for samples and half for the rest.
 """
 
 from __future__ import annotations

@@ -426,7 +426,7 @@ class Session:
         self.backwards += 1
         mark = sites.here(4)
         tensors = args[0] if args else kwargs.get("tensors", ())
-        roots = _roots(tensors)
+        roots: Sequence[Tensor] = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
         how = cycle.PLAIN
         if self.scaling.at_work:
             how = cycle.SCALED if scaled(roots) else cycle.PLAIN
@@ -451,8 +451,11 @@ class Session:
 
     def glance_at_loss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Backward is about to run on a step at which no more than a glance is taken."""
-        tensors = args[0] if args else kwargs.get("tensors", ())
-        self._call(self._hooks.now["glance_at_loss"], _roots(tensors), sites.here(3))
+        root = args[0] if args else kwargs.get("tensors")
+        if isinstance(root, (list, tuple)) and len(root) == 1:
+            root = root[0]
+        if hasattr(root, "is_cpu"):
+            self.ask("glance_at_loss", root)
 
     def backward_raised(self, error: BaseException) -> None:
         """A backward that was not heard has raised."""
@@ -590,10 +593,6 @@ class Session:
         if self._walked is None or self._walked[0] != self.backwards:
             self._walked = (self.backwards, reach(roots))
         return self._walked[1]
-
-
-def _roots(tensors: Any) -> Sequence[Tensor]:
-    return tensors if isinstance(tensors, (list, tuple)) else (tensors,)
 
 
 MEASURED = 1e6  # a bound of this size or more clips nothing: the call is there for the norm that it returns

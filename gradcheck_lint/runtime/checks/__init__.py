@@ -69,11 +69,14 @@ class Check:
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         """An optimizer reads its gradients; a closure may make it do so often."""
 
-    def glance_at_loss(self, roots: Sequence[Tensor], mark: Mark | None) -> None:
-        """backward() is called on `roots` at a step that is checked, but not thoroughly. Must cost next to nothing."""
+    def glance_at_loss(self, root: Tensor) -> None:
+        """backward() is called on one tensor at a step that is checked, but not thoroughly."""
 
-    def glance(self, observer: Observer) -> None:
-        """Such a step is over, and its gradients are still there. All glances together take some ten microseconds."""
+    def glance(self, observer: Observer, mark: Mark | None) -> None:
+        """Such a step is over, and its gradients are still there. All glances together take some ten microseconds.
+
+        mark: where the optimizer stepped the last time that this was looked at.
+        """
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A call that `patches` wraps begins; kinds as there. Those of every step are heard only while one is awake."""

@@ -140,12 +140,9 @@ class Identity(Check):
         steps = observer.watched.steps
         if steps <= _CLOSELY or observer.sampling.is_sample(steps):
             self.compare("assigned", None)
-        self._judge_all(observer, mark)
+        self.glance(observer, mark)
 
-    def glance(self, observer: Observer) -> None:
-        self._judge_all(observer, observer.mark_of("step"))
-
-    def _judge_all(self, observer: Observer, mark: Mark | None) -> None:
+    def glance(self, observer: Observer, mark: Mark | None) -> None:
         if self._entries:
             self._judge_entries(observer)
         self._compare_group(observer, mark)

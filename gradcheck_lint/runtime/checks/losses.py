@@ -214,11 +214,11 @@ class Losses(Check):
         if steps == CHECKED:
             self._find_unfed(observer)
         else:
-            self.glance(observer)
+            self.glance(observer, mark)
         if not self._kept and (steps > 20 or steps in (KEPT + 4, 20)):
             self._look_for_kept(observer, mark)
 
-    def glance(self, observer: Observer) -> None:
+    def glance(self, observer: Observer, mark: Mark | None) -> None:
         unfed = self._unfed.get(observer.watched.index)
         if unfed is not None and unfed.names:
             self._feed(unfed)

@@ -107,8 +107,8 @@ class Modes(Check):
                 whole=not training, module=self._name(root) if root is not None else "", step_at=mark,
             )  # fmt: skip
 
-    def glance(self, observer: Observer) -> None:
-        self.before_update(observer, observer.mark_of("step"))
+    def glance(self, observer: Observer, mark: Mark | None) -> None:
+        self.before_update(observer, mark)
 
     def _layers(self, ids: set[int]) -> list[tuple[str, Module]]:
         """The layers that compute something else in training mode, in the models that hold some of these tensors."""

@@ -86,8 +86,8 @@ class Storage(Check):
         if changed:
             self._judge(observer, mark, changed)
 
-    def glance(self, observer: Observer) -> None:
-        self.before_update(observer, observer.mark_of("step"))
+    def glance(self, observer: Observer, mark: Mark | None) -> None:
+        self.before_update(observer, mark)
 
     def _some(self, observer: Observer) -> list[Tensor]:
         """The next few parameters, in turn."""

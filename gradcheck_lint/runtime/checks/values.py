@@ -95,25 +95,31 @@ class Values(Check):
             if not reading.capturing() and any(o.awake and o.sampling.reads(o.watched.steps + 1) for o in observers):
                 self.plans.later.read([loss], partial(self._late_loss, self._coming(), event))
 
-    def glance_at_loss(self, roots: Sequence[Tensor], mark: Mark | None) -> None:
-        if len(roots) != 1 or not roots[0].is_cpu or (value := _value(roots[0])) is None:
+    def glance_at_loss(self, root: Tensor) -> None:
+        if not root.is_cpu or (value := _value(root)) is None:
             return
+        finite = math.isfinite(value)
+        # finding the line takes as long as all the rest, and is needed only to tell several losses apart
+        mark = sites.here(4) if len(self._loss_names) > 1 or not finite else None
         self._remember_loss(self._coming(), value, mark)
         self._glimpse = None
-        if not math.isfinite(value):
+        if not finite:
             self.session.suspect()
             observers = list(self.session.observers.values())
             if len(observers) == 1 and not self.session.scaling.at_work:
                 self._glimpse = _Loss(0, value, mark, False), self._spoilt(observers[0])
 
-    def glance(self, observer: Observer) -> None:
+    def glance(self, observer: Observer, mark: Mark | None) -> None:
         if self._glimpse is not None:
             (loss, spoilt), self._glimpse = self._glimpse, None
-            self._judge_loss(observer, loss, spoilt, observer.mark_of("step"))
+            self._judge_loss(observer, loss, spoilt, mark)
 
     def _coming(self) -> int:
         """The step that comes next, of the optimizer that has made most of them."""
-        return 1 + max([observer.watched.steps for observer in self.session.observers.values()], default=0)
+        most = 0
+        for observer in self.session.observers.values():
+            most = max(most, observer.watched.steps)
+        return most + 1
 
     def _remember_loss(self, step: int, value: float, mark: Mark | None) -> None:
         series = self.session.record.series.setdefault(self._loss_name(mark), [])
