@@ -20,6 +20,7 @@ class UpdateWithoutEffect(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
     watches = frozenset({"no-effect"})
+    yields_to = frozenset({("GL403", "optimizer")})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         reason, detail = sighting.detail["reason"], sighting.detail

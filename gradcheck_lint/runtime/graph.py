@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from torch import Tensor
 
@@ -18,6 +18,9 @@ _LEAF = "AccumulateGrad"
 _SUMS = ("Add", "Sub", "RSub", "Neg", "Mul", "Div")  # keep a number a number
 _JOINS = ("Stack", "Cat", "Unsqueeze", "Squeeze", "View", "Reshape", "ReshapeAlias")
 _TOTALS = ("Sum", "Mean")
+_FLAT = ("Round", "Floor", "Ceil", "Trunc", "Sign", "Bernoulli", "Poisson", "Normal")
+_PERHAPS_FLAT = frozenset({"DivBackward2", "DivBackward3"})  # those that may be told to round
+_FLAT_NAMES = frozenset(f"{name}Backward{number}" for name in _FLAT for number in range(4)) | _PERHAPS_FLAT
 
 
 class Reach(NamedTuple):
@@ -26,13 +29,15 @@ class Reach(NamedTuple):
     leaves: tuple[Tensor, ...]  # in the order in which they are met, nearest to the loss first
     nodes: int
     functions: tuple[Any, ...]  # the nodes of autograd Functions that are written in Python
+    flat: tuple[Any, ...]  # the nodes whose derivative is zero everywhere
     whole: bool  # whether the walk came to its end
 
 
-def reach(roots: Iterable[Tensor]) -> Reach:
-    """Walk the graph behind `roots`; about a microsecond for each node."""
+def reach(roots: Iterable[Tensor], avoiding: Collection[Any] = ()) -> Reach:
+    """Walk the graph behind `roots`, and not on from those nodes; about a microsecond for each node."""
     leaves: list[Tensor] = []
     functions: list[Any] = []
+    flat: list[Any] = []
     todo: deque[Any] = deque()
     seen: set[Any] = set()
     for root in roots:
@@ -44,16 +49,21 @@ def reach(roots: Iterable[Tensor]) -> Reach:
             todo.append(root.grad_fn)
     while todo and len(seen) < LIMIT:
         node = todo.popleft()
-        if type(node).__name__ == _LEAF:
+        name = type(node).__name__
+        if name == _LEAF:
             leaves.append(node.variable)
             continue
         if hasattr(type(node), "_forward_cls"):
             functions.append(node)
+        elif name in _FLAT_NAMES and (name not in _PERHAPS_FLAT or node._saved_rounding_mode is not None):
+            flat.append(node)
+        if node in avoiding:
+            continue
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)
                 todo.append(following)
-    return Reach(tuple(leaves), len(seen), tuple(functions), not todo)
+    return Reach(tuple(leaves), len(seen), tuple(functions), tuple(flat), not todo)
 
 
 def kind(node: Any) -> str:

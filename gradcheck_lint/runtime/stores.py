@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.runtime.sites import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 _ADDS = ("append", "extend", "add", "appendleft")
 _ARITHMETIC = ("BINARY_OP", "BINARY_ADD", "INPLACE_ADD")
@@ -43,6 +43,15 @@ def returned(code: CodeType) -> Mark | None:
 def set_on(code: CodeType, name: str) -> Mark | None:
     """Where a function assigns to an attribute called `name`, of whatever object."""
     return _last(code, f".{name}", lambda before: True)
+
+
+def uses(code: CodeType, names: Collection[str]) -> Mark | None:
+    """Where a function first asks for a method or a function of one of these names."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname.startswith("LOAD_") and not instruction.opname.startswith("LOAD_CONST"):
+            if any(_named(instruction, name) for name in names):
+                return _mark(code, instruction.offset)
+    return None
 
 
 def _base(name: str) -> tuple[str, bool]:

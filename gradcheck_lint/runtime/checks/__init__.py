@@ -104,6 +104,7 @@ def checks() -> list[type[Check]]:
     from gradcheck_lint.runtime.checks.losses import Losses
     from gradcheck_lint.runtime.checks.modes import Modes
     from gradcheck_lint.runtime.checks.placement import Placement
+    from gradcheck_lint.runtime.checks.plateaus import Plateaus
     from gradcheck_lint.runtime.checks.precision import Precision
     from gradcheck_lint.runtime.checks.ranks import Ranks
     from gradcheck_lint.runtime.checks.rebuilt import Rebuilt
@@ -130,6 +131,7 @@ def checks() -> list[type[Check]]:
         Norms,
         Freezing,
         Losses,
+        Plateaus,
         Leaks,
         Retained,
         Rounds,
