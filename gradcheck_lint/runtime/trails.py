@@ -55,12 +55,14 @@ def calls(code: CodeType, name: str, method: str) -> bool:
 
 
 def _loops(code: CodeType) -> list[tuple[int, int]]:
-    """The stretches of bytecode that are gone through again: from where a jump back leads, to that jump."""
+    """The stretches of bytecode that are gone through again: from where jumps back lead, to the last of those jumps.
+
+    From Python 3.12 on an `if` at the end of a loop has a jump of its own, before what it leaves out.
+    """
     jumps = {*dis.hasjrel, *dis.hasjabs}
-    return [
-        (instruction.argval, instruction.offset)
-        for instruction in dis.get_instructions(code)
-        if instruction.opcode in jumps
-        and isinstance(instruction.argval, int)
-        and instruction.argval < instruction.offset
-    ]
+    ends: dict[int, int] = {}
+    for instruction in dis.get_instructions(code):
+        start = instruction.argval
+        if instruction.opcode in jumps and isinstance(start, int) and start < instruction.offset:
+            ends[start] = max(instruction.offset, ends.get(start, 0))
+    return list(ends.items())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import logging
+import re
 import sys
 import warnings
 from os import fspath
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
+OLDEST = (2, 4)  # of torch: before it hooks on the step are dropped without a word once something was compiled
 LEVELS = ("light", "default", "deep")
 WAYS = ("warn", "raise", "log", "ignore")
 
@@ -106,10 +109,11 @@ class watch:  # noqa: N801 - used like a function
     def ready(self, settings: Settings | None = None) -> watch:
         """Load the rules now, those of `settings` with the own `select` and `ignore` on top; `with` does it otherwise.
 
-        Raises ConfigError for words that name no rule.
+        Raises ConfigError for words that name no rule, and where torch is too old.
         """
         from gradcheck_lint import registry
 
+        _refuse_old_torch()
         settings = settings or Settings()
         selection = Selection(select=self._select or None, ignore=self._ignore, origin="the options")
         known = registry.load(settings.rule_folders)
@@ -267,6 +271,18 @@ def _unpacked(optimizers: Sequence[Any]) -> list[Any]:
             kind = type(optimizer).__name__
             raise TypeError(f"watch() takes optimizers, and this is a {kind}; a model goes to `model=`")
     return found
+
+
+def _refuse_old_torch() -> None:
+    """Asked of what is installed, for importing torch is the program's to do, once it has set its environment."""
+    try:
+        installed = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return  # built by hand, or missing, which the import will say
+    found = re.match(r"(\d+)\.(\d+)", installed)
+    if found and (int(found[1]), int(found[2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise ConfigError(f"watching needs torch {oldest} or newer, and this is {installed}; `pip install -U torch`")
 
 
 def _refuse_nonsense(on_finding: object, level: str, every: int | None, min_confidence: str) -> None:

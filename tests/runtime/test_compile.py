@@ -15,6 +15,7 @@ from torch import nn
 pytest.importorskip("torch._dynamo")
 
 from gradcheck_lint import watch
+from gradcheck_lint.runtime.record import Watched
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 STEPS = 54  # past the steps that are checked at first, through the sleep, and awake again
@@ -180,12 +181,23 @@ def test_mistakes_are_found_all_the_same() -> None:
     assert [parameter.name for parameter in optimizer.parameters][:2] == ["0.weight", "0.bias"]
 
 
+def hooks_are_called(optimizer: Watched, steps: int = STEPS) -> bool:
+    """From Python 3.13 on dynamo calls the hooks of a step that it compiles, and the watcher sees it as any other."""
+    if sys.version_info < (3, 13):
+        return False
+    assert optimizer.steps == steps
+    assert optimizer.blind == ()
+    return True
+
+
 def test_a_step_that_is_compiled_is_said_to_be_unseen() -> None:
     parts = Parts()
     with watch(parts.optimizer, on_finding="ignore") as run:
         compiled_step(parts, "eager")
     assert run.findings == []
     (optimizer,) = run.record.optimizers
+    if hooks_are_called(optimizer):
+        return
     assert optimizer.blind == (
         "its step is compiled, so its steps were not counted and the order of its calls was not judged",
     )
@@ -202,4 +214,6 @@ def test_steps_that_were_seen_are_not_denied() -> None:
         compiled_step(parts, "eager")
     (optimizer,) = run.record.optimizers
     assert optimizer.steps >= STEPS
+    if hooks_are_called(optimizer, 2 * STEPS):
+        return
     assert optimizer.blind == ("its step is compiled, so the order of its calls was not judged",)

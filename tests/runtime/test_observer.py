@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -731,7 +732,8 @@ def test_compiled_step_is_not_judged() -> None:
 
     record = watched(program)
     assert record.findings == []
-    assert any("compiled" in words for words in record.optimizers[0].blind)
+    if sys.version_info < (3, 13):  # else its hooks are called all the same
+        assert any("compiled" in words for words in record.optimizers[0].blind)
 
 
 def test_threads_that_train_at_the_same_time_are_not_looked_at() -> None:

@@ -289,6 +289,22 @@ def test_nonsense_is_refused(options: dict[str, Any], words: str) -> None:
     assert surface() == before
 
 
+@pytest.mark.parametrize("installed", ["2.3.1+cu121", "1.13", "2.10.0a0+git1234567", "2.4.0", "unknown"])
+def test_old_torch_is_refused(installed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: installed)
+    _, optimizer = parts()
+    if installed[:3] in ("2.3", "1.1"):
+        with (
+            pytest.raises(ValueError, match=f"needs torch 2.4 .*, and this is {installed[:3]}"),
+            watch(optimizer),
+        ):
+            pass
+    else:
+        with watch(optimizer, quiet=True):
+            pass
+    assert not patches.ACTIVE
+
+
 def test_a_model_is_no_optimizer() -> None:
     with pytest.raises(TypeError, match="model="):
         watch(nn.Linear(1, 1))  # type: ignore[arg-type]

@@ -14,9 +14,10 @@ import re
 import sys
 import weakref
 from contextlib import ExitStack, contextmanager
+from types import ClassMethodDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradcheck_lint.runtime import sites, stores
+from gradcheck_lint.runtime import dynamo, sites, stores
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.record import Sighting, Watched
 
@@ -153,27 +154,27 @@ class Functions(Check):
 
     def _wrap(self) -> None:
         import torch
-        from torch.compiler import is_compiling
 
+        is_compiling = dynamo.tracing()
         self._original = original = vars(torch.autograd.Function).get("apply")
-        if not isinstance(original, classmethod):
+        if not isinstance(original, (classmethod, ClassMethodDescriptorType)):  # torch 2.15 has it from C
             return
         check = self
 
         def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            call = original.__func__
+            call = original.__get__(None, cls)
             if is_compiling() or check._wrapper is None or cls in check._seen or kwargs or not torch.is_grad_enabled():
-                return call(cls, *args, **kwargs)
+                return call(*args, **kwargs)
             inputs = check.session.guard(check._inputs, cls, args)
             if inputs is None:
-                return call(cls, *args, **kwargs)
+                return call(*args, **kwargs)
             versions = [arg._version for arg in args if isinstance(arg, torch.Tensor)]
-            result = call(cls, *args, **kwargs)
+            result = call(*args, **kwargs)
             if versions == [arg._version for arg in args if isinstance(arg, torch.Tensor)]:
                 check.session.guard(check._examine, cls, inputs)
             return result
 
-        apply.__doc__ = original.__func__.__doc__
+        apply.__doc__ = original.__doc__
         self._wrapper = classmethod(apply)
         torch.autograd.Function.apply = self._wrapper  # type: ignore[method-assign]
 

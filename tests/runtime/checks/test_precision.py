@@ -19,6 +19,7 @@ from gradcheck_lint.runtime import regions
 
 RULES = watching.rules("GL510")
 found = partial(watching.found, rules=RULES)
+pytestmark = pytest.mark.skipif(not regions.available(), reason="this torch does not tell the numbers of nodes")
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
