@@ -31,7 +31,7 @@ class SchedulerOfAnotherOptimizer(Rule):
     slug = "scheduler-of-another-optimizer"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"schedule-elsewhere", "schedule-unfinished"})
+    watches = frozenset({"schedule-elsewhere", "schedule-unfinished", "schedule-over"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -170,6 +170,20 @@ class SchedulerOfAnotherOptimizer(Rule):
                 why="the optimizer that trains keeps its learning rate, whatever the schedule says",
                 help=f"build the {detail['scheduler']} on `{name}`, after that is built",
                 related=[("the scheduler was built on this optimizer", sighting.sites.get("scheduled"))],
+            )
+        elif sighting.kind == "schedule-over":
+            rate, since = detail["rate"], detail["since"]
+            report(
+                "the schedule is over, and training goes on",
+                label=f"the rate of `{name}` is {rate:.3g} at step {sighting.step}, and was {detail['highest']:.3g}"
+                if rate
+                else f"the rate of `{name}` is 0 at step {sighting.step}, and has been since step {since} or before",
+                why="a step with a rate below 0 climbs, and the loss with it"
+                if rate
+                else "a step with a rate of 0 moves nothing",
+                help="give the schedule as many steps as it is moved"
+                + (", and let it end at 0, by `max(0.0, ...)`" if rate else ""),
+                related=[("the step", sighting.sites.get("step"))],
             )
         else:
             report(

@@ -77,9 +77,10 @@ def _last(code: CodeType, name: str, fits: Callable[[dis.Instruction], bool], en
 
 def _value(instructions: Sequence[dis.Instruction], index: int) -> dis.Instruction:
     """The instruction that made what is stored; an attribute's owner is loaded in between."""
-    if instructions[index].opname == "STORE_ATTR":
-        return instructions[max(index - 2, 0)]
-    return instructions[index - 1]
+    before = instructions[index - 1]
+    if instructions[index].opname != "STORE_ATTR" or before.opname.count("LOAD_FAST") == 2:
+        return before  # from Python 3.13 on one instruction may load both
+    return instructions[max(index - 2, 0)]
 
 
 def _appended(code: CodeType, name: str) -> Mark | None:

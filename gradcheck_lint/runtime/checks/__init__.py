@@ -107,6 +107,7 @@ def checks() -> list[type[Check]]:
     from gradcheck_lint.runtime.checks.plateaus import Plateaus
     from gradcheck_lint.runtime.checks.precision import Precision
     from gradcheck_lint.runtime.checks.ranks import Ranks
+    from gradcheck_lint.runtime.checks.rates import Rates
     from gradcheck_lint.runtime.checks.rebuilt import Rebuilt
     from gradcheck_lint.runtime.checks.restored import Restored
     from gradcheck_lint.runtime.checks.retained import Retained
@@ -135,6 +136,7 @@ def checks() -> list[type[Check]]:
         Leaks,
         Retained,
         Rounds,
+        Rates,
         Rebuilt,
         Values,
         Effects,
