@@ -121,15 +121,16 @@ class Canary:
     """Lives exactly as long as the nodes of the graph that hold it.
 
     `number` counts the backwards, `steps` are the steps of each optimizer that were done before, `freed` is whether
-    that backward was the last that could use the graph.
+    that backward was the last that could use the graph, and `place` is where it was called.
     """
 
-    __slots__ = ("__weakref__", "freed", "number", "steps")
+    __slots__ = ("__weakref__", "freed", "number", "place", "steps")
 
-    def __init__(self, number: int, steps: tuple[int, ...], freed: bool) -> None:
+    def __init__(self, number: int, steps: tuple[int, ...], freed: bool, place: object) -> None:
         self.number = number
         self.steps = steps
         self.freed = freed
+        self.place = place
 
 
 def marked(node: Any) -> Canary | None:
@@ -148,18 +149,20 @@ class Canaries:
     def __init__(self, most: int = 64) -> None:
         self._latest: deque[weakref.ref[Canary]] = deque(maxlen=most)
 
-    def touch(self, node: Any, number: int, steps: tuple[int, ...], *, freed: bool) -> None:
+    def touch(self, node: Any, number: int, steps: tuple[int, ...], *, freed: bool, place: object = None) -> None:
         """Put one into the node at the root of a graph, and look no further."""
-        canary = node.metadata[_KEY] = Canary(number, steps, freed)
+        canary = node.metadata[_KEY] = Canary(number, steps, freed, place)
         self._latest.append(weakref.ref(canary))
 
-    def mark(self, root: Tensor, number: int, steps: tuple[int, ...], *, freed: bool) -> Canary | None:
+    def mark(
+        self, root: Tensor, number: int, steps: tuple[int, ...], *, freed: bool, place: object = None
+    ) -> Canary | None:
         """Put one into the graph of `root`, before backward; the oldest one that was there already.
 
         One is there already if an earlier backward ran on this very loss, or on one that is a term of this sum.
         """
         found: Canary | None = None
-        canary = Canary(number, steps, freed)
+        canary = Canary(number, steps, freed, place)
         for node in terms(root):
             there = marked(node)
             if there is None:

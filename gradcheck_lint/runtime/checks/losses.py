@@ -83,7 +83,7 @@ class Losses(Check):
         place = (id(event.mark.code), event.mark.last)
         if node is not None and place in self._sound and self.session.backwards > CLOSELY:
             freed = not options.get("retain_graph") and not options.get("create_graph")
-            self.session.canaries.touch(node, self.session.backwards, self._done(), freed=freed)
+            self.session.canaries.touch(node, self.session.backwards, self._done(), freed=freed, place=place)
             return
         if root.numel() != 1 or not root.requires_grad:
             return
@@ -134,11 +134,13 @@ class Losses(Check):
         session = self.session
         freed = not options.get("retain_graph") and not options.get("create_graph")
         steps = self._done()
-        earlier = session.canaries.mark(root, session.backwards, steps, freed=freed)
+        earlier = session.canaries.mark(root, session.backwards, steps, freed=freed, place=place)
         if earlier is None or place in self._carried or not steps or len(earlier.steps) != len(steps):
             return
         if earlier is marked(root.grad_fn):
             return  # the same loss again, and not a sum
+        if earlier.place != place:
+            return  # what another line has gone backward on can be of this round: a loss that two optimizers share
         moved = [now > then for now, then in zip(steps, earlier.steps, strict=True) if now]
         if moved and all(moved):  # each optimizer has stepped since
             self._carried.add(place)

@@ -53,7 +53,7 @@ class Stray:
         self.latest = number
         self.times = 1  # how many of the backwards that were walked reached it
         self.mark = mark  # where it was registered
-        self.observers = observers  # those whose parameters the first of them reached too
+        self.observers = observers  # those whose parameters these backwards reached too
         self.parameter = isinstance(leaf, Parameter)
         self.shape = tuple(leaf.shape)
         self.version = leaf._version
@@ -160,6 +160,7 @@ class Strays(Check):
             if known is not None and known.ref() is leaf:
                 known.times += 1
                 known.latest = number
+                known.observers |= observers
             elif len(self._found) < _MOST:
                 stray = self._found[key] = Stray(leaf, number, session.births.get(key), observers)
                 stray.plain = plain
@@ -265,6 +266,8 @@ class Strays(Check):
             matched = sum((wanted & there).values())
             if len(idle) < len(parameters) or not parameters or matched * 2 < len(parameters):
                 return
+            if self._shared(observer, idle):
+                return
             ids = tuple(key for key, s in strays.items() if s.parameter)
             data = {"kind": "model-replaced", "ids": ids, "names": tuple(self._names(list(strays.values()), frames))}
             data["made"] = next((s.mark for s in strays.values() if s.mark is not None), None)
@@ -276,6 +279,12 @@ class Strays(Check):
                 self._tell_replaced(observer, data)
         else:
             self._replaced[index] = data  # to be told if it is so at the next step too
+
+    def _shared(self, observer: Observer, parameters: list[Tensor]) -> bool:
+        """Whether other optimizers hold these as well: the model still has them, and this one got the wrong ones."""
+        others = (o for o in self.session.observers.values() if o is not observer and o.optimizer is not None)
+        held = {key for other in others for key in other.ids() if other.optimizer is not observer.optimizer}
+        return all(id(parameter) in held for parameter in parameters)
 
     def _tell_replaced(self, observer: Observer, data: dict[str, Any]) -> None:
         self.session.check(Identity).told |= set(data["ids"])
@@ -343,7 +352,8 @@ class Strays(Check):
             stray.fresh = id(leaf) not in self._loaded and _is_fresh(
                 stray, owners.get(id(leaf)), self.session.options.everything
             )
-        if any(p.grad is not None and id(p) not in observer.received for p in observer.parameters()):
+        made = {key for other in self.session.observers.values() for key in other.received}
+        if any(p.grad is not None and id(p) not in made for p in observer.parameters()):
             for stray in strays:
                 stray.moved = True  # somebody copies gradients from one to the other
                 self._pending = {key: s for key, s in self._pending.items() if s is not stray}

@@ -129,6 +129,25 @@ def test_what_comes_in_after_the_optimizer(program: Callable[[], None], code: st
     assert not where or line(findings[0]) == where
 
 
+def test_an_optimizer_that_was_given_the_wrong_network_has_lost_none() -> None:
+    def program() -> None:
+        policy, value = nn.Linear(4, 2), nn.Linear(4, 2)
+        train_policy = torch.optim.Adam(policy.parameters(), lr=0.1)
+        for _ in range(6):
+            x = torch.randn(8, 4)
+            train_value = torch.optim.Adam(policy.parameters(), lr=0.1)
+            train_value.zero_grad()
+            value(x).pow(2).mean().backward()
+            train_value.step()
+            train_policy.zero_grad()
+            (policy(x) * value(x)).mean().backward()
+            train_policy.step()
+
+    told = codes(found(program))
+    assert "GL207" in told
+    assert "GL202" not in told
+
+
 def test_a_model_that_is_converted_under_the_switch_is_moved_and_not_rebound() -> None:
     def program() -> None:
         model = Net()

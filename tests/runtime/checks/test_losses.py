@@ -237,6 +237,24 @@ def test_the_same_loss_again_is_no_sum() -> None:
     assert found(program) == []
 
 
+def test_a_loss_that_two_optimizers_share_is_no_running_total() -> None:
+    def program() -> None:
+        encoder, decoder = nn.Linear(3, 2), nn.Linear(3, 2)
+        first, second = (torch.optim.SGD(model.parameters(), lr=0.1) for model in (encoder, decoder))
+        for i in range(9):
+            x = torch.randn(8, 3)
+            shared = encoder(x).pow(2).mean()
+            first.zero_grad()
+            shared.backward(retain_graph=True)
+            first.step()
+            if i % 3 == 2:  # the second has not stepped at all when the first has done so three times
+                second.zero_grad()
+                (decoder(x).pow(2).mean() - shared).backward()
+                second.step()
+
+    assert [finding for finding in found(program) if finding.code == "GL413"] == []
+
+
 def test_a_sum_within_one_step_is_right() -> None:
     def program() -> None:
         model, optimizer = small()

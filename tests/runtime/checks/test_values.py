@@ -92,6 +92,30 @@ def test_first_culprit_is_nearest_to_the_loss() -> None:
     assert "`1.weight`" in finding.help
 
 
+def test_a_step_that_makes_nan_of_good_gradients_is_not_laid_on_them() -> None:
+    class Rooted(torch.optim.Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {})
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            for parameter in self.param_groups[0]["params"]:
+                parameter.add_((parameter.grad - parameter.grad.abs().max()).sqrt())
+
+    model = nn.Linear(2, 1)
+
+    def program() -> None:
+        optimizer = Rooted(model.parameters())
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(torch.tensor([[1.0, 2.0]])).sum().backward()
+            optimizer.step()
+
+    (finding,) = [finding for finding in numbers(program).findings if finding.code == "GL801"]
+    assert finding.message == "the weights have become NaN or Inf"
+    assert "`--every 1`" in finding.help
+
+
 def _poisoned(loss: Tensor, model: nn.Module, step: int) -> Tensor:
     """A loss that is a number and whose gradient is not."""
     zero = (model[1].weight - model[1].weight.detach()).pow(2).sum()  # type: ignore[index]
