@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.gradients import LOOKED_AT, holds_something
 from gradcheck_lint.runtime.graph import kind
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ class Made(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """One that is certain as soon as the other optimizer is seen not to use the backward `own`."""
+    """One that is certain as soon as the other optimizer is seen not to use the backward `own`.
+
+    Where the run ends before that step, nobody can know, and nothing is told.
+    """
 
     observer: Observer
     other: Observer
@@ -69,9 +73,11 @@ class Leaks(Check):
         self._made: dict[int, Made] = {}
         self._used: dict[int, dict[int, int]] = {}  # by backward: which optimizers' steps used it, and when
         self._waiting: list[Leak] = []
+        self._empty: dict[int, int] = {}  # by optimizer: the latest backward that found nothing in its gradients
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         self._order = None
+        self._look_for_empty(event)
         observers = [o for o in self.session.observers.values() if o.awake]
         if len(observers) < 2 or self._walked >= _WALKS:
             return
@@ -81,6 +87,18 @@ class Leaks(Check):
             for key in observer.ids():
                 owners[key] = -1 if key in owners else observer.watched.index  # what several hold is nobody's own
         self._order = order(roots, owners)
+
+    def _look_for_empty(self, event: Event) -> None:
+        """Gradients that another's step has used can have been cleared in a way that nobody sees: read a few."""
+        for observer in self.session.observers.values():
+            index = observer.watched.index
+            suspects = [made for e in observer.window if (made := self._made.get(e.order)) is not None and made.order]
+            if not any(other != index for made in suspects for other in self._used.get(made.event.order, ())):
+                continue
+            grads = [p.grad for p in observer.parameters() if p.grad is not None and id(p) in observer.received]
+            some = grads[:: -(-len(grads) // LOOKED_AT) or 1]
+            if not any(holds_something(grad) for grad in some):
+                self._empty[index] = event.order
 
     def backward_ended(self, event: Event, touched: Sequence[Observer]) -> None:
         if len(self.session.observers) < 2 or not touched:
@@ -102,14 +120,11 @@ class Leaks(Check):
         if len(window) > 1 and not observer.opaque:
             self._look(observer, window, mark)
 
-    def ended(self) -> None:
-        for leak in self._waiting:
-            self._tell(leak)
-
     def _look(self, observer: Observer, window: list[Made], mark: Mark | None) -> None:
         mine = observer.watched.index
         others = {o.watched.index: o for o in self.session.observers.values()}
-        for made in window:
+        left = [made for made in window if made.event.order >= self._empty.get(mine, -1)]
+        for made in left:
             for other, when in self._used[made.event.order].items():
                 own = [m for m in window if m.event.order > when and self._is_own(m, mine, other)]
                 if other == mine or not own or made.order is None:
