@@ -49,10 +49,7 @@ class Made(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """One that is certain as soon as the other optimizer is seen not to use the backward `own`.
-
-    Where the run ends before that step, nobody can know, and nothing is told.
-    """
+    """One that is certain as soon as the other optimizer is seen not to use the backward `own`."""
 
     observer: Observer
     other: Observer
@@ -119,6 +116,10 @@ class Leaks(Check):
             self._used.setdefault(made.event.order, {})[observer.watched.index] = now
         if len(window) > 1 and not observer.opaque:
             self._look(observer, window, mark)
+
+    def ended(self) -> None:
+        for leak in self._waiting:
+            self._tell(leak)
 
     def _look(self, observer: Observer, window: list[Made], mark: Mark | None) -> None:
         mine = observer.watched.index
