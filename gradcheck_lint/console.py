@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -30,7 +31,7 @@ def colourful(stream: TextIO) -> bool:
 def is_terminal(stream: TextIO) -> bool:
     try:
         return stream.isatty()
-    except ValueError:  # it is closed
+    except (AttributeError, OSError, ValueError):  # it is closed, or something else that a program has put there
         return False
 
 
@@ -45,7 +46,14 @@ def tell(kind: str, message: str) -> None:
     paint = Paint(colourful(sys.stderr))
     style = {"error": RED, "warning": YELLOW}.get(kind, BOLD)
     line = " ".join(message.split("\n"))
-    print(f"{paint(f'{kind}:', style)} {line}", file=sys.stderr, flush=True)
+    say(f"{paint(f'{kind}:', style)} {line}\n")
+
+
+def say(text: str) -> None:
+    """Write to stderr, if there is one that takes it: a program can have closed it, or put anything in its place."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def counted(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gradcheck_lint.config import ConfigError, read
-from gradcheck_lint.console import colourful, tell
+from gradcheck_lint.console import colourful, say, tell
 from gradcheck_lint.report import run_formats
 from gradcheck_lint.runtime.record import RunRecord, ending
 from gradcheck_lint.runtime.sites import claim, ours
@@ -135,8 +135,7 @@ class Launch:
     def _tell(self, record: RunRecord) -> None:
         if not self._quiet and (self._file is None or self._format != "text"):
             text = run_formats.render(record, "text", colour=colourful(sys.stderr), brief=True)
-            sys.stderr.write(f"\n{text}" if text.count("\n") > 2 else text)
-            sys.stderr.flush()
+            say(f"\n{text}" if text.count("\n") > 2 else text)
         if self._file is not None:
             run_formats.write(record, self._format, self._file)
 

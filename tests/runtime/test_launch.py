@@ -205,6 +205,14 @@ def test_a_program_without_torch_has_nothing_to_watch(tmp_path: Path) -> None:
     assert done.stderr == "Nothing to watch: no optimizer was built in the run of train.py.\n"
 
 
+@pytest.mark.parametrize("left", ["sys.stderr.close()", "sys.stderr = None", "sys.stderr = object()"])
+def test_a_program_that_leaves_no_stderr_behind_ends_as_ever_and_is_reported(tmp_path: Path, left: str) -> None:
+    write(tmp_path, "train.py", f"import sys\n{left}\n")
+    theirs, ours = call(tmp_path, sys.executable, "train.py"), call(tmp_path, *US, "-o", "run.json", "train.py")
+    assert (ours.returncode, ours.stderr) == (theirs.returncode, theirs.stderr)
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["kind"] == "gradlint run"
+
+
 # Watching
 
 TRAINING = """\
