@@ -57,6 +57,15 @@ def scaled(roots: Sequence[Tensor]) -> bool:
     return bool(todo)  # too large a graph to be sure that it was not
 
 
+def refuses(scaler: object, error: BaseException | None) -> bool:
+    """Whether this was raised by the scaler itself, and not by what it calls: the optimizer's step, or Ctrl-C in it."""
+    trace = error.__traceback__ if isinstance(error, Exception) else None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = trace.tb_frame.f_globals.get("__name__") if trace is not None else None
+    return where in {kind.__module__ for kind in type(scaler).__mro__}
+
+
 class Scaling:
     """The scalers of a session: follows their calls, and hands them to the observers whose gradients they change."""
 
@@ -102,7 +111,7 @@ class Scaling:
             observer.sight(breach, mark, before=before)
 
     def _has_unscaled(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
-        if error is not None:
+        if refuses(args[0], error):
             self._refused("scaler.unscale_", self._observer(args, kwargs))
 
     def _steps_now(self, args: Args, kwargs: Kwargs) -> None:
@@ -118,12 +127,12 @@ class Scaling:
             observer.scaler_stepping = False
             if error is None and observer.watched.steps == self._steps:
                 observer.skips()  # for the gradients were not finite
-        if error is not None:
+        if refuses(args[0], error):
             self._refused("scaler.step", observer)
 
     def _has_updated(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
         self._updated = self._updated or error is None
-        if error is not None:
+        if refuses(args[0], error):
             self._refused("scaler.update", next(iter(self._awake()), None))
 
     def _awake(self) -> list[Observer]:
