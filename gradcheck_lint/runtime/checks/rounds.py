@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _WALKS = 3  # backwards of which we look whether they are after the gradient of an input
 _MADE = 3  # backwards after which a step should have come
+_CUT = 20  # how many there have to be where the run did not come to its end: the step can still have been to come
 _BYTES = 16  # values of a parameter that are compared
 
 
@@ -182,7 +183,8 @@ class Rounds(Check):
 
     def _never_stepped(self, observer: Observer) -> None:
         watched = observer.watched
-        if watched.backwards < _MADE or watched.zeros < 2 or self._inputs or observer.skipped:
+        enough = _MADE if self.session.record.ended == "ended" else _CUT
+        if watched.backwards < enough or watched.zeros < 2 or self._inputs or observer.skipped:
             return
         began = self._began.get(watched.index)
         others = [o for o in self.session.observers.values() if o is not observer and o.watched.steps]
