@@ -157,10 +157,10 @@ class ClosureIncomplete(Rule):
             )
         elif sighting.kind == EMPTY_STEP and not detail["made_inside"] and detail["times"] == detail["of"] > 1:
             report(
-                "the closure never calls backward",
-                label=f"{sighting.at_step}: `{call}` has run the closure, and no gradient was made",
+                "the closure makes no gradients",
+                label=f"{sighting.at_step}: `{call}` has run the closure, and nothing that it holds got a gradient",
                 why=WHY_BACKWARD,
-                help="call `loss.backward()` before the closure returns",
+                help=f"call `loss.backward()` before the closure returns, on a loss of what `{name}` holds",
             )
 
 

@@ -40,3 +40,21 @@ def test_one_that_never_came_is_missed_in_a_run_that_was_stopped_too() -> None:
         raise KeyError
 
     assert codes(found(program, KeyError)) == ["GL115"]
+
+
+def test_a_closure_whose_backward_reaches_another_network_is_not_said_to_have_none() -> None:
+    def program() -> None:
+        held, trained = nn.Linear(5, 2), nn.Linear(3, 1)
+        optimizer = torch.optim.LBFGS(held.parameters(), max_iter=2)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            trained.zero_grad()
+            loss = trained(torch.ones(2, 3)).pow(2).mean()
+            loss.backward()
+            return loss
+
+        for _ in range(6):
+            optimizer.step(closure)
+
+    assert "the closure makes no gradients" in [finding.message for finding in found(program)]
