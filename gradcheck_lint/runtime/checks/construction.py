@@ -68,7 +68,8 @@ class Construction(Check):
         super().__init__(session)
         self._sets = 0  # how many tensors are about to be given in sets
         self._begun = False  # whether an iterator is about to be given of which something was taken
-        self._spent = False  # whether an iterator that has been read is about to be given
+        self._spent: set[int] = set()  # groups that are about to be given an iterator which has been read
+        self._group_spent = False  # whether the group that is added is given one
         self._refusal: Refusal | None = None
         self._starts: dict[int, Start] = {}
         self._still: dict[int, Still] = {}  # by observer
@@ -79,7 +80,7 @@ class Construction(Check):
 
     def optimizer_building(self, given: object, mark: Mark | None) -> None:
         self._refusal = None  # whatever was refused before, the program went on
-        self._spent = any(_is_spent(part) for part in _parts(given)) or _same_twice(given)
+        self._spent = _spent_groups(given)
         self._begun = any(_is_begun(part) for part in _parts(given))
         self._sets = sum(len(part) for part in _parts(given) if isinstance(part, (set, frozenset)) and len(part) > 1)
 
@@ -102,7 +103,7 @@ class Construction(Check):
             if twice:
                 names = tuple(dict.fromkeys(observer.name(p) for p in group["params"] if id(p) in twice))
                 observer.sight("given-twice", mark, names=names, group=number)
-            if self._spent and not ids:
+            if number in self._spent and not ids:
                 self._empty.add(observer.watched.index)
                 observer.sight("iterator-spent", mark, group=number, names=())
         self._options(observer, optimizer, optimizer.param_groups, mark)
@@ -250,7 +251,7 @@ class Construction(Check):
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if kind == "add_param_group":
             group = args[1] if len(args) > 1 else kwargs.get("param_group")
-            self._spent = isinstance(group, dict) and _is_spent(group.get("params"))
+            self._group_spent = isinstance(group, dict) and _is_spent(group.get("params"))
         elif kind == "clip":
             given = args[0] if args else kwargs.get("parameters")
             name = _spent_variable() if isinstance(given, list) and not given else ""
@@ -265,7 +266,7 @@ class Construction(Check):
             observer = self.session.observers.get(id(args[0]))
             if observer is not None:
                 self._options(observer, args[0], args[0].param_groups[-1:], sites.here(2))
-                if self._spent and not args[0].param_groups[-1]["params"]:
+                if self._group_spent and not args[0].param_groups[-1]["params"]:
                     observer.sight("iterator-spent", sites.here(2), group=len(args[0].param_groups) - 1, names=())
         elif error is not None and kind in ("add_param_group", "load_state_dict", "module.load_state_dict"):
             why = "load" if kind.endswith("load_state_dict") else _why(str(error), error)
@@ -326,9 +327,15 @@ def _spent_variable() -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _same_twice(given: object) -> bool:
-    parts = [id(part) for part in _parts(given) if isinstance(part, (GeneratorType, filter, map))]
-    return len(set(parts)) < len(parts)
+def _spent_groups(given: object) -> set[int]:
+    """The groups whose iterator has been read to its end, or will have been by an earlier group."""
+    parts = [given] if not isinstance(given, (list, tuple)) else [g.get("params") for g in given if isinstance(g, dict)]
+    ids = [id(part) for part in parts]
+    return {
+        number
+        for number, part in enumerate(parts)
+        if _is_spent(part) or (isinstance(part, (GeneratorType, filter, map)) and id(part) in ids[:number])
+    }
 
 
 def _given_tensors(given: object) -> Iterator[Tensor]:

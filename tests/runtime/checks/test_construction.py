@@ -122,6 +122,33 @@ def test_an_iterator_that_was_begun() -> None:
     assert found(lambda: program(listed=True)) == []
 
 
+def test_an_iterator_that_was_read_in_one_of_several_groups() -> None:
+    def program(first: Callable[[nn.Module], Any], second: Callable[[nn.Module], Any]) -> None:
+        body, head = nn.Linear(3, 3), nn.Linear(3, 1)
+        optimizer = torch.optim.SGD([{"params": first(body)}, {"params": second(head)}, {"params": []}], lr=0.1)
+        train(nn.Sequential(body, head), optimizer)
+
+    def read(module: nn.Module) -> Any:
+        parameters = filter(lambda p: p.requires_grad, module.parameters())
+        assert sum(p.numel() for p in parameters) > 0
+        return parameters
+
+    def frozen(module: nn.Module) -> list[nn.Parameter]:
+        return [p for p in module.requires_grad_(False).parameters() if p.requires_grad]
+
+    findings = found(lambda: program(read, list_of))
+    assert codes(findings) == ["GL305"]
+    assert "group 0" in findings[0].label
+    assert codes(found(lambda: program(list_of, read))) == ["GL305"]
+    assert found(lambda: program(list_of, nn.Module.parameters)) == []
+    assert found(lambda: program(nn.Module.parameters, list_of)) == []
+    assert found(lambda: program(frozen, list_of)) == []  # empty on purpose, and no iterator was read
+
+
+def list_of(module: nn.Module) -> list[nn.Parameter]:
+    return list(module.parameters())
+
+
 def test_clipping_with_an_iterator_that_was_read() -> None:
     def program(*, listed: bool) -> None:
         net = nn.Linear(3, 1)
