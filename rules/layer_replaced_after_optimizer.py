@@ -53,17 +53,20 @@ class LayerReplacedAfterOptimizer(Rule):
         if sighting.kind == "model-replaced":
             label = f"{sighting.at_step}: none of its {sighting.detail['held']} tensors got a gradient, {what} did"
         else:
-            verb = "came" if sighting.detail["added"] else "was replaced"
-            label = f"{sighting.at_step}: {what} {verb} after `{name}` was built, which holds none of it"
+            be, it = ("were", "them") if len(sighting.names) > 1 else ("was", "it")
+            verb = "came" if sighting.detail["added"] else f"{be} replaced"
+            label = f"{sighting.at_step}: {what} {verb} after `{name}` was built, which holds none of {it}"
+        made = sighting.sites.get("made")
+        where = "after this line" if made is not None else "anew where the model is replaced"
         report(
             "new parameters come into the model after the optimizer took the old ones",
-            site=sighting.sites.get("made"),
+            site=made,
             label=label,
             why=f"`{name}.step()` goes on with the old parameters, and {number} new ones stay as they are",
-            help=f"build `{name}` after this line, or hand over the new parameters by `add_param_group`",
+            help=f"build `{name}` {where}, or hand over the new parameters by `add_param_group`",
             related=[
                 ("the optimizer took the parameters here", sighting.sites.get("built")),
-                ("steps here", sighting.site),
+                *([("steps here", sighting.site)] if made is not None else ()),
             ],
             subject=what,
         )

@@ -70,17 +70,19 @@ class ParameterRebound(Rule):
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         name, copied = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.detail.get("copy")
         what, several = told(sighting.names), len(sighting.names) > 1
+        made = sighting.sites.get("made")
+        where = "after this line" if made is not None else f"after the line that gives {what} another tensor"
         report(
             f"{HEADLINE} after the optimizer took the old one",
-            site=sighting.sites.get("made"),
+            site=made,
             label=f"{sighting.at_step}: `{name}` held another tensor than the one in {what}",
             why=f"{what} {'were' if several else 'was'} computed once, and `{name}` moves what it was computed from"
             if copied
             else f"{name}.step() moves the old one, which is not in use any more, and {what} never",
-            help=f"write into it under `torch.no_grad()`, or build `{name}` after this line",
+            help=f"write into it under `torch.no_grad()`, or build `{name}` {where}",
             related=[
                 ("the optimizer took the old one here", sighting.sites.get("built")),
-                ("steps here", sighting.site),
+                *([("steps here", sighting.site)] if made is not None else ()),
             ],
             subject=what,
         )

@@ -28,6 +28,7 @@ class Hidden(NamedTuple):
     attribute: str  # "layers"
     owner: str  # the class of the module
     container: str  # "list", "tuple", "dict", or "" for a plain attribute
+    path: str  # "layers[0].weight"
 
 
 def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
@@ -40,37 +41,40 @@ def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
     registered = {id(parameter) for model in models for parameter in model.parameters()}
     for model in models:
         for module in model.modules():
-            for name, value, container in _contents(module):
+            for name, part, value, container in _contents(module):
                 owner = type(module).__name__
                 if issubclass(type(value), Module) and container:
-                    for parameter in value.parameters():
-                        found[id(parameter)] = Hidden("layer-unregistered", name, owner, container)
+                    for key, parameter in value.named_parameters():
+                        path = f"{name}{part}.{key}"
+                        found[id(parameter)] = Hidden("layer-unregistered", name, owner, container, path)
                 elif issubclass(type(value), Tensor) and value.requires_grad:
                     leaves = [value] if value.is_leaf else _sources(value)
                     for leaf in leaves:
                         if value.is_leaf or isinstance(leaf, Parameter):
-                            found[id(leaf)] = Hidden("tensor-unregistered", name, owner, container)
+                            found[id(leaf)] = Hidden("tensor-unregistered", name, owner, container, name + part)
     return {key: place for key, place in found.items() if key not in registered}
 
 
-def _contents(module: Module) -> Iterator[tuple[str, Any, str]]:
+def _contents(module: Module) -> Iterator[tuple[str, str, Any, str]]:
+    """The attributes of a module and what lies in them: its place, as "[0]", the thing, and the kind of container."""
     for name, value in list(vars(module).items()):
         if name in ("_parameters", "_modules", "_buffers") or name.endswith("_hooks"):
             continue
         if type(value) in (list, tuple, dict):
-            for item in _items(value):
-                yield name, item, type(value).__name__
+            for part, item in _items(value):
+                yield name, part, item, type(value).__name__
         else:
-            yield name, value, ""
+            yield name, "", value, ""
 
 
-def _items(container: Any, depth: int = 3) -> Iterator[Any]:
-    """What lies in a container, and in the containers in it."""
-    for item in list(container.values() if type(container) is dict else container)[:_ITEMS]:
+def _items(container: Any, depth: int = 3) -> Iterator[tuple[str, Any]]:
+    """What lies in a container, and in the containers in it, each with its place."""
+    for key, item in list(container.items() if type(container) is dict else enumerate(container))[:_ITEMS]:
+        place = f"[{key!r}]" if type(key) in (int, str) else "[...]"
         if type(item) in (list, tuple, dict) and depth:
-            yield from _items(item, depth - 1)
+            yield from ((place + part, inner) for part, inner in _items(item, depth - 1))
         else:
-            yield item
+            yield place, item
 
 
 def _sources(value: Any) -> list[Any]:

@@ -1,9 +1,9 @@
 """Leaves that backward fills and that no optimizer holds: which they are, where they lie, and what they stand for.
 
 Sightings: "unheld" (parameters that nobody moves), "unheld-tensor" (plain tensors), "group-forgotten" (they are all in
-one list that was never handed over), "layer-rebuilt" (they are new for each loss), "model-replaced" and
-"variable-replaced" (they took the place of what the optimizer holds), "layer-unregistered" and "tensor-unregistered"
-(they lie in an attribute of a module that registers nothing).
+one list that was never handed over), "layer-rebuilt" (they are new for each loss), "model-replaced",
+"layer-replaced" and "variable-replaced" (they took the place of what the optimizer holds), "layer-unregistered" and
+"tensor-unregistered" (they lie in an attribute of a module that registers nothing).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gradcheck_lint.runtime.names import Models, names_of, variable
 from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from types import FrameType
 
     from torch import Tensor
@@ -40,6 +40,7 @@ _FRESH = 2  # how often the values of a layer are written while it is built, at 
 _NOTED = 2  # the step at which it is noted which parameters nobody holds
 _IDLE = 200  # of them that are asked now and then whether they get gradients
 _MOST = 2000  # leaves that are remembered
+_NAMELESS = "a tensor without a name"
 
 
 class Stray:
@@ -60,8 +61,10 @@ class Stray:
         self.place = leaf.data_ptr()
         self.plain = False  # whether the optimizers that it is met with hold no parameters, only plain tensors
         self.moved = False  # somebody writes to it
+        self.step = 0  # of the optimizer, at which it was known that nobody holds it
         self.name = ""
         self.fresh = False  # its values are those that it was built with
+        self.replaces = False  # what an optimizer holds goes by the same name, and gets no gradient
         self.list = ""  # the list that holds it
         self.hidden: Hidden | None = None
 
@@ -91,6 +94,7 @@ class Strays(Check):
         self._copies: dict[int, dict[str, tuple[int, str]]] = {}
         self._loaded: set[int] = set()
         self._mark: dict[int, Mark | None] = {}
+        self._called: dict[int, dict[int, str]] = {}  # by observer: what it holds, by names that may be others' later
         self._replaced: dict[int, dict[str, Any]] = {}  # by observer: what its tensors seem to be replaced by
 
     # What is given
@@ -169,7 +173,14 @@ class Strays(Check):
                     self._news.setdefault(number, []).append(stray)
         if new and self._more:
             self._more -= 1
-            self._again = max(self._again, 1)  # to see whether it comes again
+            self._walk_next(observers)  # to see whether it comes again
+
+    def _walk_next(self, observers: Collection[int]) -> None:
+        """Look at the graph of the next loss, which is that of the next step for these observers."""
+        self._again = max(self._again, 1)
+        for observer in self.session.observers.values():
+            if observer.watched.index in observers:
+                observer.attend(2)
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         index, steps = observer.watched.index, observer.watched.steps
@@ -179,8 +190,9 @@ class Strays(Check):
             self._again += 1
         if steps == _NOTED:
             self._note_idle()
-        if self._idle and observer.sampling.is_sample(steps) and self._thawed():
-            self._again = max(self._again, 1)
+            self._note_names(observer)
+        if observer.sampling.is_sample(steps) and (self._thawed() or self._passed_by(observer)):
+            self._walk_next({index})
         if self._copies.get(index) or (steps == 1 and self._variables.get(index)):
             self._judge_copies(observer, mark)
         if not self._found:
@@ -208,6 +220,15 @@ class Strays(Check):
                 return True
         return False
 
+    def _passed_by(self, observer: Observer) -> bool:
+        """Whether something has no gradient now that had one: another may have taken its place. Asked a few times."""
+        index, received = observer.watched.index, observer.received
+        if self._asked[index] >= _AGAIN:
+            return False
+        passed_by = any(p.grad is None and p.requires_grad and id(p) in received for p in observer.parameters())
+        self._asked[index] += passed_by
+        return passed_by
+
     def _note_idle(self) -> None:
         """Which parameters of the watched models nobody holds."""
         held = self.session.held()
@@ -217,6 +238,13 @@ class Strays(Check):
             for key, parameter in module._parameters.items()
             if parameter is not None and id(parameter) not in held
         ][:_IDLE]
+
+    def _note_names(self, observer: Observer) -> None:
+        """What the user calls those that an optimizer holds, if they are several modules that lie in some object."""
+        held = observer.parameters()
+        if len(self.session.models) > 1 and len(held) <= _IDLE:
+            names = names_of(self.session.models, held, sites.frames(2))
+            self._called[observer.watched.index] = {id(p): name for p, name in zip(held, names, strict=True) if name}
 
     # New for each loss
 
@@ -334,6 +362,7 @@ class Strays(Check):
             elif stray.moved or key in held or key in identity.told or not leaf.requires_grad:
                 self._pending.pop(key, None)
             elif key not in self._pending and (stray.times > 1 or observer.watched.steps == 1):
+                stray.step = observer.watched.steps
                 fresh.append(stray)
                 self._pending[key] = stray
         if fresh:
@@ -344,10 +373,15 @@ class Strays(Check):
         names = self._names(strays, frames)
         attributes = hidden([model for _, model in self.session.models])
         owners = self._owners(frames, {id(s.ref()) for s in strays})
+        called = self._called.get(observer.watched.index, {})
+        idle = {called.get(id(p)) for p in observer.parameters() if p.grad is None and p.requires_grad}
         for stray, name in zip(strays, names, strict=True):
             leaf = stray.ref()
             stray.name = name
+            stray.replaces = name in idle
             stray.hidden = attributes.get(id(leaf))
+            if stray.hidden is not None and name == _NAMELESS:
+                stray.name = stray.hidden.path
             stray.list = next((n for n, ids, _ in self._lists if id(leaf) in ids), "")
             stray.fresh = id(leaf) not in self._loaded and _is_fresh(
                 stray, owners.get(id(leaf)), self.session.options.everything
@@ -360,7 +394,7 @@ class Strays(Check):
 
     def _names(self, strays: Sequence[Stray], frames: list[FrameType]) -> list[str]:
         names = names_of(self.session.models, [stray.ref() for stray in strays], frames)
-        return [name or "a tensor without a name" for name in names]
+        return [name or _NAMELESS for name in names]
 
     def _owners(self, frames: list[FrameType], ids: set[int]) -> dict[int, Module]:
         """The module in which each of these parameters lies."""
@@ -390,6 +424,8 @@ class Strays(Check):
                 where = ("unheld-tensor", "")
             elif stray.list and self._whole(stray.list, pending):
                 where = ("group-forgotten", stray.list)
+            elif stray.replaces and stray.fresh:
+                where = ("layer-replaced", "")
             else:
                 where = ("unheld", stray.fresh)
             kinds.setdefault(where, {})[key] = stray
@@ -402,10 +438,13 @@ class Strays(Check):
             if observer is None:
                 continue
             identity.told |= strays.keys()
+            if kind == "layer-replaced":
+                self._tell_layers(observer, list(strays.values()))
+                continue
             observer.sight(
                 kind,
                 self._mark.get(index) or observer.mark_of("step"),
-                names=tuple(stray.name for stray in strays.values()),
+                names=_names(strays.values()),
                 where=place,
                 fresh=all(stray.fresh for stray in strays.values()),
                 plain=all(stray.plain for stray in strays.values()),
@@ -413,8 +452,27 @@ class Strays(Check):
                 made=next((m for name, _, m in self._lists if kind == "group-forgotten" and name == place), None),
             )
 
+    def _tell_layers(self, observer: Observer, strays: list[Stray]) -> None:
+        """Layers that took the place of others in an object that is no module: nobody was told of it then."""
+        observer.sight(
+            "layer-replaced",
+            self._mark.get(observer.watched.index) or observer.mark_of("step"),
+            names=tuple(dict.fromkeys(stray.name.rpartition(".")[0] for stray in strays)),
+            made=next((stray.mark for stray in strays if stray.mark is not None), None),
+            number=len(_names(strays)),
+            step=min(stray.step for stray in strays),
+            added=False,
+        )
+
     def _whole(self, name: str, pending: dict[int, Stray]) -> bool:
         return any(ids <= pending.keys() for other, ids, _ in self._lists if other == name)
+
+
+def _names(strays: Iterable[Stray]) -> tuple[str, ...]:
+    """Each name once, for what replaces a thing may be replaced again; those without one all count."""
+    return tuple(
+        {stray.name if stray.name != _NAMELESS else key: stray.name for key, stray in enumerate(strays)}.values()
+    )
 
 
 def _alike(one: Stray, other: Stray) -> bool:

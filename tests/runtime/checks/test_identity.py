@@ -248,6 +248,81 @@ def test_a_part_that_was_trained_before_may_stay(program: Callable[[], None]) ->
     assert codes(found(program, least=Confidence.MEDIUM)) == ["GL207"]
 
 
+# Later than the first steps, in an object that is no module
+
+
+class Learner:
+    """Two modules and their optimizer; `change` comes before the step of this number."""
+
+    def __init__(self) -> None:
+        self.body = nn.Linear(3, 8)
+        self.head = nn.Linear(8, 2)
+        self.optimizer = torch.optim.SGD([*self.body.parameters(), *self.head.parameters()], lr=0.1)
+
+    def train(self, change: Callable[[Learner], object], steps: int = 130, at: int = 31) -> None:
+        for step in range(steps):
+            if step == at:
+                change(self)
+            self.optimizer.zero_grad()
+            self.head(torch.relu(self.body(torch.randn(6, 3)))).pow(2).mean().backward()
+            self.optimizer.step()
+
+
+def another_head(learner: Learner) -> None:
+    learner.head = nn.Linear(8, 4)
+
+
+def another_head_that_is_handed_over(learner: Learner) -> None:
+    learner.head = nn.Linear(8, 4)
+    learner.optimizer.add_param_group({"params": learner.head.parameters()})
+
+
+def another_head_and_optimizer(learner: Learner) -> None:
+    learner.head = nn.Linear(8, 4)
+    learner.optimizer = torch.optim.SGD([*learner.body.parameters(), *learner.head.parameters()], lr=0.1)
+
+
+def another_head_that_is_frozen(learner: Learner) -> None:
+    learner.head = nn.Linear(8, 4).requires_grad_(False)
+
+
+def a_head_that_was_trained(learner: Learner) -> None:
+    head = nn.Linear(8, 2)
+    head.load_state_dict(learner.head.state_dict())
+    learner.head = head.requires_grad_(False)
+
+
+def the_head_is_frozen(learner: Learner) -> None:
+    learner.head.requires_grad_(False)
+
+
+def the_body_alone_from_now_on(learner: Learner) -> None:
+    learner.optimizer = torch.optim.SGD(learner.body.parameters(), lr=0.1)
+
+
+def test_a_layer_is_replaced_late_and_in_no_module() -> None:
+    findings = found(lambda: Learner().train(another_head))
+    assert codes(findings) == ["GL202"]
+    assert "self.head was replaced" in findings[0].label
+    assert line(findings[0]) == "learner.head = nn.Linear(8, 4)"
+    assert findings[0].step == 51
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        another_head_that_is_handed_over,
+        another_head_and_optimizer,
+        another_head_that_is_frozen,
+        a_head_that_was_trained,
+        the_head_is_frozen,
+        the_body_alone_from_now_on,
+    ],
+)
+def test_what_a_late_change_may_be(change: Callable[[Learner], object]) -> None:
+    assert found(lambda: Learner().train(change)) == []
+
+
 # What seems to be replaced and is not
 
 
