@@ -51,12 +51,17 @@ class InvalidOptimizerOptions(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         if sighting.kind == "zero-rate":
+            name, given = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.detail["given"]
+            turned = isinstance(given, (int, float)) and given != 0
+            says = f"built with {given:g}, but the" if turned else "the"
             report(
                 "the learning rate is 0",
                 site=sighting.sites.get("built"),
-                label=f"the rate of every group was 0 at each of {sighting.detail['steps']} steps",
+                label=f"{says} rate of every group was 0 at each of {sighting.detail['steps']} steps",
                 why="a step with a rate of 0 moves nothing",
-                help="give a rate, or leave out the steps",
+                help=f"look at the scheduler of `{name}`, or at who else sets `{name}.param_groups[0]['lr']`"
+                if turned
+                else "give a rate, or leave out the steps",
                 related=[("steps here", sighting.site)],
             )
             return

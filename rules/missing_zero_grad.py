@@ -60,10 +60,11 @@ class MissingZeroGrad(Rule):
         return Fix(f"call `{name}.zero_grad()` first", Safety.SAFE, (insert_before(here, f"{name}.zero_grad()"),))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        from gradcheck_lint.facts.clearing import clears
+        from gradcheck_lint.facts.clearing import clears, stopped
 
         detail = sighting.detail
-        if clears(sighting) or "other" in detail or (detail.get("closure") and detail["lbfgs"]):
+        late = clears(sighting) and stopped(sighting) and detail["times"] > 1
+        if (clears(sighting) and not late) or "other" in detail or (detail.get("closure") and detail["lbfgs"]):
             return  # GL102, GL106 and GL113 are about those
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         backward = sighting.source("made", "loss.backward()")
@@ -72,8 +73,13 @@ class MissingZeroGrad(Rule):
             "gradients are carried over from the previous step",
             site=sighting.sites.get("made"),
             label=f"{sighting.at_step}: the gradients of the step before were still there when backward ran",
-            why=f"`{step}` does not clear `.grad`, so every update repeats earlier batches",
-            help=f"call `{name}.zero_grad()` before `{backward}`",
+            why="they were cleared before each step until then, and are not any more: updates repeat earlier batches"
+            if late
+            else f"`{step}` does not clear `.grad`, so every update repeats earlier batches",
+            help=f"call `{name}.zero_grad()` before `{backward}`{', whatever the step or epoch' if late else ''}",
             note="for deliberate accumulation, clear once for each step; see `gradlint explain GL101`",
-            related=[("uses them, and leaves them", sighting.site), ("built here", sighting.sites.get("built"))],
+            related=[
+                ("uses them, and leaves them", sighting.site),
+                ("cleared last here", sighting.sites.get("zero")) if late else ("built here", sighting.sites.get("built")),
+            ],
         )

@@ -32,6 +32,8 @@ class UpdateWithoutEffect(Rule):
         elif reason == "gradient":
             says, sure = "all its gradients were exactly 0", late
             help = "look for a loss that does not depend on the weights, a mask of zeros, or units that are all dead"
+            if detail["half"] == "float16":
+                help = "scale the loss by a `torch.amp.GradScaler`, for in float16 small gradients become 0; or " + help
         else:
             says, sure = f"the gradients were not 0 and the learning rate is {detail['lr']:g}", detail["own"] or late
             step = sighting.source("", f"{name}.step()")

@@ -16,3 +16,12 @@ def clears(sighting: Sighting) -> bool:
     """
     site = sighting.sites.get("zero")
     return bool(sighting.detail["zeros"]) and (site is None or not site.text or "zero" in site.text)
+
+
+def stopped(sighting: Sighting) -> bool:
+    """Whether each step had clean gradients for a while, and all that had not came after the last clearing."""
+    times, of, cleared = (sighting.detail[key] for key in ("times", "of", "cleared_at"))
+    return bool(of - times >= _A_WHILE and (cleared is None or sighting.step - cleared >= times))
+
+
+_A_WHILE = 10

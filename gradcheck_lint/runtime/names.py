@@ -114,6 +114,12 @@ def qualified(label: str, name: str) -> str:
     return f"{label}.{name}" if label and name else label or name
 
 
+def expression(label: str, name: str) -> str:
+    """A part of a model as the user's code would write it: `net.blocks[0].norm` for `blocks.0.norm` of `net`."""
+    pieces = name.split(".") if name else []
+    return (label or "model") + "".join(f"[{piece}]" if piece.isdigit() else f".{piece}" for piece in pieces)
+
+
 def variable(tensor: object, frames: Iterable[FrameType]) -> str:
     """The name of a variable that holds this very object; empty if none does."""
     for frame in frames:
@@ -126,7 +132,7 @@ def variable(tensor: object, frames: Iterable[FrameType]) -> str:
                         return f"{name}{part}"
     for frame in frames:
         owner = sites.variables(frame).get("self")
-        for name, value in _attributes(owner).items():
+        for name, value in attributes(owner).items():
             if value is tensor:
                 return f"self.{name}"
     return ""
@@ -155,7 +161,7 @@ def modules_of(frame: FrameType) -> Iterator[tuple[str, Module]]:
             if issubclass(type(value), Module):
                 yield name, value
                 continue
-            for part, inner in (*_attributes(value).items(), *_items(value)):
+            for part, inner in (*attributes(value).items(), *_items(value)):
                 if issubclass(type(inner), Module) and id(inner) not in seen:
                     seen.add(id(inner))
                     yield (f"{name}.{part}" if part[0] != "[" else f"{name}{part}"), inner
@@ -169,7 +175,7 @@ def _items(thing: object) -> Iterator[tuple[str, object]]:
         yield from ((f"[{key!r}]", item) for key, item in list(thing.items()))
 
 
-def _attributes(thing: object) -> dict[str, Any]:
+def attributes(thing: object) -> dict[str, Any]:
     """The attributes of an object of a class of the user's; a plain read that runs no code of anybody's."""
     kind = type(thing)
     if kind.__module__ in ("builtins", "types", "torch") or isinstance(thing, type):

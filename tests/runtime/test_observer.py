@@ -1051,6 +1051,31 @@ def test_what_changes_after_the_first_steps_and_is_seen_at_a_glance(
     assert found == ({code} if code else set())
 
 
+@pytest.mark.parametrize("every", [1, 50])
+@pytest.mark.parametrize(
+    ("clears", "code"),
+    [
+        (lambda step: step < 51, "GL101"),  # as `if epoch == 0`
+        (lambda step: step % 60 == 0, "GL102"),
+        (lambda step: step % 3 == 0, "GL102"),
+        (lambda step: step != 55, ""),
+        (lambda step: True, ""),
+    ],
+    ids=["stopped", "once in a while", "seldom", "once not", "always"],
+)
+def test_where_clearing_stops(clears: Callable[[int], bool], code: str, every: int) -> None:
+    def program() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for step in range(150):
+            if clears(step):
+                optimizer.zero_grad()
+            loss_of(model).backward()
+            optimizer.step()
+
+    assert {finding.code for finding in watched(program, every=every).findings} == ({code} if code else set())
+
+
 @pytest.mark.parametrize("every", [1, 7, 50])
 def test_another_order_after_the_first_steps_is_seen_at_a_sample(every: int) -> None:
     program = trained(FIRST + 9, clips_too_early, more=LONG)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.names import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,7 +95,8 @@ class Attributes(Check):
         if observer.watched.steps > 2 and not observer.sampling.rarely(observer.watched.steps):
             return
         ids = observer.ids()
-        for name, module in self.session.models.modules():
+        models = self.session.models
+        for label, (name, module) in ((label, pair) for label, model in models for pair in model.named_modules()):
             value = vars(module).get("requires_grad")
             if not isinstance(value, bool) or id(module) in self._told:
                 continue
@@ -106,4 +108,4 @@ class Attributes(Check):
             if not wrong or len(wrong) < len(parameters) or not any(id(p) in ids for p in wrong):
                 continue
             self._told.add(id(module))
-            observer.sight("requires-grad-attribute", mark, names=(name,), value=value, number=len(wrong))
+            observer.sight("requires-grad-attribute", mark, names=(expression(label, name),), value=value, number=len(wrong))

@@ -204,7 +204,10 @@ class Construction(Check):
         elif still.step < observer.steps and still.step < _LONG:
             return  # nobody has looked since
         if still.zero and observer.steps > 1:
-            self._once(observer, "zero-rate", still.mark, steps=observer.steps)
+            start = self._starts.get(observer.watched.index)
+            self._once(
+                observer, "zero-rate", still.mark, steps=observer.steps, given=start.defaults.get("lr") if start else None
+            )
         if still.frozen:
             self._once(observer, "never-trained", still.mark, names=tuple(still.frozen.values()), whole=still.whole)
 

@@ -179,6 +179,7 @@ class Effects(Check):
         detail: dict[str, Any] = {
             "own": own,
             "direct": _direct(optimizer),
+            "half": next((effect.half for effect in effects if effect.half), ""),
             "scheduled": any("initial_lr" in group for group in optimizer.param_groups),
             "lr": max(known, default=None),
             "steps": tuple(step for step, _ in stuck),

@@ -8,12 +8,13 @@ in memory), "never-a-gradient" (parameters that backward never reached).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
-from gradcheck_lint.runtime.names import variable
+from gradcheck_lint.runtime.names import attributes, variable
 from gradcheck_lint.runtime.record import Sighting, Watched
 from gradcheck_lint.runtime.references import Place
 
@@ -33,6 +34,8 @@ Call = tuple[int, int]  # which instruction of which code
 KEPT = 12  # graphs of steps in a row that have to be in memory
 FEW, FAR = 4, 100  # or so few of them, if they reach so many steps back: between samples none is marked
 CLOSELY = 8  # backwards of which all terms of the loss are looked at
+_NUMBER = re.compile(r"\b\d+\b")
+_LOOKED_IN = 100  # objects of the user's
 CHECKED = 5  # steps after which a parameter should have had a gradient
 _ENDS = frozenset({"Sum", "Mean", "Stack", "Cat", "Add", "Sub", "Neg", "Mul", "Div"})
 
@@ -316,14 +319,18 @@ class Losses(Check):
                 continue  # it has had a gradient on a step that was only counted
             groups.setdefault(_prefix(name, unfed.fed), []).append(name)
         latest = observer.latest.get("backward") or observer.latest.get("step")
+        alike: dict[tuple[str, bool], list[str]] = {}  # the same part of several blocks is one mistake
         for prefix, members in groups.items():
+            branch = any(_is_branch(prefix, name) and _any_of(unfed.fed, name) for name in unfed.lists)
+            alike.setdefault((_NUMBER.sub("*", prefix), branch), []).extend(members)
+        for (_, branch), members in alike.items():
             observer.sight(
                 "never-a-gradient",
                 observer.built or (latest.mark if latest else None),
                 names=tuple(members),
-                prefix=prefix,
+                prefix=_prefix(members[0], unfed.fed),
                 checked=observer.watched.checked,
-                branch=any(f"{prefix}.".startswith(f"{name}.") and _any_of(unfed.fed, name) for name in unfed.lists),
+                branch=branch,
             )
 
 
@@ -379,12 +386,11 @@ def _holder(frame: FrameType) -> str:
     """A variable of the frame, or an attribute of an object there, that holds many graphs; "" if there is none."""
     own = sites.variables(frame)
     scopes = [("", own)]
-    owner = own.get("self")
-    attributes = getattr(owner, "__dict__", None)
-    if isinstance(attributes, dict):
-        scopes.append(("self.", attributes))
+    scopes.append(("self.", attributes(own.get("self"))))
     if frame.f_globals is not own:
         scopes.append(("", frame.f_globals))
+    things = [(name, value) for _, variables in scopes for name, value in list(variables.items())[:_LOOKED_IN]]
+    scopes += [(f"{name}.", attributes(value)) for name, value in things if not name.startswith("__")]
     for before, variables in scopes:
         for name, value in list(variables.items()):
             if not name.startswith("__") and _holds_graphs(value):
@@ -436,6 +442,11 @@ def _prefix(name: str, fed: set[str]) -> str:
         if not _any_of(fed, prefix):
             return prefix
     return ".".join(pieces)
+
+
+def _is_branch(prefix: str, name: str) -> bool:
+    """Whether it is one of the modules in a list, or several of them, and not a part of one that is in use."""
+    return prefix == name or prefix.rpartition(".")[0] == name
 
 
 def _any_of(names: set[str], prefix: str) -> bool:

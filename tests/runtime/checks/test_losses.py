@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -194,6 +195,25 @@ def test_graphs_that_are_kept_between_samples() -> None:
     assert "`total`" in finding.label
 
 
+def test_graphs_that_an_object_of_the_users_keeps_are_named() -> None:
+    class Meter:
+        total: Any = 0.0
+
+    def program() -> None:
+        meter = Meter()
+        model, optimizer = small()
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = loss_of(model)
+            loss.backward()
+            optimizer.step()
+            meter.total += loss
+
+    (finding,) = found(program)
+    assert finding.code == "GL407"
+    assert "`meter.total`" in finding.label
+
+
 def test_few_graphs_are_no_matter() -> None:
     def program() -> None:
         model, optimizer = small()
@@ -300,6 +320,30 @@ def test_a_part_without_gradients_is_one_finding_of_medium_confidence() -> None:
     (finding,) = found(lambda: train(cut))
     assert (finding.code, finding.confidence) == ("GL408", Confidence.MEDIUM)
     assert "4 parameters of body (body.0.weight, ...)" in finding.label
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.forgotten = nn.LayerNorm(3), nn.LayerNorm(3)
+        self.experts = nn.ModuleList(nn.Linear(3, 3) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.experts[0](self.norm(self.norm(x)))  # type: ignore[no-any-return]
+
+
+def test_the_same_part_of_several_blocks_is_one_finding() -> None:
+    def program() -> None:
+        blocks = nn.ModuleList(Block() for _ in range(2))
+        optimizer = torch.optim.SGD(blocks.parameters(), lr=0.01)
+        for _ in range(8):
+            optimizer.zero_grad()
+            blocks[1](blocks[0](torch.randn(4, 3))).pow(2).mean().backward()
+            optimizer.step()
+
+    (finding,) = found(program)
+    assert finding.code == "GL408"
+    assert "4 parameters (0.forgotten.weight, ...)" in finding.label  # the other experts' turn may come
 
 
 @pytest.mark.parametrize("forward", [every, one])
