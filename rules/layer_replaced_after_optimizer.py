@@ -22,7 +22,7 @@ class LayerReplacedAfterOptimizer(Rule):
     slug = "layer-replaced-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"layer-replaced", "model-replaced"})
+    watches = frozenset({"layer-replaced", "model-replaced", "parameter-replaced"})
     triggers = r"\.(?<!\bself\.)\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -48,6 +48,8 @@ class LayerReplacedAfterOptimizer(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if sighting.kind == "parameter-replaced" and not sighting.detail["added"]:
+            return  # GL201
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         what, number = told(sighting.names), sighting.detail["number"]
         if sighting.kind == "model-replaced":
@@ -56,13 +58,15 @@ class LayerReplacedAfterOptimizer(Rule):
             be, it = ("were", "them") if len(sighting.names) > 1 else ("was", "it")
             verb = "came" if sighting.detail["added"] else f"{be} replaced"
             label = f"{sighting.at_step}: {what} {verb} after `{name}` was built, which holds none of {it}"
+        stay = "the new one stays as it is" if number == 1 else f"{number} new ones stay as they are"
         made = sighting.sites.get("made")
-        where = "after this line" if made is not None else "anew where the model is replaced"
+        here = made is not None and sighting.kind != "model-replaced"  # else it is some line within the new model
+        where = "after this line" if here else "anew where the model is replaced"
         report(
             "new parameters come into the model after the optimizer took the old ones",
             site=made,
             label=label,
-            why=f"`{name}.step()` goes on with the old parameters, and {number} new ones stay as they are",
+            why=f"`{name}.step()` goes on with the old parameters, and {stay}",
             help=f"build `{name}` {where}, or hand over the new parameters by `add_param_group`",
             related=[
                 ("the optimizer took the parameters here", sighting.sites.get("built")),

@@ -68,6 +68,7 @@ class MissingZeroGrad(Rule):
             return  # GL102, GL106 and GL113 are about those
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         backward = sighting.source("made", "loss.backward()")
+        before = ("cleared last here", "zero") if late else ("built here", "built")
         step = sighting.source("", f"{name}.step()")
         report(
             "gradients are carried over from the previous step",
@@ -78,8 +79,5 @@ class MissingZeroGrad(Rule):
             else f"`{step}` does not clear `.grad`, so every update repeats earlier batches",
             help=f"call `{name}.zero_grad()` before `{backward}`{', whatever the step or epoch' if late else ''}",
             note="for deliberate accumulation, clear once for each step; see `gradlint explain GL101`",
-            related=[
-                ("uses them, and leaves them", sighting.site),
-                ("cleared last here", sighting.sites.get("zero")) if late else ("built here", sighting.sites.get("built")),
-            ],
+            related=[("uses them, and leaves them", sighting.site), (before[0], sighting.sites.get(before[1]))],
         )

@@ -58,7 +58,8 @@ class ModelMovedAfterOptimizer(Rule):
             why = f"`{name}.step()` goes on with parameters that belong to no model"
         else:
             detail = sighting.detail
-            label = f"{sighting.at_step}: {what} is {detail['now']}, and its state is still {detail['state']}"
+            be = "are" if len(sighting.names) > 1 else "is"
+            label = f"{sighting.at_step}: {what} {be} {detail['now']}, and the state is still {detail['state']}"
             why = "the step meets two dtypes or devices that do not match"
         report(
             "the model is moved or cast after the optimizer was built",

@@ -68,6 +68,8 @@ class ParameterRebound(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if sighting.detail.get("added"):
+            return  # GL202: it has taken nothing's place
         name, copied = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.detail.get("copy")
         what, several = told(sighting.names), len(sighting.names) > 1
         made = sighting.sites.get("made")

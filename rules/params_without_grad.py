@@ -62,7 +62,7 @@ class ParamsWithoutGrad(Rule):
             if several
             else "it gets no gradient, and the step passes over it",
             help="call `requires_grad_()` on what should learn, and leave out the rest",
-            related=[("steps here", sighting.site)],
+            related=[("steps here" if sighting.detail["steps"] else "goes backward here", sighting.site)],
             confidence=Confidence.HIGH if sighting.detail["whole"] else Confidence.MEDIUM,
             subject=what,
         )

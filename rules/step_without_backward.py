@@ -71,10 +71,15 @@ class StepWithoutBackward(Rule):
         if sighting.kind == ERASED_STEP and detail["began"] not in NOTHING_NEW:
             return  # GL103
         step = sighting.source("", "optimizer.step()")
+        missed = detail.get("elsewhere")  # backward has run, and its graphs lead to nothing that the optimizer holds
         report(
             "the step has no new gradients",
-            label=f"{sighting.at_step}: no backward had run since the last clearing or the last step",
+            label=f"{sighting.at_step}: no backward so far had reached anything that it holds"
+            if missed
+            else f"{sighting.at_step}: no backward had run since the last clearing or the last step",
             why="without gradients a step does nothing, and with used ones it makes the same update again",
-            help=f"run backward before `{step}`, or drop this step",
+            help="look where the loss loses them: `.detach()`, `.data`, `no_grad`, or copies in their place"
+            if missed
+            else f"run backward before `{step}`, or drop this step",
             related=[("the last backward", sighting.sites.get("backward"))],
         )

@@ -1107,6 +1107,21 @@ def test_scaled_gradients_after_the_first_steps(clips: bool, code: str, every: i
     assert codes(program, every=every) == [code]
 
 
+def test_backward_on_a_loss_of_copies() -> None:
+    def program() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for _ in range(5):
+            optimizer.zero_grad()
+            copies = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+            torch.func.functional_call(model, copies, torch.randn(4, 3)).pow(2).mean().backward()
+            optimizer.step()
+
+    (finding,) = watched(program).findings
+    assert finding.code == "GL104"
+    assert "no backward so far had reached anything that it holds" in finding.label
+
+
 def test_gradients_that_are_always_given_by_hand() -> None:
     """Where each new gradient may lie at the place in memory where an old one was."""
 

@@ -108,4 +108,5 @@ class Attributes(Check):
             if not wrong or len(wrong) < len(parameters) or not any(id(p) in ids for p in wrong):
                 continue
             self._told.add(id(module))
-            observer.sight("requires-grad-attribute", mark, names=(expression(label, name),), value=value, number=len(wrong))
+            names = (expression(label, name),)
+            observer.sight("requires-grad-attribute", mark, names=names, value=value, number=len(wrong))

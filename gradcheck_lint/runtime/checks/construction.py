@@ -205,11 +205,11 @@ class Construction(Check):
             return  # nobody has looked since
         if still.zero and observer.steps > 1:
             start = self._starts.get(observer.watched.index)
-            self._once(
-                observer, "zero-rate", still.mark, steps=observer.steps, given=start.defaults.get("lr") if start else None
-            )
+            given = start.defaults.get("lr") if start is not None else None
+            self._once(observer, "zero-rate", still.mark, steps=observer.steps, given=given)
         if still.frozen:
-            self._once(observer, "never-trained", still.mark, names=tuple(still.frozen.values()), whole=still.whole)
+            names = tuple(still.frozen.values())
+            self._once(observer, "never-trained", still.mark, names=names, whole=still.whole, steps=observer.steps)
 
     def backward_failed(self, event: Event, error: BaseException) -> None:
         for observer in self.session.observers.values():

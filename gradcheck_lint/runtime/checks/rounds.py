@@ -179,7 +179,7 @@ class Rounds(Check):
         if not observer.awake and (began is None or not _same(began.values, now)):
             return
         mark, detail = observer.idle
-        observer.sight(EMPTY_STEP, mark, made=None, **detail)
+        observer.sight(EMPTY_STEP, mark, made=None, elsewhere=bool(self.session.backwards), **detail)
 
     def _never_stepped(self, observer: Observer) -> None:
         watched = observer.watched

@@ -323,6 +323,25 @@ def test_what_a_late_change_may_be(change: Callable[[Learner], object]) -> None:
     assert found(lambda: Learner().train(change)) == []
 
 
+def test_a_parameter_that_comes_later_takes_nothing_s_place() -> None:
+    def program(*, handed_over: bool) -> None:
+        model = nn.ParameterList([nn.Parameter(torch.ones(3))])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(70):
+            if step == 10:
+                model.append(nn.Parameter(torch.ones(3)))
+                if handed_over:
+                    optimizer.add_param_group({"params": [model[1]]})
+            optimizer.zero_grad()
+            torch.stack([parameter * torch.randn(3) for parameter in model]).pow(2).mean().backward()
+            optimizer.step()
+
+    (finding,) = found(lambda: program(handed_over=False))
+    assert finding.code == "GL202"
+    assert "1 came after" in finding.label
+    assert found(lambda: program(handed_over=True)) == []
+
+
 # What seems to be replaced and is not
 
 
