@@ -31,7 +31,7 @@ class SchedulerOfAnotherOptimizer(Rule):
     slug = "scheduler-of-another-optimizer"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"schedule-elsewhere", "schedule-unfinished", "schedule-over"})
+    watches = frozenset({"schedule-elsewhere", "schedule-left", "schedule-unfinished", "schedule-over"})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -184,6 +184,22 @@ class SchedulerOfAnotherOptimizer(Rule):
                 help="give the schedule as many steps as it is moved"
                 + (", and let it end at 0, by `max(0.0, ...)`" if rate else ""),
                 related=[("the step", sighting.sites.get("step"))],
+            )
+        elif sighting.kind == "schedule-left":
+            built = sighting.sites.get("built")
+            there = sighting.site is not None and sighting.site == built
+            moves = f"moved {detail['moves']} times since the optimizer that it was built on"
+            report(
+                "the scheduler belongs to an optimizer that was replaced",
+                label=f"the scheduler of the one before it has {moves} was given up"
+                if there
+                else f"has {moves} was given up",
+                why=f"`{name}` trains, and keeps its learning rate, whatever the schedule says",
+                help=f"build the {detail['scheduler']} again where `{name}` is built",
+                related=[
+                    ("the optimizer of the schedule", sighting.sites.get("scheduled")),
+                    *([] if there else [("the one that trains now", built)]),
+                ],
             )
         else:
             report(

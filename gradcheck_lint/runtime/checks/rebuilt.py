@@ -1,12 +1,14 @@
 """Optimizers, schedulers and scalers that are built again and again, and schedulers that move what does not train.
 
 Sightings: "rebuilt" (the same line has built another one for what the last one trained), "schedule-elsewhere" (the
-optimizer of a scheduler never steps, another one over the same parameters does), "schedule-unfinished" (a schedule that
-was made for as many steps as the optimizer took has moved a small part of the way).
+optimizer of a scheduler never steps, another one over the same parameters does), "schedule-left" (its optimizer was
+given up for another one), "schedule-unfinished" (a schedule that was made for as many steps as the optimizer took has
+moved a small part of the way).
 """
 
 from __future__ import annotations
 
+import gc
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 OFTEN = 4  # so many of one line, each used for one step
 EPOCHS = 5  # so many of one line, however long each was used
 _VALUES = 16  # of a parameter that are compared
+_ALONE = 3  # moves of a schedule since its optimizer was given up
+_SEARCHES = 3  # for who holds an optimizer, through all objects there are
 
 
 class Kept(NamedTuple):
@@ -57,6 +61,18 @@ class Line:
         return self.observer.steps if self.observer is not None else self.moves
 
 
+@dataclass(slots=True)
+class Left:
+    """A scheduler, when another optimizer was built for what its own has trained."""
+
+    scheduler: weakref.ref[Any]
+    epoch: int  # how far it had moved
+    own: Observer
+    steps: int  # of its own optimizer
+    other: Observer
+    rates: list[float]  # of the other, at its first step
+
+
 class Rebuilt(Check):
     """Counts what each line builds; values are read from the second time on."""
 
@@ -67,6 +83,9 @@ class Rebuilt(Check):
         self._lines: dict[tuple[str, int, int], Line] = {}
         self._of: dict[int, Line] = {}  # by the id of what was built last
         self._moved: dict[int, tuple[weakref.ref[Any], Mark | None, int]] = {}  # schedulers by id, and how often
+        self._schedulers: list[weakref.ref[Any]] = []  # all that were built
+        self._left: dict[int, Left] = {}  # by the id of the scheduler
+        self._searches = _SEARCHES
 
     # Optimizers
 
@@ -78,6 +97,8 @@ class Rebuilt(Check):
         line = self._again("optimizer", optimizer, ids, options, mark, observer)
         if line is not None and line.times >= (OFTEN if line.most == 1 else EPOCHS):
             self._tell(observer, mark, "optimizer", line)
+        if observer is not None:
+            self._note_schedulers(observer, ids)
 
     def _again(
         self,
@@ -107,6 +128,16 @@ class Rebuilt(Check):
         line.last = weakref.ref(thing)
         self._of[id(thing)] = line
         return line if same else None
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        if not self._left:
+            return
+        if observer.watched.steps == 1:
+            for left in self._left.values():
+                if left.other is observer:
+                    left.rates = _rates(observer)
+        elif observer.sampling.is_sample(observer.watched.steps):
+            self._judge_left()
 
     def after_update(self, observer: Observer) -> None:
         optimizer = observer.optimizer
@@ -152,6 +183,8 @@ class Rebuilt(Check):
         observer = self.session.observers.get(id(optimizer))
         if observer is None:
             return
+        self._schedulers = [ref for ref in self._schedulers if ref() is not None]
+        self._schedulers.append(weakref.ref(scheduler))
         mark = sites.here()
         line = self._again("scheduler", scheduler, frozenset({id(optimizer)}), _options(scheduler), mark)
         if line is None:
@@ -188,6 +221,37 @@ class Rebuilt(Check):
                 other.sight("schedule-elsewhere", mark, scheduler=type(scheduler).__name__, scheduled=built)
                 return
 
+    def _note_schedulers(self, observer: Observer, ids: frozenset[int]) -> None:
+        """Another optimizer was built: the schedulers of those that have trained its parameters so far."""
+        for ref in self._schedulers:
+            scheduler = ref()
+            own = self.session.observers.get(id(getattr(scheduler, "optimizer", None)))
+            if own is not None and own is not observer and own.steps and ids & own.ids():
+                epoch = getattr(scheduler, "last_epoch", 0)
+                self._left[id(scheduler)] = Left(ref, epoch, own, own.steps, observer, [])
+
+    def _judge_left(self) -> None:
+        """Schedulers that went on to move an optimizer which nobody has any more."""
+        scheduled = {id(getattr(ref(), "optimizer", None)) for ref in self._schedulers}
+        for key, left in list(self._left.items()):
+            scheduler, own, other = left.scheduler(), left.own, left.other
+            optimizer = own.optimizer
+            if scheduler is None or optimizer is None or own.steps > left.steps or other.steps <= _ALONE:
+                continue
+            moves = getattr(scheduler, "last_epoch", 0) - left.epoch
+            if moves < _ALONE or id(other.optimizer) in scheduled:
+                continue
+            if not left.rates or _rates(other) != left.rates:
+                continue  # somebody else sets its rate
+            if not self._searches:
+                return
+            self._searches -= 1
+            if not _held_by_others(optimizer):
+                del self._left[key]
+                _, mark, _ = self._moved.get(key, (None, other.built, 0))
+                kind = type(scheduler).__name__
+                other.sight("schedule-left", mark, scheduler=kind, scheduled=own.built, moves=moves)
+
     def _scaler_built(self, scaler: Any) -> None:
         mark = sites.here()
         line = self._again("scaler", scaler, frozenset(), _options(scaler), mark)
@@ -203,6 +267,8 @@ class Rebuilt(Check):
             line.moves += 1
 
     def ended(self) -> None:
+        if self._left:
+            self._judge_left()
         for ref, mark, times in self._moved.values():
             scheduler = ref()
             total = getattr(scheduler, "total_steps", None)
@@ -223,6 +289,33 @@ def _untouched(kept: Kept, steps: int) -> bool:
     if kept.step == steps:
         return bool((parameter.detach().reshape(-1)[:_VALUES] == kept.values).all())
     return parameter._version == kept.version + (steps - kept.step) * kept.each
+
+
+def _rates(observer: Observer) -> list[float]:
+    """The rates of all groups; [] where one is a tensor, whose value would have to be waited for."""
+    rates: list[Any] = [group.get("lr") for group in observer.groups()]
+    return rates if all(isinstance(rate, (int, float)) for rate in rates) else []
+
+
+def _held_by_others(optimizer: Optimizer) -> bool:
+    """Whether anybody but its schedulers refers to an optimizer, who may step it again."""
+    from types import FrameType, MethodType
+
+    for frame in sites.frames(2):
+        there = list(sites.variables(frame).values())
+        if not there and frame.f_code.co_nlocals:
+            return True  # one that we do not look into
+        for value in there:
+            if value is optimizer:
+                return True
+    for thing in gc.get_referrers(optimizer):
+        if isinstance(thing, (FrameType, MethodType)):
+            continue  # frames of the watcher's, and methods of its own that schedulers put into it
+        attributes: Any = thing if type(thing) is dict else getattr(thing, "__dict__", None)
+        schedules = type(attributes) is dict and "last_epoch" in attributes
+        if not schedules or attributes.get("optimizer") is not optimizer:
+            return True
+    return False
 
 
 def _remembers(state: Any) -> bool:
