@@ -21,6 +21,7 @@ class GradientToUntrackedLeaf(Rule):
     watches = frozenset({"unheld-tensor"})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        detail = sighting.detail
         what, several = told(sighting.names), len(sighting.names) > 1
         report(
             "backward fills a tensor that no optimizer holds",
@@ -30,6 +31,6 @@ class GradientToUntrackedLeaf(Rule):
             help=f"hand over {what} too if it should learn, else make it without `requires_grad=True`",
             note="an input whose gradient is looked at may require grad; clear it after each use",
             related=[("its gradients are made here", sighting.sites.get("backward"))],
-            confidence=Confidence.HIGH if sighting.detail["plain"] else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if detail["plain"] or detail["piled_up"] else Confidence.MEDIUM,
             subject=what,
         )

@@ -66,6 +66,24 @@ def reach(roots: Iterable[Tensor], avoiding: Collection[Any] = ()) -> Reach:
     return Reach(tuple(leaves), len(seen), tuple(functions), tuple(flat), not todo)
 
 
+def uses(roots: Iterable[Tensor], leaf: Tensor) -> set[str]:
+    """What the graph does with a leaf, where it is used as it is; each as `kind` has it."""
+    found: set[str] = set()
+    todo = [root.grad_fn for root in roots if root.grad_fn is not None]
+    seen = set(todo)
+    while todo and len(seen) < LIMIT:
+        node = todo.pop()
+        for following, _ in node.next_functions:
+            if following is None:
+                continue
+            if getattr(following, "variable", None) is leaf:
+                found.add(kind(node))
+            elif following not in seen:
+                seen.add(following)
+                todo.append(following)
+    return found
+
+
 def kind(node: Any) -> str:
     """What a node of the graph does: "Add" for AddBackward0."""
     return type(node).__name__.partition("Backward")[0]

@@ -16,6 +16,7 @@ from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.checks.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks.identity import Identity, held_by_any
+from gradcheck_lint.runtime.graph import uses
 from gradcheck_lint.runtime.names import Models, names_of, variable
 from gradcheck_lint.runtime.references import Ref
 
@@ -39,6 +40,8 @@ _LATE = 1000  # steps after which missing parameters are told; until then an opt
 _FRESH = 2  # how often the values of a layer are written while it is built, at most
 _NOTED = 2  # the step at which it is noted which parameters nobody holds
 _IDLE = 200  # of them that are asked now and then whether they get gradients
+_SCALES = frozenset({"Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Exp", "Log", "Pow", "Sqrt", "Sigmoid", "Softplus"})
+_PILED = 10  # steps after which a gradient that was never cleared is one that nobody looks at
 _MOST = 2000  # leaves that are remembered
 _NAMELESS = "a tensor without a name"
 
@@ -61,6 +64,10 @@ class Stray:
         self.place = leaf.data_ptr()
         self.plain = False  # whether the optimizers that it is met with hold no parameters, only plain tensors
         self.moved = False  # somebody writes to it
+        self.factor = False  # it is a number that scales or shifts others
+        self.left: tuple[int, int, int] | None = None  # its gradient, id and version, and the number of the step
+        self.piles = 0  # how often that was still there when the next backward began
+        self.cleared = False
         self.step = 0  # of the optimizer, at which it was known that nobody holds it
         self.name = ""
         self.fresh = False  # its values are those that it was built with
@@ -74,6 +81,29 @@ class Stray:
             self.moved = True
         return leaf
 
+    def begins(self, steps: int) -> None:
+        """Backward begins, for the first time since a step: is the gradient of that step still there?"""
+        leaf, left = self.ref(), self.left
+        if left is not None and leaf is not None and left[2] == steps:
+            if _gradient(leaf, steps) == left:
+                self.piles += 1
+            else:
+                self.cleared = True
+        self.left = None
+
+    def used(self, steps: int) -> None:
+        """A step begins, which does not use its gradient."""
+        leaf = self.ref()
+        self.left = _gradient(leaf, steps) if leaf is not None else None
+
+    @property
+    def piled_up(self) -> bool:
+        """Whether its gradient was there for everybody, and was neither used nor cleared.
+
+        That of an input may lie there too, as of the point at which an equation has a boundary.
+        """
+        return self.factor and self.piles >= _PILED and not self.cleared
+
 
 class Strays(Check):
     """Looks at the graph of the first losses, and later now and then or when something is odd."""
@@ -85,6 +115,7 @@ class Strays(Check):
         self._found: dict[int, Stray] = {}
         self._pending: dict[int, Stray] = {}  # what is told unless something comes in between
         self._news: dict[int, list[Stray]] = {}  # by backward: parameters that were met for the first time
+        self._factors: list[Stray] = []  # see Stray
         self._again = 0  # how many of the next backwards are to be walked
         self._more = _WALKS
         self._idle: list[tuple[weakref.ref[Module], str]] = []  # parameters that nobody holds
@@ -140,6 +171,8 @@ class Strays(Check):
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         from torch.nn import Parameter
 
+        for stray in self._factors:
+            stray.begins(sum(o.watched.steps for o in self.session.observers.values()))
         session = self.session
         number = session.backwards
         early = number <= _WALKS and any(o.watched.backwards < WALKS for o in session.observers.values())
@@ -169,6 +202,9 @@ class Strays(Check):
                 stray = self._found[key] = Stray(leaf, number, session.births.get(key), observers)
                 stray.plain = plain
                 new = True
+                if leaf.ndim == 0 and not stray.parameter:
+                    stray.factor = uses(roots, leaf) <= _SCALES
+                    self._factors += [stray] if stray.factor else []
                 if stray.parameter and observers:
                     self._news.setdefault(number, []).append(stray)
         if new and self._more:
@@ -195,6 +231,8 @@ class Strays(Check):
             self._walk_next({index})
         if self._copies.get(index) or (steps == 1 and self._variables.get(index)):
             self._judge_copies(observer, mark)
+        for stray in self._factors:
+            stray.used(sum(o.watched.steps for o in self.session.observers.values()))
         if not self._found:
             return
         self._judge_rebuilt(observer, mark)
@@ -448,6 +486,7 @@ class Strays(Check):
                 where=place,
                 fresh=all(stray.fresh for stray in strays.values()),
                 plain=all(stray.plain for stray in strays.values()),
+                piled_up=all(stray.piled_up for stray in strays.values()),
                 container=next((s.hidden.container for s in strays.values() if s.hidden), ""),
                 made=next((m for name, _, m in self._lists if kind == "group-forgotten" and name == place), None),
             )
@@ -473,6 +512,10 @@ def _names(strays: Iterable[Stray]) -> tuple[str, ...]:
     return tuple(
         {stray.name if stray.name != _NAMELESS else key: stray.name for key, stray in enumerate(strays)}.values()
     )
+
+
+def _gradient(leaf: Tensor, steps: int) -> tuple[int, int, int] | None:
+    return (id(leaf.grad), leaf.grad._version, steps) if leaf.grad is not None else None
 
 
 def _alike(one: Stray, other: Stray) -> bool:

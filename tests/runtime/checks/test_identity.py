@@ -6,6 +6,7 @@ import copy
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,75 @@ def body_in_eval_mode() -> None:
 def test_a_part_that_was_trained_before_may_stay(program: Callable[[], None]) -> None:
     assert found(program) == []
     assert codes(found(program, least=Confidence.MEDIUM)) == ["GL207"]
+
+
+# A number that nobody holds
+
+
+def number_beside_a_network(
+    after: Callable[[Tensor, torch.optim.Optimizer, int], object] = lambda number, optimizer, step: None,
+    number: Tensor | None = None,
+    use: Callable[[nn.Module, Tensor, Tensor], Tensor] = lambda model, x, number: number.exp() * model(x),
+) -> None:
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    number = torch.tensor(0.5, requires_grad=True) if number is None else number
+    for step in range(60):
+        optimizer.zero_grad()
+        (use(model, torch.randn(6, 1), number) - 1).pow(2).mean().backward()
+        optimizer.step()
+        after(number, optimizer, step)
+
+
+def cleared(number: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+    number.grad = None
+
+
+def cleared_in_place(number: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+    assert number.grad is not None
+    number.grad.zero_()
+
+
+def raised_by_hand(number: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Once in a while, with the gradients that have come together since, as for a multiplier."""
+    if step % 25 == 24 and number.grad is not None:
+        with torch.no_grad():
+            number += 0.01 * number.grad
+        number.grad = None
+
+
+def handed_over_later(number: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+    if step == 30:
+        optimizer.add_param_group({"params": [number]})
+
+
+def boundary(model: nn.Module, x: Tensor, point: Tensor) -> Tensor:
+    """The derivative at a point is part of the loss, and nobody wants the gradient of the point."""
+    value = model(point.reshape(1, 1))
+    (slope,) = torch.autograd.grad(value.sum(), point, create_graph=True)
+    return slope + value
+
+
+def test_a_number_whose_gradients_pile_up() -> None:
+    findings = found(number_beside_a_network)
+    assert codes(findings) == ["GL208"]
+    assert "number is not among them" in findings[0].label
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        partial(number_beside_a_network, cleared),
+        partial(number_beside_a_network, cleared_in_place),
+        partial(number_beside_a_network, raised_by_hand),
+        partial(number_beside_a_network, handed_over_later),
+        partial(number_beside_a_network, number=torch.tensor(0.5, requires_grad=True), use=boundary),
+        partial(number_beside_a_network, number=torch.zeros(1, 1, requires_grad=True), use=boundary),
+        partial(number_beside_a_network, number=torch.tensor(0.5)),
+    ],
+)
+def test_numbers_that_somebody_cares_for(program: Callable[[], None]) -> None:
+    assert found(program) == []
 
 
 # Later than the first steps, in an object that is no module
