@@ -83,14 +83,20 @@ class ParametersMissingFromOptimizer(Rule):
         if sighting.detail["plain"]:
             return  # the optimizer moves an input of the network, which is meant to stay as it is
         what, several = told(sighting.names), len(sighting.names) > 1
+        be, were = ("are", "were") if several else ("is", "was")
+        thawed = sighting.detail["thawed"]
         report(
             "parameters that take part in the loss are held by no optimizer",
             site=sighting.sites.get("built"),
-            label=f"{what} {'are' if several else 'is'} not among them",
+            label=f"{what} {were} frozen then, {be} not any more, and {be} not among them"
+            if thawed
+            else f"{what} {be} not among them",
             why=f"{'they get' if several else 'it gets'} gradients in every backward, and nobody uses them",
-            help=f"hand over {what} too, or freeze {'them' if several else 'it'} by `requires_grad_(False)`",
+            help=f"hand over {what} by `add_param_group` where {'they' if several else 'it'} {be} unfrozen"
+            if thawed
+            else f"hand over {what} too, or freeze {'them' if several else 'it'} by `requires_grad_(False)`",
             related=[("its gradients are made here", sighting.sites.get("backward")), ("steps here", sighting.site)],
-            confidence=Confidence.HIGH if sighting.detail["fresh"] else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if sighting.detail["fresh"] or thawed else Confidence.MEDIUM,
             subject=what,
         )
 

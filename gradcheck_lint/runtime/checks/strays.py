@@ -71,6 +71,7 @@ class Stray:
         self.step = 0  # of the optimizer, at which it was known that nobody holds it
         self.name = ""
         self.fresh = False  # its values are those that it was built with
+        self.thawed = False  # it was frozen when the optimizer was new
         self.replaces = False  # what an optimizer holds goes by the same name, and gets no gradient
         self.list = ""  # the list that holds it
         self.hidden: Hidden | None = None
@@ -119,6 +120,7 @@ class Strays(Check):
         self._again = 0  # how many of the next backwards are to be walked
         self._more = _WALKS
         self._idle: list[tuple[weakref.ref[Module], str]] = []  # parameters that nobody holds
+        self._frozen: dict[int, Ref] = {}  # those of them that did not require grad, by id
         self._asked: Counter[int] = Counter()
         self._lists: list[tuple[str, frozenset[int], Mark | None]] = []
         self._variables: dict[int, dict[str, int]] = {}  # by observer: the user's variables and what they held
@@ -250,12 +252,14 @@ class Strays(Check):
         self._tell(final=True)
 
     def _thawed(self) -> bool:
-        """Whether a parameter of a watched model that nobody holds has got a gradient."""
+        """Whether a parameter of a watched model that nobody holds has got a gradient, and that is news."""
         for owner, key in self._idle:
             module = owner()
             parameter = module._parameters.get(key) if module is not None else None
             if parameter is not None and parameter.requires_grad and parameter.grad is not None:
-                return True
+                known = self._found.get(id(parameter))
+                if known is None or known.times < 2:
+                    return True
         return False
 
     def _passed_by(self, observer: Observer) -> bool:
@@ -270,12 +274,14 @@ class Strays(Check):
     def _note_idle(self) -> None:
         """Which parameters of the watched models nobody holds."""
         held = self.session.held()
-        self._idle = [
-            (weakref.ref(module), key)
+        idle = [
+            (weakref.ref(module), key, parameter)
             for _, module in self.session.models.modules()
             for key, parameter in module._parameters.items()
             if parameter is not None and id(parameter) not in held
-        ][:_IDLE]
+        ]
+        self._idle = [(owner, key) for owner, key, _ in idle[:_IDLE]]
+        self._frozen |= {id(p): Ref(p) for _, _, p in idle[:_MOST] if not p.requires_grad}
 
     def _note_names(self, observer: Observer) -> None:
         """What the user calls those that an optimizer holds, if they are several modules that lie in some object."""
@@ -417,6 +423,8 @@ class Strays(Check):
             leaf = stray.ref()
             stray.name = name
             stray.replaces = name in idle
+            frozen = self._frozen.get(id(leaf))
+            stray.thawed = frozen is not None and frozen() is leaf
             stray.hidden = attributes.get(id(leaf))
             if stray.hidden is not None and name == _NAMELESS:
                 stray.name = stray.hidden.path
@@ -465,7 +473,7 @@ class Strays(Check):
             elif stray.replaces and stray.fresh:
                 where = ("layer-replaced", "")
             else:
-                where = ("unheld", stray.fresh)
+                where = ("unheld", stray.thawed or stray.fresh)
             kinds.setdefault(where, {})[key] = stray
         observers = {observer.watched.index: observer for observer in self.session.observers.values()}
         for (kind, where), strays in kinds.items():
@@ -485,6 +493,7 @@ class Strays(Check):
                 names=_names(strays.values()),
                 where=place,
                 fresh=all(stray.fresh for stray in strays.values()),
+                thawed=all(stray.thawed for stray in strays.values()),
                 plain=all(stray.plain for stray in strays.values()),
                 piled_up=all(stray.piled_up for stray in strays.values()),
                 container=next((s.hidden.container for s in strays.values() if s.hidden), ""),

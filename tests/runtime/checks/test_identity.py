@@ -393,6 +393,84 @@ def test_what_a_late_change_may_be(change: Callable[[Learner], object]) -> None:
     assert found(lambda: Learner().train(change)) == []
 
 
+def fine_tuned(change: Callable[[Net, torch.optim.Optimizer, int], object]) -> None:
+    """The body was trained before, and is frozen at first."""
+    model = Net()
+    model.load_state_dict(model.state_dict())
+    model.body.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    for step in range(130):
+        change(model, optimizer, step)
+        optimizer.zero_grad()
+        model(torch.randn(6, 3)).pow(2).mean().backward()
+        optimizer.step()
+
+
+def thawed(model: Net, optimizer: torch.optim.Optimizer, step: int) -> None:
+    if step == 60:
+        model.requires_grad_(True)
+
+
+def thawed_and_handed_over(model: Net, optimizer: torch.optim.Optimizer, step: int) -> None:
+    if step == 60:
+        model.requires_grad_(True)
+        optimizer.add_param_group({"params": model.body.parameters()})
+
+
+def thawed_for_an_optimizer_of_its_own(model: Net, optimizer: torch.optim.Optimizer, step: int) -> None:
+    if step == 60:
+        model.requires_grad_(True)
+    if step == 110:
+        model.own = torch.optim.SGD(model.body.parameters(), lr=0.1)  # type: ignore[assignment]
+        model.own.zero_grad()  # type: ignore[operator]
+    if step > 110:
+        model.own.step()  # type: ignore[operator, union-attr]
+        model.own.zero_grad()  # type: ignore[operator]
+
+
+def thawed_to_look_at_its_gradients(model: Net, optimizer: torch.optim.Optimizer, step: int) -> None:
+    if step % 50 == 49:
+        model.requires_grad_(True)
+        for _ in range(3):
+            model(torch.randn(6, 3)).pow(2).mean().backward()
+        model.body.requires_grad_(False)
+
+
+def thawed_and_moved_by_hand(model: Net, optimizer: torch.optim.Optimizer, step: int) -> None:
+    if step == 60:
+        model.requires_grad_(True)
+    with torch.no_grad():
+        for parameter in model.body.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad
+                parameter.grad = None
+
+
+def never_thawed(model: Net, optimizer: torch.optim.Optimizer, step: int) -> None:
+    pass
+
+
+def test_a_part_that_is_thawed_and_not_handed_over() -> None:
+    (finding,) = found(lambda: fine_tuned(thawed))
+    assert finding.code == "GL207"
+    assert "frozen then" in finding.label
+    assert line(finding) == "optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        thawed_and_handed_over,
+        thawed_for_an_optimizer_of_its_own,
+        thawed_to_look_at_its_gradients,
+        thawed_and_moved_by_hand,
+        never_thawed,
+    ],
+)
+def test_a_part_that_is_thawed_by_right(change: Callable[[Net, torch.optim.Optimizer, int], object]) -> None:
+    assert found(lambda: fine_tuned(change)) == []
+
+
 def test_a_parameter_that_comes_later_takes_nothing_s_place() -> None:
     def program(*, handed_over: bool) -> None:
         model = nn.ParameterList([nn.Parameter(torch.ones(3))])
