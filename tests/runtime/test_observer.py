@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import warnings
@@ -1105,6 +1106,24 @@ def test_scaled_gradients_after_the_first_steps(clips: bool, code: str, every: i
                 optimizer.step()
 
     assert codes(program, every=every) == [code]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_no_backward_at_all_in_a_function_that_is_over(later: bool) -> None:
+    def train() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for step in range(45):
+            optimizer.zero_grad()
+            if later and step > 30:
+                loss_of(model).backward()
+            optimizer.step()
+
+    def program() -> None:
+        train()
+        gc.collect()
+
+    assert [finding.code for finding in watched(program).findings] == ([] if later else ["GL104"])
 
 
 def test_backward_on_a_loss_of_copies() -> None:

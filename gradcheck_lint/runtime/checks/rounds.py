@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.cycle import EMPTY_STEP
+from gradcheck_lint.runtime import patches
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.trails import calls, left_loop, same_calls
 
@@ -38,6 +39,14 @@ class Began(NamedTuple):
     values: list[Tensor]  # some of them
 
 
+class Idle(NamedTuple):
+    """An optimizer that steps and has never had a gradient."""
+
+    seen: object  # what the observer keeps of the latest step that found none
+    still: bool  # whether that was the latest step that was looked at
+    backwards: int  # of the whole program, when that began
+
+
 class Rounds(Check):
     """Reads the rounds that observers record; values only when something is suspected."""
 
@@ -46,6 +55,7 @@ class Rounds(Check):
         self._judged: dict[int, int] = {}  # the step of each optimizer up to which its rounds were judged
         self._began: dict[int, Began] = {}
         self._lately: dict[int, list[Tensor]] = {}  # the same values of those that have not stepped yet
+        self._idle: dict[int, Idle] = {}
         self._inputs = False  # some backward reached a leaf that is no parameter: its gradient may be what is wanted
 
     def attached(self, observer: Observer) -> None:
@@ -67,6 +77,10 @@ class Rounds(Check):
 
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         index, steps = observer.watched.index, observer.watched.steps
+        if observer.idle is not None:
+            known = self._idle.get(index)
+            again = known is None or known.seen is not observer.idle  # this step too has found nothing
+            self._idle[index] = Idle(observer.idle, again, known.backwards if known else patches.COUNTS.backwards)
         if self._judged.get(index) == steps or not observer.rounds or observer.opaque:
             return
         self._judged[index] = steps
@@ -83,7 +97,7 @@ class Rounds(Check):
             if observer.opaque:
                 continue
             if observer.idle is not None and not observer.watched.backwards:
-                self._idle(observer)
+                self._tell_idle(observer)
             if not observer.awake:
                 continue
             if observer.watched.steps == 0:
@@ -171,12 +185,16 @@ class Rounds(Check):
                 stepped=mark is not None,
             )
 
-    def _idle(self, observer: Observer) -> None:
+    def _tell_idle(self, observer: Observer) -> None:
         """It has stepped from the first to the last without any gradient, and has moved nothing."""
         if observer.idle is None or any(parameter.grad is not None for parameter in observer.parameters()):
             return
         began, now = self._began.get(observer.watched.index), _values(observer)
-        if not observer.awake and (began is None or not _same(began.values, now)):
+        if not observer.awake and observer.optimizer is None:  # it is gone with the function that built it
+            idle = self._idle.get(observer.watched.index)
+            if idle is None or not idle.still or idle.backwards != patches.COUNTS.backwards:
+                return
+        elif not observer.awake and (began is None or not _same(began.values, now)):
             return
         mark, detail = observer.idle
         observer.sight(EMPTY_STEP, mark, made=None, elsewhere=bool(self.session.backwards), **detail)
