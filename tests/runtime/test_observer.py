@@ -946,7 +946,7 @@ def never_cleared_by_a_subclass() -> None:
 WRONG: dict[str, tuple[Callable[[], None], str]] = {
     "never cleared by a subclass": (never_cleared_by_a_subclass, "GL101"),
     "never cleared": (never_cleared, "GL101"),
-    "cleared for a while": (cleared_for_a_while, "GL102"),
+    "cleared for a while": (cleared_for_a_while, "GL101"),
     "LBFGS without clearing": (lbfgs_without_clearing, "GL113"),
     "the last group is lost": (last_group_lost, "GL111"),
     "cleared in the window": (cleared_in_the_window, "GL117"),
