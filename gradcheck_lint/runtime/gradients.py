@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime.reading import finite, local
+from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,7 +73,7 @@ class Gradients:
         self._fed: Sequence[int] | set[int] = ()  # what the backwards since the last step or clearing have touched
         self._hooked: dict[int, Any] = {}  # our handles, by the id of the parameter
         self._heard: list[Tensor] = []  # parameters of which a hook told us while backward ran
-        self._made: list[tuple[int, int, Tensor]] = []  # place, id and beginning of some, as backward made them
+        self._made: list[tuple[int, Ref, Tensor]] = []  # place, which and beginning of some, as backward made them
         self._touched = False  # they have been clipped or unscaled since, as they should be
 
     # Backward
@@ -231,7 +232,7 @@ class Gradients:
         for index in _spread(self._where, [parameter.numel() for parameter in parameters]):
             grad = parameters[index].grad
             if grad is not None and not grad.is_sparse:
-                self._made.append((index, id(grad), local(grad).reshape(-1)[:_PIECE].clone()))
+                self._made.append((index, Ref(grad), local(grad).reshape(-1)[:_PIECE].clone()))
 
     def touch(self, parameters: Sequence[Tensor]) -> None:
         """They are changed as they should be: clipped or unscaled."""
@@ -241,16 +242,45 @@ class Gradients:
 
     def untouched(self, parameters: Sequence[Tensor]) -> bool:
         """Whether they are what backward made of them, as far as was looked."""
-        if not self._made:
+        pairs = self._since(parameters)
+        if not pairs:
             return False
-        for index, key, values in self._made:
+        return self._touched or all(bool((now == then).logical_or(then.isnan()).all()) for then, now in pairs)
+
+    def summed(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether what backward has added up is still in them; it may have been clipped by hand, or divided.
+
+        Not if somebody has put something else in its place, of which nobody can tell by the tensors themselves.
+        """
+        pairs = self._since(parameters)
+        if not pairs:
+            return not self._made
+        return self._touched or all(_clipped(then, now) for then, now in pairs)
+
+    def _since(self, parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Of some gradients the beginning as backward has left it, and as it is now; none if one is another tensor."""
+        pairs = []
+        for index, made, values in self._made:
             grad = parameters[index].grad if index < len(parameters) else None
-            if grad is None or id(grad) != key:
-                return False
-            now = local(grad).reshape(-1)[:_PIECE]
-            if not self._touched and not bool((now == values).logical_or(values.isnan()).all()):
-                return False
+            if grad is None or made() is not grad:
+                return []
+            pairs.append((values, local(grad).reshape(-1)[:_PIECE]))
+        return pairs
+
+
+def _clipped(then: Tensor, now: Tensor) -> bool:
+    """Whether these are the same numbers, or were made smaller: all by one factor, or the largest down to a bound."""
+    same = (now == then).logical_or(then.isnan())
+    if bool(same.all()):
         return True
+    factors = now[then != 0] / then[then != 0]
+    if factors.numel() < 2:
+        return False
+    first = factors[0]
+    if 0 < first <= 1 and bool(((factors - first).abs() <= 1e-3 * first).all()):
+        return True
+    others, bound = ~same, now.abs().max()
+    return bool(((now[others].abs() == bound) & (then[others].abs() > bound) & (now[others] * then[others] > 0)).all())
 
 
 def _spread(places: Sequence[int], sizes: Sequence[int]) -> list[int]:

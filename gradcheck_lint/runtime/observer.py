@@ -139,6 +139,7 @@ class Observer:
         self._closure_backwards = self._closure_zeros = 0
         self._attended = 0
         self._cleared = False  # the gradients were cleared since the last step
+        self._rewrites = False  # the program puts something else in the place of what backward has added up
         self._fed = False  # the latest step that was watched has left gradients
 
     # What is watched
@@ -415,13 +416,13 @@ class Observer:
         self.state, _ = cycle.advance(self.state, "backward", event, event.how)
         self.latest["backward"] = event
         self.window.append(event)
-        if self.closely:
+        if self.closely or touched.old:
             self.gradients.probe(self.parameters())
         self.session.remember(self, event._replace(step=self.watched.steps))
 
     def touch(self) -> None:
         """The gradients are changed as they should be: clipped or unscaled."""
-        if self.closely:
+        if self.closely or self._old_window:
             self.gradients.touch(self.parameters())
 
     def untouched(self) -> bool:
@@ -559,8 +560,10 @@ class Observer:
 
     def _judge(self, breach: str, before: cycle.State, mark: sites.Mark | None, detail: dict[str, Any]) -> None:
         """Tell a breach at a step, if the tensors agree with the machine."""
-        if breach == cycle.STALE_STEP and not self._old_window:
-            return
+        if breach == cycle.STALE_STEP:
+            self._rewrites = self._rewrites or (self._old_window and not self.gradients.summed(self.parameters()))
+            if self._rewrites or not self._old_window:
+                return
         if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.broken:
             return
         if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.written():
@@ -703,7 +706,7 @@ class Observer:
                 described.append(
                     Parameter(
                         name,
-                        tuple(parameter.shape),
+                        () if is_lazy(parameter) else tuple(parameter.shape),
                         str(parameter.dtype).removeprefix("torch."),
                         str(parameter.device),
                         number,

@@ -133,18 +133,19 @@ def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
             counts.zeros += 1
         if not listeners:
             return original(*args, **kwargs)
-        sessions = list(listeners)
-        for session in sessions:
-            session.begin(kind, args, kwargs)
+        begun: list[Session] = []  # Ctrl-C may come in between
         error: BaseException | None = None
         result = None
         try:
+            for session in list(listeners):
+                begun.append(session)
+                session.begin(kind, args, kwargs)
             result = original(*args, **kwargs)
         except BaseException as raised:
             error = raised
             raise
         finally:
-            for session in sessions:
+            for session in begun:
                 session.end(kind, args, kwargs, result, error)
         return result
 
@@ -212,17 +213,18 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
                 for session in list(ACTIVE):
                     session.backward_raised(raised)
                 raise
-        sessions = list(LOUD)
-        for session in sessions:
-            session.backward_begins(args, kwargs)
+        begun: list[Session] = []
         error: BaseException | None = None
         try:
+            for session in list(LOUD):
+                begun.append(session)
+                session.backward_begins(args, kwargs)
             return original(*args, **kwargs)
         except BaseException as raised:
             error = raised
             raise
         finally:
-            for session in sessions:
+            for session in begun:
                 session.backward_ends(error)
 
     return wrapper

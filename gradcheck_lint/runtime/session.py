@@ -241,7 +241,9 @@ class Session:
                 self._began = 0.0
 
     def _fails(self, function: Callable[..., Any], error: Exception) -> None:
-        """Take note of something that went wrong in the watcher."""
+        """Take note of something that went wrong in the watcher, and not in a signal's handler that came in between."""
+        if sites.in_a_handler(error):
+            raise error
         key = f"{_called(function)}: {type(error).__name__}: {error}"
         self._broken[key] = self._broken.get(key, 0) + 1
 
@@ -441,7 +443,7 @@ class Session:
 
     def backward_ends(self, error: BaseException | None) -> None:
         with self._turn:
-            self.in_backward -= 1
+            self.in_backward = max(self.in_backward - 1, 0)
             if self.in_backward == 0:
                 try:
                     self.guard(self._backward_ends, error)

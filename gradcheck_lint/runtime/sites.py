@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import os
+import signal
 import sys
 import sysconfig
 from types import CodeType, FrameType
@@ -86,6 +87,18 @@ def here(depth: int = 1) -> Mark | None:
             return Mark(code, frame.f_lasti, frame.f_lineno)
         frame = frame.f_back
     return None
+
+
+def in_a_handler(error: BaseException) -> bool:
+    """Whether an error was raised by the program's own handler of a signal, which may run at any moment."""
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = [getattr(handler, "__code__", None) for handler in handlers if callable(handler)]
+    trace = error.__traceback__
+    while trace is not None:
+        if any(trace.tb_frame.f_code is code for code in codes):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def variables(frame: FrameType) -> Mapping[str, Any]:

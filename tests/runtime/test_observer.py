@@ -652,7 +652,39 @@ def backward_in_a_thread() -> None:
         optimizer.step()
 
 
+def balanced(put: Callable[[torch.Tensor, torch.Tensor], None]) -> Callable[[], None]:
+    """The gradient that backward leaves in the weights of the losses is thrown away, and another is put there."""
+
+    def program() -> None:
+        model = nn.Linear(3, 2)
+        weights = torch.ones(2, requires_grad=True)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        balance = torch.optim.SGD([weights], lr=0.1)
+        for _ in range(LONG):
+            losses = model(torch.randn(4, 3)).square().mean(0)
+            optimizer.zero_grad()
+            (weights * losses).sum().backward()
+            put(weights, weights.detach() - losses.detach())
+            optimizer.step()
+            balance.step()
+
+    return program
+
+
+def put_another_tensor(weights: torch.Tensor, grad: torch.Tensor) -> None:
+    weights.grad = None
+    weights.grad = grad.clone()
+
+
+def put_other_values(weights: torch.Tensor, grad: torch.Tensor) -> None:
+    assert weights.grad is not None
+    weights.grad.data.zero_()
+    weights.grad.data.copy_(grad)
+
+
 RIGHT: dict[str, Callable[[], None]] = {
+    "another gradient": balanced(put_another_tensor),
+    "other values in the gradient": balanced(put_other_values),
     "a plain loop": plain,
     "momentum and weight decay": lambda: plain(momentum=0.9, weight_decay=0.01),
     "foreach": lambda: plain(build=torch.optim.Adam, foreach=True),
@@ -943,7 +975,23 @@ def never_cleared_by_a_subclass() -> None:
         optimizer.step()
 
 
+def never_cleared_and_changed(change: Callable[[torch.Tensor], object]) -> Callable[[], None]:
+    def program() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for _ in range(5):
+            loss_of(model).backward()
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                change(parameter.grad)
+            optimizer.step()
+
+    return program
+
+
 WRONG: dict[str, tuple[Callable[[], None], str]] = {
+    "never cleared, and divided": (never_cleared_and_changed(lambda grad: grad.div_(4)), "GL101"),
+    "never cleared, and clipped by hand": (never_cleared_and_changed(lambda grad: grad.clamp_(-0.01, 0.01)), "GL101"),
     "never cleared by a subclass": (never_cleared_by_a_subclass, "GL101"),
     "never cleared": (never_cleared, "GL101"),
     "cleared for a while": (cleared_for_a_while, "GL101"),

@@ -262,7 +262,7 @@ def test_nothing_that_was_swapped_out_is_kept(level: str) -> None:
             model.to(torch.float32)
             for parameter in model.parameters():
                 swap_tensors(parameter, nn.Parameter(parameter.detach().clone()))
-        assert storages() == before
+        assert storages() <= before  # less where garbage of other tests was collected
         train(model, optimizer, 3)
         kept = [
             weakref.ref(model),

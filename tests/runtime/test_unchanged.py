@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -162,6 +163,42 @@ def test_a_check_that_fails_is_noted_and_goes_no_further(name: str, monkeypatch:
     assert same(plain, made)
     if name not in ("optimizer_refused", "backward_failed"):
         assert any(f"{name} is broken" in problem for problem in session.record.problems)
+
+
+def test_what_a_handler_of_a_signal_raises_is_the_programs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of time, say, which may be over while the watcher is at work."""
+    came: list[int] = []
+
+    def late(number: int, frame: object) -> None:
+        came.append(number)
+        raise TimeoutError
+
+    class Alarm(Check):
+        def before_update(self, observer: object, mark: object) -> None:
+            if not came:
+                signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("gradcheck_lint.runtime.checks.checks", lambda: [Alarm, *checks()])
+    before = signal.signal(signal.SIGTERM, late)
+    try:
+        model, optimizer = parts()
+        with watch(optimizer, quiet=True) as run:
+            with pytest.raises(TimeoutError):
+                train(model, optimizer)
+            train(model, optimizer, steps=30)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert run.record.problems == []
+    assert run.findings == []
+    assert run.record.optimizers[0].backwards == 20  # heard as before
+
+
+def test_lazy_parameters_that_never_got_a_shape() -> None:
+    optimizer = torch.optim.Adam(nn.LazyLinear(4).parameters())
+    with watch(optimizer, quiet=True) as run:
+        pass
+    assert run.record.problems == []
+    assert [parameter.shape for parameter in run.record.optimizers[0].parameters] == [(), ()]
 
 
 def test_a_rule_that_fails_is_noted_and_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
