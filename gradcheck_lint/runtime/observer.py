@@ -416,7 +416,7 @@ class Observer:
         self.state, _ = cycle.advance(self.state, "backward", event, event.how)
         self.latest["backward"] = event
         self.window.append(event)
-        if self.closely or touched.old:
+        if self.closely or self._old_window:
             self.gradients.probe(self.parameters())
         self.session.remember(self, event._replace(step=self.watched.steps))
 

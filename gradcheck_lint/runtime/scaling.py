@@ -101,8 +101,11 @@ class Scaling:
 
     def _unscales(self, args: Args, kwargs: Kwargs) -> None:
         observer = self._observer(args, kwargs)
-        if observer is None or not observer.awake or not args[0].is_enabled() or observer.scaler_stepping:
-            return  # the scaler's step unscales by itself
+        if observer is None or not observer.awake or not args[0].is_enabled():
+            return
+        if observer.scaler_stepping:  # the scaler's step unscales by itself
+            observer.touch()
+            return
         mark = sites.here(3)
         before = observer.mark_of("unscale")
         breach = observer.event("unscale", mark=mark)
