@@ -64,7 +64,7 @@ class Sampling:
     def rest(self, after: int) -> int:
         """The same as `next`, when a few steps have been checked and the next ones are not."""
         if self._latest and after > self._latest:
-            far = self._steps_for(self._session.watching - self._woke, time.perf_counter(), after)
+            far = self._steps_for(self._session.spent() - self._woke, time.perf_counter(), after)
             self._awake = after + min(far, _FARTHEST * self._every)
         return self.next(after)
 
@@ -100,7 +100,7 @@ class Sampling:
         self.number += step > FIRST
         now = time.perf_counter()
         if self._latest and step > self._latest:
-            far = self._steps_for(self._session.watching - self._woke, now, step)
+            far = self._steps_for(self._session.spent() - self._woke, now, step)
             self._due = step + min(far, _FARTHEST * self.apart)
         self._at, self._latest = now, step
 

@@ -240,6 +240,10 @@ class Session:
                 self.watching += time.perf_counter() - self._began
                 self._began = 0.0
 
+    def spent(self) -> float:
+        """Seconds in the watcher, with those since it was last entered."""
+        return self.watching + (time.perf_counter() - self._began if self._began else 0.0)
+
     def _fails(self, function: Callable[..., Any], error: Exception) -> None:
         """Take note of something that went wrong in the watcher, and not in a signal's handler that came in between."""
         if sites.in_a_handler(error):

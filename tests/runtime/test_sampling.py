@@ -29,6 +29,7 @@ def steps(
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(sampling, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     session: Any = SimpleNamespace(options=Options(**given), watching=0.0)
+    session.spent = lambda: session.watching
     it = Sampling(session)
     checked, thorough, read = [], [], []
     coming = 1
