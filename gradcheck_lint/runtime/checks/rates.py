@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 NOTHING = 1e-12  # of the highest rate: what rounding leaves of it
-LONG = 50  # steps without a rate that are no end of a run any more
-REST, PART = 20, 0.1  # at the end of a run: so many steps, if they are such a part of it
+LONG, REST = 50, 20  # steps without a rate that are more than a schedule counted short, while it runs and at the end
+PART = 0.2  # of all steps so far, which they have to be besides
 AGAIN = 2  # steps after which a rate below zero is seen again
 
 
@@ -52,7 +52,7 @@ class Rates(Check):
             seen.since = 0
         elif not seen.since:
             seen.since = step
-        elif step - seen.since >= (AGAIN if min(rates) < 0 else LONG):
+        elif step - seen.since >= (AGAIN if min(rates) < 0 else max(LONG, PART * step)):
             self._tell(observer, seen, step, min(rates))
 
     def ended(self) -> None:

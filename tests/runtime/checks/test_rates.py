@@ -80,6 +80,7 @@ def test_told_at_the_end_where_the_rest_is_short() -> None:
         (linear(60), 60),  # is over with the run
         (linear(190), 200),  # counted a little short
         (linear(55), 60),
+        (linear(900), 1000),  # by a good deal short
         (lambda o: CosineAnnealingLR(o, T_max=10), 130),  # touches 0 and climbs again
         (lambda o: CosineAnnealingLR(o, T_max=100), 130),
         (lambda o: CosineAnnealingLR(o, T_max=10, eta_min=1e-6), 130),
