@@ -50,6 +50,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",  # asked for by torch 2.4
         "WORLD_SIZE": "2",
     }
     worker = [sys.executable, str(Path(__file__).with_name("ranks_worker.py")), str(results), *map(str, files)]
