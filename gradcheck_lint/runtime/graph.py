@@ -35,18 +35,23 @@ class Reach(NamedTuple):
 
 def reach(roots: Iterable[Tensor], avoiding: Collection[Any] = ()) -> Reach:
     """Walk the graph behind `roots`, and not on from those nodes; about a microsecond for each node."""
-    leaves: list[Tensor] = []
+    roots = list(roots)
+    leaves = [root for root in roots if root.grad_fn is None and root.requires_grad]
+    return _walk(dict.fromkeys(root.grad_fn for root in roots if root.grad_fn is not None), leaves, avoiding)
+
+
+def behind(node: Any) -> tuple[Tensor, ...]:
+    """The leaves that lie behind a node."""
+    return _walk(dict.fromkeys(following for following, _ in node.next_functions if following is not None)).leaves
+
+
+def _walk(nodes: Iterable[Any], given: Iterable[Tensor] = (), avoiding: Collection[Any] = ()) -> Reach:
+    """Walk the graph from these nodes, each given once; the leaves that are known already come first."""
+    leaves = list(given)
     functions: list[Any] = []
     flat: list[Any] = []
-    todo: deque[Any] = deque()
-    seen: set[Any] = set()
-    for root in roots:
-        if root.grad_fn is None:
-            if root.requires_grad:
-                leaves.append(root)
-        elif root.grad_fn not in seen:
-            seen.add(root.grad_fn)
-            todo.append(root.grad_fn)
+    todo: deque[Any] = deque(nodes)
+    seen: set[Any] = set(todo)
     while todo and len(seen) < LIMIT:
         node = todo.popleft()
         name = type(node).__name__

@@ -10,7 +10,6 @@ in ways that nobody can hook.
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
 import time
@@ -140,7 +139,7 @@ class Observer:
         self._attended = 0
         self._cleared = False  # the gradients were cleared since the last step
         self._rewrites = False  # the program puts something else in the place of what backward has added up
-        self._fed = False  # the latest step that was watched has left gradients
+        self._fed = False  # there were gradients when it fell asleep, after a step
 
     # What is watched
 
@@ -182,7 +181,7 @@ class Observer:
             return
         self._before = optimizer.register_step_pre_hook(self._before_step)
         self._after = optimizer.register_step_post_hook(self._after_step)
-        if any(parameter.grad is not None for parameter in self.parameters()):
+        if self._has_gradients():
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
 
     def detach(self) -> None:
@@ -216,20 +215,17 @@ class Observer:
         elif not self.sampling.thorough(coming):
             self._sleep(1, glances=True)
         elif self.awake:
-            self._remember()
+            self.gradients.remember(self.parameters())
         else:
             self._wake()
 
-    def _remember(self) -> None:
-        parameters = self.parameters()
-        self.gradients.remember(parameters)
-        self._fed = any(parameter.grad is not None for parameter in parameters)
+    def _has_gradients(self) -> bool:
+        return any(parameter.grad is not None for parameter in self.parameters())
 
     def _sleep(self, steps: int, *, glances: bool = False) -> None:
         """Until so many more are over."""
         self._slept, self._night = 0, steps * self._nested
         if self.awake:
-            self._remember()
             self._fall_asleep()
         elif glances is self.glances:
             return
@@ -240,6 +236,7 @@ class Observer:
 
     def _fall_asleep(self) -> None:
         self.awake = False
+        self._fed = self._has_gradients()
         self.gradients.unhook()
         self.gradients.forget()
         self.window = []
@@ -257,9 +254,9 @@ class Observer:
         optimizer = self._ref()
         if optimizer is not None:
             self._before = optimizer.register_step_pre_hook(self._before_step)
-        self._remember()
+        self.gradients.remember(self.parameters())
         if self.state.gradient != cycle.OUTSIDE:  # somebody writes them by hand
-            self.state = cycle.State(cycle.SPENT if self._fed else cycle.CLEAN, stepped=True)
+            self.state = cycle.State(cycle.SPENT if self._has_gradients() else cycle.CLEAN, stepped=True)
         self._old_window = False
         self.unrecorded = self.session.tick()
         self.session.listen()
@@ -275,10 +272,7 @@ class Observer:
         """A step is over; its gradients are still there."""
         self.watched.checked += 1
         self.session.ask("glance", self, self.mark_of("step"))
-        if self._fed and not self.opaque:
-            for parameter in self.parameters():
-                if parameter.grad is not None:
-                    return
+        if self._fed and not self.opaque and not self._has_gradients():
             self.suspect()
 
     @property
@@ -723,8 +717,7 @@ class Observer:
 
 def _calls_super(kind: type) -> bool:
     """Whether the step of this optimizer is the user's, and calls the one that it inherits."""
-    step = getattr(kind, "step", None)
-    code = getattr(inspect.unwrap(step), "__code__", None) if callable(step) else None
+    code = sites.code_of(getattr(kind, "step", None))
     return code is not None and "super" in code.co_names and "step" in code.co_names
 
 

@@ -25,6 +25,19 @@ def sampled(observer: Observer) -> bool:
     return observer.reads and not capturing()
 
 
+def rate(group: dict[str, Any]) -> float | None:
+    """The learning rate of a group of parameters; None if it has none, or reading it would make an accelerator wait."""
+    found = group.get("lr")
+    known = isinstance(found, (int, float)) or getattr(found, "is_cpu", False)
+    return float(found) if known and found is not None else None
+
+
+def plain_rates(observer: Observer) -> list[float]:
+    """The learning rates of all groups, to be compared later; [] where one is a tensor, which may change meanwhile."""
+    rates: list[Any] = [group.get("lr") for group in observer.groups()]
+    return rates if all(isinstance(one, (int, float)) for one in rates) else []
+
+
 def capturing() -> bool:
     """Whether work on an accelerator is being recorded to be played again; ours must not be in it."""
     import torch

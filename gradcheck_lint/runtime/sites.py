@@ -89,6 +89,11 @@ def here(depth: int = 1) -> Mark | None:
     return None
 
 
+def code_of(function: object) -> CodeType | None:
+    """The code of a function as it was written, under its decorators; None if it is no function of Python's."""
+    return getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+
+
 def in_a_handler(error: BaseException) -> bool:
     """Whether an error was raised by the program's own handler of a signal, which may run at any moment."""
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]

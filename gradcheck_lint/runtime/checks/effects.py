@@ -282,9 +282,7 @@ def _rates(optimizer: Optimizer, number: int) -> list[float | None]:
     """The learning rate of each parameter, None where reading it would make an accelerator wait."""
     rates: list[float | None] = []
     for group in optimizer.param_groups:
-        rate = group.get("lr")
-        known = isinstance(rate, (int, float)) or getattr(rate, "is_cpu", False)
-        rates += [float(rate) if known and rate is not None else None] * len(group["params"])
+        rates += [reading.rate(group)] * len(group["params"])
     return rates if len(rates) == number else [None] * number
 
 

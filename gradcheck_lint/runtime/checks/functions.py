@@ -64,7 +64,7 @@ class Functions(Check):
         watched = [observer.watched for observer in self.session.observers.values()]
         one: Watched | None = watched[0] if len(watched) == 1 else None
         method = "forward" if kind == "kept-on-context" else "backward"
-        code = getattr(inspect.unwrap(getattr(owner, method)), "__code__", None)
+        code = sites.code_of(getattr(owner, method))
         mark = detail.pop("mark", None)
         if mark is None and code is not None:
             mark = stores.returned(code) or sites.Mark(code, -1, code.co_firstlineno)
@@ -100,9 +100,9 @@ class Functions(Check):
             if names and (owner.__qualname__, what) not in self._told:
                 self._told.add((owner.__qualname__, what))
                 forward = getattr(owner, "setup_context", None)
-                code = _code(forward) if forward is not None else None
+                code = sites.code_of(forward) if forward is not None else None
                 marks = [stores.set_on(code, names[0])] if code is not None else []
-                code = _code(owner.forward)  # type: ignore[attr-defined]
+                code = sites.code_of(owner.forward)  # type: ignore[attr-defined]
                 marks += [stores.set_on(code, names[0])] if code is not None else []
                 mark = next((mark for mark in marks if mark is not None), None)
                 self._sight("kept-on-context", owner, names=names, what=what, mark=mark)
@@ -333,12 +333,8 @@ def _aside() -> Iterator[None]:
 
 def _own(owner: Any) -> bool:
     """Whether a Function is written in a file of the user's."""
-    code = _code(getattr(owner, "forward", None))
+    code = sites.code_of(getattr(owner, "forward", None))
     return code is not None and not sites.foreign(code.co_filename)
-
-
-def _code(function: Any) -> Any:
-    return getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
 
 
 def _argument(owner: Any, index: int) -> str:

@@ -5,16 +5,15 @@ Their gradients are there and hold nothing but zeros, so nobody misses them. Sig
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.gradients import holds_something
-from gradcheck_lint.runtime.graph import kind, reach
+from gradcheck_lint.runtime.graph import behind, kind, reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import CodeType
 
     from torch import Tensor
@@ -49,8 +48,7 @@ class Plateaus(Check):
         self._alive |= alive
         for node in whole.flat:
             operation = kind(node)
-            following = [behind for behind, _ in node.next_functions if behind is not None]
-            for leaf in _leaves(following):
+            for leaf in behind(node):
                 if id(leaf) not in alive:
                     self._behind.setdefault(id(leaf), operation)
                     if operation not in self._marks and len(self._marks) < _MARKS:
@@ -76,21 +74,16 @@ class Plateaus(Check):
 
     def _place(self, operation: str) -> Mark | None:
         """Where the user's code does that, if there is one such place in what runs and in the models."""
-        found = {}
-        for code in self._codes():
-            mark = stores.uses(code, _called(operation))
-            if mark is not None:
-                found[mark] = mark
-        return next(iter(found)) if len(found) == 1 else None
+        found = {mark for code in self._codes() if (mark := stores.uses(code, _called(operation))) is not None}
+        return found.pop() if len(found) == 1 else None
 
-    def _codes(self) -> Iterator[CodeType]:
+    def _codes(self) -> set[CodeType]:
         seen: set[CodeType] = {frame.f_code for frame in sites.frames(2)}
         for _, module in self.session.models.modules():
-            forward = inspect.unwrap(type(module).forward)
-            code = getattr(forward, "__code__", None)
+            code = sites.code_of(type(module).forward)
             if code is not None and not sites.foreign(code.co_filename):
                 seen.add(code)
-        yield from seen
+        return seen
 
 
 def _called(operation: str) -> tuple[str, ...]:
@@ -101,17 +94,3 @@ def _called(operation: str) -> tuple[str, ...]:
 
 def _is_zero(parameter: Tensor) -> bool:
     return parameter.requires_grad and parameter.grad is not None and not holds_something(parameter.grad)
-
-
-def _leaves(nodes: Sequence[Any]) -> Iterator[Tensor]:
-    """The leaves behind these nodes."""
-    seen, todo = set(nodes), list(nodes)
-    while todo:
-        node = todo.pop()
-        if hasattr(node, "variable"):
-            yield node.variable
-            continue
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                todo.append(following)

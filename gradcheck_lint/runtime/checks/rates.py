@@ -6,8 +6,9 @@ Sighting: "schedule-over".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gradcheck_lint.runtime import reading
 from gradcheck_lint.runtime.checks import Check
 
 if TYPE_CHECKING:
@@ -83,10 +84,10 @@ def _rates(observer: Observer) -> list[float]:
     """The rates of all groups, if a schedule moves them and they are known."""
     rates = []
     for group in observer.groups():
-        rate: Any = group.get("lr")
-        if "initial_lr" not in group or not (isinstance(rate, (int, float)) or getattr(rate, "is_cpu", False)):
+        rate = reading.rate(group)
+        if rate is None or "initial_lr" not in group:
             return []
-        rates.append(float(rate))
+        rates.append(rate)
     return rates
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.reading import plain_rates
 from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Rebuilt(Check):
         if observer.watched.steps == 1:
             for left in self._left.values():
                 if left.other is observer:
-                    left.rates = _rates(observer)
+                    left.rates = plain_rates(observer)
         elif observer.sampling.is_sample(observer.watched.steps):
             self._judge_left()
 
@@ -241,7 +242,7 @@ class Rebuilt(Check):
             moves = getattr(scheduler, "last_epoch", 0) - left.epoch
             if moves < _ALONE or id(other.optimizer) in scheduled:
                 continue
-            if not left.rates or _rates(other) != left.rates:
+            if not left.rates or plain_rates(other) != left.rates:
                 continue  # somebody else sets its rate
             if not self._searches:
                 return
@@ -289,12 +290,6 @@ def _untouched(kept: Kept, steps: int) -> bool:
     if kept.step == steps:
         return bool((parameter.detach().reshape(-1)[:_VALUES] == kept.values).all())
     return parameter._version == kept.version + (steps - kept.step) * kept.each
-
-
-def _rates(observer: Observer) -> list[float]:
-    """The rates of all groups; [] where one is a tensor, whose value would have to be waited for."""
-    rates: list[Any] = [group.get("lr") for group in observer.groups()]
-    return rates if all(isinstance(rate, (int, float)) for rate in rates) else []
 
 
 def _held_by_others(optimizer: Optimizer) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.checks.storage import SHAPED
+from gradcheck_lint.runtime.reading import plain_rates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +113,7 @@ class Restored(Check):
         if optimizer is None or not isinstance(state, Mapping):
             return
         remembers = any(_remembered(optimizer.state.get(p, {})) for p in observer.parameters())
-        load = Load(sites.here(), observer.steps, frozenset(observer.ids()), _rates(observer), remembers)
+        load = Load(sites.here(), observer.steps, frozenset(observer.ids()), plain_rates(observer), remembers)
         self._loads[observer.watched.index] = load
         named = _by_names(observer, self._names, [group.get("param_names") for group in state.get("param_groups", ())])
         hooked = getattr(optimizer, "_optimizer_load_state_dict_pre_hooks", None)  # which may see to the order
@@ -207,7 +208,7 @@ class Restored(Check):
             return
         if built:
             load.schedulers.append((weakref.ref(scheduler), sites.here()))
-        load.reset = _rates(observer)
+        load.reset = plain_rates(observer)
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         if not self._loads:
@@ -221,7 +222,7 @@ class Restored(Check):
             load.schedulers = []
 
     def _compare_rates(self, observer: Observer, load: Load) -> None:
-        now = _rates(observer)
+        now = plain_rates(observer)
         lost = [(rate, before) for rate, before in zip(now, load.rates, strict=False) if rate != before]
         if not lost or now != load.reset:
             return  # somebody has set the rate since
@@ -272,12 +273,6 @@ def _remembered(state: Any) -> list[Tensor]:
     if not isinstance(state, Mapping):
         return []
     return [value for key, value in state.items() if key in SHAPED and getattr(value, "ndim", 0) > 0]
-
-
-def _rates(observer: Observer) -> list[float]:
-    """The rates of all groups; [] where one is a tensor."""
-    rates: list[Any] = [group.get("lr") for group in observer.groups()]
-    return rates if all(isinstance(rate, (int, float)) for rate in rates) else []
 
 
 def _by_names(observer: Observer, own: list[Any], given: list[Any]) -> Groups | None:
