@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.holding import NO, reaches
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, options
 
@@ -65,7 +66,7 @@ def unseen(timeline: Timeline, optimizer: Thing | None = None) -> bool:
     if timeline.cut or timeline.hooked:
         return True
     for event in timeline.events("unknown"):
-        if event.subject is None or optimizer is None or event.concerns(optimizer):
+        if event.subject is None or optimizer is None or reaches(event.subject, optimizer) != NO:
             return True
     return any(isinstance(o, Thing) and o.summary for e in timeline.events("step") for o in options(e.subject))
 

@@ -11,10 +11,13 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
+from gradcheck_lint.source.holdings import callables, held
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
+from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, touch, turning, unknown
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -219,7 +222,7 @@ def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Ca
             i.set(thing.serial, name, value)
     i.prepare(thing, node, args)
     if not cls.closed:
-        _touch(i, cls.name, None, args, node)
+        touch(i, cls.name, None, args, node)
     return thing
 
 
@@ -241,6 +244,8 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
         i.emit("forward", node, thing, args=args)
         return _result(i, thing, args, node)
     if thing.role == "opaque":
+        if bound(thing) and thing.parent is not None:  # `clear = optimizer.zero_grad`, then `clear()`
+            return _method(i, thing.parent[0], thing.parent[1], args, node)
         return _opaque(i, thing.label, thing, args, node)
     return _result(i, thing, args, node)
 
@@ -274,12 +279,15 @@ def _mark(value: Value, run: frozenset[Thing], before: int) -> None:
 
 def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call) -> Value:
     name = target.name
+    head, _, last = name.rpartition(".")
+    if last in _METHODS and head.startswith("torch.") and head.rpartition(".")[2][:1].isupper() and args.positional:
+        rest = Arguments(args.positional[1:], args.keywords, args.open)  # `SGD.zero_grad(optimizer)`
+        return _method(i, args.positional[0], last, rest, node)
     function = _FUNCTIONS.get(name)
     if function is not None:
         result = function(i, args, node)
         if result is not None:
             return result
-    head, _, last = name.rpartition(".")
     role = "optimizer" if name == "torch.optim.*" else torch_api.role_of_class(name)
     if role is not None:
         return _build(i, role, name, args, node)
@@ -295,8 +303,11 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         thing = Thing("module", last, i.place(node), cls=target, detail={"args": args, "pretrained": True})
         i.emit("build", node, thing, args=args, name=name)
         return thing
-    if head.startswith("torch") or head == "builtins" or name.startswith("torch."):
+    if (head.startswith("torch") or head == "builtins" or name.startswith("torch.")) and name not in EXECUTING:
         i.emit("call", node, None, name=name, args=args, receiver=None)
+        called = turning(i, args.all(), args, node)
+        if called is not None:
+            unknown(i, node, called.subject, last)
         for value, argument in zip(args.positional, node.args, strict=False):
             i.consume(value, argument.value, last if last in _USERS else "?")
             if name.startswith("torch.distributed.") or last.endswith("_"):
@@ -305,7 +316,10 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
             return i.computed(node, args.all())
         deps = _flow(i, args)
         smooth = (head.startswith("torch") and last not in torch_api.NO_GRADIENT) or name == "builtins.sum"
-        return Thing("opaque", last, i.place(node), deps=deps if smooth else cut_off(deps), certain=False)
+        detail = _origin(i, None, args, name)
+        return Thing(
+            "opaque", last, i.place(node), deps=deps if smooth else cut_off(deps), certain=False, detail=detail
+        )
     return _opaque(i, last, None, args, node, outside=name)
 
 
@@ -1182,7 +1196,8 @@ def _opaque(
     i: Interpreter, name: str, receiver: Thing | None, args: Arguments, node: tree.Call, outside: str = ""
 ) -> Value:
     """A call that cannot be followed."""
-    _touch(i, name, receiver, args, node, outside)
+    touch(i, name, receiver, args, node, outside)
+    absorb(i, receiver, name, args)
     i.escape(args.all())
     if receiver is not None and receiver.role == "module":
         receiver.root.detail["escaped"] = True
@@ -1197,55 +1212,30 @@ def _opaque(
     if receiver is not None and receiver.role in ("module", "optimizer", "scaler"):
         made = made | {receiver}
     deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else made | _through(name, args, smooth)
-    return Thing("opaque", name, i.place(node), deps=deps, certain=False)
+    return Thing("opaque", name, i.place(node), deps=deps, certain=False, detail=_origin(i, receiver, args, outside))
+
+
+def _origin(i: Interpreter, receiver: Thing | None, args: Arguments, outside: str) -> dict[str, Any]:
+    """What is known of a thing that unseen code made: which package did, or what it may hold."""
+    origin = outside or (receiver.detail.get("origin", "") if receiver is not None else "")
+    if outside in EXECUTING:
+        return {"anything": True}
+    if known(origin):
+        return {"origin": origin, **made_of(i, [v for v in args.all() if callables(v)])}
+    if receiver is not None and receiver.detail.get("anything"):
+        return {"anything": True}
+    held_by = [receiver] if receiver is not None and receiver.role == "opaque" and "values" in receiver.detail else []
+    return made_of(i, [*held_by, *args.all()])
 
 
 def _change_grads(i: Interpreter, value: Value, node: tree.Call) -> None:
     """Code that cannot be seen is handed gradients, and may fill them."""
-    for thing in things(value, "grad"):
-        i.change_grad(thing, node)
+    for thing in held(i, value).things.values():
+        if thing.role == "grad":
+            i.change_grad(thing, node)
 
 
 def _through(name: str, args: Arguments, smooth: bool) -> frozenset[Thing]:
     """What the arguments of a call of unknown code bring: backward goes through a criterion, whatever it may be."""
     deps = depends(*args.all())
     return deps if smooth or torch_api.CRITERION_NAME.search(name) else cut_off(deps)
-
-
-_TRAINER = re.compile(
-    r"(?i)train|agent|policy|algo|learn|engine|self|super|solver|optim|ppo|actor|critic|runner|model|net"
-)
-
-
-def _touch(
-    i: Interpreter, name: str, receiver: Thing | None, args: Arguments, node: tree.Call, outside: str = ""
-) -> None:
-    """Tell that a call of unknown code may turn the gradient cycle."""
-    given = [t for a in args.all() for t in _all_things(a) if t.role == "optimizer"]
-    suspicious = torch_api.SUSPICIOUS.search(name) is not None and not torch_api.BENIGN.search(name)
-    if outside.partition(".")[0] in ("numpy", "np", "os", "math", "time", "random", "json", "logging", "wandb", "re"):
-        return
-    if given:
-        if suspicious or not torch_api.BENIGN.search(name):
-            for optimizer in given:
-                i.emit("unknown", node, optimizer, name=name)
-        return
-    if not suspicious:
-        return
-    if receiver is not None:
-        holds = any(t.role == "optimizer" for t in receiver.deps)
-        if not holds and receiver.role not in ("instance", "super", "module") and not _TRAINER.search(receiver.label):
-            return
-        if receiver.role in ("optimizer", "scheduler", "tensor", "grad", "scaler"):
-            return
-    i.emit("unknown", node, None, name=name)
-
-
-def _all_things(value: Value) -> list[Thing]:
-    found = things(value)
-    for option in options(value):
-        if isinstance(option, Items):
-            found += [t for item in option.items for t in things(item)]
-        elif isinstance(option, Table):
-            found += [t for item in option.entries.values() for t in things(item)]
-    return found

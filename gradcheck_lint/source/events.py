@@ -26,7 +26,7 @@ KINDS = {
     " to get it), args",
     "update": "scaler.update(): subject the scaler",
     "schedule": "a scheduler steps: subject; detail args",
-    "unknown": "a call that cannot be followed may touch the cycle: subject an optimizer, or None for all",
+    "unknown": "a call that cannot be followed may turn the cycle: subject what it holds, or None for all",
     "grad-write": "`.grad` is assigned: subject the tensor (or module or optimizer that it is an element of)",
     "grad-change": "gradients are changed in place, or handed to code that may: subject their owner",
     "rebind": "a name or attribute that held `subject` now holds detail value; detail target (expression)",
@@ -50,6 +50,12 @@ KINDS = {
     "return": "a function returns: detail value, function",
     "register": "a module is given a part by register_…, add_module or setattr: subject; detail name, value, how",
 }
+
+
+TURNING = frozenset(
+    ["zero", "backward", "step", "unscale", "update", "schedule", "clip", "grad-write", "grad-change", "unknown"]
+)
+"""Kinds of events that turn the gradient cycle, or may."""
 
 
 class Event:

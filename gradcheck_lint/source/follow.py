@@ -265,7 +265,7 @@ class Path(Walk):
         if kind == "unknown":
             if event.subject is None:
                 return "unknown", "", MAYBE
-            return ("unknown", "", MAYBE) if event.concerns(self.optimizer) else ("", "", NO)
+            return ("unknown", "", MAYBE) if reaches(event.subject, self.optimizer) != NO else ("", "", NO)
         return "", "", NO
 
 
@@ -291,9 +291,7 @@ def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> bool:
     """Whether anything in the timelines may clear or write the gradients of an optimizer."""
     for timeline in timelines:
         for event in timeline.events("zero", "grad-write", "unknown"):
-            if event.kind == "zero" and reaches(event.subject, optimizer) != NO:
-                return True
-            if event.kind == "grad-write" or event.concerns(optimizer):
+            if event.kind == "grad-write" or event.subject is None or reaches(event.subject, optimizer) != NO:
                 return True
     return False
 

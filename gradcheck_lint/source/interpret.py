@@ -8,14 +8,16 @@ where it might touch the gradient cycle.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
+from gradcheck_lint.source.holdings import callables, handed, held
+from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Module, Project
+from gradcheck_lint.source.touch import made_of, unknown
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -73,6 +75,7 @@ class Frame:
     """A function being run."""
 
     __slots__ = (
+        "again",
         "chunk",
         "context",
         "function",
@@ -95,6 +98,7 @@ class Frame:
         self.owner: ClassValue | None = None
         self.context: frozenset[str] = frozenset()
         self.statement: tree.Node | None = None
+        self.again: list[ev.Event] = []  # calls of the same function from inside of it
 
 
 class Stop(Exception):
@@ -138,6 +142,8 @@ class Interpreter:
         self.looping = 0  # loops around the statement being run
         self.assigned: dict[int, set[str]] = {}  # body of a loop → the names that it assigns
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
+        self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
+        self.names_in: dict[int, frozenset[str]] = {}  # function → the names that its text speaks of
 
     # ------------------------------------------------------------ entry points
 
@@ -217,6 +223,7 @@ class Interpreter:
             if key not in log:
                 log[key] = self.store.get(key, _MISSING)
         self.store[key] = value
+        self.names_of.setdefault(owner, {})[name] = None
         if owner in self.globals:
             self.globals[owner].add(name)
 
@@ -417,7 +424,7 @@ class Interpreter:
             found: Value | None = None
             if module is not None:
                 sub = self.project.resolve(module, name, 1) if module.file.real and _is_package(module) else None
-                found = _Lazy(self, module, name, sub)
+                found = Lazy(self, module, name, sub)
             elif node.level == 0:
                 sub = self.project.resolve(home, f"{node.module}.{name}", 0)
                 found = ModuleValue(sub) if sub else External(torch_api.canonical(f"{node.module}.{name}"))
@@ -840,7 +847,7 @@ class Interpreter:
         while scope is not None:
             value = self.store.get((scope, name))
             if value is not None:
-                if isinstance(value, _Lazy):
+                if isinstance(value, Lazy):
                     value = value.force()
                     self.store[(scope, name)] = value
                 return value
@@ -874,7 +881,7 @@ class Interpreter:
         """What `base.attr` is (a method that is not known gives an opaque thing)."""
         if isinstance(base, ModuleValue):
             value = self.get(self.namespace(base.module), attr)
-            if isinstance(value, _Lazy):
+            if isinstance(value, Lazy):
                 value = value.force()
             if value is None:
                 sub = self.project.resolve(base.module, attr, 1)
@@ -952,6 +959,7 @@ class Interpreter:
         if role == "opaque":
             self.guess(thing)
         self.store[key] = thing  # not undone: the identity is the same on every path
+        self.names_of.setdefault(base.serial, {})[key[1]] = None
         return thing
 
     def super_member(self, base: Thing, attr: str) -> Value | None:
@@ -1319,22 +1327,23 @@ class Interpreter:
             times = self.followed.get(id(function), 0)
             self.followed[id(function)] = times + 1
             plain = target.receiver is None and all(_plain(a) for a in args.all())
-            if plain and id(function) in self.idle:
+            if plain and id(function) in self.idle and not held(self, target):
                 return Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
-            active = active or times >= REPEATS or self.steps > self.budget // 2
-            if self.costs.get(id(function), 0) > HEAVY and self.relevant(function):
-                active = True
+            far = active or times >= REPEATS or self.steps > self.budget // 2 or len(self.frames) > DEPTH
+            if self.costs.get(id(function), 0) > HEAVY and self.matters(target, args):
+                far = True
                 if self.timeline is not None:
                     self.timeline.cut = True
-            if active or len(self.frames) > DEPTH or not self.relevant(function):
+            if far or not self.matters(target, args):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))
+                result.detail.update(made_of(self, args.all()))
                 self.escape(args.all())
                 if node is not None:
                     for value in args.all():
                         self.consume(value, node, "?")
-                if node is not None and (active or len(self.frames) > DEPTH) and self.may_turn(function, args):
-                    self.emit("unknown", node, None, name=function.name)
+                if node is not None and far:
+                    self.out_of_sight(target, args, node)
                 return result
         self.reached.add(id(function))
         body = function.body
@@ -1361,8 +1370,13 @@ class Interpreter:
             self.frames.pop()
             self.sequence = saved
             self.costs[id(function)] = self.costs.get(id(function), 0) + self.steps - before
-        if id(function) not in self.turning and any(event.kind in _TURNING for event, _ in ev.located(inner)):
+        events = [event for event, _ in ev.located(inner) if event.kind in ev.TURNING]
+        again = {id(event) for event in frame.again}
+        if any(id(event) not in again for event in events):
             self.turning.add(id(function))
+        else:
+            for event in frame.again:
+                event.kind = "call"  # it calls itself, and turns nothing
         if not any(not isinstance(s, ev.Jump) for s in inner.steps):
             if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
                 self.idle.add(id(function))
@@ -1377,16 +1391,24 @@ class Interpreter:
             result_value = join(result_value, value)
         return result_value
 
-    def may_turn(self, function: tree.Function, args: Arguments) -> bool:
-        """Whether a call that is not followed any more may turn the cycle: it did so before, or is under way."""
-        if not self.relevant(function):
-            return False
-        if any(things(value, "optimizer") for value in args.all()) or id(function) not in self.reached:
-            return True
-        if any(f.function is function for f in self.frames):
-            found = self.project.definition_of.get(id(function))
-            return found is None or _TURNS.search(found[1].text) is not None
-        return id(function) in self.turning
+    def matters(self, target: FunctionValue, args: Arguments) -> bool:
+        """Whether a call can matter: by the function's text, or by what it is handed or holds."""
+        return self.relevant(target.function) or bool(handed(self, target, args.all()))
+
+    def out_of_sight(self, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
+        """A call that is not followed any more may turn the cycle, unless it was seen not to."""
+        function = target.function
+        found = handed(self, target, args.all())
+        if not found and not self.relevant(function):
+            return
+        for frame in self.frames:
+            if frame.function is function:  # whether it turns anything shows when the call under way is over
+                frame.again.append(unknown(self, node, found.subject, function.name))
+                return
+        tried = id(function) in self.reached and not any(callables(value) for value in args.all())
+        if tried and id(function) not in self.turning and not any(t.role == "optimizer" for t in found.things.values()):
+            return
+        unknown(self, node, found.subject, function.name)
 
     def bind(self, function: tree.Function, target: FunctionValue, args: Arguments | None) -> None:
         scope = self.frame.serial
@@ -1470,25 +1492,6 @@ class Interpreter:
         self.follow(init, args, node)
 
 
-class _Lazy(Value):
-    """A name imported from a module of the project, looked up when it is first used."""
-
-    __slots__ = ("interpreter", "module", "name", "sub")
-
-    def __init__(self, interpreter: Interpreter, module: Module, name: str, sub: Module | None) -> None:
-        self.interpreter, self.module, self.name, self.sub = interpreter, module, name, sub
-
-    def force(self) -> Value:
-        found = self.interpreter.get(self.interpreter.namespace(self.module), self.name)
-        if isinstance(found, _Lazy):
-            found = found.force() if found.module is not self.module else None
-        if found is not None:
-            return found
-        if self.sub is not None:
-            return ModuleValue(self.sub)
-        return External(f"?.{self.module.name}.{self.name}")
-
-
 def owner_of(thing: Thing) -> Thing:
     """Whose gradient it is: the module or optimizer whose parameters are looped over, or the tensor itself."""
     source = thing
@@ -1504,11 +1507,6 @@ def owner_of(thing: Thing) -> Thing:
 
 
 _NO_GRAPH = frozenset({"data", "shape", "dtype", "device", "grad", "ndim", "is_leaf", "requires_grad"})
-_TURNING = frozenset(
-    ["zero", "backward", "step", "unscale", "update", "schedule", "clip", "grad-write", "grad-change", "unknown"]
-)
-_TURNS = re.compile(r"zero_grad|backward|step|\.grad\b|optim")
-
 _HELD = frozenset({"optimizer", "module", "scaler", "scheduler", "tensor", "parameters"})
 
 

@@ -1,0 +1,234 @@
+"""What a value lets its holder reach: optimizers, modules, parameters and gradients, however they are held.
+
+Whoever is handed one of these, or holds one as a receiver, in a closure, in a global name or in a container, may turn
+the gradient cycle. `holdings` follows all these ways. What a tensor was computed from does not count: who has the
+output of a model does not have the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.lazy import Lazy
+from gradcheck_lint.source.values import (
+    Choice,
+    ClassValue,
+    FunctionValue,
+    Items,
+    ModuleValue,
+    Partial,
+    Table,
+    Thing,
+    Value,
+    options,
+    things,
+)
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.interpret import Interpreter
+
+_TURNABLE = frozenset({"optimizer", "module", "parameters", "grad", "groups", "group", "group-params", "data"})
+"""Roles of what the cycle of gradients can be turned with."""
+
+PLAIN = frozenset(
+    "training name config cfg conf args hparams device dtype shape ndim state defaults lr requires_grad is_leaf"
+    " __class__ __name__ __doc__ __dict__".split()
+)
+"""Attributes of modules, optimizers and parameters that are plain values: who has one cannot reach their owner."""
+
+MOST = 400  # values looked at for one question; what holds more is taken to hold anything
+
+_WORD = re.compile(r"[^\W\d]\w*")
+
+
+class Holdings:
+    """What values hold, found once: `things`, in the order in which they were met; `anything` if it may be more."""
+
+    def __init__(self, i: Interpreter, values: Iterable[Value | None]) -> None:
+        self.i = i
+        self.things: dict[int, Thing] = {}
+        self.anything = False
+        self._seen: set[int] = set()
+        self._kept: list[Value] = []  # values made on the way, so that their ids stay theirs
+        self._todo: list[Value] = []
+        for value in values:
+            self._add(value)
+        while self._todo and not self.anything:
+            self._look(self._todo.pop())
+
+    def __bool__(self) -> bool:
+        return self.anything or bool(self.things)
+
+    @property
+    def subject(self) -> Value | None:
+        """All of it as one value; None stands for anything."""
+        found = tuple(self.things.values())
+        if self.anything or not found:
+            return None
+        return found[0] if len(found) == 1 else Choice(found)
+
+    def _add(self, value: Value | None) -> None:
+        if value is not None and id(value) not in self._seen:
+            self._seen.add(id(value))
+            self._kept.append(value)
+            self._todo.append(value)
+            if len(self._seen) > MOST:
+                self.anything = True
+
+    def _look(self, value: Value) -> None:
+        if isinstance(value, Thing):
+            self._thing(value)
+        elif isinstance(value, (Choice, Items, Table, Partial)):
+            for part in _parts(value):
+                self._add(part)
+        elif isinstance(value, FunctionValue):
+            self._add(value.receiver)
+            for held in free_values(self.i, value):
+                self._add(held)
+
+    def _thing(self, thing: Thing) -> None:
+        if thing.role in _TURNABLE or (thing.role == "tensor" and thing.detail.get("grad")):
+            self.things[thing.serial] = thing
+            if thing.role == "module":
+                self._attributes(thing, ("optimizer", "instance"))
+            return
+        if thing.role in ("scheduler", "super"):
+            self._add(thing.detail.get("optimizer") or thing.detail.get("self"))
+            return
+        for value in thing.detail.get("values", ()):
+            self._add(value)
+        if thing.role == "instance":
+            self._attributes(thing)
+            if not thing.ready:
+                args = thing.detail.get("args")
+                for value in args.all() if args is not None else ():
+                    self._add(value)
+        elif thing.role == "opaque" and thing.parent is not None:
+            owner, attribute = thing.parent
+            if owner.role in _TURNABLE and not _plain(thing):
+                self.things[thing.serial] = thing
+            elif owner.role == "opaque" and attribute.startswith("["):
+                self._add(owner)  # an item of what holds something
+
+
+    def _attributes(self, thing: Thing, roles: tuple[str, ...] = ()) -> None:
+        for name in self.i.names_of.get(thing.serial, ()):
+            value = self.i.get(thing.serial, name)
+            if not roles or any(t.role in roles for t in things(value)):
+                self._add(value)
+
+
+def _plain(thing: Thing) -> bool:
+    """Whether a part of a module or optimizer is a plain value, as a setting is."""
+    while thing.parent is not None:
+        owner, attribute = thing.parent
+        if attribute in PLAIN or (owner.role in ("group", "groups") and attribute != "['params']"):
+            return True
+        thing = owner
+    return False
+
+
+def _parts(value: Value) -> Iterable[Value]:
+    if isinstance(value, Choice):
+        return value.options
+    if isinstance(value, Items):
+        return value.items
+    if isinstance(value, Table):
+        return value.entries.values()
+    assert isinstance(value, Partial)
+    return (value.func, *value.args, *value.keywords.values())
+
+
+def free_values(i: Interpreter, function: FunctionValue) -> list[Value]:
+    """What the names in a function's text mean where it was defined: what it holds in its closure and in globals."""
+    names = _names(i, function.function)
+    found: list[Value] = []
+    left = set(names)
+    scope = function.scope
+    while scope is not None and left:
+        bound = i.names_of.get(scope, {})
+        here = [name for name in bound if name in left]
+        for name in here:
+            value = i.store.get((scope, name))
+            if isinstance(value, Lazy):
+                value = value.known()
+            if isinstance(value, ModuleValue):
+                found += _inside(i, value, names)
+            elif value is not None and not isinstance(value, ClassValue):
+                found.append(value)
+        left.difference_update(here)
+        scope = i.parents.get(scope)
+    return found
+
+
+def _inside(i: Interpreter, module: ModuleValue, names: frozenset[str]) -> list[Value]:
+    """The values of a module that ran, under names that a text speaks of: `state.optimizer`."""
+    scope = i.scope_of.get(module.module.path)
+    if scope is None:
+        return []
+    values = [i.store.get((scope, name)) for name in i.names_of.get(scope, ()) if name in names]
+    return [v for v in values if v is not None and not isinstance(v, (Lazy, ModuleValue, ClassValue))]
+
+
+def _names(i: Interpreter, function: tree.Function) -> frozenset[str]:
+    """The names that a function's text speaks of."""
+    known = i.names_in.get(id(function))
+    if known is None:
+        definition = i.project.definition_of.get(id(function))
+        if definition is not None:
+            known = frozenset(_WORD.findall(definition[1].text))
+        else:
+            known = frozenset(_spoken(function.body))
+        i.names_in[id(function)] = known
+    return known
+
+
+def _spoken(block: Iterable[tree.Node]) -> set[str]:
+    """The plain names in some statements, nested functions and classes included."""
+    names: set[str] = set()
+    todo: list[Iterable[tree.Node]] = [block]
+    while todo:
+        for node in tree.walk_block(todo.pop()):
+            if isinstance(node, tree.Name):
+                names.add(node.id)
+            elif isinstance(node, (tree.Function, tree.Class)):
+                todo.append(node.body)
+            elif isinstance(node, tree.Lambda):
+                todo.append(node.function.body)
+    return names
+
+
+def held(i: Interpreter, *values: Value | None) -> Holdings:
+    """What some values let their holder reach."""
+    return Holdings(i, values)
+
+
+def handed(i: Interpreter, target: FunctionValue, args: Iterable[Value]) -> Holdings:
+    """What a call of a function may touch: what it is handed, and what it holds.
+
+    The forward pass of a module is exempt: that a module has itself does not count.
+    """
+    receiver = target.receiver
+    if target.function.name == "__init__":  # what is being made has nothing yet
+        return Holdings(i, [*free_values(i, target), *args])
+    if target.function.name in ("forward", "__call__") and isinstance(receiver, Thing) and receiver.role == "module":
+        names = i.names_of.get(receiver.serial, ())
+        own = [i.get(receiver.serial, name) for name in names]
+        other = [v for v in own if any(t.role in ("optimizer", "instance") for t in things(v))]
+        return Holdings(i, [*free_values(i, target), *args, *other])
+    return Holdings(i, [target, *args])
+
+
+def callables(value: Value | None, deep: bool = True) -> list[Value]:
+    """The functions of the project among a value's options, and in the containers that it is."""
+    found: list[Value] = []
+    for option in options(value):
+        if isinstance(option, (FunctionValue, Partial)):
+            found.append(option)
+        elif deep and isinstance(option, (Items, Table)):
+            for part in list(_parts(option))[:32]:
+                found += callables(part, deep=False)
+    return found

@@ -1,0 +1,37 @@
+"""Names imported from other modules of the project, which are not run before one of their names is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source.values import External, ModuleValue, Value
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.interpret import Interpreter
+    from gradcheck_lint.source.project import Module
+
+
+class Lazy(Value):
+    """A name imported from a module of the project, looked up when it is first used."""
+
+    __slots__ = ("interpreter", "module", "name", "sub")
+
+    def __init__(self, interpreter: Interpreter, module: Module, name: str, sub: Module | None) -> None:
+        self.interpreter, self.module, self.name, self.sub = interpreter, module, name, sub
+
+    def force(self) -> Value:
+        """What the name stands for; runs the module's own code if it has not been."""
+        found = self.interpreter.get(self.interpreter.namespace(self.module), self.name)
+        if isinstance(found, Lazy):
+            found = found.force() if found.module is not self.module else None
+        if found is not None:
+            return found
+        if self.sub is not None:
+            return ModuleValue(self.sub)
+        return External(f"?.{self.module.name}.{self.name}")
+
+    def known(self) -> Value | None:
+        """What the name stands for if that can matter: None if its module neither ran nor speaks of training."""
+        if self.module.path not in self.interpreter.scope_of and not self.module.skeleton_relevant:
+            return None
+        return self.force()

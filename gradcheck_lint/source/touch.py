@@ -1,0 +1,202 @@
+"""Who may turn the gradient cycle: a call whose code was not seen, if it is handed or holds what the cycle turns on.
+
+Whoever is handed an optimizer, a model, their parameters or gradients, or holds one (as receiver, in a closure, in a
+global name, in a container), may clear, run backward or step, unless its body was seen not to. Exempt is what stands
+in the tables of this module, each entry with its reason, and the forward call of a module unless a hook or an override
+was seen. docs/architecture.md has the law in words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.holdings import Holdings, callables, held
+from gradcheck_lint.source.values import Thing, Value, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.interpret import Arguments, Interpreter
+
+KNOWN = {
+    "torch": "its functions neither clear nor step, but for those that this package knows by name",
+    "torchvision torchaudio torchtext torchmetrics torcheval timm segmentation_models_pytorch": "layers, data, metrics",
+    "transformers diffusers peft sentence_transformers open_clip clip": "models; their trainers are called by name",
+    "lightning pytorch_lightning lightning_fabric accelerate ignite": "what they do is known by the methods' names",
+    "numpy scipy sklearn pandas skimage cv2 PIL imageio einops h5py": "know no optimizer",
+    "matplotlib seaborn plotly": "draw",
+    "wandb tensorboard tensorboardX mlflow neptune comet_ml clearml visdom aim": "note what they are shown",
+    "logging loguru rich pprint tabulate tqdm prettytable termcolor": "print",
+    "thop ptflops fvcore torchinfo torchsummary torchviz": "describe a model",
+    "json yaml pickle safetensors joblib csv shutil pathlib glob io os sys platform": "read and write files",
+    "time datetime math random statistics re string warnings argparse copy hashlib uuid gc types typing enum": "Python's",
+    "builtins collections dataclasses itertools functools operator heapq bisect abc contextlib numbers": "Python's",
+    "threading concurrent multiprocessing queue asyncio signal atexit weakref subprocess": "Python's",
+    "gym gymnasium": "environments know no optimizer",
+}
+"""Packages whose functions leave optimizers and gradients alone, and why. What they are given to *call* is another
+matter: a function that is handed to them is followed, and counts as called there."""
+
+EXECUTING = frozenset(
+    "builtins.exec builtins.eval builtins.compile builtins.globals builtins.locals builtins.vars runpy.run_path"
+    " runpy.run_module builtins.__import__".split()
+)
+"""Functions of Python that run text, or give all names there are: what comes of them may be anything."""
+
+TELLS = re.compile(
+    r"^_*(?i:print|log|logs|logging|info|debug|warn|warning|error|critical|exception|save|dump|write|report|plot|draw"
+    r"|show|display|visuali[sz]e|summary|summari[sz]e|describe|watch|add_(?:scalar|scalars|image|images|histogram|graph"
+    r"|text|figure|embedding|hparams|video))(_|$|\d|[A-Z])"
+)
+"""A call of unseen code with such a name prints, logs or saves: it reads what it is handed."""
+
+TELLERS = re.compile(
+    r"(?i)(^|_)(log|logger|loggers|logging|writer|summary|tb|tensorboard|wandb|board|pbar|bar|progress|console|plotter"
+    r"|visuali[sz]er|vis|viz)(_|$|\d)"
+)
+"""What is called so is there for printing, logging and saving."""
+
+TRAINER = re.compile(
+    r"(?i)train|agent|policy|algo|learn|engine|self|super|solver|optim|ppo|actor|critic|runner|model|net"
+)
+
+_PACKAGES = frozenset(name for names in KNOWN for name in names.split())
+
+
+def known(name: str) -> bool:
+    """Whether a name outside the project belongs to a package of `KNOWN`."""
+    return name.partition(".")[0] in _PACKAGES
+
+
+def told(name: str, receiver: Thing | None) -> bool:
+    """Whether a call only prints, logs or saves, by its name or by that of what it is a method of."""
+    if TELLS.search(name):
+        return True
+    while receiver is not None:
+        if TELLERS.search(receiver.label):
+            return True
+        receiver = receiver.parent[0] if receiver.parent is not None else None
+    return False
+
+
+def touch(
+    i: Interpreter, name: str, receiver: Thing | None, args: Arguments, node: tree.Call, outside: str = ""
+) -> None:
+    """Tell that a call of unseen code may turn the gradient cycle, and of whom."""
+    if outside in EXECUTING:
+        unknown(i, node, None, name)
+        return
+    origin = receiver.detail.get("origin", "") if receiver is not None else ""
+    if known(outside) or known(origin):
+        calls = turning(i, args.all(), args, node)
+        if calls is not None:
+            unknown(i, node, calls.subject, name)
+        if known(outside) or not _suspicious(name):
+            return
+    if told(name, receiver):
+        return
+    found = held(i, *args.all(), *_from(receiver, node, name))
+    if found:
+        unknown(i, node, found.subject, name)
+        return
+    if receiver is not None and receiver.detail.get("anything"):
+        unknown(i, node, None, name)
+        return
+    if not _suspicious(name):
+        return
+    if receiver is not None:
+        if receiver.role not in ("instance", "super", "module") and not TRAINER.search(receiver.label):
+            return
+        if receiver.role in ("optimizer", "scheduler", "tensor", "grad", "scaler"):
+            return
+    unknown(i, node, None, name)
+
+
+def _suspicious(name: str) -> bool:
+    return torch_api.SUSPICIOUS.search(name) is not None and not torch_api.BENIGN.search(name)
+
+
+def _from(receiver: Thing | None, node: tree.Call, name: str) -> Sequence[Value]:
+    """The receiver of a call, where its method may do something to what it holds."""
+    if receiver is None or receiver.role in ("grad", "tensor", "data"):
+        return ()
+    if name in _HARMLESS:
+        return ()
+    if receiver.role == "module" or (receiver.role == "opaque" and receiver.root.role == "module"):
+        # a method of a model whose code is not seen runs its forward pass, unless it is named like training
+        return (receiver,) if _suspicious(name) else ()
+    return (receiver,)
+
+
+_HARMLESS = frozenset(
+    "state_dict load_state_dict named_modules modules children named_children buffers named_buffers get_parameter"
+    " get_submodule size dim item numel tolist numpy cpu add_param_group extra_repr type float half double bfloat16"
+    " share_memory register_forward_hook".split()
+)
+"""Methods of torch's own modules, optimizers and tensors that neither clear nor step."""
+
+
+def unknown(i: Interpreter, node: tree.Node, subject: Value | None, name: str) -> ev.Event:
+    """Tell that unseen code may turn the cycle of `subject`; None stands for all there is."""
+    return i.emit("unknown", node, subject, name=name)
+
+
+def turning(i: Interpreter, values: Sequence[Value], args: Arguments, node: tree.Node) -> Holdings | None:
+    """What the functions among some values may turn when they are called; None if they were seen to turn nothing."""
+    found: list[Value] = []
+    for value in values:
+        found += [f for f in callables(value) if turns(i, f, node)]
+        found += [t for t in things(value) if bound(t)]
+    return held(i, *found, *args.all()) if found else None
+
+
+def bound(thing: Thing) -> bool:
+    """Whether it is a method of an optimizer or module that turns the cycle, not called yet: `optimizer.zero_grad`."""
+    return (
+        thing.role == "opaque"
+        and thing.parent is not None
+        and thing.parent[0].role in ("optimizer", "module", "tensor", "grad")
+        and thing.parent[1] in ("zero_grad", "step", "backward", "zero_", "requires_grad_")
+    )
+
+
+def turns(i: Interpreter, function: Value, node: tree.Node) -> bool:
+    """Whether a function turns the gradient cycle when it is called with arguments that are not known."""
+    from gradcheck_lint.source.calls import apply
+    from gradcheck_lint.source.interpret import Arguments
+
+    saved, i.sequence = i.sequence, ev.Sequence()
+    made = i.sequence
+    i.undo.append({})
+    try:
+        apply(i, function, Arguments([], {}, True), _call_of(node))
+    finally:
+        i.sequence = saved
+        i.rollback(i.undo.pop())
+    return any(event.kind in ev.TURNING for event, _ in ev.located(made))
+
+
+def _call_of(node: tree.Node) -> tree.Call:
+    """A call to stand for one that other code makes."""
+    return node if isinstance(node, tree.Call) else tree.Call(node.at, tree.Name(node.at, ""), [])
+
+
+def absorb(i: Interpreter, receiver: Thing | None, name: str, args: Arguments) -> None:
+    """An object that cannot be seen was handed something: it may hold it from now on."""
+    if receiver is None or told(name, receiver):
+        return
+    root = receiver.root
+    if root.role in ("opaque", "instance"):
+        given = [v for v in args.all() if held(i, v)]
+        if given:
+            kept = root.detail.get("values", ())
+            if len(kept) < 32:
+                root.detail["values"] = (*kept, *given)
+
+
+def made_of(i: Interpreter, values: Sequence[Value]) -> dict[str, tuple[Value, ...]]:
+    """The detail of a thing that unseen code made of some values: it may hold them."""
+    given = tuple(v for v in values if held(i, v))
+    return {"values": given} if given else {}
