@@ -17,7 +17,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source.holdings import callables, held
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
-from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, touch, turning, unknown
+from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, touch, turning, turns, unknown
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -40,6 +40,7 @@ from gradcheck_lint.source.values import (
     tracked,
     unordered,
 )
+from gradcheck_lint.source.yields import Running, enumerated, is_generator, running, started
 
 NO_RETURN = External("builtins.NoReturn")
 
@@ -163,8 +164,12 @@ def _follow(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.C
         if overridden or (name != "__init__" and _abstract(i, target.function)):
             i.emit("unknown", node, None, name=name)
     decorated = [tree.last_name(d) for d in target.function.decorators]
-    if "contextmanager" in decorated:
-        return Thing("opaque", name, i.place(node), deps=depends(receiver, *args.all()), certain=False)
+    if "contextmanager" in decorated or "asynccontextmanager" in decorated:
+        detail = {"manager": Running(target, args), "values": (target, *args.all())}
+        deps = depends(receiver, *args.all())
+        return Thing("opaque", name, i.place(node), deps=deps, certain=False, detail=detail)
+    if is_generator(i, target.function):
+        return started(i, Running(target, args), node)
     result = i.follow(target, args, node)
     if any(_turning_decorator(i, target, decorator) for decorator in target.function.decorators):
         i.emit("unknown", node, None, name=name)
@@ -288,6 +293,8 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         result = function(i, args, node)
         if result is not None:
             return result
+    if last.startswith("register_") and last.endswith("hook"):
+        _hook(i, target, args, node)
     role = "optimizer" if name == "torch.optim.*" else torch_api.role_of_class(name)
     if role is not None:
         return _build(i, role, name, args, node)
@@ -458,8 +465,16 @@ def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value |
     return collect
 
 
+def _called_on_each(i: Interpreter, args: Arguments, node: tree.Call) -> None:
+    """`map(f, …)` and the like call f, now or when somebody takes what comes of it."""
+    called = turning(i, args.positional[:1], args, node)
+    if called is not None:
+        unknown(i, node, called.subject, tree.last_name(node.func))
+
+
 def _filter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     source = args.get(1, "iterable")
+    _called_on_each(i, args, node)
     for thing in things(source, "parameters"):
         i.consume(thing, node.args[-1].value, "filter")
         _spelt(i, args.get(0, "function"), i.element(thing, node))
@@ -492,6 +507,7 @@ def _asks_for_grad(function: Value | None) -> bool:
 def _map(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional[1:], node.args[1:], strict=False):
         i.consume(value, argument.value, "map")
+    _called_on_each(i, args, node)
     return Thing("opaque", "map", i.place(node), deps=depends(*args.all()), certain=False)
 
 
@@ -520,6 +536,9 @@ def _enumerate(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None
         return Items("list", pairs, True, i.place(node))
     if source is None:
         return None
+    generator = running(source)
+    if generator is not None and generator.shape is None:
+        return enumerated(i, generator, node)
     i.consume(source, node.args[0].value, "enumerate")
     start = args.get(1, "start")
     index = Thing(
@@ -560,29 +579,39 @@ def _getattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
         return result
     if isinstance(base, External):
         return External(f"{base.name}.*")
+    holder = only(base)
+    if holder is not None and (holder.role in ("optimizer", "instance", "grad", "tensor") or "values" in holder.detail):
+        return Thing("opaque", "", i.place(node), certain=False, detail={"values": (holder,)})
     return None
 
 
 def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     name = args.positional[1] if len(args.positional) == 3 else None
     if isinstance(name, Constant) and isinstance(name.value, str):
+        value = args.positional[2]
         for thing in things(args.positional[0]):
-            i.emit(
-                "set-attribute",
-                node,
-                thing,
-                attr=name.value,
-                value=args.positional[2],
-                old=i.get(thing.serial, name.value),
-                source=None,
-            )
-            i.set(thing.serial, name.value, args.positional[2])
+            i.set_attribute(node, thing, name.value, value, i.get(thing.serial, name.value), None)
+            i.set(thing.serial, name.value, value)
             parts.noted(thing, name.value)
+        for option in options(args.positional[0]):
+            i.patch(option, name.value, value, node)
     elif args.positional:
         for thing in things(args.positional[0]):
             parts.noted(thing, None)
+            if thing.role in ("tensor", "optimizer", "grad"):
+                unknown(i, node, thing, "setattr")
         if name is not None:
             i.emit("register", node, args.positional[0], name=name, value=args.positional[2], how="setattr")
+    return NONE
+
+
+def _delattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    name = args.get(1, "name")
+    for thing in things(args.get(0, "object")):
+        if isinstance(name, Constant) and isinstance(name.value, str):
+            i.delete_attribute(thing, name.value, node)
+        elif thing.role in ("tensor", "optimizer", "grad"):
+            unknown(i, node, thing, "delattr")
     return NONE
 
 
@@ -693,6 +722,7 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments, tree.Call], Value | None
     "builtins.next": _next,
     "builtins.getattr": _getattr,
     "builtins.setattr": _setattr,
+    "builtins.delattr": _delattr,
     "builtins.dict": _dict,
     "builtins.exit": _leave,
     "builtins.quit": _leave,
@@ -724,6 +754,8 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
     if isinstance(node.func, tree.Attribute):
         i.spelling(node.func, base, called=True)
     method = _METHODS.get(attr)
+    if method is None and attr.startswith("register_") and attr.endswith("hook"):
+        method = _hook
     if method is not None:
         result = method(i, base, args, node)
         if result is not None:
@@ -953,6 +985,23 @@ def _parameters(named: bool) -> Callable[[Interpreter, Value, Arguments, tree.Ca
     return parameters
 
 
+def _apply(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """model.apply(f) calls f with each module in the model."""
+    thing = only(base)
+    function = args.get(0, "fn")
+    if thing is None or thing.role not in ("module", "opaque") or not callables(function):
+        return None
+    part = Thing("module", "", i.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False)
+    saved, i.sequence = i.sequence, ev.Sequence()
+    body, start = i.sequence, new_serial()
+    for called in callables(function):
+        apply(i, called, Arguments([part], {}), node)
+    i.sequence = saved
+    if body.steps:
+        i.sequence.steps.append(ev.Loop(body, node, i.place(node), start=start))
+    return base
+
+
 def _values(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """state.values() of a state dict: tensors that are cut off from the parameters."""
     if only(base, "state-dict") is None:
@@ -1090,8 +1139,10 @@ def _state_copy(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -
 
 
 def _hook(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    if i.timeline is not None:
-        i.timeline.hooked = True
+    """A hook may run at any time, unless it is a function of the project that was seen to turn nothing."""
+    hooks = callables(args.get(0, "hook"))
+    if not hooks or any(turns(i, hook, node) for hook in hooks):
+        i.emit("hook", node, base)
     return Thing("opaque", "", i.place(node), certain=False)
 
 
@@ -1178,9 +1229,7 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "register_parameter": _register("parameter"),
     "register_module": _register("module"),
     "add_module": _register("module"),
-    "register_step_post_hook": _hook,
-    "register_step_pre_hook": _hook,
-    "register_post_accumulate_grad_hook": _hook,
+    "apply": _apply,
     "clip_grad_norm_": _clip_method,
     "clip_grad_value_": _clip_method,
     "clip_gradients": _clip_method,

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import re
@@ -17,7 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from gradcheck_lint.facts.classes import class_facts
-from gradcheck_lint.finding import Confidence, Finding, Fix, Severity, Span
+from gradcheck_lint.finding import Confidence, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.result import AnalysisError, Problem
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import follow, tree
@@ -103,6 +104,7 @@ class _Analysis:
         for module in chosen:
             self.guarded(module.path, partial(self.interpret, module))
         for timeline in self.interpreter.timelines:
+            timeline.loose = timeline.loose or self.interpreter.patched
             self.judge(timeline)
             timeline.judged()
         self.classes()
@@ -247,6 +249,8 @@ class _Analysis:
             module = self.listed.get(place.chunk.path)
             if module is None:
                 return
+            if fix is not None and confidence < Confidence.HIGH and fix.safety is Safety.SAFE:
+                fix = dataclasses.replace(fix, safety=Safety.UNSAFE)  # safe only where every path was followed
             finding = Finding(
                 code=rule.code,
                 slug=rule.slug,

@@ -48,6 +48,7 @@ KINDS = {
     "assign": "a name or attribute is assigned: subject the value's thing; detail target, value, expression",
     "call": "a function or method of torch is called by name: detail name, args, keywords, receiver",
     "return": "a function returns: detail value, function",
+    "hook": "a hook is registered that may turn the cycle: subject what it is registered on",
     "register": "a module is given a part by register_…, add_module or setattr: subject; detail name, value, how",
 }
 
@@ -165,8 +166,13 @@ class Timeline:
         self._kinds: dict[str, list[tuple[int, Event]]] | None = None
         self._homes: dict[int, tuple[Step, int]] | None = None
         self._courses: dict[int, Course] = {}
-        self.hooked = False  # optimizer or gradient hooks are registered: the cycle may turn by itself
+        self.loose = False  # a function that turns the cycle was at hand, and was not seen to be called
         self.cut = False  # too much to follow: what comes after is not in the tree
+
+    @property
+    def hooked(self) -> bool:
+        """Whether the cycle may turn by itself: by a hook, or by a function that may be called at any time."""
+        return self.loose or any(True for _ in self.events("hook"))
 
     def events(self, *kinds: str) -> Iterator[Event]:
         """The events of some kinds (all if none is named) in the order of the code."""

@@ -113,7 +113,6 @@ class Holdings:
             elif owner.role == "opaque" and attribute.startswith("["):
                 self._add(owner)  # an item of what holds something
 
-
     def _attributes(self, thing: Thing, roles: tuple[str, ...] = ()) -> None:
         for name in self.i.names_of.get(thing.serial, ()):
             value = self.i.get(thing.serial, name)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
+from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree, yields
 from gradcheck_lint.source.holdings import callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Module, Project
-from gradcheck_lint.source.touch import made_of, unknown
+from gradcheck_lint.source.spotted import Spotted
+from gradcheck_lint.source.touch import made_of, turns, unknown
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -87,6 +88,7 @@ class Frame:
         "self",
         "serial",
         "statement",
+        "yielding",
     )
 
     def __init__(self, home: Module, chunk: Chunk, function: tree.Function | None, parent: int | None) -> None:
@@ -99,6 +101,7 @@ class Frame:
         self.context: frozenset[str] = frozenset()
         self.statement: tree.Node | None = None
         self.again: list[ev.Event] = []  # calls of the same function from inside of it
+        self.yielding: yields.Yielding | None = None  # what to do where it yields
 
 
 class Stop(Exception):
@@ -135,6 +138,7 @@ class Interpreter:
         self.places: dict[int, Place] = {}
         self.chunk_of: dict[int, Chunk] = {}  # nested function → the chunk that it was parsed in
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
+        self.spotted = Spotted()  # what this entry point had in its hands
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
@@ -143,6 +147,9 @@ class Interpreter:
         self.assigned: dict[int, set[str]] = {}  # body of a loop → the names that it assigns
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
         self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
+        self.patched = False  # something outside the project was replaced by what may turn the cycle
+        self.generators: dict[int, bool] = {}  # function → whether it yields
+        self.yielding: yields.Yielding | None = None  # for the function that is followed next
         self.names_in: dict[int, frozenset[str]] = {}  # function → the names that its text speaks of
 
     # ------------------------------------------------------------ entry points
@@ -155,18 +162,20 @@ class Interpreter:
             self.parents[scope] = None
             self.globals[scope] = set()
             self.homes[scope] = module
-            saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth)
+            saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted)
             self.frames, self.sequence, self.steps, self.followed, self.depth = [], ev.Sequence(), 0, {}, 0
+            self.spotted = Spotted()
             self.timeline = ev.Timeline(module, None)
             self.timeline.tree = self.sequence
             frame = Frame(module, module.chunk, None, None)
             frame.serial = scope
             try:
                 self.run_frame(frame, module.body)
+                self.look_back(frame)
             except Stop:
                 self.timeline.cut = True
             self.timelines.append(self.timeline)
-            self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth = saved
+            self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted = saved
         return scope
 
     def run_function(self, function: FunctionValue) -> None:
@@ -178,6 +187,7 @@ class Interpreter:
         self.budget = BUDGET if self.spent < LONG else BUDGET // 10
         self.steps = 0
         self.followed = {}
+        self.spotted = Spotted()
         self.depth = 0
         self.frames = []
         self.undo.append({})
@@ -190,12 +200,26 @@ class Interpreter:
                 receiver = instance
             kind = _kind(function.function)
             bound = function if kind == "static" or receiver is None else function.bind(receiver)
+            self.followed[id(function.function)] = 1
             self.follow(bound, None, None)
+            self.look_back(Frame(home, home.chunk, function.function, None))
         except Stop:
             self.timeline.cut = True
         self.rollback(self.undo.pop())
         self.timelines.append(self.timeline)
         self.timeline = None
+
+    def look_back(self, frame: Frame) -> None:
+        """At the end of an entry point: was a function that turns the cycle at hand, and not seen to be called?"""
+        if self.timeline is None or not any(event.kind in ev.TURNING for event, _ in ev.located(self.timeline.tree)):
+            return
+        self.frames.append(frame)
+        try:
+            node = frame.function or next(iter(frame.home.body), None)
+            if node is not None and self.spotted.turning(self, node):
+                self.timeline.loose = True
+        finally:
+            self.frames.pop()
 
     def instance(self, cls: ClassValue) -> tuple[Thing, ev.Sequence]:
         """An instance of a class made with unknown arguments, and the events of making it."""
@@ -393,7 +417,19 @@ class Interpreter:
         return True
 
     def do_delete(self, node: tree.Delete) -> bool:
+        target = node.target
+        if isinstance(target, tree.Attribute):
+            base = self.eval(target.value)
+            for thing in things(base):
+                self.delete_attribute(thing, target.attr, target)
+        elif isinstance(target, tree.Subscript):
+            self.eval(target)
         return False
+
+    def delete_attribute(self, thing: Thing, attr: str, node: tree.Node) -> None:
+        """`del thing.attr`, or `delattr(thing, "attr")`."""
+        if attr == "grad":
+            self.zero_tensor(thing, node, "del .grad")
 
     def do_assert(self, node: tree.Assert) -> bool:
         self.eval(node.test)
@@ -500,7 +536,11 @@ class Interpreter:
         return None
 
     def do_for(self, node: tree.For) -> bool:
-        iterable = self.eval(node.iter)
+        iterable = yields.iterator_of(self, self.eval(node.iter), node)
+        generator = yields.running(iterable)
+        if generator is not None:
+            if yields.loop_over(self, generator, node):
+                return self.block(node.orelse) if node.orelse else False
         if (
             isinstance(iterable, Items)
             and iterable.complete
@@ -520,8 +560,13 @@ class Interpreter:
         self.iterate(iterable, node.iter)
         self.consume(iterable, node.iter, "for, left early" if _leaves(node.body) else "for")
 
+        step = yields.next_of(self, iterable)
+
         def bind() -> None:
-            self.assign(node.target, self.element(iterable, node.target), None, quiet=True)
+            found = self.element(iterable, node.target)
+            if step is not None:
+                found = self.follow(step, Arguments([], {}), node)
+            self.assign(node.target, found, None, quiet=True)
 
         once = isinstance(node.iter, tree.Call) and _range_of_one(node.iter)
         self.loop(node, node.body, bind, endless=False, once=once)
@@ -613,14 +658,23 @@ class Interpreter:
         return left or ended
 
     def do_with(self, node: tree.With) -> bool:
-        frame = self.frame
-        saved = frame.context
-        for item, target in node.items:
-            value = self.eval(item)
-            frame.context |= self.context_of(item, value)
+        return self.within(node, list(node.items))
+
+    def within(self, node: tree.With, items: list[tuple[tree.Expression, tree.Expression | None]]) -> bool:
+        """Run a `with` from one of its items on."""
+        if not items:
+            return self.block(node.body)
+        item, target = items[0]
+        frame, saved = self.frame, self.frame.context
+        value = self.eval(item)
+        frame.context |= self.context_of(item, value)
+
+        def body(bound: Value) -> bool:
             if target is not None:
-                self.assign(target, value, None, quiet=True)
-        ended = self.block(node.body)
+                self.assign(target, bound, None, quiet=True)
+            return self.within(node, items[1:])
+
+        ended = yields.managed(self, value, node, body)
         frame.context = saved
         return ended
 
@@ -655,6 +709,8 @@ class Interpreter:
         self.chunk_of[id(node)] = self.frame.chunk
         value = FunctionValue(node, self.frame.home, self.frame.serial, owner)
         value.chunk = self.frame.chunk
+        if (owner is None and len(self.frames) > 1) or node.name == "<lambda>":
+            self.spotted.note(value)
         return value
 
     def do_class(self, node: tree.Class) -> bool:
@@ -710,6 +766,8 @@ class Interpreter:
                     self.set_attribute(target, thing, target.attr, value, old, source)
                 self.set(thing.serial, target.attr, value)
                 parts.noted(thing, target.attr)
+            for option in options(base):
+                self.patch(option, target.attr, value, target)
         elif isinstance(target, tree.Subscript):
             base = self.eval(target.value)
             index = self.eval(target.index)
@@ -718,6 +776,16 @@ class Interpreter:
             self.unpack(target.items, value, source, quiet)
         elif isinstance(target, tree.Starred):
             self.assign(target.value, merged([value]), None, quiet=True)
+
+    def patch(self, owner: Value, attr: str, value: Value, node: tree.Node) -> None:
+        """An attribute of a module or class is assigned, which all code sees."""
+        if isinstance(owner, ModuleValue):
+            self.set(self.namespace(owner.module), attr, value)
+        elif isinstance(owner, ClassValue):
+            old = owner.members.get(attr)
+            owner.members[attr] = value if old is None else join(old, value)
+        elif isinstance(owner, External) and any(turns(self, f, node) for f in callables(value)):
+            self.patched = True
 
     def unpack(self, targets: list[tree.Expression], value: Value, source: tree.Expression | None, quiet: bool) -> None:
         parts: list[Value] | None = None
@@ -778,7 +846,7 @@ class Interpreter:
 
     def set_attribute(
         self,
-        target: tree.Attribute,
+        target: tree.Expression,
         thing: Thing,
         attr: str,
         value: Value,
@@ -850,6 +918,7 @@ class Interpreter:
                 if isinstance(value, Lazy):
                     value = value.force()
                     self.store[(scope, name)] = value
+                self.spotted.note(value)
                 return value
             scope = self.parents.get(scope)
         if name in _BUILTINS:
@@ -886,11 +955,13 @@ class Interpreter:
             if value is None:
                 sub = self.project.resolve(base.module, attr, 1)
                 value = ModuleValue(sub) if sub else External(f"?.{base.module.name}.{attr}")
+            self.spotted.note(value)
             return value
         if isinstance(base, External):
             return External(torch_api.canonical(f"{base.name}.{attr}"))
         if isinstance(base, ClassValue):
             found = base.member(attr)
+            self.spotted.note(found)
             return found if found is not None else Thing("opaque", attr, self.place(node), certain=False)
         if isinstance(base, Thing):
             return self.thing_attribute(base, attr, node)
@@ -917,6 +988,7 @@ class Interpreter:
             found = base.cls.member(attr)
             if isinstance(found, FunctionValue):
                 kind = _kind(found.function)
+                self.spotted.note(found)
                 if kind == "property":
                     return self.follow(found.bind(base), Arguments([], {}), node)
                 return found if kind == "static" else found.bind(base)
@@ -1086,6 +1158,8 @@ class Interpreter:
             found = base.entries.get(key)
             if found is not None:
                 return found
+        if isinstance(base, Table) and base.entries and any(callables(v) for v in base.entries.values()):
+            return Choice(tuple(base.entries.values())[:REPEATS]) if len(base.entries) > 1 else found_one(base)
         if isinstance(base, Items):
             if isinstance(key, int) and base.complete and -len(base.items) <= key < len(base.items):
                 return base.items[key]
@@ -1121,7 +1195,10 @@ class Interpreter:
         return part
 
     def eval_operation(self, node: tree.Operation) -> Value:
-        values = [self.eval(o) for o in node.operands]
+        if node.op in ("and", "or"):
+            values = self.in_turn(node)
+        else:
+            values = [self.eval(o) for o in node.operands]
         if node.op in ("and", "or", "not", "==", "!=", "is", "is not", "in", "not in", "<", ">", "<=", ">="):
             return self.logic(node.op, values)
         if node.op == "+" and isinstance(values[0], Items) and isinstance(values[-1], Items):
@@ -1138,6 +1215,25 @@ class Interpreter:
         if all(isinstance(v, Constant) for v in values):
             return Constant(...)
         return self.computed(node, values)
+
+    def in_turn(self, node: tree.Operation) -> list[Value]:
+        """The operands of `and` and `or`: the second is looked at on some paths only, if the first does not tell."""
+        first = self.eval(node.operands[0])
+        if isinstance(first, Constant) and first.value is not ... and bool(first.value) == (node.op == "or"):
+            return [first, NONE]
+        found: list[Value] = []
+
+        def second() -> bool:
+            found.append(self.eval(node.operands[1]))
+            return False
+
+        if isinstance(first, Constant) and first.value is not ...:
+            second()
+            return [first, *found]
+        sequences, _ = self.arms([second, lambda: False])
+        if sequences[0].steps:
+            self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
+        return [first, *found]
 
     def computed(self, node: tree.Node, values: list[Value]) -> Value:
         """The result of arithmetic: not a leaf if a trained tensor takes part, scaled if a scaled loss does."""
@@ -1219,6 +1315,9 @@ class Interpreter:
 
     def eval_other(self, node: tree.Other) -> Value:
         values = [self.eval(part) for part in node.parts]
+        if node.kind in ("Yield", "YieldFrom"):
+            yields.at_yield(self, node, values)
+            return Thing("opaque", "", certain=False)  # what is sent to it
         return Thing("opaque", "", deps=depends(*values), certain=False)
 
     # ------------------------------------------------------------ iteration
@@ -1266,6 +1365,10 @@ class Interpreter:
     def consume(self, value: Value, node: tree.Node, by: str) -> None:
         """Tell that an iterator is used up; with several values to choose from, that it may be."""
         sure = sum(1 for option in options(value) if not _is_none(option)) == 1
+        generator = yields.running(value)
+        if generator is not None and by != "for, left early" and by != "for":
+            if turns(self, generator.target, node):
+                unknown(self, node, held(self, generator.target, *generator.args.all()).subject, by)
         for thing in things(value, "parameters"):
             if thing.detail.get("kind") == "generator":
                 self.emit("consume", node, thing, by=by if sure else "?")
@@ -1322,6 +1425,7 @@ class Interpreter:
     def follow(self, target: FunctionValue, args: Arguments | None, node: tree.Node | None) -> Value:
         """Run a function of the project in place; args None stands for unknown ones."""
         function = target.function
+        yielding, self.yielding = self.yielding, None
         if args is not None:
             active = any(f.function is function for f in self.frames)
             times = self.followed.get(id(function), 0)
@@ -1334,7 +1438,8 @@ class Interpreter:
                 far = True
                 if self.timeline is not None:
                     self.timeline.cut = True
-            if far or not self.matters(target, args):
+            if far or (yielding is None and not self.matters(target, args)):
+                self.yielding = yielding
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))
                 result.detail.update(made_of(self, args.all()))
@@ -1350,6 +1455,7 @@ class Interpreter:
         home = target.home
         frame = Frame(home, home.chunks.get(id(function)) or self.chunk_of[id(function)], function, target.scope)
         frame.owner, frame.self = target.owner, target.receiver
+        frame.yielding = yielding
         self.parents[frame.serial] = target.scope
         self.homes[frame.serial] = home
         if self.frames:
@@ -1382,7 +1488,10 @@ class Interpreter:
                 self.idle.add(id(function))
         elif inner.steps:
             place = Place(self.frame.chunk, node) if node is not None and self.frames else Place(frame.chunk, function)
-            saved.steps.append(ev.Call(inner, function, place))
+            if yielding is not None and not any(isinstance(n, tree.Return) for n in tree.walk_block(body)):
+                saved.steps.append(inner)  # a jump in what stands at its yield leaves more than the generator
+            else:
+                saved.steps.append(ev.Call(inner, function, place))
         returns: list[Value] = frame.returns or [NONE]
         if not ended and frame.returns:
             returns = [*frame.returns, NONE]
@@ -1490,6 +1599,11 @@ class Interpreter:
 
     def run_init(self, init: FunctionValue, args: Arguments | None, node: tree.Node | None) -> None:
         self.follow(init, args, node)
+
+
+def found_one(table: Table) -> Value:
+    """The only value of a dict."""
+    return next(iter(table.entries.values()))
 
 
 def owner_of(thing: Thing) -> Thing:

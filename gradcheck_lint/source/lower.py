@@ -285,7 +285,8 @@ class _Lowering:
         return self.expression(node.value)
 
     def yield_(self, node: ast.Yield | ast.YieldFrom) -> Expression:
-        return Other(node, "Yield", [self.expression(node.value)] if node.value is not None else [])
+        kind = "YieldFrom" if isinstance(node, ast.YieldFrom) else "Yield"
+        return Other(node, kind, [self.expression(node.value)] if node.value is not None else [])
 
     def formatted(self, node: ast.JoinedStr) -> Expression:
         values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]

@@ -31,9 +31,9 @@ KNOWN = {
     "logging loguru rich pprint tabulate tqdm prettytable termcolor": "print",
     "thop ptflops fvcore torchinfo torchsummary torchviz": "describe a model",
     "json yaml pickle safetensors joblib csv shutil pathlib glob io os sys platform": "read and write files",
-    "time datetime math random statistics re string warnings argparse copy hashlib uuid gc types typing enum": "Python's",
-    "builtins collections dataclasses itertools functools operator heapq bisect abc contextlib numbers": "Python's",
-    "threading concurrent multiprocessing queue asyncio signal atexit weakref subprocess": "Python's",
+    "time datetime math random statistics re string warnings argparse copy hashlib uuid gc types": "Python's own",
+    "builtins collections dataclasses itertools functools operator heapq bisect abc contextlib": "Python's own",
+    "threading concurrent multiprocessing queue asyncio signal atexit weakref subprocess enum typing": "Python's own",
     "gym gymnasium": "environments know no optimizer",
 }
 """Packages whose functions leave optimizers and gradients alone, and why. What they are given to *call* is another
@@ -167,13 +167,14 @@ def turns(i: Interpreter, function: Value, node: tree.Node) -> bool:
     from gradcheck_lint.source.calls import apply
     from gradcheck_lint.source.interpret import Arguments
 
-    saved, i.sequence = i.sequence, ev.Sequence()
-    made = i.sequence
+    saved = (i.sequence, i.followed, i.reached, i.spotted, i.idle)
+    made = i.sequence = ev.Sequence()
+    i.followed, i.reached, i.spotted, i.idle = {}, set(i.reached), type(i.spotted)(), set(i.idle)
     i.undo.append({})
     try:
         apply(i, function, Arguments([], {}, True), _call_of(node))
     finally:
-        i.sequence = saved
+        i.sequence, i.followed, i.reached, i.spotted, i.idle = saved
         i.rollback(i.undo.pop())
     return any(event.kind in ev.TURNING for event, _ in ev.located(made))
 
