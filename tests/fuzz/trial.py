@@ -1,0 +1,218 @@
+"""One program on trial: linted, mended with the safe fixes, and run before and after, to be compared to the bit.
+
+A program runs in a process of its own that is forked from this one, where torch is already there; on systems without
+`fork` in a new one. What it leaves behind is its output and the weights of the models that it names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import pickle
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.config import Settings
+from gradcheck_lint.finding import Confidence
+from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.lint import Batch, Rules, check, rules_of
+from gradcheck_lint.source.mend import mend
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradcheck_lint.finding import Finding
+
+SECONDS = 20  # how long a program may run; a sound one needs a hundredth of one
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a program leaves behind."""
+
+    error: str  # what it raised, empty if nothing
+    printed: str
+    weights: str  # of every module among its names, written exactly
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one trial."""
+
+    found: tuple[Finding, ...]  # before mending
+    left: tuple[Finding, ...]  # after it
+    fixed: int
+    before: Outcome | None = None  # None: not run, because nothing was mended
+    after: Outcome | None = None
+    problems: tuple[str, ...] = ()
+    mended: Mapping[str, str] = field(default_factory=dict)  # the files that the fixes changed
+
+    @property
+    def harmed(self) -> bool:
+        """Whether mending changed what the program does."""
+        return self.fixed > 0 and self.before != self.after
+
+
+def put(files: Mapping[str, str], folder: Path) -> None:
+    """Write a program into a folder."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def run(files: Mapping[str, str], main: str = "train.py") -> Outcome:
+    """Run a program, and tell what it leaves behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        put(files, Path(folder))
+        return run_in(folder, main)
+
+
+def run_in(folder: str, main: str = "train.py") -> Outcome:
+    """Run the program in `folder`."""
+    if not hasattr(os, "fork"):
+        code = f"import sys; from tests.fuzz import trial; trial.tell({folder!r}, {main!r}, sys.stdout.buffer)"
+        home = Path(__file__).parents[2]
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, cwd=home, capture_output=True, check=True, timeout=10 * SECONDS)
+        outcome = pickle.loads(done.stdout)
+        assert isinstance(outcome, Outcome)
+        return outcome
+    prepare()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        try:
+            signal.alarm(SECONDS)
+            with os.fdopen(writing, "wb") as pipe:
+                tell(folder, main, pipe)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if not data:
+        return Outcome(f"the process ended with status {status}", "", "")
+    outcome = pickle.loads(data)
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+def tell(folder: str, main: str, pipe: io.BufferedIOBase) -> None:
+    """Run the program in this process, and write its outcome into `pipe`."""
+    pickle.dump(_outcome(folder, main), pipe)
+    pipe.flush()
+
+
+@cache
+def prepare() -> None:
+    """Import once what many programs import, so that a forked process has it."""
+    for (
+        name
+    ) in "asyncio concurrent.futures dataclasses json logging queue sched unittest.mock torch.utils.data".split():
+        importlib.import_module(name)
+
+    import torch
+
+    torch.set_num_threads(1)
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)  # imports a good part of torch when it is first built
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    optimizer.zero_grad()
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)  # no backward: a process whose autograd has threads cannot be forked
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
+def _outcome(folder: str, main: str) -> Outcome:
+    import torch
+
+    torch.set_num_threads(1)
+    sys.path.insert(0, folder)
+    sys.argv = [main]
+    sys.dont_write_bytecode = True
+    error, names = "", {}
+    out = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            names = runpy.run_path(os.path.join(folder, main), run_name="__main__")
+        except (Exception, SystemExit) as raised:
+            error = f"{type(raised).__name__}: {raised}"
+    return Outcome(error.replace(folder, ""), out.getvalue().replace(folder, ""), _weights(names))
+
+
+def _weights(names: Mapping[str, object]) -> str:
+    import torch
+
+    told = []
+    for name, value in sorted(names.items()):
+        if isinstance(value, torch.nn.Module):
+            told += [f"{name}.{key} {_exact(entry)}" for key, entry in value.state_dict().items()]
+    return "\n".join(told)
+
+
+def _exact(value: object) -> str:
+    import torch
+
+    return repr(value.detach().tolist()) if isinstance(value, torch.Tensor) else repr(value)  # the shortest exact text
+
+
+@cache
+def rules() -> Rules:
+    """The rules that a user without settings has."""
+    return rules_of(settings(Path(), Confidence.HIGH))
+
+
+def settings(root: Path, least: Confidence) -> Settings:
+    return Settings(root=root, cache=False, min_confidence=least)
+
+
+def try_out(
+    files: Mapping[str, str],
+    *,
+    listed: Sequence[str] = (),
+    unsafe: bool = False,
+    least: Confidence = Confidence.HIGH,
+    always_run: bool = False,
+    main: str = "train.py",
+) -> Verdict:
+    """Lint a program, mend it, and if that changed something run it before and after.
+
+    `listed` are the files that gradlint is given, all if there are none; the others are found by their imports.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(os.path.realpath(folder))
+        put(files, root)
+        given = [SourceFile(name, root / name, files[name].encode()) for name in sorted(listed or files)]
+        chosen = settings(root, least)
+        batch = Batch(tuple(given))
+        first = check(batch, rules(), chosen, jobs=1)
+        problems = [f"{p.path}: {p.message}" for p in first.problems]
+        if not any(finding.fix for finding in first.findings):
+            before = run_in(folder, main) if always_run else None
+            return Verdict(first.findings, first.findings, 0, before, None, tuple(problems))
+        mended = mend(batch, rules(), chosen, unsafe=unsafe, jobs=1)
+        problems += [f"{p.path}: {p.message}" for p in mended.result.problems]
+        texts = {path: change.data.decode() for path, change in mended.plan.changes.items()}
+        before = after = None
+        if texts or always_run:
+            before = run_in(folder, main)
+        if texts:
+            after = run({**files, **texts}, main)
+        return Verdict(
+            first.findings, mended.result.findings, mended.result.fixed, before, after, tuple(problems), texts
+        )
