@@ -13,11 +13,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from gradcheck_lint.source import decorated, gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree
 from gradcheck_lint.source.holdings import callables, held
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
-from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, touch, turning, turns, unknown
+from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, python, touch, turning, turns, unknown
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -163,29 +163,17 @@ def _follow(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.C
         )
         if overridden or (name != "__init__" and _abstract(i, target.function)):
             i.emit("unknown", node, None, name=name)
-    decorated = [tree.last_name(d) for d in target.function.decorators]
-    if "contextmanager" in decorated or "asynccontextmanager" in decorated:
+    wrapped = decorated.call(i, target, args, node)
+    if wrapped is not None:
+        return wrapped
+    names = [tree.last_name(d) for d in target.function.decorators]
+    if "contextmanager" in names or "asynccontextmanager" in names:
         detail = {"manager": Running(target, args), "values": (target, *args.all())}
         deps = depends(receiver, *args.all())
         return Thing("opaque", name, i.place(node), deps=deps, certain=False, detail=detail)
     if is_generator(i, target.function):
         return started(i, Running(target, args), node)
-    result = i.follow(target, args, node)
-    if any(_turning_decorator(i, target, decorator) for decorator in target.function.decorators):
-        i.emit("unknown", node, None, name=name)
-    return result
-
-
-def _turning_decorator(i: Interpreter, target: FunctionValue, decorator: tree.Expression) -> bool:
-    """Whether what the project wraps around a function may itself turn the gradient cycle."""
-    name = decorator.func if isinstance(decorator, tree.Call) else decorator
-    if not isinstance(name, tree.Name):
-        return False
-    found = i.get(i.namespace(target.home), name.id)
-    force = getattr(found, "force", None)  # an imported name, looked up where it comes from
-    found = force() if force is not None else found
-    definition = i.project.definition_of.get(id(found.function)) if isinstance(found, FunctionValue) else None
-    return definition is not None and definition[1] in definition[0].turning
+    return i.follow(target, args, node)
 
 
 def _abstract(i: Interpreter, function: tree.Function) -> bool:
@@ -202,6 +190,15 @@ def _abstract(i: Interpreter, function: tree.Function) -> bool:
 def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Call) -> Value:
     thing = i.new_instance(cls, i.place(node))
     thing.label = cls.name
+    i.spotted.made(thing)
+    made = cls.metaclass.member("__call__") if isinstance(cls.metaclass, ClassValue) else None
+    if isinstance(made, FunctionValue):
+        i.spotted.note(made)
+        return i.follow(made.bind(cls), args, node)
+    new = cls.member("__new__")
+    if isinstance(new, FunctionValue):
+        i.spotted.note(new)
+        i.follow(new.bind(cls), args, node)
     thing.detail["args"] = args
     thing.deps = depends(*args.all())
     if thing.role == "optimizer":
@@ -223,12 +220,23 @@ def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Ca
             i.prepare(thing, node, args)
         return thing
     if cls.member("__init__") is None:
-        for name, value in args.keywords.items():
+        for name, value in (dict(zip(_fields(cls), args.positional, strict=False)) | args.keywords).items():
             i.set(thing.serial, name, value)
+        thing.detail.update(made_of(i, args.all()))
     i.prepare(thing, node, args)
     if not cls.closed:
         touch(i, cls.name, None, args, node)
     return thing
+
+
+def _fields(cls: ClassValue) -> list[str]:
+    """The annotated names in a class, which `@dataclass` and `NamedTuple` take in this order."""
+    found: dict[str, None] = {}
+    for base in reversed(list(cls.lineage())):
+        for statement in base.node.body if isinstance(base, ClassValue) else ():
+            if isinstance(statement, tree.Assign) and statement.annotation is not None:
+                found.update((t.id, None) for t in statement.targets if isinstance(t, tree.Name))
+    return list(found)
 
 
 def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> Value:
@@ -251,7 +259,7 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
     if thing.role == "opaque":
         if bound(thing) and thing.parent is not None:  # `clear = optimizer.zero_grad`, then `clear()`
             return _method(i, thing.parent[0], thing.parent[1], args, node)
-        return _opaque(i, thing.label, thing, args, node)
+        return _opaque(i, thing.label, thing, args, node, itself=True)
     return _result(i, thing, args, node)
 
 
@@ -285,6 +293,9 @@ def _mark(value: Value, run: frozenset[Thing], before: int) -> None:
 def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call) -> Value:
     name = target.name
     head, _, last = name.rpartition(".")
+    if name == "builtins.print" or (known(name) and head != "builtins" and not name.startswith("torch")):
+        for value in args.keywords.values():
+            i.spotted.lent(value)  # `print(…, file=x)` calls x.write
     if last in _METHODS and head.startswith("torch.") and head.rpartition(".")[2][:1].isupper() and args.positional:
         rest = Arguments(args.positional[1:], args.keywords, args.open)  # `SGD.zero_grad(optimizer)`
         return _method(i, args.positional[0], last, rest, node)
@@ -293,7 +304,7 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         result = function(i, args, node)
         if result is not None:
             return result
-    if last.startswith("register_") and last.endswith("hook"):
+    if name.startswith("torch.") and last.startswith("register_") and last.endswith("_hook"):
         _hook(i, target, args, node)
     role = "optimizer" if name == "torch.optim.*" else torch_api.role_of_class(name)
     if role is not None:
@@ -579,10 +590,7 @@ def _getattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
         return result
     if isinstance(base, External):
         return External(f"{base.name}.*")
-    holder = only(base)
-    if holder is not None and (holder.role in ("optimizer", "instance", "grad", "tensor") or "values" in holder.detail):
-        return Thing("opaque", "", i.place(node), certain=False, detail={"values": (holder,)})
-    return None
+    return Thing("opaque", "", i.place(node), certain=False, detail={"anything": True})
 
 
 def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -621,6 +629,10 @@ def _dict(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
         return i.same_state(state, node)
     entries: dict[object, Value] = {k: v for k, v in args.keywords.items()}  # noqa: C416 - for its type
     complete = not args.positional and not args.open
+    if args.positional and isinstance(args.positional[0], Items):
+        for pair in args.positional[0].items:
+            value = pair.items[-1] if isinstance(pair, Items) and pair.items else pair
+            entries[id(value)] = value
     if args.positional and isinstance(args.positional[0], Table):
         source = args.positional[0]
         entries = {**{k: v for k, v in source.entries.items() if k not in source.maybe}, **entries}
@@ -754,7 +766,7 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
     if isinstance(node.func, tree.Attribute):
         i.spelling(node.func, base, called=True)
     method = _METHODS.get(attr)
-    if method is None and attr.startswith("register_") and attr.endswith("hook"):
+    if method is None and attr.startswith("register_") and attr.endswith("_hook"):
         method = _hook
     if method is not None:
         result = method(i, base, args, node)
@@ -1242,10 +1254,16 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
 
 
 def _opaque(
-    i: Interpreter, name: str, receiver: Thing | None, args: Arguments, node: tree.Call, outside: str = ""
+    i: Interpreter,
+    name: str,
+    receiver: Thing | None,
+    args: Arguments,
+    node: tree.Call,
+    outside: str = "",
+    itself: bool = False,
 ) -> Value:
     """A call that cannot be followed."""
-    touch(i, name, receiver, args, node, outside)
+    touch(i, name, receiver, args, node, outside, itself)
     absorb(i, receiver, name, args)
     i.escape(args.all())
     if receiver is not None and receiver.role == "module":
@@ -1270,7 +1288,8 @@ def _origin(i: Interpreter, receiver: Thing | None, args: Arguments, outside: st
     if outside in EXECUTING:
         return {"anything": True}
     if known(origin):
-        return {"origin": origin, **made_of(i, [v for v in args.all() if callables(v)])}
+        kept = args.all() if python(origin) else [v for v in args.all() if callables(v)]
+        return {"origin": origin, **made_of(i, kept)}
     if receiver is not None and receiver.detail.get("anything"):
         return {"anything": True}
     held_by = [receiver] if receiver is not None and receiver.role == "opaque" and "values" in receiver.detail else []

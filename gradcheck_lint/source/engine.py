@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +33,6 @@ from gradcheck_lint.source.triggers import Triggers
 from gradcheck_lint.source.values import ClassValue, FunctionValue
 
 RECURSION = 8000  # frames; deep expressions need several for each level
-
-_TORCHY = re.compile(r"torch|lightning|accelerat|deepspeed|transformers|fabric|optim")
 
 
 def analyse(
@@ -224,7 +221,7 @@ class _Analysis:
         """Ask the rules about classes: each hears of those whose text its triggers match."""
         rules = [(r, _triggers((r.triggers,))) for r in self.rules if _about_classes(r)]
         for module in self.listed.values():
-            wanted = [(r, t) for r, t in rules if t.search(module.text)] if _TORCHY.search(module.text) else []
+            wanted = [(r, t) for r, t in rules if t.search(module.text)] if module.torchy else []
             for facts in class_facts(self.interpreter, module) if wanted else ():
                 for rule, triggers in wanted:
                     if triggers.search(facts.text):
@@ -311,7 +308,7 @@ class Relevance:
     def matters(self, module: Module) -> bool:
         if any(id(d) in self.definitions for d in module.outline.definitions):
             return True
-        if not _TORCHY.search(module.text):
+        if not module.torchy:
             return False
         if module.skeleton_relevant:
             return True
@@ -323,6 +320,9 @@ class Relevance:
     def spread(self, modules: Sequence[Module]) -> None:
         """Take in modules (and what they import) and find everything in them that matters."""
         todo = list(modules)
+        for module in modules:
+            for other in self.imports(module) if module.torchy else ():
+                other.near = True
         depth = {m.path: 0 for m in modules}
         fresh: list[Module] = []
         while todo:
@@ -330,15 +330,12 @@ class Relevance:
             if module.path in self.seen:
                 continue
             self.seen[module.path] = module
-            if not _TORCHY.search(module.text) and not module.listed:
-                continue
             fresh.append(module)
             self.names[module.path] = set()
-            if _TORCHY.search(module.text):
-                for definition in module.relevant:
-                    self.definitions.add(id(definition))
-                for definition in module.turning:
-                    self.add(module, definition)
+            if module.torchy:
+                self.definitions.update(id(definition) for definition in module.relevant)
+            for definition in module.turning:
+                self.add(module, definition)
             if depth.get(module.path, 0) < 3:
                 for other in self.imports(module):
                     depth.setdefault(other.path, depth.get(module.path, 0) + 1)
@@ -354,7 +351,7 @@ class Relevance:
                     continue
                 for definition in module.outline.definitions:
                     if id(definition) not in self.definitions and not names.isdisjoint(
-                        definition.calls - {definition.name}
+                        definition.mentions - {definition.name}
                     ):
                         self.add(module, definition)
                         changed = True

@@ -103,6 +103,12 @@ class Branch:
         self.test, self.arms, self.place = test, arms, place
 
 
+class Attempt(Branch):
+    """`try`: the first arm is its body, the others its handlers, which run after any part of the body."""
+
+    __slots__ = ()
+
+
 class Loop:
     """The body runs again and again; `once` marks the unrolled pass of a loop over a known list.
 

@@ -58,6 +58,7 @@ class Walk:
         self.kept: dict[int, list[ev.Step]] = {}  # sequence → its steps that count
         self.steady = [True]  # whether what is met now counts, for each loop around it
         self.around: list[ev.Step] = []
+        self.caught: list[dict[Any, None]] = []  # the states met in the bodies of the `try` around
 
     def event(self, event: ev.Event, states: States) -> States:
         """The states after an event."""
@@ -81,14 +82,21 @@ class Walk:
 
     def run(self, step: ev.Step, states: States) -> Flow:
         if isinstance(step, ev.Event):
-            return Flow(self.event(step, states))
+            after = self.event(step, states)
+            if self.caught:
+                self.caught[-1].update(dict.fromkeys(after))
+            return Flow(after)
         if id(step) not in self.live or isinstance(step, ev.Jump):
             return self.passed(step, states)
         if isinstance(step, ev.Sequence):
             return self.sequence(step, states)
         if isinstance(step, ev.Branch):
             self.around.append(step)
-            flows = [self.run(arm, states) for arm in ev.counting(step)]
+            flows = (
+                self.attempt(step, states)
+                if isinstance(step, ev.Attempt)
+                else [self.run(arm, states) for arm in ev.counting(step)]
+            )
             self.around.pop()
             return Flow(*(frozenset().union(*parts) for parts in zip(*flows, strict=True)))
         if isinstance(step, ev.Loop):
@@ -101,6 +109,15 @@ class Walk:
         flow = self.run(step.body, states)
         self.around.pop()
         return Flow(flow.end | flow.returns)
+
+    def attempt(self, step: ev.Attempt, states: States) -> list[Flow]:
+        """What comes of a `try`: its handlers are reached from wherever the body may raise."""
+        self.caught.append(dict.fromkeys(states))
+        body = self.run(step.arms[0], states)
+        caught = self.caught.pop()
+        if self.caught:
+            self.caught[-1].update(caught)
+        return [body, *[self.run(arm, frozenset(caught)) for arm in step.arms[1:]]]
 
     def passed(self, step: ev.Step, states: States) -> Flow:
         """The states after a step in which nothing happens that counts."""
@@ -284,16 +301,23 @@ def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeli
     if not any(e.kind == "build" and e.concerns(optimizer) for e, _ in ev.located(made)):
         return found
     more = [b for b in path.next_call() if not any(b.event is f.event and b.kind == f.kind for f in found)]
-    return found + more if more and not _cleared(optimizer, others) else found
+    cleared = _cleared(optimizer, others) if more else YES
+    if cleared == YES:
+        return found
+    return found + [b._replace(certain=b.certain and cleared == NO) for b in more]
 
 
-def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> bool:
-    """Whether anything in the timelines may clear or write the gradients of an optimizer."""
+def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> str:
+    """Whether anything in the timelines clears or writes the gradients of an optimizer: MAYBE if unseen code may."""
+    unseen = NO
     for timeline in timelines:
         for event in timeline.events("zero", "grad-write", "unknown"):
-            if event.kind == "grad-write" or event.subject is None or reaches(event.subject, optimizer) != NO:
-                return True
-    return False
+            if event.kind == "unknown":
+                if event.subject is None or reaches(event.subject, optimizer) != NO:
+                    unseen = MAYBE
+            elif event.kind == "grad-write" or reaches(event.subject, optimizer) != NO:
+                return YES
+    return unseen
 
 
 def _followed(closure: Value | None) -> bool:

@@ -103,6 +103,8 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
         if root.role == "optimizer":
             return _reaches(root, optimizer)
     held = held_by(optimizer)
+    if "values" in subject.root.detail and not subject.certain:
+        return MAYBE  # it may be one of several things
     if subject.role == "parameters":
         return _reaches_held(content(subject), held)
     if subject.role in ("module", "instance", "opaque", "super"):

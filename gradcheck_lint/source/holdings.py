@@ -16,6 +16,8 @@ from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
+    Constant,
+    External,
     FunctionValue,
     Items,
     ModuleValue,
@@ -51,6 +53,8 @@ class Holdings:
         self.i = i
         self.things: dict[int, Thing] = {}
         self.anything = False
+        self.functions: set[int] = set()  # ids of the functions that were met on the way
+        self.methods = False  # a method that turns the cycle is at hand: `torch.optim.SGD.zero_grad`
         self._seen: set[int] = set()
         self._kept: list[Value] = []  # values made on the way, so that their ids stay theirs
         self._todo: list[Value] = []
@@ -60,7 +64,12 @@ class Holdings:
             self._look(self._todo.pop())
 
     def __bool__(self) -> bool:
-        return self.anything or bool(self.things)
+        return self.anything or self.methods or bool(self.things)
+
+    @property
+    def key(self) -> tuple[frozenset[int], frozenset[int]]:
+        """What was met, to tell whether it is the same as at another time."""
+        return frozenset(self.things), frozenset(self.functions)
 
     @property
     def subject(self) -> Value | None:
@@ -71,7 +80,7 @@ class Holdings:
         return found[0] if len(found) == 1 else Choice(found)
 
     def _add(self, value: Value | None) -> None:
-        if value is not None and id(value) not in self._seen:
+        if value is not None and id(value) not in self._seen and not _empty(value):
             self._seen.add(id(value))
             self._kept.append(value)
             self._todo.append(value)
@@ -84,7 +93,10 @@ class Holdings:
         elif isinstance(value, (Choice, Items, Table, Partial)):
             for part in _parts(value):
                 self._add(part)
+        elif isinstance(value, External):
+            self.methods = self.methods or _method_of_torch(value.name)
         elif isinstance(value, FunctionValue):
+            self.functions.add(id(value.function))
             self._add(value.receiver)
             for held in free_values(self.i, value):
                 self._add(held)
@@ -118,6 +130,21 @@ class Holdings:
             value = self.i.get(thing.serial, name)
             if not roles or any(t.role in roles for t in things(value)):
                 self._add(value)
+
+
+def _empty(value: Value) -> bool:
+    """Whether it is seen at once that a value holds nothing."""
+    if isinstance(value, Thing):
+        if value.role in ("opaque", "pass", "loss-scaled", "state-dict", "scaler") and "values" not in value.detail:
+            parent = value.parent
+            return parent is None or (parent[0].role == "opaque" and not parent[1].startswith("["))
+        return value.role == "tensor" and not value.detail.get("grad")
+    return isinstance(value, (Constant, ClassValue, ModuleValue))
+
+
+def _method_of_torch(name: str) -> bool:
+    """Whether a name of torch is a method that turns the cycle when it is called with an optimizer or tensor."""
+    return name.startswith("torch.") and name.rpartition(".")[2] in ("step", "zero_grad", "backward", "zero_")
 
 
 def _plain(thing: Thing) -> bool:

@@ -8,12 +8,13 @@ where it might touch the gradient cycle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import builtins
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
+from gradcheck_lint.source import decorated, gradflag, parts, tensors, torch_api, tree, yields
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import gradflag, parts, tensors, torch_api, tree, yields
-from gradcheck_lint.source.holdings import callables, handed, held
+from gradcheck_lint.source.holdings import Holdings, callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Module, Project
@@ -133,6 +134,7 @@ class Interpreter:
         self.instances: dict[int, tuple[Thing, ev.Sequence]] = {}
         self.spent, self.budget = 0, BUDGET
         self.steps = 0
+        self.turned = 0  # events so far that turn the cycle, or may
         self.timeline: ev.Timeline | None = None
         self.children: dict[int, list[ClassValue]] = {}  # class → classes derived from it
         self.places: dict[int, Place] = {}
@@ -140,6 +142,7 @@ class Interpreter:
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
         self.spotted = Spotted()  # what this entry point had in its hands
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
+        self.quiet: set[Hashable] = set()  # calls that turned nothing, and gave nothing that has an identity
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
@@ -150,6 +153,9 @@ class Interpreter:
         self.patched = False  # something outside the project was replaced by what may turn the cycle
         self.generators: dict[int, bool] = {}  # function → whether it yields
         self.yielding: yields.Yielding | None = None  # for the function that is followed next
+        self.tried: dict[Hashable, bool] = {}  # functions that were run so, and what they hold → whether they turn it
+        self.trying = False  # a function is run with unknown arguments, to see whether it turns the cycle
+        self.forced = False  # the next function is followed whatever its text says
         self.names_in: dict[int, frozenset[str]] = {}  # function → the names that its text speaks of
 
     # ------------------------------------------------------------ entry points
@@ -164,7 +170,7 @@ class Interpreter:
             self.homes[scope] = module
             saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted)
             self.frames, self.sequence, self.steps, self.followed, self.depth = [], ev.Sequence(), 0, {}, 0
-            self.spotted = Spotted()
+            self.spotted, looping, self.looping = Spotted(), self.looping, 0
             self.timeline = ev.Timeline(module, None)
             self.timeline.tree = self.sequence
             frame = Frame(module, module.chunk, None, None)
@@ -176,6 +182,7 @@ class Interpreter:
                 self.timeline.cut = True
             self.timelines.append(self.timeline)
             self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted = saved
+            self.looping = looping
         return scope
 
     def run_function(self, function: FunctionValue) -> None:
@@ -320,6 +327,8 @@ class Interpreter:
         statement = self.place(frame.statement) if frame.statement is not None else self.place(node)
         event = ev.Event(kind, self.place(node), statement, subject, detail, frame.context, frame.function)
         self.sequence.steps.append(event)
+        if kind in ev.TURNING:
+            self.turned += 1
         return event
 
     # ------------------------------------------------------------ statements
@@ -558,12 +567,17 @@ class Interpreter:
                     self.sequence.steps.append(ev.Loop(body, node, self.place(node), once=True, start=start))
                 return False
         self.iterate(iterable, node.iter)
+        lazy = None
+        if isinstance(iterable, Items):
+            lazy, iterable.lazy = iterable.lazy, None
         self.consume(iterable, node.iter, "for, left early" if _leaves(node.body) else "for")
 
         step = yields.next_of(self, iterable)
 
         def bind() -> None:
             found = self.element(iterable, node.target)
+            if lazy is not None:
+                self.sequence.steps.append(lazy)
             if step is not None:
                 found = self.follow(step, Arguments([], {}), node)
             self.assign(node.target, found, None, quiet=True)
@@ -645,7 +659,7 @@ class Interpreter:
 
         handlers = [lambda h=h: self.block(h) for h in node.handlers]
         sequences, ended = self.arms([body, *handlers])
-        branch = ev.Branch(None, sequences, place)
+        branch = ev.Attempt(None, sequences, place)
         if not node.final:
             self.sequence.steps.append(branch)
             return ended
@@ -702,7 +716,13 @@ class Interpreter:
         return False
 
     def do_function(self, node: tree.Function) -> bool:
-        self.set(self.frame.serial, node.name, self.function_value(node))
+        value = self.function_value(node)
+        for parameter in node.parameters:
+            for part in (parameter.default, parameter.annotation):
+                if part is not None and any(isinstance(n, tree.Call) for n in part.walk()):
+                    self.eval(part)
+        decorated.wrap(self, value)
+        self.set(self.frame.serial, node.name, value)
         return False
 
     def function_value(self, node: tree.Function, owner: ClassValue | None = None) -> FunctionValue:
@@ -716,6 +736,9 @@ class Interpreter:
     def do_class(self, node: tree.Class) -> bool:
         bases = [self.eval(b) for b in node.bases]
         cls = ClassValue(node, self.frame.home, self.frame.serial, bases)
+        for keyword in node.keywords:
+            if keyword.keyword == "metaclass":
+                cls.metaclass = self.eval(keyword.value)
         self.set(self.frame.serial, node.name, cls)
         self.classes.append(cls)
         for base in cls.lineage():
@@ -724,14 +747,17 @@ class Interpreter:
         for statement in node.body:
             if isinstance(statement, tree.Function):
                 function = self.function_value(statement, cls)
+                decorated.wrap(self, function)
                 name = statement.name
                 if name in cls.members and _kind(statement) == "setter":
-                    continue
+                    name = f"__{name}.{tree.last_name(statement.decorators[0])}__"  # called by an assignment or `del`
                 cls.members[name] = function
             elif isinstance(statement, tree.Assign) and statement.value is not None:
                 for target in statement.targets:
                     if isinstance(target, tree.Name):
                         cls.members[target.id] = self.eval(statement.value)
+            elif isinstance(statement, tree.Evaluate) and isinstance(statement.value, tree.Call):
+                self.eval(statement.value)
             elif isinstance(statement, tree.Class):
                 self.do_class(statement)
                 inner = self.get(self.frame.serial, statement.name)
@@ -784,6 +810,8 @@ class Interpreter:
         elif isinstance(owner, ClassValue):
             old = owner.members.get(attr)
             owner.members[attr] = value if old is None else join(old, value)
+        elif isinstance(owner, FunctionValue):
+            self.set(id(owner.function), attr, value)
         elif isinstance(owner, External) and any(turns(self, f, node) for f in callables(value)):
             self.patched = True
 
@@ -872,6 +900,8 @@ class Interpreter:
     def set_item(self, target: tree.Subscript, base: Value, index: Value, value: Value, quiet: bool) -> None:
         if not quiet:
             self.emit("set-item", target, base, index=index, value=value)
+        if isinstance(base, External):
+            self.spotted.lent(value)
         if isinstance(base, Table):
             if isinstance(index, Constant) and index.value is not ...:
                 base.entries[index.value] = value
@@ -882,6 +912,8 @@ class Interpreter:
                 base.complete = False
         elif isinstance(base, Items):
             base.complete = False
+        elif isinstance(base, Thing) and base.role == "grad":
+            self.change_grad(base, target)
         elif isinstance(base, Thing) and isinstance(index, Constant) and index.value is not ...:
             self.name_thing(value, str(index.value))
             self.set(base.serial, f"[{index.value}]", value)
@@ -962,9 +994,15 @@ class Interpreter:
         if isinstance(base, ClassValue):
             found = base.member(attr)
             self.spotted.note(found)
+            if isinstance(found, FunctionValue) and _kind(found.function) == "class":
+                return found.bind(base)
             return found if found is not None else Thing("opaque", attr, self.place(node), certain=False)
         if isinstance(base, Thing):
             return self.thing_attribute(base, attr, node)
+        if isinstance(base, FunctionValue):
+            kept = self.store.get((id(base.function), attr))
+            if kept is not None:
+                return kept
         if isinstance(base, (Items, Table, Constant, FunctionValue, Partial)):
             return Thing("opaque", attr, self.place(node), deps=depends(base), certain=False)
         return Thing("opaque", attr, self.place(node), certain=False)
@@ -1125,8 +1163,10 @@ class Interpreter:
         element = self.eval(node.element)
         mapped = self.eval(node.value) if node.value is not None else None
         self.sequence = saved
-        if body.steps:
-            self.sequence.steps.append(ev.Loop(body, node, self.place(node), start=start))
+        loop = ev.Loop(body, node, self.place(node), start=start) if body.steps else None
+        lazy = loop is not None and node.kind == "generator" and any(e.kind in ev.TURNING for e, _ in ev.located(loop))
+        if loop is not None and not lazy:
+            self.sequence.steps.append(loop)
         found = only(element)
         random = node.kind == "set" or any(unordered(source) for source in sources)
         if found is not None and found.role == "tensor" and node.value is None and "element_of" in found.detail:
@@ -1144,7 +1184,9 @@ class Interpreter:
             if isinstance(state, Thing) and len(sources) == 1 and _passes_on(node.clauses[0][0], node.value):
                 return self.same_state(state, node)
             return Table({}, False, self.place(node))
-        return Items(node.kind, [element], False, self.place(node), unordered=random)
+        made_items = Items(node.kind, [element], False, self.place(node), unordered=random)
+        made_items.lazy = loop if lazy else None
+        return made_items
 
     def same_state(self, state: Thing, node: tree.Expression) -> Thing:
         """Another dict of the tensors that a state dict holds."""
@@ -1365,9 +1407,13 @@ class Interpreter:
     def consume(self, value: Value, node: tree.Node, by: str) -> None:
         """Tell that an iterator is used up; with several values to choose from, that it may be."""
         sure = sum(1 for option in options(value) if not _is_none(option)) == 1
+        for option in options(value):
+            if isinstance(option, Items) and option.lazy is not None:
+                self.sequence.steps.append(option.lazy)
+                option.lazy = None
         generator = yields.running(value)
         if generator is not None and by != "for, left early" and by != "for":
-            if turns(self, generator.target, node):
+            if turns(self, generator.target, node, generator.args):
                 unknown(self, node, held(self, generator.target, *generator.args.all()).subject, by)
         for thing in things(value, "parameters"):
             if thing.detail.get("kind") == "generator":
@@ -1427,7 +1473,7 @@ class Interpreter:
         function = target.function
         yielding, self.yielding = self.yielding, None
         if args is not None:
-            active = any(f.function is function for f in self.frames)
+            active = sum(f.function is function for f in self.frames) > (2 if _counts(args) else 0)
             times = self.followed.get(id(function), 0)
             self.followed[id(function)] = times + 1
             plain = target.receiver is None and all(_plain(a) for a in args.all())
@@ -1438,7 +1484,8 @@ class Interpreter:
                 far = True
                 if self.timeline is not None:
                     self.timeline.cut = True
-            if far or (yielding is None and not self.matters(target, args)):
+            forced, self.forced = self.forced, False
+            if far or (yielding is None and not forced and not self.matters(target, args)):
                 self.yielding = yielding
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))
@@ -1463,7 +1510,7 @@ class Interpreter:
         saved = self.sequence
         self.sequence = ev.Sequence()
         inner = self.sequence
-        before = self.steps
+        before, turned_before = self.steps, self.turned
         self.frames.append(frame)
         try:
             self.bind(function, target, args)
@@ -1476,13 +1523,16 @@ class Interpreter:
             self.frames.pop()
             self.sequence = saved
             self.costs[id(function)] = self.costs.get(id(function), 0) + self.steps - before
-        events = [event for event, _ in ev.located(inner) if event.kind in ev.TURNING]
-        again = {id(event) for event in frame.again}
-        if any(id(event) not in again for event in events):
+        turned = self.turned - turned_before
+        if turned > len(frame.again):
             self.turning.add(id(function))
         else:
             for event in frame.again:
                 event.kind = "call"  # it calls itself, and turns nothing
+        returns: list[Value] = frame.returns or [NONE]
+        if not turned and yielding is None and args is not None and not any(tracked(r) for r in returns):
+            if not self.relevant(function):
+                self.quiet.add(self.sight(target, args, handed(self, target, args.all())))
         if not any(not isinstance(s, ev.Jump) for s in inner.steps):
             if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
                 self.idle.add(id(function))
@@ -1492,7 +1542,6 @@ class Interpreter:
                 saved.steps.append(inner)  # a jump in what stands at its yield leaves more than the generator
             else:
                 saved.steps.append(ev.Call(inner, function, place))
-        returns: list[Value] = frame.returns or [NONE]
         if not ended and frame.returns:
             returns = [*frame.returns, NONE]
         result_value = returns[0]
@@ -1502,7 +1551,15 @@ class Interpreter:
 
     def matters(self, target: FunctionValue, args: Arguments) -> bool:
         """Whether a call can matter: by the function's text, or by what it is handed or holds."""
-        return self.relevant(target.function) or bool(handed(self, target, args.all()))
+        if self.trying or self.relevant(target.function):
+            return True
+        found = handed(self, target, args.all())
+        return bool(found) and (found.anything or self.sight(target, args, found) not in self.quiet)
+
+    def sight(self, target: FunctionValue, args: Arguments, found: Holdings) -> Hashable:
+        """What a call of a function can depend on, as far as its events and the identity of its result go."""
+        constants = tuple(repr(v.value) for v in args.all() if isinstance(v, Constant))
+        return id(target.function), found.key, constants
 
     def out_of_sight(self, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
         """A call that is not followed any more may turn the cycle, unless it was seen not to."""
@@ -1511,7 +1568,9 @@ class Interpreter:
         if not found and not self.relevant(function):
             return
         for frame in self.frames:
-            if frame.function is function:  # whether it turns anything shows when the call under way is over
+            if frame.function is function and not _counts(
+                args
+            ):  # whether it turns anything shows when the call under way is over
                 frame.again.append(unknown(self, node, found.subject, function.name))
                 return
         tried = id(function) in self.reached and not any(callables(value) for value in args.all())
@@ -1548,6 +1607,8 @@ class Interpreter:
                     value = self.eval(parameter.default)
             if value is None:
                 value = self.unknown_parameter(parameter)
+                if args is not None and args.open:
+                    value.detail.update(made_of(self, args.all()))
             else:
                 self.name_thing(value, parameter.name)
             self.set(scope, parameter.name, value)
@@ -1641,6 +1702,11 @@ def _kind(function: tree.Function) -> str:
 def _plain(value: Value) -> bool:
     """Nothing whose identity matters."""
     return isinstance(value, Constant) or (isinstance(value, Thing) and value.role == "opaque" and not value.deps)
+
+
+def _counts(args: Arguments) -> bool:
+    """Whether a call that calls itself counts something down, so that it does not do the same each time."""
+    return any(isinstance(value, Constant) for value in args.all())
 
 
 def _none(node: tree.Expression) -> bool:
@@ -1774,12 +1840,7 @@ def _is_package(module: Module) -> bool:
     return str(module.file.real).endswith("__init__.py")
 
 
-_BUILTINS = frozenset(
-    "list tuple set dict frozenset filter map sorted reversed iter next zip enumerate range len sum print super"
-    " isinstance getattr setattr hasattr type object int float str bool any all max min abs round id exit quit open"
-    " vars callable property staticmethod classmethod Exception ValueError RuntimeError NotImplementedError"
-    " KeyError TypeError StopIteration KeyboardInterrupt AssertionError".split()
-)
+_BUILTINS = frozenset(dir(builtins))
 
 _STATEMENTS: dict[type, Callable[[Interpreter, Any], bool]] = {
     tree.Evaluate: Interpreter.do_evaluate,

@@ -148,7 +148,12 @@ class _Lowering:
         return With(node, items, self.block(node.body))
 
     def match_(self, node: ast.Match) -> Statement:
-        return Match(node, self.expression(node.subject), [self.block(c.body) for c in node.cases])
+        return Match(node, self.expression(node.subject), [self.case(c) for c in node.cases])
+
+    def case(self, node: ast.match_case) -> Block:
+        """An arm: its guard is looked at first, as if it were asserted."""
+        body = self.block(node.body)
+        return body if node.guard is None else [Assert(node.guard, self.expression(node.guard)), *body]
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Statement:
         decorators = [self.expression(d) for d in node.decorator_list]

@@ -16,11 +16,19 @@ TELLING = frozenset(
 )
 """Functions and methods that only tell something: a statement that is such a call is not read."""
 
+READING = frozenset(
+    "item format len str repr int float bool round abs max min sum mean std range list tuple sorted type time"
+    " perf_counter strftime now join upper lower ljust rjust center strip split get keys values items numpy tolist cpu"
+    " detach size dim numel get_last_lr memory_allocated max_memory_allocated argmax norm avg isoformat".split()
+)
+"""What may be called for the arguments of a statement that only tells something."""
+
 LONG = 2_000  # characters of a line; longer ones are looked at for how deep they are nested
 DEEPEST = 800  # libcst needs minutes for an expression that is nested a few thousand deep
 
 _TRAINING = re.compile(r"backward|step|grad|optim|\.parameters|:=|numel\(|\bnext\(")  # what uses up an iterator counts
 
+_MENTIONED = re.compile(r"(?<![\w.])(?:self\.)?([^\W\d]\w*)")
 CALLED = re.compile(r"\b([^\W\d]\w*)[ \t]*\(")
 
 
@@ -49,6 +57,11 @@ class Definition:
     def text(self) -> str:
         """Its code; statements that only tell something are blanked, line numbers kept."""
         return "".join(self.outline.code[self.first - 1 : self.last])
+
+    @cached_property
+    def mentions(self) -> frozenset[str]:
+        """The names that are called in its text, or stand in it by themselves (or behind `self.`)."""
+        return self.calls.union(_MENTIONED.findall(self.text))
 
     @cached_property
     def calls(self) -> frozenset[str]:
@@ -155,8 +168,17 @@ def _tells(value: ast.expr) -> bool:
         return True
     if not isinstance(value, ast.Call):
         return False
-    func = value.func
-    return (func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else "") in TELLING
+    if any(keyword.arg == "file" for keyword in value.keywords):
+        return False
+    return _called(value) in TELLING and all(
+        _called(inner) in READING for inner in ast.walk(value) if isinstance(inner, ast.Call) and inner is not value
+    )
+
+
+def _called(call: ast.Call) -> str:
+    """The last name of what is called."""
+    func = call.func
+    return func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
 
 
 def split_lines(text: str) -> list[str]:

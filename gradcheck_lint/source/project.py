@@ -20,6 +20,9 @@ TURNING_WORDS = (
 )
 """Text that may turn the gradient cycle: who calls such code is read as well."""
 
+PLAINLY_TURNING_WORDS = r"zero_grad|backward\(|GradScaler|\.grad\b|clip_grad"
+"""The part of it that is about gradients in any module; `.step(` may as well be a game's."""
+
 CYCLE_WORDS = TURNING_WORDS + r"|backward|\.step\b|require\w*_?grad|\.parameters\b|\.named_parameters\b|load_state_dict"
 """Text that takes part in the gradient cycle, whatever rules are on."""
 
@@ -32,6 +35,7 @@ class Module:
         self.path = file.path
         self.folder = os.path.dirname(os.path.abspath(file.real))
         self.name = os.path.splitext(os.path.basename(file.real))[0]
+        self.near = False  # imported by a module that speaks of torch
         self.listed = False  # given on the command line: findings in it are reported
         self.chunks: dict[int, Chunk] = {}  # id of a lowered function → the chunk of its body
 
@@ -48,8 +52,13 @@ class Module:
     @cached_property
     def turning(self) -> list[Definition]:
         """The definitions whose own text may turn the gradient cycle."""
-        turns = _TURNING.within(self.text)
+        turns = (_TURNING if self.torchy or self.near else _PLAINLY_TURNING).within(self.text)
         return [d for d in self.relevant if turns(d.text)]
+
+    @cached_property
+    def torchy(self) -> bool:
+        """Whether the module speaks of torch, or of a framework around it."""
+        return _TORCHY.search(self.text) is not None
 
     @cached_property
     def skeleton_relevant(self) -> bool:
@@ -104,6 +113,8 @@ class Module:
 
 
 _TURNING = Triggers([TURNING_WORDS])
+_PLAINLY_TURNING = Triggers([PLAINLY_TURNING_WORDS])
+_TORCHY = re.compile(r"torch|lightning|accelerat|deepspeed|transformers|fabric|optim")
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import|import)[ \t]+\(?([^#\n]*)", re.MULTILINE)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source.holdings import held
-from gradcheck_lint.source.values import ClassValue, FunctionValue, Value
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
@@ -25,6 +25,7 @@ class Spotted:
     def __init__(self) -> None:
         self._functions: dict[int, FunctionValue] = {}  # by the id of the function
         self._classes: set[int] = set()
+        self._instances: list[Thing] = []
 
     def note(self, value: Value | None) -> None:
         """A value was looked up or made."""
@@ -34,11 +35,28 @@ class Spotted:
             self._classes.add(value.serial)
             for base in value.lineage():
                 if isinstance(base, ClassValue):
+                    self.note(base.metaclass)
                     for name, member in base.members.items():
-                        if name.startswith("__") and name.endswith("__") and name != "__init__":
+                        if name == "forward" or (name.startswith("__") and name.endswith("__") and name != "__init__"):
                             self.note(member)
                         elif not isinstance(member, FunctionValue):
                             self.note(getattr(member, "cls", None))  # a descriptor, if it is one
+
+    def made(self, thing: Thing) -> None:
+        """An instance of a class of the project was made."""
+        if len(self._instances) < MOST:
+            self._instances.append(thing)
+
+    def lent(self, value: Value | None) -> None:
+        """An object was given to code that calls its methods: all of them are at hand."""
+        for option in options(value):
+            if isinstance(option, Items):
+                for item in option.items:
+                    self.lent(item)
+            elif isinstance(option, Thing) and option.role == "instance" and isinstance(option.cls, ClassValue):
+                for base in option.cls.lineage():
+                    for member in base.members.values() if isinstance(base, ClassValue) else ():
+                        self.note(member)
 
     def turning(self, i: Interpreter, node: tree.Node) -> bool:
         """Whether some function that was not followed turns the gradient cycle."""
@@ -46,9 +64,17 @@ class Spotted:
 
         left = [f for key, f in self._functions.items() if key not in i.followed]
         for function in left[:MOST]:
-            if i.relevant(function.function) or held(i, function):
-                if function.owner is not None and function.receiver is None:
-                    function = function.bind(i.instance(function.owner)[0])
-                if turns(i, function, node):
+            for bound in self._bound(i, function):
+                if (i.relevant(function.function) or held(i, bound)) and turns(i, bound, node):
                     return True
         return len(left) > MOST
+
+    def _bound(self, i: Interpreter, function: FunctionValue) -> list[FunctionValue]:
+        """A method bound to the instances that were made of its class, or to one made with unknown arguments."""
+        owner = function.owner
+        if owner is None or function.receiver is not None:
+            return [function]
+        made = [
+            t for t in self._instances if isinstance(t.cls, ClassValue) and any(b is owner for b in t.cls.lineage())
+        ]
+        return [function.bind(thing) for thing in made[:4] or [i.instance(owner)[0]]]

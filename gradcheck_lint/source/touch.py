@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holdings import Holdings, callables, held
-from gradcheck_lint.source.values import Thing, Value, things
+from gradcheck_lint.source.values import FunctionValue, Thing, Value, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.interpret import Arguments, Interpreter
@@ -31,13 +31,19 @@ KNOWN = {
     "logging loguru rich pprint tabulate tqdm prettytable termcolor": "print",
     "thop ptflops fvcore torchinfo torchsummary torchviz": "describe a model",
     "json yaml pickle safetensors joblib csv shutil pathlib glob io os sys platform": "read and write files",
-    "time datetime math random statistics re string warnings argparse copy hashlib uuid gc types": "Python's own",
-    "builtins collections dataclasses itertools functools operator heapq bisect abc contextlib": "Python's own",
-    "threading concurrent multiprocessing queue asyncio signal atexit weakref subprocess enum typing": "Python's own",
+    "time datetime math random statistics re string warnings argparse hashlib uuid gc": "know no optimizer",
     "gym gymnasium": "environments know no optimizer",
 }
 """Packages whose functions leave optimizers and gradients alone, and why. What they are given to *call* is another
 matter: a function that is handed to them is followed, and counts as called there."""
+
+PYTHON = frozenset(
+    "builtins collections dataclasses itertools functools operator heapq bisect abc contextlib copy types typing enum"
+    " threading concurrent multiprocessing queue asyncio signal atexit weakref subprocess contextvars sched inspect"
+    " unittest traceback importlib".split()
+)
+"""Packages of Python itself: their functions do nothing to an optimizer either, but may keep it, call what they are
+given, and give back something that does so when it is called in its turn."""
 
 EXECUTING = frozenset(
     "builtins.exec builtins.eval builtins.compile builtins.globals builtins.locals builtins.vars runpy.run_path"
@@ -67,7 +73,13 @@ _PACKAGES = frozenset(name for names in KNOWN for name in names.split())
 
 def known(name: str) -> bool:
     """Whether a name outside the project belongs to a package of `KNOWN`."""
-    return name.partition(".")[0] in _PACKAGES
+    head = name.partition(".")[0]
+    return head in _PACKAGES or head in PYTHON
+
+
+def python(name: str) -> bool:
+    """Whether a name belongs to Python's own library of functions and containers."""
+    return name.partition(".")[0] in PYTHON
 
 
 def told(name: str, receiver: Thing | None) -> bool:
@@ -82,22 +94,39 @@ def told(name: str, receiver: Thing | None) -> bool:
 
 
 def touch(
-    i: Interpreter, name: str, receiver: Thing | None, args: Arguments, node: tree.Call, outside: str = ""
+    i: Interpreter,
+    name: str,
+    receiver: Thing | None,
+    args: Arguments,
+    node: tree.Call,
+    outside: str = "",
+    itself: bool = False,
 ) -> None:
-    """Tell that a call of unseen code may turn the gradient cycle, and of whom."""
+    """Tell that a call of unseen code may turn the gradient cycle, and of whom.
+
+    `receiver` is the object of the method that is called, or what is called, then `itself` is true; `outside` is the
+    full name of a function outside the project.
+    """
     if outside in EXECUTING:
         unknown(i, node, None, name)
         return
     origin = receiver.detail.get("origin", "") if receiver is not None else ""
-    if known(outside) or known(origin):
+    if known(outside) or (known(origin) and not python(origin)):
         calls = turning(i, args.all(), args, node)
         if calls is not None:
             unknown(i, node, calls.subject, name)
         if known(outside) or not _suspicious(name):
             return
+    elif python(origin) and receiver is not None:
+        calls = turning(i, [*receiver.detail.get("values", ()), *args.all()], args, node)
+        if calls is not None:
+            unknown(i, node, calls.subject, name)
+            return
     if told(name, receiver):
         return
     found = held(i, *args.all(), *_from(receiver, node, name))
+    if found and _computes(i, node, found):
+        return
     if found:
         unknown(i, node, found.subject, name)
         return
@@ -106,12 +135,24 @@ def touch(
         return
     if not _suspicious(name):
         return
-    if receiver is not None:
+    if i.trying and name == "step" and args.all():
+        return  # `env.step(action)`
+    if receiver is not None and not i.trying:
         if receiver.role not in ("instance", "super", "module") and not TRAINER.search(receiver.label):
             return
         if receiver.role in ("optimizer", "scheduler", "tensor", "grad", "scaler"):
             return
     unknown(i, node, None, name)
+
+
+def _computes(i: Interpreter, node: tree.Call, found: Holdings) -> bool:
+    """Whether a call is handed trained tensors alone, and gives something: it computes with them, as a layer does."""
+    statement = i.frame.statement
+    return (
+        not found.anything
+        and all(t.role == "tensor" for t in found.things.values())
+        and not (isinstance(statement, tree.Evaluate) and statement.value is node)
+    )
 
 
 def _suspicious(name: str) -> bool:
@@ -162,21 +203,35 @@ def bound(thing: Thing) -> bool:
     )
 
 
-def turns(i: Interpreter, function: Value, node: tree.Node) -> bool:
-    """Whether a function turns the gradient cycle when it is called with arguments that are not known."""
+def turns(i: Interpreter, function: Value, node: tree.Node, args: Arguments | None = None) -> bool:
+    """Whether a function turns the gradient cycle when it is called, with arguments that are not known if none are."""
     from gradcheck_lint.source.calls import apply
     from gradcheck_lint.source.interpret import Arguments
 
+    sight = (
+        (id(function.function), held(i, function).key) if args is None and isinstance(function, FunctionValue) else None
+    )
+    if sight is not None and sight in i.tried:
+        return i.tried[sight]
     saved = (i.sequence, i.followed, i.reached, i.spotted, i.idle)
     made = i.sequence = ev.Sequence()
     i.followed, i.reached, i.spotted, i.idle = {}, set(i.reached), type(i.spotted)(), set(i.idle)
     i.undo.append({})
+    trying, i.trying = i.trying, True
+    arguments = Arguments([], {}, True) if args is None else args
     try:
-        apply(i, function, Arguments([], {}, True), _call_of(node))
+        if isinstance(function, FunctionValue):  # also one that yields: what it does when it is run
+            i.follow(function, arguments, node)
+        else:
+            apply(i, function, arguments, _call_of(node))
     finally:
         i.sequence, i.followed, i.reached, i.spotted, i.idle = saved
+        i.trying = trying
         i.rollback(i.undo.pop())
-    return any(event.kind in ev.TURNING for event, _ in ev.located(made))
+    turned = any(event.kind in ev.TURNING or event.kind == "hook" for event, _ in ev.located(made))
+    if sight is not None:
+        i.tried[sight] = turned
+    return turned
 
 
 def _call_of(node: tree.Node) -> tree.Call:
@@ -190,7 +245,7 @@ def absorb(i: Interpreter, receiver: Thing | None, name: str, args: Arguments) -
         return
     root = receiver.root
     if root.role in ("opaque", "instance"):
-        given = [v for v in args.all() if held(i, v)]
+        given = [v for v in args.all() if held(i, v) or callables(v)]
         if given:
             kept = root.detail.get("values", ())
             if len(kept) < 32:
@@ -199,5 +254,5 @@ def absorb(i: Interpreter, receiver: Thing | None, name: str, args: Arguments) -
 
 def made_of(i: Interpreter, values: Sequence[Value]) -> dict[str, tuple[Value, ...]]:
     """The detail of a thing that unseen code made of some values: it may hold them."""
-    given = tuple(v for v in values if held(i, v))
+    given = tuple(v for v in values if held(i, v) or callables(v))
     return {"values": given} if given else {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
+    from gradcheck_lint.source.events import Loop
     from gradcheck_lint.source.place import Chunk, Place
     from gradcheck_lint.source.project import Module
 
@@ -58,7 +59,7 @@ class ModuleValue(Value):
 class FunctionValue(Value):
     """A function of the project, with the scope it was defined in and the object it is bound to."""
 
-    __slots__ = ("chunk", "function", "home", "owner", "receiver", "scope")
+    __slots__ = ("chunk", "function", "home", "owner", "receiver", "scope", "wrapper")
 
     def __init__(
         self,
@@ -70,11 +71,12 @@ class FunctionValue(Value):
     ) -> None:
         self.function, self.home, self.scope = function, home, scope
         self.owner, self.receiver = owner, receiver
+        self.wrapper: Value | None = None  # what its decorators made of it, and is called in its place
         self.chunk: Chunk | None = None  # what its definition was parsed with, unless that has a chunk of its own
 
     def bind(self, receiver: Value) -> FunctionValue:
         bound = FunctionValue(self.function, self.home, self.scope, self.owner, receiver)
-        bound.chunk = self.chunk
+        bound.chunk, bound.wrapper = self.chunk, self.wrapper
         return bound
 
     def place(self, node: tree.Node) -> Place:
@@ -93,11 +95,12 @@ class FunctionValue(Value):
 class ClassValue(Value):
     """A class of the project. `bases` are values; `members` what its body binds."""
 
-    __slots__ = ("bases", "home", "members", "node", "scope", "serial")
+    __slots__ = ("bases", "home", "members", "metaclass", "node", "scope", "serial")
 
     def __init__(self, node: tree.Class, home: Module, scope: int | None, bases: list[Value]) -> None:
         self.node, self.home, self.scope, self.bases = node, home, scope, bases
         self.members: dict[str, Value] = {}
+        self.metaclass: Value | None = None
         self.serial = next(_serial)
 
     @property
@@ -160,10 +163,11 @@ class Partial(Value):
 class Items(Value):
     """A list, tuple, set or generator whose items are known; `complete` unless more may have been added.
 
-    `place` is where it was made; `unordered` if it is a set or takes its order from one.
+    `place` is where it was made; `unordered` if it is a set or takes its order from one. `lazy` is what a generator
+    expression does when somebody goes over it.
     """
 
-    __slots__ = ("complete", "items", "kind", "place", "serial", "unordered")
+    __slots__ = ("complete", "items", "kind", "lazy", "place", "serial", "unordered")
 
     def __init__(
         self,
@@ -176,6 +180,7 @@ class Items(Value):
     ) -> None:
         self.kind, self.items, self.complete, self.place = kind, items, complete, place
         self.unordered = unordered or kind == "set"
+        self.lazy: Loop | None = None
         self.serial = next(_serial)
 
     def __repr__(self) -> str:

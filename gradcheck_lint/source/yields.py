@@ -74,7 +74,7 @@ def running(value: Value | None) -> Running | None:
 def run(i: Interpreter, generator: Running, node: tree.Node, visit: Visit) -> bool:
     """Run a generator, and `visit` with what it yields; False if it cannot be followed, and may have done anything."""
     shape = generator.shape
-    yielding = Yielding(visit if shape is None else lambda value: visit(shape(value)), i.frames)
+    yielding = Yielding(visit if shape is None else lambda value: visit(shape(value)), list(i.frames))
     i.yielding = yielding
     i.follow(generator.target, generator.args, node)
     if i.yielding is yielding or not yielding.done:  # not followed, or nothing is yielded

@@ -1,0 +1,81 @@
+"""What decorators make of a function: the project's own are followed, of others it is known what they leave alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.touch import known
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Partial, Thing, Value, only
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.interpret import Arguments, Interpreter
+
+INERT = frozenset(
+    "staticmethod classmethod property cached_property setter getter deleter abstractmethod abstractproperty override"
+    " final overload contextmanager asynccontextmanager wraps no_grad inference_mode enable_grad set_grad_enabled cache"
+    " lru_cache dataclass total_ordering autocast custom_fwd custom_bwd jit script compile ignore unused export fixture"
+    " parametrize main command group option argument automain record rank_zero_only once timeit typechecked beartype"
+    " njit njit_ deprecated experimental add_start_docstrings replace_return_docstrings once_differentiable".split()
+)
+"""Decorators that turn no cycle of gradients, known by the last part of their name."""
+
+UNSEEN = External("?.decorator")
+"""Stands for what a decorator made that cannot be seen."""
+
+
+def wrap(i: Interpreter, function: FunctionValue) -> None:
+    """Note what the decorators of a function make of it, the innermost first."""
+    value: Value = function
+    for decorator in reversed(function.function.decorators):
+        if tree.last_name(decorator) in INERT:
+            continue
+        value = _applied(i, i.eval(decorator), value, decorator)
+    if not (isinstance(value, FunctionValue) and value.function is function.function):
+        function.wrapper = value
+
+
+def _applied(i: Interpreter, decorator: Value, value: Value, node: tree.Expression) -> Value:
+    """What a decorator gives for a value."""
+    from gradcheck_lint.source.calls import apply
+    from gradcheck_lint.source.interpret import Arguments
+
+    call = node if isinstance(node, tree.Call) else tree.Call(node.at, node, [])
+    if isinstance(decorator, FunctionValue):
+        i.spotted.note(decorator)
+        i.forced = True  # whatever its text says: what it gives is what is called
+        return i.follow(decorator, Arguments([value], {}), node)
+    if isinstance(decorator, (ClassValue, Partial)):
+        return apply(i, decorator, Arguments([value], {}), call)
+    thing = only(decorator)
+    origin = decorator.name if isinstance(decorator, External) else thing.detail.get("origin", "") if thing else ""
+    return value if known(origin) and not origin.startswith("functools.singledispatch") else UNSEEN
+
+
+def unwrapped(function: FunctionValue) -> FunctionValue:
+    """The function without its decorators."""
+    bare = FunctionValue(function.function, function.home, function.scope, function.owner, function.receiver)
+    bare.chunk = function.chunk
+    return bare
+
+
+def call(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.Call) -> Value | None:
+    """Call what the decorators made of a function; None if the function itself is called."""
+    from gradcheck_lint.source.calls import apply
+    from gradcheck_lint.source.holdings import held
+    from gradcheck_lint.source.interpret import Arguments
+    from gradcheck_lint.source.touch import unknown
+
+    wrapper = target.wrapper
+    if wrapper is None or any(f.function is target.function for f in i.frames):
+        return None
+    if wrapper is UNSEEN or (isinstance(wrapper, Thing) and wrapper.role == "opaque"):
+        result = apply(i, unwrapped(target), args, node)
+        found = held(i, wrapper, target.receiver, *args.all())
+        if found:
+            unknown(i, node, found.subject, target.function.name)
+        return result
+    given = (
+        args if target.receiver is None else Arguments([target.receiver, *args.positional], args.keywords, args.open)
+    )
+    return apply(i, wrapper, given, node)
