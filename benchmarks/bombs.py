@@ -79,7 +79,9 @@ def added_lists(n: int) -> Source:
 
 @shape
 def lists_in_themselves(n: int) -> Source:
-    return HEAD + "l = [torch.zeros(1)]\n" + "l.append(l)\nl.extend(l)\n" * n + "opt = optim.SGD(l, lr=0.1)\nopt.step()\n"
+    return (
+        HEAD + "l = [torch.zeros(1)]\n" + "l.append(l)\nl.extend(l)\n" * n + "opt = optim.SGD(l, lr=0.1)\nopt.step()\n"
+    )
 
 
 @shape
@@ -129,7 +131,9 @@ def growing_dictionaries(n: int) -> Source:
 
 @shape
 def table_of_keys(n: int) -> Source:
-    return MODEL + "d = {}\n" + lines(n, "d['k{i}'] = model\nfor k, v in d.items(): v.train()") + "\n".join(CYCLE) + "\n"
+    return (
+        MODEL + "d = {}\n" + lines(n, "d['k{i}'] = model\nfor k, v in d.items(): v.train()") + "\n".join(CYCLE) + "\n"
+    )
 
 
 @shape
@@ -141,7 +145,9 @@ def group_lists(n: int) -> Source:
 @shape
 def many_group_lists(n: int) -> Source:
     groups = "".join(f"{{'params': model.weight, 'lr': 0.{i}}}, " for i in range(100))
-    return MODEL + lines(n, "o{i} = optim.SGD([" + groups.replace("{", "{{").replace("}", "}}") + "], lr=0.1)\no{i}.step()")
+    return MODEL + lines(
+        n, "o{i} = optim.SGD([" + groups.replace("{", "{{").replace("}", "}}") + "], lr=0.1)\no{i}.step()"
+    )
 
 
 @shape
@@ -161,12 +167,16 @@ def attributes(n: int) -> Source:
 
 @shape
 def frozen_parts(n: int) -> Source:
-    return MODEL + lines(n, "model.l{i} = nn.Linear(2, 2)\nmodel.l{i}.requires_grad_(False)\nmodel.requires_grad_(True)")
+    return MODEL + lines(
+        n, "model.l{i} = nn.Linear(2, 2)\nmodel.l{i}.requires_grad_(False)\nmodel.requires_grad_(True)"
+    )
 
 
 @shape
 def choices(n: int) -> Source:
-    return MODEL + "x = None\n" + lines(n, "x = nn.Linear({i}, 1) if c{i} else x") + "optim.SGD(x.parameters()).step()\n"
+    return (
+        MODEL + "x = None\n" + lines(n, "x = nn.Linear({i}, 1) if c{i} else x") + "optim.SGD(x.parameters()).step()\n"
+    )
 
 
 @shape
@@ -182,7 +192,12 @@ def dependencies(n: int) -> Source:
 
 @shape
 def dependencies_of_many(n: int) -> Source:
-    return MODEL + "x = torch.randn(2)\n" + lines(n, "m{i} = nn.Linear(2, 2)\nx = x + m{i}(x)") + "x.backward()\nopt.step()\n"
+    return (
+        MODEL
+        + "x = torch.randn(2)\n"
+        + lines(n, "m{i} = nn.Linear(2, 2)\nx = x + m{i}(x)")
+        + "x.backward()\nopt.step()\n"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ statements
@@ -268,7 +283,10 @@ def tries(n: int) -> Source:
 @shape
 def tries_deep(n: int) -> Source:
     nest = "".join(f"{' ' * d}try:\n{' ' * (d + 1)}opt.step()\n" for d in range(20))
-    ends = "".join(f"{' ' * d}except E:\n{' ' * d}  opt.zero_grad()\n{' ' * d}finally:\n{' ' * d}  f(opt)\n" for d in range(19, -1, -1))
+    ends = "".join(
+        f"{' ' * d}except E:\n{' ' * d}  opt.zero_grad()\n{' ' * d}finally:\n{' ' * d}  f(opt)\n"
+        for d in range(19, -1, -1)
+    )
     return MODEL + (nest + ends) * n
 
 
@@ -313,7 +331,9 @@ def optimizers_in_a_loop(n: int) -> Source:
 @shape
 def optimizers_of_one_model(n: int) -> Source:
     made = lines(n, "o{i} = optim.SGD(model.parameters(), lr=0.1)")
-    return MODEL + made + "for x in data:\n  model(x).sum().backward()\n" + lines(n, "  o{i}.step()\n  o{i}.zero_grad()")
+    return (
+        MODEL + made + "for x in data:\n  model(x).sum().backward()\n" + lines(n, "  o{i}.step()\n  o{i}.zero_grad()")
+    )
 
 
 @shape
@@ -324,7 +344,11 @@ def windows(n: int) -> Source:
 
 @shape
 def rebound_parameters(n: int) -> Source:
-    return MODEL + "w = torch.zeros(2, requires_grad=True)\nfor x in data:\n" + "  w = w - 0.1 * w.grad\n  opt.step()\n" * n
+    return (
+        MODEL
+        + "w = torch.zeros(2, requires_grad=True)\nfor x in data:\n"
+        + "  w = w - 0.1 * w.grad\n  opt.step()\n" * n
+    )
 
 
 @shape
@@ -651,8 +675,12 @@ def child(folder: str, seconds: int) -> None:
     before, start = _peak(), time.process_time()
     result = lint([str(Path(folder) / "made")], settings, jobs=1)
     spent = time.process_time() - start
-    told = [f"{p.path}: {p.message}" for p in result.problems] + [f.message for f in result.findings if f.code == "GL003"]
-    print(json.dumps({"time": spent, "memory": (_peak() - before) / 1e6, "found": len(result.findings), "told": told[:1]}))
+    told = [f"{p.path}: {p.message}" for p in result.problems] + [
+        f.message for f in result.findings if f.code == "GL003"
+    ]
+    print(
+        json.dumps({"time": spent, "memory": (_peak() - before) / 1e6, "found": len(result.findings), "told": told[:1]})
+    )
 
 
 def _limit(seconds: int) -> None:

@@ -78,7 +78,7 @@ class ClosureIncomplete(Rule):
         function = closure.function
         place = name_of(closure.place(function))
         call = query.receiver(event)
-        happens = {e.kind for e, _ in ev.located(run.body)} if run is not None else set()
+        happens = {e.kind for e in ev.inside(run.body)} if run is not None else set()
         if timeline.cut or timeline.hooked or happens & {"unknown", "grad-write"} or _takes_gradients(run):
             return
         lambda_ = function.name == "<lambda>"
@@ -103,7 +103,7 @@ class ClosureIncomplete(Rule):
                 confidence=Confidence.MEDIUM if elsewhere else Confidence.HIGH,
             )
         elif "zero" not in happens and lbfgs and not _once(optimizer):
-            made = next(e for e, _ in ev.located(run.body) if e.kind == "backward") if run is not None else event
+            made = next(e for e in ev.inside(run.body) if e.kind == "backward") if run is not None else event
             reachable = made.function is function and call.partition(".")[0] in ("self", call)
             edits = (repair.insert_before(first, f"{call}.zero_grad()"),) if first and reachable else ()
             report(
@@ -183,7 +183,7 @@ def _takes_gradients(run: ev.Call | None) -> bool:
     """Whether the closure gets its gradients without backward."""
     return run is not None and any(
         e.kind == "call" and str(e.detail["name"]).startswith(("torch.autograd", "torch.func"))
-        for e, _ in ev.located(run.body)
+        for e in ev.inside(run.body)
     )
 
 

@@ -179,7 +179,7 @@ def _steps(step: ev.Step, until: ev.Event) -> Iterator[ev.Step]:
     elif isinstance(step, ev.Branch):
         for arm in step.arms:
             yield from _steps(arm, until)
-    elif isinstance(step, ev.Loop) or (isinstance(step, ev.Call) and any(e is until for e, _ in ev.located(step))):
+    elif isinstance(step, ev.Loop) or (isinstance(step, ev.Call) and any(e is until for e in ev.inside(step))):
         yield from _steps(step.body, until)
     elif isinstance(step, ev.Guarded):
         yield from _steps(step.body, until)

@@ -114,7 +114,7 @@ class _Skips(Path):
         kind = ev.Loop if jump.kind == "continue" else ev.Call
         for step in reversed(self.around):
             if isinstance(step, kind):
-                return any(event is made for event, _ in ev.located(step.body))
+                return any(event is made for event in ev.inside(step.body))
         return False
 
     def event(self, event: ev.Event, states: States) -> States:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
-from gradcheck_lint.source.interpret import Arguments, Stop
+from gradcheck_lint.source.effort import Stop
+from gradcheck_lint.source.interpret import Arguments
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -142,11 +143,16 @@ class ClassFacts:
         i.timeline = timeline = ev.Timeline(self.home, None)
         i.sequence, i.steps, i.followed, i.frames, i.undo, i.looping = timeline.tree, 0, {}, [], [], 0
         i.relevant = self._relevant
+        unrolled, i.unrolled = i.unrolled, 1
+        allowance = i.purse.allowance()
         try:
-            run()
+            with allowance:
+                run()
         except Stop:
             timeline.cut = True
         finally:
+            i.purse.pay(allowance.used)
+            i.unrolled = unrolled
             i.timeline, i.sequence, i.steps, i.followed, i.frames, i.undo, i.looping, i.relevant = saved
         return timeline
 

@@ -11,12 +11,14 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
-from gradcheck_lint.source import decorated, gradflag, parts, tensors, torch_api, tree
+from gradcheck_lint.source import decorated, gradflag, limits, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holdings import callables, held
-from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of
+from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of, take
 from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, python, touch, turning, turns, unknown
 from gradcheck_lint.source.values import (
     Choice,
@@ -29,15 +31,18 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
+    contents,
     cut_off,
     depends,
     join,
+    limited,
     new_serial,
     only,
     options,
     passes,
     things,
     tracked,
+    united,
     unordered,
 )
 from gradcheck_lint.source.yields import Running, enumerated, is_generator, running, started
@@ -93,7 +98,7 @@ def _each(i: Interpreter, node: tree.Call, runs: list[Callable[[], Value]]) -> V
 
         return go
 
-    sequences, _ = i.arms([arm(run) for run in runs])
+    sequences, _ = i.arms([arm(run) for run in runs], node)
     if any(s.steps for s in sequences):
         i.sequence.steps.append(ev.Branch(None, sequences, i.place(node)))
     result = results[0]
@@ -265,8 +270,10 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
 
 def _result(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> Thing:
     """The output of a module: depends on it and on what it was given."""
-    deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else depends(thing, *args.all()) | {thing}
-    return Thing("opaque", "", i.place(node), deps=deps | _run(i, thing, args, node), certain=False)
+    deps: frozenset[Thing] = frozenset()
+    if not i.frame.context & {"no_grad", "inference_mode"}:
+        deps = united(depends(thing, *args.all()), frozenset((thing,)))
+    return Thing("opaque", "", i.place(node), deps=united(deps, _run(i, thing, args, node)), certain=False)
 
 
 def _run(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> frozenset[Thing]:
@@ -279,12 +286,9 @@ def _run(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) -> froz
 
 def _mark(value: Value, run: frozenset[Thing], before: int) -> None:
     """Let what a module has computed depend on its run."""
-    for option in options(value):
-        if isinstance(option, Items):
-            for item in option.items:
-                _mark(item, run, before)
-        elif isinstance(option, Thing) and option.role == "opaque" and option.serial > before:
-            option.deps |= run
+    for option in contents(value):
+        if isinstance(option, Thing) and option.role == "opaque" and option.serial > before:
+            option.deps = united(option.deps, run)
 
 
 # ---------------------------------------------------------------- names outside the project
@@ -387,12 +391,18 @@ def _is_none(value: Value) -> bool:
 
 def _consume_all(i: Interpreter, value: Value, node: tree.Node, by: str) -> None:
     """Everything iterable inside the params of an optimizer is used up by it."""
-    i.consume(value, node, by)
-    if isinstance(value, Items):
-        for item in value.items:
-            _consume_all(i, item, node, by)
-    elif isinstance(value, Table) and "params" in value.entries:
-        _consume_all(i, value.entries["params"], node, by)
+    seen: set[int] = set()
+    todo = [value]
+    while todo:
+        spend(1)
+        value = todo.pop()
+        i.consume(value, node, by)
+        if isinstance(value, (Items, Table)) and id(value) not in seen:
+            seen.add(id(value))
+            if isinstance(value, Items):
+                todo += reversed(value.items)
+            elif "params" in value.entries:
+                todo.append(value.entries["params"])
 
 
 def _tensor(i: Interpreter, args: Arguments, node: tree.Call, last: str) -> Value:
@@ -457,7 +467,9 @@ def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value |
             mixed = kind != "sorted" and (kind == "set" or unordered(option))
             if isinstance(option, Items):
                 to = {"sorted": "list", "reversed": "list", "iter": option.kind}.get(kind, kind)
-                made = Items(to, list(option.items), option.complete, i.place(node), unordered=mixed)
+                items, whole = limited(option.items)
+                spend(len(items))
+                made = Items(to, list(items), option.complete and whole, i.place(node), unordered=mixed)
             elif isinstance(option, Thing) and option.role == "parameters":
                 to = {"sorted": "list", "reversed": "list", "iter": "generator"}.get(kind, kind)
                 detail = {**option.detail, "kind": to, "from": option, "how": kind, "unordered": mixed}
@@ -528,7 +540,10 @@ def _chain(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     chained = list(args.positional)
     made = Thing(
         "parameters", "", i.place(node), deps=depends(*chained),
-        detail={"parts": chained, "kind": "generator", "open": args.open, "how": "chain"},
+        detail={
+            "parts": chained, "kind": "generator", "open": args.open, "how": "chain",
+            "unordered": any(unordered(part) for part in chained),
+        },
     )  # fmt: skip
     return i.iterator(made, node)
 
@@ -543,8 +558,10 @@ def _float(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
 def _enumerate(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     source = args.get(0, "iterable")
     if isinstance(source, Items) and source.complete:
-        pairs: list[Value] = [Items("tuple", [Constant(n), v]) for n, v in enumerate(source.items)]
-        return Items("list", pairs, True, i.place(node))
+        items, whole = limited(source.items)
+        spend(len(items))
+        pairs: list[Value] = [Items("tuple", [Constant(n), v]) for n, v in enumerate(items)]
+        return Items("list", pairs, whole, i.place(node))
     if source is None:
         return None
     generator = running(source)
@@ -564,8 +581,11 @@ def _enumerate(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None
 def _zip(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     lists = [v.items for v in args.positional if isinstance(v, Items) and v.complete]
     if len(lists) == len(args.positional) and lists:
-        rows: list[Value] = [Items("tuple", list(row)) for row in zip(*lists, strict=False)]
-        return Items("list", rows, True, i.place(node))
+        whole = min(map(len, lists)) <= limits.ITEMS
+        spend(min(map(len, lists)) if whole else limits.ITEMS)
+        columns = [items[: limits.ITEMS] for items in lists]
+        rows: list[Value] = [Items("tuple", list(row)) for row in zip(*columns, strict=False)]
+        return Items("list", rows, whole, i.place(node))
     for value, argument in zip(args.positional, node.args, strict=False):
         i.consume(value, argument.value, "zip")
     return Items("list", [Items("tuple", [i.element(v, node) for v in args.positional])], False, i.place(node))
@@ -806,8 +826,11 @@ def _items_method(i: Interpreter, base: Items, attr: str, args: Arguments, node:
         value = args.positional[0]
         i.consume(value, node.args[0].value, attr)
         if isinstance(value, Items):
-            base.items += value.items
-            base.complete = base.complete and value.complete
+            more, whole = limited(value.items)
+            room = len(base.items) + len(more) <= max(limits.ITEMS, len(base.items) + 1)
+            base.items += more[: None if room else max(0, limits.ITEMS - len(base.items))]
+            base.complete = base.complete and value.complete and whole and room
+            spend(len(more))
         else:
             base.items.append(i.element(value, node))
             base.complete = False
@@ -818,34 +841,35 @@ def _items_method(i: Interpreter, base: Items, attr: str, args: Arguments, node:
         if attr == "insert" and len(args.positional) == 2:
             base.items.append(args.positional[1])
     elif attr == "copy":
-        return Items(base.kind, list(base.items), base.complete, base.place)
+        items, whole = limited(base.items)
+        return Items(base.kind, list(items), base.complete and whole, base.place)
     if i.looping and attr in ("append", "add", "extend", "update"):
         base.complete = False
     return NONE if attr not in ("index", "count") else Constant(...)
 
 
 def _table_method(i: Interpreter, base: Table, attr: str, args: Arguments, node: tree.Call) -> Value:
-    if attr == "values":
-        return Items("list", list(base.entries.values()), base.complete, base.place)
-    if attr == "items":
-        pairs: list[Value] = [Items("tuple", [Constant(k), v]) for k, v in base.entries.items()]
-        return Items("list", pairs, base.complete, base.place)
-    if attr == "keys":
-        return Items("list", [Constant(k) for k in base.entries], base.complete, base.place)
+    if attr in ("values", "items", "keys"):
+        whole = len(base.entries) <= limits.ITEMS
+        spend(len(base.entries) if whole else limits.ITEMS)
+        found: list[Value] = []
+        for k, v in islice(base.entries.items(), limits.ITEMS):
+            made = Constant(k) if attr != "values" else v
+            found.append(Items("tuple", [made, v]) if attr == "items" else made)
+        return Items("list", found, base.complete and whole, base.place)
     key = args.get(0, "key")
     if attr in ("get", "pop", "setdefault") and isinstance(key, Constant):
-        found = base.entries.get(key.value)
+        entry = base.entries.get(key.value)
         if attr == "pop":
             base.entries.pop(key.value, None)
-        if found is not None:
-            return found
+        if entry is not None:
+            return entry
         if base.complete:
             return args.get(1, "default") or NONE
     if attr == "update":
         other = args.get(0, "other")
-        if isinstance(other, Table):
-            base.entries.update(other.entries)
-        base.entries.update(args.keywords)
+        taken = take(base.entries, other.entries) if isinstance(other, Table) else True
+        base.complete = take(base.entries, args.keywords) and taken and base.complete
         if i.depth > base.depth:
             base.complete = False
             base.maybe.update(args.keywords, other.entries if isinstance(other, Table) else ())
@@ -1277,8 +1301,10 @@ def _opaque(
     if not smooth:
         made = cut_off(made)
     if receiver is not None and receiver.role in ("module", "optimizer", "scaler"):
-        made = made | {receiver}
-    deps = frozenset() if i.frame.context & {"no_grad", "inference_mode"} else made | _through(name, args, smooth)
+        made = united(made, frozenset((receiver,)))
+    deps: frozenset[Thing] = frozenset()
+    if not i.frame.context & {"no_grad", "inference_mode"}:
+        deps = united(made, _through(name, args, smooth))
     return Thing("opaque", name, i.place(node), deps=deps, certain=False, detail=_origin(i, receiver, args, outside))
 
 

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
+from gradcheck_lint.cycle import Breach
 from gradcheck_lint.facts.classes import class_facts
 from gradcheck_lint.finding import Confidence, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.result import AnalysisError, Problem
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.source import follow, tree
+from gradcheck_lint.source import follow, limits, tree
 from gradcheck_lint.source.calls import call
+from gradcheck_lint.source.effort import Purse, Stop
 from gradcheck_lint.source.events import Timeline
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.interpret import Interpreter
@@ -30,7 +32,7 @@ from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Finder, Module, Project
 from gradcheck_lint.source.triggers import Triggers
-from gradcheck_lint.source.values import ClassValue, FunctionValue
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options
 
 RECURSION = 8000  # frames; deep expressions need several for each level
 
@@ -76,7 +78,9 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
         if collecting:
             gc.enable()
     others = [m.file for m in analysis.project.modules.values() if m is not None and not m.listed]
-    return Outcome(tuple(analysis.findings.values()), tuple(analysis.problems), tuple(str(f.real) for f in others))
+    cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
+    found, problems = tuple(analysis.findings.values()), tuple(analysis.problems)
+    return Outcome(found, problems, tuple(str(f.real) for f in others), cut)
 
 
 class _Analysis:
@@ -89,6 +93,9 @@ class _Analysis:
         self.project = Project(_triggers(triggers), work.finder)
         self.relevance = Relevance(self.project)
         self.interpreter = Interpreter(self.project, self.relevance, call)
+        self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
+        self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
+        self.size = 0
 
     def run(self) -> None:
         modules: list[Module] = []
@@ -96,6 +103,9 @@ class _Analysis:
             module = self.read(file)
             if module is not None:
                 modules.append(module)
+        self.size = sum(len(module.text) for module in modules)
+        self.interpreter.purse = Purse(limits.ENTRY_WORK, self.size)
+        self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)
         chosen = [m for m in modules if self.relevance.matters(m)]
         for module in chosen:
@@ -104,6 +114,8 @@ class _Analysis:
             timeline.loose = timeline.loose or self.interpreter.patched
             self.judge(timeline)
             timeline.judged()
+            if timeline.cut:
+                self.cut[timeline.home.path, timeline.name] = None
         self.classes()
 
     def read(self, file: SourceFile) -> Module | None:
@@ -157,6 +169,8 @@ class _Analysis:
         """Do some work; if something of ours breaks, remember it and go on."""
         try:
             work()
+        except Stop:
+            raise
         except RecursionError:
             self.too_deep(path)
         except Exception as error:
@@ -195,27 +209,49 @@ class _Analysis:
                 yield value
 
     def judge(self, timeline: Timeline) -> None:
+        """Ask the rules about what an entry point causes; each has a limit of its own, so that none costs another."""
+        path, name = timeline.home.path, timeline.name
+        breaches: list[Breach] = []
+        self.bounded(path, name, self.following, partial(self.follow, timeline, breaches))
         for rule in self.rules:
-            if rule.listens:
-                report = self.reporter(rule)
-                for event in timeline.events(*rule.listens):
-                    self.guarded(event.place.chunk.path, partial(rule.on_event, event, report))
-        listeners = [r for r in self.rules if r.breaches]
-        if listeners:
-            for optimizer in timeline.optimizers():
-                if optimizer.summary or not any(
-                    e.concerns(optimizer) for e in timeline.events("step", "schedule", "zero")
-                ):
-                    continue
-                for breach in follow.breaches(timeline, optimizer, self.interpreter.timelines):
-                    for rule in listeners:
-                        if breach.kind in rule.breaches:
-                            report = self.reporter(rule)
-                            self.guarded(timeline.home.path, partial(rule.on_breach, breach, report))
-        for rule in self.rules:
-            if type(rule).on_timeline is not Rule.on_timeline:
-                report = self.reporter(rule)
-                self.guarded(timeline.home.path, partial(rule.on_timeline, timeline, report))
+            self.bounded(path, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
+
+    def bounded(self, path: str, name: str, purse: Purse, work: Callable[[], None]) -> None:
+        """Do some work for an entry point or a class; if it is too much, remember that and go on."""
+        with purse.allowance() as allowance:
+            try:
+                work()
+            except Stop:
+                self.cut[path, name] = None
+        purse.pay(allowance.used)
+
+    def purse(self, rule: Rule) -> Purse:
+        if rule.code not in self.purses:
+            self.purses[rule.code] = Purse(limits.RULE_WORK, self.size)
+        return self.purses[rule.code]
+
+    def follow(self, timeline: Timeline, found: list[Breach]) -> None:
+        """Collect the places where the protocol is broken for one of the optimizers."""
+        if not any(r.breaches for r in self.rules):
+            return
+        used = {id(o) for e in timeline.events("step", "schedule", "zero") for o in options(e.subject)}
+        for optimizer in timeline.optimizers():
+            if not optimizer.summary and id(optimizer) in used:
+                self.guarded(timeline.home.path, partial(self.breaches, timeline, optimizer, found))
+
+    def breaches(self, timeline: Timeline, optimizer: Thing, found: list[Breach]) -> None:
+        found += follow.breaches(timeline, optimizer, self.interpreter.timelines)
+
+    def ask(self, rule: Rule, timeline: Timeline, breaches: Sequence[Breach]) -> None:
+        report = self.reporter(rule)
+        if rule.listens:
+            for event in timeline.events(*rule.listens):
+                self.guarded(event.place.chunk.path, partial(rule.on_event, event, report))
+        for breach in breaches:
+            if breach.kind in rule.breaches:
+                self.guarded(timeline.home.path, partial(rule.on_breach, breach, report))
+        if type(rule).on_timeline is not Rule.on_timeline:
+            self.guarded(timeline.home.path, partial(rule.on_timeline, timeline, report))
 
     def classes(self) -> None:
         """Ask the rules about classes: each hears of those whose text its triggers match."""
@@ -225,8 +261,10 @@ class _Analysis:
             for facts in class_facts(self.interpreter, module) if wanted else ():
                 for rule, triggers in wanted:
                     if triggers.search(facts.text):
-                        report = self.reporter(rule)
-                        self.guarded(module.path, partial(rule.on_class, facts, report))
+                        ask = partial(rule.on_class, facts, self.reporter(rule))
+                        self.bounded(
+                            module.path, facts.qualname, self.purse(rule), partial(self.guarded, module.path, ask)
+                        )
 
     def reporter(self, rule: Rule) -> Callable[..., None]:
         def report(
@@ -340,30 +378,43 @@ class Relevance:
                 for other in self.imports(module):
                     depth.setdefault(other.path, depth.get(module.path, 0) + 1)
                     todo.append(other)
-        changed = True
-        while changed:
-            changed = False
-            for module in fresh:
-                names = set(self.names[module.path])
-                for other in self.imports(module):
-                    names |= self.names.get(other.path, _EMPTY)
-                if not names:
-                    continue
-                for definition in module.outline.definitions:
-                    if id(definition) not in self.definitions and not names.isdisjoint(
-                        definition.mentions - {definition.name}
-                    ):
-                        self.add(module, definition)
-                        changed = True
+        users: dict[str, list[Module]] = {}  # path of a module → the fresh ones that can use its names
+        for module in fresh:
+            for path in dict.fromkeys([module.path, *(other.path for other in self.imports(module))]):
+                users.setdefault(path, []).append(module)
+        callers = {module.path: _callers(module) for module in fresh}
+        names = [(path, name) for path in users for name in self.names.get(path, ())]
+        while names:
+            path, name = names.pop()
+            for module in users.get(path, ()):
+                for definition in callers[module.path].get(name, ()):
+                    if id(definition) not in self.definitions:
+                        found = self.add(module, definition)
+                        if found is not None:
+                            names.append((module.path, found))
 
-    def add(self, module: Module, definition: Definition) -> None:
+    def add(self, module: Module, definition: Definition) -> str | None:
+        """Note that a definition matters; the name by which it is called, if that is new."""
         self.definitions.add(id(definition))
         name = definition.name
         if name == "__init__":
             name = definition.owner.rpartition(".")[2]
         elif name.startswith("__") or name == "forward":
-            return  # called by other names than their own
+            return None  # called by other names than their own
+        if name in self.names[module.path]:
+            return None
         self.names[module.path].add(name)
+        return name
+
+
+def _callers(module: Module) -> dict[str, list[Definition]]:
+    """The definitions of a module by the names that they call, their own left out."""
+    found: dict[str, list[Definition]] = {}
+    for definition in module.outline.definitions:
+        for name in definition.mentions:
+            if name != definition.name:
+                found.setdefault(name, []).append(definition)
+    return found
 
 
 _EMPTY: set[str] = set()

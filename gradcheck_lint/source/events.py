@@ -7,9 +7,11 @@ thing that it happens to, and `detail` holds the rest by name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as Sequence_
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.values import ClassValue, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -171,6 +173,8 @@ class Timeline:
         self._located: list[tuple[Event, tuple[Step, ...]]] | None = None
         self._kinds: dict[str, list[tuple[int, Event]]] | None = None
         self._homes: dict[int, tuple[Step, int]] | None = None
+        self._optimizers: list[Thing] | None = None
+        self._clearing: list[Event] | None = None
         self._courses: dict[int, Course] = {}
         self.loose = False  # a function that turns the cycle was at hand, and was not seen to be called
         self.cut = False  # too much to follow: what comes after is not in the tree
@@ -180,23 +184,33 @@ class Timeline:
         """Whether the cycle may turn by itself: by a hook, or by a function that may be called at any time."""
         return self.loose or any(True for _ in self.events("hook"))
 
+    @property
+    def name(self) -> str:
+        """What the entry point is called; nothing if it is a module's own code."""
+        if self.entry is None:
+            return ""
+        return f"{self.owner.name}.{self.entry.name}" if self.owner is not None else self.entry.name
+
     def events(self, *kinds: str) -> Iterator[Event]:
         """The events of some kinds (all if none is named) in the order of the code."""
         if not kinds:
-            return (event for event, _ in self.located())
+            return iter([event for event, _ in self.located()])
         if self._kinds is None:
             self._kinds = {}
-            for index, (event, _) in enumerate(self.located()):
+            for index, event in enumerate(inside(self.tree)):
                 self._kinds.setdefault(event.kind, []).append((index, event))
         found = [place for kind in kinds for place in self._kinds.get(kind, ())]
+        spend(len(found) // 4)
         if len(kinds) > 1:
             found.sort(key=_index)
-        return (event for _, event in found)
+        return iter([event for _, event in found])
 
     def located(self) -> Iterator[tuple[Event, tuple[Step, ...]]]:
         """Each event with the steps around it, outermost first."""
         if self._located is None:
-            self._located = list(located(self.tree))
+            self._located = located(self.tree)
+        else:
+            spend(len(self._located) // 4)
         return iter(self._located)
 
     def path(self, event: Event) -> list[tuple[Step, int]]:
@@ -211,9 +225,16 @@ class Timeline:
         found.reverse()
         return found
 
+    @property
+    def clearing(self) -> list[Event]:
+        """The events that may clear or write gradients."""
+        if self._clearing is None:
+            self._clearing = list(self.events("zero", "grad-write", "unknown"))
+        return self._clearing
+
     def judged(self) -> None:
         """All rules have been asked: let go of what was only kept for them."""
-        self._homes = None
+        self._homes = self._located = self._kinds = None
         self._courses = {}
 
     def around(self, steps: Iterable[Step]) -> set[int]:
@@ -286,12 +307,14 @@ class Timeline:
 
     def optimizers(self) -> list[Thing]:
         """The optimizers that are built or stepped, in order of appearance."""
-        found: dict[int, Thing] = {}
-        for event in self.events("build", "step", "zero", "unscale"):
-            for option in options(event.subject):
-                if isinstance(option, Thing) and option.role == "optimizer":
-                    found.setdefault(option.serial, option)
-        return list(found.values())
+        if self._optimizers is None:
+            found: dict[int, Thing] = {}
+            for event in self.events("build", "step", "zero", "unscale"):
+                for option in options(event.subject):
+                    if isinstance(option, Thing) and option.role == "optimizer":
+                        found.setdefault(option.serial, option)
+            self._optimizers = list(found.values())
+        return self._optimizers
 
 
 def _index(place: tuple[int, Event]) -> int:
@@ -315,24 +338,47 @@ def _none(node: tree.Expression) -> bool:
     return isinstance(node, tree.Constant) and node.value is None
 
 
-def located(step: Step, around: tuple[Step, ...] = ()) -> Iterator[tuple[Event, tuple[Step, ...]]]:
+def located(step: Step) -> list[tuple[Event, tuple[Step, ...]]]:
     """Each event below a step with the steps around it, outermost first."""
+    found: list[tuple[Event, tuple[Step, ...]]] = []
+    _locate(step, (), found)
+    spend(len(found) // 4)
+    return found
+
+
+def _locate(step: Step, around: tuple[Step, ...], found: list[tuple[Event, tuple[Step, ...]]]) -> None:
+    """Collect each event below a step with the steps around it, outermost first."""
     if isinstance(step, Event):
-        yield step, around
+        found.append((step, around))
     elif isinstance(step, Sequence):
         for inner in step.steps:
-            yield from located(inner, around)
+            if isinstance(inner, Event):
+                found.append((inner, around))
+            else:
+                _locate(inner, around, found)
     elif isinstance(step, Branch):
         for index, arm in enumerate(step.arms):
-            yield from located(arm, (*around, step, Arm(index)))
+            if arm.steps:
+                _locate(arm, (*around, step, Arm(index)), found)
     elif isinstance(step, (Loop, Call)):
-        yield from located(step.body, (*around, step))
+        _locate(step.body, (*around, step), found)
     elif isinstance(step, Guarded):
-        yield from located(step.body, around)
-        yield from located(step.final, around)
+        _locate(step.body, around, found)
+        _locate(step.final, around, found)
 
 
-def _parts(step: Step) -> Iterable[Step]:
+def inside(step: Step) -> Iterator[Event]:
+    """The events below a step, in the order of the code."""
+    todo: list[Step] = [step]
+    while todo:
+        step = todo.pop()
+        if isinstance(step, Event):
+            yield step
+        else:
+            todo += reversed(_parts(step))
+
+
+def _parts(step: Step) -> Sequence_[Step]:
     """The steps directly in a step."""
     if isinstance(step, Sequence):
         return step.steps

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from gradcheck_lint import cycle
 from gradcheck_lint.cycle import Breach, State
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import tree
+from gradcheck_lint.source import limits, tree
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches, trains
 from gradcheck_lint.source.values import Constant, FunctionValue, Thing, Value, options, things
 
@@ -56,6 +57,8 @@ class Walk:
         self.timeline = timeline
         self.live = timeline.around(heeded)
         self.kept: dict[int, list[ev.Step]] = {}  # sequence → its steps that count
+        # a loop, and how it was come to → how it was left, and the states met in it
+        self.known: dict[tuple[int, States, bool, bool], tuple[Flow, tuple[Any, ...]]] = {}
         self.steady = [True]  # whether what is met now counts, for each loop around it
         self.around: list[ev.Step] = []
         self.caught: list[dict[Any, None]] = []  # the states met in the bodies of the `try` around
@@ -80,7 +83,12 @@ class Walk:
         """The state at the start of the next round of a loop."""
         return state
 
+    def bounded(self, states: States) -> States:
+        """The states where paths meet; of very many, only some."""
+        return states
+
     def run(self, step: ev.Step, states: States) -> Flow:
+        spend(1 + len(states) // 2)
         if isinstance(step, ev.Event):
             after = self.event(step, states)
             if self.caught:
@@ -98,9 +106,19 @@ class Walk:
                 else [self.run(arm, states) for arm in ev.counting(step)]
             )
             self.around.pop()
-            return Flow(*(frozenset().union(*parts) for parts in zip(*flows, strict=True)))
+            return Flow(*(self.bounded(frozenset().union(*parts)) for parts in zip(*flows, strict=True)))
         if isinstance(step, ev.Loop):
-            return self.loop(step, states)
+            # nested loops come to the ones inside with the same states again and again
+            key = id(step), states, self.steady[-1], any(self.steady[1:])
+            known = self.known.get(key)
+            if known is None:
+                self.caught.append({})
+                left = self.loop(step, states)
+                known = self.known[key] = left, tuple(self.caught.pop())
+            left, met = known
+            if self.caught:
+                self.caught[-1].update(dict.fromkeys(met))
+            return left
         if isinstance(step, ev.Guarded):
             flow = self.run(step.body, states)
             return Flow(*(self.run(step.final, way).end if way else way for way in flow))
@@ -133,9 +151,10 @@ class Walk:
                 break
             flow = self.run(inner, states)
             states = flow.end
-            breaks |= flow.breaks
-            continues |= flow.continues
-            returns |= flow.returns
+            if flow.breaks or flow.continues or flow.returns:
+                breaks = self.bounded(breaks | flow.breaks)
+                continues = self.bounded(continues | flow.continues)
+                returns = self.bounded(returns | flow.returns)
         return Flow(states, breaks, continues, returns)
 
     def loop(self, step: ev.Loop, states: States) -> Flow:
@@ -160,7 +179,7 @@ class Walk:
             new = frozenset(self.turn(s) for s in flow.end | flow.continues)
             if new <= back:
                 break
-            back |= new
+            back = self.bounded(back | new)
         self.steady.pop()
         self.around.pop()
         leaves = breaks if step.endless else breaks | back
@@ -175,6 +194,7 @@ class Path(Walk):
     def __init__(self, timeline: ev.Timeline, optimizer: Thing) -> None:
         self.timeline, self.optimizer = timeline, optimizer
         self.visits: dict[int, Visit] = {}
+        self.order: dict[int, int] = {}  # event → its number, once that is asked for
         self.meanings: dict[int, tuple[str, str, str]] = {}
         super().__init__(timeline, self.heeded())
         built = any(e.concerns(optimizer) for e in timeline.events("build"))
@@ -185,6 +205,7 @@ class Path(Walk):
         """The steps that may matter: the events that mean something to the optimizer."""
         found: list[ev.Step] = []
         for event in self.timeline.events(*PROTOCOL):
+            spend(1)
             meaning = self.meaning(event)
             if meaning[2] != NO:
                 self.meanings[id(event)] = meaning
@@ -227,6 +248,7 @@ class Path(Walk):
     def next_call(self) -> list[Breach]:
         """The stale steps that a second call of the same method brings, if nothing clears between the two."""
         self.visits.clear()
+        self.known.clear()
         states = self.final.end
         for step in self.timeline.tree.steps[1:]:  # the first makes the instance
             states = self.run(step, states).end
@@ -234,6 +256,24 @@ class Path(Walk):
 
     def turn(self, state: State) -> State:
         return cycle.turn(state)
+
+    def bounded(self, states: States) -> States:
+        """Of states that differ in what they were made and cleared by only, the earliest ones where there are many."""
+        if len(states) <= limits.STATES:
+            return states
+        if not self.order:
+            self.order = {id(event): index for index, event in enumerate(self.timeline.events())}
+        alike: dict[tuple[object, ...], list[State]] = {}
+        for state in states:
+            made, cleared = state.made, state.cleared
+            key = (state.gradient, state.scale, state.stepped, made is None, cleared is None)
+            alike.setdefault(key, []).append(state)
+        spend(len(states))
+        return frozenset(s for group in alike.values() for s in sorted(group, key=self.age)[: limits.HISTORIES])
+
+    def age(self, state: State) -> tuple[int, int]:
+        """How early what made and cleared the gradients stands in the code."""
+        return self.order.get(id(state.made), -1), self.order.get(id(state.cleared), -1)
 
     def event(self, event: ev.Event, states: States) -> States:
         if id(event) not in self.meanings:
@@ -246,7 +286,7 @@ class Path(Walk):
                 visit = self.visits[id(event)] = Visit(event, name, how, set(), tuple(self.around))
             visit.states.update(states)
         after = frozenset(cycle.advance(s, name, event, how)[0] for s in states)
-        return after if reach == YES else after | states
+        return self.bounded(after if reach == YES else after | states)
 
     def meaning(self, event: ev.Event) -> tuple[str, str, str]:
         """What an event is to this optimizer: the protocol's name for it, how it is done, and whether it reaches it."""
@@ -298,7 +338,7 @@ def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeli
     if owner is None or not owner.closed or timeline.entry is None or timeline.entry.name.startswith("__"):
         return found
     made = timeline.tree.steps[0]
-    if not any(e.kind == "build" and e.concerns(optimizer) for e, _ in ev.located(made)):
+    if not any(e.kind == "build" and e.concerns(optimizer) for e in ev.inside(made)):
         return found
     more = [b for b in path.next_call() if not any(b.event is f.event and b.kind == f.kind for f in found)]
     cleared = _cleared(optimizer, others) if more else YES
@@ -311,7 +351,8 @@ def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> str:
     """Whether anything in the timelines clears or writes the gradients of an optimizer: MAYBE if unseen code may."""
     unseen = NO
     for timeline in timelines:
-        for event in timeline.events("zero", "grad-write", "unknown"):
+        for event in timeline.clearing:
+            spend(1)
             if event.kind == "unknown":
                 if event.subject is None or reaches(event.subject, optimizer) != NO:
                     unseen = MAYBE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.values import Choice, Constant, Items, Partial, Table, Thing, Value, options, things
 
 YES, MAYBE, NO = "yes", "maybe", "no"
@@ -40,23 +41,28 @@ def content(value: Value | None) -> Held:
     """The modules and tensors in what is given as parameters."""
     modules: list[Thing] = []
     tensors: list[Thing] = []
-    unknown = _gather(value, modules, tensors, 0)
+    unknown = _gather(value, modules, tensors, 0, set())
     return Held(tuple(modules), tuple(tensors), unknown)
 
 
-def _gather(value: Value | None, modules: list[Thing], tensors: list[Thing], depth: int) -> bool:
-    """Collect from one value; True if something could not be followed."""
+def _gather(value: Value | None, modules: list[Thing], tensors: list[Thing], depth: int, seen: set[int]) -> bool:
+    """Collect from one value; True if something could not be followed. `seen` are the containers looked into."""
+    spend(1)
     if value is None or depth > 8:
         return True
+    if isinstance(value, (Items, Table)) or (isinstance(value, Thing) and "parts" in value.detail):
+        if id(value) in seen:
+            return False
+        seen.add(id(value))
     if isinstance(value, Choice):
-        flags = [_gather(o, modules, tensors, depth + 1) for o in value.options]
+        flags = [_gather(o, modules, tensors, depth + 1, seen) for o in value.options]
         return any(flags)
     if isinstance(value, Items):
-        flags = [_gather(item, modules, tensors, depth + 1) for item in value.items]
+        flags = [_gather(item, modules, tensors, depth + 1, seen) for item in value.items]
         return any(flags) or not value.complete
     if isinstance(value, Table):
         if "params" in value.entries:
-            return _gather(value.entries["params"], modules, tensors, depth + 1)
+            return _gather(value.entries["params"], modules, tensors, depth + 1, seen)
         return True
     if isinstance(value, Constant):
         return value.value is not None
@@ -64,16 +70,16 @@ def _gather(value: Value | None, modules: list[Thing], tensors: list[Thing], dep
         return True
     if value.role == "parameters":
         if "parts" in value.detail:
-            flags = [_gather(part, modules, tensors, depth + 1) for part in value.detail["parts"]]
+            flags = [_gather(part, modules, tensors, depth + 1, seen) for part in value.detail["parts"]]
             return any(flags) or bool(value.detail.get("open"))
-        unknown = _gather(value.detail.get("of"), modules, tensors, depth + 1)
+        unknown = _gather(value.detail.get("of"), modules, tensors, depth + 1, seen)
         return unknown or bool(value.detail.get("filtered"))
     if value.role in ("module", "instance"):
         modules.append(value)
         return False
     if value.role == "tensor":
         if "element_of" in value.detail:
-            return _gather(value.detail["element_of"], modules, tensors, depth + 1) or True
+            return _gather(value.detail["element_of"], modules, tensors, depth + 1, seen) or True
         tensors.append(value)
         return False
     if value.role == "opaque":

@@ -12,8 +12,9 @@ import builtins
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from gradcheck_lint.source import decorated, gradflag, parts, tensors, torch_api, tree, yields
+from gradcheck_lint.source import decorated, gradflag, limits, parts, tensors, torch_api, tree, yields
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source.effort import Purse, Stop, meter, spend
 from gradcheck_lint.source.holdings import Holdings, callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
@@ -35,6 +36,7 @@ from gradcheck_lint.source.values import (
     cut_off,
     depends,
     join,
+    limited,
     merged,
     new_serial,
     only,
@@ -42,6 +44,7 @@ from gradcheck_lint.source.values import (
     passes,
     things,
     tracked,
+    united,
     unordered,
 )
 
@@ -105,10 +108,6 @@ class Frame:
         self.yielding: yields.Yielding | None = None  # what to do where it yields
 
 
-class Stop(Exception):
-    """The budget of an entry point is used up."""
-
-
 class Interpreter:
     """Interprets the modules of a project; `timelines` collects what each entry point causes."""
 
@@ -147,6 +146,9 @@ class Interpreter:
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
         self.looping = 0  # loops around the statement being run
+        self.unsettled = False  # a loop inside of the one being run would have to be run again
+        self.unrolled = 1  # how often the statement being run is run for loops over known lists
+        self.purse = Purse(limits.ENTRY_WORK, 0)
         self.assigned: dict[int, set[str]] = {}  # body of a loop → the names that it assigns
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
         self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
@@ -169,20 +171,27 @@ class Interpreter:
             self.globals[scope] = set()
             self.homes[scope] = module
             saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted)
+            loops = (self.looping, self.unrolled)
+            self.looping, self.unrolled = 0, 1
             self.frames, self.sequence, self.steps, self.followed, self.depth = [], ev.Sequence(), 0, {}, 0
-            self.spotted, looping, self.looping = Spotted(), self.looping, 0
+            self.spotted = Spotted()
             self.timeline = ev.Timeline(module, None)
             self.timeline.tree = self.sequence
             frame = Frame(module, module.chunk, None, None)
             frame.serial = scope
-            try:
-                self.run_frame(frame, module.body)
-                self.look_back(frame)
-            except Stop:
-                self.timeline.cut = True
+            body = module.body
+            undo = len(self.undo)
+            with self.purse.allowance() as allowance:
+                try:
+                    self.run_frame(frame, body)
+                    self.look_back(frame)
+                except Stop:
+                    self.timeline.cut = True
+                    self.rollback_to(undo)
+            self.purse.pay(allowance.used)
+            self.looping, self.unrolled = loops
             self.timelines.append(self.timeline)
             self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted = saved
-            self.looping = looping
         return scope
 
     def run_function(self, function: FunctionValue) -> None:
@@ -197,24 +206,36 @@ class Interpreter:
         self.spotted = Spotted()
         self.depth = 0
         self.frames = []
+        self.looping, self.unrolled = 0, 1  # a run that was cut short has left them as they were
         self.undo.append({})
+        with self.purse.allowance() as allowance:
+            self.run_entry(function)
+        self.purse.pay(allowance.used)
+        self.rollback(self.undo.pop())
+        self.timelines.append(self.timeline)
+        self.timeline = None
+
+    def run_entry(self, function: FunctionValue) -> None:
+        timeline = self.timeline
+        assert timeline is not None
+        undo = len(self.undo)
         try:
             receiver: Value | None = None
             if function.owner is not None:
                 instance, made = self.instance(function.owner)
-                self.timeline.tree.steps.append(made)
-                self.sequence = self.timeline.tree
+                timeline.tree.steps.append(made)
+                self.sequence = timeline.tree
                 receiver = instance
             kind = _kind(function.function)
             bound = function if kind == "static" or receiver is None else function.bind(receiver)
             self.followed[id(function.function)] = 1
             self.follow(bound, None, None)
-            self.look_back(Frame(home, home.chunk, function.function, None))
+            self.look_back(Frame(function.home, function.home.chunk, function.function, None))
         except Stop:
-            self.timeline.cut = True
-        self.rollback(self.undo.pop())
-        self.timelines.append(self.timeline)
-        self.timeline = None
+            timeline.cut = True
+            self.rollback_to(undo)
+            if function.owner is not None and not timeline.tree.steps:  # cut while the instance was made
+                timeline.tree.steps.append(self.instances[function.owner.serial][1])
 
     def look_back(self, frame: Frame) -> None:
         """At the end of an entry point: was a function that turns the cycle at hand, and not seen to be called?"""
@@ -269,6 +290,11 @@ class Interpreter:
                 self.store[key] = old
         return written
 
+    def rollback_to(self, height: int) -> None:
+        """Undo what was being tried when the work was cut short."""
+        while len(self.undo) > height:
+            self.rollback(self.undo.pop())
+
     def put(self, key: tuple[int, str], value: Value) -> None:
         if value is _MISSING:
             if self.undo and key not in self.undo[-1]:
@@ -277,7 +303,9 @@ class Interpreter:
         else:
             self.set(key[0], key[1], value)
 
-    def arms(self, arms: Sequence[Callable[[], bool]]) -> tuple[list[ev.Sequence], bool]:
+    def arms(
+        self, arms: Sequence[Callable[[], bool]], node: tree.Node, test: tree.Expression | None = None
+    ) -> tuple[list[ev.Sequence], bool]:
         """Run alternatives from the same start and join what they leave; True if none goes on afterwards."""
         saved = self.sequence
         sequences: list[ev.Sequence] = []
@@ -287,7 +315,11 @@ class Interpreter:
             sequences.append(self.sequence)
             self.undo.append({})
             self.depth += 1
-            ended = arm()
+            try:
+                ended = arm()
+            except Stop:
+                self.cut_short(saved, ev.Branch(test, sequences, self.place(node)))
+                raise
             self.depth -= 1
             written = self.rollback(self.undo.pop())
             if not ended:
@@ -309,6 +341,13 @@ class Interpreter:
                 value = new if value is _MISSING else join(value, new)
             self.put(key, value)
         return sequences, False
+
+    def cut_short(self, outer: ev.Sequence, step: ev.Branch | ev.Loop | ev.Call) -> None:
+        """The work is cut short inside of a step: keep what it has so far, and let no path lead on from there."""
+        inner = step.arms[-1] if isinstance(step, ev.Branch) else step.body
+        inner.steps.append(ev.Jump("raise", step.place))
+        outer.steps += [step, ev.Jump("raise", step.place)]
+        self.sequence = outer
 
     # ------------------------------------------------------------ events
 
@@ -399,13 +438,17 @@ class Interpreter:
     def lengthen(self, parameters: Thing, more: Value) -> None:
         """A list of parameters gets more in place, by `+=`, `extend` or `append`."""
         first = Thing("parameters", "", parameters.place, deps=parameters.deps, detail=parameters.detail)
-        parameters.detail = {"parts": [first, more], "kind": "list", "how": "list"}
-        parameters.deps |= depends(more)
+        mixed = unordered(first) or unordered(more)
+        parameters.detail = {"parts": [first, more], "kind": "list", "how": "list", "unordered": mixed}
+        parameters.deps = united(parameters.deps, depends(more))
 
     def added(self, old: Items, value: Items, node: tree.Node) -> Items:
         complete = old.complete and value.complete and not (isinstance(node, tree.Augment) and self.looping)
         mixed = unordered(old) or unordered(value)
-        return Items(old.kind, [*old.items, *value.items], complete, old.place, unordered=mixed)
+        spend(min(len(old.items) + len(value.items), 2 * limits.ITEMS))
+        items, whole = limited([*old.items[: limits.ITEMS], *value.items[: limits.ITEMS]])
+        whole = whole and len(items) == len(old.items) + len(value.items)
+        return Items(old.kind, items, complete and whole, old.place, unordered=mixed)
 
     def do_return(self, node: tree.Return) -> bool:
         value = self.eval(node.value) if node.value is not None else NONE
@@ -506,7 +549,7 @@ class Interpreter:
             self.assume(node.test, False)
             return self.block(node.orelse)
 
-        sequences, ended = self.arms([first, second])
+        sequences, ended = self.arms([first, second], node, node.test)
         self.sequence.steps.append(ev.Branch(node.test, sequences, place))
         return ended
 
@@ -556,15 +599,21 @@ class Interpreter:
             and 0 < len(iterable.items) <= 6
             and iterable.kind != "set"
         ):
-            if any(tracked(i) for i in iterable.items):
+            count = len(iterable.items)
+            if self.unrolled * count <= limits.UNROLLED and any(tracked(i) for i in iterable.items):
+                self.unrolled *= count
                 for item in iterable.items:
                     saved, self.sequence = self.sequence, ev.Sequence()
-                    body = self.sequence
-                    start = new_serial()
-                    self.assign(node.target, item, None, quiet=True)
-                    self.block(node.body)
+                    step = ev.Loop(self.sequence, node, self.place(node), once=True, start=new_serial())
+                    try:
+                        self.assign(node.target, item, None, quiet=True)
+                        self.block(node.body)
+                    except Stop:
+                        self.cut_short(saved, step)
+                        raise
                     self.sequence = saved
-                    self.sequence.steps.append(ev.Loop(body, node, self.place(node), once=True, start=start))
+                    self.sequence.steps.append(step)
+                self.unrolled //= count
                 return False
         self.iterate(iterable, node.iter)
         lazy = None
@@ -572,14 +621,14 @@ class Interpreter:
             lazy, iterable.lazy = iterable.lazy, None
         self.consume(iterable, node.iter, "for, left early" if _leaves(node.body) else "for")
 
-        step = yields.next_of(self, iterable)
+        following = yields.next_of(self, iterable)
 
         def bind() -> None:
             found = self.element(iterable, node.target)
             if lazy is not None:
                 self.sequence.steps.append(lazy)
-            if step is not None:
-                found = self.follow(step, Arguments([], {}), node)
+            if following is not None:
+                found = self.follow(following, Arguments([], {}), node)
             self.assign(node.target, found, None, quiet=True)
 
         once = isinstance(node.iter, tree.Call) and _range_of_one(node.iter)
@@ -607,18 +656,24 @@ class Interpreter:
         self.widen(body)
         saved = self.sequence
         self.looping += 1
+        outer, self.unsettled = self.unsettled, False
         for _ in range(3):
             self.sequence = ev.Sequence()
             self.undo.append({})
             start = new_serial()
-            bind()
-            self.block(body)
-            if test is not None:
-                self.eval(test)
+            try:
+                bind()
+                self.block(body)
+                if test is not None:
+                    self.eval(test)
+            except Stop:
+                step = ev.Loop(self.sequence, node, place, once=once, endless=endless, start=start)
+                self.cut_short(saved, step)
+                raise
             result = self.sequence
             log = self.undo.pop()
             written = self.rollback(log)
-            again = False
+            again, self.unsettled = self.unsettled, False
             for key, new in written.items():
                 old = log[key]
                 if old is _MISSING or new is _MISSING:
@@ -630,9 +685,13 @@ class Interpreter:
                 elif both is not old and (tracked(old) or tracked(new)) and not _alike(both, old):
                     again = True
                 self.put(key, both)
+            if again and self.looping > limits.RERUN:
+                outer = True  # a loop around this one is run again, and with it this one
+                break
             if not again or once:
                 break
         self.looping -= 1
+        self.unsettled = outer
         self.sequence = saved
         self.sequence.steps.append(ev.Loop(result, node, place, once=once, endless=endless, start=start))
 
@@ -658,7 +717,7 @@ class Interpreter:
             return ended or self.block(node.orelse)
 
         handlers = [lambda h=h: self.block(h) for h in node.handlers]
-        sequences, ended = self.arms([body, *handlers])
+        sequences, ended = self.arms([body, *handlers], node)
         branch = ev.Attempt(None, sequences, place)
         if not node.final:
             self.sequence.steps.append(branch)
@@ -711,7 +770,7 @@ class Interpreter:
     def do_match(self, node: tree.Match) -> bool:
         self.eval(node.subject)
         arms = [lambda a=a: self.block(a) for a in node.arms]
-        sequences, _ = self.arms([*arms, lambda: False])
+        sequences, _ = self.arms([*arms, lambda: False], node)
         self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
         return False
 
@@ -935,6 +994,10 @@ class Interpreter:
     # ------------------------------------------------------------ expressions
 
     def eval(self, node: tree.Expression) -> Value:
+        meter.spent += 1
+        meter.left -= 1
+        if meter.left < 0:
+            raise Stop
         return _EXPRESSIONS[type(node)](self, node)
 
     def eval_name(self, node: tree.Name) -> Value:
@@ -1054,7 +1117,7 @@ class Interpreter:
         found = self.store.get(key)
         if isinstance(found, Thing):
             return found
-        deps = base.deps | ({base} if base.role in ("module", "optimizer", "scaler") else frozenset())
+        deps = depends(base)
         if attr in _NO_GRAPH:
             deps = cut_off(deps)
         thing = Thing(
@@ -1089,23 +1152,29 @@ class Interpreter:
         items: list[Value] = []
         complete = True
         mixed = False
-        parts: list[Value] = []
+        values: list[Value] = []
         for item in node.items:
             if isinstance(item, tree.Starred):
                 inner = self.eval(item.value)
                 self.consume(inner, item.value, "*")
-                parts.append(inner)
+                values.append(inner)
                 mixed = mixed or (isinstance(inner, Thing) and inner.role == "parameters") or unordered(inner)
                 if isinstance(inner, Items):
-                    items += inner.items
-                    complete = complete and inner.complete
+                    more, whole = limited(inner.items)
+                    spend(len(more))
+                    items += more
+                    complete = complete and inner.complete and whole
                 else:
                     items.append(inner)
                     complete = False
             else:
                 items.append(self.eval(item))
-                parts.append(Items("list", [items[-1]], True, self.place(item)))
+                values.append(items[-1])
         if mixed:
+            parts = [
+                value if isinstance(item, tree.Starred) else Items("list", [value], True, self.place(item))
+                for item, value in zip(node.items, values, strict=True)
+            ]
             return self.joined(node.kind, parts, node)
         return Items(node.kind, items, complete, self.place(node))
 
@@ -1113,7 +1182,10 @@ class Interpreter:
         """The elements of several iterables of parameters, one after the other."""
         return Thing(
             "parameters", "", self.place(node), deps=depends(*parts),
-            detail={"parts": parts, "kind": kind, "how": "joined", "unordered": kind == "set"},
+            detail={
+                "parts": parts, "kind": kind, "how": "joined",
+                "unordered": kind == "set" or any(unordered(part) for part in parts),
+            },
         )  # fmt: skip
 
     def eval_dict(self, node: tree.Dict) -> Value:
@@ -1123,8 +1195,7 @@ class Interpreter:
             evaluated = self.eval(value)
             if key is None:
                 if isinstance(evaluated, Table):
-                    entries.update(evaluated.entries)
-                    complete = complete and evaluated.complete
+                    complete = take(entries, evaluated.entries) and complete and evaluated.complete
                 else:
                     complete = False
                 continue
@@ -1249,7 +1320,7 @@ class Interpreter:
             return self.joined("list", values, node)
         if node.op in ("-", "|", "&", "^") and all(_kind_of(v) == "set" for v in values):
             if all(isinstance(v, Items) for v in values):
-                items = [i for v in values for i in (v.items if isinstance(v, Items) else [])]
+                items = [i for v in values for i in (v.items[: limits.ITEMS] if isinstance(v, Items) else [])]
                 return Items("set", items, False, self.place(node))
             result = self.joined("set", values, node)
             result.detail["filtered"] = True
@@ -1272,7 +1343,7 @@ class Interpreter:
         if isinstance(first, Constant) and first.value is not ...:
             second()
             return [first, *found]
-        sequences, _ = self.arms([second, lambda: False])
+        sequences, _ = self.arms([second, lambda: False], node)
         if sequences[0].steps:
             self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
         return [first, *found]
@@ -1336,7 +1407,7 @@ class Interpreter:
 
             return run
 
-        sequences, _ = self.arms([arm(node.body), arm(node.orelse)])
+        sequences, _ = self.arms([arm(node.body), arm(node.orelse)], node, node.test)
         if any(s.steps for s in sequences):
             self.sequence.steps.append(ev.Branch(node.test, sequences, self.place(node)))
         result = join(found[0], found[1])
@@ -1367,6 +1438,7 @@ class Interpreter:
     def element(self, value: Value, node: tree.Node) -> Value:
         """What a loop over the value binds."""
         if isinstance(value, Items) and value.items:
+            spend(len(value.items))
             result = value.items[0]
             for item in value.items[1:]:
                 result = join(result, item)
@@ -1427,11 +1499,17 @@ class Interpreter:
 
     def escape(self, values: Iterable[Value]) -> None:
         """Code that cannot be seen gets hold of values: it may fill lists, and do anything to what has an identity."""
-        for value in values:
-            for option in options(value):
+        todo = list(values)
+        while todo:
+            for option in options(todo.pop()):
+                spend(1)
                 if isinstance(option, (Items, Table)):
                     option.complete = False
-                    self.escape(option.items if isinstance(option, Items) else option.entries.values())
+                    inner = option.items if isinstance(option, Items) else option.entries.values()
+                    fresh = len(inner) - option.escaped
+                    option.escaped = len(inner)
+                    if fresh > 0:  # what was in it before is out already
+                        todo += [value for value, _ in zip(reversed(inner), range(fresh), strict=False)]
                 elif isinstance(option, Thing) and option.role in ("optimizer", "module", "tensor"):
                     option.root.detail["escaped"] = True
 
@@ -1451,14 +1529,16 @@ class Interpreter:
             value = self.eval(argument.value)
             if argument.star == "*":
                 if isinstance(value, Items) and value.complete:
-                    positional += value.items
+                    more, whole = limited(value.items)
+                    positional += more
+                    open = open or not whole
                 else:
                     positional.append(merged([value]))
                     open = True
             elif argument.star == "**":
                 if isinstance(value, Table):
-                    keywords.update({str(k): v for k, v in value.entries.items() if k not in value.maybe})
-                    open = open or not value.complete or bool(value.maybe)
+                    known = {str(k): v for k, v in value.entries.items() if k not in value.maybe}
+                    open = not take(keywords, known) or open or not value.complete or bool(value.maybe)
                 else:
                     open = True
                     keywords.setdefault("**", value)
@@ -1519,6 +1599,11 @@ class Interpreter:
                 if name in ("no_grad", "inference_mode"):
                     frame.context |= {name}
             ended = self.block(body)
+        except Stop:
+            inside = node is not None and len(self.frames) > 1
+            place = Place(self.frames[-2].chunk, node) if inside and node is not None else Place(frame.chunk, function)
+            self.cut_short(saved, ev.Call(inner, function, place))
+            raise
         finally:
             self.frames.pop()
             self.sequence = saved
@@ -1582,6 +1667,7 @@ class Interpreter:
         scope = self.frame.serial
         parameters = list(function.parameters)
         positional = list(args.positional) if args is not None else []
+        spend(len(parameters) + len(positional))
         if target.receiver is not None and parameters and _kind(function) != "static":
             first = parameters.pop(0)
             self.set(scope, first.name, target.receiver)
@@ -1665,6 +1751,18 @@ class Interpreter:
 def found_one(table: Table) -> Value:
     """The only value of a dict."""
     return next(iter(table.entries.values()))
+
+
+def take(entries: dict[Any, Value], more: dict[Any, Value]) -> bool:
+    """Put entries into a table that is made of others; False if these are too many to take all."""
+    spend(min(len(more), limits.ITEMS))
+    if len(entries) + len(more) <= limits.ITEMS:
+        entries.update(more)
+        return True
+    for key, value in more.items():
+        if len(entries) < limits.ITEMS or key in entries:
+            entries[key] = value
+    return False
 
 
 def owner_of(thing: Thing) -> Thing:

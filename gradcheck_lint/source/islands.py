@@ -36,11 +36,16 @@ class Work:
 
 
 class Outcome(NamedTuple):
-    """What came of an island; `others` are the files that were read beside its own."""
+    """What came of an island; `others` are the files that were read beside its own.
+
+    `cut` are the entry points and classes that were followed or judged in part only, because all of it would have
+    been too much work: path and qualified name, which is empty for a module's own code.
+    """
 
     findings: tuple[Finding, ...]
     problems: tuple[Problem, ...]
     others: tuple[str, ...]
+    cut: tuple[tuple[str, str], ...] = ()
 
 
 Analyse = Callable[[Work, Sequence[SourceFile]], Outcome]

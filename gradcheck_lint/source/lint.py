@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Finding, Severity, Span
 from gradcheck_lint.result import UNCHECKED, AnalysisError, Problem, Result
+from gradcheck_lint.source import limits
 from gradcheck_lint.source.discovery import discover, excluded, reason_of
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
 from gradcheck_lint.source.per_file import PerFileIgnores
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-LARGEST = 5_000_000
-"""Bytes; a larger file is generated, and reading it would take longer than all others together."""
+LARGEST = limits.LARGEST_LISTED
 
 CACHE = ".gradlint_cache"
 """The folder, beside the configuration, that remembers what was found in files that have not changed."""

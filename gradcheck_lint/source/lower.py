@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradcheck_lint.source import limits
 from gradcheck_lint.source.place import Chunk, bracketed, segment
 from gradcheck_lint.source.tree import (
     Argument,
@@ -124,7 +125,22 @@ class _Lowering:
         return Scope(node, "nonlocal", node.names)
 
     def if_(self, node: ast.If) -> Statement:
+        if node.orelse and _elifs(node) > limits.CHAIN:
+            return self.cases(node)
         return If(node, self.expression(node.test), self.block(node.body), self.block(node.orelse))
+
+    def cases(self, node: ast.If) -> Statement:
+        """A very long `elif` chain: one choice of many, where otherwise each would be inside the one before."""
+        tests: list[Expression] = []
+        arms: list[Block] = []
+        rest: list[ast.stmt] = [node]
+        while len(rest) == 1 and isinstance(rest[0], ast.If):
+            tests.append(self.expression(rest[0].test))
+            arms.append(self.block(rest[0].body))
+            rest = rest[0].orelse
+        if rest:
+            arms.append(self.block(rest))
+        return Match(node, Other(node.test, "Tests", tests), arms)
 
     def for_(self, node: ast.For | ast.AsyncFor) -> Statement:
         target, iterable = self.expression(node.target), self.expression(node.iter)
@@ -218,14 +234,26 @@ class _Lowering:
 
     def display(self, node: ast.List | ast.Tuple | ast.Set) -> Expression:
         kind = "list" if type(node) is ast.List else "tuple" if type(node) is ast.Tuple else "set"
-        return Display(node, kind, [self.expression(e) for e in node.elts])
+        elements = node.elts
+        if len(elements) <= limits.LITERAL or not all(map(_plain, elements[limits.LITERAL :])):
+            return Display(node, kind, [self.expression(e) for e in elements])
+        rest = elements[limits.LITERAL]
+        kept = [self.expression(e) for e in elements[: limits.LITERAL]]
+        return Display(node, kind, [*kept, Starred(rest, Other(rest, "Rest", []))])
 
     def starred(self, node: ast.Starred) -> Expression:
         return Starred(node, self.expression(node.value))
 
     def dict_(self, node: ast.Dict) -> Expression:
         pairs: list[tuple[Expression | None, Expression]] = []
-        for key, value in zip(node.keys, node.values, strict=True):
+        plain = len(node.values) > limits.LITERAL and all(
+            key is not None and _plain(key) and _plain(value)
+            for key, value in zip(node.keys[limits.LITERAL :], node.values[limits.LITERAL :], strict=True)
+        )
+        for index, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
+            if plain and index == limits.LITERAL:
+                pairs.append((None, Other(value, "Rest", [])))
+                break
             pairs.append((self.expression(key) if key is not None else None, self.expression(value)))
         return Dict(node, pairs)
 
@@ -261,8 +289,11 @@ class _Lowering:
         """`a and b and c` is `(a and b) and c`."""
         op = _OPERATORS[type(node.op)]
         result = self.expression(node.values[0])
-        for value in node.values[1:]:
+        for value in node.values[1 : limits.CHAIN]:
             result = Operation(node, op, [result, self.expression(value)])
+        if len(node.values) > limits.CHAIN:
+            rest = Other(node, "Rest", [self.expression(value) for value in node.values[limits.CHAIN :]])
+            result = Operation(node, op, [result, rest])
         return result
 
     def unary(self, node: ast.UnaryOp) -> Expression:
@@ -298,6 +329,28 @@ class _Lowering:
         if sys.version_info < (3, 12):
             values = [value for value in values if _in_place(value, self.chunk)]
         return Other(node, "FormattedString", [self.expression(value) for value in values])
+
+
+def _elifs(node: ast.If) -> int:
+    """How many tests an `elif` chain has."""
+    count = 1
+    while len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+        node = node.orelse[0]
+        count += 1
+    return count
+
+
+def _plain(node: ast.expr) -> bool:
+    """Whether it is data: a constant, or a sequence or dict of some."""
+    if isinstance(node, ast.Constant):
+        return True
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.operand, ast.Constant)
+    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+        return all(map(_plain, node.elts))
+    if isinstance(node, ast.Dict):
+        return all(k is not None and _plain(k) and _plain(v) for k, v in zip(node.keys, node.values, strict=True))
+    return False
 
 
 def _in_place(value: ast.expr, chunk: Chunk) -> bool:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.values import (
     ClassValue,
     External,
@@ -87,6 +88,7 @@ def parts(i: Interpreter, module: Thing) -> tuple[Thing, ...]:
     todo = [module.core]
     while todo:
         thing = todo.pop()
+        spend(1 + len(thing.detail.get("names", ())))
         for part in _direct(i, thing):
             part = part.core
             if part.serial not in found and part is not module:
@@ -176,9 +178,15 @@ _REGISTERING = re.compile(r"register|add_module|setattr|update|load|apply|build|
 def parts_in(i: Interpreter, given: Value | None) -> Parts:
     """The parts of all modules whose parameters are handed over."""
     found: Parts = {}
+    seen: set[int] = set()  # lists, dicts and chains that were looked into
     todo: list[Value] = [] if given is None else [given]
     while todo:
         for option in options(todo.pop()):
+            spend(1)
+            if isinstance(option, (Items, Table)) or (isinstance(option, Thing) and "parts" in option.detail):
+                if id(option) in seen:
+                    continue
+                seen.add(id(option))
             if isinstance(option, Items):
                 todo += option.items
             elif isinstance(option, Table):
@@ -191,12 +199,22 @@ def parts_in(i: Interpreter, given: Value | None) -> Parts:
     return found
 
 
-def picture(given: Value | None, depth: int = 4) -> Value | None:
+def picture(given: Value | None) -> Value | None:
     """The value as it is now: what is put into its lists later does not reach an optimizer that took it."""
-    if isinstance(given, Items) and depth:
-        items = [picture(item, depth - 1) or item for item in given.items]
-        return Items(given.kind, items, given.complete, given.place, unordered=given.unordered)
-    if isinstance(given, Table) and depth:
-        entries = {key: picture(value, depth - 1) or value for key, value in given.entries.items()}
-        return Table(entries, given.complete, given.place)
-    return given
+    return _picture(given, 4, {}) if isinstance(given, (Items, Table)) else given
+
+
+def _picture(given: Value, depth: int, known: dict[tuple[int, int], Value]) -> Value:
+    if not depth or not isinstance(given, (Items, Table)):
+        return given
+    made = known.get((id(given), depth))
+    if made is None:
+        spend(len(given.items if isinstance(given, Items) else given.entries))
+        if isinstance(given, Items):
+            items = [_picture(item, depth - 1, known) for item in given.items]
+            made = Items(given.kind, items, given.complete, given.place, unordered=given.unordered)
+        else:
+            entries = {key: _picture(value, depth - 1, known) for key, value in given.entries.items()}
+            made = Table(entries, given.complete, given.place)
+        known[id(given), depth] = made
+    return made

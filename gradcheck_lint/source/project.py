@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
-from gradcheck_lint.source import tree
+from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.file import SourceFile, decode
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
@@ -246,7 +246,10 @@ class Project:
             self.modules[path] = None
             try:
                 with open(path, "rb") as handle:
-                    file = SourceFile(path=path, real=path, data=handle.read())  # type: ignore[arg-type]
+                    data = handle.read(limits.LARGEST_IMPORTED + 1)
+                if len(data) > limits.LARGEST_IMPORTED:
+                    return None  # nothing is known of what is in it then
+                file = SourceFile(path=path, real=path, data=data)  # type: ignore[arg-type]
                 text = decode(file.data)
                 self.modules[path] = Module(self, file, text, Outline(text))
             except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):

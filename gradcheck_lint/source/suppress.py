@@ -7,6 +7,7 @@ which that begins. A file is only searched for comments if its bytes have the wo
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Safety, Severity, Span
@@ -41,19 +42,42 @@ def suppress(
     if remarks.skip_file:
         return []
     used: set[tuple[Remark, int]] = set()
-    kept = [finding for finding in findings if not _silenced(finding, remarks, used)]
+    lines = _Lines(remarks)
+    kept = [finding for finding in findings if not _silenced(finding, lines, used)]
     if on is not None and CODE in on:
         told = _Judge(path, rules, on, used).of(remarks)
-        kept += [finding for finding in told if not _unsaid(finding, remarks)]
+        kept += [finding for finding in told if not _unsaid(finding, lines)]
     return kept
 
 
-def _silenced(finding: Finding, remarks: Remarks, used: set[tuple[Remark, int]]) -> bool:
+class _Lines:
+    """The remarks of a file by the lines that they are about."""
+
+    def __init__(self, remarks: Remarks) -> None:
+        self.on: dict[int, list[Remark]] = {}  # line → the remarks on it
+        self.around: dict[int, list[Remark]] = {}  # first line of a statement → those on its first and last line
+        for remark in remarks.remarks:
+            comment = remark.comment
+            self.on.setdefault(comment.line, []).append(remark)
+            if comment.first < comment.last and comment.line in (comment.first, comment.last):
+                self.around.setdefault(comment.first, []).append(remark)
+        self.starts = sorted(self.around)
+
+    def covering(self, span: Span) -> Iterator[Remark]:
+        """The remarks that count for what is marked."""
+        last = span.end_line - 1 if span.end_column == 1 and span.end_line > span.line else span.end_line
+        near = self.on.get(span.line, []) + (self.on.get(last, []) if last != span.line else [])
+        yield from near
+        at = bisect_right(self.starts, span.line)  # statements do not overlap: only one can begin before and hold it
+        for remark in self.around[self.starts[at - 1]] if at else ():
+            if span.line <= remark.comment.last and remark not in near:
+                yield remark
+
+
+def _silenced(finding: Finding, lines: _Lines, used: set[tuple[Remark, int]]) -> bool:
     """Whether a remark silences `finding`; notes in `used` each that does, with the place in its list."""
     hits = [
-        (remark, index)
-        for remark in remarks.remarks
-        if _covers(remark.comment, finding.span) and (index := _index(remark, finding)) is not None
+        (remark, index) for remark in lines.covering(finding.span) if (index := _index(remark, finding)) is not None
     ]
     used.update(hits)
     return bool(hits)
@@ -69,19 +93,11 @@ def _index(remark: Remark, finding: Finding) -> int | None:
     return None
 
 
-def _covers(comment: Comment, span: Span) -> bool:
-    last = span.end_line - 1 if span.end_column == 1 and span.end_line > span.line else span.end_line
-    if comment.line in (span.line, last):
-        return True
-    return comment.first <= span.line <= comment.last and comment.line in (comment.first, comment.last)
-
-
-def _unsaid(finding: Finding, remarks: Remarks) -> bool:
+def _unsaid(finding: Finding, lines: _Lines) -> bool:
     """Whether a comment on its line asks not to be told: one that names GL002, or a bare `noqa`."""
     return any(
         _index(remark, finding) is not None and not (remark.words is None and remark.ours)
-        for remark in remarks.remarks
-        if remark.comment.line == finding.span.line
+        for remark in lines.on.get(finding.span.line, ())
     )
 
 

@@ -31,12 +31,12 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it; the bodies of nested functions and classes are not entered."""
-        yield self
-        for child in self.children():
-            if isinstance(child, (Function, Class)):
-                yield child
-            else:
-                yield from child.walk()
+        todo: list[Node] = [self]
+        while todo:
+            node = todo.pop()
+            yield node
+            if node is self or not isinstance(node, (Function, Class)):
+                todo += reversed(list(node.children()))
 
 
 def _nodes(value: Any) -> Iterator[Node]:

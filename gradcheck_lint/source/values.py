@@ -10,6 +10,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint.source import limits
+from gradcheck_lint.source.effort import spend
+
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import Loop
@@ -108,19 +111,25 @@ class ClassValue(Value):
         return self.node.name
 
     def lineage(self) -> Iterator[Value]:
-        """This class and its bases, nearest first (depth first, which is close enough to the MRO)."""
+        """This class and its bases, nearest first (depth first, which is close enough to the MRO).
+
+        Of more than a lineage may have, the farthest are one base that nothing is known of.
+        """
         seen: set[int] = set()
         todo: list[Value] = [self]
         while todo:
-            value = todo.pop(0)
+            value = todo.pop()
             if id(value) in seen:
                 continue
+            if len(seen) == limits.LINEAGE:
+                yield _FAR
+                return
             seen.add(id(value))
             yield value
             if isinstance(value, ClassValue):
-                todo = value.bases + todo
+                todo += reversed(value.bases)
             elif isinstance(value, Choice):
-                todo = list(value.options) + todo
+                todo += reversed(value.options)
 
     def member(self, name: str) -> Value | None:
         """The attribute `name` of the class, looked up along the lineage."""
@@ -151,6 +160,9 @@ class ClassValue(Value):
         return f"ClassValue({self.name})"
 
 
+_FAR = External("?")
+
+
 class Partial(Value):
     """`functools.partial(func, …)`."""
 
@@ -167,7 +179,7 @@ class Items(Value):
     expression does when somebody goes over it.
     """
 
-    __slots__ = ("complete", "items", "kind", "lazy", "place", "serial", "unordered")
+    __slots__ = ("complete", "escaped", "items", "kind", "lazy", "place", "serial", "unordered")
 
     def __init__(
         self,
@@ -181,6 +193,7 @@ class Items(Value):
         self.kind, self.items, self.complete, self.place = kind, items, complete, place
         self.unordered = unordered or kind == "set"
         self.lazy: Loop | None = None
+        self.escaped = 0  # how many of the items code that cannot be seen has got hold of already
         self.serial = next(_serial)
 
     def __repr__(self) -> str:
@@ -193,13 +206,14 @@ class Table(Value):
     `maybe` are the keys that were set on some paths only; `depth` is how many branches it was made in.
     """
 
-    __slots__ = ("complete", "depth", "entries", "maybe", "place", "serial")
+    __slots__ = ("complete", "depth", "entries", "escaped", "maybe", "place", "serial")
 
     def __init__(self, entries: dict[object, Value], complete: bool = True, place: Place | None = None) -> None:
         self.entries, self.complete, self.place = entries, complete, place
         self.serial = next(_serial)
         self.maybe: set[object] = set()
         self.depth = 0
+        self.escaped = 0  # as for Items
 
 
 class Choice(Value):
@@ -232,7 +246,7 @@ class Thing(Value):
     """
 
     __slots__ = (
-        "certain", "cls", "deps", "detail", "label", "parent", "place", "ready", "role", "serial", "summary",
+        "certain", "cls", "deps", "detail", "height", "label", "parent", "place", "ready", "role", "serial", "summary",
     )  # fmt: skip
 
     def __init__(
@@ -250,6 +264,11 @@ class Thing(Value):
     ) -> None:
         self.role, self.label, self.place, self.cls, self.deps = role, label, place, cls, deps
         self.summary, self.certain, self.parent = summary, certain, parent
+        self.height = 0  # how many things it was read through
+        if parent is not None:
+            self.height = parent[0].height + 1
+            if self.height > limits.PARENTS:
+                self.parent, self.height = (parent[0].root, parent[1]), 1
         self.detail: dict[str, Any] = detail if detail is not None else {}
         self.ready = False  # its __init__ has been interpreted
         self.serial = next(_serial)
@@ -366,41 +385,115 @@ def unordered(value: Value) -> bool:
     if isinstance(value, Items):
         return value.unordered and not all(isinstance(i, Constant) and isinstance(i.value, int) for i in value.items)
     if isinstance(value, Thing) and value.role == "parameters":
-        return bool(value.detail.get("unordered")) or any(unordered(part) for part in value.detail.get("parts", ()))
+        return bool(value.detail.get("unordered"))
     return False
+
+
+_NOTHING: frozenset[Thing] = frozenset()
+_Known = dict[tuple[int, int], frozenset[Thing]]
 
 
 def depends(*values: Value | None) -> frozenset[Thing]:
     """All things that took part in making the values; of passes, only those that did so on every path."""
-    return _depends(values, 6)
-
-
-def _depends(values: Iterable[Value | None], depth: int) -> frozenset[Thing]:
-    """As `depends`, looking into containers no deeper than `depth`: one may hold itself."""
-    found: set[Thing] = set()
-    if not depth:
-        return frozenset()
+    found = _NOTHING
+    known: _Known | None = None
     for value in values:
+        if isinstance(value, Thing):
+            found = united(found, _made_with(value))
+        elif value is not None and not isinstance(value, (Constant, External)):
+            known = {} if known is None else known
+            found = united(found, _depends(value, 6, known))
+    return found
+
+
+def _made_with(thing: Thing) -> frozenset[Thing]:
+    if thing.role in ("module", "optimizer", "scaler") and thing not in thing.deps:
+        return united(thing.deps, frozenset((thing,)))
+    return thing.deps
+
+
+def _depends(value: Value, depth: int, known: _Known) -> frozenset[Thing]:
+    """As `depends`, looking into containers no deeper than `depth`: one may hold itself."""
+    if isinstance(value, Thing):
+        return _made_with(value) if depth else _NOTHING
+    inner: Sequence[Value] = ()
+    if isinstance(value, Choice):
+        inner = value.options
+    elif isinstance(value, Items):
+        inner = value.items[:8]
+    elif isinstance(value, Table):
+        inner = list(itertools.islice(value.entries.values(), 8))
+    elif isinstance(value, FunctionValue) and value.receiver is not None:
+        inner = (value.receiver,)
+    if not inner or not depth:
+        return _NOTHING
+    found = known.get((id(value), depth))
+    if found is None:
+        spend(1)
+        parts = [_depends(part, depth - 1, known) for part in inner]
         if isinstance(value, Choice):
-            parts = [_depends([option], depth - 1) for option in value.options]
-            found |= cut_off(frozenset().union(*parts))
-            found |= {t for t in parts[0] if t.role == "pass" and all(t in part for part in parts)}
-        elif isinstance(value, Thing):
-            found |= value.deps
-            if value.role in ("module", "optimizer", "scaler"):
-                found.add(value)
-        elif isinstance(value, Items):
-            found |= _depends(value.items[:8], depth - 1)
-        elif isinstance(value, Table):
-            found |= _depends(list(value.entries.values())[:8], depth - 1)
-        elif isinstance(value, FunctionValue) and value.receiver is not None:
-            found |= _depends([value.receiver], depth - 1)
-    return frozenset(found)
+            found = cut_off(united(*parts))
+            found = united(found, frozenset(t for t in parts[0] if t.role == "pass" and all(t in p for p in parts)))
+        else:
+            found = united(*parts)
+        known[id(value), depth] = found
+    return found
+
+
+def united(*parts: frozenset[Thing]) -> frozenset[Thing]:
+    """The things of all sets; the same object again where one of them holds all. Of very many, some are let go."""
+    found = _NOTHING
+    for part in parts:
+        if part is found or (len(part) <= len(found) and (len(found) >= limits.DEPENDENCIES or part <= found)):
+            continue
+        if not found or found <= part:
+            found = part
+            continue
+        found = found | part
+        if len(found) > limits.DEPENDENCIES:
+            found = frozenset(sorted(found, key=_weight)[: limits.DEPENDENCIES])
+    return found
+
+
+def _weight(thing: Thing) -> tuple[int, int]:
+    """Optimizers are the last to be let go, then modules, and the oldest first of the rest: runs of modules."""
+    return {"optimizer": 0, "scaler": 0, "module": 1}.get(thing.role, 2), thing.serial
+
+
+def contents(value: Value | None) -> Iterator[Value]:
+    """What a value may be, and all that its lists and dicts hold at any depth: each container once, in order."""
+    seen: set[int] = set()
+    todo: list[Value] = list(options(value))[::-1]
+    while todo:
+        spend(1)
+        option = todo.pop()
+        inner: Iterable[Value] = ()
+        if isinstance(option, Choice):
+            todo += reversed(option.options)
+            continue
+        if isinstance(option, Items):
+            inner = option.items
+        elif isinstance(option, Table):
+            inner = option.entries.values()
+        else:
+            yield option
+            continue
+        if id(option) not in seen:
+            seen.add(id(option))
+            yield option
+            todo += reversed([o for part in inner for o in options(part)])
+
+
+def limited(items: list[Value]) -> tuple[list[Value], bool]:
+    """The items of a list that is made of others, and whether that are all: it may have only so many."""
+    return (items, True) if len(items) <= limits.ITEMS else (items[: limits.ITEMS], False)
 
 
 def passes(value: Value | None) -> frozenset[Thing]:
     """The runs of modules through which a backward on the value goes, as far as the code shows."""
-    return frozenset(t for t in depends(value) if t.role == "pass")
+    found = depends(value)
+    kept = frozenset(t for t in found if t.role == "pass")
+    return found if len(kept) == len(found) else kept
 
 
 def cut_off(deps: frozenset[Thing]) -> frozenset[Thing]:

@@ -1,0 +1,47 @@
+"""The numbers that keep time and memory linear in the size of a file, whatever it says.
+
+Three kinds. Some bound one thing (a list, a set, a walk), so that what is done for one line of code never depends on
+how long the file is. Some bound how often the same code is run again. And some bound the work of an entry point or of
+a rule as a whole (`effort` counts it), for shapes that nobody has thought of: what comes after the limit is not
+looked at, what came before is judged all the same, and an outcome says that something was cut.
+
+All are far above what code needs that people write: see `benchmarks/bombs.py` for what they are there for.
+"""
+
+from __future__ import annotations
+
+# ---------------------------------------------------------------- files
+
+LARGEST_LISTED = 5_000_000  # bytes; a larger file is generated, and takes longer than all others together
+LARGEST_IMPORTED = 1_000_000  # bytes of a file that is only imported: nobody asked about it, so it is read for less
+
+# ---------------------------------------------------------------- text
+
+LITERAL = 100  # items of a literal that are kept, where they are constants and there are more: data, not parameters
+CHAIN = 100  # tests of an `elif` chain, operands of `and` or `or`: more are taken in one go, not one inside the other
+
+# ---------------------------------------------------------------- values
+
+ITEMS = 512  # items of a list, or entries of a dict, that is made of others: `l = l + l` doubles each time
+DEPENDENCIES = 200  # things that are remembered to have taken part in making a value: `x = x + f(x)` adds one each time
+PARENTS = 64  # attributes read from one another, up to the thing where they start: `x = x.next` adds one each time
+LINEAGE = 64  # classes that a class derives from, and that are asked for a method
+
+# ---------------------------------------------------------------- running code again
+
+RERUN = 4  # loops inside one another whose body is run again on its own; the ones inside are run again by those
+UNROLLED = 216  # runs of a body in loops over known lists inside one another, each of which is run for each item
+
+# ---------------------------------------------------------------- judging
+
+STATES = 64  # states in which gradients may be at one point; of those that differ in their history only, a few are kept
+HISTORIES = 2  # how many are kept then
+
+# ---------------------------------------------------------------- the last guard: units of work, each about 1 µs
+
+ENTRY_WORK = 600_000  # for interpreting one entry point
+RULE_WORK = 150_000  # for what one rule asks of one entry point
+FOLLOW_WORK = 400_000  # for taking the protocol's machine along the paths of one entry point, for all its optimizers
+SHARE = 20  # once all that a group of files gets is used up, an entry point gets this part of it
+PER_BYTE = 30  # what a group of files gets for each byte of them, in each of the three
+AT_LEAST = 1_000_000  # and what it gets if it is small
