@@ -481,7 +481,8 @@ def methods_of_a_big_init(n: int) -> Source:
     made = lines(n, "    self.l{i} = nn.Linear(2, 1)")
     methods = lines(n, "  def m{i}(self):\n    self.l{i}(1).backward()\n    self.opt.step()")
     return HEAD + (
-        f"class Trainer:\n  def __init__(self):\n{made}    self.opt = optim.SGD(self.l0.parameters(), lr=0.1)\n{methods}"
+        f"class Trainer:\n  def __init__(self):\n{made}"
+        f"    self.opt = optim.SGD(self.l0.parameters(), lr=0.1)\n{methods}"
     )
 
 
@@ -574,8 +575,8 @@ def many_classes(n: int) -> Source:
 @shape
 def modules_of_modules(n: int) -> Source:
     made = (
-        "class N{i}(nn.Module):\n  def __init__(self):\n    super().__init__()\n    self.a = N{p}()\n    self.b = N{p}()\n"
-        "  def forward(self, x):\n    return self.a(self.b(x))\n"
+        "class N{i}(nn.Module):\n  def __init__(self):\n    super().__init__()\n"
+        "    self.a = N{p}()\n    self.b = N{p}()\n  def forward(self, x):\n    return self.a(self.b(x))\n"
     )
     first = "class N0(nn.Module):\n  def __init__(self):\n    super().__init__()\n    self.a = nn.Linear(2, 2)\n"
     last = f"model = N{n}()\nopt = optim.SGD(model.parameters(), lr=0.1)\n"
@@ -710,7 +711,7 @@ def measure(source: Source, seconds: int) -> dict[str, object]:
             (Path(folder) / "made" / name).write_text(text, encoding="utf-8")
         command = [sys.executable, __file__, "--child", folder, "--limit", str(seconds)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 4 + 30, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 20 + 60, check=False)
         except subprocess.TimeoutExpired:
             return {"failed": "time"}
     if done.returncode:

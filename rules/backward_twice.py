@@ -52,7 +52,7 @@ class BackwardTwice(Rule):
                 continue
             turns = [loop for loop in query.loops(around) if isinstance(loop.node, (tree.For, tree.While))]
             each = bool(turns) and query.always(query.inside(around, turns[-1])) and not _leaves(turns[-1])
-            if each and self.again(located, event, turns[-1], loss, runs, confidence, report):
+            if each and self.again(timeline, event, turns[-1], loss, runs, confidence, report):
                 continue
             for first, other in reversed(backward[:number]):
                 shared = runs & _runs(only(first.subject), trained)
@@ -74,7 +74,7 @@ class BackwardTwice(Rule):
 
     def again(
         self,
-        located: Located,
+        timeline: ev.Timeline,
         event: ev.Event,
         loop: ev.Loop,
         loss: Thing,
@@ -83,7 +83,7 @@ class BackwardTwice(Rule):
         report: Report,
     ) -> bool:
         """Whether each round of the loop goes through a graph that an earlier one has used, or one from before it."""
-        inner = [(e, a) for e, a in located if loop in a]
+        inner = timeline.within(loop)
         steps = any(e.kind == "step" and query.always(query.inside(a, loop)) for e, a in inner)
         kept = _kept(event)
         if kept is None or (kept and not steps):

@@ -44,7 +44,7 @@ class BackwardWithoutStep(Rule):
                 continue
             built = next((e for e, _ in located if e.kind == "build" and e.concerns(optimizer)), None)
             if any(e.concerns(optimizer) for e, _ in steps):
-                self.outside(located, optimizer, report)
+                self.outside(timeline, located, optimizer, report)
             elif built is not None and steps:
                 self.forgotten(timeline, located, optimizer, built, report)
             elif built is not None:
@@ -94,7 +94,7 @@ class BackwardWithoutStep(Rule):
             confidence=_confidence(timeline),
         )
 
-    def outside(self, located: Located, optimizer: Thing, report: Report) -> None:
+    def outside(self, timeline: ev.Timeline, located: Located, optimizer: Thing, report: Report) -> None:
         """The step stands behind the loop that zeroes and goes backward."""
         turns = [(e, a) for e, a in located if e.kind in _CYCLE]
         for (last, inside), (event, around) in pairwise(turns):
@@ -103,7 +103,7 @@ class BackwardWithoutStep(Rule):
             loop = _left(inside, around)
             if loop is None or _reads_gradients(loop.node):
                 continue
-            inner = [(e, a) for e, a in located if loop in a]
+            inner = timeline.within(loop)
             if any(e.kind in _CYCLE - {"zero", "backward"} for e, _ in inner):
                 continue
             made = next((e, a) for e, a in inner if e.kind == "backward")

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.parts import filtered, has_parameters, module_of, registered
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Thing, Value, only
@@ -117,6 +118,7 @@ def visits_all(thing: Thing) -> bool:
 
 def overlap(one: Thing, other: Thing, parts: Parts) -> bool:
     """Whether two mentions hold a parameter in common for certain."""
+    spend(1)
     one, other = one.core, other.core
     if one is other:
         return one.role in ("module", "tensor") or has_parameters(one)
@@ -124,6 +126,7 @@ def overlap(one: Thing, other: Thing, parts: Parts) -> bool:
         return False
     if registered(other, one) or registered(one, other):
         return True
+    spend(len(parts.get(one.serial, ())) + len(parts.get(other.serial, ())))
     first = [one, *parts.get(one.serial, ())]
     second = [other, *parts.get(other.serial, ())]
     return any(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Table, Thing, Value, options
 
@@ -84,14 +85,20 @@ def within(place: Place | None, outer: Place | None) -> bool:
 
 
 def tensors(given: Value | None) -> Iterator[Value]:
-    """The values that are handed over one by one: what stands in a list, in all groups."""
+    """The values that are handed over one by one: what stands in a list, in all groups; each list once."""
+    seen: set[int] = set()
     for collection, _ in collections(given):
         todo: list[Value] = [collection]
         while todo:
-            found = todo.pop(0)
+            spend(1)
+            found = todo.pop()
+            inner: list[Value] | None = None
             if isinstance(found, Items):
-                todo = [*found.items, *todo]
+                inner = found.items
             elif isinstance(found, Thing) and "parts" in found.detail:
-                todo = [*found.detail["parts"], *todo]
-            else:
+                inner = found.detail["parts"]
+            if inner is None:
                 yield found
+            elif id(found) not in seen:
+                seen.add(id(found))
+                todo += reversed(inner)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Steps
 
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Branch, Call, Event, Guarded, Jump, Loop, Sequence, Step, Timeline
 
 _END, _RETURN, _BREAK, _CONTINUE = "end", "return", "break", "continue"
@@ -47,7 +48,11 @@ def before(timeline: Timeline, event: Event) -> list[Event]:
 def _run(steps: Steps[Step], found: list[Event]) -> _Exits:
     """Collect the events of some steps; how they are left."""
     exits: _Exits = frozenset()
+    spend(len(steps))
     for step in steps:
+        if isinstance(step, Event):
+            found.append(step)
+            continue
         ways = _through(step, found)
         exits |= ways - {_END}
         if _END not in ways:

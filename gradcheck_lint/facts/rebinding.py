@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Fix, Safety
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
@@ -128,6 +129,7 @@ _Level = tuple[tree.Statement | None, tree.Block, int]  # a compound statement, 
 
 
 def _path(body: tree.Block, statement: tree.Node, around: tree.Statement | None = None) -> list[_Level] | None:
+    spend(1 + len(body))
     for index, inner in enumerate(body):
         if inner is statement:
             return [(around, body, index)]
@@ -190,6 +192,7 @@ def _use_of(statement: tree.Statement, name: str) -> bool | None:
 
 
 def _reads(node: tree.Node | None, name: str) -> bool:
+    spend(1)
     if node is None:
         return False
     if isinstance(node, tree.Name):

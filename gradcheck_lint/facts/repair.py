@@ -6,7 +6,7 @@ A line is put beside a statement, or a statement deleted or moved, only where th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.finding import Edit, Span
@@ -67,21 +67,21 @@ def stand(statement: Place) -> Stand | None:
     import libcst as cst
 
     node = statement.chunk.concrete(statement.node)
-    for block, index, inner in _statements(statement.chunk.module.body):
-        if inner is not node:
-            continue
-        outer = block[index]
-        if isinstance(outer, cst.SimpleStatementLine) and len(outer.body) > 1:
-            return None
-        span = statement.chunk.span_of(outer)
-        offset = statement.chunk.offset
-        lines = statement.chunk.lines[span.line - offset - 1 : _last(span) - offset]
-        rows = "".join(f"{line}\n" for line in lines)
-        indent = lines[0][: span.column - 1]
-        if indent.strip():
-            return None
-        return Stand(span.path, span.line, _last(span), indent, rows, block, index)
-    return None
+    found = statement.chunk.blocks.get(id(node))
+    if found is None:
+        return None
+    block, index = found
+    outer = block[index]
+    if isinstance(outer, cst.SimpleStatementLine) and len(outer.body) > 1:
+        return None
+    span = statement.chunk.span_of(outer)
+    offset = statement.chunk.offset
+    lines = statement.chunk.lines[span.line - offset - 1 : _last(span) - offset]
+    rows = "".join(f"{line}\n" for line in lines)
+    indent = lines[0][: span.column - 1]
+    if indent.strip():
+        return None
+    return Stand(span.path, span.line, _last(span), indent, rows, block, index)
 
 
 def end_of_block(statement: Place) -> Stand | None:
@@ -160,32 +160,3 @@ def append(place: Place, new: str) -> Edit:
 def _last(span: Span) -> int:
     """The last line of a span; one that ends at the start of a line does not take part in that line."""
     return span.end_line if span.end_column > 1 or span.end_line == span.line else span.end_line - 1
-
-
-def _statements(body: Sequence[cst.CSTNode]) -> Iterator[tuple[Sequence[cst.CSTNode], int, cst.CSTNode]]:
-    """Each statement of a block and of the blocks below it: the block, its index there, and its node."""
-    import libcst as cst
-
-    for index, node in enumerate(body):
-        if isinstance(node, cst.SimpleStatementLine):
-            for small in node.body:
-                yield body, index, small
-            continue
-        yield body, index, node
-        for suite in _suites(node):
-            if isinstance(suite, cst.IndentedBlock):
-                yield from _statements(suite.body)
-
-
-def _suites(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """The blocks of a compound statement."""
-    import libcst as cst
-
-    for name in ("body", "orelse", "finalbody"):
-        inner = getattr(node, name, None)
-        if isinstance(inner, (cst.If, cst.Else, cst.Finally)):
-            yield from _suites(inner)
-        elif inner is not None:
-            yield inner
-    for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-        yield part.body

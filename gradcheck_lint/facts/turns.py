@@ -203,8 +203,7 @@ def steps_never_updated(timeline: Timeline) -> list[Event]:
         loops = [outer for outer in around if isinstance(outer, Loop) and not outer.once]
         if scaler is None or not scaler.certain or not loops:
             continue
-        inside = [event for event, outer in located if loops[0] in outer]
-        if not any(event.kind in ("update", "unknown") for event in inside):
+        if not any(event.kind in ("update", "unknown") for event, _ in timeline.within(loops[0])):
             found.append(step)
     return found
 

@@ -93,7 +93,7 @@ def windows(timeline: ev.Timeline) -> Iterator[Window]:
         test = modulo(branch.test) if branch is not None and branch.test is not None else None
         if branch is None or test is None or _first_arm(around, branch) != 0:
             continue
-        inner = [(e, a) for e, a in located if loop in a]
+        inner = timeline.within(loop)
         backward = [(e, a) for e, a in inner if e.kind == "backward"]
         if len(backward) != 1 or backward[0][0].detail.get("engine"):
             continue

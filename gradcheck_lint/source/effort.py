@@ -40,23 +40,21 @@ def spend(units: int) -> None:
 class Allowance:
     """Inside of a `with`, so much may be spent; what is around it has its own."""
 
-    __slots__ = ("outer", "units")
+    __slots__ = ("outer", "units", "used")
 
     def __init__(self, units: int) -> None:
         self.units = units
+        self.used = 0  # known when the block is left
 
     def __enter__(self) -> Allowance:
         self.outer = meter.left
         meter.left = self.units
         return self
 
-    @property
-    def used(self) -> int:
-        return self.units - meter.left
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.used = self.units - meter.left
         meter.left = self.outer
 
 
@@ -65,7 +63,7 @@ class Purse:
 
     def __init__(self, each: int, size: int) -> None:
         self.each = each
-        self.left = max(limits.AT_LEAST, limits.PER_BYTE * size)
+        self.left = max(limits.AT_LEAST * each, size * each // limits.EVERY)
 
     def allowance(self) -> Allowance:
         return Allowance(self.each if self.left > 0 else self.each // limits.SHARE)

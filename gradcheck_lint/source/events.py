@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.values import ClassValue, Thing, Value, options
+from gradcheck_lint.source.values import Choice, ClassValue, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.place import Place
@@ -81,7 +81,10 @@ class Event:
 
     def concerns(self, thing: Thing) -> bool:
         """Whether `thing` is (on some path) the subject."""
-        return any(option is thing for option in options(self.subject))
+        spend(1)
+        if self.subject is thing:
+            return True
+        return isinstance(self.subject, Choice) and any(option is thing for option in self.subject.options)
 
     def __repr__(self) -> str:
         return f"Event({self.kind} {self.subject})"
@@ -174,6 +177,7 @@ class Timeline:
         self._kinds: dict[str, list[tuple[int, Event]]] | None = None
         self._homes: dict[int, tuple[Step, int]] | None = None
         self._optimizers: list[Thing] | None = None
+        self._within: dict[int, list[tuple[Event, tuple[Step, ...]]]] = {}
         self._clearing: list[Event] | None = None
         self._courses: dict[int, Course] = {}
         self.loose = False  # a function that turns the cycle was at hand, and was not seen to be called
@@ -225,6 +229,14 @@ class Timeline:
         found.reverse()
         return found
 
+    def within(self, loop: Step) -> list[tuple[Event, tuple[Step, ...]]]:
+        """The events of a loop with the steps around them."""
+        found = self._within.get(id(loop))
+        if found is None:
+            found = self._within[id(loop)] = [(event, around) for event, around in self.located() if loop in around]
+        spend(1 + len(found) // 4)
+        return found
+
     @property
     def clearing(self) -> list[Event]:
         """The events that may clear or write gradients."""
@@ -235,6 +247,7 @@ class Timeline:
     def judged(self) -> None:
         """All rules have been asked: let go of what was only kept for them."""
         self._homes = self._located = self._kinds = None
+        self._within = {}
         self._courses = {}
 
     def around(self, steps: Iterable[Step]) -> set[int]:

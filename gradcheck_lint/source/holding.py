@@ -98,6 +98,7 @@ def reaches(subject: Value | None, optimizer: Thing) -> str:
 
 
 def _reaches(subject: Thing, optimizer: Thing) -> str:
+    spend(1)
     if subject.role == "optimizer":
         if subject is optimizer:
             return YES

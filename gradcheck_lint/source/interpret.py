@@ -330,6 +330,7 @@ class Interpreter:
         keys: dict[tuple[int, str], None] = {}
         for written in left:
             keys.update(dict.fromkeys(written))
+        spend(len(keys) // 2)
         for key in keys:
             value: Value = _MISSING
             for written in left:

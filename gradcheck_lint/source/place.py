@@ -17,6 +17,8 @@ from gradcheck_lint.finding import Span
 from gradcheck_lint.source import tree
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import libcst as cst
     from libcst.metadata import CodeRange
 
@@ -89,6 +91,11 @@ class Chunk:
 
         kinds = (cst.BaseSmallStatement, cst.BaseCompoundStatement)
         return {(r.start.line, r.start.column): node for node, r in self._ranges.items() if isinstance(node, kinds)}
+
+    @cached_property
+    def blocks(self) -> dict[int, tuple[Sequence[cst.CSTNode], int]]:
+        """The block that each libcst statement is in, by its id, and its index there."""
+        return {id(node): (block, index) for block, index, node in _statements(self.module.body)}
 
     # -- positions
 
@@ -198,3 +205,32 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
 def _characters(line: str, column: int) -> int:
     """The characters in so many bytes of a line."""
     return column if line.isascii() else len(line.encode()[:column].decode("utf-8", "replace"))
+
+
+def _statements(body: Sequence[cst.CSTNode]) -> Iterator[tuple[Sequence[cst.CSTNode], int, cst.CSTNode]]:
+    """Each statement of a block and of the blocks below it: the block, its index there, and its node."""
+    import libcst as cst
+
+    for index, node in enumerate(body):
+        if isinstance(node, cst.SimpleStatementLine):
+            for small in node.body:
+                yield body, index, small
+            continue
+        yield body, index, node
+        for suite in _suites(node):
+            if isinstance(suite, cst.IndentedBlock):
+                yield from _statements(suite.body)
+
+
+def _suites(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """The blocks of a compound statement."""
+    import libcst as cst
+
+    for name in ("body", "orelse", "finalbody"):
+        inner = getattr(node, name, None)
+        if isinstance(inner, (cst.If, cst.Else, cst.Finally)):
+            yield from _suites(inner)
+        elif inner is not None:
+            yield inner
+    for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        yield part.body

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint.source.effort import spend
+
 if TYPE_CHECKING:
     import ast
 
@@ -32,7 +34,11 @@ class Node:
     def walk(self) -> Iterator[Node]:
         """This node and all below it; the bodies of nested functions and classes are not entered."""
         todo: list[Node] = [self]
+        met = 0
         while todo:
+            met += 1
+            if not met & 31:
+                spend(8)
             node = todo.pop()
             yield node
             if node is self or not isinstance(node, (Function, Class)):
@@ -421,6 +427,7 @@ def last_name(node: Node | None) -> str:
 def walk_block(block: Iterable[Node]) -> Iterator[Node]:
     """All nodes of some statements; nested functions and classes are yielded, not entered."""
     for statement in block:
+        spend(1)
         if isinstance(statement, (Function, Class)):
             yield statement
         else:

@@ -283,6 +283,7 @@ class Thing(Value):
 
     def inside(self, other: Thing) -> bool:
         """Whether this is `other` or was read from it: `net.fc` is inside `net`; a wrapper is its content."""
+        spend(1)
         thing: Thing | None = self
         other = other.core
         while thing is not None:
@@ -492,6 +493,7 @@ def limited(items: list[Value]) -> tuple[list[Value], bool]:
 def passes(value: Value | None) -> frozenset[Thing]:
     """The runs of modules through which a backward on the value goes, as far as the code shows."""
     found = depends(value)
+    spend(2 + len(found) // 16)
     kept = frozenset(t for t in found if t.role == "pass")
     return found if len(kept) == len(found) else kept
 
