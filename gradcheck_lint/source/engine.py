@@ -71,12 +71,17 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
     collecting = gc.isenabled()
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
-        analysis = _Analysis(files, work)
-        analysis.run()
+        return _analysed(work, files)
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
+            gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing here holds it
             gc.enable()
+
+
+def _analysed(work: Work, files: Sequence[SourceFile]) -> Outcome:
+    analysis = _Analysis(files, work)
+    analysis.run()
     others = [m.file for m in analysis.project.modules.values() if m is not None and not m.listed]
     cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
     found, problems = tuple(analysis.findings.values()), tuple(analysis.problems)
@@ -383,6 +388,8 @@ class Relevance:
             for path in dict.fromkeys([module.path, *(other.path for other in self.imports(module))]):
                 users.setdefault(path, []).append(module)
         callers = {module.path: _callers(module) for module in fresh}
+        for module in self.seen.values():
+            module.outline.let_go()
         names = [(path, name) for path in users for name in self.names.get(path, ())]
         while names:
             path, name = names.pop()

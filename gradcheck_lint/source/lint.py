@@ -19,7 +19,7 @@ from gradcheck_lint.source import limits
 from gradcheck_lint.source.discovery import discover, excluded, reason_of
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
 from gradcheck_lint.source.per_file import PerFileIgnores
-from gradcheck_lint.source.suppress import suppress
+from gradcheck_lint.source.suppress import speaks, suppress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -162,14 +162,14 @@ def _examined(
     cache: Path | None,
 ) -> tuple[list[Finding], list[Problem]]:
     """The work of `examine`; `off` says which codes are turned off for a file."""
-    texts: dict[str, str] = {}
     by_path: dict[str, list[Finding]] = {}
     for file in files:
         try:
-            texts[file.path] = _text(file)
+            _text(file)  # not kept: the texts of all files are as big as the files
         except DecodeError as error:
             by_path[file.path] = [_unreadable(file.path, str(error), error.cure, error.line)]
-    sound = [file for file in files if file.path in texts]
+    sound = [file for file in files if file.path not in by_path]
+    checked = {file.path for file in sound}
     found, problems = _analyse(sound, rules, jobs, progress, cache)
     for finding in found:
         by_path.setdefault(finding.span.path, []).append(finding)
@@ -177,13 +177,12 @@ def _examined(
     kept: list[Finding] = []
     for file in files:
         here = by_path.pop(file.path, [])
-        text = texts.get(file.path)
-        if text is None:
+        if file.path not in checked or not speaks(file.data, here):
             kept += here
             continue
         broken = "" in unsure or file.path in unsure or any(finding.code in UNCHECKED for finding in here)
         looked_for = None if broken else codes.difference(off.get(file.path, ()))
-        kept += suppress(file.path, file.data, text, here, rules.known, looked_for)
+        kept += suppress(file.path, file.data, _text(file), here, rules.known, looked_for)
     for rest in by_path.values():  # of files that are not in `files`
         kept += rest
     return kept, problems

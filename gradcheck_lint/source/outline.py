@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from functools import cached_property
 
 TELLING = frozenset(
@@ -53,7 +54,7 @@ class Definition:
     def qualname(self) -> str:
         return f"{self.owner}.{self.name}" if self.owner else self.name
 
-    @cached_property
+    @property
     def text(self) -> str:
         """Its code; statements that only tell something are blanked, line numbers kept."""
         return "".join(self.outline.code[self.first - 1 : self.last])
@@ -66,7 +67,7 @@ class Definition:
     @cached_property
     def calls(self) -> frozenset[str]:
         """The names that are called in its text."""
-        return frozenset(CALLED.findall(self.text))
+        return frozenset(map(sys.intern, CALLED.findall(self.text)))
 
 
 class Outline:
@@ -78,13 +79,21 @@ class Outline:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.lines = split_lines(text)
         self.definitions: list[Definition] = []
         self._telling: list[ast.stmt] = []
         tree = ast.parse(text)
         if max(map(len, self.lines)) > LONG:
             _check_depth(tree)
         self._collect(tree.body, "")
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return split_lines(self.text)
+
+    def let_go(self) -> None:
+        """Forget what can be made again from the text: most files matter no more once that was looked at."""
+        for name in ("lines", "code", "skeleton"):
+            self.__dict__.pop(name, None)
 
     def _collect(self, body: list[ast.stmt], owner: str) -> None:
         for node in body:

@@ -163,7 +163,7 @@ class Finder:
     def __init__(self, roots: Iterable[str]) -> None:
         self.roots = [os.path.abspath(r) for r in roots]
         self._found: dict[tuple[str, str], str | None] = {}
-        self._imported: dict[tuple[str, str], list[str]] = {}
+        self._imported: dict[tuple[str, int, int], list[str]] = {}
 
     def find(self, folder: str, name: str, level: int) -> str | None:
         """The file of `import name` (or `from ..name import`, level 2) in a file of `folder`."""
@@ -177,8 +177,9 @@ class Finder:
 
     def imported(self, folder: str, text: str) -> list[str]:
         """The files that the import lines of a text mean."""
-        if (folder, text) in self._imported:
-            return self._imported[folder, text]
+        key = folder, len(text), hash(text)  # not the text: this outlives all files
+        if key in self._imported:
+            return self._imported[key]
         found: dict[str, None] = {}
         for dots, name, rest in _IMPORT.findall(text):
             heads = [name] if name or dots else []
@@ -190,8 +191,8 @@ class Finder:
                 path = self.find(folder, head, len(dots))
                 if path is not None:
                     found[path] = None
-        self._imported[folder, text] = list(found)
-        return self._imported[folder, text]
+        self._imported[key] = list(found)
+        return self._imported[key]
 
     def _search(self, folder: str, name: str) -> str | None:
         key = (folder, name)

@@ -26,6 +26,11 @@ _NOQA = re.compile(rb"#[^\n\r]*noqa", re.IGNORECASE)
 _CODE = re.compile(r"GL\d{3}", re.IGNORECASE)  # two digits are numpydoc's
 
 
+def speaks(data: bytes, findings: Sequence[Finding]) -> bool:
+    """Whether a file may have comments that are about gradlint; if not, its text is not needed."""
+    return _OURS.search(data) is not None or (bool(findings) and _NOQA.search(data) is not None)
+
+
 def suppress(
     path: str, data: bytes, text: str, findings: Sequence[Finding], rules: Sequence[Rule], on: frozenset[str] | None
 ) -> list[Finding]:
@@ -34,7 +39,7 @@ def suppress(
     `rules` are all that there are and `on` the codes that were looked for in this file. None stands for a file that
     could not be checked: then nothing is known about what a comment would have silenced.
     """
-    if not (_OURS.search(data) or (findings and _NOQA.search(data))):
+    if not speaks(data, findings):
         return list(findings)
     from gradcheck_lint.source.comments import read
 
