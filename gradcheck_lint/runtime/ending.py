@@ -18,11 +18,11 @@ _AROUND = 2  # lines of source before and after each place that are kept
 
 def conclude(session: Session) -> None:
     """Fill in what needs nothing but what is known already."""
-    for observer in session.observers.values():
+    for observer in session.everybody():
         observer.watched.blind = (*_blind(session, observer), *session.unseen)
     record = session.record
     record.checked["rules"] = session.engine.rules
-    record.checked["steps"] = sum(observer.watched.checked for observer in session.observers.values())
+    record.checked["steps"] = sum(observer.watched.checked for observer in session.everybody())
     record.checked["numbers read"] = sum(map(len, record.series.values()))
     keep_sources(record)
 
@@ -31,7 +31,7 @@ def _blind(session: Session, observer: Observer) -> Iterator[str]:
     """What the watcher could not see of an optimizer, one phrase each."""
     watched = observer.watched
     if observer.opaque:
-        counted = "" if watched.steps else "its steps were not counted and "
+        counted = "" if observer.steps else "its steps were not counted and "
         yield f"{observer.opaque}, so {counted}the order of its calls was not judged"
     elif watched.steps == 0:
         yield "it never stepped" if watched.backwards else "nothing happened to it"

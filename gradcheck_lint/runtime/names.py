@@ -51,6 +51,16 @@ class Models:
         self._names.clear()
         return True
 
+    def holds(self, ids: set[int]) -> bool:
+        """Whether one of these tensors is a parameter of a watched model."""
+        return any(id(parameter) in ids for _, model in self for parameter in model.parameters())
+
+    def drop(self, ids: set[int]) -> None:
+        """Watch no more the models that hold one of these."""
+        lost = [model for _, model in self if any(id(parameter) in ids for parameter in model.parameters())]
+        self._models = [(name, ref) for name, ref in self._models if not any(ref() is model for model in lost)]
+        self._names.clear()
+
     def find(self, frames: Iterable[FrameType], ids: set[int]) -> bool:
         """Look for models that hold some of the tensors `ids` among the variables of the frames."""
         found = False

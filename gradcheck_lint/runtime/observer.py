@@ -11,10 +11,10 @@ in ways that nobody can hook.
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import weakref
 from collections import deque
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint import cycle
@@ -125,14 +125,16 @@ class Observer:
         self._inside = 0  # how many steps of this optimizer are running, one inside the other
         self._nested = 1  # the most that there were, for a subclass that calls `super().step()`
         self._frame: tuple[int, CodeType | None] = (0, None)  # that of the outermost, which may have raised meanwhile
-        self.thread = threading.get_ident()  # in which its gradients were used or cleared
+        self.owner = 0  # the thread that has last used, cleared or made its gradients; 0 if none has yet
+        self._stepper = 0  # the thread of the step that was last listened to
         self._inherits = _calls_super(type(optimizer))
         self._moving: tuple[int, int] | None = None  # the place of a weight that it should change, and its version
         self.pauses = False  # some of its steps do nothing, as one that gathers gradients
         self.unrecorded = 0  # the order of the latest step of which no round was recorded
         self._slept = self._night = 0  # how often a step ended since it fell asleep, and after how many it wakes
         # how many there had been, of all optimizers, when a step ended the last time that this was asked
-        self._zeros, self._backwards = patches.COUNTS.zeros, patches.COUNTS.backwards
+        self._counts = patches.counts()  # of the thread in which it steps
+        self._zeros, self._backwards = self._counts.zeros, self._counts.backwards
         self._habit = _Habit()
         self._in_closure = False
         self._closure_backwards = self._closure_zeros = 0
@@ -140,6 +142,9 @@ class Observer:
         self._cleared = False  # the gradients were cleared since the last step
         self._rewrites = False  # the program puts something else in the place of what backward has added up
         self._fed = False  # there were gradients when it fell asleep, after a step
+        self._looked = False  # whether there were gradients before anything was done with them
+        self._away = False  # other threads work on it: it is counted and no more
+        self._gone = False  # the watching is over
 
     # What is watched
 
@@ -181,24 +186,57 @@ class Observer:
             return
         self._before = optimizer.register_step_pre_hook(self._before_step)
         self._after = optimizer.register_step_post_hook(self._after_step)
-        if self._has_gradients():
+
+    def _look_first(self) -> None:
+        """Something is done with the gradients for the first time: they may have been there before.
+
+        This is not looked at when the watching begins, for it may be another thread that trains.
+        """
+        if self._looked:
+            return
+        self._looked = True
+        if self.state.gradient == cycle.FRESH and self._has_gradients():
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
 
     def detach(self) -> None:
+        self._gone = True
         if not self.awake:
             self._settle()
         for handle in (self._before, self._after):
             if handle is not None:
-                handle.remove()
-        self.gradients.unhook()
+                self._take_out(handle)
+        if not self._away:
+            self.gradients.unhook()
         self.gradients.forget()
 
-    def blind(self, why: str) -> None:
-        """Its gradients are not looked at from now on."""
+    def _take_out(self, handle: Any) -> None:
+        """Remove a hook; unless another thread may be going through the hooks, which torch would then refuse.
+
+        It may only if there are more to come behind ours, which then stays, and does nothing.
+        """
+        hooks = handle.hooks_dict_ref()
+        last = next(reversed(hooks), None) if hooks else None
+        if self.owner == get_ident() or last == handle.id or not self.owner:
+            handle.remove()
+
+    def let_go(self, why: str) -> None:
+        """Other threads work on it: its gradients are not looked at any more, and its steps are counted."""
         self.opaque = why
         self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
+        self._away = True
+        self.awake = self.glances = False
+        self._slept, self._inside = 0, 0
         self.window = []
         self.gradients.forget()
+
+    def passed_on(self) -> None:
+        """Another thread is listened to from now on, whatever this one was in the middle of."""
+        self._inside = 0
+
+    @property
+    def steps_now(self) -> bool:
+        """Whether a step of it is running."""
+        return self._inside > 0
 
     def renew(self) -> None:
         """The optimizer holds other tensors than before."""
@@ -284,7 +322,10 @@ class Observer:
         """Bring the numbers up to date that are only counted while asleep."""
         steps, self._slept = self._slept // self._nested, 0
         self.watched.steps += steps
-        zeros, backwards = self._counted()
+        counted = None if self._away else self._counted()
+        if counted is None:
+            return
+        zeros, backwards = counted
         if self._habit.fits(steps, zeros, backwards) or self._attended >= _ATTEND:
             return
         self._attended += 1
@@ -300,9 +341,12 @@ class Observer:
                 finite=True,
             )
 
-    def _counted(self) -> tuple[int, int]:
-        """How many zeroings and backwards there were since this was last asked."""
-        counts = patches.COUNTS
+    def _counted(self) -> tuple[int, int] | None:
+        """How many zeroings and backwards there were since this was last asked; None if it was in another thread."""
+        counts = patches.counts()
+        if counts is not self._counts:
+            self._counts, self._zeros, self._backwards = counts, counts.zeros, counts.backwards
+            return None
         zeros, backwards = counts.zeros - self._zeros, counts.backwards - self._backwards
         self._zeros, self._backwards = counts.zeros, counts.backwards
         return zeros, backwards
@@ -336,7 +380,7 @@ class Observer:
 
     def on_zero(self, mark: sites.Mark | None) -> None:
         """The gradients of this optimizer were cleared."""
-        self.thread = threading.get_ident()
+        self._look_first()
         self.watched.zeros += 1
         if self.watched.zeros == 2 and not self.watched.name:
             self.session.look_around(self)
@@ -383,6 +427,7 @@ class Observer:
         """Backward is about to run; it may touch what this optimizer holds."""
         if self._inside and not self._in_closure and self._runs(sys._getframe(1)):
             self.opaque = "it goes backward in its own step"
+        self._look_first()
         used = self.state.gradient == cycle.SPENT and not self._cleared and not self.opaque
         self.gradients.backward_begins(self.parameters(), used=used)
 
@@ -447,9 +492,14 @@ class Observer:
     # The step
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._gone or self._away:
+            return None
         if self.session.compiling():
             self.opaque = "its step is compiled"
             return None
+        if not self.session.hears_work(self, steps=True):
+            return None
+        self._stepper = get_ident()
         frame = sys._getframe(1)
         if self._inside and self._runs(frame.f_back):  # a subclass calls `super().step()`
             self._inside += 1
@@ -469,7 +519,7 @@ class Observer:
 
     def _step_begins(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._inside = 1
-        self.thread = threading.get_ident()
+        self._look_first()
         self._in_closure = False
         if self._inherits and not self.pauses:
             weights = enumerate(self.parameters())
@@ -608,10 +658,12 @@ class Observer:
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self.awake:
             self._slept += 1
-            if self._slept >= self._night and not self.session.compiling():
+            if self._slept < self._night or self._away or self._gone or self.session.compiling():
+                return
+            if self.session.hears_work(self, steps=True):
                 self.session.guard(self._morning)
             return
-        if self.session.compiling():
+        if self._gone or self.session.compiling() or self._stepper != get_ident():
             return
         if self._inside != 1:  # of a subclass, or it began before this observer woke
             self._inside = max(self._inside - 1, 0)
@@ -630,9 +682,9 @@ class Observer:
         watched.checked += 1
         self._cleared = False
         self.session.after_update(self)
-        zeros, backwards = self._counted()
-        if watched.steps > 1:
-            self._habit.learn(zeros, backwards)
+        counted = self._counted()
+        if watched.steps > 1 and counted is not None:
+            self._habit.learn(*counted)
         self.sampling.done(watched.steps)
         self._go_on()
 

@@ -2,12 +2,16 @@
 
 Each wrapper tells the sessions what is called and calls the original. While torch.compile traces, it does nothing but
 that, so that no graph breaks. The wrappers are installed when the first session starts and removed when the last one
-stops; a name that somebody else has wrapped meanwhile is left alone, and our wrapper in it stays silent.
+stops, in whatever order and threads they do; a name that somebody else has wrapped meanwhile is left alone, and our
+wrapper in it stays silent. Whether a session listens to a call in this thread is for its `Turn` to say.
 """
 
 from __future__ import annotations
 
 import functools
+import os
+import threading
+import time
 import weakref
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -30,14 +34,54 @@ _installed: list[tuple[Any, str, Any, Any]] = []
 _handles: list[Any] = []
 
 
+_lock = threading.RLock()  # around coming and going; what a collection of garbage ends may come in between
+
+
 class Counts:
-    """How often the calls that every step makes were made, by anybody, since torch was first wrapped."""
+    """How often the calls that every step makes were made in one thread since torch was first wrapped in it."""
 
-    zeros = 0
-    backwards = 0
+    __slots__ = ("backwards", "era", "look", "running", "since", "zeros")
+
+    def __init__(self) -> None:
+        self.zeros = 0
+        self.backwards = 0
+        self.running = 0  # backwards that have not ended
+        self.era = -1
+        self.since = 0  # the number of backwards when this era began
+        self.look = 0  # at which the next one is shown to sessions that listen to another thread
 
 
-COUNTS = Counts()
+class _Own(threading.local):
+    """The counts of each thread."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        _running[threading.get_ident()] = self.counts
+
+
+_running: dict[int, Counts] = {}  # by thread, those that have ended too, until another has the same number
+_own = _Own()
+_era = 0  # counts the beginnings and ends of sessions: then each thread's next backward is looked at
+
+
+def counts() -> Counts:
+    """Those of this thread."""
+    return _own.counts
+
+
+def no_backward_of(thread: int, patience: float) -> bool:
+    """Wait until this thread is not going backward; its next backward is looked at before it runs."""
+    global _era
+    _era += 1
+    end = time.monotonic() + patience
+    there = _running.get(thread)
+    while there is not None and there.running:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.0005)
+    return True
+
+
 _EVERY_STEP = frozenset(
     {
         "zero_grad", "module.zero_grad", "scaler.scale", "scaler.unscale_", "scaler.step", "scaler.update",
@@ -48,18 +92,34 @@ _ZEROS = frozenset({"zero_grad", "module.zero_grad"})
 
 
 def start(session: Session) -> None:
-    if not ACTIVE:
-        _install()
-    ACTIVE.append(session)
+    global _era
+    with _lock:
+        if not ACTIVE:
+            _install()
+        ACTIVE.append(session)
+        _era += 1
 
 
 def stop(session: Session) -> None:
-    for sessions in (ACTIVE, LOUD, GLANCING):
-        if session in sessions:
-            sessions.remove(session)
-    regions.look_away(session)
-    if not ACTIVE:
-        _remove()
+    global _era
+    with _lock:
+        for sessions in (ACTIVE, LOUD, GLANCING):
+            if session in sessions:
+                sessions.remove(session)
+        regions.look_away(session)
+        _era += 1
+        if not ACTIVE:
+            _remove()
+
+
+def in_a_child() -> None:
+    """The process was forked: another thread may have held the lock."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=in_a_child)
 
 
 def _install() -> None:
@@ -124,13 +184,13 @@ def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
     tracing = dynamo.tracing()
     listeners = LOUD if kind in _EVERY_STEP else ACTIVE
     zeros = kind in _ZEROS
-    counts = COUNTS
+    own = _own
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if tracing():
             return original(*args, **kwargs)
         if zeros:
-            counts.zeros += 1
+            own.counts.zeros += 1
         if not listeners:
             return original(*args, **kwargs)
         begun: list[Session] = []  # Ctrl-C may come in between
@@ -138,8 +198,9 @@ def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
         result = None
         try:
             for session in list(listeners):
-                begun.append(session)
-                session.begin(kind, args, kwargs)
+                if session.hears(kind, args):
+                    begun.append(session)
+                    session.begin(kind, args, kwargs)
             result = original(*args, **kwargs)
         except BaseException as raised:
             error = raised
@@ -172,7 +233,8 @@ def _noted(original: Callable[..., Any], note: Callable[[Any], None]) -> Callabl
     def wrapper(self: Any, *error: Any) -> Any:
         result = original(self, *error)
         if looking and not tracing():
-            looking[0].guard(note, self)
+            for session in list(looking[:1]):
+                session.aside(note, self)
         return result
 
     return wrapper
@@ -182,55 +244,85 @@ def _built(original: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         mark = sites.here(2)
         given = args[0] if args else kwargs.get("params")
-        for session in list(ACTIVE):
+        heard = [session for session in list(ACTIVE) if session.hears("build", ())]
+        for session in heard:
             session.guard(session.building, given, mark)
         try:
             original(self, *args, **kwargs)
         except Exception as error:
-            for session in list(ACTIVE):
+            for session in heard:
                 session.guard(session.refused, self, given, error, mark)
             raise
         for session in list(ACTIVE):
-            session.guard(session.built, self, given, mark)
+            if session in heard:
+                session.guard(session.built, self, given, mark)
+            else:
+                session.built_elsewhere(self, mark)
 
     return wrapper
 
 
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
     tracing = dynamo.tracing()
-    counts = COUNTS
+    own = _own
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if tracing():
             return original(*args, **kwargs)
+        counts = own.counts
         counts.backwards += 1
-        for session in GLANCING:
-            session.glance_at_loss(args, kwargs)
-        if not LOUD:
+        counts.running += 1
+        try:
+            if not LOUD:
+                if counts.era != _era or counts.backwards >= counts.look:
+                    _show(counts, args, kwargs)
+                for session in GLANCING:
+                    session.glance_at_loss(args, kwargs)
+                try:
+                    return original(*args, **kwargs)
+                except BaseException as raised:
+                    for session in list(ACTIVE):
+                        session.backward_raised(raised)
+                    raise
+            begun: list[Session] = []
+            error: BaseException | None = None
             try:
+                _begin_all(begun, args, kwargs)
                 return original(*args, **kwargs)
             except BaseException as raised:
-                for session in list(ACTIVE):
-                    session.backward_raised(raised)
+                error = raised
                 raise
-        begun: list[Session] = []
-        error: BaseException | None = None
-        try:
-            for session in list(LOUD):
-                begun.append(session)
-                session.backward_begins(args, kwargs)
-            return original(*args, **kwargs)
-        except BaseException as raised:
-            error = raised
-            raise
+            finally:
+                for session in begun:
+                    session.backward_ends(error)
         finally:
-            for session in begun:
-                session.backward_ends(error)
+            counts.running -= 1
 
     return wrapper
 
 
+def _begin_all(begun: list[Session], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """A backward is about to run while some session is awake; those that listen to it come into the list."""
+    for session in list(ACTIVE):
+        if session.hears_backward(args, kwargs):
+            if session in LOUD:
+                begun.append(session)
+                session.backward_begins(args, kwargs)
+            elif session in GLANCING:
+                session.glance_at_loss(args, kwargs)
+
+
+def _show(counts: Counts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """A backward that nobody is awake for is about to run: it may concern a session that listens to another thread."""
+    if counts.era != _era:
+        counts.era, counts.since = _era, counts.backwards - 1
+    counts.look = counts.backwards + (counts.backwards - counts.since)
+    for session in list(ACTIVE):
+        session.hears_backward(args, kwargs)
+
+
 def _registered(module: Any, name: str, thing: Any) -> None:
     """A parameter or a module is assigned to an attribute of a module."""
-    for session in ACTIVE:
-        session.guard(session.registered, module, name, thing)
+    for session in list(ACTIVE):
+        if session.hears("register", ()):
+            session.guard(session.registered, module, name, thing)

@@ -45,7 +45,7 @@ class Region:
 
 RECENT: deque[Region] = deque(maxlen=_MOST)
 LOOKING: list[Session] = []  # those that want to know
-_open: list[Region] = []
+_open: dict[int, list[Region]] = {}  # by thread: those that were entered and not left yet
 _count = 0
 
 
@@ -79,17 +79,16 @@ def entered(context: Any) -> None:
         sites.here(3),
     )
     RECENT.append(region)
-    _open.append(region)
+    _open.setdefault(region.thread, []).append(region)
 
 
 def left(context: Any) -> None:
     """A block ends; it may have been entered while nobody looked."""
-    thread = threading.get_ident()
-    for index in range(len(_open) - 1, -1, -1):
-        region = _open[index]
-        if region.context == id(context) and region.thread == thread:
+    own = _open.get(threading.get_ident(), [])
+    for region in reversed(own):
+        if region.context == id(context):
             region.last = _counter()()
-            del _open[index]
+            own.remove(region)
             return
 
 

@@ -6,11 +6,11 @@ Whatever goes wrong in here is noted and goes no further: `guard` lets only what
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck_lint import cycle
@@ -24,6 +24,7 @@ from gradcheck_lint.runtime.observer import Observer, moment
 from gradcheck_lint.runtime.record import Event, RunRecord, Sighting, Watched
 from gradcheck_lint.runtime.scaling import Scaling, scaled
 from gradcheck_lint.runtime.trails import trail
+from gradcheck_lint.runtime.turn import CROWD, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 _BACKWARD = ("tensors", "grad_tensors", "retain_graph", "create_graph", "grad_variables", "inputs")  # its arguments
 MOMENTS = 600  # events that are kept for the report's timeline
 _GIVE_UP = 5  # problems of one kind after which a hook is left alone
-_CROWD = "several threads train at the same time"
 BIRTHS = 20_000  # registrations that are remembered
 
 C = TypeVar("C", bound="Check")
@@ -89,12 +89,6 @@ class Hooks:
         self.begins = _by_kind(filled["call_begins"])
         self.ends = _by_kind(filled["call_ended"])
 
-    def hush(self) -> None:
-        """Call none of those any more that belong to the steps."""
-        from gradcheck_lint.runtime.checks import EACH_STEP
-
-        self.now.update({hook: [] for hook in EACH_STEP})
-
     def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
         self.now[hook] = [other for other in self.now[hook] if other != function]
 
@@ -114,12 +108,11 @@ class Session:
         self.engine = Engine(rules, options.least, tell, options.ignored)
         self.models = Models()
         self.observers: dict[int, Observer] = {}
+        self.elsewhere: list[Observer] = []  # those that another thread steps, or several: they are only counted
         self.canaries = Canaries()
         self.record = RunRecord()
-        self.in_backward = 0
-        self._threads: set[int] = set()  # those that went backward
-        self._crowded = False  # several of them train at the same time
-        self._turn = threading.RLock()  # no backward of another thread begins while gradients are looked at
+        self.turn = Turn(self)
+        self.in_backward = 0  # how many backwards of the thread that has the turn are running, one inside the other
         self.backwards = 0
         self.steps = 0
         self.registrations: weakref.WeakKeyDictionary[Module, dict[str, sites.Mark | None]] = (
@@ -170,26 +163,36 @@ class Session:
         """Take every hook out again; what is known stays in `record`."""
         self.record.ended = ended
         try:
-            self.ask("ended")
-            for observer in self.observers.values():
-                self.guard(observer.describe)
+            if self.turn.close(get_ident()):
+                self.ask("ended")
+            else:
+                self.unseen.append("the watching ended while another thread trained, so the whole was not judged")
         finally:
             patches.stop(self)
-            for observer in self.observers.values():
+            for check in self.checks:
+                self.guard(check.leave)
+            everybody = self.everybody()
+            for observer in everybody:
                 self.guard(observer.detach)
+                self.guard(observer.describe)
             self.canaries.clear()
             record = self.record
             record.seconds = time.perf_counter() - self._started
             record.watching = self.watching
-            for observer in self.observers.values():
+            for observer in everybody:
                 observer.watched.built = sites.resolve(observer.built)
-            record.optimizers = [observer.watched for observer in self.observers.values()]
+            record.optimizers = [observer.watched for observer in everybody]
             record.findings = self.engine.findings
             record.moments = [moment(observer, event) for observer, event in self._moments]
             self.guard(conclude, self)
             record.problems = [*self.engine.problems, *self._broken]
             self.checks.clear()  # with all that they refer to; they and the session know each other
             self._hooks = Hooks([])
+            self.turn.end()
+
+    def everybody(self) -> list[Observer]:
+        """All observers in the order in which they came, those that are only counted too."""
+        return sorted([*self.observers.values(), *self.elsewhere], key=lambda observer: observer.watched.index)
 
     def ask(self, hook: str, *args: Any) -> None:
         """Call a hook of the checks that fill it."""
@@ -199,8 +202,11 @@ class Session:
 
     def _call(self, functions: Sequence[Callable[..., Any]], *args: Any) -> None:
         """Call these hooks; each is guarded by itself, without the price of `guard`."""
-        outermost = not self._began
+        me = get_ident()
+        outermost = self.turn.inside != me
         if outermost:
+            if not self.turn.enter(me):
+                return
             self._began = time.perf_counter()
         try:
             for function in functions:
@@ -216,17 +222,21 @@ class Session:
             if outermost:
                 self.watching += time.perf_counter() - self._began
                 self._began = 0.0
+                self.turn.leave()
 
     def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
         """Call this hook of a check no more: it has seen what it wanted to see."""
         self._hooks.dismiss(hook, function)
 
     def guard(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a part of the watcher; nothing that goes wrong in it reaches the program."""
+        """Call a part of the watcher if this thread has the turn; nothing that goes wrong in it reaches the program."""
         if self._broken and self._given_up(function):
             return None
-        outermost = not self._began
+        me = get_ident()
+        outermost = self.turn.inside != me
         if outermost:
+            if not self.turn.enter(me):
+                return None
             self._began = time.perf_counter()
         try:
             return function(*args)
@@ -239,6 +249,15 @@ class Session:
             if outermost:
                 self.watching += time.perf_counter() - self._began
                 self._began = 0.0
+                self.turn.leave()
+
+    def aside(self, function: Callable[..., Any], *args: Any) -> Any:
+        """As `guard`, in any thread: for what looks at nothing that is watched. None if it fails."""
+        try:
+            return function(*args)
+        except Exception as error:
+            self._fails(function, error)
+            return None
 
     def spent(self) -> float:
         """Seconds in the watcher, with those since it was last entered."""
@@ -259,7 +278,7 @@ class Session:
         """Bring `record` up to date while the run goes on."""
         self.record.findings = self.engine.findings
         self.record.seconds = time.perf_counter() - self._started
-        self.record.optimizers = [observer.watched for observer in self.observers.values()]
+        self.record.optimizers = [observer.watched for observer in self.everybody()]
         self.record.moments = [moment(observer, event) for observer, event in self._moments]
         self.guard(conclude, self)
 
@@ -315,7 +334,7 @@ class Session:
         known = self.observers.get(id(inner))
         if known is not None and known.optimizer is inner:
             return None
-        watched = Watched(len(self.observers), "", type(inner).__name__)
+        watched = Watched(len(self.observers) + len(self.elsewhere), "", type(inner).__name__)
         observer = Observer(self, inner, watched, built)
         if known is not None:  # an optimizer that is gone had the same id
             items = self.observers.items()
@@ -323,11 +342,52 @@ class Session:
         self.observers[id(inner)] = observer
         self.look_around(observer)
         observer.attach()
-        if self._crowded:
-            observer.blind(_CROWD)
         self.listen()
         self.ask("attached", observer)
         return observer
+
+    def built_elsewhere(self, optimizer: Optimizer, mark: sites.Mark | None) -> None:
+        """An optimizer was built by a thread that is not listened to: its steps are counted."""
+        if self.turn.follows(get_ident()):
+            self.aside(self._count_only, optimizer, mark)
+
+    def _count_only(self, optimizer: Optimizer, mark: sites.Mark | None) -> None:
+        watched = Watched(
+            len(self.observers) + len(self.elsewhere), variable(optimizer, sites.frames(2)), type(optimizer).__name__
+        )
+        observer = Observer(self, optimizer, watched, mark)
+        observer.attach()
+        self.let_go(observer, CROWD)
+
+    def let_go(self, observer: Observer, why: str) -> None:
+        """It is only counted from now on, and no check comes across it: another thread may be at work on it."""
+        self.observers = {key: other for key, other in self.observers.items() if other is not observer}
+        if observer not in self.elsewhere:
+            self.elsewhere.append(observer)
+        observer.let_go(why)
+        self.listen()
+
+    def passed_on(self) -> None:
+        """Another thread has the turn; whatever the former one was in the middle of, it is not followed."""
+        self.in_backward = 0
+        self._event = self._walked = None
+        for observer in self.observers.values():
+            observer.passed_on()
+
+    def hears(self, kind: str, args: tuple[Any, ...]) -> bool:
+        """Whether a call in this thread is listened to."""
+        me, turn = get_ident(), self.turn
+        observer = self.observers.get(id(args[0])) if kind == "zero_grad" and args else None
+        if observer is not None:
+            return self.hears_work(observer, steps=False)
+        return me == turn.thread or bool(self.aside(turn.begins, me))
+
+    def hears_work(self, observer: Observer, *, steps: bool) -> bool:
+        """Whether it is listened to that this thread clears the gradients of an optimizer, or steps it."""
+        me, turn = get_ident(), self.turn
+        if me == turn.thread and me == observer.owner:
+            return True
+        return bool(self.aside(lambda: turn.works_on(me, observer, steps=steps)))
 
     def watch_model(self, model: Module, name: str = "") -> None:
         if self.models.add(model, name):
@@ -396,43 +456,20 @@ class Session:
                 self.births.clear()
             self.births[id(thing)] = mark
 
+    def hears_backward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a backward that is about to run in this thread is listened to."""
+        me, turn = get_ident(), self.turn
+        return me == turn.thread or bool(self.aside(turn.backward, me, _roots(args, kwargs)))
+
     def backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        with self._turn:
-            self.in_backward += 1
-            if self.guard(self._crowd):
-                return
-            if self.in_backward == 1:
-                self.guard(self._backward_begins, args, kwargs)
-
-    def _crowd(self) -> bool:
-        """Whether several threads train at the same time, each with optimizers of its own.
-
-        Then no gradient is looked at any more, for it is not safe to read what another thread may be writing.
-        """
-        if self._crowded:
-            return True
-        thread = threading.get_ident()
-        self._threads.add(thread)
-        if len(self._threads) == 1:
-            return False
-        running = {other.ident for other in threading.enumerate() if not other.name.startswith("Dummy-")}
-        self._threads &= running | {thread}
-        if self.in_backward > 1:
-            self._crowded = thread in running and len(self._threads) > 1  # else torch's own, of a checkpoint
-        else:
-            self._crowded = any(o.thread != thread and o.thread in self._threads for o in self.observers.values())
-        if self._crowded:
-            self._event = None
-            self._hooks.hush()
-            for observer in self.observers.values():
-                observer.blind(_CROWD)
-        return self._crowded
+        self.in_backward += 1
+        if self.in_backward == 1:
+            self.guard(self._backward_begins, args, kwargs)
 
     def _backward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.backwards += 1
         mark = sites.here(4)
-        tensors = args[0] if args else kwargs.get("tensors", ())
-        roots: Sequence[Tensor] = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+        roots = _roots(args, kwargs)
         how = cycle.PLAIN
         if self.scaling.at_work:
             how = cycle.SCALED if scaled(roots) else cycle.PLAIN
@@ -446,14 +483,16 @@ class Session:
         self.ask("backward_begins", roots, event, options)
 
     def backward_ends(self, error: BaseException | None) -> None:
-        with self._turn:
-            self.in_backward = max(self.in_backward - 1, 0)
-            if self.in_backward == 0:
-                try:
-                    self.guard(self._backward_ends, error)
-                except FindingError:
-                    if error is None:  # the program's own error goes first
-                        raise
+        me = get_ident()
+        if me != self.turn.thread and not self.turn.deputy(me):
+            return  # the turn has passed on meanwhile
+        self.in_backward = max(self.in_backward - 1, 0)
+        if self.in_backward == 0:
+            try:
+                self.guard(self._backward_ends, error)
+            except FindingError:
+                if error is None:  # the program's own error goes first
+                    raise
 
     def glance_at_loss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Backward is about to run on a step at which no more than a glance is taken."""
@@ -477,6 +516,10 @@ class Session:
             return
         self._event = None
         touched = [o for o in self.observers.values() if o.awake and o.backward_ended(event, order)]
+        if touched:
+            self.turn.trained = True
+            for observer in touched:
+                observer.owner = self.turn.thread
         if error is not None:
             self.ask("backward_failed", event, error)
         else:
@@ -599,6 +642,12 @@ class Session:
         if self._walked is None or self._walked[0] != self.backwards:
             self._walked = (self.backwards, reach(roots))
         return self._walked[1]
+
+
+def _roots(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Tensor]:
+    """What `torch.autograd.backward` is called on."""
+    tensors = args[0] if args else kwargs.get("tensors", ())
+    return tensors if isinstance(tensors, (list, tuple)) else (tensors,)
 
 
 MEASURED = 1e6  # a bound of this size or more clips nothing: the call is there for the norm that it returns

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.metadata
+import inspect
 import logging
 import re
 import sys
+import threading
 import warnings
+from contextlib import aclosing
 from os import fspath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -102,6 +106,11 @@ class watch:  # noqa: N801 - used like a function
         self._rules: list[Rule] | None = None
         self._ignored: Callable[[str], frozenset[str]] | None = None
         self._session: Session | None = None
+        self._depth = 0  # how often it was entered and not left yet: by blocks inside of others, or by several threads
+        self._opener = 0  # the thread that entered it first
+        self._lock = (
+            threading.RLock()
+        )  # around that; a generator that the collection of garbage closes may come between
         self._record: RunRecord | None = None
 
     # As a block, a decorator, and by hand
@@ -125,6 +134,13 @@ class watch:  # noqa: N801 - used like a function
         return self
 
     def __enter__(self) -> watch:
+        with self._lock:
+            if self._depth == 0:
+                self._begin()
+            self._depth += 1
+        return self
+
+    def _begin(self) -> None:
         if self._rules is None:
             self.ready()
         options = Options(
@@ -137,41 +153,59 @@ class watch:  # noqa: N801 - used like a function
             writer=self._writer,
             ignored=self._ignored,
         )
-        session = self._session = Session(self._rules or [], options, self._tell)
-        session.start()
-        for model in self._models:
-            session.watch_model(model)
-        for optimizer in self._optimizers:
-            session.guard(session.watch, optimizer)
+        session = Session(self._rules or [], options, self._tell)
+        try:
+            session.start()
+            for model in self._models:
+                session.watch_model(model)
+            for optimizer in self._optimizers:
+                session.guard(session.watch, optimizer)
+        except BaseException:
+            session.stop()
+            raise
+        self._session = session
+        self._opener = threading.get_ident()
         watch._running.append(self)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        session = self._session
-        if session is None:
-            return
-        if self in watch._running:
-            watch._running.remove(self)
+        with self._lock:
+            self._depth = max(self._depth - 1, 0)
+            session = self._session
+            if session is None or self._depth:
+                return
+            if self in watch._running:
+                watch._running.remove(self)
+            self._session = None
+            self._record = session.record
         try:
             session.stop(ending(error))
         finally:
-            self._record = session.record
-            self._session = None
             first = session.record.rank == 0  # the others have handed over what they found
             if not self._quiet and self._on_finding != "ignore" and first:
                 self._say_goodbye()
 
     def __call__(self, function: _F) -> _F:
-        """Watch each call of `function`; findings of the latest call are kept."""
+        """Watch each call of `function`; findings of the call that ended last are kept.
 
-        @functools.wraps(function)
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
+        A call inside of another, as of a function that calls itself, is a part of it. Calls in several threads are
+        watched each by itself. Generators and coroutines are watched from when they begin to run until they are done
+        or closed.
+        """
+        if isinstance(function, type) or not callable(function):
+            kind = f"the class {function.__name__}" if isinstance(function, type) else f"a {type(function).__name__}"
+            raise TypeError(f"watch() decorates a function that trains, and this is {kind}")
+        calls: dict[int, watch] = {}  # by thread, while one of them runs
+        return _decorated(function, lambda: _Call(self, calls))  # type: ignore[return-value]
 
-        return watched  # type: ignore[return-value]
+    def _again(self) -> watch:
+        """Another one with the same options."""
+        other = copy.copy(self)
+        other._session = other._record = None
+        other._depth = 0
+        other._lock = threading.RLock()
+        return other
 
     @classmethod
     def start(cls, *optimizers: Optimizer, **options: Any) -> watch:
@@ -255,6 +289,98 @@ class watch:  # noqa: N801 - used like a function
             _log.debug("a finding could not be told: %s", error)
 
 
+class _Call:
+    """A call of a decorated function; inside of another one of its thread it is a part of that."""
+
+    def __init__(self, decorator: watch, calls: dict[int, watch]) -> None:
+        self._decorator = decorator
+        self._calls = calls
+        self._run = decorator
+
+    def __enter__(self) -> None:
+        with self._decorator._lock:
+            decorator, me = self._decorator, threading.get_ident()
+            run = self._calls.get(me)
+            if run is None or not run._depth:
+                run = decorator if not decorator._depth or decorator._opener == me else decorator._again()
+            self._run = self._calls[me] = run
+            run.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        run = self._run
+        try:
+            run.__exit__(*error)
+        finally:
+            with self._decorator._lock:
+                if not run._depth:
+                    self._decorator._record = run._record
+                    for thread in [thread for thread, other in self._calls.items() if other is run]:
+                        del self._calls[thread]
+
+
+def _decorated(function: Callable[..., Any], call: Callable[[], _Call]) -> Callable[..., Any]:
+    """The function with a watch around each call, of the same kind as it was."""
+    if inspect.isasyncgenfunction(function):
+
+        async def of_async_generator(*args: Any, **kwargs: Any) -> Any:
+            with call():
+                async with aclosing(function(*args, **kwargs)) as generator:
+                    proceed = generator.asend(None)
+                    while True:
+                        try:
+                            value = await proceed
+                        except StopAsyncIteration:
+                            return
+                        try:
+                            proceed = generator.asend((yield value))
+                        except GeneratorExit:
+                            raise
+                        except BaseException as thrown:
+                            proceed = generator.athrow(thrown)
+
+        return functools.wraps(function)(of_async_generator)
+    if inspect.iscoroutinefunction(function):
+
+        async def of_coroutine(*args: Any, **kwargs: Any) -> Any:
+            with call():
+                return await function(*args, **kwargs)
+
+        return functools.wraps(function)(of_coroutine)
+    if inspect.isgeneratorfunction(function):
+
+        def of_generator(*args: Any, **kwargs: Any) -> Any:
+            with call():
+                return (yield from function(*args, **kwargs))
+
+        return functools.wraps(function)(of_generator)
+
+    @functools.wraps(function)
+    def of_function(*args: Any, **kwargs: Any) -> Any:
+        with call():
+            result = function(*args, **kwargs)
+        # a function that only hands on what another has made: the body has not begun to run
+        if inspect.isgenerator(result):
+            return _decorated(_yielding, call)(result)
+        if inspect.isasyncgen(result):
+            return _decorated(_streaming, call)(result)
+        return _decorated(_awaiting, call)(result) if inspect.iscoroutine(result) else result
+
+    return of_function
+
+
+def _yielding(generator: Any) -> Any:
+    return (yield from generator)
+
+
+async def _streaming(generator: Any) -> Any:
+    async for value in generator:
+        yield value
+
+
+async def _awaiting(coroutine: Any) -> Any:
+    return await coroutine
+
+
 def _words(words: Sequence[str] | str) -> tuple[str, ...]:
     return tuple(word.strip() for word in words.split(",")) if isinstance(words, str) else tuple(words)
 
@@ -269,6 +395,8 @@ def _unpacked(optimizers: Sequence[Any]) -> list[Any]:
             found.append(optimizer)
         else:
             kind = type(optimizer).__name__
+            if kind == "function":
+                raise TypeError("watch() takes optimizers, and this is a function; to decorate it, write `@watch()`")
             raise TypeError(f"watch() takes optimizers, and this is a {kind}; a model goes to `model=`")
     return found
 

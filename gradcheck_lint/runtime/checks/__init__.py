@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 
-EACH_STEP = frozenset(
-    {"backward_begins", "backward_ended", "before_update", "after_update", "stepped", "glance_at_loss", "glance"}
-)
-"""Hooks that belong to the steps that are checked: the last two to those where it is not done thoroughly."""
-
-
 class Check:
     """Empty hooks, and the kinds of calls, as in `patches`, for `call_begins` and `call_ended`."""
 
@@ -87,7 +81,10 @@ class Check:
         """It has ended."""
 
     def ended(self) -> None:
-        """The watching is over; all hooks are still in place."""
+        """The watching is over; all hooks are still in place. Not called where another thread still trains."""
+
+    def leave(self) -> None:
+        """Take out of torch what was put in; called in every case."""
 
 
 def checks() -> list[type[Check]]:

@@ -12,6 +12,7 @@ import inspect
 import random
 import re
 import sys
+import threading
 import weakref
 from contextlib import ExitStack, contextmanager
 from types import ClassMethodDescriptorType
@@ -41,6 +42,63 @@ _SHAPE = re.compile(r"Function (\w+)Backward returned an invalid gradient at ind
 _TYPE = re.compile(r"expected Variable or None \(got (.+?)\)")
 
 
+_lock = threading.RLock()
+_examining: list[Functions] = []
+_applied: list[tuple[Any, Any]] = []  # what `Function.apply` was, and what we have put in its place
+
+
+def _examine_with(check: Functions) -> None:
+    """Wrap `Function.apply` with the first that wants to look at calls."""
+    import torch
+
+    with _lock:
+        original = vars(torch.autograd.Function).get("apply")
+        # torch 2.15 has it from C
+        if not _applied and isinstance(original, (classmethod, ClassMethodDescriptorType)):
+            wrapper = classmethod(_apply(original))
+            _applied.append((original, wrapper))
+            torch.autograd.Function.apply = wrapper  # type: ignore[method-assign, assignment]
+        _examining.append(check)
+
+
+def _examine_no_more(check: Functions) -> None:
+    """Unwrap it with the last; what somebody else has put in its place meanwhile is left alone."""
+    import torch
+
+    with _lock:
+        if check in _examining:
+            _examining.remove(check)
+        if _examining or not _applied:
+            return
+        original, wrapper = _applied.pop()
+        if vars(torch.autograd.Function).get("apply") is wrapper:
+            torch.autograd.Function.apply = original  # type: ignore[method-assign]
+
+
+def _apply(original: Any) -> Callable[..., Any]:
+    import torch
+
+    is_compiling = dynamo.tracing()
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        call = original.__get__(None, cls)
+        if is_compiling() or kwargs or not torch.is_grad_enabled():
+            return call(*args, **kwargs)
+        wanting = [check for check in list(_examining) if check.wants(cls)]
+        pairs = [(check, inputs) for check in wanting if (inputs := check.given(cls, args)) is not None]
+        if not pairs:
+            return call(*args, **kwargs)
+        versions = [arg._version for arg in args if isinstance(arg, torch.Tensor)]
+        result = call(*args, **kwargs)
+        if versions == [arg._version for arg in args if isinstance(arg, torch.Tensor)]:
+            for check, inputs in pairs:
+                check.called(cls, inputs)
+        return result
+
+    apply.__doc__ = original.__doc__
+    return apply
+
+
 class Wrong(NamedTuple):
     """One element at which what backward says is not what the function does."""
 
@@ -57,8 +115,7 @@ class Functions(Check):
         super().__init__(session)
         self._seen: weakref.WeakSet[type] = weakref.WeakSet()
         self._told: set[tuple[str, str]] = set()
-        self._original: Any = None
-        self._wrapper: Any = None
+        self._examines = False
 
     def _sight(self, kind: str, owner: type, *, names: tuple[str, ...] = (), **detail: Any) -> None:
         watched = [observer.watched for observer in self.session.observers.values()]
@@ -142,41 +199,25 @@ class Functions(Check):
     # Whether the gradients are right
 
     def attached(self, observer: Observer) -> None:
-        if self.session.options.level == "deep" and self._wrapper is None:
-            self._wrap()
+        if self.session.options.level == "deep" and not self._examines:
+            self._examines = True
+            _examine_with(self)
 
-    def ended(self) -> None:
-        import torch
+    def leave(self) -> None:
+        _examine_no_more(self)
 
-        if self._wrapper is not None and vars(torch.autograd.Function).get("apply") is self._wrapper:
-            torch.autograd.Function.apply = self._original  # type: ignore[method-assign]
-        self._wrapper = None
+    def wants(self, owner: type) -> bool:
+        """Whether a call of this Function may be examined."""
+        return owner not in self._seen
 
-    def _wrap(self) -> None:
-        import torch
+    def given(self, owner: type, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Copies of what a Function is given, if it is to be examined."""
+        found: tuple[Any, ...] | None = self.session.guard(self._inputs, owner, args)
+        return found
 
-        is_compiling = dynamo.tracing()
-        self._original = original = vars(torch.autograd.Function).get("apply")
-        if not isinstance(original, (classmethod, ClassMethodDescriptorType)):  # torch 2.15 has it from C
-            return
-        check = self
-
-        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            call = original.__get__(None, cls)
-            if is_compiling() or check._wrapper is None or cls in check._seen or kwargs or not torch.is_grad_enabled():
-                return call(*args, **kwargs)
-            inputs = check.session.guard(check._inputs, cls, args)
-            if inputs is None:
-                return call(*args, **kwargs)
-            versions = [arg._version for arg in args if isinstance(arg, torch.Tensor)]
-            result = call(*args, **kwargs)
-            if versions == [arg._version for arg in args if isinstance(arg, torch.Tensor)]:
-                check.session.guard(check._examine, cls, inputs)
-            return result
-
-        apply.__doc__ = original.__doc__
-        self._wrapper = classmethod(apply)
-        torch.autograd.Function.apply = self._wrapper  # type: ignore[method-assign]
+    def called(self, owner: type, inputs: tuple[Any, ...]) -> None:
+        """The Function was called, and has changed nothing that it was given."""
+        self.session.guard(self._examine, owner, inputs)
 
     def _inputs(self, owner: type, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Double copies of what a Function is given; None if it cannot or need not be checked now."""

@@ -80,7 +80,7 @@ class Rounds(Check):
         if observer.idle is not None:
             known = self._idle.get(index)
             again = known is None or known.seen is not observer.idle  # this step too has found nothing
-            self._idle[index] = Idle(observer.idle, again, known.backwards if known else patches.COUNTS.backwards)
+            self._idle[index] = Idle(observer.idle, again, known.backwards if known else patches.counts().backwards)
         if self._judged.get(index) == steps or not observer.rounds or observer.opaque:
             return
         self._judged[index] = steps
@@ -192,7 +192,7 @@ class Rounds(Check):
         began, now = self._began.get(observer.watched.index), _values(observer)
         if not observer.awake and observer.optimizer is None:  # it is gone with the function that built it
             idle = self._idle.get(observer.watched.index)
-            if idle is None or not idle.still or idle.backwards != patches.COUNTS.backwards:
+            if idle is None or not idle.still or idle.backwards != patches.counts().backwards:
                 return
         elif not observer.awake and (began is None or not _same(began.values, now)):
             return
