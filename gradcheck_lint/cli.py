@@ -416,12 +416,8 @@ def report(run: str, output_format: str | None, output_file: str | None) -> int:
     """Show a run again that was saved by `gradlint run -o run.json` or by `run.save("run.json")`."""
     from gradcheck_lint.report import run_formats, run_json
 
-    try:
-        text = Path(run).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{run} cannot be read: {getattr(error, 'strerror', None) or 'it is not utf-8'}") from None
     form = run_formats.choose(output_format, output_file, stdout=True)
-    record = run_json.read(text, run)
+    record = run_json.load(run)
     if output_file is not None:
         run_formats.write(record, form, output_file)
     else:

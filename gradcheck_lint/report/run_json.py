@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gradcheck_lint.config import ConfigError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 VERSION = 1  # raised when a reader of the old shape would go wrong, not when something is added
 KIND = "gradlint run"
+LARGEST = 1 << 28  # bytes of a file that is read
+_MOST = 1 << 53  # a whole number beyond is none of ours
 _ODD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # what JSON has no number for
 
 _T = TypeVar("_T")
@@ -104,22 +108,54 @@ def _number(value: float) -> float | str:
 # Reading
 
 
+def load(file: str) -> RunRecord:
+    """The record that is saved in a file; raises RunFileError."""
+    path = Path(file)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise RunFileError(f"{file} is a folder; name the JSON file of a run")
+        if not stat.S_ISREG(mode):  # a pipe or a device may never end
+            raise RunFileError(f"{file} is no regular file; name the JSON file of a run")
+        if path.stat().st_size > LARGEST:
+            raise RunFileError(f"{file} is too large to be a saved run")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # a name with a null character is a ValueError
+        raise RunFileError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        return read(data.decode("utf-8-sig"), file)
+    except UnicodeDecodeError:
+        raise RunFileError(f"{file} is no saved run: it is not UTF-8") from None
+
+
 def read(text: str, name: str = "the file") -> RunRecord:
     """The record that `render` made this text from; raises RunFileError."""
+    if text.lstrip()[:1] == "<":
+        raise RunFileError(f"{name} is a page and not JSON; give the file of `gradlint run -o run.json` or `run.save`")
+    if not text.strip():
+        raise RunFileError(f"{name} is no saved run: it is empty")
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RunFileError(f"{name} is no saved run: {_first_line(error)}") from None
+    except RecursionError:
+        raise RunFileError(f"{name} is no saved run: it is nested too deeply") from None
+    except ValueError as error:
+        raise RunFileError(f"{name} is no saved run: it is not JSON ({_first_line(error)})") from None
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise RunFileError(f"{name} is no saved run; save one by `gradlint run --output-file run.json train.py`")
     if document.get("version") != VERSION:
-        found = document.get("version")
-        raise RunFileError(f"{name} has the shape {found!r} of another version of gradlint; this one reads {VERSION}")
+        found = _shown(repr(document.get("version")))
+        raise RunFileError(f"{name} has the shape {found} of another version of gradlint; this one reads {VERSION}")
     return _record(_Node(name, "", document))
 
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n")[0]
+
+
+def _shown(text: str, most: int = 80) -> str:
+    """Something out of a file, on one line and not too long."""
+    text = text.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 class _Node:
@@ -129,7 +165,7 @@ class _Node:
         self.file, self.where, self.value = file, where, value
 
     def fail(self, wanted: str) -> RunFileError:
-        return RunFileError(f"{self.file} is no saved run: {self.where or 'it'} should be {wanted}")
+        return RunFileError(f"{self.file} is no saved run: {_shown(self.where) or 'it'} should be {wanted}")
 
     def of(self, kind: type[_T] | tuple[type[_T], ...], wanted: str) -> _T:
         value = self.value
@@ -153,10 +189,13 @@ class _Node:
             yield key, _Node(self.file, f"{self.where}.{key}", value)
 
     def text(self) -> str:
-        return self.of(str, "a text")
+        return self.of(str, "a text").encode("utf-8", "replace").decode("utf-8")  # half a pair of surrogates is no text
 
     def whole(self) -> int:
-        return self.of(int, "a whole number")
+        number = self.of(int, "a whole number")
+        if abs(number) > _MOST:
+            raise self.fail("a whole number of a size that counts something")
+        return number
 
     def flag(self) -> bool:
         return self.of(bool, "true or false")
@@ -164,7 +203,8 @@ class _Node:
     def number(self) -> float:
         if isinstance(self.value, str) and self.value in _ODD:
             return _ODD[self.value]
-        return float(self.of((int, float), "a number"))
+        number = self.of((int, float), "a number")
+        return float(number) if isinstance(number, float) else float(self.whole())
 
     def maybe(self, read: Callable[[_Node], _T]) -> _T | None:
         return None if self.value is None else read(self)

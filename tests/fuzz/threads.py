@@ -373,8 +373,8 @@ def one(number: int, shapes: list[Callable[[Setting], object]] | None = None) ->
     torch.set_num_threads(1)
     draw = random.Random(number)
     sys.setswitchinterval(draw.choice([0.005, 0.0005, 0.00005]))
-    for shape in shapes or draw.sample(SHAPES, 4):
-        threads, rounds = draw.randint(2, 6), draw.randint(2, 6)
+    for shape in shapes or draw.sample(SHAPES, 3):
+        threads, rounds = draw.randint(2, 6), draw.randint(2, 4)
         plain = shape(Setting(threads, rounds, watched=False))
         if shape(Setting(threads, rounds, watched=True)) != plain:
             return f"{shape.__name__} of {threads} threads differs"
@@ -386,7 +386,7 @@ def one(number: int, shapes: list[Callable[[Setting], object]] | None = None) ->
 def under_run(number: int) -> list[str]:
     """The command of a process that runs threads under `gradlint run`."""
     draw = random.Random(number)
-    program = PROGRAM.format(number=draw.randrange(len(SHAPES)), threads=draw.randint(2, 6), rounds=draw.randint(2, 6))
+    program = PROGRAM.format(number=draw.randrange(len(SHAPES)), threads=draw.randint(2, 6), rounds=draw.randint(2, 4))
     path = Path(tempfile.mkdtemp(prefix="threads")) / "program.py"
     path.write_text(program, encoding="utf-8")
     return [str(path)]
