@@ -50,13 +50,18 @@ class Deed:
         return {
             "backward": ("loss, model, k", "e, m, k"),
             "whole": ("loss, opt, k", "e, o, k"),
+            "closure-backward": ("loss, model, k", "e, m, k"),
             "schedule": ("plan, model, k", "o, m, k"),
+            "unscale": ("scaler, opt, k", "s, o, k"),
+            "update": ("scaler, opt, k", "s, o, k"),
+            "scaled-step": ("scaler, opt, k", "s, o, k"),
+            "scale": ("loss, scaler, k", "e, s, k"),
         }.get(self.group, ("opt, model, k", "o, m, k"))
 
     @property
     def holdable(self) -> bool:
         """Whether what it needs is there before the loop."""
-        return self.group not in ("backward", "whole")
+        return "loss" not in self.names[0]
 
 
 def _each(line: str) -> str:
@@ -129,9 +134,24 @@ OTHERS = [
     Deed("whole", "all", "e.backward()\no.step()\no.zero_grad()"),
     Deed("clip", "norm", "torch.nn.utils.clip_grad_norm_(m.parameters(), 0.5)", "import torch\n"),
     Deed("schedule", "step", "o.step()"),
+    Deed("decay", "mul_", _each("p.grad.mul_(0.5)")),
+    Deed("decay", "imul", _each("p.grad *= 0.5")),
+    Deed("unscale", "unscale", "s.unscale_(o)"),
+    Deed("update", "update", "s.update()"),
+    Deed("scaled-step", "step", "s.step(o)\ns.update()"),
+    Deed("scale", "backward", "s.scale(e).backward()"),
+    Deed("skip", "zero_grad", "o.zero_grad()"),
+    Deed("skip", "none", _each("p.grad = None")),
+    Deed("closure", "zero_grad", "o.zero_grad()"),
+    Deed("closure", "zero_", _each("p.grad.zero_()")),
+    Deed("closure-backward", "backward", "e.backward()"),
+    Deed("noise", "add_", _each("p.grad.add_(0.01)")),
 ]
 
 LOSS = "loss = torch.nn.functional.mse_loss(model(X[k]), Y[k])"
+SCALED = "scaler.step(opt)\nscaler.update()"
+CLIP = "torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)"
+CLOSURE = f"def closure():\n    @S\n    {LOSS}\n    loss.backward()\n    return loss\nloss = opt.step(closure)"
 RHYTHMS = {
     # one batch in four closes a window: the usual accumulation
     ("clear", "window"): f"@S\n{LOSS} / 4\nloss.backward()\nif k % 4 == 3:\n    opt.step()\n@E",
@@ -161,6 +181,16 @@ RHYTHMS = {
     ("clip", "plain"): f"opt.zero_grad()\n{LOSS}\nloss.backward()\n@E\nopt.step()",
     ("schedule", "plain"): f"opt.zero_grad()\n{LOSS}\nloss.backward()\nopt.step()\n@E",
     ("schedule", "window"): f"{LOSS} / 4\nloss.backward()\nif k % 4 == 3:\n    opt.step()\n    opt.zero_grad()\n@E",
+    # the gradients of old batches fade: a mean that runs along
+    ("decay", "plain"): f"@S\n{LOSS}\nloss.backward()\nopt.step()",
+    ("noise", "plain"): f"opt.zero_grad()\n{LOSS}\nloss.backward()\n@E\nopt.step()",
+    ("unscale", "plain"): f"opt.zero_grad()\n{LOSS}\nscaler.scale(loss).backward()\n@E\n{CLIP}\n{SCALED}",
+    ("update", "plain"): f"opt.zero_grad()\n{LOSS}\nscaler.scale(loss).backward()\nscaler.step(opt)\n@E",
+    ("scaled-step", "plain"): f"opt.zero_grad()\n{LOSS}\nscaler.scale(loss).backward()\n@E",
+    ("scale", "plain"): f"opt.zero_grad()\n{LOSS}\n@E\n{SCALED}",
+    ("skip", "plain"): f"{LOSS}\nloss.backward()\nif k % 5 == 2:\n    @E\n    continue\nopt.step()\nopt.zero_grad()",
+    ("closure", "plain"): CLOSURE,
+    ("closure-backward", "plain"): CLOSURE.replace("@S", "opt.zero_grad()").replace("loss.backward()", "@E"),
 }
 """What can be seen of a turn; the deed is done at `@S` (the start of a turn) or `@E`."""
 
@@ -198,9 +228,17 @@ class Shape:
             return False
         if way.holds and not self.deed.holdable:
             return False
+        if group in ("skip", "closure", "closure-backward") and way.where != "in":
+            return False
+        if group == "skip" and self.loop == "while":
+            return False
         if group != "clear" and (way.where in ("start", "after") or way.builds):
             return False
-        if way.where == "end" and (group not in ("clear", "step", "turn") or self.rhythm in _BEHIND):
+        if (
+            way.where == "end"
+            and group not in ("update", "scaled-step", "schedule")
+            and (group not in ("clear", "step", "turn") or self.rhythm in _BEHIND)
+        ):
             return False
         texts = way.setup + way.call + way.head + way.wrap + way.outer
         if way.only == "same" and self.lying != "same":
@@ -264,6 +302,8 @@ class _Writer:
     def at_start(self) -> bool:
         if self.way.where != "in":
             return self.way.where == "start"
+        if self.deed.group in ("closure", "decay"):
+            return True
         return self.deed.group == "clear" and len(self.way.name) % 2 == 0
 
     def files(self) -> dict[str, str]:
@@ -300,8 +340,9 @@ class _Writer:
         at = "@S" if self.at_start() else "@E"
         lines = []
         for line in text.splitlines():
-            if line in ("@S", "@E"):
-                lines += inner.splitlines() if line == at else []
+            bare = line.strip()
+            if bare in ("@S", "@E"):
+                lines += indent(inner, line[: -len(bare)]).splitlines() if bare == at else []
             else:
                 lines.append(line)
         lines.append("seen.append(loss.item())")
@@ -317,6 +358,10 @@ class _Writer:
         setup = self.filled(self.way.setup)
         if "plan" in self.deed.names[0] or self.shape.rhythm == "scheduled":
             setup = f"plan = torch.optim.lr_scheduler.StepLR(opt, 3, 0.5)\n{setup}"
+        if "scaler" in self.deed.names[0]:
+            setup = f"scaler = torch.amp.GradScaler('cpu', init_scale=8.0)\n{setup}"
+        if self.deed.group == "closure":
+            setup = f"opt = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=2)\n{setup}"
         head = self.filled(self.way.head) or f"for k in range({TURNS}):"
         turn = self.turn()
         if self.shape.loop == "epochs":
@@ -394,7 +439,9 @@ def shapes() -> tuple[Shape, ...]:
         add(STEPS[0], way, "window", "helper", "function", number % 2 == 0)
         add(BACKWARDS[number % len(BACKWARDS)], way, ("plain", "window", "clipped")[number % 3], "same", loop)
         add(TURN, way, "window", LYING[(number + 1) % len(LYING)], loop, number % 2 == 1)
-        add(OTHERS[number % len(OTHERS)], way, "plain", LYING[number % len(LYING)], loop)
+        for more in range(3):
+            add(OTHERS[(number * 3 + more) % len(OTHERS)], way, "plain", LYING[(number + more) % len(LYING)], loop)
+        add(OTHERS[3 + number % 2], way, "plain", "same", "script")
     for number, deed in enumerate([*CLEARS, *STEPS, *BACKWARDS]):
         for way in (CALLS[0], CALLS[number % len(CALLS)], HEADS[number % len(HEADS)], WRAPS[number % len(WRAPS)]):
             for rhythm in ("window", "plain"):

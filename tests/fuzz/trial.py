@@ -172,7 +172,7 @@ def _exact(value: object) -> str:
 
 
 @cache
-def rules() -> Rules:
+def usual() -> Rules:
     """The rules that a user without settings has."""
     return rules_of(settings(Path(), Confidence.HIGH))
 
@@ -188,6 +188,7 @@ def try_out(
     unsafe: bool = False,
     least: Confidence = Confidence.HIGH,
     always_run: bool = False,
+    rules: Rules | None = None,
     main: str = "train.py",
 ) -> Verdict:
     """Lint a program, mend it, and if that changed something run it before and after.
@@ -200,12 +201,12 @@ def try_out(
         given = [SourceFile(name, root / name, files[name].encode()) for name in sorted(listed or files)]
         chosen = settings(root, least)
         batch = Batch(tuple(given))
-        first = check(batch, rules(), chosen, jobs=1)
+        first = check(batch, rules or usual(), chosen, jobs=1)
         problems = [f"{p.path}: {p.message}" for p in first.problems]
         if not any(finding.fix for finding in first.findings):
             before = run_in(folder, main) if always_run else None
             return Verdict(first.findings, first.findings, 0, before, None, tuple(problems))
-        mended = mend(batch, rules(), chosen, unsafe=unsafe, jobs=1)
+        mended = mend(batch, rules or usual(), chosen, unsafe=unsafe, jobs=1)
         problems += [f"{p.path}: {p.message}" for p in mended.result.problems]
         texts = {path: change.data.decode() for path, change in mended.plan.changes.items()}
         before = after = None
