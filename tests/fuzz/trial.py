@@ -11,16 +11,17 @@ import importlib
 import io
 import os
 import pickle
+import random
 import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.config import Settings
 from gradcheck_lint.finding import Confidence
@@ -29,10 +30,11 @@ from gradcheck_lint.source.lint import Batch, Rules, check, rules_of
 from gradcheck_lint.source.mend import mend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gradcheck_lint.finding import Finding
 
+HOME = Path(__file__).parents[2]
 SECONDS = 20  # how long a program may run; a sound one needs a hundredth of one
 
 
@@ -80,40 +82,68 @@ def run(files: Mapping[str, str], main: str = "train.py") -> Outcome:
 
 def run_in(folder: str, main: str = "train.py") -> Outcome:
     """Run the program in `folder`."""
+    told = _elsewhere("tell_folder", (folder, main))
+    return told if isinstance(told, Outcome) else Outcome(told, "", "")
+
+
+def run_many(texts: Sequence[str]) -> list[Outcome]:
+    """Run many programs of one file in one process, one after the other: none may change what torch does."""
+    told = _elsewhere("tell_texts", list(texts))
+    return told if isinstance(told, list) else [run({"train.py": text}) for text in texts]
+
+
+def _elsewhere(work: str, given: object) -> Any:
+    """What the function of this module called `work` makes of `given` in another process, or how that ended."""
     if not hasattr(os, "fork"):
-        code = f"import sys; from tests.fuzz import trial; trial.tell({folder!r}, {main!r}, sys.stdout.buffer)"
-        home = Path(__file__).parents[2]
-        words = [sys.executable, "-c", code]
-        done = subprocess.run(words, cwd=home, capture_output=True, check=True, timeout=10 * SECONDS)
-        outcome = pickle.loads(done.stdout)
-        assert isinstance(outcome, Outcome)
-        return outcome
+        return _in_new_process(work, given)
     prepare()
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
         try:
-            signal.alarm(SECONDS)
+            signal.alarm(SECONDS * (len(given) if isinstance(given, list) else 1))
             with os.fdopen(writing, "wb") as pipe:
-                tell(folder, main, pipe)
+                pickle.dump(globals()[work](given), pipe)
         finally:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         data = pipe.read()
     _, status = os.waitpid(child, 0)
-    if not data:
-        return Outcome(f"the process ended with status {status}", "", "")
-    outcome = pickle.loads(data)
-    assert isinstance(outcome, Outcome)
-    return outcome
+    return pickle.loads(data) if data else f"the process ended with status {status}"
 
 
-def tell(folder: str, main: str, pipe: io.BufferedIOBase) -> None:
-    """Run the program in this process, and write its outcome into `pipe`."""
-    pickle.dump(_outcome(folder, main), pipe)
-    pipe.flush()
+def _in_new_process(work: str, given: object) -> Any:
+    code = (
+        "import pickle, sys; from tests.fuzz import trial; given = pickle.load(sys.stdin.buffer);"
+        f" pickle.dump(trial.{work}(given), sys.stdout.buffer)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, input=pickle.dumps(given))
+    return pickle.loads(done.stdout) if done.stdout else f"the process ended with status {done.returncode}"
+
+
+def tell_folder(given: tuple[str, str]) -> Outcome:
+    """Run the program in a folder, in this process."""
+    folder, main = given
+    sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True
+    return _outcome(lambda: runpy.run_path(os.path.join(folder, main), run_name="__main__"), folder)
+
+
+def tell_texts(texts: Sequence[str]) -> list[Outcome]:
+    """Run programs in this process."""
+    outcomes = []
+    for text in texts:
+        space: dict[str, Any] = {"__name__": "__main__"}
+        outcomes.append(_outcome(partial(_executed, text, space), ""))
+        space.clear()
+    return outcomes
+
+
+def _executed(text: str, space: dict[str, Any]) -> dict[str, Any]:
+    exec(compile(text, "train.py", "exec"), space)
+    return space
 
 
 @cache
@@ -137,22 +167,23 @@ def prepare() -> None:
     optimizer.step()
 
 
-def _outcome(folder: str, main: str) -> Outcome:
+def _outcome(work: Callable[[], Mapping[str, object]], folder: str) -> Outcome:
     import torch
 
     torch.set_num_threads(1)
-    sys.path.insert(0, folder)
-    sys.argv = [main]
-    sys.dont_write_bytecode = True
-    error, names = "", {}
-    out = io.StringIO()
+    torch.manual_seed(0)
+    random.seed(0)
+    error, names, out = "", dict[str, object](), io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            names = runpy.run_path(os.path.join(folder, main), run_name="__main__")
+            names = dict(work())
         except (Exception, SystemExit) as raised:
             error = f"{type(raised).__name__}: {raised}"
-    return Outcome(error.replace(folder, ""), out.getvalue().replace(folder, ""), _weights(names))
+    told = Outcome(error, out.getvalue(), _weights(names))
+    return (
+        told if not folder else replace(told, error=error.replace(folder, ""), printed=told.printed.replace(folder, ""))
+    )
 
 
 def _weights(names: Mapping[str, object]) -> str:
