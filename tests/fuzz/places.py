@@ -228,6 +228,8 @@ class Shape:
             return False
         if way.holds and not self.deed.holdable:
             return False
+        if self.rhythm == "scheduled" and self.deed.kind.startswith("by-hand"):
+            return False  # knows nothing of the schedule
         if group in ("skip", "closure", "closure-backward") and way.where != "in":
             return False
         if group == "skip" and self.loop == "while":
@@ -317,7 +319,7 @@ class _Writer:
             loop = self.loop()
             if lying == "split":
                 files["deeds.py"] = act
-                files["tidy.py"] = "from deeds import act\n" + defs
+                files["tidy.py"] = f"from deeds import {', '.join(_bound(act))}\n{defs}"
             elif lying == "package":
                 files["kit/__init__.py"] = "from .tidy import *\n"
                 files["kit/tidy.py"] = act + defs

@@ -50,6 +50,7 @@ BATCHES = 6  # of data; both windows of accumulation, 2 and 3, fit into it
 class Program:
     """One program, and what is known of it."""
 
+    number: int
     name: str
     text: str
     twin: str = ""  # the right program that a mistake was put into
@@ -411,20 +412,20 @@ MISTAKES: dict[str, Callable[[list[Line], random.Random], bool]] = {
 }
 
 
-def made(seed: int) -> Program:
-    """The program of a number; two in three are wrong."""
+def made(seed: int, *, right: bool) -> Program:
+    """The program of a number, as it should be or with a mistake."""
     rng = random.Random(seed)
     maker = Maker(rng)
     tree = maker.tree()
     twin = maker.write(tree)
     kinds = list(MISTAKES)
     rng.shuffle(kinds)
-    if rng.random() < 1 / 3:
-        return Program(f"{seed} right", twin, twin, right=True)
+    if right:
+        return Program(seed, f"{seed} right", twin, twin, right=True)
     for kind in kinds:
         if MISTAKES[kind](tree, rng):
-            return Program(f"{seed} {kind}", maker.write(tree), twin)
-    return Program(f"{seed} right", twin, twin, right=True)
+            return Program(seed, f"{seed} {kind}", maker.write(tree), twin)
+    return Program(seed, f"{seed} right", twin, twin, right=True)
 
 
 @cache
@@ -460,7 +461,7 @@ def mutated(seed: int) -> Program:
         text = text.replace("    ", rng.choice(("  ", "\t")))
     if rng.random() < 0.1:
         text = text.replace("\n", "\r\n")
-    return Program(f"{seed} {name}", text if _parses(text) else code)
+    return Program(seed, f"{seed} {name}", text if _parses(text) else code)
 
 
 def _parses(text: str) -> bool:
@@ -532,8 +533,8 @@ class Counts:
 
 
 def program(seed: int) -> Program:
-    """The program of a number."""
-    return mutated(seed) if seed % 3 == 2 else made(seed)
+    """The program of a number: most are right, because only some of the wrong ones have a fix, and all of these take much longer."""
+    return mutated(seed) if seed % 8 == 0 else made(seed, right=seed % 8 > 2)
 
 
 def trials(programs: Sequence[Program], counts: Counts) -> None:
@@ -543,10 +544,12 @@ def trials(programs: Sequence[Program], counts: Counts) -> None:
     by_path = dict(zip(files, programs, strict=True))
     chosen = settings(root, Confidence.HIGH)
     first = check(Batch(tuple(files.values())), usual(), chosen, jobs=1)
-    again = check(Batch(tuple(reversed(files.values()))), usual(), chosen, jobs=1)
-    if first.findings != again.findings:
-        counts.fail(programs[0], "linting in another order finds something else")
-    for problem in (*first.problems, *again.problems):
+    if programs[0].number % (10 * AT_ONCE) == 0:
+        again = check(Batch(tuple(reversed(files.values()))), usual(), chosen, jobs=1)
+        for one, other in zip(first.findings, again.findings, strict=False):
+            if one != other:
+                counts.fail(by_path[one.span.path], f"in another order it is {_told([other])}, not {_told([one])}")
+    for problem in first.problems:
         counts.fail(by_path[problem.path], problem.message)
     found: dict[str, list[Finding]] = {path: [] for path in files}
     for finding in first.findings:

@@ -187,13 +187,11 @@ def _outcome(work: Callable[[], Mapping[str, object]], folder: str) -> Outcome:
 
 
 def _weights(names: Mapping[str, object]) -> str:
+    """The numbers of all modules among these names, each once, whatever it is called."""
     import torch
 
-    told = []
-    for name, value in sorted(names.items()):
-        if isinstance(value, torch.nn.Module):
-            told += [f"{name}.{key} {_exact(entry)}" for key, entry in value.state_dict().items()]
-    return "\n".join(told)
+    modules = {id(value): value for _, value in sorted(names.items()) if isinstance(value, torch.nn.Module)}
+    return "\n".join(_exact(entry) for module in modules.values() for entry in module.state_dict().values())
 
 
 def _exact(value: object) -> str:
