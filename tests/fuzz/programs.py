@@ -548,9 +548,9 @@ def trials(programs: Sequence[Program], counts: Counts) -> None:
     first = check(Batch(tuple(files.values())), usual(), chosen, jobs=1)
     if programs[0].number % (10 * AT_ONCE) == 0:
         again = check(Batch(tuple(reversed(files.values()))), usual(), chosen, jobs=1)
-        for one, other in zip(first.findings, again.findings, strict=False):
-            if one != other:
-                counts.fail(by_path[one.span.path], f"in another order it is {_told([other])}, not {_told([one])}")
+        for here, there in zip(first.findings, again.findings, strict=False):
+            if here != there:
+                counts.fail(by_path[here.span.path], f"in another order it is {_told([there])}, not {_told([here])}")
     for problem in first.problems:
         counts.fail(by_path[problem.path], problem.message)
     found: dict[str, list[Finding]] = {path: [] for path in files}
