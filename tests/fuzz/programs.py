@@ -22,6 +22,8 @@ import re
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -530,6 +532,12 @@ class Counts:
     fixes: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
 
+    def add(self, other: Counts) -> None:
+        self.seen += other.seen
+        self.codes += other.codes
+        self.fixes += other.fixes
+        self.failures += other.failures
+
     def fail(self, program: Program, why: str) -> None:
         self.failures.append((program.name, why))
 
@@ -612,18 +620,23 @@ def _told(found: Sequence[Finding]) -> str:
     return "; ".join(f"{f.code} on line {f.span.line}: {f.message}" for f in found)
 
 
-def try_many(seeds: range, *, tell: bool = False) -> Counts:
-    """The programs of these numbers."""
+def try_many(seeds: range, *, jobs: int = 1, tell: bool = False) -> Counts:
+    """The programs of these numbers, in so many processes."""
     counts = Counts()
     start = time.perf_counter()
-    for at in range(0, len(seeds), AT_ONCE):
-        trials([program(seed) for seed in seeds[at : at + AT_ONCE]], counts)
-        if tell and at // AT_ONCE % 50 == 49:
-            done, seconds = counts.seen["programs"], time.perf_counter() - start
-            print(
-                f"{done} programs, {counts.fixes.total()} fixes, {len(counts.failures)} failures, {seconds:.0f} s",
-                flush=True,
-            )
+    blocks = [seeds[at : at + AT_ONCE] for at in range(0, len(seeds), AT_ONCE)]
+    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
+        for number, done in enumerate(pool.map(_block, blocks) if pool else map(_block, blocks), 1):
+            counts.add(done)
+            if tell and number % 50 == 0:
+                said = f"{counts.seen['programs']} programs, {counts.fixes.total()} fixes"
+                print(f"{said}, {len(counts.failures)} failures, {time.perf_counter() - start:.0f} s", flush=True)
+    return counts
+
+
+def _block(seeds: range) -> Counts:
+    counts = Counts()
+    trials([program(seed) for seed in seeds], counts)
     return counts
 
 
@@ -634,11 +647,12 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--programs", type=int, default=1000, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="the number of the first program")
     parser.add_argument("--show", type=int, metavar="NUMBER", help="show a program, what is found and what is left")
+    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="in so many processes")
     given = parser.parse_args(words)
     if given.show is not None:
         return _show(program(given.show))
     start = time.perf_counter()
-    counts = try_many(range(given.seed, given.seed + given.programs), tell=True)
+    counts = try_many(range(given.seed, given.seed + given.programs), jobs=given.jobs, tell=True)
     seconds = time.perf_counter() - start
     for name, why in counts.failures:
         print(f"{name}: {why}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gradcheck_lint.finding import Finding
@@ -74,7 +76,7 @@ def _finding(text: str) -> Finding:
     from gradcheck_lint.source.lint import Batch, check
     from tests.fuzz.trial import settings, usual
 
-    path = programs.Path("nowhere")
+    path = Path("nowhere")
     found = check(
         Batch((SourceFile("a.py", path / "a.py", text.encode()),)), usual(), settings(path, Confidence.HIGH), jobs=1
     )
