@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.cycle import EMPTY_STEP, ERASED_STEP, NOTHING_NEW
@@ -46,20 +47,31 @@ class StepWithoutBackward(Rule):
         )
 
     def mend(self, breach: Breach, step: str) -> Fix | None:
-        """Move the step behind the backward that follows it in its block, before anything clears that one again."""
+        """Move the step behind the backward that follows it in its block, before anything clears that one again.
+
+        What is done to the gradients after that backward, unscaling and clipping, stays before the step. Where another
+        optimizer steps too, the backward that follows may be for that one, and nothing is moved.
+        """
         from gradcheck_lint.facts.repair import move_after
         from gradcheck_lint.facts.turns import alone, beside
 
         here = alone(breach.event)
         if here is None or not breach.certain:
             return None
-        around = beside(breach, breach.event, "backward", "zero", "step", "clip", "unscale")
+        timeline = breach.timeline
+        if not all(event.concerns(breach.optimizer) for event in timeline.events("step")):
+            return None
+        around = beside(breach, breach.event, "backward", "zero", "step", "clip", "unscale", "schedule")
         later = [b for b in around if b.stand.position > here.position]
         if not later or later[0].event.kind != "backward":
             return None
         if any(b.event.kind == "backward" and b.stand.position < here.position for b in around):
             return None  # a second step after that one
-        return Fix(f"move `{step}` behind the backward", Safety.SAFE, move_after(here, later[0].stand))
+        ready = [later[0], *takewhile(lambda b: b.event.kind in ("clip", "unscale"), later[1:])]
+        seen = {id(b.event.place.node) for b in ready}
+        if any(id(event.place.node) not in seen for event in timeline.events("clip", "unscale")):
+            return None  # in a place from which the step cannot be kept
+        return Fix(f"move `{step}` behind the backward", Safety.SAFE, move_after(here, ready[-1].stand))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         detail = sighting.detail
