@@ -11,7 +11,7 @@ from gradcheck_lint.facts.leaking import MEANT, USED, clearing, report_leak
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source.follow import Path, States
+from gradcheck_lint.source.follow import Path, States, in_order
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Thing, depends, only, passes
 
@@ -47,7 +47,7 @@ class GradientsLeakBetweenOptimizers(Rule):
                 continue
             path = _Leaks(timeline, optimizer, foreign)
             for step, states in path.steps.values():
-                leaks = [s.made if s.gradient in _UNUSED else None for s in states]
+                leaks = [s.made if s.gradient in _UNUSED else None for s in in_order(states)]
                 if not all(isinstance(leak, _Leak) and leak.own for leak in leaks):
                     continue
                 for leak in {id(leak.event): leak for leak in leaks if isinstance(leak, _Leak)}.values():
@@ -76,6 +76,10 @@ class _Leak(NamedTuple):
     event: ev.Event
     own: bool
     mixed: bool
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        return (*self.event.order, self.own, self.mixed)
 
 
 class _Leaks(Path):

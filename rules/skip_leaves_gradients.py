@@ -12,7 +12,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.follow import Flow, Path, States
+from gradcheck_lint.source.follow import Flow, Path, States, in_order
 from gradcheck_lint.source.holding import YES
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ class _Skip(NamedTuple):
 
     jump: ev.Jump
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        return (self.jump.serial,)
+
 
 class _Skips(Path):
     """Follows what a skip leaves behind to the backward that adds to it."""
@@ -96,7 +100,7 @@ class _Skips(Path):
 
     def run(self, step: ev.Step, states: States) -> Flow:
         if isinstance(step, ev.Jump) and step.kind in ("continue", "return") and self.steady[-1] and self.rejects():
-            made = [s.made for s in states if isinstance(s.made, ev.Event)]
+            made = [s.made for s in in_order(states) if isinstance(s.made, ev.Event)]
             if made and all(s.gradient in _UNUSED for s in states) and self.leaves(step, made[0]):
                 skip = _Skip(step)
                 self.made[skip] = made[:1]
@@ -119,7 +123,7 @@ class _Skips(Path):
 
     def event(self, event: ev.Event, states: States) -> States:
         if event.kind == "backward":
-            for state in states:
+            for state in in_order(states):
                 if isinstance(state.made, _Skip):
                     self.met.setdefault(state.made, set()).add(state)
         return super().event(event, states)

@@ -30,7 +30,7 @@ def classes(text: str) -> dict[str, str]:
 
 def modules_made(facts: ClassFacts, text: str) -> bool:
     """Whether a text calls a class of the project that may be a module."""
-    for name in set(_MADE.findall(text)):
+    for name in dict.fromkeys(_MADE.findall(text)):
         for file in (facts.home, *(facts.home.imports if name not in classes(facts.home.text) else ())):
             if _may_be_module(classes(file.text), name):
                 return True

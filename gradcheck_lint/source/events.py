@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.values import Choice, ClassValue, Thing, Value, options
+from gradcheck_lint.source.values import Choice, ClassValue, Thing, Value, new_serial, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.place import Place
@@ -64,7 +64,7 @@ TURNING = frozenset(
 class Event:
     """One thing that happens; `place` is the expression (or statement) that does it."""
 
-    __slots__ = ("context", "detail", "function", "kind", "place", "statement", "subject")
+    __slots__ = ("context", "detail", "function", "kind", "place", "serial", "statement", "subject")
 
     def __init__(
         self,
@@ -78,6 +78,12 @@ class Event:
     ) -> None:
         self.kind, self.place, self.statement, self.subject = kind, place, statement, subject
         self.detail, self.context, self.function = detail, context, function
+        self.serial = new_serial()
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """What events are sorted by: the order in which the code was followed."""
+        return (self.serial,)
 
     def concerns(self, thing: Thing) -> bool:
         """Whether `thing` is (on some path) the subject."""
@@ -151,10 +157,11 @@ class Call:
 class Jump:
     """break, continue, return or raise."""
 
-    __slots__ = ("kind", "place", "test")
+    __slots__ = ("kind", "place", "serial")
 
     def __init__(self, kind: str, place: Place) -> None:
         self.kind, self.place = kind, place
+        self.serial = new_serial()
 
 
 Step = Event | Sequence | Branch | Loop | Guarded | Call | Jump

@@ -9,7 +9,7 @@ exception: it is judged by the first round. A breach is certain if every one of 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from gradcheck_lint import cycle
 from gradcheck_lint.cycle import Breach, State
@@ -24,7 +24,28 @@ PROTOCOL = frozenset("build zero backward step unscale clip schedule grad-write 
 
 States = frozenset[Any]
 _NONE: States = frozenset()
+"""Sets: whoever lets one state speak for others, or names what is in them, goes by `in_order`."""
+
 _EXITS = {ev.END: 0, ev.BREAK: 1, ev.CONTINUE: 2, ev.RETURN: 3}
+
+
+class Ordered(Protocol):
+    """What a state may hold as `made` or `cleared`."""
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Where it comes in the order of the code."""
+        ...
+
+
+def in_order(states: Iterable[State]) -> list[State]:
+    """States in the order of what made and cleared the gradients; that of a set is another one in each run."""
+    return sorted(states, key=lambda s: (_order(s.made), _order(s.cleared), s.gradient, s.scale, s.stepped))
+
+
+def _order(who: Any) -> tuple[int, ...]:
+    ordered: Ordered | None = who
+    return ordered.order if ordered is not None else ()
 
 
 class Flow(NamedTuple):
@@ -374,9 +395,6 @@ _ALSO = {
 """What else may be broken on the other paths without making a breach any less certain."""
 
 
-def _unique(values: object) -> tuple[object, ...]:
-    found: list[object] = []
-    for value in values:  # type: ignore[attr-defined]
-        if value is not None and not any(value is f for f in found):
-            found.append(value)
-    return tuple(found)
+def _unique(values: Iterable[Any]) -> tuple[Any, ...]:
+    """The values that are something, each once, in the order of the code."""
+    return tuple(sorted({id(value): value for value in values if value is not None}.values(), key=_order))

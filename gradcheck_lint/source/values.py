@@ -6,7 +6,9 @@ values are what Python code is made of: constants, functions, classes, container
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,25 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.place import Chunk, Place
     from gradcheck_lint.source.project import Module
 
-_serial = itertools.count(1)
+
+class _Serials(threading.local):
+    """Each thread counts for itself: two analyses at a time have nothing to do with one another."""
+
+    def __init__(self) -> None:
+        self.count = itertools.count(1)
+
+
+_serials = _Serials()
+
+
+@contextlib.contextmanager
+def own_serials() -> Iterator[None]:
+    """Serials that start from 1, for one analysis: what comes of it must not depend on what the process did before."""
+    before, _serials.count = _serials.count, itertools.count(1)
+    try:
+        yield
+    finally:
+        _serials.count = before
 
 
 class Value:
@@ -104,7 +124,7 @@ class ClassValue(Value):
         self.node, self.home, self.scope, self.bases = node, home, scope, bases
         self.members: dict[str, Value] = {}
         self.metaclass: Value | None = None
-        self.serial = next(_serial)
+        self.serial = next(_serials.count)
 
     @property
     def name(self) -> str:
@@ -194,7 +214,7 @@ class Items(Value):
         self.unordered = unordered or kind == "set"
         self.lazy: Loop | None = None
         self.escaped = 0  # how many of the items code that cannot be seen has got hold of already
-        self.serial = next(_serial)
+        self.serial = next(_serials.count)
 
     def __repr__(self) -> str:
         return f"Items({self.kind}, {self.items}{'' if self.complete else ', …'})"
@@ -210,7 +230,7 @@ class Table(Value):
 
     def __init__(self, entries: dict[object, Value], complete: bool = True, place: Place | None = None) -> None:
         self.entries, self.complete, self.place = entries, complete, place
-        self.serial = next(_serial)
+        self.serial = next(_serials.count)
         self.maybe: set[object] = set()
         self.depth = 0
         self.escaped = 0  # as for Items
@@ -271,7 +291,11 @@ class Thing(Value):
                 self.parent, self.height = (parent[0].root, parent[1]), 1
         self.detail: dict[str, Any] = detail if detail is not None else {}
         self.ready = False  # its __init__ has been interpreted
-        self.serial = next(_serial)
+        self.serial = next(_serials.count)
+
+    def __hash__(self) -> int:
+        """By its serial, so that sets of things have the same order in each run; addresses differ."""
+        return self.serial
 
     @property
     def root(self) -> Thing:
@@ -306,7 +330,7 @@ class Thing(Value):
 
 
 def new_serial() -> int:
-    return next(_serial)
+    return next(_serials.count)
 
 
 def options(value: Value | None) -> tuple[Value, ...]:
