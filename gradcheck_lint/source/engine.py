@@ -11,7 +11,6 @@ import dataclasses
 import gc
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -30,9 +29,9 @@ from gradcheck_lint.source.interpret import Interpreter
 from gradcheck_lint.source.islands import Outcome, Work, islands, run
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.project import CYCLE_WORDS, Finder, Module, Project
+from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
 from gradcheck_lint.source.triggers import Triggers
-from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options, own_serials
 
 RECURSION = 8000  # frames; deep expressions need several for each level
 
@@ -60,7 +59,8 @@ def analyse(
     findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache)
     findings.sort(key=lambda f: f.order)
     if problems:
-        raise AnalysisError(findings, problems)
+        once = {(p.path, p.message): p for p in problems}  # what breaks does so for one rule after another
+        raise AnalysisError(findings, [once[key] for key in sorted(once)])
     return findings
 
 
@@ -71,7 +71,8 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
     collecting = gc.isenabled()
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
-        return _analysed(work, files)
+        with own_serials():
+            return _analysed(work, files)
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
@@ -95,46 +96,47 @@ class _Analysis:
         self.findings: dict[tuple[str, Span], Finding] = {}
         self.problems: list[Problem] = []
         triggers = (CYCLE_WORDS, *(r.triggers for r in rules if r.triggers and not _about_classes(r)))
-        self.project = Project(_triggers(triggers), work.finder)
-        self.relevance = Relevance(self.project)
-        self.interpreter = Interpreter(self.project, self.relevance, call)
+        self.project = Project(_triggers(triggers), work.finder, self.failed)
+        self.relevance = Relevance(self.project, self.failed)
+        self.interpreter = Interpreter(self.project, self.relevance, call, self.failed)
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
         self.size = 0
 
     def run(self) -> None:
-        modules: list[Module] = []
+        """Each step is guarded by itself: a mistake of ours costs what it was made on, and nothing else."""
         for file in self.files:
-            module = self.read(file)
-            if module is not None:
-                modules.append(module)
+            self.guarded(file.path, partial(self.read, file))
+        modules = list(self.listed.values())
         self.size = sum(len(module.text) for module in modules)
         self.interpreter.purse = Purse(limits.ENTRY_WORK, self.size)
         self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)
-        chosen = [m for m in modules if self.relevance.matters(m)]
+        chosen: list[Module] = []
+        for module in modules:
+            self.guarded(module.path, partial(self.choose, module, chosen))
         for module in chosen:
             self.guarded(module.path, partial(self.interpret, module))
         for timeline in self.interpreter.timelines:
             timeline.loose = timeline.loose or self.interpreter.patched
-            self.judge(timeline)
+            self.guarded(timeline.home.path, partial(self.judge, timeline))
             timeline.judged()
             if timeline.cut:
                 self.cut[timeline.home.path, timeline.name] = None
-        self.classes()
+        for module in self.listed.values():
+            self.guarded(module.path, partial(self.classes, module))
 
-    def read(self, file: SourceFile) -> Module | None:
+    def read(self, file: SourceFile) -> None:
         try:
-            return self.project.add(file)
+            self.project.add(file)
         except DecodeError:
-            return None  # reported as unreadable before we come here
+            return  # reported as unreadable before we come here
         except SyntaxError as error:
             self.syntax_error(file, error.lineno or 1, error.offset or 1, error.msg or "invalid syntax")
         except (RecursionError, MemoryError):
             self.too_deep(file.path)
         except ValueError as error:
             self.syntax_error(file, 1, 1, str(error))
-        return None
 
     def syntax_error(self, file: SourceFile, line: int, column: int, message: str) -> None:
         if not any(r.code == "GL001" for r in self.rules):
@@ -176,12 +178,20 @@ class _Analysis:
             work()
         except Stop:
             raise
-        except RecursionError:
-            self.too_deep(path)
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{os.path.basename(last.filename)}:{last.lineno}"
-            self.problems.append(Problem(path, f"{type(error).__name__}: {error} ({where})", traceback.format_exc()))
+            self.failed(path, error)
+
+    def failed(self, path: str, error: Exception) -> None:
+        """Something broke while a file was looked at, for whomever that was."""
+        if isinstance(error, RecursionError):
+            if any(file.path == path for file in self.files):
+                self.too_deep(path)
+        else:
+            self.problems.append(Problem.of(path, error))
+
+    def choose(self, module: Module, chosen: list[Module]) -> None:
+        if self.relevance.matters(module):
+            chosen.append(module)
 
     def interpret(self, module: Module) -> None:
         interpreter = self.interpreter
@@ -199,7 +209,7 @@ class _Analysis:
         entries.sort(key=lambda e: words.get(e[0].name, 0) > 1)  # callers first, so that callees are met with arguments
         for _, function in entries:
             if id(function.function) not in interpreter.reached:
-                interpreter.run_function(function)
+                self.guarded(module.path, partial(interpreter.run_function, function))
 
     def value(self, module: Module, scope: int, definition: Definition) -> Iterator[FunctionValue]:
         """The function that a definition of a module binds, if it is still reachable by name."""
@@ -258,18 +268,15 @@ class _Analysis:
         if type(rule).on_timeline is not Rule.on_timeline:
             self.guarded(timeline.home.path, partial(rule.on_timeline, timeline, report))
 
-    def classes(self) -> None:
-        """Ask the rules about classes: each hears of those whose text its triggers match."""
+    def classes(self, module: Module) -> None:
+        """Ask the rules about the classes of a module: each hears of those whose text its triggers match."""
         rules = [(r, _triggers((r.triggers,))) for r in self.rules if _about_classes(r)]
-        for module in self.listed.values():
-            wanted = [(r, t) for r, t in rules if t.search(module.text)] if module.torchy else []
-            for facts in class_facts(self.interpreter, module) if wanted else ():
-                for rule, triggers in wanted:
-                    if triggers.search(facts.text):
-                        ask = partial(rule.on_class, facts, self.reporter(rule))
-                        self.bounded(
-                            module.path, facts.qualname, self.purse(rule), partial(self.guarded, module.path, ask)
-                        )
+        wanted = [(r, t) for r, t in rules if t.search(module.text)] if module.torchy else []
+        for facts in class_facts(self.interpreter, module) if wanted else ():
+            for rule, triggers in wanted:
+                if triggers.search(facts.text):
+                    ask = partial(rule.on_class, facts, self.reporter(rule))
+                    self.bounded(module.path, facts.qualname, self.purse(rule), partial(self.guarded, module.path, ask))
 
     def reporter(self, rule: Rule) -> Callable[..., None]:
         def report(
@@ -330,8 +337,8 @@ def _about_classes(rule: Rule) -> bool:
 class Relevance:
     """Which definitions can matter: those whose own text does, and those that call one that matters."""
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
+    def __init__(self, project: Project, broken: Broken) -> None:
+        self.project, self.broken = project, broken
         self.definitions: set[int] = set()  # by id
         self.names: dict[str, set[str]] = {}  # path of a module → names of what matters in it
         self.seen: dict[str, Module] = {}
@@ -373,12 +380,12 @@ class Relevance:
             if module.path in self.seen:
                 continue
             self.seen[module.path] = module
+            try:
+                self.take(module)
+            except Exception as error:
+                self.broken(module.path, error)
+                continue
             fresh.append(module)
-            self.names[module.path] = set()
-            if module.torchy:
-                self.definitions.update(id(definition) for definition in module.relevant)
-            for definition in module.turning:
-                self.add(module, definition)
             if depth.get(module.path, 0) < 3:
                 for other in self.imports(module):
                     depth.setdefault(other.path, depth.get(module.path, 0) + 1)
@@ -399,6 +406,14 @@ class Relevance:
                         found = self.add(module, definition)
                         if found is not None:
                             names.append((module.path, found))
+
+    def take(self, module: Module) -> None:
+        """Find what matters in a module by its own text."""
+        self.names[module.path] = set()
+        if module.torchy:
+            self.definitions.update(id(definition) for definition in module.relevant)
+        for definition in module.turning:
+            self.add(module, definition)
 
     def add(self, module: Module, definition: Definition) -> str | None:
         """Note that a definition matters; the name by which it is called, if that is new."""

@@ -18,7 +18,7 @@ from gradcheck_lint.source.effort import Purse, Stop, meter, spend
 from gradcheck_lint.source.holdings import Holdings, callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
-from gradcheck_lint.source.project import Module, Project
+from gradcheck_lint.source.project import Broken, Module, Project
 from gradcheck_lint.source.spotted import Spotted
 from gradcheck_lint.source.touch import made_of, turns, unknown
 from gradcheck_lint.source.values import (
@@ -116,15 +116,17 @@ class Interpreter:
         project: Project,
         relevant: Callable[[tree.Function], bool],
         caller: Callable[[Interpreter, tree.Call], Value],
+        broken: Broken,
     ) -> None:
-        self.project, self.relevant, self.caller = project, relevant, caller
+        """`broken` is told of a module whose own code could not be followed to its end."""
+        self.project, self.relevant, self.caller, self.broken = project, relevant, caller, broken
         self.store: dict[tuple[int, str], Value] = {}
         self.undo: list[dict[tuple[int, str], Value]] = []
         self.frames: list[Frame] = []
         self.parents: dict[int, int | None] = {}  # scope → enclosing scope
         self.homes: dict[int, Module] = {}  # scope → module
         self.scope_of: dict[str, int] = {}  # module path → its scope
-        self.globals: dict[int, set[str]] = {}  # scope of a module → the names bound in it
+        self.globals: dict[int, dict[str, None]] = {}  # scope of a module → the names bound in it, first to last
         self.stars: dict[str, str] = {}  # path of a module → the outside module that it imports * from
         self.sequence = ev.Sequence()
         self.timelines: list[ev.Timeline] = []
@@ -149,7 +151,7 @@ class Interpreter:
         self.unsettled = False  # a loop inside of the one being run would have to be run again
         self.unrolled = 1  # how often the statement being run is run for loops over known lists
         self.purse = Purse(limits.ENTRY_WORK, 0)
-        self.assigned: dict[int, set[str]] = {}  # body of a loop → the names that it assigns
+        self.assigned: dict[int, dict[str, None]] = {}  # body of a loop → the names that it assigns
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
         self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
         self.patched = False  # something outside the project was replaced by what may turn the cycle
@@ -168,27 +170,31 @@ class Interpreter:
         if scope is None:
             scope = self.scope_of[module.path] = new_serial()
             self.parents[scope] = None
-            self.globals[scope] = set()
+            self.globals[scope] = {}
             self.homes[scope] = module
             saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted)
             loops = (self.looping, self.unrolled)
             self.looping, self.unrolled = 0, 1
             self.frames, self.sequence, self.steps, self.followed, self.depth = [], ev.Sequence(), 0, {}, 0
             self.spotted = Spotted()
+            undo, self.undo = self.undo, []  # what a module binds stays, also if a function was the first to ask for it
             self.timeline = ev.Timeline(module, None)
             self.timeline.tree = self.sequence
             frame = Frame(module, module.chunk, None, None)
             frame.serial = scope
             body = module.body
-            undo = len(self.undo)
             with self.purse.allowance() as allowance:
                 try:
                     self.run_frame(frame, body)
                     self.look_back(frame)
                 except Stop:
                     self.timeline.cut = True
-                    self.rollback_to(undo)
+                    self.unwind(0)
+                except Exception as error:  # whoever imports the module is not to suffer from it
+                    self.timeline.cut = True
+                    self.broken(module.path, error)
             self.purse.pay(allowance.used)
+            self.undo = undo
             self.looping, self.unrolled = loops
             self.timelines.append(self.timeline)
             self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted = saved
@@ -207,11 +213,14 @@ class Interpreter:
         self.depth = 0
         self.frames = []
         self.looping, self.unrolled = 0, 1  # a run that was cut short has left them as they were
+        level = len(self.undo)
         self.undo.append({})
         with self.purse.allowance() as allowance:
-            self.run_entry(function)
+            try:
+                self.run_entry(function)
+            finally:
+                self.unwind(level)
         self.purse.pay(allowance.used)
-        self.rollback(self.undo.pop())
         self.timelines.append(self.timeline)
         self.timeline = None
 
@@ -233,7 +242,7 @@ class Interpreter:
             self.look_back(Frame(function.home, function.home.chunk, function.function, None))
         except Stop:
             timeline.cut = True
-            self.rollback_to(undo)
+            self.unwind(undo)
             if function.owner is not None and not timeline.tree.steps:  # cut while the instance was made
                 timeline.tree.steps.append(self.instances[function.owner.serial][1])
 
@@ -277,7 +286,7 @@ class Interpreter:
         self.store[key] = value
         self.names_of.setdefault(owner, {})[name] = None
         if owner in self.globals:
-            self.globals[owner].add(name)
+            self.globals[owner][name] = None
 
     def rollback(self, log: dict[tuple[int, str], Value]) -> dict[tuple[int, str], Value]:
         """Undo the writes of a log; gives what they had written."""
@@ -290,9 +299,9 @@ class Interpreter:
                 self.store[key] = old
         return written
 
-    def rollback_to(self, height: int) -> None:
-        """Undo what was being tried when the work was cut short."""
-        while len(self.undo) > height:
+    def unwind(self, level: int) -> None:
+        """Undo the writes of all logs above a level: of code that is done with, or was broken off in some branch."""
+        while len(self.undo) > level:
             self.rollback(self.undo.pop())
 
     def put(self, key: tuple[int, str], value: Value) -> None:
@@ -1900,13 +1909,13 @@ def _breaks(body: tree.Block) -> bool:
     return False
 
 
-def _assigned(body: tree.Block) -> set[str]:
-    """The plain names that statements assign."""
-    names: set[str] = set()
+def _assigned(body: tree.Block) -> dict[str, None]:
+    """The plain names that statements assign, in the order of the code."""
+    names: dict[str, None] = {}
 
     def targets(node: tree.Expression) -> None:
         if isinstance(node, tree.Name):
-            names.add(node.id)
+            names[node.id] = None
         elif isinstance(node, tree.Display):
             for item in node.items:
                 targets(item)

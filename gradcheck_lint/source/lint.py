@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 import time
-import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -204,8 +203,7 @@ def _analyse(
     except AnalysisError as error:
         return list(error.findings), list(error.problems)
     except Exception as error:
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        return [], [Problem(files[0].path if len(files) == 1 else "", message, traceback.format_exc())]
+        return [], [Problem.of(files[0].path if len(files) == 1 else "", error)]
 
 
 class _TooLargeError(Exception):

@@ -112,6 +112,9 @@ class Module:
         return chunk, ast.parse(chunk.text).body[0]
 
 
+Broken = Callable[[str, Exception], None]
+"""Is told the path of a file that could not be looked at for a mistake of ours, and the error."""
+
 _TURNING = Triggers([TURNING_WORDS])
 _PLAINLY_TURNING = Triggers([PLAINLY_TURNING_WORDS])
 _TORCHY = re.compile(r"torch|lightning|accelerat|deepspeed|transformers|fabric|optim")
@@ -228,8 +231,8 @@ class Project:
     one imports it.
     """
 
-    def __init__(self, triggers: Triggers, finder: Finder) -> None:
-        self.triggers, self.finder = triggers, finder
+    def __init__(self, triggers: Triggers, finder: Finder, broken: Broken) -> None:
+        self.triggers, self.finder, self.broken = triggers, finder, broken
         self.modules: dict[str, Module | None] = {}  # by real path
         self.definition_of: dict[int, tuple[Module, Definition]] = {}  # by id of a lowered function
 
@@ -255,6 +258,8 @@ class Project:
                 self.modules[path] = Module(self, file, text, Outline(text))
             except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
                 pass
+            except Exception as error:
+                self.broken(path, error)
         return self.modules[path]
 
     def resolve(self, module: Module, name: str, level: int) -> Module | None:

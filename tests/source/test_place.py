@@ -76,7 +76,7 @@ def functions(block: tree.Block) -> list[tree.Function]:
 def test_spans_agree_with_python(text: str, tmp_path: Path) -> None:
     text = re.sub(r"(?m)^.*\bprint\(.*$\n", "", text) if text is ODD else text
     file = SourceFile("x.py", tmp_path / "x.py", text.encode())
-    project = Project(Triggers(["."]), Finder([str(tmp_path)]))
+    project = Project(Triggers(["."]), Finder([str(tmp_path)]), lambda path, error: None)
     module = project.add(file)
     ours = set()
     for function in functions(module.body):
