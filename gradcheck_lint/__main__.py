@@ -1,12 +1,15 @@
 """`python -m gradcheck_lint` is the command `gradlint`."""
 
 import gc
-
-from gradcheck_lint.cli import main
+import sys
 
 
 def run() -> None:
     """The command, in a process of its own."""
+    try:
+        from gradcheck_lint.cli import main  # takes long enough for somebody to interrupt it
+    except KeyboardInterrupt:
+        sys.exit(130)
     try:
         main(prog_name="gradlint", obj=True)  # nothing else runs in it
     finally:

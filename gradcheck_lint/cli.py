@@ -6,6 +6,8 @@ something that broke inside gradlint, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import time
 import traceback
@@ -70,7 +72,9 @@ class Words(click.Group):
             _fail(str(error))
         except click.ClickException as error:
             _fail(_sentence(error))
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C need not wait for Python
             sys.exit(130)
         except Exception as error:  # the last resort: nobody is to see a traceback who has not asked for one
             said = extra.get("args") or (args[0] if args else None) or sys.argv[1:]

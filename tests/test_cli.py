@@ -529,7 +529,14 @@ def start(here: Path, fake: str) -> subprocess.Popen[bytes]:
     """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    return subprocess.Popen(command, cwd=here, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=here, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hears_interrupts
+    )
+
+
+def hears_interrupts() -> None:
+    """For a child, before it starts: of a job in the background it would inherit to be deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT of this kind")

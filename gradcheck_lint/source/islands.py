@@ -6,20 +6,19 @@ that it imports, so islands can be spread over processes, and their findings rem
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.result import Problem
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gradcheck_lint.finding import Finding
-    from gradcheck_lint.result import Problem
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.source.memory import Memory
     from gradcheck_lint.source.project import Finder
@@ -50,6 +49,7 @@ class Outcome(NamedTuple):
 
 Analyse = Callable[[Work, Sequence[SourceFile]], Outcome]
 Island = tuple[SourceFile, ...]
+Outcomes = Generator[tuple[Island, Outcome], None, None]
 
 
 def islands(files: Sequence[SourceFile], finder: Finder) -> list[Island]:
@@ -102,14 +102,15 @@ def run(
         else:
             findings += known
             done += len(group)
-    for group, outcome in _outcomes(work, todo, analyse, jobs):
-        findings += outcome.findings
-        problems += outcome.problems
-        if memory is not None and not outcome.problems:
-            memory.keep(group, outcome.findings, outcome.others)
-        done += len(group)
-        if progress is not None:
-            progress(done, total)
+    with closing(_outcomes(work, todo, analyse, jobs)) as outcomes:  # else processes would outlive an interrupt
+        for group, outcome in outcomes:
+            findings += outcome.findings
+            problems += outcome.problems
+            if memory is not None and not outcome.problems:
+                memory.keep(group, outcome.findings, outcome.others)
+            done += len(group)
+            if progress is not None:
+                progress(done, total)
     return findings, problems
 
 
@@ -119,49 +120,19 @@ def _memory(cache: Path, work: Work) -> Memory:
     return Memory(cache, work.rules, work.finder.roots)
 
 
-def _outcomes(work: Work, todo: Sequence[Island], analyse: Analyse, jobs: int) -> Iterator[tuple[Island, Outcome]]:
-    if jobs <= 1 or len(todo) < 2:
-        for group in todo:
-            yield group, analyse(work, group)
+def attempt(analyse: Analyse, work: Work, island: Island) -> Outcome:
+    """Analyse an island; if that breaks altogether, that is a problem of each of its files."""
+    try:
+        return analyse(work, island)
+    except Exception as error:
+        return Outcome((), tuple(Problem.of(file.path, error) for file in island), ())
+
+
+def _outcomes(work: Work, todo: Sequence[Island], analyse: Analyse, jobs: int) -> Outcomes:
+    if jobs > 1 and len(todo) > 1:
+        from gradcheck_lint.source import workers  # few runs are worth the import
+
+        yield from workers.outcomes(work, todo, analyse, jobs)
         return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
-    shares = _shares(todo, jobs)
-    where = {type(r).__module__.rpartition(".")[0] for r in work.rules}
-    folders = [
-        (name, list(sys.modules[name].__path__)) for name in sorted(where) if hasattr(sys.modules.get(name), "__path__")
-    ]
-    with ProcessPoolExecutor(max_workers=jobs, initializer=_mount, initargs=(folders,)) as pool:
-        futures = {pool.submit(_share, analyse, work, share): share for share in shares}
-        for future in as_completed(futures):
-            yield from zip(futures[future], future.result(), strict=True)
-
-
-def _shares(todo: Sequence[Island], jobs: int) -> list[list[Island]]:
-    """The islands in a few portions of about the same size, the largest first: one task each costs too much."""
-    shares: list[list[Island]] = [[] for _ in range(min(len(todo), jobs * 4))]
-    sizes = [0] * len(shares)
-    for group in sorted(todo, key=lambda g: -sum(len(f.data) for f in g)):
-        index = sizes.index(min(sizes))
-        shares[index].append(group)
-        sizes[index] += sum(len(f.data) for f in group)
-    return [share for share in shares if share]
-
-
-def _share(analyse: Analyse, work: Work, share: Sequence[Island]) -> list[Outcome]:
-    return [analyse(work, group) for group in share]
-
-
-def _mount(folders: Sequence[tuple[str, list[str]]]) -> None:
-    """In a new process: mount the folders of rules, so that rules can be sent to it."""
-    from pathlib import Path
-
-    from gradcheck_lint import registry
-
-    for name, path in folders:
-        if name in sys.modules:
-            continue
-        if len(path) == 1:
-            registry.mount(name, Path(path[0]))
-        else:
-            importlib.import_module(name)
+    for island in todo:
+        yield island, attempt(analyse, work, island)

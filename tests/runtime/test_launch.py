@@ -134,6 +134,8 @@ def test_control_c_ends_the_program_as_it_would_and_the_report_is_written(tmp_pa
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # of a job in the background it would inherit to be deaf to SIGINT
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout is not None
         process.stdout.readline()
