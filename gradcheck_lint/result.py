@@ -22,7 +22,7 @@ UNCHECKED = frozenset({"GL001", "GL003"})
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that went wrong inside gradlint: a mistake of ours, not of the code that was linted."""
+    """Something that went wrong inside gradlint, so that a file was not, or not fully, checked."""
 
     path: str  # the file that was being linted, as shown; empty where it was none in particular
     message: str  # one line

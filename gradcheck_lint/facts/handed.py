@@ -25,10 +25,14 @@ class Handed(NamedTuple):
 
 
 def takes_parameters(event: Event) -> bool:
-    """Whether an event hands parameters to an optimizer, and not just to see that they are refused."""
+    """Whether an event hands parameters to an optimizer.
+
+    A copy of something is built without: that it is an optimizer may be seen only later, by what is done with it.
+    """
     if event.kind == "add-group":
         return any(isinstance(o, Thing) and o.role == "optimizer" for o in options(event.subject))
-    return event.kind == "build" and isinstance(event.subject, Thing) and event.subject.role == "optimizer"
+    built = event.subject if event.kind == "build" and "given" in event.detail else None
+    return isinstance(built, Thing) and built.role == "optimizer"
 
 
 def refused(event: Event) -> bool:

@@ -21,6 +21,7 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
     document = {
         "version": VERSION,
         "findings": [finding_object(finding) for finding in result.findings],
+        "problems": [{"path": problem.path or None, "message": problem.message} for problem in result.problems],
         "summary": {
             "files": result.files,
             "findings": len(result.findings),

@@ -43,7 +43,9 @@ class Definition:
         self.line = node.lineno
         self.first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
         self.last = node.end_lineno or node.lineno
-        self.column = node.col_offset
+        self.end = node.end_col_offset or 0  # bytes of its last line
+        before = outline.lines[node.lineno - 1][: node.col_offset]
+        self.indented = before.rpartition("\f")[2] != ""  # for Python, a form feed starts the line anew
         self.body_line = node.body[0].lineno
         first = node.body[0]
         if isinstance(first, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and first.decorator_list:
@@ -56,8 +58,15 @@ class Definition:
 
     @property
     def text(self) -> str:
-        """Its code; statements that only tell something are blanked, line numbers kept."""
-        return "".join(self.outline.code[self.first - 1 : self.last])
+        """Its code, which can be parsed by itself; statements that only tell something are blanked, line numbers kept.
+
+        A backslash behind its last statement goes on to a blank line that is no part of it.
+        """
+        lines = self.outline.code[self.first - 1 : self.last]
+        last = lines[-1].rstrip("\n")
+        if last.endswith("\\") and not last.encode()[self.end :].strip().startswith(b"#"):
+            lines[-1] = last[:-1] + "\n"
+        return "".join(lines)
 
     @cached_property
     def mentions(self) -> frozenset[str]:

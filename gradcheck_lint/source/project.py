@@ -103,7 +103,7 @@ class Module:
 
     def parse(self, definition: Definition) -> tuple[Chunk, ast.stmt]:
         """The tree of a definition, and the chunk that it is in."""
-        if definition.column:
+        if definition.indented:
             chunk = Chunk(self.path, f"if 1:\n{definition.text}", definition.first - 2)
             outer = ast.parse(chunk.text).body[0]
             assert isinstance(outer, ast.If)

@@ -128,6 +128,7 @@ def test_the_json_of_a_finding() -> None:
                 "evidence": "source",
             }
         ],
+        "problems": [],
         "summary": {"files": 12, "findings": 1, "errors": 0, "seconds": 0.432},
     }
 
@@ -142,6 +143,13 @@ def test_the_json_keeps_to_its_schema(everything: Result, clean: Result) -> None
 def test_what_could_not_be_checked_is_counted(everything: Result) -> None:
     summary = json.loads(json_format.render(everything))["summary"]
     assert (summary["findings"], summary["errors"]) == (4, 3)
+
+
+def test_the_json_names_what_was_not_checked() -> None:
+    problems = (Problem("a.py", "broke", "Traceback"), Problem("", "no workers"))
+    document = json.loads(json_format.render(result(problems=problems)))
+    assert document["problems"] == [{"path": "a.py", "message": "broke"}, {"path": None, "message": "no workers"}]
+    assert document["summary"]["errors"] == 2
 
 
 def test_the_json_is_ascii(everything: Result) -> None:
