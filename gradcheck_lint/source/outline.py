@@ -30,6 +30,8 @@ DEEPEST = 800  # libcst needs minutes for an expression that is nested a few tho
 _TRAINING = re.compile(r"backward|step|grad|optim|\.parameters|:=|numel\(|\bnext\(")  # what uses up an iterator counts
 
 _MENTIONED = re.compile(r"(?<![\w.])(?:self\.)?([^\W\d]\w*)")
+_FEEDS = re.compile(r"[ \t\f]*\f")
+
 CALLED = re.compile(r"\b([^\W\d]\w*)[ \t]*\(")
 
 
@@ -43,9 +45,8 @@ class Definition:
         self.line = node.lineno
         self.first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
         self.last = node.end_lineno or node.lineno
+        self.column = node.col_offset
         self.end = node.end_col_offset or 0  # bytes of its last line
-        before = outline.lines[node.lineno - 1][: node.col_offset]
-        self.indented = before.rpartition("\f")[2] != ""  # for Python, a form feed starts the line anew
         self.body_line = node.body[0].lineno
         first = node.body[0]
         if isinstance(first, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and first.decorator_list:
@@ -87,6 +88,11 @@ class Outline:
     """
 
     def __init__(self, text: str) -> None:
+        self.shifts: dict[int, int] = {}  # line → how many characters its code stands further to the right in the file
+        if "\f" in text:
+            lines = split_lines(text)
+            self.shifts = _without_feeds(lines)
+            text = "".join(lines)[:-1]
         self.text = text
         self.definitions: list[Definition] = []
         self._telling: list[ast.stmt] = []
@@ -197,6 +203,20 @@ def _called(call: ast.Call) -> str:
     """The last name of what is called."""
     func = call.func
     return func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
+
+
+def _without_feeds(lines: list[str]) -> dict[int, int]:
+    """Take away what is before a form feed in front of code, and say from which lines how much.
+
+    For Python a line starts anew with it. libcst counts otherwise, and pieces of a file would be indented otherwise.
+    """
+    shifts: dict[int, int] = {}
+    for index, line in enumerate(lines):
+        feeds = _FEEDS.match(line)
+        if feeds is not None:
+            shifts[index + 1] = feeds.end()
+            lines[index] = line[feeds.end() :]
+    return shifts
 
 
 def split_lines(text: str) -> list[str]:

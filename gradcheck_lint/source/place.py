@@ -11,13 +11,14 @@ from __future__ import annotations
 import ast
 import re
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.finding import Span
 from gradcheck_lint.source import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import libcst as cst
     from libcst.metadata import CodeRange
@@ -26,15 +27,20 @@ _GAP = re.compile(r"(?:[\s\\]|#[^\n]*\n)*")
 _COMMENT = re.compile(r"#[^\n]*")
 _CLOSING = re.compile(r"(?:[\s\\)]|#[^\n]*\n)*")
 
+_IN_PLACE: Mapping[int, int] = MappingProxyType({})
+
 Corners = tuple[int, int, int, int]
 """Line and column of the start and of the end: lines counted from 1, columns in characters from 0."""
 
 
 class Chunk:
-    """A parsed piece of the file `path`; line 1 of its text is line `offset + 1` of the file."""
+    """A parsed piece of the file `path`; line 1 of its text is line `offset + 1` of the file.
 
-    def __init__(self, path: str, text: str, offset: int) -> None:
-        self.path, self.text, self.offset = path, text, offset
+    `shifts` are the lines of the file whose code stands further to the right there, and by how much.
+    """
+
+    def __init__(self, path: str, text: str, offset: int, shifts: Mapping[int, int] = _IN_PLACE) -> None:
+        self.path, self.text, self.offset, self.shifts = path, text, offset, shifts
 
     @cached_property
     def lines(self) -> list[str]:
@@ -101,7 +107,10 @@ class Chunk:
 
     def _span(self, corners: Corners) -> Span:
         line, column, end_line, end_column = corners
-        return Span(self.path, line + self.offset, column + 1, end_line + self.offset, end_column + 1)
+        line, end_line = line + self.offset, end_line + self.offset
+        if self.shifts:
+            column, end_column = column + self.shifts.get(line, 0), end_column + self.shifts.get(end_line, 0)
+        return Span(self.path, line, column + 1, end_line, end_column + 1)
 
     def _corners(self, node: tree.Node) -> Corners:
         at = node.at

@@ -78,7 +78,7 @@ class Module:
     @cached_property
     def chunk(self) -> Chunk:
         """The skeleton: the module without the bodies of its functions."""
-        return Chunk(self.path, self.outline.skeleton, 0)
+        return Chunk(self.path, self.outline.skeleton, 0, self.outline.shifts)
 
     @cached_property
     def body(self) -> tree.Block:
@@ -103,12 +103,12 @@ class Module:
 
     def parse(self, definition: Definition) -> tuple[Chunk, ast.stmt]:
         """The tree of a definition, and the chunk that it is in."""
-        if definition.indented:
-            chunk = Chunk(self.path, f"if 1:\n{definition.text}", definition.first - 2)
+        if definition.column:
+            chunk = Chunk(self.path, f"if 1:\n{definition.text}", definition.first - 2, self.outline.shifts)
             outer = ast.parse(chunk.text).body[0]
             assert isinstance(outer, ast.If)
             return chunk, outer.body[0]
-        chunk = Chunk(self.path, definition.text, definition.first - 1)
+        chunk = Chunk(self.path, definition.text, definition.first - 1, self.outline.shifts)
         return chunk, ast.parse(chunk.text).body[0]
 
 
