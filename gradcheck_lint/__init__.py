@@ -1,13 +1,12 @@
 """gradlint: finds gradient, optimizer and autograd mistakes in PyTorch training code.
 
-Importing the package imports neither torch nor libcst; each name is loaded when it is first asked for.
+Importing the package imports neither torch nor libcst; each name is loaded when it is first asked for. Nothing at all
+is imported here: under `python -m` a stranger's module of the same name could come first (`start`).
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # for a type checker it is true, as that of `typing`
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
     from gradcheck_lint.rule import Rule
@@ -51,4 +50,6 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,5 +1,12 @@
 """`python -m gradcheck_lint` is the command `gradlint`."""
 
+import os
+
+from gradcheck_lint import start
+
+if __name__ == "__main__":  # by -m: before anything else is imported
+    start.clear_path(os.path.dirname(__file__))
+
 import gc
 import sys
 

@@ -20,8 +20,10 @@ import click
 from gradcheck_lint import __version__
 from gradcheck_lint.config import ConfigError, Selection, Settings, nearest, on_top, read, shown
 from gradcheck_lint.console import Progress, colourful, counted, forgiving, is_terminal, tell
+from gradcheck_lint.files import write_report
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.report import FORMATS
+from gradcheck_lint.report.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,6 +207,7 @@ _config = _option(
     help="Read the settings from FILE, not from the nearest pyproject.toml or gradlint.toml.",
 )
 _isolated = _flag("Files", "--isolated", help="Read no settings at all.")
+_allow = _flag("Files", "--allow-rule-folders", help="Run the rules in the folders that the settings name.")
 _SELECT = "Only these rules: codes (GL101), beginnings of codes (GL1), names (missing-zero-grad) or ALL, after commas."
 _LEVELS = [str(level) for level in Confidence]
 _SHELLS = ["bash", "zsh", "fish"]
@@ -254,6 +257,7 @@ def main() -> None:
 @_flag("Files", "--show-files", help="List the files, and check none.")
 @_config
 @_isolated
+@_allow
 @_option(
     "Running",
     "-j",
@@ -263,6 +267,13 @@ def main() -> None:
     help="Use N processes.  [default: as many as are worth it]",
 )
 @_flag("Running", "--no-cache", help="Check every file anew.")
+@_option(
+    "Running",
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Remember there what was found, not in your own folder for caches.",
+)
 @_option(
     "Running",
     "--show-completion",
@@ -289,12 +300,13 @@ def lint(alone: bool | None, /, paths: tuple[str, ...], **options: Any) -> int:
 @click.argument("rule", type=RuleWord(), metavar="CODE_OR_NAME")
 @_config
 @_isolated
-def explain(rule: str, config: Path | None, isolated: bool) -> int:
+@_allow
+def explain(rule: str, **where: Any) -> int:
     """Show the page of a rule: what the mistake is, why it hurts, wrong and right code."""
     from gradcheck_lint import registry
     from gradcheck_lint.report.page_text import render
 
-    known = registry.load(read([], config=config, isolated=isolated).rule_folders)
+    known = registry.load(_told(read([], **where)).rule_folders)
     found = registry.find(known, rule)
     page = _page(found)
     if page is None:
@@ -312,15 +324,16 @@ def explain(rule: str, config: Path | None, isolated: bool) -> int:
 @click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @_config
 @_isolated
+@_allow
 @click.argument("paths", nargs=-1, metavar="")
-def rules(paths: tuple[str, ...], output_format: str, config: Path | None, isolated: bool) -> int:
+def rules(paths: tuple[str, ...], output_format: str, **where: Any) -> int:
     """List the rules: all that there are, also those that are off."""
     from gradcheck_lint import registry
     from gradcheck_lint.report import rules_table
 
     if paths:
         raise ConfigError("`gradlint rules` lists the rules and takes no paths; to check a folder `rules`, say ./rules")
-    known = registry.load(read([], config=config, isolated=isolated).rule_folders)
+    known = registry.load(_told(read([], **where)).rule_folders)
     pages = [page for rule in known if (page := _page(rule)) is not None]
     if output_format == "json":
         click.echo(rules_table.render_json(pages), nl=False)
@@ -398,6 +411,7 @@ _run_file = click.option(
 @click.option("-q", "--quiet", is_flag=True, help="No summary on stderr at the end.")
 @_config
 @_isolated
+@_allow
 @click.option("-m", "module", is_flag=True, help="PROGRAM is the name of a module, as for python -m.")
 @click.argument("program")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -427,6 +441,29 @@ def report(run: str, output_format: str | None, output_file: str | None) -> int:
     else:
         colour = colourful(sys.stdout)
         click.echo(run_formats.render(record, form, colour=colour), nl=False, color=colour)
+    return 0
+
+
+@main.command(short_help="Print or empty the folder that remembers what was found.")
+@click.argument("what", type=click.Choice(["dir", "clean"]), metavar="dir|clean")
+@click.option("--cache-dir", type=click.Path(path_type=Path), metavar="FOLDER", help="This folder, and no other.")
+@_config
+@_isolated
+def cache(what: str, cache_dir: Path | None, **where: Any) -> int:
+    """Print which folder remembers what was found (dir), or delete what gradlint has put into it (clean).
+
+    To check a folder that is called cache, say `gradlint ./cache`.
+    """
+    from gradcheck_lint.source.store import open_for
+
+    settings = on_top(read([], **where), Selection(), cache_dir=cache_dir and cache_dir.absolute())
+    store = open_for(settings)
+    if store is None:
+        raise ConfigError("there is no folder for caches here; name one with --cache-dir")
+    if what == "dir":
+        click.echo(store.folder)
+    else:
+        click.echo(f"Deleted {store.clean()} remembered results in {clean(str(store.folder))}.")
     return 0
 
 
@@ -483,7 +520,8 @@ class _Run:
 
     def _read_settings(self, paths: Sequence[str]) -> Settings:
         options = self._options
-        settings = read(paths, config=options["config"], isolated=options["isolated"])
+        where = {name: options[name] for name in ("config", "isolated", "allow_rule_folders")}
+        settings = _told(read(paths, **where))
         selection = Selection(
             select=options["select"],
             extend_select=options["extend_select"] or (),
@@ -501,6 +539,7 @@ class _Run:
             output_format=options["output_format"],
             unsafe_fixes=options["unsafe_fixes"] or None,
             cache=False if options["no_cache"] else None,
+            cache_dir=options["cache_dir"] and options["cache_dir"].absolute(),
         )
         more = options["extend_exclude"]
         return on_top(settings, Selection(), extend_exclude=(*settings.extend_exclude, *more) if more else None)
@@ -509,7 +548,11 @@ class _Run:
         from gradcheck_lint.source.file import SourceFile
 
         name = self._options["stdin_filename"]
-        data = sys.stdin.buffer.read()
+        from gradcheck_lint.source.file import LARGEST
+
+        data = sys.stdin.buffer.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise ConfigError(f"the text from stdin is too large to lint: {LARGEST / 1e6:.0f} MB is the limit")
         return SourceFile(shown(Path(name)) if name else "-", Path(name or "-").absolute(), data)
 
     def _show_files(self) -> int:
@@ -521,7 +564,7 @@ class _Run:
             if found.reason:
                 tell("warning", f"{found.path} cannot be read: {found.reason}")
             else:
-                click.echo(found.path)
+                click.echo(clean(found.path) if is_terminal(sys.stdout) else found.path)
         return 0
 
     def _tell_start(self, on: int, known: int, files: int) -> None:
@@ -547,8 +590,7 @@ class _Run:
         else:
             text = self._rendered(result, colour=False)
             try:
-                with open(target, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                    file.write(text)
+                write_report(target, text)
             except OSError as error:
                 raise ConfigError(f"{target} cannot be written: {error.strerror}") from None
         unsaid = self._options["statistics"] or self._options["output_file"]
@@ -591,7 +633,7 @@ class _Run:
                 plea = " (a mistake in gradlint; please report it; -v shows where)" if problem.detail else ""
                 tell("problem", f"{where}{problem.message}{plea}")
             if problem.detail and self._options["verbose"]:
-                click.echo(problem.detail, err=True)
+                click.echo("\n".join(map(clean, problem.detail.split("\n"))), err=True)
 
     def _tell_diff(self, mended: Mended) -> int:
         from gradcheck_lint.source import edit
@@ -599,7 +641,12 @@ class _Run:
         plan, result = mended.plan, mended.result
         self._tell_problems(result, told=False)
         colour = colourful(sys.stdout)
-        click.echo(edit.diff(plan, colour=colour), nl=False, color=colour)
+        if colour or is_terminal(sys.stdout):
+            click.echo(edit.diff(plan, colour=colour), nl=False, color=colour)
+        else:  # a file or a program, which is to get a patch that can be applied
+            sys.stdout.flush()
+            sys.stdout.buffer.write(edit.patch(plan))
+            sys.stdout.buffer.flush()
         changed = sum(change.data != change.file.data for change in plan.changes.values())
         if not self._quiet:
             would = f"{counted(result.fixed, 'finding')} would be fixed in {counted(changed, 'file')}"
@@ -638,6 +685,16 @@ def _page(rule: Rule) -> Page | None:
     except (OSError, PageError) as error:
         tell("warning", f"the page of {rule.code} cannot be read: {error}")
         return None
+
+
+def _told(settings: Settings) -> Settings:
+    """`settings`, when it has been told which rule folders they leave out."""
+    if settings.left_out:
+        from gradcheck_lint import trust
+
+        for folder in settings.left_out:
+            tell("warning", trust.told(folder))
+    return settings
 
 
 def _columns() -> int:

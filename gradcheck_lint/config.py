@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint import files
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.report import FORMATS
 
@@ -65,6 +66,7 @@ class Selection:
     extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     origin: str = ""  # for messages: "pyproject.toml", "the command line"
+    of_project: bool = False  # it comes from a configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,12 @@ class Settings:
     force_exclude: bool = False  # also leave out files that are named on the command line
     respect_gitignore: bool = True
     per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()  # pattern, rules
-    rule_folders: tuple[Path, ...] = ()
+    rule_folders: tuple[Path, ...] = ()  # whose rules are run
+    left_out: tuple[Path, ...] = ()  # rule folders that the configuration names and nobody has vouched for
     output_format: str = "text"
     unsafe_fixes: bool = False
     cache: bool = True
+    cache_dir: Path | None = None  # None: in the user's own folder for caches
     root: Path = Path()
     source: Path | None = None  # the file that these settings come from
 
@@ -92,11 +96,11 @@ def find(start: Path) -> Path | None:
         for name in NAMES:
             path = folder / name
             try:
-                data = path.read_bytes()
+                data = files.read_regular(path, files.LARGEST_SETTINGS)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                if name == "pyproject.toml":
+                if name == "pyproject.toml" and not isinstance(error, (files.OddFileError, files.TooLargeError)):
                     continue
                 raise ConfigError(f"{shown(path)} cannot be read: {error.strerror}") from None
             if name != "pyproject.toml" or (b"gradlint" in data and _ours(_parse(path, data), path) is not None):
@@ -104,29 +108,31 @@ def find(start: Path) -> Path | None:
     return None
 
 
-def load(path: Path) -> Settings:
-    """The settings in the file `path`."""
+def load(path: Path, *, allow_rule_folders: bool = False) -> Settings:
+    """The settings in the file `path`. The rule folders that it names count if the user has vouched for them."""
     try:
-        data = path.read_bytes()
+        data = files.read_regular(path, files.LARGEST_SETTINGS)
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise ConfigError(f"the configuration {shown(path)} {reason}") from None
     table = _ours(_parse(path, data), path)
-    return _settings({} if table is None else table, path)
+    return _vouched(_settings({} if table is None else table, path), allow_rule_folders)
 
 
-def read(paths: Iterable[str], *, config: Path | None = None, isolated: bool = False) -> Settings:
+def read(
+    paths: Iterable[str], *, config: Path | None = None, isolated: bool = False, allow_rule_folders: bool = False
+) -> Settings:
     """The settings for linting `paths`: those of `config`, else of the nearest configuration, else the defaults."""
     if isolated:
         return Settings(root=Path.cwd())
     if config is not None:
-        return load(config)
+        return load(config, allow_rule_folders=allow_rule_folders)
     first = next((path for path in paths if path != "-"), ".")
     start = Path(first).absolute()
     # `resolve` would leave the folder that the user sees when the path is a link; `..` has to go all the same
     start = Path(_normal(start if start.is_dir() else start.parent))
     found = find(start)
-    return Settings(root=Path.cwd()) if found is None else load(found)
+    return Settings(root=Path.cwd()) if found is None else load(found, allow_rule_folders=allow_rule_folders)
 
 
 def on_top(settings: Settings, selection: Selection, **changes: Any) -> Settings:
@@ -160,6 +166,16 @@ def _normal(path: Path) -> str:
     return os.path.normpath(path)
 
 
+def _vouched(settings: Settings, allow: bool) -> Settings:
+    """`settings` with those of its rule folders that may be run, the others left out."""
+    if not settings.rule_folders:
+        return settings
+    from gradcheck_lint import trust
+
+    trusted, left_out = trust.parted(settings.rule_folders, allow=allow)
+    return replace(settings, rule_folders=trusted, left_out=left_out)
+
+
 def _parse(path: Path, data: bytes) -> dict[str, Any]:
     import sys
     from importlib import import_module
@@ -171,6 +187,8 @@ def _parse(path: Path, data: bytes) -> dict[str, Any]:
         raise ConfigError(f"{shown(path)} is not UTF-8, as TOML has to be") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{shown(path)} is not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # a number of 10,000 digits, brackets 10,000 deep
+        raise ConfigError(f"{shown(path)} cannot be read: {str(error) or type(error).__name__}") from None
     return document
 
 
@@ -199,6 +217,15 @@ def _truth(value: object) -> bool:
     if isinstance(value, bool):
         return value
     raise _UnfitError("true or false")
+
+
+def _inside(value: object) -> str:
+    """A folder of the project's own. Settings come with the code that is linted, and name no other."""
+    if isinstance(value, str) and value.strip():
+        parts = value.replace("\\", "/").split("/")
+        if parts[0] and ".." not in parts and ":" not in value and "\0" not in value and set(parts) - {"", "."}:
+            return value
+    raise _UnfitError("a folder below that of the configuration; --cache-dir or GRADLINT_CACHE_DIR name any other")
 
 
 def _one_of(words: Iterable[str]) -> Callable[[object], str]:
@@ -239,6 +266,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "min-confidence": _one_of(_LEVELS),
     "rule-folders": _words,
     "output-format": _one_of(FORMATS),
+    "cache-dir": _inside,
     "unsafe-fixes": _truth,
 }
 
@@ -259,9 +287,12 @@ def _settings(table: Mapping[str, Any], path: Path) -> Settings:
         extend_select=values.pop("extend_select", ()),
         ignore=values.pop("ignore", ()),
         origin=shown(path),
+        of_project=True,
     )
     if "min_confidence" in values:
         values["min_confidence"] = Confidence.parse(values["min_confidence"])
     if "rule_folders" in values:
         values["rule_folders"] = tuple(root / folder for folder in values["rule_folders"])
+    if "cache_dir" in values:
+        values["cache_dir"] = root / values["cache_dir"]
     return Settings(selections=(selection,), root=root, source=path, **values)

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gradcheck_lint.report.terminal import BOLD, RED, YELLOW, Paint
+from gradcheck_lint.report.terminal import BOLD, RED, YELLOW, Paint, clean
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,8 +45,7 @@ def tell(kind: str, message: str) -> None:
     """One line on stderr: `error: ...`, `warning: ...`."""
     paint = Paint(colourful(sys.stderr))
     style = {"error": RED, "warning": YELLOW}.get(kind, BOLD)
-    line = " ".join(message.split("\n"))
-    say(f"{paint(f'{kind}:', style)} {line}\n")
+    say(f"{paint(f'{kind}:', style)} {clean(message)}\n")
 
 
 def say(text: str) -> None:

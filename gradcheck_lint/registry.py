@@ -19,7 +19,8 @@ from gradcheck_lint.config import ConfigError, shown
 from gradcheck_lint.rule import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from importlib.metadata import EntryPoint
 
     from gradcheck_lint.config import Settings
 
@@ -118,8 +119,9 @@ def select(rules: Sequence[Rule], settings: Settings) -> list[Rule]:
     on = {rule.code for rule in rules if getattr(rule, "default", True)}
     for selection in settings.selections:
         words = (*(selection.select or ()), *selection.extend_select)
-        wanted = _weights(rules, words, selection.origin)
-        unwanted = _weights(rules, selection.ignore, selection.origin)
+        partial = bool(settings.left_out) and selection.of_project  # it may name a rule of a folder that was left out
+        wanted = _weights(rules, words, selection.origin, partial=partial)
+        unwanted = _weights(rules, selection.ignore, selection.origin, partial=partial)
         if selection.select is not None:
             on = set(ALWAYS)
         for rule in rules:
@@ -131,12 +133,15 @@ def select(rules: Sequence[Rule], settings: Settings) -> list[Rule]:
     return [rule for rule in rules if rule.code in on]
 
 
-def codes(rules: Sequence[Rule], words: Iterable[str], origin: str) -> frozenset[str]:
-    """The codes of the rules that `words` name; raises ConfigError for a word that names none."""
-    return frozenset(_weights(rules, words, origin))
+def codes(rules: Sequence[Rule], words: Iterable[str], origin: str, *, partial: bool = False) -> frozenset[str]:
+    """The codes of the rules that `words` name; raises ConfigError for a word that names none.
+
+    `partial` says that these are not all the rules that the words may be about; then such a word is passed over.
+    """
+    return frozenset(_weights(rules, words, origin, partial=partial))
 
 
-def _weights(rules: Sequence[Rule], words: Iterable[str], origin: str) -> dict[str, int]:
+def _weights(rules: Sequence[Rule], words: Iterable[str], origin: str, *, partial: bool) -> dict[str, int]:
     """For each code that some word names, how exactly it does: 1 for ALL, more for a longer beginning."""
     weights: dict[str, int] = {}
     for word in words:
@@ -145,7 +150,7 @@ def _weights(rules: Sequence[Rule], words: Iterable[str], origin: str) -> dict[s
         if not named:
             named = [rule.code for rule in rules if rule.slug == word]
             weight = max((1 + len(code) for code in named), default=0)
-        if not named:
+        if not named and not partial:
             where = f" in {origin}" if origin else ""
             raise ConfigError(f'unknown rule "{word}"{where}{_hint(rules, word)}')
         for code in named:
@@ -185,10 +190,8 @@ def _in_module(name: str, file: Path) -> list[type[Rule]]:
 def _in_packs() -> list[type[Rule]]:
     if not _may_have_packs():
         return []
-    from importlib.metadata import entry_points
-
     found: list[type[Rule]] = []
-    for point in sorted(entry_points(group=PACKAGE), key=lambda point: (point.name, point.value)):
+    for point in sorted(_points(), key=lambda point: (point.name, point.value)):
         try:
             pack = importlib.import_module(point.module)
         except Exception as error:
@@ -204,6 +207,29 @@ def _in_packs() -> list[type[Rule]]:
     return found
 
 
+def _points() -> Iterator[EntryPoint]:
+    """The entry points of installed packs; of two distributions of one name the first counts."""
+    from importlib.metadata import distributions
+
+    seen = set()
+    for distribution in distributions(path=_installed()):
+        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
+        if name not in seen:
+            seen.add(name)
+            yield from (point for point in distribution.entry_points if point.group == PACKAGE)
+
+
+def _installed() -> list[str]:
+    """The folders in which installed distributions lie.
+
+    The one where the command runs is none of them, though it can be on the path (`python -m`, `PYTHONPATH=.`): the
+    code that is linted may lie in it, and would be installed by a folder called `x.dist-info`.
+    """
+    here = os.path.normcase(os.path.realpath(os.getcwd()))
+    whole = [entry for entry in dict.fromkeys(sys.path) if os.path.isabs(entry)]
+    return [entry for entry in whole if os.path.normcase(os.path.realpath(entry)) != here]
+
+
 def _may_have_packs() -> bool:
     """Whether some installed distribution names our entry point group.
 
@@ -211,9 +237,9 @@ def _may_have_packs() -> bool:
     the same files without it. Where distributions may lie in something that is no folder, it says yes.
     """
     group = f"[{PACKAGE}]".encode()
-    for entry in dict.fromkeys(sys.path):
+    for entry in _installed():
         try:
-            names = os.listdir(entry or ".")
+            names = os.listdir(entry)
         except NotADirectoryError:
             return True  # a zip file
         except OSError:

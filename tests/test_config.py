@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,12 @@ def test_everything_that_can_be_said(here: Path) -> None:
         min-confidence = "medium"
         rule-folders = ["checks"]
         output-format = "json"
+        cache-dir = "build/cache"
         unsafe-fixes = true
         """,
     )
-    assert load(path) == Settings(
-        selections=(Selection(("GL1", "parameter-rebound"), ("GL3",), ("GL101",), "pyproject.toml"),),
+    assert load(path, allow_rule_folders=True) == Settings(
+        selections=(Selection(("GL1", "parameter-rebound"), ("GL3",), ("GL101",), "pyproject.toml", of_project=True),),
         min_confidence=Confidence.MEDIUM,
         exclude=("old",),
         extend_exclude=("gen/*.py",),
@@ -51,6 +53,7 @@ def test_everything_that_can_be_said(here: Path) -> None:
         per_file_ignores=(("tests/**", ("GL102",)),),
         rule_folders=(here / "checks",),
         output_format="json",
+        cache_dir=here / "build" / "cache",
         unsafe_fixes=True,
         root=here,
         source=path,
@@ -120,6 +123,12 @@ def test_isolated_and_config(here: Path) -> None:
         ("per-file-ignores = []", "per-file-ignores has to be a table of patterns and rules"),
         ('per-file-ignores = {"a" = "GL101"}', 'per-file-ignores has to be a table of lists, but "a" has none'),
         ("select = [", "is not valid TOML"),
+        ("select = " + "[" * 100_000, "gradlint.toml "),
+        ("select = " + "1" * 100_000, "gradlint.toml "),
+        *[
+            (f"cache-dir = {value}", "cache-dir has to be a folder below that of the configuration")
+            for value in ("1", "''", "'.'", "'./'", "'/tmp/x'", "'../x'", "'a/../../x'", "'C:/x'", "'..\\x'", "'\\x'")
+        ],
     ],
 )
 def test_what_is_wrong_is_one_line(here: Path, text: str, expected: str) -> None:
@@ -130,6 +139,24 @@ def test_what_is_wrong_is_one_line(here: Path, text: str, expected: str) -> None
     assert message.startswith("gradlint.toml")
     assert expected in message
     assert "\n" not in message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("name", ["pyproject.toml", "gradlint.toml"])
+def test_settings_that_are_no_file_are_refused_at_once(here: Path, name: str) -> None:
+    os.mkfifo(here / name)
+    with pytest.raises(ConfigError, match=f"^{name} cannot be read: not a regular file$"):
+        read([])
+    with pytest.raises(ConfigError, match=f"^the configuration {name} cannot be read: not a regular file$"):
+        load(here / name)
+    (here / name).unlink()
+    (here / name).symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match=f"^{name} cannot be read: not a regular file$"):
+        read([])
+    (here / name).unlink()
+    (here / name).write_bytes(b"#" * 1_100_000)
+    with pytest.raises(ConfigError, match=f"^{name} cannot be read: too large: 1.1 MB, and 1 MB is the limit$"):
+        read([])
 
 
 def test_tool_gradlint_is_a_table(here: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gradcheck_lint.config import ConfigError
+from gradcheck_lint.files import write_report
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import RunRecord
@@ -51,6 +52,6 @@ def write(record: RunRecord, form: str, file: str) -> None:
         sys.stdout.flush()
         return
     try:
-        Path(file).write_text(text, encoding="utf-8", newline="\n")
+        write_report(file, text)
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from None

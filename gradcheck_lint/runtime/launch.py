@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from gradcheck_lint import start, trust
 from gradcheck_lint.config import ConfigError, read
 from gradcheck_lint.console import colourful, say, tell
 from gradcheck_lint.report import run_formats
@@ -51,6 +52,7 @@ class Launch:
         quiet: bool = False,
         config: Path | None = None,
         isolated: bool = False,
+        allow_rule_folders: bool = False,
         min_confidence: str | None = None,  # what the settings say
         **options: Any,  # of `watch`
     ) -> None:
@@ -67,7 +69,11 @@ class Launch:
             raise LaunchError("there is no torch to watch in this Python; `pip install torch`")
         from gradcheck_lint.runtime.watch import watch
 
-        settings = read([] if module else [target], config=config, isolated=isolated)
+        settings = read(
+            [] if module else [target], config=config, isolated=isolated, allow_rule_folders=allow_rule_folders
+        )
+        for folder in settings.left_out:
+            tell("warning", trust.told(folder))
         least = min_confidence or str(settings.min_confidence)
         self._run = watch(quiet=True, min_confidence=least, **options).ready(settings)
 
@@ -157,7 +163,7 @@ def _begin_path_with(folder: str) -> None:
         return
     first = sys.path[0] if sys.path else None
     started_from = {"", os.getcwd(), *(os.path.dirname(os.path.realpath(word)) for word in sys.orig_argv[:2])}
-    if first in started_from:
+    if first in started_from and not start.cleared:
         sys.path[0] = folder
     else:
         sys.path.insert(0, folder)

@@ -8,12 +8,14 @@ folders are not followed, so a loop of links cannot trap the walk, and a link to
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.config import ConfigError
+from gradcheck_lint.config import ConfigError, shown
+from gradcheck_lint.files import LARGEST_SETTINGS, OddFileError, TooLargeError, handed_over, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -113,7 +115,7 @@ class _Walk:
         shown = self._shown(path, whole)
         if stat.S_ISDIR(mode):
             self._folder(whole, shown)
-        elif stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
+        elif stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and handed_over(whole)):
             self._add(whole, shown)
         else:
             self._add(whole, shown, "not a regular file")
@@ -195,6 +197,8 @@ class _Walk:
             return
         if stat.S_ISREG(mode):
             self._add(entry.path, shown)
+        elif not stat.S_ISDIR(mode):
+            self._add(entry.path, shown, "not a regular file")
 
     def _above(self, top: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
         """The `.gitignore` files of the folders above `top`, up to the root of its repository."""
@@ -213,11 +217,16 @@ class _Walk:
 
     def _ignore_file(self, folder: str) -> GitIgnoreSpec | None:
         if folder not in self._ignores:
+            path = os.path.join(folder, ".gitignore")
+            lines: list[str] = []
             try:
-                with open(os.path.join(folder, ".gitignore"), encoding="utf-8-sig", errors="surrogateescape") as file:
-                    lines = file.read().split("\n")
+                text = read_regular(path, LARGEST_SETTINGS).decode("utf-8-sig", "surrogateescape")
+                lines = re.split("\r\n|\r|\n", text)
+            except (OddFileError, TooLargeError) as error:
+                advice = "mend it, or say --no-respect-gitignore"
+                raise ConfigError(f"{shown(Path(path))} cannot be read: {error.strerror}; {advice}") from None
             except OSError:
-                lines = []
+                pass
             self._ignores[folder] = _spec(lines) if any(line.strip() for line in lines) else None
         return self._ignores[folder]
 

@@ -12,20 +12,21 @@ import ast
 import contextlib
 import os
 import re
-import shutil
-import tempfile
 import warnings
 from collections import Counter
 from dataclasses import dataclass
-from difflib import unified_diff
+from difflib import diff_bytes, unified_diff
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Safety
+from gradcheck_lint.report.terminal import visible
 from gradcheck_lint.result import Problem
+from gradcheck_lint.source import rewrite
 from gradcheck_lint.source.file import DecodeError, decode, encoding_of
+from gradcheck_lint.source.rewrite import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gradcheck_lint.finding import Edit, Finding, Fix
     from gradcheck_lint.source.file import SourceFile
@@ -91,15 +92,41 @@ def plan(findings: Iterable[Finding], sources: Mapping[str, SourceFile], *, unsa
     return Plan(changes, tuple(candidate.finding for candidate in kept), tuple(skipped))
 
 
+def patch(plan: Plan) -> bytes:
+    """The plan as a patch, byte for byte; `git apply -p0` and `patch -p0` understand it."""
+    return b"".join(
+        line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"
+        for path, change in plan.changes.items()
+        for line in _unified(path, change)
+    )
+
+
 def diff(plan: Plan, *, colour: bool = False) -> str:
-    """The plan as a unified diff; `git apply -p0` and `patch -p0` understand it."""
+    """The plan as a diff to be looked at: without what would take effect in a terminal, so it is no patch."""
     lines: list[str] = []
     for path, change in plan.changes.items():
-        old, new = (decode(data).split("\n") for data in (change.file.data, change.data))
-        name = f"{path}\t" if " " in path else path  # the tab ends a name that holds spaces
-        for line in unified_diff(_ended(old), _ended(new), name, name):
-            lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
+        codec, _ = encoding_of(change.file.data)
+        for number, line in enumerate(_unified(path, change)):
+            text = line.decode("utf-8" if number < 2 else codec, "replace").removeprefix("\ufeff")
+            shown = "".join(c if c == "\t" else visible(c) for c in text.rstrip("\r\n")) + "\n"
+            lines.append(shown if line.endswith(b"\n") else f"{shown}\\ No newline at end of file\n")
     return "".join(map(_coloured, lines) if colour else lines)
+
+
+def _unified(path: str, change: Change) -> Iterator[bytes]:
+    r"""The lines of a unified diff. Only "\n" separates them: all else belongs to the line that it stands in."""
+    old, new = (_ended(data.split(b"\n")) for data in (change.file.data, change.data))
+    name = _quoted(path)
+    return diff_bytes(unified_diff, old, new, name, name)
+
+
+def _quoted(path: str) -> bytes:
+    r"""A name as a patch has it. One with odd characters is quoted as git does, else a newline would end it."""
+    data = path.encode("utf-8", "surrogateescape" if os.name != "nt" else "surrogatepass")
+    if all(byte >= 0x80 or (byte >= 0x20 and byte not in b'"\\\x7f') for byte in data) and path.isprintable():
+        return data + b"\t" if b" " in data else data  # the tab ends a name that holds spaces
+    plain = [f"\\{byte:03o}" if byte < 0x20 or byte >= 0x7F or byte in b'"\\' else chr(byte) for byte in data]
+    return f'"{"".join(plain)}"'.encode()
 
 
 def write(plan: Plan) -> list[Problem]:
@@ -304,10 +331,10 @@ def _changes(
         return error
 
 
-def _ended(lines: list[str]) -> list[str]:
-    """What `text.split("\n")` gave, with the line endings again; only "\n" separates the lines of a diff."""
+def _ended(lines: list[bytes]) -> list[bytes]:
+    r"""What `data.split(b"\n")` gave, with the line endings again."""
     *whole, last = lines
-    return [f"{line}\n" for line in whole] + ([last] if last else [])
+    return [line + b"\n" for line in whole] + ([last] if last else [])
 
 
 def _coloured(line: str) -> str:
@@ -337,21 +364,22 @@ def _write_together(changes: Sequence[Change]) -> list[Problem]:
     done: list[tuple[Change, str]] = []
     try:
         for change in changes:
-            real = os.path.realpath(change.file.real)
             try:
-                staged.append((change, real, _stage(change.file.data, change.data, real)))
-            except _UnfitError as error:
-                return _problems(changes, change, str(error))
-            except OSError as error:
-                return _problems(changes, change, f"cannot be written: {_reason(error)}")
+                real = rewrite.place_of(change.file.real)
+                staged.append((change, real, rewrite.stage(real, change.file.data, change.data)))
+            except (RefusedError, OSError) as error:
+                return _problems(changes, change, _reason(error))
         for change, real, temporary in staged:
+            done.append((change, real))  # before it is, so that an interrupt in between undoes it too
             try:
-                os.replace(temporary, real)
+                rewrite.put(temporary, real)
             except OSError as error:
-                problems = _problems(changes, change, f"cannot be written: {_reason(error)}")
-                return problems + _undo(done)
-            done.append((change, real))
+                done.pop()
+                return _problems(changes, change, _reason(error)) + _undo(done)
         return []
+    except BaseException:  # Ctrl-C: together or not at all
+        _undo(done)
+        raise
     finally:
         for _, _, temporary in staged:
             with contextlib.suppress(FileNotFoundError):
@@ -363,38 +391,10 @@ def _undo(done: Iterable[tuple[Change, str]]) -> list[Problem]:
     problems = []
     for change, real in done:
         try:
-            os.replace(_stage(change.data, change.file.data, real), real)
-        except (OSError, _UnfitError) as error:
+            rewrite.put(rewrite.stage(real, change.data, change.file.data), real)
+        except (OSError, RefusedError) as error:
             problems.append(Problem(change.file.path, f"fixed, but a file edited together with it is not: {error}"))
     return problems
-
-
-def _stage(old: bytes, new: bytes, real: str) -> str:
-    """Puts `new` into a temporary file beside `real`, which must still hold `old`."""
-    with open(real, "rb") as file:
-        found = file.read()
-    if found not in (old, new):
-        raise _UnfitError("has changed since it was linted; run gradlint again")
-    if not os.access(real, os.W_OK):
-        raise _UnfitError("is read-only; make it writable, or leave it out")
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(real), prefix=".gradlint-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(new)
-        shutil.copymode(real, temporary)
-        _copy_owner(real, temporary)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return temporary
-
-
-def _copy_owner(source: str, target: str) -> None:
-    """Keeps the owner where that is possible (a superuser on a system that has owners)."""
-    if hasattr(os, "chown"):
-        status = os.stat(source)
-        with contextlib.suppress(PermissionError):
-            os.chown(target, status.st_uid, status.st_gid)
 
 
 def _problems(changes: Sequence[Change], culprit: Change, reason: str) -> list[Problem]:
@@ -406,5 +406,8 @@ def _problems(changes: Sequence[Change], culprit: Change, reason: str) -> list[P
     return problems
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def _reason(error: OSError | RefusedError) -> str:
+    """Why a file stays as it is; completes the sentence "it ..."."""
+    if isinstance(error, OSError):
+        return f"cannot be written: {error.strerror or type(error).__name__}"
+    return str(error)

@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from pathlib import Path
 
 from gradcheck_lint.cycle import Breach
 from gradcheck_lint.facts.classes import class_facts
@@ -26,10 +25,11 @@ from gradcheck_lint.source.effort import Purse, Stop
 from gradcheck_lint.source.events import Timeline
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.interpret import Interpreter
-from gradcheck_lint.source.islands import Outcome, Work, islands, run
+from gradcheck_lint.source.islands import Basis, Outcome, Work, islands, run
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
+from gradcheck_lint.source.store import Store
 from gradcheck_lint.source.triggers import Triggers
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options, own_serials
 
@@ -42,12 +42,12 @@ def analyse(
     *,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
-    cache: Path | None = None,
+    cache: Store | None = None,
 ) -> list[Finding]:
     """All that the rules find in the files, sorted.
 
     Files that import one another are analysed together, others apart, so that the findings do not depend on `jobs`,
-    the number of processes. `cache` is the folder that remembers what was found in files that have not changed.
+    the number of processes. `cache` is the store that remembers what was found in files that have not changed.
     Raises AnalysisError, with what was found all the same, if something of gradlint's own broke.
     """
     roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
@@ -69,6 +69,7 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, RECURSION))
     collecting = gc.isenabled()
+    work.finder.asked.clear()
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
         with own_serials():
@@ -83,10 +84,10 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
 def _analysed(work: Work, files: Sequence[SourceFile]) -> Outcome:
     analysis = _Analysis(files, work)
     analysis.run()
-    others = [m.file for m in analysis.project.modules.values() if m is not None and not m.listed]
     cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
     found, problems = tuple(analysis.findings.values()), tuple(analysis.problems)
-    return Outcome(found, problems, tuple(str(f.real) for f in others), cut)
+    basis = Basis(tuple(analysis.project.others.items()), tuple(work.finder.asked.items()))
+    return Outcome(found, problems, basis, cut)
 
 
 class _Analysis:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LARGEST = 5_000_000
+"""Bytes; a larger file is generated, and reading it would take longer than all others together."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file: `path` as it is shown to people, `real` where it lies, `data` the bytes that were read."""
@@ -71,6 +75,13 @@ def decode(data: bytes) -> str:
         raise DecodeError(f"byte 0x{body[error.start]:02x} is not {codec}", _NAME_IT, line) from None
     except (LookupError, ValueError):
         raise DecodeError(f"its coding comment names {codec}, which is no encoding of text", _NAME_IT) from None
+
+
+def digest(data: bytes) -> str:
+    """What tells these bytes from all others."""
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def encode(text: str, like: bytes) -> bytes:

@@ -16,12 +16,11 @@ from gradcheck_lint.result import Problem
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gradcheck_lint.finding import Finding
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.source.memory import Memory
-    from gradcheck_lint.source.project import Finder
+    from gradcheck_lint.source.project import Finder, Question
+    from gradcheck_lint.source.store import Store
 
     Progress = Callable[[int, int], None]
 
@@ -34,8 +33,15 @@ class Work:
     finder: Finder
 
 
+class Basis(NamedTuple):
+    """What the findings of an island rest on beside its own files, as it was when they were made."""
+
+    others: tuple[tuple[str, str | None], ...]  # the files that were read, with their digests; None: it could not be
+    asked: tuple[tuple[Question, str | None], ...]  # which file each import means; None: there was none
+
+
 class Outcome(NamedTuple):
-    """What came of an island; `others` are the files that were read beside its own.
+    """What came of an island.
 
     `cut` are the entry points and classes that were followed or judged in part only, because all of it would have
     been too much work: path and qualified name, which is empty for a module's own code.
@@ -43,7 +49,7 @@ class Outcome(NamedTuple):
 
     findings: tuple[Finding, ...]
     problems: tuple[Problem, ...]
-    others: tuple[str, ...]
+    basis: Basis = Basis((), ())
     cut: tuple[tuple[str, str], ...] = ()
 
 
@@ -86,7 +92,7 @@ def run(
     *,
     jobs: int,
     progress: Progress | None,
-    cache: Path | None,
+    cache: Store | None,
 ) -> tuple[list[Finding], list[Problem]]:
     """Analyse each island, in `jobs` processes, save those that the cache remembers."""
     memory = _memory(cache, work) if cache is not None else None
@@ -107,17 +113,17 @@ def run(
             findings += outcome.findings
             problems += outcome.problems
             if memory is not None and not outcome.problems:
-                memory.keep(group, outcome.findings, outcome.others)
+                memory.keep(group, outcome.findings, outcome.basis)
             done += len(group)
             if progress is not None:
                 progress(done, total)
     return findings, problems
 
 
-def _memory(cache: Path, work: Work) -> Memory:
+def _memory(cache: Store, work: Work) -> Memory:
     from gradcheck_lint.source.memory import Memory
 
-    return Memory(cache, work.rules, work.finder.roots)
+    return Memory(cache, work.rules, work.finder)
 
 
 def attempt(analyse: Analyse, work: Work, island: Island) -> Outcome:
@@ -125,11 +131,13 @@ def attempt(analyse: Analyse, work: Work, island: Island) -> Outcome:
     try:
         return analyse(work, island)
     except Exception as error:
-        return Outcome((), tuple(Problem.of(file.path, error) for file in island), ())
+        return Outcome((), tuple(Problem.of(file.path, error) for file in island))
 
 
 def _outcomes(work: Work, todo: Sequence[Island], analyse: Analyse, jobs: int) -> Outcomes:
-    if jobs > 1 and len(todo) > 1:
+    from gradcheck_lint import children
+
+    if jobs > 1 and len(todo) > 1 and children.harmless():
         from gradcheck_lint.source import workers  # few runs are worth the import
 
         yield from workers.outcomes(work, todo, analyse, jobs)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 # ---------------------------------------------------------------- files
 
-LARGEST_LISTED = 5_000_000  # bytes; a larger file is generated, and takes longer than all others together
 LARGEST_IMPORTED = 1_000_000  # bytes of a file that is only imported: nobody asked about it, so it is read for less
 
 # ---------------------------------------------------------------- text

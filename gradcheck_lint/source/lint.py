@@ -7,16 +7,16 @@ mending them; `examine` is the part of `check` that looks at code, without the s
 from __future__ import annotations
 
 import os
-import stat
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.files import TooLargeError, handed_over, read_handed_over, read_regular
 from gradcheck_lint.finding import Confidence, Finding, Severity, Span
 from gradcheck_lint.result import UNCHECKED, AnalysisError, Problem, Result
-from gradcheck_lint.source import limits
+from gradcheck_lint.source import store
 from gradcheck_lint.source.discovery import discover, excluded, reason_of
-from gradcheck_lint.source.file import DecodeError, SourceFile, decode
+from gradcheck_lint.source.file import LARGEST, DecodeError, SourceFile, decode
 from gradcheck_lint.source.per_file import PerFileIgnores
 from gradcheck_lint.source.suppress import speaks, suppress
 
@@ -26,13 +26,9 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.config import Settings
     from gradcheck_lint.rule import Rule
+    from gradcheck_lint.source.store import Store
 
     Progress = Callable[[int, int], None]
-
-LARGEST = limits.LARGEST_LISTED
-
-CACHE = ".gradlint_cache"
-"""The folder, beside the configuration, that remembers what was found in files that have not changed."""
 
 _FILES_PER_JOB = 40
 """With fewer files than this for each, starting another process costs more than it saves."""
@@ -56,6 +52,7 @@ class Rules:
 
     known: tuple[Rule, ...]
     on: tuple[Rule, ...]
+    partial: bool = False  # the project has others, which were left out
 
 
 def lint(
@@ -79,7 +76,7 @@ def rules_of(settings: Settings) -> Rules:
     from gradcheck_lint import registry
 
     known = registry.load(settings.rule_folders)
-    return Rules(tuple(known), tuple(registry.select(known, settings)))
+    return Rules(tuple(known), tuple(registry.select(known, settings)), partial=bool(settings.left_out))
 
 
 def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | None = None) -> Batch:
@@ -94,10 +91,11 @@ def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | Non
         if not reason:
             try:
                 files.append(SourceFile(found.path, found.real, _bytes(found.real)))
+            except TooLargeError as error:
+                why = str(error.strerror).replace("too large", "too large to lint", 1)
+                unread.append(_unreadable(found.path, why, "split it, or exclude it"))
             except OSError as error:
                 reason = reason_of(error)
-            except _TooLargeError as error:
-                unread.append(_unreadable(found.path, str(error), "split it, or exclude it"))
         if reason:
             unread.append(_unreadable(found.path, reason, "make it readable, or exclude it"))
     return Batch(tuple(files), tuple(unread))
@@ -111,7 +109,7 @@ def check(
     jobs = _jobs(len(batch.files)) if jobs is None else jobs
     off = _per_file(batch, rules, settings)
     codes = frozenset(rule.code for rule in rules.on)
-    cache = settings.root / CACHE if settings.cache and not batch.stdin else None
+    cache = store.open_for(settings) if settings.cache and not batch.stdin else None
     found, problems = _examined(batch.files, rules, codes, off, jobs, progress, cache)
     shown = [
         finding
@@ -158,7 +156,7 @@ def _examined(
     off: Mapping[str, Collection[str]],
     jobs: int,
     progress: Progress | None,
-    cache: Path | None,
+    cache: Store | None,
 ) -> tuple[list[Finding], list[Problem]]:
     """The work of `examine`; `off` says which codes are turned off for a file."""
     by_path: dict[str, list[Finding]] = {}
@@ -181,14 +179,14 @@ def _examined(
             continue
         broken = "" in unsure or file.path in unsure or any(finding.code in UNCHECKED for finding in here)
         looked_for = None if broken else codes.difference(off.get(file.path, ()))
-        kept += suppress(file.path, file.data, _text(file), here, rules.known, looked_for)
+        kept += suppress(file.path, file.data, _text(file), here, rules.known, looked_for, partial=rules.partial)
     for rest in by_path.values():  # of files that are not in `files`
         kept += rest
     return kept, problems
 
 
 def _analyse(
-    files: Sequence[SourceFile], rules: Rules, jobs: int, progress: Progress | None, cache: Path | None
+    files: Sequence[SourceFile], rules: Rules, jobs: int, progress: Progress | None, cache: Store | None
 ) -> tuple[list[Finding], list[Problem]]:
     """Runs the engine; what breaks inside it becomes a Problem."""
     if not files:
@@ -206,17 +204,8 @@ def _analyse(
         return [], [Problem.of(files[0].path if len(files) == 1 else "", error)]
 
 
-class _TooLargeError(Exception):
-    pass
-
-
 def _bytes(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode) and status.st_size > LARGEST:
-            megabytes = f"{status.st_size / 1e6:.0f} MB"
-            raise _TooLargeError(f"too large to lint: {megabytes}, and {LARGEST / 1e6:.0f} MB is the limit")
-        return file.read()
+    return read_handed_over(str(path), LARGEST) if handed_over(path) else read_regular(path, LARGEST)
 
 
 def _text(file: SourceFile) -> str:

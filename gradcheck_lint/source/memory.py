@@ -1,124 +1,96 @@
 """Remembers what was found in files that have not changed.
 
-A folder holds one JSON file for each island, named after everything that its findings depend on: gradlint itself, the
-rules that are on, Python's version, and the names and bytes of its files. The other files that were read for them are
-named inside, with their digests. Whatever cannot be read or written is treated as not remembered.
+Each island has an entry in the store, named after what is known before its files are read: gradlint itself, the rules
+that are on, Python, and the names and bytes of its files. Inside is what its findings rest on besides: the other files
+that were read, with their digests, and which file each import means, or that there is none. An entry counts if all of
+that is still so. Whatever cannot be read or written is treated as not remembered.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
+import importlib.util
 import os
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 from gradcheck_lint import __version__
-from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
+from gradcheck_lint.files import read_regular
+from gradcheck_lint.source.entry import SpoiltError, parse, text_of
+from gradcheck_lint.source.file import LARGEST, digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from gradcheck_lint.finding import Finding
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.source.file import SourceFile
-
-DAYS = 14  # an entry that nobody asked for in so long is deleted
+    from gradcheck_lint.source.islands import Basis
+    from gradcheck_lint.source.project import Finder
+    from gradcheck_lint.source.store import Store
 
 
 class Memory:
-    """The folder `.gradlint_cache`, seen by one run."""
+    """What one run remembers of those before it."""
 
-    def __init__(self, folder: Path, rules: Sequence[Rule], roots: Sequence[str]) -> None:
-        self.folder = folder
-        digest = hashlib.sha256(f"{__version__} {sys.version_info[:2]} {sorted(roots)}".encode())
+    def __init__(self, store: Store, rules: Sequence[Rule], finder: Finder) -> None:
+        self.store, self.finder = store, finder
+        base = hashlib.sha256(f"{__version__} {sys.version} {sorted(finder.roots)!r}".encode())
         for part in sorted(_stamps(rules)):
-            digest.update(part.encode())
-        self.base = digest.digest()
-        self.ready = False
+            base.update(part.encode("utf-8", "backslashreplace"))
+        self.base = base.digest()
+        self._digest = cache(_digest)
 
     def name(self, files: Sequence[SourceFile]) -> str:
-        digest = hashlib.sha256(self.base)
+        whole = hashlib.sha256(self.base)
         for file in files:
-            digest.update(f"{file.path}\0{file.real}\0{len(file.data)}\0".encode("utf-8", "surrogateescape"))
-            digest.update(file.data)
-        return digest.hexdigest()[:40]
+            head = f"{file.path}\0{os.path.abspath(file.real)}\0{len(file.data)}\0"
+            whole.update(head.encode("utf-8", "backslashreplace"))
+            whole.update(file.data)
+        return whole.hexdigest()[:40]
 
     def recall(self, files: Sequence[SourceFile]) -> list[Finding] | None:
         """What was found in these files, or None if that is not known any more."""
-        path = self.folder / f"{self.name(files)}.json"
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            if any(_digest(other) != digest for other, digest in kept["others"].items()):
-                return None
-            found = [_finding(each) for each in kept["findings"]]
-            os.utime(path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        body = self.store.read(self.name(files))
+        if body is None:
             return None
-        return found
-
-    def keep(self, files: Sequence[SourceFile], findings: Sequence[Finding], others: Sequence[str]) -> None:
-        """Remember what was found."""
-        record = {
-            "others": {other: _digest(other) for other in others},
-            "findings": [dataclasses.asdict(finding) for finding in findings],
-        }
         try:
-            self.prepare()
-            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(record, file)
-            os.replace(temporary, self.folder / f"{self.name(files)}.json")
-        except (OSError, ValueError):
-            return
+            findings, basis = parse(body.decode(), {file.path for file in files})
+        except (SpoiltError, UnicodeDecodeError):
+            return None
+        if any(self.finder.find(*question) != answer for question, answer in basis.asked):
+            return None
+        if any(self._digest(other) != known for other, known in basis.others):
+            return None
+        return list(findings)
 
-    def prepare(self) -> None:
-        """Make the folder, keep it out of version control and backups, and forget what is old."""
-        if self.ready:
-            return
-        self.ready = True
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name, text in ((".gitignore", "*\n"), ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n")):
-            if not (self.folder / name).exists():
-                (self.folder / name).write_text(text, encoding="utf-8")
-        limit = time.time() - DAYS * 86_400
-        for entry in os.scandir(self.folder):
-            if entry.name.endswith((".json", ".tmp")) and entry.stat().st_mtime < limit:
-                os.unlink(entry.path)
+    def keep(self, files: Sequence[SourceFile], findings: Sequence[Finding], basis: Basis) -> None:
+        """Remember what was found."""
+        self.store.write(self.name(files), text_of(findings, basis).encode())
 
 
 def _stamps(rules: Sequence[Rule]) -> Iterator[str]:
-    """What tells one version of gradlint and of the rules from another, while they are being worked on too."""
+    """What tells one version of gradlint, of the rules and of libcst from another, while they are worked on too."""
     here = os.path.dirname(os.path.abspath(__file__))
     package = os.path.dirname(here)
-    for folder in (here, package, os.path.join(package, "facts")):
+    folders = {here, package, os.path.join(package, "facts")}
+    for rule in rules:
+        yield f"{rule.code} {type(rule).__module__}.{type(rule).__qualname__}"
+        file = getattr(sys.modules.get(type(rule).__module__), "__file__", None)
+        if file:
+            folders.add(os.path.dirname(os.path.abspath(file)))  # with what the rule shares with its neighbours
+    mender = importlib.util.find_spec("libcst")
+    if mender is not None and mender.origin:
+        folders.add(os.path.dirname(mender.origin))
+    for folder in folders:
         for entry in os.scandir(folder):
             if entry.name.endswith(".py"):
                 status = entry.stat()
-                yield f"{entry.name} {status.st_mtime_ns} {status.st_size}"
-    for rule in rules:
-        file = getattr(sys.modules.get(type(rule).__module__), "__file__", None)
-        stamp = f"{os.stat(file).st_mtime_ns}" if file and os.path.exists(file) else ""
-        yield f"{rule.code} {type(rule).__qualname__} {stamp}"
+                yield f"{entry.path} {status.st_mtime_ns} {status.st_size}"
 
 
 def _digest(path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError:
+        return digest(read_regular(path, LARGEST))
+    except (OSError, ValueError):
         return None
-
-
-def _finding(data: dict[str, Any]) -> Finding:
-    fix = data.pop("fix")
-    if fix is not None:
-        edits = tuple(Edit(Span(**edit["span"]), edit["text"]) for edit in fix["edits"])
-        fix = Fix(fix["title"], Safety(fix["safety"]), edits)
-    related = tuple(Related(each["message"], Span(**each["span"])) for each in data.pop("related"))
-    severity, confidence = Severity(data.pop("severity")), Confidence(data.pop("confidence"))
-    span = Span(**data.pop("span"))
-    return Finding(severity=severity, confidence=confidence, span=span, related=related, fix=fix, **data)

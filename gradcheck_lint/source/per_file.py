@@ -30,12 +30,14 @@ class PerFileIgnores:
         from gradcheck_lint import registry
 
         origin = "per-file-ignores" + (f" of {shown(settings.source)}" if settings.source else "")
+        partial = bool(settings.left_out)
         for pattern, words in settings.per_file_ignores:
             bare = pattern.removeprefix("!")
             if not bare.strip() or not is_pattern(bare):
                 raise ConfigError(f'"{pattern}" in {origin} is no pattern')
             spec = GitIgnoreSpec.from_lines([bare])
-            self._parts.append((spec, not pattern.startswith("!"), registry.codes(known, words, origin)))
+            codes = registry.codes(known, words, origin, partial=partial)
+            self._parts.append((spec, not pattern.startswith("!"), codes))
 
     def __bool__(self) -> bool:
         return bool(self._parts)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
+from gradcheck_lint.files import read_regular
 from gradcheck_lint.source import limits, tree
-from gradcheck_lint.source.file import SourceFile, decode
+from gradcheck_lint.source.file import SourceFile, decode, digest
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
 from gradcheck_lint.source.triggers import Triggers
@@ -160,30 +161,48 @@ def _functions(block: tree.Block, owner: str) -> Iterable[tuple[tree.Function, s
             yield from _functions(statement.final, owner)
 
 
+Question = tuple[str, str, int]
+"""Which file `import name` means: the folder that it stands in, the name, and the level (2 for `from ..name`)."""
+
+
 class Finder:
-    """Finds the file that an import means, in the project only: nothing outside `roots` (folders) is ever looked at."""
+    """Finds the file that an import means, in the project only.
+
+    A plain import looks at nothing outside `roots` (folders), one with dots where its dots lead.
+    It notes what it is asked and what it answers, also that there is no such file. Whoever remembers what follows
+    from the answers can ask again later: they are the same exactly if all the same files win.
+    """
 
     def __init__(self, roots: Iterable[str]) -> None:
         self.roots = [os.path.abspath(r) for r in roots]
-        self._found: dict[tuple[str, str], str | None] = {}
-        self._imported: dict[tuple[str, int, int], list[str]] = {}
+        self.asked: dict[Question, str | None] = {}  # since somebody emptied it
+        self._found: dict[Question, str | None] = {}
+        self._imported: dict[tuple[str, int, int], dict[Question, str | None]] = {}
 
     def find(self, folder: str, name: str, level: int) -> str | None:
         """The file of `import name` (or `from ..name import`, level 2) in a file of `folder`."""
-        if level:
-            for _ in range(level - 1):
-                folder = os.path.dirname(folder)
-            return self._file(folder, name)
-        if not name or name.partition(".")[0] in _OUTSIDE:
+        if not level and (not name or name.partition(".")[0] in _OUTSIDE):
             return None
-        return self._search(folder, name)
+        question = (folder, name, level)
+        if question not in self._found:
+            self._found[question] = self._up(folder, name, level) if level else self._search(folder, name)
+        self.asked[question] = self._found[question]
+        return self._found[question]
 
     def imported(self, folder: str, text: str) -> list[str]:
         """The files that the import lines of a text mean."""
         key = folder, len(text), hash(text)  # not the text: this outlives all files
-        if key in self._imported:
-            return self._imported[key]
-        found: dict[str, None] = {}
+        if key not in self._imported:
+            self._imported[key] = {
+                (folder, head, level): self.find(folder, head, level) for head, level in self._heads(text)
+            }
+        answers = self._imported[key]
+        self.asked |= answers
+        return list(dict.fromkeys(path for path in answers.values() if path is not None))
+
+    @staticmethod
+    def _heads(text: str) -> Iterator[tuple[str, int]]:
+        """The names in the import lines of a text, each with its level."""
         for dots, name, rest in _IMPORT.findall(text):
             heads = [name] if name or dots else []
             for part in rest.split(","):
@@ -191,28 +210,24 @@ class Finder:
                 if word.replace(".", "").isidentifier():
                     heads.append(f"{name}.{word}" if name else word)
             for head in heads:
-                path = self.find(folder, head, len(dots))
-                if path is not None:
-                    found[path] = None
-        self._imported[key] = list(found)
-        return self._imported[key]
+                yield head, len(dots)
 
     def _search(self, folder: str, name: str) -> str | None:
-        key = (folder, name)
-        if key not in self._found:
-            self._found[key] = None
-            head = name.partition(".")[0]
-            base = folder
-            for _ in range(8):
-                if not any(base == r or base.startswith(r + os.sep) for r in self.roots):
-                    break
-                for place in (base, os.path.join(base, "src")):
-                    path = self._file(place, name) if self._file(place, head, package=True) else None
-                    if path:
-                        self._found[key] = path
-                        return path
-                base = os.path.dirname(base)
-        return self._found[key]
+        head = name.partition(".")[0]
+        for _ in range(8):
+            if not any(folder == root or folder.startswith(root + os.sep) for root in self.roots):
+                break
+            for place in (folder, os.path.join(folder, "src")):
+                path = self._file(place, name) if self._file(place, head, package=True) else None
+                if path:
+                    return path
+            folder = os.path.dirname(folder)
+        return None
+
+    def _up(self, folder: str, name: str, level: int) -> str | None:
+        for _ in range(level - 1):
+            folder = os.path.dirname(folder)
+        return self._file(folder, name)
 
     def _file(self, base: str, name: str, package: bool = False) -> str | None:
         path = os.path.join(base, *name.split(".")) if name else base
@@ -234,6 +249,7 @@ class Project:
     def __init__(self, triggers: Triggers, finder: Finder, broken: Broken) -> None:
         self.triggers, self.finder, self.broken = triggers, finder, broken
         self.modules: dict[str, Module | None] = {}  # by real path
+        self.others: dict[str, str | None] = {}  # the files that were not listed, with their digests
         self.definition_of: dict[int, tuple[Module, Definition]] = {}  # by id of a lowered function
 
     def add(self, file: SourceFile) -> Module:
@@ -248,12 +264,11 @@ class Project:
         """The module of a file that another one imports, or None if it cannot be read."""
         if path not in self.modules:
             self.modules[path] = None
+            self.others[path] = None
             try:
-                with open(path, "rb") as handle:
-                    data = handle.read(limits.LARGEST_IMPORTED + 1)
-                if len(data) > limits.LARGEST_IMPORTED:
-                    return None  # nothing is known of what is in it then
+                data = read_regular(path, limits.LARGEST_IMPORTED)  # of a larger one nothing is known
                 file = SourceFile(path=path, real=path, data=data)  # type: ignore[arg-type]
+                self.others[path] = digest(file.data)
                 text = decode(file.data)
                 self.modules[path] = Module(self, file, text, Outline(text))
             except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):

@@ -32,12 +32,20 @@ def speaks(data: bytes, findings: Sequence[Finding]) -> bool:
 
 
 def suppress(
-    path: str, data: bytes, text: str, findings: Sequence[Finding], rules: Sequence[Rule], on: frozenset[str] | None
+    path: str,
+    data: bytes,
+    text: str,
+    findings: Sequence[Finding],
+    rules: Sequence[Rule],
+    on: frozenset[str] | None,
+    *,
+    partial: bool = False,
 ) -> list[Finding]:
     """The `findings` of one file that no comment silences, and one GL002 for each comment that silences nothing.
 
     `rules` are all that there are and `on` the codes that were looked for in this file. None stands for a file that
-    could not be checked: then nothing is known about what a comment would have silenced.
+    could not be checked: then nothing is known about what a comment would have silenced. `partial` says that there are
+    other rules, which were left out: a comment may speak of them.
     """
     if not speaks(data, findings):
         return list(findings)
@@ -50,7 +58,7 @@ def suppress(
     lines = _Lines(remarks)
     kept = [finding for finding in findings if not _silenced(finding, lines, used)]
     if on is not None and CODE in on:
-        told = _Judge(path, rules, on, used).of(remarks)
+        told = _Judge(path, rules, on, used, partial).of(remarks)
         kept += [finding for finding in told if not _unsaid(finding, lines)]
     return kept
 
@@ -110,14 +118,20 @@ class _Judge:
     """Tells which remarks of a file do nothing."""
 
     def __init__(
-        self, path: str, rules: Sequence[Rule], on: frozenset[str], used: Iterable[tuple[Remark, int]]
+        self,
+        path: str,
+        rules: Sequence[Rule],
+        on: frozenset[str],
+        used: Iterable[tuple[Remark, int]],
+        partial: bool,
     ) -> None:
         self._path = path
         self._rules = rules
         self._names: Mapping[str, Rule] = {name: rule for rule in rules for name in (rule.code, rule.slug)}
         self._looked_for = frozenset(rule.code for rule in rules if rule.code in on and "source" in rule.witnesses)
         usual = {rule.code for rule in rules if getattr(rule, "default", True) and "source" in rule.witnesses}
-        self._all_on = usual <= on
+        self._partial = partial
+        self._all_on = usual <= on and not partial
         self._used = frozenset(used)
 
     def of(self, remarks: Remarks) -> Iterator[Finding]:
@@ -138,7 +152,7 @@ class _Judge:
 
     def _unknown(self, remark: Remark, words: Sequence[tuple[int, str]]) -> Iterator[Finding]:
         """One finding for each listed word that is no rule; what another linter may know is left alone."""
-        for at, word in words:
+        for at, word in words if not self._partial else ():
             if self._rule(remark, word) is None and (remark.ours or _CODE.fullmatch(word)):
                 span = self._span(remark.comment, at, at + len(word))
                 yield self._finding(span, f"`{word}` is no rule, and suppresses nothing", help=self._cure(word))

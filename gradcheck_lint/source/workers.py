@@ -19,6 +19,7 @@ from collections import deque
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from gradcheck_lint import children
 from gradcheck_lint.result import Problem
 from gradcheck_lint.source.islands import Outcome, attempt
 
@@ -42,7 +43,8 @@ def outcomes(work: Work, todo: Sequence[Island], analyse: Analyse, jobs: int) ->
         while portions or workers:
             while len(workers) < min(jobs, len(portions)):
                 try:
-                    workers.append(_Worker(folders))
+                    with children.shielded():
+                        workers.append(_Worker(folders))
                 except OSError:
                     jobs = len(workers)
             if not workers:  # no process can be started here
@@ -118,7 +120,7 @@ class _Worker:
             words += ", perhaps for want of memory"
         if len(island) > 1:
             words += f"; it was at {len(island)} files that import one another"
-        return Outcome((), tuple(Problem(file.path, words) for file in island), ())
+        return Outcome((), tuple(Problem(file.path, words) for file in island))
 
     def end(self) -> None:
         self.process.kill()

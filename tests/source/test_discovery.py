@@ -11,6 +11,7 @@ import pytest
 
 from gradcheck_lint.config import ConfigError, Settings
 from gradcheck_lint.source.discovery import discover, excluded
+from gradcheck_lint.source.lint import collect
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs links, pipes and permissions as POSIX has them")
 
@@ -220,12 +221,46 @@ def test_folder_called_like_a_file(here: Path) -> None:
 
 
 @posix
-def test_pipe_is_read_only_if_named(here: Path) -> None:
+def test_pipes_and_devices_are_not_read(here: Path) -> None:
     os.mkfifo(here / "pipe.py")
     assert found() == []
-    assert found("pipe.py") == ["pipe.py"]
+    [pipe] = discover(["pipe.py"], Settings(root=here))
+    assert pipe.reason == "not a regular file"
+    (here / "endless.py").symlink_to("/dev/zero")
+    [endless] = discover(["."], Settings(root=here))
+    assert endless.reason == "not a regular file"
     [device] = discover(["/dev/null"], Settings(root=here))
     assert device.reason == "not a regular file"
+
+
+@posix
+def test_pipe_of_the_shell_is_read(here: Path) -> None:
+    """`gradlint <(git show HEAD:train.py)`"""
+    reading, writing = os.pipe()
+    try:
+        [pipe] = discover([f"/dev/fd/{reading}"], Settings(root=here))
+        assert pipe.reason == ""
+        os.write(writing, b"x = 1\n")
+        os.close(writing)
+        assert [file.data for file in collect([f"/dev/fd/{reading}"], Settings(root=here)).files] == [b"x = 1\n"]
+    finally:
+        os.close(reading)
+
+
+@posix
+@pytest.mark.parametrize("kind", ["a pipe", "a link to a device", "too large"])
+def test_gitignore_that_is_no_file_is_refused(kind: str, here: Path) -> None:
+    make(here, "x.py")
+    path = here / ".gitignore"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a link to a device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(b"#" * 1_000_001)
+    with pytest.raises(ConfigError, match=r"^\.gitignore cannot be read: .*--no-respect-gitignore$"):
+        found()
+    assert [file.path for file in discover(["."], Settings(root=here, respect_gitignore=False))] == ["x.py"]
 
 
 def test_folder_that_cannot_be_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -381,7 +381,7 @@ def test_git_applies_the_diff(tmp_path: Path, name: str, newline: str, end: str)
     plan = edit.plan([fix], {name: source(data, name, tmp_path)})
     command = ["git", "-c", "core.autocrlf=false", "apply", "-p0", "--whitespace=nowarn", "-"]
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
-    subprocess.run(command, input=edit.diff(plan).encode(), cwd=tmp_path, check=True, env=environment)
+    subprocess.run(command, input=edit.patch(plan), cwd=tmp_path, check=True, env=environment)
     assert target.read_bytes() == plan.changes[name].data != data
 
 
