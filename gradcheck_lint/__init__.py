@@ -1,10 +1,8 @@
 """gradlint: finds gradient, optimizer and autograd mistakes in PyTorch training code.
 
 Importing the package imports neither torch nor libcst; each name is loaded when it is first asked for. Nothing at all
-is imported here: under `python -m` a stranger's module of the same name could come first (`start`).
+is imported here, not even `__future__`: under `python -m` a stranger's module of that name could come first (`start`).
 """
-
-from __future__ import annotations
 
 TYPE_CHECKING = False  # for a type checker it is true, as that of `typing`
 if TYPE_CHECKING:

@@ -5,8 +5,6 @@
 (docs/security.md says what can be done about that).
 """
 
-from __future__ import annotations
-
 import os
 import sys
 

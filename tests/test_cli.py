@@ -193,7 +193,8 @@ def test_folder_without_python_files(here: Path) -> None:
     assert run("empty", "--output-format", "concise", "-q").stderr == ""
 
 
-def test_rule_folders_of_the_configuration(here: Path) -> None:
+def test_rule_folders_of_the_configuration(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADLINT_ALLOW_RULE_FOLDERS", "1")
     (here / "checks").mkdir()
     text = "from gradcheck_lint.rule import Rule\nclass R(Rule):\n    code, slug = 'XR101', 'my-own'\n"
     (here / "checks" / "my_own.py").write_text(text, encoding="utf-8")
@@ -275,6 +276,44 @@ def test_diff_writes_nothing(here: Path) -> None:
     assert run("--diff", "-q").stderr == ""
     clean = run("--diff", "good.py")
     assert (clean.exit_code, clean.stdout, clean.stderr) == (0, "", "note: nothing would be fixed\n")
+
+
+ODD = "s = '\x1b]0;title\x07\u202e\x9b1m'\r\nx = 1  # gradlint: ignore[GL101]\n"
+
+
+def test_diff_to_a_file_is_a_patch_byte_for_byte(here: Path) -> None:
+    data = "# coding: latin-1\né = '\x1b[31m'\r\n# gradlint: ignore[GL101]\n".encode("latin-1")
+    (here / "a.py").write_bytes(data)
+    result = run("--diff", "-q", "a.py")
+    assert result.stdout_bytes.endswith(
+        b" # coding: latin-1\n " + "é = '\x1b[31m'\r\n".encode("latin-1") + b"-# gradlint: ignore[GL101]\n"
+    )
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_diff_on_a_terminal_is_clean(here: Path, monkeypatch: pytest.MonkeyPatch, colour: bool) -> None:
+    monkeypatch.setattr("gradcheck_lint.cli.is_terminal", lambda stream: True)
+    monkeypatch.setenv("FORCE_COLOR" if colour else "NO_COLOR", "1")
+    (here / "a.py").write_text(ODD, encoding="utf-8", newline="")
+    text = run("--diff", "-q", "a.py").stdout
+    assert "s = '␛]0;title␇��1m'\n" in text
+    assert not {"\x07", "\r", "\u202e", "\x9b"} & set(text)
+    assert ("\x1b" in text) is colour
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are freer elsewhere")
+def test_names_of_files_do_nothing_in_a_terminal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradcheck_lint.cli.is_terminal", lambda stream: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    name = "\x1b[2Ja\n\u202e\x9b.py"
+    (here / name).write_text(IDLE)
+    (here / "\x1b[2Jb.py").write_text("def f(:\n")
+    (here / "\x1b[2Jc.py").symlink_to("nowhere")
+    for words in (["."], ["--output-format", "concise"], ["--output-format", "github"], ["--show-files"], ["--diff"]):
+        result = run(*words)
+        assert not {"\x1b", "\u202e", "\x9b"} & set(result.output), words
+    assert "\x1b" not in run("\x1b[2Jnone.py").stderr
+    assert "\x1b" not in run("--config", "\x1b[2Jnone.toml").stderr
 
 
 def test_diff_tells_of_files_that_could_not_be_checked(here: Path) -> None:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -356,6 +357,16 @@ def test_the_diff_of_a_plan() -> None:
     ]
 
 
+def test_a_diff_that_is_looked_at_has_no_effect_of_its_own() -> None:
+    data = "a = '\x1b[2J\u202e\x0c'\tb\r\nb = 2  # \x9b".encode()
+    plan = edit.plan([finding(insert(1, 1, "x = 0\n"))], {"train.py": source(data)})
+    assert "a = '␛[2J�␌'\tb\n" in edit.diff(plan)
+    assert edit.patch(plan) == (
+        b"--- train.py\n+++ train.py\n@@ -1,2 +1,3 @@\n+x = 0\r\n " + data.replace(b"\n", b"\n ")
+        + b"\n\\ No newline at end of file\n"
+    )  # fmt: skip
+
+
 def test_a_coloured_diff_is_the_same_diff() -> None:
     plan = edit.plan([finding(change(1, 5, 1, 6, "9"))], {"train.py": source(b"a = 1\nb = 2")})
     coloured = edit.diff(plan, colour=True)
@@ -367,8 +378,11 @@ def test_no_change_no_diff() -> None:
     assert edit.diff(edit.Plan({}, (), ())) == ""
 
 
+ODD_NAMES = [] if os.name == "nt" else ["a\n--- b.py\n+++ b.py.py", 'q"\\.py', "\x1b[2J.py", "\u202eyp.py", "\udcff.py"]
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git to apply the diff")
-@pytest.mark.parametrize("name", ["train.py", "my code/train é.py"])
+@pytest.mark.parametrize("name", ["train.py", "my code/train é.py", *ODD_NAMES])
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("end", ["", "newline"])
 def test_git_applies_the_diff(tmp_path: Path, name: str, newline: str, end: str) -> None:
@@ -479,6 +493,120 @@ def test_a_read_only_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
         "not fixed: it is read-only; make it writable, or leave it out"
     ]
     assert (tmp_path / "one.py").read_bytes() == b"a = 1\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are a matter of POSIX")
+@pytest.mark.parametrize("bits", [stat.S_ISUID, stat.S_ISGID, stat.S_ISVTX])
+def test_set_id_bits_are_kept(tmp_path: Path, bits: int) -> None:
+    plan = planned(tmp_path, "one.py")
+    (tmp_path / "one.py").chmod(0o755 | bits)
+    assert edit.write(plan) == []
+    assert stat.S_IMODE((tmp_path / "one.py").stat().st_mode) == 0o755 | bits
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="a matter of Linux")
+def test_extended_attributes_are_kept(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "one.py")
+    try:
+        os.setxattr(tmp_path / "one.py", "user.origin", b"here")
+    except OSError:
+        pytest.skip("this file system has none")
+    assert edit.write(plan) == []
+    assert os.getxattr(tmp_path / "one.py", "user.origin") == b"here"
+
+
+def test_a_file_with_two_names_is_left_alone(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "one.py")
+    os.link(tmp_path / "one.py", tmp_path / "second.py")
+    assert [problem.message for problem in edit.write(plan)] == [
+        "not fixed: it has 2 names (hard links), and would keep one of them; give it a copy"
+    ]
+    assert (tmp_path / "one.py").read_bytes() == (tmp_path / "second.py").read_bytes() == b"a = 1\n"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "chown"), reason="a matter of POSIX")
+def test_a_file_that_would_change_its_owner_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(tmp_path, "one.py")
+    if os.geteuid() != 0:
+        pytest.skip("only a superuser can give a file away")
+    os.chown(tmp_path / "one.py", 12345, 12345)
+
+    def chown(*args: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    assert [problem.message for problem in edit.write(plan)] == [
+        "not fixed: it belongs to another user or group, and would not any more; fix it as its owner"
+    ]
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"a = 1\n"]
+
+
+def test_bytes_are_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: events.append("sync") or fsync(handle))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(os, "replace", lambda *names: events.append("replace") or replace(*names))  # type: ignore[func-returns-value]
+    assert edit.write(planned(tmp_path, "one.py")) == []
+    assert events[:2] == ["sync", "replace"]
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_an_interrupt_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Ctrl-C before or after any step: files that are edited together are all old or all new, and nothing is left."""
+    calls = 0
+
+    def interrupting(real: Any) -> Any:
+        def call(*args: Any, **kw: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise KeyboardInterrupt
+            result = real(*args, **kw)
+            calls += 1
+            if calls == at:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+    plan = planned(tmp_path, "one.py", "two.py")
+    for name in ("replace", "fsync"):
+        monkeypatch.setattr(os, name, interrupting(getattr(os, name)))
+    with pytest.raises(KeyboardInterrupt):
+        edit.write(plan)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(files) == {"one.py", "two.py"}
+    assert len(set(files.values())) == 1
+
+
+def test_left_overs_of_a_killed_run_are_cleaned_up(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "one.py")
+    stay = [".gradlint-fix-abcdefgh.tmp.py", ".gradlint-fix-ABCDEFGH.tmp", ".gradlint-fix-abc.tmp", "abcdefgh.tmp"]
+    for name in (*stay, ".gradlint-fix-abcd_123.tmp", ".gradlint-fix-new_one1.tmp"):
+        (tmp_path / name).write_bytes(b"a = 2\n")
+        if "new" not in name:
+            os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".gradlint-fix-afolder1.tmp").mkdir()
+    os.utime(tmp_path / ".gradlint-fix-afolder1.tmp", (0, 0))
+    assert edit.write(plan) == []
+    left = {path.name for path in tmp_path.iterdir()} - {"one.py"}
+    assert left == {*stay, ".gradlint-fix-new_one1.tmp", ".gradlint-fix-afolder1.tmp"}
+
+
+def test_a_link_that_leads_away_is_not_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    target = tmp_path / "one.py"
+    target.write_bytes(b"a = 1\n")
+    try:
+        Path("link.py").symlink_to(target)
+    except OSError:
+        pytest.skip("this system makes no symlinks")
+    files = {"link.py": source(b"a = 1\n", "link.py", tmp_path / "repository")}
+    [problem] = edit.write(edit.plan([finding(change(1, 5, 1, 6, "2", path="link.py"))], files))
+    assert problem.message == f"not fixed: it is a link that leads to {target}; name that file if you mean it"
+    assert target.read_bytes() == b"a = 1\n"
 
 
 def test_a_symlink_stays_one_and_the_file_behind_it_is_written(tmp_path: Path) -> None:
