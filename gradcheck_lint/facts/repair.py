@@ -6,6 +6,7 @@ A line is put beside a statement, or a statement deleted or moved, only where th
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -104,20 +105,28 @@ def insert_after(target: Stand, line: str) -> Edit:
 
 
 def delete(target: Stand) -> Edit:
-    """Delete a statement with its lines."""
-    return Edit(Span(target.path, target.first, 1, target.last + 1, 1), "")
+    """Delete a statement with its lines. Comments behind it stay, each on a line of its own."""
+    from gradcheck_lint.source.comments import every, speaks_to_tools
+
+    comments = [comment.text for comment in every(textwrap.dedent(target.text))]
+    kept = "".join(f"{target.indent}{comment}\n" for comment in comments if not speaks_to_tools(comment))
+    return _replace(target, kept)
 
 
 def move_before(moved: Stand, target: Stand) -> tuple[Edit, ...]:
     """Move a statement to the line before another one of the same block."""
     assert moved.indent == target.indent
-    return delete(moved), Edit(Span(target.path, target.first, 1, target.first, 1), moved.text)
+    return _replace(moved, ""), Edit(Span(target.path, target.first, 1, target.first, 1), moved.text)
 
 
 def move_after(moved: Stand, target: Stand) -> tuple[Edit, ...]:
     """Move a statement to the line after another one of the same block."""
     assert moved.indent == target.indent
-    return delete(moved), Edit(Span(target.path, target.last + 1, 1, target.last + 1, 1), moved.text)
+    return _replace(moved, ""), Edit(Span(target.path, target.last + 1, 1, target.last + 1, 1), moved.text)
+
+
+def _replace(target: Stand, lines: str) -> Edit:
+    return Edit(Span(target.path, target.first, 1, target.last + 1, 1), lines)
 
 
 def replace(place: Place, new: str) -> Edit:

@@ -41,6 +41,10 @@ _MEANT = {
 }
 """What people write after `gradlint:`, and which of our words they mean by it."""
 
+_ABOUT_THE_LINE = re.compile(
+    r"#+\s*(?:gradlint\s*:|noqa\b|type\s*:|mypy\s*:|pyright\s*:|pylint\s*:|ruff\s*:|pragma\b|fmt\s*:|isort\s*:|nosec\b)",
+    re.IGNORECASE,
+)
 _BETWEEN = frozenset(
     {tokenize.ENCODING, tokenize.NL, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 )
@@ -96,7 +100,7 @@ def read(text: str) -> Remarks:
     skip_file = False
     remarks: list[Remark] = []
     slips: list[Slip] = []
-    for comment in _comments(text):
+    for comment in every(text):
         for start, end in _parts(comment.text):
             part = comment.text[start:end]
             if _SKIP.match(part):
@@ -115,6 +119,11 @@ def read(text: str) -> Remarks:
                 message = f"{flaw}, and suppresses nothing"
                 slips.append(Slip(comment, start, end, message, f"write `# gradlint: {meant}`"))
     return Remarks(skip_file, tuple(remarks), tuple(slips))
+
+
+def speaks_to_tools(comment: str) -> bool:
+    """Whether a comment tells tools about its line (`# noqa`, `# type: ignore`): without the line it says nothing."""
+    return _ABOUT_THE_LINE.match(comment) is not None
 
 
 def _parts(text: str) -> Iterator[tuple[int, int]]:
@@ -141,7 +150,8 @@ def _meant(match: re.Match[str], *, alone: bool) -> str:
     return _MEANT[near[0]] if match["colon"] or match["bracket"] or alone else ""
 
 
-def _comments(text: str) -> Iterator[Comment]:
+def every(text: str) -> Iterator[Comment]:
+    """All comments of a text, up to where it stops being Python."""
     lines = _NEWLINE.split(text)
     waiting: list[tokenize.TokenInfo] = []  # comments inside the statement that is being read
     first = 0  # its first line; 0 between statements

@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from difflib import diff_bytes, unified_diff
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Safety
@@ -197,6 +198,18 @@ class _Text:
             text = self.newline + text.removesuffix(self.newline)  # a new last line where the old one has no end
         return _Cut(span.path, start, end, text)
 
+    @cached_property
+    def comments(self) -> list[tuple[int, int, str]]:
+        """Where each comment begins and ends, those left out that only speak to tools of their line."""
+        from gradcheck_lint.source.comments import every, speaks_to_tools
+
+        found = []
+        for comment in every(self.text):
+            if comment.text.strip("# \t") and not speaks_to_tools(comment.text):
+                start = self._offset(comment.line, comment.column)
+                found.append((start, start + len(comment.text), comment.text))
+        return found
+
     def _offset(self, line: int, column: int) -> int:
         if (line, column) == (len(self._starts) + 1, 1) and self._starts[-1] < len(self.text):
             return len(self.text)  # the line after a last one that has no line ending
@@ -275,6 +288,12 @@ class _Texts:
                     raise _UnfitError(f"has edits that overlap each other in {cut.path}")
         if not any(self[cut.path].text[cut.start : cut.end] != cut.text for cut in cuts):
             raise _UnfitError("changes nothing")
+        new = "\n".join(cut.text for cut in cuts)
+        for cut in cuts:
+            if "#" in self[cut.path].text[cut.start : cut.end]:
+                for start, end, comment in self[cut.path].comments:
+                    if cut.start <= start and end <= cut.end and comment not in new:
+                        raise _UnfitError(f"would delete a comment in {cut.path}")
         return cuts
 
 

@@ -104,8 +104,14 @@ def test_lines_beside_a_statement_take_its_indentation() -> None:
     )
 
 
-def test_a_statement_is_deleted_with_its_comment() -> None:
-    assert applied(repair.delete(stand("first"))) == TEXT.replace("    first()  # kept with it\n", "")
+def test_a_comment_outlives_its_statement() -> None:
+    assert applied(repair.delete(stand("first"))) == TEXT.replace("first()  # kept with it\n", "# kept with it\n")
+
+
+@pytest.mark.parametrize("comment", ["# noqa", "# gradlint: ignore[GL101]", "# type: ignore", "#noqa: E501"])
+def test_a_comment_that_tools_read_goes_with_its_statement(comment: str) -> None:
+    alone = stand("first")._replace(text=f"    first(  # one\n        x,  {comment}\n    )  # two\n")
+    assert repair.delete(alone).text == "    # one\n    # two\n"
 
 
 def test_a_statement_is_moved_with_its_comment() -> None:
