@@ -7,6 +7,7 @@ something that broke inside gradlint, 130 interrupted.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -314,6 +315,7 @@ def explain(rule: str, **where: Any) -> int:
     colour = colourful(sys.stdout)
     text = render(page, columns=min(_columns(), _WIDEST), colour=colour)
     if is_terminal(sys.stdout) and text.count("\n") >= _lines():
+        os.environ.setdefault("NoDefaultCurrentDirectoryInExePath", "1")  # else Windows would take a pager from here
         click.echo_via_pager(text)
     else:
         click.echo(text, nl=False, color=colour)

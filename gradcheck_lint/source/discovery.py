@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.config import Settings
 
+STARS = 4
+"""How many a pattern may have. With six of them one name of 200 letters would take years (pathspec 1.1)."""
+
 _MAGIC = frozenset("*?[]!\\/ ")
 
 
@@ -79,7 +82,8 @@ class _Names:
         rest = [word for word in words if word not in self.plain]
         for word in rest:
             if not is_pattern(word):
-                raise ConfigError(f'"{word}" in exclude or extend-exclude is no pattern as .gitignore has them')
+                kind = f"no pattern as .gitignore has them, with at most {STARS} stars"
+                raise ConfigError(f'"{word}" in exclude or extend-exclude is {kind}')
         self._spec = _spec(rest) if rest else None
 
     def matches(self, relative: str) -> bool:
@@ -252,16 +256,27 @@ def _spec(lines: Sequence[str]) -> GitIgnoreSpec:
     """The patterns in `lines`, those left out that are none, as git does."""
     from pathspec import GitIgnoreSpec
 
+    lines = [line for line in lines if not _takes_too_long(line)]
     try:
         return GitIgnoreSpec.from_lines(lines)
     except ValueError:
         return GitIgnoreSpec.from_lines([line for line in lines if is_pattern(line)])
 
 
+_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?=/|$)")
+
+
+def _takes_too_long(line: str) -> bool:
+    """Whether a pattern has so many stars that no name may ever be compared: each makes it slower by the length."""
+    return line.count("*") > STARS and _FOLDERS.sub("*", line).count("*") > STARS
+
+
 def is_pattern(line: str) -> bool:
-    """Whether `line` is a pattern as `.gitignore` files have them."""
+    """Whether `line` is a pattern as `.gitignore` files have them, and one that can be used."""
     from pathspec import GitIgnoreSpec
 
+    if _takes_too_long(line):
+        return False
     try:
         GitIgnoreSpec.from_lines([line])
     except ValueError:

@@ -38,6 +38,9 @@ class DecodeError(ValueError):
         self.line = line
 
 
+_OF_NAMES = frozenset({"punycode", "idna"})
+"""Codecs for names of hosts. Python takes the first for source too, in time that grows with the square of the text."""
+
 _NAME_IT = "save it as UTF-8, or name its encoding in a `# coding:` comment on the first line"
 
 
@@ -69,6 +72,8 @@ def decode(data: bytes) -> str:
     codec, bom = encoding_of(data)
     body = data[len(bom) :]
     try:
+        if codec.lower().replace("_", "-") in _OF_NAMES:
+            raise LookupError
         return body.decode(codec)
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1

@@ -247,6 +247,14 @@ def test_pipe_of_the_shell_is_read(here: Path) -> None:
         os.close(reading)
 
 
+def test_a_pattern_with_many_stars_does_not_hang(here: Path) -> None:
+    make(here, "a" * 200 + ".py", "b.py")
+    (here / ".gitignore").write_text("*a" * 12 + "*b\n**/b*\n" + "/".join(["**/x"] * 30) + "/*\n")
+    assert found() == ["a" * 200 + ".py"]
+    with pytest.raises(ConfigError, match="with at most 4 stars"):
+        discover(["."], Settings(root=here, extend_exclude=("*a" * 12,)))
+
+
 @posix
 @pytest.mark.parametrize("kind", ["a pipe", "a link to a device", "too large"])
 def test_gitignore_that_is_no_file_is_refused(kind: str, here: Path) -> None:

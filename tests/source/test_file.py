@@ -41,6 +41,11 @@ def test_encoding_is_what_python_takes() -> None:
         (b"# the coding of \xe9\n", 1, "byte 0xe9 is not utf-8"),
         (b"#\n# coding: utf-9\n", 2, "its coding comment names an unknown encoding: utf-9"),
         (b"# coding: hex\n", 1, "its coding comment names hex, which is no encoding of text"),
+        (
+            b"# coding: punycode\nx-" + b"a" * 400_000,
+            1,
+            "its coding comment names punycode, which is no encoding of text",
+        ),
         (BOM + b"# coding: latin-1\n", 1, "its coding comment names another encoding"),
         ("x = 1\n".encode("utf-16"), 1, "it is UTF-16"),
     ],
