@@ -215,6 +215,48 @@ def test_rule_folders_of_the_configuration(here: Path, monkeypatch: pytest.Monke
     assert "my-own" in run("rules").stdout
 
 
+# The cache
+
+
+def cached(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("gradlint-*.json"))
+
+
+def test_cache_is_told_and_emptied(here: Path) -> None:
+    folder = here / "build" / "cache"
+    assert run("cache", "dir", "--cache-dir", str(folder)).stdout == f"{folder}\n"
+    assert run("--cache-dir", str(folder), "-q").exit_code == 1
+    assert len(cached(folder)) == 2
+    (folder / "mine.json").write_text("{}")
+    result = run("cache", "clean", "--cache-dir", str(folder))
+    assert result.stdout == f"Deleted 2 remembered results in {folder}.\n"
+    assert [path.name for path in folder.glob("*.json")] == ["mine.json"]
+    assert run("cache", "clean", "--cache-dir", str(here / "none")).stdout.startswith("Deleted 0 ")
+    assert not (here / "none").exists()
+
+
+def test_cache_where_the_configuration_says(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "gradlint.toml").write_text("cache-dir = 'build/cache'\n", encoding="utf-8")
+    assert run("cache", "dir").stdout == f"{here / 'build' / 'cache'}\n"
+    run("-q")
+    assert len(cached(here / "build" / "cache")) == 2
+    run("-q", "--no-cache", "--cache-dir", "other")
+    assert not (here / "other").exists()
+    run("-q", "--cache-dir", "other")
+    assert len(cached(here / "other")) == 2
+    result = run("-q", "--cache-dir", ".")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "holds things that are not gradlint's" in result.stderr
+
+
+def test_cache_is_a_word(here: Path) -> None:
+    assert run("cache").exit_code == 2
+    assert run("cache", "empty").stderr.startswith("error: invalid value for 'dir|clean'")
+    (here / "cache").mkdir()
+    (here / "cache" / "x.py").write_text("x = 1\n")
+    assert run("./cache").stdout.startswith("All clear: 1 file")
+
+
 # stdin
 
 

@@ -177,6 +177,7 @@ class Finder:
         self.roots = [os.path.abspath(r) for r in roots]
         self.asked: dict[Question, str | None] = {}  # since somebody emptied it
         self._found: dict[Question, str | None] = {}
+        self._known_folders: dict[str, bool] = {}
         self._imported: dict[tuple[str, int, int], dict[Question, str | None]] = {}
 
     def find(self, folder: str, name: str, level: int) -> str | None:
@@ -215,7 +216,7 @@ class Finder:
     def _search(self, folder: str, name: str) -> str | None:
         head = name.partition(".")[0]
         for _ in range(8):
-            if not any(folder == root or folder.startswith(root + os.sep) for root in self.roots):
+            if not self._inside(folder):
                 break
             for place in (folder, os.path.join(folder, "src")):
                 path = self._file(place, name) if self._file(place, head, package=True) else None
@@ -223,6 +224,11 @@ class Finder:
                     return path
             folder = os.path.dirname(folder)
         return None
+
+    def _inside(self, folder: str) -> bool:
+        if folder not in self._known_folders:
+            self._known_folders[folder] = any(folder == root or folder.startswith(root + os.sep) for root in self.roots)
+        return self._known_folders[folder]
 
     def _up(self, folder: str, name: str, level: int) -> str | None:
         for _ in range(level - 1):

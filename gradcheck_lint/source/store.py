@@ -167,7 +167,8 @@ def _put(path: Path, data: bytes) -> None:
             file.write(data)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(OSError):  # another run may have cleaned up
+            os.unlink(temporary)
         raise
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -258,6 +259,34 @@ def test_a_key_that_others_can_read_is_no_key(tmp_path: Path, store: Store) -> N
     store.write(NAME, b"[]")
     (tmp_path / "key" / "gradlint.key").chmod(0o644)
     assert Store(store.folder, tmp_path / "key").read(NAME) is None
+
+
+def test_two_runs_at_once(tmp_path: Path) -> None:
+    """What is read is what some run has written, whole."""
+    names = [f"{number:040x}" for number in range(5)]
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(40):
+                store = Store(tmp_path / "cache", tmp_path / "key")
+                for name in names:
+                    store.write(name, f"{name} {number} {turn}".encode() * 100)
+                    body = store.read(name)
+                    if body is not None and (not body.startswith(name.encode()) or len(body) % 100):
+                        wrong.append(body)
+                if turn % 10 == 9:
+                    store.clean()
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert not list((tmp_path / "cache").glob("*.tmp"))
 
 
 # Where it is, and what is left alone
