@@ -198,6 +198,23 @@ def test_rules_of_a_project_are_left_out_with_one_line(words: list[str], here: P
     )
 
 
+def test_a_watched_run_leaves_them_out_too(here: Path) -> None:
+    (here / "train.py").write_text("print('it ran')\n")
+    (here / "checks" / "stranger.py").write_text("raise SystemExit('the rule was run')\n")
+    command = [sys.executable, "-m", "gradcheck_lint", "run", "-q"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def ended(*words: str) -> tuple[int, str, int]:
+        done = subprocess.run(
+            [*command, *words, "train.py"], env=environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout, done.stderr.count("the rules in checks were left out")
+
+    assert ended() == (0, "it ran\n", 1)
+    assert ended("--allow-rule-folders")[1:] == ("", 0)
+    assert ended("--isolated") == (0, "it ran\n", 0)
+
+
 def test_the_user_allows_it_by_an_option(here: Path) -> None:
     assert "left out" not in run("--select", "XR901", "--allow-rule-folders", ".").stderr
     assert run("explain", "XR901", "--allow-rule-folders").stderr == "error: XR901 (rule-of-a-stranger) has no page\n"

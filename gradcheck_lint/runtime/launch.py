@@ -150,7 +150,7 @@ def _refuse(path: Path) -> None:
     if path.is_dir():
         raise LaunchError(f"{path} is a folder; name the file to run in it, or a module by -m")
     if not path.is_file():
-        raise LaunchError(f"{path} does not exist")
+        raise LaunchError(f"{path} {'is not a regular file' if path.exists() else 'does not exist'}")
     try:
         path.open("rb").close()
     except OSError as error:
