@@ -32,6 +32,8 @@ _TRAINING = re.compile(r"backward|step|grad|optim|\.parameters|:=|numel\(|\bnext
 _MENTIONED = re.compile(r"(?<![\w.])(?:self\.)?([^\W\d]\w*)")
 _FEEDS = re.compile(r"[ \t\f]*\f")
 
+_LONE = re.compile(r"^[ \t]*\\$", re.MULTILINE)
+
 CALLED = re.compile(r"\b([^\W\d]\w*)[ \t]*\(")
 
 
@@ -97,6 +99,9 @@ class Outline:
         self.definitions: list[Definition] = []
         self._telling: list[ast.stmt] = []
         tree = ast.parse(text)
+        if _LONE.search(text) and self._unfold(tree):
+            self.text = "".join(self.lines)[:-1]
+            tree = ast.parse(self.text)
         if max(map(len, self.lines)) > LONG:
             _check_depth(tree)
         self._collect(tree.body, "")
@@ -109,6 +114,30 @@ class Outline:
         """Forget what can be made again from the text: most files matter no more once that was looked at."""
         for name in ("lines", "code", "skeleton"):
             self.__dict__.pop(name, None)
+
+    def _unfold(self, tree: ast.Module) -> bool:
+        """Blank the backslashes that stand alone in front of statements: libcst loses count of lines there.
+
+        For Python such a statement is indented as the backslash is.
+        """
+        found = False
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.stmt):
+                continue
+            line = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+            above = line - 1
+            while above and _LONE.fullmatch(self.lines[above - 1].rstrip("\n")):
+                above -= 1
+            if above == line - 1:
+                continue
+            old = self.lines[line - 1]
+            code = old.lstrip(" \t")
+            indent = self.lines[above].rstrip("\\\n")
+            self.lines[above : line - 1] = ["\n"] * (line - 1 - above)
+            self.lines[line - 1] = indent + code
+            self.shifts[line] = self.shifts.get(line, 0) + len(old) - len(code) - len(indent)
+            found = True
+        return found
 
     def _collect(self, body: list[ast.stmt], owner: str) -> None:
         for node in body:

@@ -58,6 +58,7 @@ ONCE = {
     "a form feed before a function": f"{HEAD}\fdef f():\n{indented(STEPS)}",
     "form feeds before all": indented(f"{HEAD}def f():\n{indented(STEPS)}", "\f"),
     "form feeds within the indentation": HEAD + "class A:\n  \f  def f(self):\n" + indented(STEPS, "  \f        "),
+    "backslashes alone before statements": f"{HEAD}def f():\n  \\\n\\\n{indented(STEPS, '  ')}\\\ndef g(): pass\n",
     "a copy of something unseen": HEAD.replace("torch.optim.SGD(model.parameters(), 0.1)", "copy.deepcopy(make())")
     + STEPS,
 }
