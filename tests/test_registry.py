@@ -137,6 +137,19 @@ def test_installed_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "XX101" not in {rule.code for rule in registry.load(packs=False)}
 
 
+def test_what_lies_in_the_working_directory_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be on the path, by `python -m` or `PYTHONPATH=.`, and hold the code that is linted."""
+    make_pack(tmp_path, "gradlint_stray_for_test")
+    write_rule(tmp_path, "gradlint_stray_for_test", "XS101")
+    monkeypatch.chdir(tmp_path)
+    for entry in (str(tmp_path), "", ".", str(tmp_path / "x" / "..")):
+        monkeypatch.setattr(sys, "path", [entry, *sys.path])
+        assert "XS101" not in {rule.code for rule in registry.load()}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "XS101" in {rule.code for rule in registry.load()}
+
+
 def test_pack_that_is_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_pack(tmp_path, "gradlint_module_for_test")
     write_rule(tmp_path, "gradlint_module_for_test", "XM101")

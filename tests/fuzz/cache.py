@@ -174,7 +174,7 @@ def edits(count: int, seed: int, folder: Path, kinds: Counter[str] | None = None
     """Edit and lint `count` times; yields what went wrong, which is nothing."""
     chance = random.Random(seed)
     project = Project(folder / "project", chance, Counter() if kinds is None else kinds)
-    project.folder.mkdir()
+    project.folder.mkdir(parents=True)
     settings = Settings(
         root=project.folder, min_confidence=Confidence.LOW, cache_dir=folder / "cache", respect_gitignore=False
     )
