@@ -39,5 +39,8 @@ def harmless() -> bool:
 
     if get_start_method() == "fork":
         return True
-    names = {name.partition(".")[0] for name in os.listdir()}
+    try:
+        names = {name.partition(".")[0] for name in os.listdir()}
+    except OSError:  # it has been deleted
+        return True
     return names.isdisjoint(sys.stdlib_module_names)

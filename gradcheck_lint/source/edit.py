@@ -108,8 +108,9 @@ def diff(plan: Plan, *, colour: bool = False) -> str:
     for path, change in plan.changes.items():
         codec, _ = encoding_of(change.file.data)
         for number, line in enumerate(_unified(path, change)):
-            text = line.decode("utf-8" if number < 2 else codec, "replace").removeprefix("\ufeff")
-            shown = "".join(c if c == "\t" else visible(c) for c in text.rstrip("\r\n")) + "\n"
+            sign, rest = line[:1].decode("ascii"), line[1:]
+            text = rest.decode("utf-8" if number < 2 or sign == "@" else codec, "replace").removeprefix("\ufeff")
+            shown = sign + "".join(c if c == "\t" else visible(c) for c in text.rstrip("\r\n")) + "\n"
             lines.append(shown if line.endswith(b"\n") else f"{shown}\\ No newline at end of file\n")
     return "".join(map(_coloured, lines) if colour else lines)
 

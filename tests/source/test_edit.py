@@ -383,6 +383,19 @@ def test_a_diff_that_is_looked_at_has_no_effect_of_its_own() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("codec", ["utf-7", "shift_jis", "latin-1"])
+def test_a_diff_of_any_encoding_can_be_read(codec: str) -> None:
+    data = f"# coding: {codec}\n# \xe4\na = 1\n".encode(codec, "replace")
+    text = edit.diff(edit.plan([finding(change(3, 5, 3, 6, "2"))], {"train.py": source(data)}))
+    assert text.splitlines()[2:] == [
+        "@@ -1,3 +1,3 @@",
+        f" # coding: {codec}",
+        f" # {data.decode(codec).splitlines()[1][2:]}",
+        "-a = 1",
+        "+a = 2",
+    ]
+
+
 def test_a_coloured_diff_is_the_same_diff() -> None:
     plan = edit.plan([finding(change(1, 5, 1, 6, "9"))], {"train.py": source(b"a = 1\nb = 2")})
     coloured = edit.diff(plan, colour=True)
