@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.finding import Edit, Span
-from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.place import Place, UnplacedError
 
 if TYPE_CHECKING:  # rules import this module, and only a finding is worth the time that importing libcst takes
     import libcst as cst
@@ -67,7 +67,10 @@ def stand(statement: Place) -> Stand | None:
     """Where a statement stands, or None if it does not have its lines to itself."""
     import libcst as cst
 
-    node = statement.chunk.concrete(statement.node)
+    try:
+        node = statement.chunk.concrete(statement.node)
+    except UnplacedError:
+        return None
     found = statement.chunk.blocks.get(id(node))
     if found is None:
         return None
@@ -80,8 +83,10 @@ def stand(statement: Place) -> Stand | None:
     lines = statement.chunk.lines[span.line - offset - 1 : _last(span) - offset]
     rows = "".join(f"{line}\n" for line in lines)
     indent = lines[0][: span.column - 1]
-    if indent.strip():
+    if indent.strip() or rows.endswith("\\\n"):
         return None
+    if any(line in statement.chunk.shifts for line in range(span.line, _last(span) + 1)):
+        return None  # what would be put beside it may not stand where it seems to
     return Stand(span.path, span.line, _last(span), indent, rows, block, index)
 
 

@@ -69,6 +69,7 @@ class Definition:
         last = lines[-1].rstrip("\n")
         if last.endswith("\\") and not last.encode()[self.end :].strip().startswith(b"#"):
             lines[-1] = last[:-1] + "\n"
+            self.outline.shifts.setdefault(self.last, 0)
         return "".join(lines)
 
     @cached_property
@@ -90,7 +91,8 @@ class Outline:
     """
 
     def __init__(self, text: str) -> None:
-        self.shifts: dict[int, int] = {}  # line → how many characters its code stands further to the right in the file
+        # lines that are not read as they stand in the file → how much further to the right their code stands there
+        self.shifts: dict[int, int] = {}
         if "\f" in text:
             lines = split_lines(text)
             self.shifts = _without_feeds(lines)

@@ -33,10 +33,15 @@ Corners = tuple[int, int, int, int]
 """Line and column of the start and of the end: lines counted from 1, columns in characters from 0."""
 
 
+class UnplacedError(Exception):
+    """libcst reads odd spaces (tabs among blanks, lone backslashes) otherwise than Python, or not at all."""
+
+
 class Chunk:
     """A parsed piece of the file `path`; line 1 of its text is line `offset + 1` of the file.
 
-    `shifts` are the lines of the file whose code stands further to the right there, and by how much.
+    `shifts` are the lines that are not read as they stand in the file, and how much further to the right their code
+    stands there.
     """
 
     def __init__(self, path: str, text: str, offset: int, shifts: Mapping[int, int] = _IN_PLACE) -> None:
@@ -54,7 +59,10 @@ class Chunk:
         """The source of a node, with the parentheses around it."""
         if isinstance(node, tree.Name):
             return node.id
-        return self.module.code_for_node(self.concrete(node))
+        try:
+            return self.module.code_for_node(self.concrete(node))
+        except UnplacedError:
+            return segment(self.lines, node.at)
 
     # -- libcst
 
@@ -66,9 +74,14 @@ class Chunk:
         return cst.parse_module(self.text)
 
     def concrete(self, node: tree.Node) -> cst.CSTNode:
-        """The libcst node of an expression or statement of this chunk."""
+        """The libcst node of an expression or statement of this chunk; raises UnplacedError if it has none."""
+        import libcst as cst
+
         corners = self._corners(node)
-        return self._statements[corners[:2]] if isinstance(node.at, ast.stmt) else self._expressions[corners]
+        try:
+            return self._statements[corners[:2]] if isinstance(node.at, ast.stmt) else self._expressions[corners]
+        except (KeyError, cst.ParserSyntaxError) as error:
+            raise UnplacedError from error
 
     def span_of(self, node: cst.CSTNode) -> Span:
         """The span of a libcst node of this chunk."""
