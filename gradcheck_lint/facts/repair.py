@@ -157,7 +157,10 @@ def parenthesised(place: Place) -> Span | None:
     """The span of a node with the one pair of parentheses around it; None if it has another number of pairs."""
     import libcst as cst
 
-    node, span = place.chunk.concrete(place.node), place.span
+    try:
+        node, span = place.chunk.concrete(place.node), place.span
+    except UnplacedError:
+        return None
     if not isinstance(node, cst.BaseExpression) or len(node.lpar) != 1 or len(node.rpar) != 1:
         return None
     if not node.lpar[0].whitespace_after.empty or not node.rpar[0].whitespace_before.empty:

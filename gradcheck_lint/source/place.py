@@ -60,9 +60,10 @@ class Chunk:
         if isinstance(node, tree.Name):
             return node.id
         try:
-            return self.module.code_for_node(self.concrete(node))
+            concrete = self.concrete(node)
         except UnplacedError:
             return segment(self.lines, node.at)
+        return self.module.code_for_node(concrete)
 
     # -- libcst
 

@@ -59,6 +59,8 @@ ONCE = {
     "form feeds before all": indented(f"{HEAD}def f():\n{indented(STEPS)}", "\f"),
     "form feeds within the indentation": HEAD + "class A:\n  \f  def f(self):\n" + indented(STEPS, "  \f        "),
     "backslashes alone before statements": f"{HEAD}def f():\n  \\\n\\\n{indented(STEPS, '  ')}\\\ndef g(): pass\n",
+    "a tab among blanks, which libcst does not read": f"{HEAD}def f():\n    if a:\n        if b:\n\t        c\n"
+    f"{indented(STEPS)}    del x.grad\n",
     "a copy of something unseen": HEAD.replace("torch.optim.SGD(model.parameters(), 0.1)", "copy.deepcopy(make())")
     + STEPS,
 }
