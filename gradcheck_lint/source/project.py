@@ -260,10 +260,12 @@ class Project:
 
     def add(self, file: SourceFile) -> Module:
         """A listed file. Raises what `Outline` raises."""
+        path = os.path.abspath(file.real)
+        self.modules[path] = None  # if that breaks, it is not to break once more for who imports it
         text = decode(file.data)
         module = Module(self, file, text, Outline(text))
         module.listed = True
-        self.modules[os.path.abspath(file.real)] = module
+        self.modules[path] = module
         return module
 
     def read(self, path: str) -> Module | None:

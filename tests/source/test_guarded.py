@@ -1,0 +1,59 @@
+"""A mistake of ours costs the file that it is made on: whatever breaks, the others are told of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradcheck_lint import registry
+from gradcheck_lint.result import AnalysisError
+from gradcheck_lint.source import engine, follow, interpret, outline
+from gradcheck_lint.source.file import SourceFile
+
+TEXT = """
+import torch
+import other
+model = torch.nn.Linear(2, 2)
+class Own(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [torch.nn.Linear(2, 2)]
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for _ in range(9):
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+"""
+PLACES = {
+    "outline": (outline.Outline, "_collect", lambda self, *a: "# a" in self.text),
+    "spread": (engine.Relevance, "take", lambda self, module: module.path == "a.py"),
+    "matters": (engine.Relevance, "matters", lambda self, module: module.path == "a.py"),
+    "module": (interpret.Interpreter, "run_frame", lambda self, frame, body: frame.home.path == "a.py"),
+    "breaches": (follow, "breaches", lambda timeline, *a: timeline.home.path == "a.py"),
+    "class_facts": (engine, "class_facts", lambda i, module: module.path == "a.py"),
+    "judge": (engine._Analysis, "judge", lambda self, timeline: timeline.home.path == "a.py"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_breaks_costs_one_file(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name, hit = PLACES[place]
+    whole = getattr(owner, name)
+
+    def broken(*args: Any, **extra: Any) -> Any:
+        if hit(*args):
+            raise KeyError("given")
+        return whole(*args, **extra)
+
+    monkeypatch.setattr(owner, name, broken)
+    texts = {"a.py": TEXT.replace("other", "b") + "# a\n", "b.py": TEXT.replace("other", "a"), "c.py": TEXT}
+    files = [SourceFile(name, tmp_path / name, text.encode()) for name, text in texts.items()]
+    for file in files:
+        Path(file.real).write_bytes(file.data)
+    with pytest.raises(AnalysisError) as caught:
+        engine.analyse(files, [rule for rule in registry.load(packs=False) if "source" in rule.witnesses])
+    assert {problem.path for problem in caught.value.problems} == {"a.py"}
+    assert all("KeyError: 'given'" in problem.message for problem in caught.value.problems)
+    for path in ("b.py", "c.py"):
+        assert {f.code for f in caught.value.findings if f.span.path == path} >= {"GL101", "GL308"}
