@@ -18,7 +18,8 @@ from gradcheck_lint import start, trust
 from gradcheck_lint.config import ConfigError, read
 from gradcheck_lint.console import colourful, say, tell
 from gradcheck_lint.report import run_formats
-from gradcheck_lint.runtime.record import RunRecord, ending
+from gradcheck_lint.runtime import termination
+from gradcheck_lint.runtime.record import RunRecord, Terminated, ending
 from gradcheck_lint.runtime.sites import claim, ours
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ class Launch:
         process = os.getpid()
         start = _Start(self._run)
         error: BaseException | None = None
+
+        def terminated() -> None:
+            record = start.stop(Terminated())
+            if record.rank == 0:
+                self._tell(record)
+
+        termination.expect(terminated)
         try:
             with start:
                 self._execute()
@@ -89,6 +97,8 @@ class Launch:
             return 2
         except BaseException as raised:
             error = raised
+        finally:
+            termination.expect_no_more(terminated)
         well = error is None or (isinstance(error, SystemExit) and error.code in (None, 0))
         found = 0
         if os.getpid() == process:  # not in a child that the program forked

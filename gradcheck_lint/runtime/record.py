@@ -138,12 +138,18 @@ class RunRecord:
     """The lines of the user's files that the findings speak of and those around them, by path and number."""
 
 
+class Terminated(BaseException):
+    """Stands for SIGTERM where a run is told how it ended; raised nowhere."""
+
+
 def ending(error: BaseException | None) -> str:
     """How a run ended, for `RunRecord.ended`; `error` is what it raised."""
     if error is None:
         return "ended"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, Terminated):
+        return "ended by SIGTERM"
     if isinstance(error, SystemExit):
         return "ended" if error.code in (None, 0) else f"ended by exit({error.code!r})"
     return f"ended by {type(error).__name__}: {error}"

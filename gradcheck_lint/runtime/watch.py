@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck_lint.config import ConfigError, Selection, Settings, on_top
 from gradcheck_lint.finding import Confidence, Finding
-from gradcheck_lint.runtime.record import ending
+from gradcheck_lint.runtime import termination
+from gradcheck_lint.runtime.record import Terminated, ending
 from gradcheck_lint.runtime.session import FindingError, Options, Session, one_line
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class watch:  # noqa: N801 - used like a function
         self._session = session
         self._opener = threading.get_ident()
         watch._running.append(self)
+        termination.expect(self._terminated)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -179,12 +181,18 @@ class watch:  # noqa: N801 - used like a function
                 watch._running.remove(self)
             self._session = None
             self._record = session.record
+        termination.expect_no_more(self._terminated)
         try:
             session.stop(ending(error))
         finally:
             first = session.record.rank == 0  # the others have handed over what they found
             if not self._quiet and self._on_finding != "ignore" and first:
                 self._say_goodbye()
+
+    def _terminated(self) -> None:
+        """The program is about to be ended by SIGTERM."""
+        self._depth = 1
+        self.__exit__(Terminated, Terminated(), None)
 
     def __call__(self, function: _F) -> _F:
         """Watch each call of `function`; findings of the call that ended last are kept.
