@@ -23,7 +23,12 @@ def conclude(session: Session) -> None:
     record = session.record
     record.checked["rules"] = session.engine.rules
     record.checked["steps"] = sum(observer.watched.checked for observer in session.everybody())
-    record.checked["numbers read"] = sum(map(len, record.series.values()))
+    kept, left_out = sum(map(len, record.series.values())), session.series.left_out
+    record.checked["numbers read"] = kept + left_out
+    if left_out:
+        record.checked["numbers left out of the record"] = left_out
+    if session.engine.left_out:
+        record.checked["findings left out of the record"] = session.engine.left_out
     keep_sources(record)
 
 

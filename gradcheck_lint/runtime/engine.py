@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import Sighting, Site
 
 
+MOST = 1000  # findings, and problems, that are kept
+
+
 class _About(NamedTuple):
     """What a finding is about, to tell whether another is about the same."""
 
@@ -75,6 +78,7 @@ class Engine:
         self._causes = {code: set[_About]() for rule in rules for code, _ in rule.yields_to}  # by code: what was found
         self._by_step = {code for rule in rules for code, what in rule.yields_to if what == "step"}
         self.problems: list[str] = []
+        self.left_out = 0  # findings beyond those that are kept
 
     @property
     def rules(self) -> int:
@@ -93,7 +97,7 @@ class Engine:
             try:
                 rule.on_sighting(sighting, report)
             except Exception as error:  # a mistake of the rule's must not reach the program
-                self.problems.append(f"{rule.code} failed on {sighting.kind}: {type(error).__name__}: {error}")
+                self._note_problem(f"{rule.code} failed on {sighting.kind}: {type(error).__name__}: {error}")
                 continue
             found += [(subject, _Kept(rule, _about(sighting, one), one)) for subject, one in report.findings]
         found = [(subject, kept) for subject, kept in found if kept.finding.confidence >= self._least]
@@ -102,6 +106,14 @@ class Engine:
         for subject, kept in found:
             if not self._explained(kept):
                 self._keep(subject, kept)
+
+    def _note_problem(self, problem: str) -> None:
+        if len(self.problems) < MOST:
+            self.problems.append(problem)
+
+    def steps(self) -> set[int]:
+        """At which something was found."""
+        return {kept.finding.step for kept in self._found.values() if kept.finding.step is not None}
 
     def _note_cause(self, cause: _Kept) -> None:
         """If this tells the cause of something else, that is withheld from now on, and what was kept of it goes."""
@@ -126,6 +138,9 @@ class Engine:
             if finding.confidence > known.finding.confidence:
                 self._found[key] = kept
         elif not self._is_silenced(key, finding):
+            if len(self._found) >= MOST:
+                self.left_out += 1
+                return
             self._found[key] = kept
             self._tell(finding)
 

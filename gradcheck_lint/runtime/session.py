@@ -23,6 +23,7 @@ from gradcheck_lint.runtime.names import Models, variable
 from gradcheck_lint.runtime.observer import Observer, moment
 from gradcheck_lint.runtime.record import Event, RunRecord, Sighting, Watched
 from gradcheck_lint.runtime.scaling import Scaling, scaled
+from gradcheck_lint.runtime.series import SeriesKeeper
 from gradcheck_lint.runtime.trails import trail
 from gradcheck_lint.runtime.turn import CROWD, Turn
 
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 _BACKWARD = ("tensors", "grad_tensors", "retain_graph", "create_graph", "grad_variables", "inputs")  # its arguments
 MOMENTS = 600  # events that are kept for the report's timeline
-_GIVE_UP = 5  # problems of one kind after which a hook is left alone
+_GIVE_UP = 5  # problems after which a hook is left alone
+PROBLEMS = 100  # of the watcher's own, of different words, that are remembered
 BIRTHS = 20_000  # registrations that are remembered
 
 C = TypeVar("C", bound="Check")
@@ -111,6 +113,7 @@ class Session:
         self.elsewhere: list[Observer] = []  # those that another thread steps, or several: they are only counted
         self.canaries = Canaries()
         self.record = RunRecord()
+        self.series = SeriesKeeper(self.record, self.engine.steps)
         self.turn = Turn(self)
         self.in_backward = 0  # how many backwards of the thread that has the turn are running, one inside the other
         self.backwards = 0
@@ -268,11 +271,12 @@ class Session:
         if sites.in_a_handler(error):
             raise error
         key = f"{_called(function)}: {type(error).__name__}: {error}"
-        self._broken[key] = self._broken.get(key, 0) + 1
+        if key in self._broken or len(self._broken) < PROBLEMS:
+            self._broken[key] = self._broken.get(key, 0) + 1
 
     def _given_up(self, function: Callable[..., Any]) -> bool:
         name = f"{_called(function)}:"
-        return any(number > _GIVE_UP for key, number in self._broken.items() if key.startswith(name))
+        return sum(number for key, number in self._broken.items() if key.startswith(name)) > _GIVE_UP
 
     def snapshot(self) -> None:
         """Bring `record` up to date while the run goes on."""

@@ -145,7 +145,7 @@ class Effects(Check):
     def _updates(self, observer: Observer, before: _Before, values: list[list[float]]) -> None:
         """How far the chosen weights have moved is known."""
         plan, plans = before.plan, self._plans
-        series, whose = self.session.record.series, plans.whose(observer)
+        add, whose = self.session.series.add, plans.whose(observer)
         ratios, effects = {}, []
         for block, flat in zip(before.blocks, values, strict=True):
             half = reading.half(block.values)
@@ -157,7 +157,7 @@ class Effects(Check):
                     self._moving.add(observer.watched.index)
                 if weight > 0 and math.isfinite(moved) and math.isfinite(weight):
                     layer = plan.layers[index]
-                    series.setdefault(f"update/{whose}/{layer}", []).append((before.step, moved / weight))
+                    add(f"update/{whose}/{layer}", before.step, moved / weight)
                     if block.lengths[place] >= WIDE:
                         ratios[layer] = moved / weight
                 if wide > 2:

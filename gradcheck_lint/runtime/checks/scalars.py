@@ -23,7 +23,7 @@ class Scalars(Check):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._writer: Any = session.options.writer
-        self._sent: dict[str, int] = {}
+        self._sent: dict[str, int] = {}  # the latest step of each series that was passed on
 
     def after_update(self, observer: Observer) -> None:
         if self._writer is not None:
@@ -36,9 +36,12 @@ class Scalars(Check):
     def _pass_on(self) -> None:
         by_step: dict[int, dict[str, float]] = {}
         for name, points in self.session.record.series.items():
-            for step, value in points[self._sent.get(name, 0) :]:
-                by_step.setdefault(step, {})[_PREFIX + name] = value
-            self._sent[name] = len(points)
+            sent = self._sent.get(name, -1)
+            for step, value in reversed(points):
+                if step <= sent:
+                    break
+                by_step.setdefault(step, {}).setdefault(_PREFIX + name, value)
+            self._sent[name] = points[-1][0] if points else sent
         for step, numbers in sorted(by_step.items()):
             add = getattr(self._writer, "add_scalar", None)
             if add is None:

@@ -122,9 +122,10 @@ class Values(Check):
         return most + 1
 
     def _remember_loss(self, step: int, value: float, mark: Mark | None) -> None:
-        series = self.session.record.series.setdefault(self._loss_name(mark), [])
+        name = self._loss_name(mark)
+        series = self.session.record.series.get(name)
         if not series or series[-1][0] != step:
-            series.append((step, value))
+            self.session.series.add(name, step, value)
 
     def _loss_name(self, mark: Mark | None) -> str:
         """ "loss" for the first line that calls backward, "loss/<what it is called on>" for each other."""
@@ -237,9 +238,9 @@ class Values(Check):
             squares[layer] = squares.get(layer, 0.0) + norm * norm
         found = {layer: math.sqrt(square) for layer, square in squares.items()}
         plan.total = math.sqrt(sum(squares.values()))
-        series, whose = self.session.record.series, self.plans.whose(observer)
+        add, whose = self.session.series.add, self.plans.whose(observer)
         for layer, norm in found.items():
-            series.setdefault(f"gradient/{whose}/{layer}", []).append((step, norm))
+            add(f"gradient/{whose}/{layer}", step, norm)
         self.plans.changed(observer, sample.mark, step, plan.history.gradients(found))
 
     # Gradients that are not finite
