@@ -132,12 +132,15 @@ def mutated(value: Any, draw: random.Random) -> Any:
 def test_an_odd_run_is_shown_or_told_in_a_line(form: str) -> None:
     """Whatever passes as a run can be shown; `ValueError` and the like would be a traceback."""
     draw = random.Random(form)
+    said: list[str] = []
     document = json.loads(run_json.render(everything()))
     for _ in range(400):
         text = json.dumps(mutated(document, draw))
         try:
             record = run_json.read(text, "run.json")
         except run_json.RunFileError as error:
-            assert "\n" not in str(error)
+            said.append(str(error))
             continue
         run_formats.render(record, form).encode("utf-8")
+    assert said
+    assert not any("\n" in words for words in said)
