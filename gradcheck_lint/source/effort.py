@@ -63,10 +63,13 @@ class Purse:
 
     def __init__(self, each: int, size: int) -> None:
         self.each = each
-        self.left = max(limits.AT_LEAST * each, size * each // limits.EVERY)
+        self.all = self.left = max(limits.AT_LEAST * each, size * each // limits.EVERY)
 
-    def allowance(self) -> Allowance:
-        return Allowance(self.each if self.left > 0 else self.each // limits.SHARE)
+    def allowance(self, more: int = 0) -> Allowance:
+        """What the next part gets, with something more for its own size."""
+        if self.left > 0:
+            return Allowance(self.each + more)
+        return Allowance(self.each // limits.SHARE if self.left > -self.all else self.each // limits.LEAST_SHARE)
 
     def pay(self, units: int) -> None:
         self.left -= units

@@ -111,6 +111,7 @@ class _Analysis:
         modules = list(self.listed.values())
         self.size = sum(len(module.text) for module in modules)
         self.interpreter.purse = Purse(limits.ENTRY_WORK, self.size)
+        self.events = limits.JUDGED * max(limits.AT_LEAST, self.size // limits.EVERY)
         self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)
         chosen: list[Module] = []
@@ -227,14 +228,20 @@ class _Analysis:
     def judge(self, timeline: Timeline) -> None:
         """Ask the rules about what an entry point causes; each has a limit of its own, so that none costs another."""
         path, name = timeline.home.path, timeline.name
+        size = sum(1 for _ in timeline.events())
+        self.events -= size
+        if self.events < 0 and size > limits.SMALL:
+            self.cut[path, name] = None
+            return
         breaches: list[Breach] = []
-        self.bounded(path, name, self.following, partial(self.follow, timeline, breaches))
+        more = limits.FOLLOW_EVENT * size
+        self.bounded(path, name, self.following, partial(self.follow, timeline, breaches), more)
         for rule in self.rules:
             self.bounded(path, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
 
-    def bounded(self, path: str, name: str, purse: Purse, work: Callable[[], None]) -> None:
+    def bounded(self, path: str, name: str, purse: Purse, work: Callable[[], None], more: int = 0) -> None:
         """Do some work for an entry point or a class; if it is too much, remember that and go on."""
-        with purse.allowance() as allowance:
+        with purse.allowance(more) as allowance:
             try:
                 work()
             except Stop:
@@ -256,7 +263,10 @@ class _Analysis:
                 self.guarded(timeline.home.path, partial(self.breaches, timeline, optimizer, found))
 
     def breaches(self, timeline: Timeline, optimizer: Thing, found: list[Breach]) -> None:
-        found += follow.breaches(timeline, optimizer, self.interpreter.timelines)
+        some, all_paths = follow.breaches(timeline, optimizer, self.interpreter.timelines)
+        found += some
+        if not all_paths:
+            raise Stop
 
     def ask(self, rule: Rule, timeline: Timeline, breaches: Sequence[Breach]) -> None:
         report = self.reporter(rule)

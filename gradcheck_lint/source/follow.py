@@ -15,7 +15,7 @@ from gradcheck_lint import cycle
 from gradcheck_lint.cycle import Breach, State
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
-from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches, trains
 from gradcheck_lint.source.values import Constant, FunctionValue, Thing, Value, options, things
 
@@ -220,7 +220,17 @@ class Path(Walk):
         super().__init__(timeline, self.heeded())
         built = any(e.concerns(optimizer) for e in timeline.events("build"))
         start = State(cycle.ABSENT) if built else State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
-        self.final = self.run(timeline.tree, frozenset({start}))
+        self.stopped = False  # it was too much work: only the visits that can be told about are left
+        try:
+            self.final = self.run(timeline.tree, frozenset({start}))
+        except Stop:
+            self.stopped = True
+            under_way = {id(step) for step in self.around if isinstance(step, ev.Loop)}
+            self.visits = {
+                key: visit
+                for key, visit in self.visits.items()
+                if not any(id(step) in under_way for step in visit.around)
+            }
 
     def heeded(self) -> list[ev.Step]:
         """The steps that may matter: the events that mean something to the optimizer."""
@@ -347,25 +357,27 @@ class Path(Walk):
         return "", "", NO
 
 
-def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeline]) -> list[Breach]:
-    """Where a timeline breaks the protocol for an optimizer.
+def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeline]) -> tuple[list[Breach], bool]:
+    """Where a timeline breaks the protocol for an optimizer, and whether all paths were followed to their end.
 
     A method is called again and again: if its class makes the optimizer and nothing in any timeline clears it, then
     each call but the first meets the gradients of the one before.
     """
     path = Path(timeline, optimizer)
     found = path.breaches()
+    if path.stopped:
+        return [breach._replace(certain=False) for breach in found], False
     owner = timeline.owner
     if owner is None or not owner.closed or timeline.entry is None or timeline.entry.name.startswith("__"):
-        return found
+        return found, True
     made = timeline.tree.steps[0]
     if not any(e.kind == "build" and e.concerns(optimizer) for e in ev.inside(made)):
-        return found
+        return found, True
     more = [b for b in path.next_call() if not any(b.event is f.event and b.kind == f.kind for f in found)]
     cleared = _cleared(optimizer, others) if more else YES
     if cleared == YES:
-        return found
-    return found + [b._replace(certain=b.certain and cleared == NO) for b in more]
+        return found, True
+    return found + [b._replace(certain=b.certain and cleared == NO) for b in more], True
 
 
 def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> str:

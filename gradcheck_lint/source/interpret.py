@@ -393,6 +393,8 @@ class Interpreter:
         """Run statements; True if the end is never reached (a jump on every path)."""
         for statement in body:
             self.steps += 1
+            meter.left -= 3
+            meter.spent += 3
             if self.steps > self.budget:
                 raise Stop
             self.frame.statement = statement
@@ -1587,6 +1589,7 @@ class Interpreter:
                 if node is not None and far:
                     self.out_of_sight(target, args, node)
                 return result
+        spend(10)
         self.reached.add(id(function))
         body = function.body
         home = target.home
@@ -1663,9 +1666,8 @@ class Interpreter:
         if not found and not self.relevant(function):
             return
         for frame in self.frames:
-            if frame.function is function and not _counts(
-                args
-            ):  # whether it turns anything shows when the call under way is over
+            # whether it turns anything shows when the call under way is over
+            if frame.function is function and not _counts(args):
                 frame.again.append(unknown(self, node, found.subject, function.name))
                 return
         tried = id(function) in self.reached and not any(callables(value) for value in args.all())

@@ -40,9 +40,13 @@ HISTORIES = 2  # how many are kept then
 
 # Of 35,000 times that a rule was asked about an entry point of public code, the longest took 11,000 units; entry
 # points took 6,000 to interpret and to follow.
-ENTRY_WORK = 200_000  # for interpreting one entry point
-FOLLOW_WORK = 150_000  # for taking the protocol's machine along the paths of one, for all its optimizers
-RULE_WORK = 60_000  # for what one rule asks of one
-EVERY = 30_000  # files that belong together may take that once for so many characters,
-AT_LEAST = 3  # and as often if they are small;
-SHARE = 20  # once this is used up, each entry point gets such a part of it
+ENTRY_WORK = 100_000  # for interpreting one entry point
+FOLLOW_WORK = 100_000  # for taking the protocol's machine along the paths of one, for all its optimizers,
+FOLLOW_EVENT = 30  # and for each of its events
+RULE_WORK = 40_000  # for what one rule asks of one
+EVERY = 50_000  # files that belong together may take that once for so many characters,
+AT_LEAST = 2  # and as often if they are small;
+SHARE = 20  # once this is used up, each entry point gets such a part of it,
+LEAST_SHARE = 1000  # and once it is used up twice, such a part
+JUDGED = 40_000  # events in all entry points for so many characters; then only small ones are judged:
+SMALL = 100  # events (what a class does at the start comes before what each of its methods does)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ast
 import re
-from functools import cached_property
+from bisect import bisect_left
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -227,7 +229,20 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
 
 def _characters(line: str, column: int) -> int:
     """The characters in so many bytes of a line."""
-    return column if line.isascii() else len(line.encode()[:column].decode("utf-8", "replace"))
+    if line.isascii():
+        return column
+    if len(line) > _LONG:
+        return bisect_left(_offsets(line), column)
+    return len(line.encode()[:column].decode("utf-8", "replace"))
+
+
+_LONG = 500  # characters of a line in which places are looked up in a table
+
+
+@lru_cache(maxsize=16)
+def _offsets(line: str) -> list[int]:
+    """At which byte each character of a line begins."""
+    return [0, *accumulate(len(character.encode("utf-8", "surrogatepass")) for character in line)]
 
 
 def _statements(body: Sequence[cst.CSTNode]) -> Iterator[tuple[Sequence[cst.CSTNode], int, cst.CSTNode]]:
