@@ -584,6 +584,9 @@ class _Run:
 
     def _tell(self, result: Result, *, to_stderr: bool = False) -> int:
         """Tell what was found, and give back the exit code."""
+        for path, name in result.cut if self._options["verbose"] else ():
+            what = f"`{name}`" if name else "the code outside of functions"
+            tell("note", f"{path}: {what} was followed in part only: all of it would be too much work")
         result = replace(result, seconds=time.perf_counter() - self._start)
         target = self._options["output_file"]
         if target in (None, "-"):

@@ -60,6 +60,8 @@ class Result:
     files: int  # how many files were linted, those that could not be read included
     seconds: float
     problems: tuple[Problem, ...] = ()
+    cut: tuple[tuple[str, str], ...] = ()
+    """What was followed or judged in part only, as it is too much work: path, and name of the function or class."""
     fixed: int = 0  # how many findings were mended by `--fix` before these remained
     read: Mapping[str, SourceFile] = field(default_factory=dict, compare=False, repr=False)
     """The files that the findings point into, by the path that a Span gives, as they were when they were linted."""

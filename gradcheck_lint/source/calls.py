@@ -468,7 +468,7 @@ def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value |
             if isinstance(option, Items):
                 to = {"sorted": "list", "reversed": "list", "iter": option.kind}.get(kind, kind)
                 items, whole = limited(option.items)
-                spend(len(items))
+                spend(len(items) // 8)
                 made = Items(to, list(items), option.complete and whole, i.place(node), unordered=mixed)
             elif isinstance(option, Thing) and option.role == "parameters":
                 to = {"sorted": "list", "reversed": "list", "iter": "generator"}.get(kind, kind)
@@ -830,7 +830,7 @@ def _items_method(i: Interpreter, base: Items, attr: str, args: Arguments, node:
             room = len(base.items) + len(more) <= max(limits.ITEMS, len(base.items) + 1)
             base.items += more[: None if room else max(0, limits.ITEMS - len(base.items))]
             base.complete = base.complete and value.complete and whole and room
-            spend(len(more))
+            spend(len(more) // 8)
         else:
             base.items.append(i.element(value, node))
             base.complete = False

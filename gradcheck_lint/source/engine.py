@@ -43,11 +43,13 @@ def analyse(
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
     cache: Store | None = None,
+    cut: Callable[[str, str], None] | None = None,
 ) -> list[Finding]:
     """All that the rules find in the files, sorted.
 
     Files that import one another are analysed together, others apart, so that the findings do not depend on `jobs`,
     the number of processes. `cache` is the store that remembers what was found in files that have not changed.
+    `cut` is told path and name of each entry point and class that was followed or judged in part only.
     Raises AnalysisError, with what was found all the same, if something of gradlint's own broke.
     """
     roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
@@ -56,7 +58,7 @@ def analyse(
         roots.add(cwd)
     work = Work(tuple(rules), Finder(sorted(roots)))
     groups = islands(files, work.finder)
-    findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache)
+    findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache, cut=cut)
     findings.sort(key=lambda f: f.order)
     if problems:
         once = {(p.path, p.message): p for p in problems}  # what breaks does so for one rule after another

@@ -457,7 +457,7 @@ class Interpreter:
     def added(self, old: Items, value: Items, node: tree.Node) -> Items:
         complete = old.complete and value.complete and not (isinstance(node, tree.Augment) and self.looping)
         mixed = unordered(old) or unordered(value)
-        spend(min(len(old.items) + len(value.items), 2 * limits.ITEMS))
+        spend(min(len(old.items) + len(value.items), 2 * limits.ITEMS) // 8)
         items, whole = limited([*old.items[: limits.ITEMS], *value.items[: limits.ITEMS]])
         whole = whole and len(items) == len(old.items) + len(value.items)
         return Items(old.kind, items, complete and whole, old.place, unordered=mixed)
@@ -1173,7 +1173,7 @@ class Interpreter:
                 mixed = mixed or (isinstance(inner, Thing) and inner.role == "parameters") or unordered(inner)
                 if isinstance(inner, Items):
                     more, whole = limited(inner.items)
-                    spend(len(more))
+                    spend(len(more) // 8)
                     items += more
                     complete = complete and inner.complete and whole
                 else:
@@ -1767,7 +1767,7 @@ def found_one(table: Table) -> Value:
 
 def take(entries: dict[Any, Value], more: dict[Any, Value]) -> bool:
     """Put entries into a table that is made of others; False if these are too many to take all."""
-    spend(min(len(more), limits.ITEMS))
+    spend(min(len(more), limits.ITEMS) // 8)
     if len(entries) + len(more) <= limits.ITEMS:
         entries.update(more)
         return True

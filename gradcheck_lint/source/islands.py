@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.store import Store
 
     Progress = Callable[[int, int], None]
+    Cut = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def run(
     jobs: int,
     progress: Progress | None,
     cache: Store | None,
+    cut: Cut | None = None,
 ) -> tuple[list[Finding], list[Problem]]:
     """Analyse each island, in `jobs` processes, save those that the cache remembers."""
     memory = _memory(cache, work) if cache is not None else None
@@ -112,7 +114,10 @@ def run(
         for group, outcome in outcomes:
             findings += outcome.findings
             problems += outcome.problems
-            if memory is not None and not outcome.problems:
+            if cut is not None:
+                for path, name in outcome.cut:
+                    cut(path, name)
+            if memory is not None and not outcome.problems and not outcome.cut:  # it does not remember what was cut
                 memory.keep(group, outcome.findings, outcome.basis)
             done += len(group)
             if progress is not None:

@@ -110,7 +110,8 @@ def check(
     off = _per_file(batch, rules, settings)
     codes = frozenset(rule.code for rule in rules.on)
     cache = store.open_for(settings) if settings.cache and not batch.stdin else None
-    found, problems = _examined(batch.files, rules, codes, off, jobs, progress, cache)
+    cut: list[tuple[str, str]] = []
+    found, problems = _examined(batch.files, rules, codes, off, jobs, progress, cache, cut)
     shown = [
         finding
         for finding in dict.fromkeys([*batch.unread, *found])
@@ -124,6 +125,7 @@ def check(
         files=len(batch),
         seconds=time.perf_counter() - start,
         problems=tuple(problems),
+        cut=tuple(sorted(cut)),
         read=_read(batch.files, shown),
     )
 
@@ -142,7 +144,7 @@ def examine(
     """
     codes = frozenset(rule.code for rule in rules)
     on = Rules(tuple(known or rules), tuple(rules))
-    found, problems = _examined(files, on, codes, {}, jobs, progress, None)
+    found, problems = _examined(files, on, codes, {}, jobs, progress, None, [])
     found = sorted((finding for finding in found if finding.code in codes), key=lambda finding: finding.order)
     if problems:
         raise AnalysisError(found, problems)
@@ -157,8 +159,9 @@ def _examined(
     jobs: int,
     progress: Progress | None,
     cache: Store | None,
+    cut: list[tuple[str, str]],
 ) -> tuple[list[Finding], list[Problem]]:
-    """The work of `examine`; `off` says which codes are turned off for a file."""
+    """The work of `examine`; `off` says which codes are turned off for a file, and what is cut goes into `cut`."""
     by_path: dict[str, list[Finding]] = {}
     for file in files:
         try:
@@ -167,7 +170,7 @@ def _examined(
             by_path[file.path] = [_unreadable(file.path, str(error), error.cure, error.line)]
     sound = [file for file in files if file.path not in by_path]
     checked = {file.path for file in sound}
-    found, problems = _analyse(sound, rules, jobs, progress, cache)
+    found, problems = _analyse(sound, rules, jobs, progress, cache, cut)
     for finding in found:
         by_path.setdefault(finding.span.path, []).append(finding)
     unsure = {problem.path for problem in problems}
@@ -186,7 +189,12 @@ def _examined(
 
 
 def _analyse(
-    files: Sequence[SourceFile], rules: Rules, jobs: int, progress: Progress | None, cache: Store | None
+    files: Sequence[SourceFile],
+    rules: Rules,
+    jobs: int,
+    progress: Progress | None,
+    cache: Store | None,
+    cut: list[tuple[str, str]],
 ) -> tuple[list[Finding], list[Problem]]:
     """Runs the engine; what breaks inside it becomes a Problem."""
     if not files:
@@ -197,11 +205,16 @@ def _analyse(
     wanted = {rule.code for rule in rules.on} | UNCHECKED
     active = [rule for rule in rules.known if rule.code in wanted and "source" in rule.witnesses]
     try:
-        return analyse(files, active, jobs=jobs, progress=progress, cache=cache), []
+        tell = _pairs(cut)
+        return analyse(files, active, jobs=jobs, progress=progress, cache=cache, cut=tell), []
     except AnalysisError as error:
         return list(error.findings), list(error.problems)
     except Exception as error:
         return [], [Problem.of(files[0].path if len(files) == 1 else "", error)]
+
+
+def _pairs(cut: list[tuple[str, str]]) -> Callable[[str, str], None]:
+    return lambda path, name: cut.append((path, name))
 
 
 def _bytes(path: Path) -> bytes:
