@@ -148,7 +148,9 @@ def test_the_old_cache_of_a_repository_is_neither_read_nor_followed(hostile: Hos
         os.utime(victim / name, (0, 0))
     (hostile.folder / ".gradlint_cache").symlink_to(victim)
     (hostile.folder / ".gitignore").symlink_to(tmp_path / "nowhere")
-    assert hostile.run("-P", "-m", "gradcheck_lint", "--isolated", "--select", "GL1", "train.py").returncode == 1
+    script = tmp_path / "gradlint"
+    script.write_text("from gradcheck_lint.__main__ import run\nrun()\n")
+    assert hostile.run(str(script), "--isolated", "--no-respect-gitignore", "--select", "GL1", ".").returncode == 1
     assert sorted(path.name for path in victim.iterdir()) == ["data.json", "x.tmp"]
     assert not (tmp_path / "nowhere").exists()
 
