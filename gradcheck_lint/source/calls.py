@@ -261,6 +261,9 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
     if thing.role == "module" or (thing.role == "opaque" and thing.detail.get("module")):
         i.emit("forward", node, thing, args=args)
         return _result(i, thing, args, node)
+    method = thing.detail.get("method")
+    if isinstance(method, str) and args.positional:  # `operator.methodcaller("zero_grad")`, called
+        return _method(i, args.positional[0], method, Arguments([], {}), node)
     if thing.role == "opaque":
         if bound(thing) and thing.parent is not None:  # `clear = optimizer.zero_grad`, then `clear()`
             return _method(i, thing.parent[0], thing.parent[1], args, node)
@@ -660,6 +663,14 @@ def _dict(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     return i.table(entries, complete, node)
 
 
+def _methodcaller(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    name = args.get(0, "name")
+    if not isinstance(name, Constant) or not isinstance(name.value, str):
+        return None
+    detail = {"method": name.value, "origin": "operator.methodcaller"}
+    return Thing("opaque", name.value, i.place(node), certain=False, detail=detail)
+
+
 def _partial(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     if not args.positional:
         return None
@@ -765,6 +776,7 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments, tree.Call], Value | None
     "itertools.chain": _chain,
     "itertools.chain.from_iterable": _map,
     "functools.partial": _partial,
+    "operator.methodcaller": _methodcaller,
     "copy.deepcopy": _deepcopy,
     "copy.copy": _deepcopy,
     "torch.device": lambda i, args, node: Thing("opaque", "device", i.place(node), certain=False),
@@ -903,7 +915,8 @@ def _backward(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> 
         _emit_backward(i, node, args.positional[0], args, scaled=False, engine=True)
     else:
         scaled = [t.role == "loss-scaled" for t in things(base)]
-        _emit_backward(i, node, base, args, scaled=all(scaled) and bool(scaled), engine=any(scaled) and not all(scaled))
+        unsure = any(scaled) and not all(scaled) or any(t.detail.get("maybe") for t in things(base))
+        _emit_backward(i, node, base, args, scaled=all(scaled) and bool(scaled) and not unsure, engine=unsure)
     return NONE
 
 
@@ -984,9 +997,14 @@ def _update(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Va
 
 
 def _scale(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    if not any(t.role == "scaler" for t in things(base)) or not args.positional:
+    if not args.positional:
         return None
     value = args.positional[0]
+    if all(t.role == "opaque" and t.detail.get("parameter") for t in things(base)) and things(base):
+        # a parameter that may be a scaler
+        return Thing("loss-scaled", "", i.place(node), deps=depends(value), detail={"maybe": True}, certain=False)
+    if not any(t.role == "scaler" for t in things(base)):
+        return None
     if any(_switched_off(t) for t in things(base)):
         return value
     return Thing(

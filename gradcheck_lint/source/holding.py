@@ -109,6 +109,8 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
         root = subject.root
         if root.role == "optimizer":
             return _reaches(root, optimizer)
+    if subject.role == "scaler":
+        return NO  # it knows no optimizer until it is handed one
     held = held_by(optimizer)
     if "values" in subject.root.detail and not subject.certain:
         return MAYBE  # it may be one of several things

@@ -32,7 +32,9 @@ from gradcheck_lint.source.values import (
 if TYPE_CHECKING:
     from gradcheck_lint.source.interpret import Interpreter
 
-_TURNABLE = frozenset({"optimizer", "module", "parameters", "grad", "groups", "group", "group-params", "data"})
+_TURNABLE = frozenset(
+    {"optimizer", "scaler", "module", "parameters", "grad", "groups", "group", "group-params", "data"}
+)
 """Roles of what the cycle of gradients can be turned with."""
 
 PLAIN = frozenset(
@@ -98,6 +100,8 @@ class Holdings:
         elif isinstance(value, FunctionValue):
             self.functions.add(id(value.function))
             self._add(value.receiver)
+            for name in self.i.names_of.get(id(value.function), ()):
+                self._add(self.i.store.get((id(value.function), name)))  # `function.held = optimizer`
             for held in free_values(self.i, value):
                 self._add(held)
 
@@ -135,7 +139,7 @@ class Holdings:
 def _empty(value: Value) -> bool:
     """Whether it is seen at once that a value holds nothing."""
     if isinstance(value, Thing):
-        if value.role in ("opaque", "pass", "loss-scaled", "state-dict", "scaler") and "values" not in value.detail:
+        if value.role in ("opaque", "pass", "loss-scaled", "state-dict") and "values" not in value.detail:
             parent = value.parent
             return parent is None or (parent[0].role == "opaque" and not parent[1].startswith("["))
         return value.role == "tensor" and not value.detail.get("grad")

@@ -609,7 +609,7 @@ class Interpreter:
             isinstance(iterable, Items)
             and iterable.complete
             and 0 < len(iterable.items) <= 6
-            and iterable.kind != "set"
+            and (iterable.kind != "set" or len(iterable.items) == 1)
         ):
             count = len(iterable.items)
             if self.unrolled * count <= limits.UNROLLED and any(tracked(i) for i in iterable.items):
@@ -650,7 +650,8 @@ class Interpreter:
     def do_while(self, node: tree.While) -> bool:
         value = self.eval(node.test)
         endless = isinstance(value, Constant) and bool(value.value) and value.value is not ...
-        self.loop(node, node.body, lambda: None, endless=endless, test=node.test)
+        once = isinstance(value, Items) and value.complete and len(value.items) == 1  # `while todo: todo.pop()()`
+        self.loop(node, node.body, lambda: None, endless=endless, once=once, test=node.test)
         if node.orelse:
             self.block(node.orelse)
         return endless and not _breaks(node.body)
@@ -1246,7 +1247,9 @@ class Interpreter:
         element = self.eval(node.element)
         mapped = self.eval(node.value) if node.value is not None else None
         self.sequence = saved
-        loop = ev.Loop(body, node, self.place(node), start=start) if body.steps else None
+        only_one = len(sources) == 1 and isinstance(sources[0], Items) and sources[0].complete
+        once = only_one and isinstance(sources[0], Items) and len(sources[0].items) == 1
+        loop = ev.Loop(body, node, self.place(node), start=start, once=once) if body.steps else None
         lazy = loop is not None and node.kind == "generator" and any(e.kind in ev.TURNING for e, _ in ev.located(loop))
         if loop is not None and not lazy:
             self.sequence.steps.append(loop)
