@@ -203,7 +203,8 @@ def steps_never_updated(timeline: Timeline) -> list[Event]:
         loops = [outer for outer in around if isinstance(outer, Loop) and not outer.once]
         if scaler is None or not scaler.certain or not loops:
             continue
-        if not any(event.kind in ("update", "unknown") for event, _ in timeline.within(loops[0])):
+        seen = not (timeline.hooked or timeline.cut)
+        if seen and not any(event.kind in ("update", "unknown") for event, _ in timeline.within(loops[0])):
             found.append(step)
     return found
 

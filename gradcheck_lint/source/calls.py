@@ -915,7 +915,7 @@ def _backward(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> 
         _emit_backward(i, node, args.positional[0], args, scaled=False, engine=True)
     else:
         scaled = [t.role == "loss-scaled" for t in things(base)]
-        unsure = any(scaled) and not all(scaled) or any(t.detail.get("maybe") for t in things(base))
+        unsure = (any(scaled) and not all(scaled)) or any(t.detail.get("maybe") for t in things(base))
         _emit_backward(i, node, base, args, scaled=all(scaled) and bool(scaled) and not unsure, engine=unsure)
     return NONE
 

@@ -12,7 +12,7 @@ import builtins
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from gradcheck_lint.source import decorated, gradflag, limits, parts, tensors, torch_api, tree, yields
+from gradcheck_lint.source import access, decorated, gradflag, limits, parts, tensors, torch_api, tree, yields
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import Purse, Stop, meter, spend
 from gradcheck_lint.source.holdings import Holdings, callables, handed, held
@@ -494,6 +494,7 @@ class Interpreter:
         """`del thing.attr`, or `delattr(thing, "attr")`."""
         if attr == "grad":
             self.zero_tensor(thing, node, "del .grad")
+        access.delete(self, thing, attr, node)
 
     def do_assert(self, node: tree.Assert) -> bool:
         self.eval(node.test)
@@ -864,6 +865,7 @@ class Interpreter:
                     self.set_attribute(target, thing, target.attr, value, old, source)
                 self.set(thing.serial, target.attr, value)
                 parts.noted(thing, target.attr)
+                access.write(self, thing, target.attr, value, target)
             for option in options(base):
                 self.patch(option, target.attr, value, target)
         elif isinstance(target, tree.Subscript):
@@ -1107,7 +1109,8 @@ class Interpreter:
                     return self.follow(found.bind(base), Arguments([], {}), node)
                 return found if kind == "static" else found.bind(base)
             if found is not None and not _is_none(found):
-                return found
+                read = access.read(self, base, found, node)
+                return found if read is None else read
         if attr == "grad" and base.role in ("tensor", "opaque", "parameters"):
             return self.child(base, attr, "grad", node)
         if attr in ("param_groups", "defaults") and base.role == "optimizer":

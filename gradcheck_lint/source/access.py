@@ -1,0 +1,61 @@
+"""Attributes that are code: descriptors, and what a property does when it is assigned or deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Thing, Value, only
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source import tree
+    from gradcheck_lint.source.interpret import Arguments, Interpreter
+
+
+def read(i: Interpreter, owner: Thing, member: Value, node: tree.Node) -> Value | None:
+    """What reading an attribute gives whose class has `member` under its name; None if that is no descriptor."""
+    from gradcheck_lint.source.interpret import Arguments
+
+    method = _method(member, "__get__")
+    if method is None:
+        return None
+    i.spotted.note(method)
+    return i.follow(method, Arguments([owner, owner.cls or Constant(None)], {}), node)
+
+
+def write(i: Interpreter, owner: Thing, attr: str, value: Value, node: tree.Node) -> None:
+    """Run what the class has for assigning an attribute: a setter, a descriptor, or `__setattr__`."""
+    from gradcheck_lint.source.interpret import Arguments
+
+    if not isinstance(owner.cls, ClassValue) or owner.role == "super":
+        return
+    setter = owner.cls.member(f"__{attr}.setter__")
+    if isinstance(setter, FunctionValue):
+        _run(i, setter.bind(owner), Arguments([value], {}), node)
+    descriptor = owner.cls.member(attr)
+    method = _method(descriptor, "__set__") if descriptor is not None else None
+    if method is not None:
+        _run(i, method, Arguments([owner, value], {}), node)
+    every = owner.cls.member("__setattr__")
+    if isinstance(every, FunctionValue) and not any(f.function is every.function for f in i.frames):
+        _run(i, every.bind(owner), Arguments([Constant(attr), value], {}), node)
+
+
+def delete(i: Interpreter, owner: Thing, attr: str, node: tree.Node) -> None:
+    """Run what the class has for deleting an attribute."""
+    from gradcheck_lint.source.interpret import Arguments
+
+    deleter = owner.cls.member(f"__{attr}.deleter__") if isinstance(owner.cls, ClassValue) else None
+    if isinstance(deleter, FunctionValue):
+        _run(i, deleter.bind(owner), Arguments([], {}), node)
+
+
+def _method(member: Value, name: str) -> FunctionValue | None:
+    """A special method of an object of a class of the project."""
+    thing = only(member)
+    found = thing.cls.member(name) if thing is not None and isinstance(thing.cls, ClassValue) else None
+    return found.bind(thing) if isinstance(found, FunctionValue) and thing is not None else None
+
+
+def _run(i: Interpreter, function: FunctionValue, args: Arguments, node: tree.Node) -> None:
+    i.spotted.note(function)
+    i.follow(function, args, node)
