@@ -118,12 +118,13 @@ class FunctionValue(Value):
 class ClassValue(Value):
     """A class of the project. `bases` are values; `members` what its body binds."""
 
-    __slots__ = ("bases", "home", "members", "metaclass", "node", "scope", "serial")
+    __slots__ = ("_lineage", "bases", "home", "members", "metaclass", "node", "scope", "serial")
 
     def __init__(self, node: tree.Class, home: Module, scope: int | None, bases: list[Value]) -> None:
         self.node, self.home, self.scope, self.bases = node, home, scope, bases
         self.members: dict[str, Value] = {}
         self.metaclass: Value | None = None
+        self._lineage: list[Value] | None = None
         self.serial = next(_serials.count)
 
     @property
@@ -135,6 +136,11 @@ class ClassValue(Value):
 
         Of more than a lineage may have, the farthest are one base that nothing is known of.
         """
+        if self._lineage is None:
+            self._lineage = list(self._ancestors())
+        return iter(self._lineage)
+
+    def _ancestors(self) -> Iterator[Value]:
         seen: set[int] = set()
         todo: list[Value] = [self]
         while todo:
