@@ -407,18 +407,20 @@ class Relevance:
         for module in fresh:
             for path in dict.fromkeys([module.path, *(other.path for other in self.imports(module))]):
                 users.setdefault(path, []).append(module)
-        callers = {module.path: _callers(module) for module in fresh}
-        for module in self.seen.values():
-            module.outline.let_go()
+        callers: dict[str, dict[str, list[Definition]]] = {}
         names = [(path, name) for path in users for name in self.names.get(path, ())]
         while names:
             path, name = names.pop()
             for module in users.get(path, ()):
+                if module.path not in callers:
+                    callers[module.path] = _callers(module)
                 for definition in callers[module.path].get(name, ()):
                     if id(definition) not in self.definitions:
                         found = self.add(module, definition)
                         if found is not None:
                             names.append((module.path, found))
+        for module in fresh:
+            module.outline.let_go()
 
     def take(self, module: Module) -> None:
         """Find what matters in a module by its own text."""
