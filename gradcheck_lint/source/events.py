@@ -248,7 +248,9 @@ class Timeline:
     def clearing(self) -> list[Event]:
         """The events that may clear or write gradients."""
         if self._clearing is None:
-            self._clearing = list(self.events("zero", "grad-write", "unknown"))
+            # not by `events`: what that keeps for one is as big as the timeline, and all are asked for this
+            self._clearing = [event for event in inside(self.tree) if event.kind in _CLEARING]
+            spend(len(self._clearing))
         return self._clearing
 
     def judged(self) -> None:
@@ -335,6 +337,9 @@ class Timeline:
                         found.setdefault(option.serial, option)
             self._optimizers = list(found.values())
         return self._optimizers
+
+
+_CLEARING = frozenset({"zero", "grad-write", "unknown"})
 
 
 def _index(place: tuple[int, Event]) -> int:
