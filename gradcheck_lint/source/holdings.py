@@ -107,7 +107,9 @@ class Holdings:
 
     def _thing(self, thing: Thing) -> None:
         if thing.role in _TURNABLE or (thing.role == "tensor" and thing.detail.get("grad")):
-            self.things[thing.serial] = thing
+            making = self.i.making
+            if making is None or thing.serial < making or thing.role == "optimizer":
+                self.things[thing.serial] = thing
             if thing.role == "module":
                 self._attributes(thing, ("optimizer", "instance"))
             return
@@ -124,6 +126,9 @@ class Holdings:
                     self._add(value)
         elif thing.role == "opaque" and thing.parent is not None:
             owner, attribute = thing.parent
+            making = self.i.making
+            if making is not None and owner.role == "module" and owner.serial >= making:
+                return
             if owner.role in _TURNABLE and not _plain(thing):
                 self.things[thing.serial] = thing
             elif owner.role == "opaque" and attribute.startswith("["):

@@ -154,6 +154,7 @@ class Interpreter:
         self.assigned: dict[int, dict[str, None]] = {}  # body of a loop → the names that it assigns
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
         self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
+        self.making: int | None = None  # serial of the module whose `__init__` runs: what is newer is in no optimizer
         self.patched = False  # something outside the project was replaced by what may turn the cycle
         self.generators: dict[int, bool] = {}  # function → whether it yields
         self.yielding: yields.Yielding | None = None  # for the function that is followed next
@@ -1763,7 +1764,13 @@ class Interpreter:
             self.sequence = saved
 
     def run_init(self, init: FunctionValue, args: Arguments | None, node: tree.Node | None) -> None:
-        self.follow(init, args, node)
+        receiver, making = init.receiver, self.making
+        if making is None and isinstance(receiver, Thing) and receiver.role == "module":
+            self.making = receiver.serial
+        try:
+            self.follow(init, args, node)
+        finally:
+            self.making = making
 
 
 def found_one(table: Table) -> Value:
