@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.source.touch import turns
 from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Thing, Value, only
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def write(i: Interpreter, owner: Thing, attr: str, value: Value, node: tree.Node
     if method is not None:
         _run(i, method, Arguments([owner, value], {}), node)
     every = owner.cls.member("__setattr__")
-    if isinstance(every, FunctionValue) and not any(f.function is every.function for f in i.frames):
+    if not isinstance(every, FunctionValue) or any(f.function is every.function for f in i.frames):
+        return
+    if owner.role != "module" or turns(i, every, node):  # that of a module is called for each layer in it
         _run(i, every.bind(owner), Arguments([Constant(attr), value], {}), node)
 
 

@@ -82,7 +82,7 @@ class Holdings:
         return found[0] if len(found) == 1 else Choice(found)
 
     def _add(self, value: Value | None) -> None:
-        if value is not None and id(value) not in self._seen and not _empty(value):
+        if value is not None and id(value) not in self._seen and not empty(value):
             self._seen.add(id(value))
             self._kept.append(value)
             self._todo.append(value)
@@ -141,7 +141,7 @@ class Holdings:
                 self._add(value)
 
 
-def _empty(value: Value) -> bool:
+def empty(value: Value) -> bool:
     """Whether it is seen at once that a value holds nothing."""
     if isinstance(value, Thing):
         if value.role in ("opaque", "pass", "loss-scaled", "state-dict") and "values" not in value.detail:
@@ -238,7 +238,7 @@ def _spoken(block: Iterable[tree.Node]) -> set[str]:
 
 def held(i: Interpreter, *values: Value | None) -> Holdings:
     """What some values let their holder reach."""
-    return Holdings(i, values)
+    return Holdings(i, [value for value in values if value is not None and not empty(value)])
 
 
 def handed(i: Interpreter, target: FunctionValue, args: Iterable[Value]) -> Holdings:

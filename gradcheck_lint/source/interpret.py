@@ -1029,7 +1029,8 @@ class Interpreter:
                 if isinstance(value, Lazy):
                     value = value.force()
                     self.store[(scope, name)] = value
-                self.spotted.note(value)
+                if isinstance(value, (FunctionValue, ClassValue)):
+                    self.spotted.note(value)
                 return value
             scope = self.parents.get(scope)
         if name in _BUILTINS:

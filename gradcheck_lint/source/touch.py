@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
-from gradcheck_lint.source.holdings import Holdings, callables, held
-from gradcheck_lint.source.values import FunctionValue, Thing, Value, things
+from gradcheck_lint.source.holdings import Holdings, callables, empty, held
+from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, Value, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.interpret import Arguments, Interpreter
@@ -71,23 +72,35 @@ TRAINER = re.compile(
 _PACKAGES = frozenset(name for names in KNOWN for name in names.split())
 
 
+@cache
 def known(name: str) -> bool:
     """Whether a name outside the project belongs to a package of `KNOWN`."""
     head = name.partition(".")[0]
     return head in _PACKAGES or head in PYTHON
 
 
+@cache
 def python(name: str) -> bool:
     """Whether a name belongs to Python's own library of functions and containers."""
     return name.partition(".")[0] in PYTHON
 
 
+@cache
+def _tells(name: str) -> bool:
+    return TELLS.search(name) is not None
+
+
+@cache
+def _teller(name: str) -> bool:
+    return TELLERS.search(name) is not None
+
+
 def told(name: str, receiver: Thing | None) -> bool:
     """Whether a call only prints, logs or saves, by its name or by that of what it is a method of."""
-    if TELLS.search(name):
+    if _tells(name):
         return True
     while receiver is not None:
-        if TELLERS.search(receiver.label):
+        if _teller(receiver.label):
             return True
         receiver = receiver.parent[0] if receiver.parent is not None else None
     return False
@@ -155,6 +168,7 @@ def _computes(i: Interpreter, node: tree.Call, found: Holdings) -> bool:
     )
 
 
+@cache
 def _suspicious(name: str) -> bool:
     return torch_api.SUSPICIOUS.search(name) is not None and not torch_api.BENIGN.search(name)
 
@@ -188,6 +202,8 @@ def turning(i: Interpreter, values: Sequence[Value], args: Arguments, node: tree
     """What the functions among some values may turn when they are called; None if they were seen to turn nothing."""
     found: list[Value] = []
     for value in values:
+        if isinstance(value, (Constant, External)):
+            continue
         found += [f for f in callables(value) if turns(i, f, node)]
         found += [t for t in things(value) if bound(t)]
     return held(i, *found, *args.all()) if found else None
@@ -245,7 +261,7 @@ def absorb(i: Interpreter, receiver: Thing | None, name: str, args: Arguments) -
         return
     root = receiver.root
     if root.role in ("opaque", "instance"):
-        given = [v for v in args.all() if held(i, v) or callables(v)]
+        given = [v for v in args.all() if not empty(v) and (held(i, v) or callables(v))]
         if given:
             kept = root.detail.get("values", ())
             if len(kept) < 32:
@@ -254,5 +270,5 @@ def absorb(i: Interpreter, receiver: Thing | None, name: str, args: Arguments) -
 
 def made_of(i: Interpreter, values: Sequence[Value]) -> dict[str, tuple[Value, ...]]:
     """The detail of a thing that unseen code made of some values: it may hold them."""
-    given = tuple(v for v in values if held(i, v) or callables(v))
+    given = tuple(v for v in values if not empty(v) and (held(i, v) or callables(v)))
     return {"values": given} if given else {}
