@@ -29,6 +29,7 @@ from gradcheck_lint.source.islands import Basis, Outcome, Work, islands, run
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
+from gradcheck_lint.source.replaced import doubtful
 from gradcheck_lint.source.store import Store
 from gradcheck_lint.source.triggers import Triggers
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options, own_serials
@@ -309,6 +310,8 @@ class _Analysis:
             module = self.listed.get(place.chunk.path)
             if module is None:
                 return
+            if confidence is Confidence.HIGH and self.doubted(place, related):
+                confidence = Confidence.MEDIUM
             if fix is not None and confidence < Confidence.HIGH and fix.safety is Safety.SAFE:
                 fix = dataclasses.replace(fix, safety=Safety.UNSAFE)  # safe only where every path was followed
             finding = Finding(
@@ -331,6 +334,19 @@ class _Analysis:
                 self.findings[key] = finding
 
         return report
+
+    def doubted(self, place: Place, related: Sequence[tuple[str, Place]]) -> bool:
+        """Whether the project puts something else in place of what a finding knows of torch."""
+        modules = [m for m in self.project.modules.values() if m is not None]
+        names = frozenset[str]().union(*(m.replaced for m in modules), self.interpreter.replaced)
+        if not names:
+            return False
+        told = [place.code, *(where.code for _, where in related)]
+        files = {m.path: m for m in modules}
+        for each in (place, *(where for _, where in related)):
+            if each.chunk.path in files:
+                told += files[each.chunk.path].outline.lines[each.span.line - 1 : each.span.end_line]
+        return doubtful(names, "\n".join(told))
 
     @property
     def listed(self) -> dict[str, Module]:

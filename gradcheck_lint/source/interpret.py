@@ -155,6 +155,7 @@ class Interpreter:
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
         self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
         self.making: int | None = None  # serial of the module whose `__init__` runs: what is newer is in no optimizer
+        self.replaced: set[str] = set()  # attributes of torch that the code gives another value
         self.patched = False  # something outside the project was replaced by what may turn the cycle
         self.generators: dict[int, bool] = {}  # function → whether it yields
         self.yielding: yields.Yielding | None = None  # for the function that is followed next
@@ -887,7 +888,9 @@ class Interpreter:
             owner.members[attr] = value if old is None else join(old, value)
         elif isinstance(owner, FunctionValue):
             self.set(id(owner.function), attr, value)
-        elif isinstance(owner, External) and any(turns(self, f, node) for f in callables(value)):
+        elif isinstance(owner, External) and owner.name.startswith("torch.") and not isinstance(value, Constant):
+            self.replaced.add(attr)
+        if isinstance(owner, External) and any(turns(self, f, node) for f in callables(value)):
             self.patched = True
 
     def unpack(self, targets: list[tree.Expression], value: Value, source: tree.Expression | None, quiet: bool) -> None:

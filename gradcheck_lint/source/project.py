@@ -13,6 +13,7 @@ from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.file import SourceFile, decode, digest
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
+from gradcheck_lint.source.replaced import replaced
 from gradcheck_lint.source.triggers import Triggers
 
 TURNING_WORDS = (
@@ -60,6 +61,11 @@ class Module:
     def torchy(self) -> bool:
         """Whether the module speaks of torch, or of a framework around it."""
         return _TORCHY.search(self.text) is not None
+
+    @cached_property
+    def replaced(self) -> frozenset[str]:
+        """What it puts in place of something of torch."""
+        return replaced(self.text)
 
     @cached_property
     def skeleton_relevant(self) -> bool:

@@ -1,0 +1,66 @@
+"""What a project puts in place of something of torch makes findings about it uncertain."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradcheck_lint.finding import Confidence, Safety
+from gradcheck_lint.source.replaced import doubtful, replaced
+from tests.fuzz.trial import try_out
+
+REPLACED = [
+    ("import torch\ntorch.optim.SGD.step = timed", {"step"}),
+    ("import torch.nn as nn\nnn.Module.load_state_dict = load", {"load_state_dict"}),
+    ("from torch.nn import (\n    Module,\n    Linear as L,\n)\nL.forward: F = f\nModule.x = g", {"forward", "x"}),
+    ("from torch import nn, optim\nsetattr(optim.Adam, 'step', f)", {"step"}),
+    ("import torch\nwith mock.patch('torch.nn.utils.clip_grad_norm_', f): pass", {"clip_grad_norm_"}),
+    ("import torch\nwith mock.patch.object(torch.Tensor, 'backward'): pass", {"backward"}),
+    ("import torch\nold = torch.Tensor.backward = f", {"backward"}),
+    ("import torch\ntorch.backends.cudnn.benchmark = True", set()),
+    ("import torch\nif torch.optim.SGD.step == f: pass", set()),
+    ("import torch\nmodel.step = f", set()),
+    ("import numpy as nn\nnn.Module.step = f", set()),
+    ("import torchvision\ntorchvision.ops.nms = f", set()),
+]
+
+
+@pytest.mark.parametrize(("text", "names"), REPLACED)
+def test_names_are_found(text: str, names: set[str]) -> None:
+    assert replaced(text) == names
+
+
+def test_a_name_of_every_turn_makes_all_uncertain_and_another_what_speaks_of_it() -> None:
+    assert doubtful(frozenset({"step"}), "optimizer = build()")
+    assert doubtful(frozenset({"__setattr__"}), "optimizer = build()")
+    assert doubtful(frozenset({"load"}), "torch.load(path)")
+    assert not doubtful(frozenset({"load"}), "model.load_state_dict(state)")
+
+
+PROGRAM = """\
+import torch
+from torch import nn
+{}
+model = nn.Linear(3, 2)
+model.requires_grad = False
+opt = torch.optim.SGD(model.parameters(), lr=0.1)
+opt.zero_grad()
+model(torch.ones(1, 3)).sum().backward()
+opt.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "sure"),
+    [
+        ("pass", True),
+        ("torch.backends.cudnn.benchmark = True", True),
+        ("nn.Module.other = property(lambda m: True)", True),
+        ("nn.Module.requires_grad = property(lambda m: True, lambda m, on: m.requires_grad_(on))", False),
+        ("nn.Module.__setattr__ = lambda m, name, value: m.requires_grad_(value)", False),
+        ("for cls in (nn.Module,):\n    cls.requires_grad = property(lambda m: True, lambda m, on: 0)", False),
+    ],
+)
+def test_a_finding_is_certain_only_while_torch_is_what_it_is(before: str, sure: bool) -> None:
+    found = [f for f in try_out({"train.py": PROGRAM.format(before)}, least=Confidence.LOW).found if f.code == "GL311"]
+    assert [f.confidence is Confidence.HIGH for f in found] == [sure]
+    assert all(f.fix is None or (f.fix.safety is Safety.SAFE) == sure for f in found)
