@@ -27,7 +27,7 @@ class ModulesInPlainContainer(Rule):
     code = "GL308"
     slug = "modules-in-plain-container"
     severity = Severity.ERROR
-    fix = Safety.SAFE
+    fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
     watches = frozenset({"layer-unregistered"})
     triggers = _ASSIGNED
@@ -36,7 +36,7 @@ class ModulesInPlainContainer(Rule):
         from gradcheck_lint.facts.classes import has_weights, made_modules, reached
 
         names = _suspects(facts.text)
-        if not names or _ELSEWHERE.search(facts.text) or not facts.is_module or _OWN.search(facts.inherited):
+        if not names or _ELSEWHERE.search(facts.inherited) or not facts.is_module or _OWN.search(facts.inherited):
             return
         registered: set[Thing] = set()
         for event in facts.made.events("set-attribute", "register"):
@@ -68,7 +68,7 @@ class ModulesInPlainContainer(Rule):
                 help=f"keep them in an `{container}`",
                 note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
                 fix=_fix(facts, name, held, assigned),
-                confidence=Confidence.MEDIUM if _shared(facts, name) else Confidence.HIGH,
+                confidence=Confidence.MEDIUM if _shared(facts, name) or _lent(facts, name) else Confidence.HIGH,
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
@@ -145,6 +145,15 @@ def _handed_on(facts: ClassFacts, name: str) -> bool:
     return any(re.search(line, text) for text in facts.elsewhere())
 
 
+_TOLD = r"(?:print|len|enumerate|zip|range|reversed|iter|sum|type|str|repr|isinstance|assert)"
+
+
+def _lent(facts: ClassFacts, name: str) -> bool:
+    """Whether code outside of the class hands the list to a function, which may register what it holds."""
+    line = rf"(?<![\w.])(?!{_TOLD}\()[\w.]+\((?:[^()\n]*,)?[ \t]*\**(?!self\.)[\w.]+\.{name}\b(?![\w.\[])"
+    return any(re.search(line, text) for text in facts.elsewhere())
+
+
 _USES = (
     r"(?:in |(?:len|zip|enumerate|reversed)\((?:[^()]|\([^()]*\))*?)self\.{0}\b"
     r"|self\.{0}(?:\[|\.(?:append|extend|insert|items|keys|values)\(|\s*\+?=|\s*:)|= self\.{0}\s*$"
@@ -185,7 +194,7 @@ def _fix(facts: ClassFacts, name: str, held: list[Value], event: Event) -> Fix |
     empty = empty or (isinstance(value, tree.Call) and not value.args)
     new = f"{spelled}()" if empty else f"{spelled}({inner})"
     edit = repair.replace(event.statement, whole.removesuffix(inner) + new)
-    return Fix(f"keep the layers in `{spelled}`", Safety.SAFE, (edit,))
+    return Fix(f"keep the layers in `{spelled}`", Safety.UNSAFE, (edit,))
 
 
 def _keyed(content: Value, value: tree.Expression) -> bool:
