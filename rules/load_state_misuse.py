@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.handed import refused
 from gradcheck_lint.facts.identity import keeps_state
 from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
@@ -69,7 +70,7 @@ class LoadStateMisuse(Rule):
             why=f"what `{name}` should be is lost, and the first use of the result fails",
             help=f"call `{name}.load_state_dict(...)` as a statement of its own",
             fix=_apart(event, name, first, last),
-            confidence=Confidence.HIGH if thing.certain and built else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if thing.certain and built and not refused(event) else Confidence.MEDIUM,
         )
 
     def argument(self, timeline: Timeline, event: Event, call: tree.Call, report: Report) -> None:
@@ -112,6 +113,7 @@ class LoadStateMisuse(Rule):
             why=why,
             help=f"{mend} before `{name}` takes it" if fix is None else mend,
             fix=fix,
+            confidence=Confidence.MEDIUM if refused(event) else Confidence.HIGH,
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

@@ -324,7 +324,7 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         wrapped = _wrap(i, args, node)
         if wrapped is not None:
             return wrapped
-    if torch_api.MODEL_FACTORY.match(name) or last == "from_pretrained":
+    if torch_api.makes_model(name) or last == "from_pretrained":
         thing = Thing("module", last, i.place(node), cls=target, detail={"args": args, "pretrained": True})
         i.emit("build", node, thing, args=args, name=name)
         return thing

@@ -114,9 +114,23 @@ BENIGN = re.compile(
 READING = re.compile(r"(?i)^_*(add|log|print|append|save|write|plot|hist|check|assert|is|has|get|isnan|norm)")
 """A call of unknown code with such a name only looks at the gradients that it is handed."""
 
-MODEL_FACTORY = re.compile(
+_ZOO = re.compile(
     r"^(torchvision\.models\.|timm\.create_model$|timm\.models\.|torch\.hub\.load$|segmentation_models_pytorch\.)"
 )
+_BESIDE = re.compile(
+    r"_Weights\b|Weights(?:Enum)?$|\.(?:_?utils|_api|feature_extraction|layers|losses|metrics|encoders|datasets)\."
+    r"|\.(?:get_(?!model$)|list_|load_|is_|has_|register_|make_|create_feature_|build_|model_(?:parameters|entrypoint))\w*$"
+)
+
+
+def makes_model(name: str) -> bool:
+    """Whether an outside function or class of a collection of networks gives one when it is called.
+
+    Beside the networks they have functions that give weights, names or settings:
+    `ResNet18_Weights.DEFAULT.get_state_dict()`, `models.list_models()`.
+    """
+    return _ZOO.match(name) is not None and _BESIDE.search(name) is None
+
 
 SMOOTH = frozenset(
     "mean sum pow sqrt exp log abs neg add sub mul div clamp view reshape squeeze unsqueeze flatten permute transpose t"
