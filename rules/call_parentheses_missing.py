@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Fix, Safety, Severity
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class CallParenthesesMissing(Rule):
     def on_event(self, event: Event, report: Report) -> None:
         from gradcheck_lint.source import tree
         from gradcheck_lint.source.place import Place
-        from gradcheck_lint.source.values import only
+        from gradcheck_lint.source.values import ClassValue, only
 
         if event.kind == "clip":
             call = event.place.node
@@ -46,14 +46,17 @@ class CallParenthesesMissing(Rule):
         if thing is None or thing.parent is None or not isinstance(node, tree.Attribute):
             return  # not looked up, or known to be something else
         owner, attr = thing.parent[0], node.attr
+        if isinstance(owner.cls, ClassValue) and (owner.cls.member("__getattr__") or owner.cls.member(attr)):
+            return  # looking it up may be what does the work
+        asked = event.kind == "evaluate" and "try" in event.context  # is it there?
         if event.kind == "evaluate":
             wanted = attr in METHODS.get(owner.role, ()) or attr in EVERYWHERE
         else:
             wanted = attr in PARAMETERS and owner.role == "module"
         if wanted:
-            self.tell(Place(event.place.chunk, node), attr, event.kind, report)
+            self.tell(Place(event.place.chunk, node), attr, event.kind, asked, report)
 
-    def tell(self, place: Place, attr: str, kind: str, report: Report) -> None:
+    def tell(self, place: Place, attr: str, kind: str, asked: bool, report: Report) -> None:
         from gradcheck_lint.facts.repair import append, text
 
         name = text(place)
@@ -66,4 +69,5 @@ class CallParenthesesMissing(Rule):
             why="the line does nothing" if kind == "evaluate" else "it raises a TypeError that does not say why",
             help=f"write `{name}()`",
             fix=Fix(f"call `{name}()`", Safety.SAFE, (append(place, "()"),)),
+            confidence=Confidence.MEDIUM if asked else Confidence.HIGH,
         )

@@ -107,7 +107,7 @@ def _torchs_own(owner: Thing) -> bool:
 
 def _read(timeline: Timeline, name: str) -> bool:
     """Whether some text of the project reads such an attribute: the optimizer may be used as a notebook."""
-    reads = re.compile(rf"\.{name}\b(?!\s*(?:[-+*/]=|=(?!=)))")
+    reads = re.compile(rf"\.{name}\b(?!\s*(?:[-+*/]=|=(?!=)))|(?:get|has)attr\([^)\n]*[\"']{name}[\"']")
     return any(reads.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
 
 

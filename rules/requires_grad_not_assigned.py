@@ -44,6 +44,7 @@ class RequiresGradNotAssigned(Rule):
         value = repair.text(Place(event.place.chunk, right))
         shown = event.function is None and _CELLS.search(timeline.home.text) is not None
         kinds = [gradflag.kind(o) if isinstance(o, Thing) else None for o in options(event.detail["of"])]
+        own = any(isinstance(o, Thing) and o.role == "instance" for o in options(event.detail["of"]))  # and its `==`
         report(
             event.place,
             "`requires_grad` is compared, not set",
@@ -51,7 +52,7 @@ class RequiresGradNotAssigned(Rule):
             why=_consequence(isinstance(right, tree.Constant) and right.value is True),
             help=f"write `{name} = {value}`",
             fix=_assign(event, kinds, name, value),
-            confidence=Confidence.MEDIUM if shown else Confidence.HIGH,
+            confidence=Confidence.MEDIUM if shown or own else Confidence.HIGH,
         )
 
     def overwriting(self, timeline: Timeline, event: Event, report: Report) -> None:
