@@ -35,6 +35,7 @@ class ModuleRequiresGradAttribute(Rule):
             if not kinds or not all(kinds):
                 continue
             sure = all(kind is not None and kind.certain for kind in kinds)
+            sure = sure and not gradflag.flag_of_modules_read(timeline)
             report(
                 event.statement,
                 "`requires_grad` is assigned to a module",

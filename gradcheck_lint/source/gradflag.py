@@ -113,6 +113,34 @@ def read_elsewhere(timeline: Timeline, name: str) -> bool:
     return any(pattern.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
 
 
+_READ = re.compile(r"(?:(\w+)|[\])])\.requires_grad\b(?!\s*=(?!=))|(?:get|has)attr\([^)\n]*[\"']requires_grad[\"']")
+_TENSORS = re.compile(
+    r"(?i)self|ctx|args|opts?|cfg|conf\w*|hparams"  # flags of other kinds
+    r"|[ptvwbxyz]|\w*(?:param|params|parameter|weights?|bias|tensors?|inputs?|outputs?|data|loss|grad|embeddings?)\d*"
+)
+
+
+def flag_of_modules_read(timeline: Timeline) -> bool:
+    """Whether some text of the project reads `requires_grad` of what may be a module, and so may mean the attribute.
+
+    Tensors are asked all the time: what is called like one, or comes from a walk over parameters, is none.
+    """
+    for module in timeline.home.project.modules.values():
+        if module is None or "requires_grad" not in module.text:
+            continue
+        for match in _READ.finditer(module.text):
+            name = match.group(1)
+            if name is None or not (_TENSORS.fullmatch(name) or _walked_over(module.text, name)):
+                return True
+    return False
+
+
+def _walked_over(text: str, name: str) -> bool:
+    """Whether a name is that of a parameter in a loop or in a function that selects parameters."""
+    walk = rf"\bfor\s+(?:\w+\s*,\s*)?{name}\s+in\b[^:\n]*param|\blambda\s+{name}\s*:"
+    return re.search(walk, text) is not None
+
+
 def set_elsewhere(timeline: Timeline, name: str) -> bool:
     """Whether some text of the project sets an attribute of this name, or defines a method of it."""
     pattern = re.compile(rf"\.{name}\s*(?::[^=\n]+)?=(?!=)|setattr\([^)\n]*[\"']{name}[\"']|\bdef {name}\b")
