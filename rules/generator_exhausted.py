@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import iterators, repair
+from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
@@ -41,7 +42,9 @@ class GeneratorExhausted(Rule):
                 help=f"keep the parameters in a list where `{what}` is made: `list(...)`",
                 related=[("the iterator is made here, and can be walked over once", made)] if made is not None else [],
                 fix=Fix("keep the parameters in a list", Safety.SAFE, edits) if edits else None,
-                confidence=Confidence.HIGH if sure(use.thing) else Confidence.MEDIUM,
+                confidence=Confidence.HIGH
+                if sure(use.thing) and not read_by_name(timeline, use.event)
+                else Confidence.MEDIUM,
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

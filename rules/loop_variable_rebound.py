@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.rebinding import body_of, copy_instead, loop_of, makes_new, used_later
-from gradcheck_lint.finding import Safety, Severity
+from gradcheck_lint.facts.unread import read_by_name, read_inside
+from gradcheck_lint.finding import Confidence, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.values import Constant, Thing, Value, options, things
 
@@ -35,6 +36,8 @@ class LoopVariableRebound(Rule):
             loop = loop_of(body_of(timeline, event), statement, name)
             if loop is None or not makes_new(value) or used_later(timeline, event, name):
                 continue
+            if read_inside(timeline, event, name):
+                continue
             report(
                 event.statement,
                 "an assignment to the variable of a loop changes no parameter",
@@ -42,6 +45,7 @@ class LoopVariableRebound(Rule):
                 why=f"the parameter that `{name}` stood for keeps its value",
                 help=f"write into it, under `torch.no_grad()`: `{name}.copy_(...)`",
                 fix=copy_instead(timeline, event, target, value, Safety.SAFE),
+                confidence=Confidence.MEDIUM if read_by_name(timeline, event) else Confidence.HIGH,
             )
 
 
