@@ -9,10 +9,11 @@ from gradcheck_lint.facts import repair
 from gradcheck_lint.facts.identity import name_of, steps_on
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import used_later
+from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Thing, only, things
+from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -38,7 +39,7 @@ class NetworkAliased(Rule):
             name = tree.last_name(event.detail["target"])
             if module is not None and isinstance(source, (tree.Name, tree.Attribute)):
                 if _synchronised(timeline, event, module, name):
-                    self.tell_network(timeline, event, report)
+                    self.tell_network(timeline, event, module, report)
                 elif _BEST.search(name):
                     self.best_network(timeline, event, module, report)
             elif (
@@ -48,7 +49,7 @@ class NetworkAliased(Rule):
             ):
                 self.best_state(timeline, event, state, report)
 
-    def tell_network(self, timeline: Timeline, event: Event, report: Report) -> None:
+    def tell_network(self, timeline: Timeline, event: Event, module: Thing, report: Report) -> None:
         source, target = _texts(event)
         report(
             event.statement,
@@ -56,7 +57,7 @@ class NetworkAliased(Rule):
             label=f"`{target}` is a second name for `{source}`",
             why=f"every step on `{source}` moves `{target}` as well, and the copying copies nothing",
             help=f"make a copy: `copy.deepcopy({source})`",
-            fix=_fix(timeline, event),
+            fix=_fix(timeline, event, module),
         )
 
     def best_network(self, timeline: Timeline, event: Event, module: Thing, report: Report) -> None:
@@ -73,7 +74,7 @@ class NetworkAliased(Rule):
             label=f"`{name}` is a second name for `{source}`",
             why=f"`{name_of(found[0])}.step()` goes on to change it, so the best network is always the last one",
             help=f"make a copy: `copy.deepcopy({source})`",
-            fix=_fix(timeline, event),
+            fix=_fix(timeline, event, module),
         )
 
     def best_state(self, timeline: Timeline, event: Event, state: Thing, report: Report) -> None:
@@ -90,8 +91,10 @@ class NetworkAliased(Rule):
             label=f"`{name}` holds the network's own tensors, not copies of them",
             why=f"`{name_of(step)}.step()` changes them in place, so what is loaded back is the last state",
             help=f"copy the tensors: `{_copied(event.detail['expression'], event)[1]}`",
-            fix=_fix(timeline, event),
-            confidence=Confidence.MEDIUM if re.search(r"\bcpu\(", source) else Confidence.HIGH,
+            fix=_fix(timeline, event, state.detail["of"]),
+            confidence=Confidence.MEDIUM
+            if re.search(r"\bcpu\(", source) or _copied_on_the_way(timeline, event, state)
+            else Confidence.HIGH,
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
@@ -101,6 +104,16 @@ class NetworkAliased(Rule):
             why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
             help="keep a copy: `copy.deepcopy(model.state_dict())`",
         )
+
+
+_COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dict\(")
+
+
+def _copied_on_the_way(timeline: Timeline, event: Event, state: Thing) -> bool:
+    """Whether the tensors may be copied where the state is made, or by code that is handed it or all names."""
+    if state.detail.get("escaped") or read_by_name(timeline, event):
+        return True
+    return any(_COPIES.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
 
 
 _BEST = re.compile(r"(?i)(^|_)best(_|$)")
@@ -163,7 +176,7 @@ def _copied(source: tree.Expression, event: Event) -> tuple[tree.Expression, str
     return inner, f"copy.deepcopy({repair.text(Place(event.place.chunk, inner))})"
 
 
-def _fix(timeline: Timeline, event: Event) -> Fix | None:
+def _fix(timeline: Timeline, event: Event, module: Thing) -> Fix | None:
     """Put `copy.deepcopy(...)` around the expression, and `import copy` above the first import if it is missing."""
     from gradcheck_lint.source import tree
 
@@ -179,4 +192,5 @@ def _fix(timeline: Timeline, event: Event) -> Fix | None:
         if stand is None or any(bound == "copy" for s in imports for _, bound in s.names):
             return None
         edits.append(repair.insert_before(stand, "import copy"))
-    return Fix(f"make it a copy: `{text}`", Safety.SAFE, tuple(edits))
+    known = module.core.certain and isinstance(module.core.cls, (External, ClassValue))  # what its copy is like
+    return Fix(f"make it a copy: `{text}`", Safety.SAFE if known else Safety.UNSAFE, tuple(edits))

@@ -1533,7 +1533,7 @@ class Interpreter:
                     option.escaped = len(inner)
                     if fresh > 0:  # what was in it before is out already
                         todo += [value for value, _ in zip(reversed(inner), range(fresh), strict=False)]
-                elif isinstance(option, Thing) and option.role in ("optimizer", "module", "tensor"):
+                elif isinstance(option, Thing) and option.role in ("optimizer", "module", "tensor", "state-dict"):
                     option.root.detail["escaped"] = True
 
     # ------------------------------------------------------------ calls
