@@ -8,7 +8,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.events import Event, Timeline
     from gradcheck_lint.source.place import Place
 
 METHODS = {
@@ -28,9 +28,13 @@ class CallParenthesesMissing(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     triggers = r"\.(?:train|eval)\s*(?:#|\n)"
-    listens = frozenset({"evaluate", "iterate", "clip"})
 
-    def on_event(self, event: Event, report: Report) -> None:
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events("evaluate", "iterate", "clip"):
+            self.named(timeline, event, report)
+
+    def named(self, timeline: Timeline, event: Event, report: Report) -> None:
+        from gradcheck_lint.facts.rebinding import body_of, tried
         from gradcheck_lint.source import tree
         from gradcheck_lint.source.place import Place
         from gradcheck_lint.source.values import ClassValue, only
@@ -46,9 +50,9 @@ class CallParenthesesMissing(Rule):
         if thing is None or thing.parent is None or not isinstance(node, tree.Attribute):
             return  # not looked up, or known to be something else
         owner, attr = thing.parent[0], node.attr
-        if isinstance(owner.cls, ClassValue) and (owner.cls.member("__getattr__") or owner.cls.member(attr)):
+        if isinstance(owner.cls, ClassValue) and owner.cls.member("__getattr__") is not None:
             return  # looking it up may be what does the work
-        asked = event.kind == "evaluate" and "try" in event.context  # is it there?
+        asked = "try" in event.context and tried(body_of(timeline, event), event.statement.node)  # is it there?
         if event.kind == "evaluate":
             wanted = attr in METHODS.get(owner.role, ()) or attr in EVERYWHERE
         else:

@@ -125,6 +125,15 @@ def read_later(body: tree.Block, statement: tree.Node, name: str) -> bool:
     return False
 
 
+def tried(body: tree.Block, statement: tree.Node) -> bool:
+    """Whether a statement stands right inside of a `try` or `with suppress(...)`, to see whether it raises an error."""
+    path = _path(body, statement) or []
+    around = path[-1][0] if path else None
+    if isinstance(around, tree.With):
+        return any(tree.last_name(item) in ("suppress", "raises", "assertRaises") for item, _ in around.items)
+    return isinstance(around, tree.Try) and any(statement is inner for inner in around.body)
+
+
 _Level = tuple[tree.Statement | None, tree.Block, int]  # a compound statement, its block, and the index there
 
 
