@@ -45,7 +45,7 @@ class DuplicateParams(Rule):
         found = mentions(handed.value(event))
         parts: Parts = event.detail["parts"]
         earlier: list[Mention] = []
-        if event.kind == "add-group" and isinstance(event.subject, Thing):
+        if event.kind == "add-group" and isinstance(event.subject, Thing) and not event.subject.detail.get("regrouped"):
             earlier = mentions(event.subject.detail.get("params"))
         for position, second in enumerate(found):
             first = next((m for m in (*earlier, *found[:position]) if overlap(m.thing, second.thing, parts)), None)

@@ -70,6 +70,11 @@ def filled_later(optimizer: Thing) -> bool:
     return any(optimizer.detail.get(key) for key in ("added", "opened", "escaped"))
 
 
+def optimizer_made(event: Event) -> int:
+    """When an optimizer was made, in the order of all that the linter has met."""
+    return event.subject.serial if isinstance(event.subject, Thing) else 0
+
+
 def why(timeline: Timeline, event: Event, value: Value) -> str:
     """Why a collection of parameters is empty; "" if it may hold something."""
     found = [_why(timeline, event, option) for option in options(value)]
@@ -94,6 +99,8 @@ def _why(timeline: Timeline, event: Event, value: Value) -> str:
     if isinstance(cls, External):
         name = cls.name.rpartition(".")[2]
         return "this layer has no parameters" if name in WITHOUT_PARAMETERS and cls.name.startswith("torch.nn.") else ""
+    if module.root.detail.get("escaped", optimizer_made(event)) < optimizer_made(event):
+        return ""  # code that is not seen had it in its hands, and may have registered something
     if isinstance(cls, ClassValue) and not event.detail["parts"].get(module.serial) and makes_no_part(cls, module):
         return "its class registers neither layers nor parameters"
     return ""

@@ -130,9 +130,12 @@ class _Facts:
         for event in timeline.events():
             self.note(event)
         self.held: set[Thing] = set()
+        self.derived: set[Thing] = set()  # what a tensor that is held may be: itself, or what it was computed from
         for optimizer in optimizers:
             held = held_by(optimizer)
             self.held.update(held.tensors)
+            for tensor in held.tensors:
+                self.derived.update(_behind(tensor))
             for module in held.modules:
                 self.held |= contained(module)
 
@@ -177,7 +180,7 @@ class _Facts:
                 elif weighted(module) and _trainable(module):
                     yield module.label, self.built[module.core]
         for tensor in _leaves(loss):
-            known = tensor in self.held or tensor in self.excused or self.owners(tensor)
+            known = tensor in self.held or tensor in self.excused or self.owners(tensor) or tensor in self.derived
             if not known and tensor in self.built:
                 yield tensor.label, self.built[tensor]
 
@@ -244,6 +247,14 @@ def _leaves(loss: Value | None) -> Iterator[Thing]:
             thing, seen = thing.detail["from"], seen + 1
         if isinstance(thing, Thing) and thing.detail.get("made_by") == "Parameter" and thing.detail.get("grad") is True:
             yield thing
+
+
+def _behind(tensor: Thing) -> Iterator[Thing]:
+    """What a tensor was computed from: `.contiguous()` and `.type(...)` may give the tensor itself."""
+    seen = 0
+    while isinstance(tensor.detail.get("from"), Thing) and seen < 50:
+        tensor, seen = tensor.detail["from"], seen + 1
+        yield tensor
 
 
 def _trainable(module: Thing) -> bool:

@@ -99,6 +99,11 @@ def _same_target(event: Event, other: Event) -> bool:
     return target.id == name.id and other.function is event.function
 
 
+def assigns_its_own_way(value: Value | None) -> bool:
+    """Whether a class of the project decides what becomes of an attribute that is assigned to its objects."""
+    return any(isinstance(t.core.cls, ClassValue) and t.core.cls.member("__setattr__") for t in things(value))
+
+
 def one_name(timeline: Timeline, event: Event, thing: Thing) -> bool:
     """Whether the target of `event` is the only name that the code has given to a thing so far."""
     found: set[tuple[str, object]] = set()

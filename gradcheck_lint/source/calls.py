@@ -17,6 +17,7 @@ from typing import Any
 from gradcheck_lint.source import decorated, gradflag, limits, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.holdings import callables, held
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of, take
 from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, python, touch, turning, turns, unknown
@@ -816,6 +817,8 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
             i.consume(more, node.args[0].value, attr)
         i.lengthen(thing, more)
         return NONE
+    if thing is not None and attr in _LIST_WRITING and thing.role in ("groups", "group-params"):
+        regroup(thing)
     if isinstance(base, External):
         return _external(i, External(torch_api.canonical(f"{base.name}.{attr}")), args, node)
     if torch_api.WRAPPERS.search(f".{attr}") and any(
@@ -829,6 +832,9 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
     if thing is not None and thing.role == "tensor" and thing.detail.get("grad") and not attr.endswith("_"):
         return i.computed(node, [thing, *args.all()])
     return _opaque(i, attr, receiver, args, node)
+
+
+_LIST_WRITING = frozenset({"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"})
 
 
 def _items_method(i: Interpreter, base: Items, attr: str, args: Arguments, node: tree.Call) -> Value:
@@ -1214,8 +1220,11 @@ def _register(how: str) -> Callable[[Interpreter, Value, Arguments, tree.Call], 
         if isinstance(name, Constant) and isinstance(name.value, str) and value is not None:
             for thing in things(base):
                 i.set(thing.serial, name.value, value)
-                if how == "parameter":
+                if how != "buffer":
                     parts.noted(thing, name.value)
+        elif how != "buffer":
+            for thing in things(base):
+                parts.noted(thing, None)
         return NONE
 
     return register
@@ -1309,7 +1318,7 @@ def _opaque(
     absorb(i, receiver, name, args)
     i.escape(args.all())
     if receiver is not None and receiver.role == "module":
-        receiver.root.detail["escaped"] = True
+        receiver.root.detail.setdefault("escaped", new_serial())
     for value in args.all():
         i.consume(value, node, "?")
         if not torch_api.READING.search(name):

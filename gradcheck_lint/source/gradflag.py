@@ -77,7 +77,7 @@ def has_own(timeline: Timeline, thing: Thing, name: str) -> bool:
     An item of a container may be any of those that the container was made of.
     """
     cls = thing.core.cls
-    if isinstance(cls, ClassValue) and cls.member(name) is not None:
+    if isinstance(cls, ClassValue) and any(cls.member(m) is not None for m in (name, "__setattr__")):
         return True
     if any(has_own(timeline, part, name) for part in part_of(thing)):
         return True

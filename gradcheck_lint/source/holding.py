@@ -32,9 +32,19 @@ def held_by(optimizer: Thing) -> Held:
         for group in added:
             more = content(group)
             held = Held(held.modules + more.modules, held.tensors + more.tensors, held.unknown or more.unknown)
+    if optimizer.detail.get("regrouped"):
+        held = held._replace(unknown=True)
     optimizer.detail["held"] = held
     optimizer.detail["held_added"] = len(added)
     return held
+
+
+def regroup(part: Thing) -> None:
+    """The groups of an optimizer, or their lists of parameters, are written: from now on it may hold anything."""
+    optimizer = part.root
+    if optimizer.role == "optimizer" and part.role in ("optimizer", "groups", "group", "group-params"):
+        optimizer.detail["regrouped"] = True
+        optimizer.detail.pop("held", None)
 
 
 def content(value: Value | None) -> Held:

@@ -15,6 +15,7 @@ from typing import Any
 from gradcheck_lint.source import access, decorated, gradflag, limits, parts, tensors, torch_api, tree, yields
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import Purse, Stop, meter, spend
+from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.holdings import Holdings, callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
@@ -973,11 +974,21 @@ class Interpreter:
                 tensors.now_requires_grad(thing, flag)
         elif attr == "data":
             self.emit("set-data", target, thing, value=value, source=source)
+        elif attr == "param_groups":
+            regroup(thing)
         self.emit("set-attribute", target, thing, attr=attr, value=value, old=old, source=source)
 
     def set_item(self, target: tree.Subscript, base: Value, index: Value, value: Value, quiet: bool) -> None:
         if not quiet:
             self.emit("set-item", target, base, index=index, value=value)
+        for thing in things(base):
+            named = index.value if isinstance(index, Constant) else ...
+            if (
+                thing.role == "groups"
+                or (thing.role == "group" and named in ("params", ...))
+                or (thing.role == "group-params")
+            ):
+                regroup(thing)
         if isinstance(base, External):
             self.spotted.lent(value)
         if isinstance(base, Table):
@@ -1534,7 +1545,7 @@ class Interpreter:
                     if fresh > 0:  # what was in it before is out already
                         todo += [value for value, _ in zip(reversed(inner), range(fresh), strict=False)]
                 elif isinstance(option, Thing) and option.role in ("optimizer", "module", "tensor", "state-dict"):
-                    option.root.detail["escaped"] = True
+                    option.root.detail.setdefault("escaped", new_serial())  # since when
 
     # ------------------------------------------------------------ calls
 
