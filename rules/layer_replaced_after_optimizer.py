@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts.identity import Stale, frozen, inside, one_name, stale, weighted
+from gradcheck_lint.facts.identity import Stale, assigns_its_own_way, frozen, inside, one_name, stale, weighted
 from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
@@ -31,6 +31,8 @@ class LayerReplacedAfterOptimizer(Rule):
         for event in timeline.events("set-attribute", "set-item", "rebind", "call"):
             if event.kind == "rebind":
                 found = _model(timeline, event)
+            elif event.kind == "set-attribute" and assigns_its_own_way(event.subject):
+                continue
             elif event.kind == "call":
                 found = _resized(timeline, event)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import handed, repair
@@ -27,6 +28,7 @@ class NonLeafParams(Rule):
     watches = frozenset({"non-leaf-given", "refused-non-leaf"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        switched = _switched(timeline)
         for event in timeline.events(*handed.KINDS):
             if not handed.takes_parameters(event) or handed.refused(event) or differentiable(event):
                 continue
@@ -50,7 +52,7 @@ class NonLeafParams(Rule):
                     help=f"compute first and ask for gradients last: `({what}).detach().requires_grad_()`",
                     related=[("it is handed to the optimizer here", event.place)],
                     fix=Fix("make it a leaf", Safety.SAFE, edit) if edit else None,
-                    confidence=Confidence.HIGH if all(leaves) else Confidence.MEDIUM,
+                    confidence=Confidence.HIGH if all(leaves) and not switched else Confidence.MEDIUM,
                 )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
@@ -62,6 +64,18 @@ class NonLeafParams(Rule):
             why="only a tensor that nothing else is computed into can be trained: the step would move a copy",
             help="compute first, then `.detach().requires_grad_()`",
         )
+
+
+_SWITCH = re.compile(
+    r"^(?![ \t]*(?:(?:async[ ]+)?with\b|@|#))[^\n#]*"
+    r"\b(?:set_grad_enabled\(|(?:no_grad|inference_mode|enable_grad)\([^)\n]*\)\.__enter__)",
+    re.MULTILINE,
+)
+
+
+def _switched(timeline: Timeline) -> bool:
+    """Whether the project switches gradients off or on for all that follows, not for a block or a function alone."""
+    return any(_SWITCH.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
 
 
 def computed(value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts.identity import Stale, fresh, frozen, inside, one_name, stale
+from gradcheck_lint.facts.identity import Stale, assigns_its_own_way, fresh, frozen, inside, one_name, stale
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import body_of, copy_instead, makes_new, mentions, renewed_by_hand
 from gradcheck_lint.finding import Safety, Severity
@@ -33,7 +33,7 @@ class ParameterRebound(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         optimized = bool(timeline.optimizers())
         for event in timeline.events("rebind", "set-attribute"):
-            if not optimized:
+            if not optimized or (event.kind == "set-attribute" and assigns_its_own_way(event.subject)):
                 found = None
             elif event.kind == "set-attribute":
                 found = _attribute(timeline, event)
