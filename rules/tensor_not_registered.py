@@ -31,7 +31,7 @@ class TensorNotRegistered(Rule):
     code = "GL309"
     slug = "tensor-not-registered"
     severity = Severity.ERROR
-    fix = Safety.SAFE
+    fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
     watches = frozenset({"tensor-unregistered"})
     triggers = f"{_PLAIN}|{_DERIVED}|{_EARLY}"
@@ -95,7 +95,7 @@ class TensorNotRegistered(Rule):
                 label=f"`{name}` is assigned before `super().__init__()` has run",
                 why="the module has nowhere to register it yet, and raises an AttributeError",
                 help="call `super().__init__()` first",
-                fix=Fix("call `super().__init__()` first", Safety.SAFE, repair.move_before(first, here))
+                fix=Fix("call `super().__init__()` first", Safety.UNSAFE, repair.move_before(first, here))
                 if here is not None and first is not None and here.beside(first)
                 else None,
             )
@@ -178,7 +178,7 @@ def _register(facts: ClassFacts, event: Event) -> Fix | None:
     title = f"make `self.{event.detail['attr']}` a parameter"
     if isinstance(source, (tree.Display, tree.Comprehension)):
         listed = facts.spelled("torch.nn.ParameterList")
-        return Fix(title, Safety.SAFE, repair.enclose(place, f"{listed}(", ")")) if listed else None
+        return Fix(title, Safety.UNSAFE, repair.enclose(place, f"{listed}(", ")")) if listed else None
     if not isinstance(source, tree.Call):
         return None
     span = place.span
@@ -186,7 +186,7 @@ def _register(facts: ClassFacts, event: Event) -> Fix | None:
         inner = Place(chunk, source.func.value).span
         return Fix(
             title,
-            Safety.SAFE,
+            Safety.UNSAFE,
             (
                 Edit(Span(span.path, span.line, span.column, span.line, span.column), f"{parameter}("),
                 Edit(Span(span.path, inner.end_line, inner.end_column, span.end_line, span.end_column), ")"),
@@ -198,5 +198,5 @@ def _register(facts: ClassFacts, event: Event) -> Fix | None:
     before, after = Place(chunk, source.args[-2].value).span, Place(chunk, flag.value).span
     drop = Edit(Span(span.path, before.end_line, before.end_column, after.end_line, after.end_column), "")
     if tree.last_name(source.func) == "Variable":
-        return Fix(title, Safety.SAFE, (repair.replace(Place(chunk, source.func), parameter), drop))
-    return Fix(title, Safety.SAFE, (*repair.enclose(place, f"{parameter}(", ")"), drop))
+        return Fix(title, Safety.UNSAFE, (repair.replace(Place(chunk, source.func), parameter), drop))
+    return Fix(title, Safety.UNSAFE, (*repair.enclose(place, f"{parameter}(", ")"), drop))
