@@ -111,7 +111,7 @@ _COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dic
 
 def _copied_on_the_way(timeline: Timeline, event: Event, state: Thing) -> bool:
     """Whether the tensors may be copied where the state is made, or by code that is handed it or all names."""
-    if state.detail.get("escaped") or read_by_name(timeline, event):
+    if state.detail.get("escaped") or state.detail.get("rewritten") or read_by_name(timeline, event):
         return True
     return any(_COPIES.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
 

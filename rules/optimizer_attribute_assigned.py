@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import tree
+from gradcheck_lint.source import gradflag, tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, Thing, only
 
@@ -107,8 +107,9 @@ def _torchs_own(owner: Thing) -> bool:
 
 def _read(timeline: Timeline, name: str) -> bool:
     """Whether some text of the project reads such an attribute: the optimizer may be used as a notebook."""
-    reads = re.compile(rf"\.{name}\b(?!\s*(?:[-+*/]=|=(?!=)))|(?:get|has)attr\([^)\n]*[\"']{name}[\"']")
-    return any(reads.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
+    reads = re.compile(rf"\.{name}\b(?!\s*(?:[-+*/]=|=(?!=)))")
+    texts = [m.text for m in timeline.home.project.modules.values() if m is not None]
+    return any(reads.search(text) or gradflag.asked_by_name(text, name) for text in texts)
 
 
 def _in_groups(event: Event, name: str) -> Fix | None:

@@ -819,6 +819,8 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
         return NONE
     if thing is not None and attr in _LIST_WRITING and thing.role in ("groups", "group-params"):
         regroup(thing)
+    if thing is not None and thing.role == "state-dict" and attr in ("update", "__setitem__"):
+        thing.detail["rewritten"] = True
     if isinstance(base, External):
         return _external(i, External(torch_api.canonical(f"{base.name}.{attr}")), args, node)
     if torch_api.WRAPPERS.search(f".{attr}") and any(

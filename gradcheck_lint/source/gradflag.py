@@ -109,11 +109,26 @@ def _flat(value: Value) -> Iterator[Value]:
 
 def read_elsewhere(timeline: Timeline, name: str) -> bool:
     """Whether some text of the project reads an attribute of this name, and so may mean it."""
-    pattern = re.compile(rf"\.{name}\b(?!\s*=(?!=))(?!\s*\()|(?:get|has)attr\([^)\n]*[\"']{name}[\"']")
-    return any(pattern.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
+    pattern = re.compile(rf"\.{name}\b(?!\s*=(?!=))(?!\s*\()")
+    texts = [m.text for m in timeline.home.project.modules.values() if m is not None]
+    return any(pattern.search(text) or asked_by_name(text, name) for text in texts)
 
 
-_READ = re.compile(r"(?:(\w+)|[\])])\.requires_grad\b(?!\s*=(?!=))|(?:get|has)attr\([^)\n]*[\"']requires_grad[\"']")
+_BY_NAME = re.compile(r"\b(?:getattr|hasattr)\(\s*[\w.\[\]]+\s*,\s*[^\W\d]|\battrgetter\(\s*[^\W\d]")
+"""An attribute is asked for whose name is in a variable."""
+
+
+def asked_by_name(text: str, name: str) -> bool:
+    """Whether a text may read an attribute of this name by `getattr` and the like."""
+    quoted = rf"[\"']{name}[\"']"
+    if re.search(
+        rf"(?:(?:get|has)attr|attrgetter)\([^)\n]*{quoted}|(?:__dict__|\bvars\([^)\n]*\))[^\n]*{quoted}", text
+    ):
+        return True
+    return _BY_NAME.search(text) is not None and re.search(rf"(?<![\w\])]\[){quoted}(?!\s*:)", text) is not None
+
+
+_READ = re.compile(r"(?:(\w+)|[\])])\.requires_grad\b(?!\s*=(?!=))")
 _TENSORS = re.compile(
     r"(?i)self|ctx|args|opts?|cfg|conf\w*|hparams"  # flags of other kinds
     r"|[ptvwbxyz]|\w*(?:param|params|parameter|weights?|bias|tensors?|inputs?|outputs?|data|loss|grad|embeddings?)\d*"
@@ -128,6 +143,8 @@ def flag_of_modules_read(timeline: Timeline) -> bool:
     for module in timeline.home.project.modules.values():
         if module is None or "requires_grad" not in module.text:
             continue
+        if asked_by_name(module.text, "requires_grad"):
+            return True
         for match in _READ.finditer(module.text):
             name = match.group(1)
             if name is None or not (_TENSORS.fullmatch(name) or _walked_over(module.text, name)):

@@ -982,6 +982,8 @@ class Interpreter:
         if not quiet:
             self.emit("set-item", target, base, index=index, value=value)
         for thing in things(base):
+            if thing.role == "state-dict":
+                thing.detail["rewritten"] = True
             named = index.value if isinstance(index, Constant) else ...
             if (
                 thing.role == "groups"

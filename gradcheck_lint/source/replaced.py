@@ -28,7 +28,9 @@ def replaced(text: str) -> frozenset[str]:
         return frozenset()
     owner = rf"(?:{heads})(?:\.\w+)*"
     found = re.findall(rf"(?m)(?<![\w.]){owner}\.(\w+)[ \t]*(?::[^=\n]+)?=(?!=)(?![ \t]*{_PLAIN})", text)
-    found += re.findall(rf"\b(?:setattr|delattr|object)\([ \t\n]*{owner}[ \t\n]*,[ \t\n]*[\"'](\w+)[\"']", text)
+    found += re.findall(
+        rf"(?<![\w.])(?!(?:get|has)attr\b)[\w.]+\([ \t\n]*{owner}[ \t\n]*,[ \t\n]*[\"'](\w+)[\"']", text
+    )
     found += re.findall(r"\b(?:setattr|patch)\([ \t\n]*[\"']torch\.(?:\w+\.)*(\w+)[\"']", text)
     return frozenset(found)
 
