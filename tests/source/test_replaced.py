@@ -15,6 +15,8 @@ REPLACED = [
     ("from torch import nn, optim\nsetattr(optim.Adam, 'step', f)", {"step"}),
     ("import torch\nwith mock.patch('torch.nn.utils.clip_grad_norm_', f): pass", {"clip_grad_norm_"}),
     ("import torch\nwith mock.patch.object(torch.Tensor, 'backward'): pass", {"backward"}),
+    ("from torch import nn\nsetattr(\n    nn.Module,\n    'to',\n    f,\n)", {"to"}),
+    ("import torch\ncurse(torch.Tensor, 'backward', f)\ngetattr(torch.Tensor, 'sum')", {"backward"}),
     ("import torch\nold = torch.Tensor.backward = f", {"backward"}),
     ("import torch\ntorch.backends.cudnn.benchmark = True", set()),
     ("import torch\nif torch.optim.SGD.step == f: pass", set()),
