@@ -287,7 +287,7 @@ def test_stdin_fixed_is_written_to_stdout_byte_for_byte() -> None:
 def test_stdin_diff() -> None:
     result = run("-", "--diff", "--stdin-filename", "a.py", stdin=IDLE.encode())
     assert result.exit_code == 1
-    assert result.stdout.splitlines() == ["--- a.py", "+++ a.py", "@@ -1 +1 @@", f"-{IDLE.strip()}", "+x = 1"]
+    assert result.stdout.splitlines() == ["--- a/a.py", "+++ b/a.py", "@@ -1 +1 @@", f"-{IDLE.strip()}", "+x = 1"]
 
 
 # Fixes

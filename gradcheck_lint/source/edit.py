@@ -94,7 +94,7 @@ def plan(findings: Iterable[Finding], sources: Mapping[str, SourceFile], *, unsa
 
 
 def patch(plan: Plan) -> bytes:
-    """The plan as a patch, byte for byte; `git apply -p0` and `patch -p0` understand it."""
+    """The plan as a patch, byte for byte, for `git apply` and `patch -p1` in the folder that gradlint was run in."""
     return b"".join(
         line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"
         for path, change in plan.changes.items()
@@ -118,12 +118,13 @@ def diff(plan: Plan, *, colour: bool = False) -> str:
 def _unified(path: str, change: Change) -> Iterator[bytes]:
     r"""The lines of a unified diff. Only "\n" separates them: all else belongs to the line that it stands in."""
     old, new = (_ended(data.split(b"\n")) for data in (change.file.data, change.data))
-    name = _quoted(path)
-    return diff_bytes(unified_diff, old, new, name, name)
+    before, after = (_quoted(path) if os.path.isabs(path) else _quoted(f"{side}/{path}") for side in "ab")
+    return diff_bytes(unified_diff, old, new, before, after)
 
 
 def _quoted(path: str) -> bytes:
     r"""A name as a patch has it. One with odd characters is quoted as git does, else a newline would end it."""
+    path = path.replace(os.sep, "/")
     data = path.encode("utf-8", "surrogateescape" if os.name != "nt" else "surrogatepass")
     if all(byte >= 0x80 or (byte >= 0x20 and byte not in b'"\\\x7f') for byte in data) and path.isprintable():
         return data + b"\t" if b" " in data else data  # the tab ends a name that holds spaces

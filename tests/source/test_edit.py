@@ -362,8 +362,8 @@ def test_no_fix_deletes_a_comment(before: bytes, cut: Edit, kept: bool) -> None:
 def test_the_diff_of_a_plan() -> None:
     plan = edit.plan([finding(change(2, 5, 2, 6, "9"))], {"train.py": source(b"a = 1\nb = 2")})
     assert edit.diff(plan).splitlines() == [
-        "--- train.py",
-        "+++ train.py",
+        "--- a/train.py",
+        "+++ b/train.py",
         "@@ -1,2 +1,2 @@",
         " a = 1",
         "-b = 2",
@@ -378,7 +378,7 @@ def test_a_diff_that_is_looked_at_has_no_effect_of_its_own() -> None:
     plan = edit.plan([finding(insert(1, 1, "x = 0\n"))], {"train.py": source(data)})
     assert "a = '␛[2J�␌'\t+ b\n" in edit.diff(plan)
     assert edit.patch(plan) == (
-        b"--- train.py\n+++ train.py\n@@ -1,2 +1,3 @@\n+x = 0\r\n " + data.replace(b"\n", b"\n ")
+        b"--- a/train.py\n+++ b/train.py\n@@ -1,2 +1,3 @@\n+x = 0\r\n " + data.replace(b"\n", b"\n ")
         + b"\n\\ No newline at end of file\n"
     )  # fmt: skip
 
@@ -422,7 +422,7 @@ def test_git_applies_the_diff(tmp_path: Path, name: str, newline: str, end: str)
     target.write_bytes(data)
     fix = finding(insert(3, 1, "x = 0\n", name), change(29, 1, 30, 1, "", name), insert(30, 1, "y = 0; ", name))
     plan = edit.plan([fix], {name: source(data, name, tmp_path)})
-    command = ["git", "-c", "core.autocrlf=false", "apply", "-p0", "--whitespace=nowarn", "-"]
+    command = ["git", "-c", "core.autocrlf=false", "apply", "--whitespace=nowarn", "-"]
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
     subprocess.run(command, input=edit.patch(plan), cwd=tmp_path, check=True, env=environment)
     assert target.read_bytes() == plan.changes[name].data != data
