@@ -40,7 +40,7 @@ _lock = threading.RLock()  # around coming and going; what a collection of garba
 class Counts:
     """How often the calls that every step makes were made in one thread since torch was first wrapped in it."""
 
-    __slots__ = ("backwards", "era", "look", "running", "since", "zeros")
+    __slots__ = ("aside", "backwards", "era", "look", "running", "since", "zeros")
 
     def __init__(self) -> None:
         self.zeros = 0
@@ -49,6 +49,7 @@ class Counts:
         self.era = -1
         self.since = 0  # the number of backwards when this era began
         self.look = 0  # at which the next one is shown to sessions that listen to another thread
+        self.aside = False  # whether a session listens to another thread
 
 
 class _Own(threading.local):
@@ -274,9 +275,9 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
         counts.running += 1
         try:
             if not LOUD:
-                if counts.era != _era or counts.backwards >= counts.look:
+                if counts.aside or counts.era != _era or counts.backwards >= counts.look:
                     _show(counts, args, kwargs)
-                for session in GLANCING:
+                for session in list(GLANCING):
                     session.glance_at_loss(args, kwargs)
                 try:
                     return original(*args, **kwargs)
@@ -317,7 +318,9 @@ def _show(counts: Counts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None
     if counts.era != _era:
         counts.era, counts.since = _era, counts.backwards - 1
     counts.look = counts.backwards + (counts.backwards - counts.since)
-    for session in list(ACTIVE):
+    sessions = list(ACTIVE)
+    counts.aside = any(session.turn.thread != threading.get_ident() for session in sessions)  # then each one is asked
+    for session in sessions:
         session.hears_backward(args, kwargs)
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 CROWD = "it is trained in one thread while another, which is watched, trains"
 SHARED = "several threads work on its parameters at the same time"
 _PATIENCE = 1.0  # seconds for which a thread waits until another has left the watcher
-_WALKS = 64  # graphs of another thread that are looked at before that is done more and more seldom
 _AT_REST = frozenset({cycle.FRESH, cycle.CLEAN, cycle.SPENT, cycle.OUTSIDE})  # between two cycles, or not judged
 
 
@@ -43,8 +42,8 @@ class Turn:
         self.trained = False  # whether that thread has trained what is watched
         self.inside = 0  # the thread in which the watcher runs at this moment
         self._passing = threading.Lock()
+        self._setting = threading.Lock()
         self._closed = False
-        self._walked: dict[int, int] = {}  # by thread: how many of its graphs were looked at
 
     # The watcher runs in one thread
 
@@ -52,9 +51,10 @@ class Turn:
         """Whether the watcher may run in this thread now; `leave` must follow."""
         if me != self.thread and not self.deputy(me):
             return False
-        if self.inside:
-            return False
-        self.inside = me
+        with self._setting:  # autograd may have several threads at work, one for each device
+            if self.inside:
+                return False
+            self.inside = me
         if me != self.thread and not self.deputy(me):  # it was passed on in between
             self.inside = 0
             return False
@@ -126,9 +126,6 @@ class Turn:
             return True
         if self._closed:
             self._alone(me)
-            return False
-        number = self._walked[me] = self._walked.get(me, 0) + 1
-        if number > _WALKS and number & (number - 1):
             return False
         leaves = reach(roots).leaves  # which have to live while their ids are compared
         ids = {id(leaf) for leaf in leaves}

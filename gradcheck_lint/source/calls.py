@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from gradcheck_lint.source import decorated, gradflag, limits, parts, tensors, torch_api, tree
+from gradcheck_lint.source import access, decorated, gradflag, limits, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import regroup
@@ -172,8 +172,7 @@ def _follow(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.C
     wrapped = decorated.call(i, target, args, node)
     if wrapped is not None:
         return wrapped
-    names = [tree.last_name(d) for d in target.function.decorators]
-    if "contextmanager" in names or "asynccontextmanager" in names:
+    if target.manages:
         detail = {"manager": Running(target, args), "values": (target, *args.all())}
         deps = depends(receiver, *args.all())
         return Thing("opaque", name, i.place(node), deps=deps, certain=False, detail=detail)
@@ -268,7 +267,7 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
     if thing.role == "opaque":
         if bound(thing) and thing.parent is not None:  # `clear = optimizer.zero_grad`, then `clear()`
             return _method(i, thing.parent[0], thing.parent[1], args, node)
-        return _opaque(i, thing.label, thing, args, node, itself=True)
+        return _opaque(i, thing.label, thing, args, node)
     return _result(i, thing, args, node)
 
 
@@ -460,6 +459,9 @@ def _collect(kind: str) -> Callable[[Interpreter, Arguments, tree.Call], Value |
         if not args.positional:
             return Items("list" if kind == "sorted" else kind, [], True, i.place(node))
         value = args.positional[0]
+        called = turning(i, [*args.keywords.values(), *(args.positional if kind == "iter" else ())], args, node)
+        if called is not None:
+            unknown(i, node, called.subject, kind)
         if kind != "iter":
             i.consume(value, node.args[0].value, kind)
         result: Value | None = None
@@ -625,6 +627,7 @@ def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
             i.set_attribute(node, thing, name.value, value, i.get(thing.serial, name.value), None)
             i.set(thing.serial, name.value, value)
             parts.noted(thing, name.value)
+            access.write(i, thing, name.value, value, node)
         for option in options(args.positional[0]):
             i.patch(option, name.value, value, node)
     elif args.positional:
@@ -855,6 +858,9 @@ def _items_method(i: Interpreter, base: Items, attr: str, args: Arguments, node:
             base.items.append(i.element(value, node))
             base.complete = False
     elif attr in ("insert", "remove", "pop", "clear", "discard", "reverse", "sort"):
+        called = turning(i, list(args.keywords.values()), args, node)
+        if called is not None:
+            unknown(i, node, called.subject, attr)
         base.complete = False
         if attr == "pop":
             return i.element(base, node)
@@ -1313,10 +1319,12 @@ def _opaque(
     args: Arguments,
     node: tree.Call,
     outside: str = "",
-    itself: bool = False,
 ) -> Value:
     """A call that cannot be followed."""
-    touch(i, name, receiver, args, node, outside, itself)
+    touch(i, name, receiver, args, node, outside)
+    if not known(outside):
+        for value in args.all():
+            i.spotted.given(value)
     absorb(i, receiver, name, args)
     i.escape(args.all())
     if receiver is not None and receiver.role == "module":

@@ -74,6 +74,10 @@ class Remark:
     words: tuple[tuple[int, str], ...] | None  # what it lists, each with its offset; None: every rule
     ours: bool  # `gradlint: ignore`, not `noqa`
 
+    def __hash__(self) -> int:
+        """By its place: hashing all that a long comment lists would take as long each time."""
+        return hash((self.comment.line, self.start, self.end))
+
 
 @dataclass(frozen=True, slots=True)
 class Slip:

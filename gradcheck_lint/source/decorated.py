@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.touch import known
-from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Partial, Thing, Value, only
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Partial, Thing, Value, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.interpret import Arguments, Interpreter
@@ -28,11 +28,34 @@ def wrap(i: Interpreter, function: FunctionValue) -> None:
     """Note what the decorators of a function make of it, the innermost first."""
     value: Value = function
     for decorator in reversed(function.function.decorators):
-        if tree.last_name(decorator) in INERT:
+        name = tree.last_name(decorator)
+        if name in INERT and not _own(i.eval(decorator.func if isinstance(decorator, tree.Call) else decorator)):
+            function.manages = function.manages or name in ("contextmanager", "asynccontextmanager")
             continue
         value = _applied(i, i.eval(decorator), value, decorator)
     if not (isinstance(value, FunctionValue) and value.function is function.function):
         function.wrapper = value
+
+
+def wrap_class(i: Interpreter, cls: ClassValue) -> Value:
+    """What the decorators of a class make of it."""
+    value: Value = cls
+    for decorator in reversed(cls.node.decorators):
+        if tree.last_name(decorator) in INERT and not _own(
+            i.eval(decorator.func if isinstance(decorator, tree.Call) else decorator)
+        ):
+            continue
+        made = _applied(i, i.eval(decorator), value, decorator)
+        if made is UNSEEN:
+            cls.add_base(UNSEEN)  # which makes it a class of which not all is known
+        elif isinstance(made, (ClassValue, FunctionValue, Partial)):
+            value = made
+    return value
+
+
+def _own(value: Value) -> bool:
+    """Whether a decorator is the project's own, whatever it is called."""
+    return any(isinstance(option, (FunctionValue, ClassValue, Partial)) for option in options(value))
 
 
 def _applied(i: Interpreter, decorator: Value, value: Value, node: tree.Expression) -> Value:
@@ -43,8 +66,8 @@ def _applied(i: Interpreter, decorator: Value, value: Value, node: tree.Expressi
     call = node if isinstance(node, tree.Call) else tree.Call(node.at, node, [])
     if isinstance(decorator, FunctionValue):
         i.spotted.note(decorator)
-        i.forced = True  # whatever its text says: what it gives is what is called
-        return i.follow(decorator, Arguments([value], {}), node)
+        # whatever its text says: what it gives is what is called
+        return i.follow(decorator, Arguments([value], {}), node, forced=True)
     if isinstance(decorator, (ClassValue, Partial)):
         return apply(i, decorator, Arguments([value], {}), call)
     thing = only(decorator)
@@ -55,7 +78,7 @@ def _applied(i: Interpreter, decorator: Value, value: Value, node: tree.Expressi
 def unwrapped(function: FunctionValue) -> FunctionValue:
     """The function without its decorators."""
     bare = FunctionValue(function.function, function.home, function.scope, function.owner, function.receiver)
-    bare.chunk = function.chunk
+    bare.chunk, bare.manages = function.chunk, function.manages
     return bare
 
 

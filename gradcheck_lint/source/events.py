@@ -136,6 +136,12 @@ class Loop:
         self.start = start
 
 
+class Turn(Loop):
+    """The body of a loop over a generator, where that yields: a `break` in it ends the generator."""
+
+    __slots__ = ()
+
+
 class Guarded:
     """`final` runs after the body however that is left: by its end or by a jump."""
 
@@ -315,7 +321,8 @@ class Timeline:
     def _round(self, loop: Loop) -> Course:
         body = self.course(loop.body)
         if loop.once:
-            return frozenset((e if e == RETURN else END, late) for e, late in body)
+            ends = (RETURN, BREAK) if isinstance(loop, Turn) else (RETURN,)
+            return frozenset((RETURN if e in ends else END, late) for e, late in body)
         again = any(e in (END, CONTINUE) for e, _ in body)
         ways = {(e, late) for e, late in body if e in (BREAK, RETURN)}
         if again:

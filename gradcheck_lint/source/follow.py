@@ -183,6 +183,8 @@ class Walk:
         if step.once:
             flow = self.run(step.body, states)
             self.around.pop()
+            if isinstance(step, ev.Turn):
+                return Flow(flow.end | flow.continues, _NONE, _NONE, flow.returns | flow.breaks)
             return Flow(flow.end | flow.breaks | flow.continues, _NONE, _NONE, flow.returns)
         self.steady.append(False)
         flow = self.run(step.body, states)
@@ -373,8 +375,11 @@ def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeli
     made = timeline.tree.steps[0]
     if not any(e.kind == "build" and e.concerns(optimizer) for e in ev.inside(made)):
         return found, True
-    more = [b for b in path.next_call() if not any(b.event is f.event and b.kind == f.kind for f in found)]
-    cleared = _cleared(optimizer, others) if more else YES
+    try:
+        more = [b for b in path.next_call() if not any(b.event is f.event and b.kind == f.kind for f in found)]
+        cleared = _cleared(optimizer, others) if more else YES
+    except Stop:
+        return [breach._replace(certain=False) for breach in found], False
     if cleared == YES:
         return found, True
     return found + [b._replace(certain=b.certain and cleared == NO) for b in more], True

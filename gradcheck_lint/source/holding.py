@@ -128,7 +128,7 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
         return _reaches_held(content(subject), held)
     if subject.role in ("module", "instance", "opaque", "super"):
         for module in held.modules:
-            if module.inside(subject):
+            if module.inside(subject) or (subject.role == "module" and _belongs(module, subject)):
                 return YES
             if subject.inside(module) or subject in module.deps or module in subject.deps:
                 return MAYBE
@@ -141,6 +141,20 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
             return YES
         return MAYBE if held.unknown or subject.summary or held.modules else NO
     return MAYBE
+
+
+def _belongs(module: Thing, owner: Thing) -> bool:
+    """Whether a module was made a part of another one, at any depth."""
+    todo, seen = [module.core], set[int]()
+    while todo:
+        thing = todo.pop()
+        for above in thing.detail.get("owners", ()):
+            if above.core is owner.core:
+                return True
+            if above.serial not in seen and above.role == "module":
+                seen.add(above.serial)
+                todo.append(above.core)
+    return False
 
 
 def trains(loss: Value | None, optimizer: Thing) -> str:

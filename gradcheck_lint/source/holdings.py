@@ -8,10 +8,11 @@ output of a model does not have the model.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.values import (
     Choice,
@@ -55,6 +56,7 @@ class Holdings:
         self.i = i
         self.things: dict[int, Thing] = {}
         self.anything = False
+        self.words: list[str] = []  # the constants and names that were met, as they are written
         self.functions: set[int] = set()  # ids of the functions that were met on the way
         self.methods = False  # a method that turns the cycle is at hand: `torch.optim.SGD.zero_grad`
         self._seen: set[int] = set()
@@ -69,9 +71,9 @@ class Holdings:
         return self.anything or self.methods or bool(self.things)
 
     @property
-    def key(self) -> tuple[frozenset[int], frozenset[int]]:
+    def key(self) -> Hashable:
         """What was met, to tell whether it is the same as at another time."""
-        return frozenset(self.things), frozenset(self.functions)
+        return frozenset(self.things), frozenset(self.functions), tuple(self.words), self.anything, self.methods
 
     @property
     def subject(self) -> Value | None:
@@ -82,6 +84,9 @@ class Holdings:
         return found[0] if len(found) == 1 else Choice(found)
 
     def _add(self, value: Value | None) -> None:
+        word = _word(value)
+        if word:
+            self.words.append(word)
         if value is not None and id(value) not in self._seen and not empty(value):
             self._seen.add(id(value))
             self._kept.append(value)
@@ -90,11 +95,17 @@ class Holdings:
                 self.anything = True
 
     def _look(self, value: Value) -> None:
+        spend(1)
         if isinstance(value, Thing):
             self._thing(value)
         elif isinstance(value, (Choice, Items, Table, Partial)):
             for part in _parts(value):
                 self._add(part)
+        elif isinstance(value, ClassValue):
+            for base in value.lineage():
+                for member in base.members.values() if isinstance(base, ClassValue) else ():
+                    if not isinstance(member, FunctionValue):
+                        self._add(member)
         elif isinstance(value, External):
             self.methods = self.methods or _method_of_torch(value.name)
         elif isinstance(value, FunctionValue):
@@ -141,6 +152,15 @@ class Holdings:
                 self._add(value)
 
 
+def _word(value: Value | None) -> str:
+    """How a value that is no object is written: a constant, a name outside the project, the name of a method."""
+    if isinstance(value, Constant):
+        return repr(value.value)
+    if isinstance(value, External):
+        return value.name
+    return str(value.detail.get("method", "")) if isinstance(value, Thing) else ""
+
+
 def empty(value: Value) -> bool:
     """Whether it is seen at once that a value holds nothing."""
     if isinstance(value, Thing):
@@ -148,7 +168,7 @@ def empty(value: Value) -> bool:
             parent = value.parent
             return parent is None or (parent[0].role == "opaque" and not parent[1].startswith("["))
         return value.role == "tensor" and not value.detail.get("grad")
-    return isinstance(value, (Constant, ClassValue, ModuleValue))
+    return isinstance(value, (Constant, ModuleValue))
 
 
 def _method_of_torch(name: str) -> bool:
@@ -181,54 +201,56 @@ def free_values(i: Interpreter, function: FunctionValue) -> list[Value]:
     """What the names in a function's text mean where it was defined: what it holds in its closure and in globals."""
     names = _names(i, function.function)
     found: list[Value] = []
-    left = set(names)
+    left = dict.fromkeys(names)
     scope = function.scope
     while scope is not None and left:
+        spend(1 + len(left) // 8)
         bound = i.names_of.get(scope, {})
-        here = [name for name in bound if name in left]
+        here = [name for name in left if name in bound]
         for name in here:
             value = i.store.get((scope, name))
             if isinstance(value, Lazy):
                 value = value.known()
             if isinstance(value, ModuleValue):
                 found += _inside(i, value, names)
-            elif value is not None and not isinstance(value, ClassValue):
+            elif value is not None:
                 found.append(value)
-        left.difference_update(here)
+            del left[name]
         scope = i.parents.get(scope)
     return found
 
 
-def _inside(i: Interpreter, module: ModuleValue, names: frozenset[str]) -> list[Value]:
+def _inside(i: Interpreter, module: ModuleValue, names: tuple[str, ...]) -> list[Value]:
     """The values of a module that ran, under names that a text speaks of: `state.optimizer`."""
     scope = i.scope_of.get(module.module.path)
     if scope is None:
         return []
-    values = [i.store.get((scope, name)) for name in i.names_of.get(scope, ()) if name in names]
+    bound = i.names_of.get(scope, {})
+    values = [i.store.get((scope, name)) for name in names if name in bound]
     return [v for v in values if v is not None and not isinstance(v, (Lazy, ModuleValue, ClassValue))]
 
 
-def _names(i: Interpreter, function: tree.Function) -> frozenset[str]:
+def _names(i: Interpreter, function: tree.Function) -> tuple[str, ...]:
     """The names that a function's text speaks of."""
     known = i.names_in.get(id(function))
     if known is None:
         definition = i.project.definition_of.get(id(function))
         if definition is not None:
-            known = frozenset(_WORD.findall(definition[1].text))
+            known = tuple(dict.fromkeys(_WORD.findall(definition[1].text)))
         else:
-            known = frozenset(_spoken(function.body))
+            known = tuple(_spoken(function.body))
         i.names_in[id(function)] = known
     return known
 
 
-def _spoken(block: Iterable[tree.Node]) -> set[str]:
+def _spoken(block: Iterable[tree.Node]) -> dict[str, None]:
     """The plain names in some statements, nested functions and classes included."""
-    names: set[str] = set()
+    names: dict[str, None] = {}
     todo: list[Iterable[tree.Node]] = [block]
     while todo:
         for node in tree.walk_block(todo.pop()):
             if isinstance(node, tree.Name):
-                names.add(node.id)
+                names[node.id] = None
             elif isinstance(node, (tree.Function, tree.Class)):
                 todo.append(node.body)
             elif isinstance(node, tree.Lambda):

@@ -60,16 +60,22 @@ NONE = Constant(None)
 
 
 class Arguments:
-    """The evaluated arguments of a call; `open` if there are * or ** arguments whose content is not known."""
+    """The evaluated arguments of a call; `open` if there are * or ** arguments whose content is not known.
 
-    __slots__ = ("keywords", "open", "positional")
+    `sure` is how many of the positional ones stand where they seem to: those before the first of unknown length.
+    """
 
-    def __init__(self, positional: list[Value], keywords: dict[str, Value], open: bool = False) -> None:
+    __slots__ = ("keywords", "open", "positional", "sure")
+
+    def __init__(
+        self, positional: list[Value], keywords: dict[str, Value], open: bool = False, sure: int | None = None
+    ) -> None:
         self.positional, self.keywords, self.open = positional, keywords, open
+        self.sure = len(positional) if sure is None else sure
 
     def get(self, index: int, name: str) -> Value | None:
         """The argument at a position or of a name."""
-        if index < len(self.positional):
+        if index < min(len(self.positional), self.sure + 1):
             return self.positional[index]
         return self.keywords.get(name)
 
@@ -131,6 +137,7 @@ class Interpreter:
         self.stars: dict[str, str] = {}  # path of a module → the outside module that it imports * from
         self.sequence = ev.Sequence()
         self.timelines: list[ev.Timeline] = []
+        self.reached_by_modules: set[int] = set()  # functions that the own code of a module ran
         self.reached: set[int] = set()  # functions that some entry point ran
         self.classes: list[ClassValue] = []
         self.instances: dict[int, tuple[Thing, ev.Sequence]] = {}
@@ -145,7 +152,7 @@ class Interpreter:
         self.spotted = Spotted()  # what this entry point had in its hands
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
         self.quiet: set[Hashable] = set()  # calls that turned nothing, and gave nothing that has an identity
-        self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
+        self.idle: set[Hashable] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
         self.looping = 0  # loops around the statement being run
@@ -159,11 +166,9 @@ class Interpreter:
         self.replaced: set[str] = set()  # attributes of torch that the code gives another value
         self.patched = False  # something outside the project was replaced by what may turn the cycle
         self.generators: dict[int, bool] = {}  # function → whether it yields
-        self.yielding: yields.Yielding | None = None  # for the function that is followed next
         self.tried: dict[Hashable, bool] = {}  # functions that were run so, and what they hold → whether they turn it
         self.trying = False  # a function is run with unknown arguments, to see whether it turns the cycle
-        self.forced = False  # the next function is followed whatever its text says
-        self.names_in: dict[int, frozenset[str]] = {}  # function → the names that its text speaks of
+        self.names_in: dict[int, tuple[str, ...]] = {}  # function → the names that its text speaks of
 
     # ------------------------------------------------------------ entry points
 
@@ -180,6 +185,8 @@ class Interpreter:
             self.looping, self.unrolled = 0, 1
             self.frames, self.sequence, self.steps, self.followed, self.depth = [], ev.Sequence(), 0, {}, 0
             self.spotted = Spotted()
+            trying, self.trying, unsettled, self.unsettled = self.trying, False, self.unsettled, False
+            reached = set(self.reached)
             undo, self.undo = self.undo, []  # what a module binds stays, also if a function was the first to ask for it
             self.timeline = ev.Timeline(module, None)
             self.timeline.tree = self.sequence
@@ -198,6 +205,8 @@ class Interpreter:
                     self.broken(module.path, error)
             self.purse.pay(allowance.used)
             self.undo = undo
+            self.trying, self.unsettled = trying, unsettled
+            self.reached_by_modules |= self.reached - reached
             self.looping, self.unrolled = loops
             self.timelines.append(self.timeline)
             self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted = saved
@@ -495,7 +504,7 @@ class Interpreter:
 
     def delete_attribute(self, thing: Thing, attr: str, node: tree.Node) -> None:
         """`del thing.attr`, or `delattr(thing, "attr")`."""
-        if attr == "grad":
+        if attr in ("grad", "_grad"):
             self.zero_tensor(thing, node, "del .grad")
         access.delete(self, thing, attr, node)
 
@@ -599,6 +608,8 @@ class Interpreter:
         """Whether a test is known to hold."""
         if isinstance(test, tree.Operation) and test.op == "==" and tree.dotted(test.operands[0]) == "__name__":
             return True
+        if self.trying and not isinstance(test, tree.Constant):
+            return None  # what it is now, it need not be when the function is called
         if isinstance(value, Constant) and value.value is not ...:
             return bool(value.value)
         return None
@@ -630,7 +641,7 @@ class Interpreter:
                     self.sequence = saved
                     self.sequence.steps.append(step)
                 self.unrolled //= count
-                return False
+                return self.block(node.orelse) if node.orelse else False
         self.iterate(iterable, node.iter)
         lazy = None
         if isinstance(iterable, Items):
@@ -820,14 +831,16 @@ class Interpreter:
         for base in cls.lineage():
             if isinstance(base, ClassValue) and base is not cls:
                 self.children.setdefault(base.serial, []).append(cls)
-        for statement in node.body:
+        certain = {id(statement) for statement in node.body}
+        for statement in _flat(node.body):
             if isinstance(statement, tree.Function):
                 function = self.function_value(statement, cls)
                 decorated.wrap(self, function)
                 name = statement.name
                 if name in cls.members and _kind(statement) == "setter":
                     name = f"__{name}.{tree.last_name(statement.decorators[0])}__"  # called by an assignment or `del`
-                cls.members[name] = function
+                old = cls.members.get(name) if id(statement) not in certain else None
+                cls.members[name] = function if old is None else join(old, function)
             elif isinstance(statement, tree.Assign) and statement.value is not None:
                 for target in statement.targets:
                     if isinstance(target, tree.Name):
@@ -839,6 +852,9 @@ class Interpreter:
                 inner = self.get(self.frame.serial, statement.name)
                 if inner is not None:
                     cls.members[statement.name] = inner
+        made = decorated.wrap_class(self, cls)
+        if made is not cls:
+            self.set(self.frame.serial, node.name, made)
         return False
 
     # ------------------------------------------------------------ assignment
@@ -868,6 +884,7 @@ class Interpreter:
                     self.set_attribute(target, thing, target.attr, value, old, source)
                 self.set(thing.serial, target.attr, value)
                 parts.noted(thing, target.attr)
+                parts.owned(value, thing)
                 access.write(self, thing, target.attr, value, target)
             for option in options(base):
                 self.patch(option, target.attr, value, target)
@@ -960,7 +977,7 @@ class Interpreter:
         old: Value | None,
         source: tree.Expression | None,
     ) -> None:
-        if attr == "grad":
+        if attr in ("grad", "_grad"):
             if isinstance(value, Constant) and value.value is None:
                 self.zero_tensor(thing, target, "grad = None")
             else:
@@ -1129,7 +1146,7 @@ class Interpreter:
             if found is not None and not _is_none(found):
                 read = access.read(self, base, found, node)
                 return found if read is None else read
-        if attr == "grad" and base.role in ("tensor", "opaque", "parameters"):
+        if attr in ("grad", "_grad") and base.role in ("tensor", "opaque", "parameters"):
             return self.child(base, attr, "grad", node)
         if attr in ("param_groups", "defaults") and base.role == "optimizer":
             base.detail["opened"] = True  # its options may be read and written
@@ -1368,7 +1385,8 @@ class Interpreter:
     def in_turn(self, node: tree.Operation) -> list[Value]:
         """The operands of `and` and `or`: the second is looked at on some paths only, if the first does not tell."""
         first = self.eval(node.operands[0])
-        if isinstance(first, Constant) and first.value is not ... and bool(first.value) == (node.op == "or"):
+        told = isinstance(first, Constant) and first.value is not ... and not self.trying
+        if told and isinstance(first, Constant) and bool(first.value) == (node.op == "or"):
             return [first, NONE]
         found: list[Value] = []
 
@@ -1376,7 +1394,7 @@ class Interpreter:
             found.append(self.eval(node.operands[1]))
             return False
 
-        if isinstance(first, Constant) and first.value is not ...:
+        if told:
             second()
             return [first, *found]
         sequences, _ = self.arms([second, lambda: False], node)
@@ -1540,7 +1558,8 @@ class Interpreter:
             for option in options(todo.pop()):
                 spend(1)
                 if isinstance(option, (Items, Table)):
-                    option.complete = False
+                    if not (isinstance(option, Items) and option.kind == "tuple"):
+                        option.complete = False
                     inner = option.items if isinstance(option, Items) else option.entries.values()
                     fresh = len(inner) - option.escaped
                     option.escaped = len(inner)
@@ -1560,7 +1579,7 @@ class Interpreter:
     def arguments(self, node: tree.Call) -> Arguments:
         positional: list[Value] = []
         keywords: dict[str, Value] = {}
-        open = False
+        open, sure = False, None
         for argument in node.args:
             value = self.eval(argument.value)
             if argument.star == "*":
@@ -1569,6 +1588,7 @@ class Interpreter:
                     positional += more
                     open = open or not whole
                 else:
+                    sure = len(positional) if sure is None else sure
                     positional.append(merged([value]))
                     open = True
             elif argument.star == "**":
@@ -1582,27 +1602,32 @@ class Interpreter:
                 keywords[argument.keyword] = value
             else:
                 positional.append(value)
-        return Arguments(positional, keywords, open)
+        return Arguments(positional, keywords, open, sure)
 
-    def follow(self, target: FunctionValue, args: Arguments | None, node: tree.Node | None) -> Value:
+    def follow(
+        self,
+        target: FunctionValue,
+        args: Arguments | None,
+        node: tree.Node | None,
+        *,
+        forced: bool = False,
+        yielding: yields.Yielding | None = None,
+    ) -> Value:
         """Run a function of the project in place; args None stands for unknown ones."""
         function = target.function
-        yielding, self.yielding = self.yielding, None
         if args is not None:
             active = sum(f.function is function for f in self.frames) > (2 if _counts(args) else 0)
             times = self.followed.get(id(function), 0)
             self.followed[id(function)] = times + 1
             plain = target.receiver is None and all(_plain(a) for a in args.all())
-            if plain and id(function) in self.idle and not held(self, target):
+            if plain and self.plainly(function, args) in self.idle and not held(self, target):
                 return Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
             far = active or times >= REPEATS or self.steps > self.budget // 2 or len(self.frames) > DEPTH
             if self.costs.get(id(function), 0) > HEAVY and self.matters(target, args):
                 far = True
                 if self.timeline is not None:
                     self.timeline.cut = True
-            forced, self.forced = self.forced, False
             if far or (yielding is None and not forced and not self.matters(target, args)):
-                self.yielding = yielding
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))
                 result.detail.update(made_of(self, args.all()))
@@ -1657,11 +1682,11 @@ class Interpreter:
                 self.quiet.add(self.sight(target, args, handed(self, target, args.all())))
         if not any(not isinstance(s, ev.Jump) for s in inner.steps):
             if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
-                self.idle.add(id(function))
+                self.idle.add(self.plainly(function, args))
         elif inner.steps:
             place = Place(self.frame.chunk, node) if node is not None and self.frames else Place(frame.chunk, function)
-            if yielding is not None and not any(isinstance(n, tree.Return) for n in tree.walk_block(body)):
-                saved.steps.append(inner)  # a jump in what stands at its yield leaves more than the generator
+            if yielding is not None and yielding.around:
+                saved.steps.append(inner)  # a jump in the body of a `with` leaves more than the context manager
             else:
                 saved.steps.append(ev.Call(inner, function, place))
         if not ended and frame.returns:
@@ -1680,8 +1705,13 @@ class Interpreter:
 
     def sight(self, target: FunctionValue, args: Arguments, found: Holdings) -> Hashable:
         """What a call of a function can depend on, as far as its events and the identity of its result go."""
-        constants = tuple(repr(v.value) for v in args.all() if isinstance(v, Constant))
-        return id(target.function), found.key, constants
+        return id(target.function), found.key, tuple(args.keywords)
+
+    @staticmethod
+    def plainly(function: tree.Function, args: Arguments) -> Hashable:
+        """A call with plain values only: which function, and which constants under which names."""
+        named = tuple((name, repr(v.value)) for name, v in args.keywords.items() if isinstance(v, Constant))
+        return id(function), tuple(repr(v.value) for v in args.positional if isinstance(v, Constant)), named
 
     def out_of_sight(self, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
         """A call that is not followed any more may turn the cycle, unless it was seen not to."""
@@ -1703,6 +1733,7 @@ class Interpreter:
         scope = self.frame.serial
         parameters = list(function.parameters)
         positional = list(args.positional) if args is not None else []
+        surely = args.sure if args is not None else 0
         spend(len(parameters) + len(positional))
         if target.receiver is not None and parameters and _kind(function) != "static":
             first = parameters.pop(0)
@@ -1721,8 +1752,9 @@ class Interpreter:
                 continue
             value: Value | None = None
             if args is not None:
-                if positional:
+                if positional and surely > 0:
                     value = positional.pop(0)
+                    surely -= 1
                 elif parameter.name in args.keywords:
                     value = args.keywords[parameter.name]
                 elif parameter.default is not None and not args.open:
@@ -1842,6 +1874,20 @@ def _kind(function: tree.Function) -> str:
 def _plain(value: Value) -> bool:
     """Nothing whose identity matters."""
     return isinstance(value, Constant) or (isinstance(value, Thing) and value.role == "opaque" and not value.deps)
+
+
+def _flat(body: Iterable[tree.Statement]) -> Iterable[tree.Statement]:
+    """The statements of a class body, those in branches, loops and `try` among them."""
+    for statement in body:
+        if isinstance(statement, (tree.If, tree.For, tree.While)):
+            yield from _flat([*statement.body, *statement.orelse])
+        elif isinstance(statement, tree.With):
+            yield from _flat(statement.body)
+        elif isinstance(statement, tree.Try):
+            handlers = [inner for handler in statement.handlers for inner in handler]
+            yield from _flat([*statement.body, *handlers, *statement.orelse, *statement.final])
+        else:
+            yield statement
 
 
 def _counts(args: Arguments) -> bool:

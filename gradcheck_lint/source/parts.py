@@ -82,6 +82,14 @@ def noted(thing: Thing, name: str | None) -> None:
         thing.detail.setdefault("names", {})[name] = None
 
 
+def owned(value: Value, owner: Thing) -> None:
+    """A module is given a name in another one, or in an object."""
+    for thing in things(value):
+        owners = thing.detail.get("owners", ())
+        if thing.role == "module" and owner is not thing and len(owners) < 4 and owner not in owners:
+            thing.detail["owners"] = (*owners, owner)
+
+
 def parts(i: Interpreter, module: Thing) -> tuple[Thing, ...]:
     """The modules and tensors that a module holds, at any depth, as far as the code shows."""
     found: dict[int, Thing] = {}

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.source.holdings import held
+from gradcheck_lint.source.holdings import callables, held
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.interpret import Interpreter
+
+_CALLED = frozenset(
+    "forward __call__ __enter__ __exit__ __iter__ __next__ __get__ __set__ __setattr__ __new__ __post_init__".split()
+)
+"""Special methods that are followed where the code calls them."""
 
 MOST = 64  # functions that are tried at the end of one entry point
 
@@ -26,6 +31,7 @@ class Spotted:
         self._functions: dict[int, FunctionValue] = {}  # by the id of the function
         self._classes: set[int] = set()
         self._instances: list[Thing] = []
+        self._given: set[int] = set()  # functions that unseen code was handed, or that Python calls by itself
 
     def note(self, value: Value | None) -> None:
         """A value was looked up or made."""
@@ -39,6 +45,8 @@ class Spotted:
                     for name, member in base.members.items():
                         if name == "forward" or (name.startswith("__") and name.endswith("__") and name != "__init__"):
                             self.note(member)
+                            if isinstance(member, FunctionValue) and name not in _CALLED:
+                                self._given.add(id(member.function))
                         elif not isinstance(member, FunctionValue):
                             self.note(getattr(member, "cls", None))  # a descriptor, if it is one
 
@@ -46,6 +54,18 @@ class Spotted:
         """An instance of a class of the project was made."""
         if len(self._instances) < MOST:
             self._instances.append(thing)
+
+    def given(self, value: Value | None) -> None:
+        """Unseen code was handed a value: functions in it may be called at any time, also if the code called them."""
+        functions = callables(value)
+        for option in options(value):
+            if isinstance(option, Thing) and option.role == "instance" and isinstance(option.cls, ClassValue):
+                bases = (base for base in option.cls.lineage() if isinstance(base, ClassValue))
+                functions += [member for base in bases for member in base.members.values()]
+        for function in functions:
+            if isinstance(function, FunctionValue):
+                self.note(function)
+                self._given.add(id(function.function))
 
     def lent(self, value: Value | None) -> None:
         """An object was given to code that calls its methods: all of them are at hand."""
@@ -62,7 +82,7 @@ class Spotted:
         """Whether some function that was not followed turns the gradient cycle."""
         from gradcheck_lint.source.touch import turns
 
-        left = [f for key, f in self._functions.items() if key not in i.followed]
+        left = [f for key, f in self._functions.items() if key not in i.followed or key in self._given]
         for function in left[:MOST]:
             for bound in self._bound(i, function):
                 if (i.relevant(function.function) or held(i, bound)) and turns(i, bound, node):

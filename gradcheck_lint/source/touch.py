@@ -113,12 +113,11 @@ def touch(
     args: Arguments,
     node: tree.Call,
     outside: str = "",
-    itself: bool = False,
 ) -> None:
     """Tell that a call of unseen code may turn the gradient cycle, and of whom.
 
-    `receiver` is the object of the method that is called, or what is called, then `itself` is true; `outside` is the
-    full name of a function outside the project.
+    `receiver` is the object of the method that is called, or what is called; `outside` is the full name of a function
+    outside the project.
     """
     if outside in EXECUTING:
         unknown(i, node, None, name)
@@ -137,7 +136,7 @@ def touch(
             return
     if told(name, receiver):
         return
-    found = held(i, *args.all(), *_from(receiver, node, name))
+    found = held(i, *args.all(), *_from(receiver, name))
     if found and _computes(i, node, found):
         return
     if found:
@@ -173,7 +172,7 @@ def _suspicious(name: str) -> bool:
     return torch_api.SUSPICIOUS.search(name) is not None and not torch_api.BENIGN.search(name)
 
 
-def _from(receiver: Thing | None, node: tree.Call, name: str) -> Sequence[Value]:
+def _from(receiver: Thing | None, name: str) -> Sequence[Value]:
     """The receiver of a call, where its method may do something to what it holds."""
     if receiver is None or receiver.role in ("grad", "tensor", "data"):
         return ()
@@ -229,11 +228,11 @@ def turns(i: Interpreter, function: Value, node: tree.Node, args: Arguments | No
     )
     if sight is not None and sight in i.tried:
         return i.tried[sight]
-    saved = (i.sequence, i.followed, i.reached, i.spotted, i.idle)
+    saved = (i.sequence, i.followed, i.reached, i.spotted, i.idle, i.trying)
     made = i.sequence = ev.Sequence()
     i.followed, i.reached, i.spotted, i.idle = {}, set(i.reached), type(i.spotted)(), set(i.idle)
     i.undo.append({})
-    trying, i.trying = i.trying, True
+    i.trying = True
     arguments = Arguments([], {}, True) if args is None else args
     try:
         if isinstance(function, FunctionValue):  # also one that yields: what it does when it is run
@@ -241,8 +240,8 @@ def turns(i: Interpreter, function: Value, node: tree.Node, args: Arguments | No
         else:
             apply(i, function, arguments, _call_of(node))
     finally:
-        i.sequence, i.followed, i.reached, i.spotted, i.idle = saved
-        i.trying = trying
+        i.sequence, i.followed, i.reached, i.spotted, i.idle, i.trying = saved
+        i.reached |= i.reached_by_modules
         i.rollback(i.undo.pop())
     turned = any(event.kind in ev.TURNING or event.kind == "hook" for event, _ in ev.located(made))
     if sight is not None:

@@ -82,7 +82,7 @@ class ModuleValue(Value):
 class FunctionValue(Value):
     """A function of the project, with the scope it was defined in and the object it is bound to."""
 
-    __slots__ = ("chunk", "function", "home", "owner", "receiver", "scope", "wrapper")
+    __slots__ = ("chunk", "function", "home", "manages", "owner", "receiver", "scope", "wrapper")
 
     def __init__(
         self,
@@ -94,12 +94,13 @@ class FunctionValue(Value):
     ) -> None:
         self.function, self.home, self.scope = function, home, scope
         self.owner, self.receiver = owner, receiver
+        self.manages = False  # `@contextmanager` makes a context manager of it
         self.wrapper: Value | None = None  # what its decorators made of it, and is called in its place
         self.chunk: Chunk | None = None  # what its definition was parsed with, unless that has a chunk of its own
 
     def bind(self, receiver: Value) -> FunctionValue:
         bound = FunctionValue(self.function, self.home, self.scope, self.owner, receiver)
-        bound.chunk, bound.wrapper = self.chunk, self.wrapper
+        bound.chunk, bound.wrapper, bound.manages = self.chunk, self.wrapper, self.manages
         return bound
 
     def place(self, node: tree.Node) -> Place:
@@ -130,6 +131,11 @@ class ClassValue(Value):
     @property
     def name(self) -> str:
         return self.node.name
+
+    def add_base(self, base: Value) -> None:
+        """It has one more base than its text says."""
+        self.bases.append(base)
+        self._lineage = None
 
     def lineage(self) -> Iterator[Value]:
         """This class and its bases, nearest first (depth first, which is close enough to the MRO).

@@ -47,10 +47,11 @@ class Running:
 class Yielding:
     """What to do at each yield of a function that is being run."""
 
-    __slots__ = ("done", "outer", "visit")
+    __slots__ = ("around", "done", "outer", "visit")
 
-    def __init__(self, visit: Visit, outer: list[Frame]) -> None:
+    def __init__(self, visit: Visit, outer: list[Frame], around: bool) -> None:
         self.visit, self.outer, self.done = visit, outer, 0
+        self.around = around  # the body of a `with`, not of a loop
 
 
 def is_generator(i: Interpreter, function: tree.Function) -> bool:
@@ -71,14 +72,12 @@ def running(value: Value | None) -> Running | None:
     return found if isinstance(found, Running) else None
 
 
-def run(i: Interpreter, generator: Running, node: tree.Node, visit: Visit) -> bool:
+def run(i: Interpreter, generator: Running, node: tree.Node, visit: Visit, around: bool = False) -> bool:
     """Run a generator, and `visit` with what it yields; False if it cannot be followed, and may have done anything."""
     shape = generator.shape
-    yielding = Yielding(visit if shape is None else lambda value: visit(shape(value)), list(i.frames))
-    i.yielding = yielding
-    i.follow(generator.target, generator.args, node)
-    if i.yielding is yielding or not yielding.done:  # not followed, or nothing is yielded
-        i.yielding = None
+    yielding = Yielding(visit if shape is None else lambda value: visit(shape(value)), list(i.frames), around)
+    i.follow(generator.target, generator.args, node, yielding=yielding)
+    if not yielding.done:  # not followed, or nothing is yielded
         unknown(i, node, held(i, generator.target, *generator.args.all()).subject, generator.target.function.name)
         return False
     return True
@@ -131,7 +130,7 @@ def loop_over(i: Interpreter, generator: Running, node: tree.For) -> bool:
         i.assign(node.target, value, None, quiet=True)
         i.block(node.body)
         i.sequence = saved
-        i.sequence.steps.append(ev.Loop(body, node, i.place(node), once=True, start=start))
+        i.sequence.steps.append(ev.Turn(body, node, i.place(node), once=True, start=start))
 
     return run(i, generator, node, visit)
 
@@ -140,6 +139,15 @@ def managed(i: Interpreter, value: Value, node: tree.With, body: Callable[[Value
     """Run the body of a `with` in what a context manager does around it; True if its end is never reached."""
     thing = only(value)
     generator = thing.detail.get("manager") if thing is not None else None
+    if isinstance(generator, Running) and any(
+        isinstance(n, tree.Return) for n in tree.walk_block(generator.target.function.body)
+    ):
+        # a jump in the body could not be told from one that the context manager makes
+        found = held(i, generator.target, *generator.args.all())
+        unknown(i, node, found.subject, "__enter__")
+        ended_early = body(Thing("opaque", "", i.place(node), certain=False))
+        unknown(i, node, found.subject, "__exit__")
+        return ended_early
     if isinstance(generator, Running):
         ended = [False]
         done = [False]
@@ -148,7 +156,7 @@ def managed(i: Interpreter, value: Value, node: tree.With, body: Callable[[Value
             done[0] = True
             ended[0] = body(bound)
 
-        if not run(i, generator, node, visit) and not done[0]:
+        if not run(i, generator, node, visit, around=True) and not done[0]:
             return body(Thing("opaque", "", i.place(node), certain=False))
         return ended[0]
     if thing is not None and thing.role == "instance" and isinstance(thing.cls, ClassValue):
