@@ -222,6 +222,7 @@ class Path(Walk):
         super().__init__(timeline, self.heeded())
         built = any(e.concerns(optimizer) for e in timeline.events("build"))
         start = State(cycle.ABSENT) if built else State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
+        self.sure = not (timeline.hooked or timeline.cut)
         self.stopped = False  # it was too much work: only the visits that can be told about are left
         try:
             self.final = self.run(timeline.tree, frozenset({start}))
@@ -273,7 +274,7 @@ class Path(Walk):
                         kind, visit.event, self.optimizer,
                         _unique(s.made for s in states), _unique(s.cleared for s in states),
                         visit.around, self.timeline,
-                        not (doubtful or self.timeline.hooked or self.timeline.cut),
+                        self.sure and not doubtful,
                     )
                 )  # fmt: skip
         return found

@@ -338,7 +338,7 @@ def test_a_rule_that_takes_too_much_costs_only_its_own_findings() -> None:
 def test_a_huge_file_that_is_only_imported_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "small.py").write_text("x = 1\n", encoding="utf-8")
     (tmp_path / "huge.py").write_text("x = 1\n" * (limits.LARGEST_IMPORTED // 6 + 1), encoding="utf-8")
-    project = Project(Triggers(["step"]), Finder([str(tmp_path)]))
+    project = Project(Triggers(["step"]), Finder([str(tmp_path)]), lambda path, error: None)
     assert project.read(str(tmp_path / "small.py")) is not None
     assert project.read(str(tmp_path / "huge.py")) is None
 
