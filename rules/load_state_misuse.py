@@ -105,6 +105,7 @@ class LoadStateMisuse(Rule):
                 return
             told = found
         what, label, why, mend = told
+        tried = saved is None and refused(event)  # of a state that does not fit, an error tells no more than we do
         name = repair.text(Place(chunk, call.func.value)) if isinstance(call.func, tree.Attribute) else ""
         report(
             event.statement,
@@ -113,7 +114,7 @@ class LoadStateMisuse(Rule):
             why=why,
             help=f"{mend} before `{name}` takes it" if fix is None else mend,
             fix=fix,
-            confidence=Confidence.MEDIUM if refused(event) else Confidence.HIGH,
+            confidence=Confidence.MEDIUM if tried else Confidence.HIGH,
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

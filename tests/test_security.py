@@ -301,8 +301,9 @@ def test_a_pipe_that_nobody_reads_or_writes_does_not_hang(here: Path) -> None:
     result = run("--isolated", "-o", "pipe", "deep")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert result.stderr.startswith("error: pipe cannot be written: ")
-    assert run("report", "pipe").stderr == "error: pipe cannot be read: not a regular file\n"
-    assert run("report", "/dev/zero").stderr == "error: /dev/zero cannot be read: not a regular file\n"
+    for name in ("pipe", "/dev/zero"):
+        told = f"error: {name} cannot be read: {name} is no regular file; name the JSON file of a run\n"
+        assert run("report", name).stderr == told
     result = run("--isolated", "--output-format", "concise", "pipe")
     assert result.stdout == "pipe:1:1: GL003 this file cannot be read: not a regular file\n"
 
