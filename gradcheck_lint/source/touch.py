@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holdings import Holdings, callables, empty, held
-from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, Value, things
+from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.interpret import Arguments, Interpreter
@@ -134,7 +134,7 @@ def touch(
         if calls is not None:
             unknown(i, node, calls.subject, name)
             return
-    if told(name, receiver):
+    if told(name, receiver) or (receiver is not None and _of_base(receiver, name)):
         return
     found = held(i, *args.all(), *_from(receiver, name))
     if found and _computes(i, node, found):
@@ -165,6 +165,15 @@ def _computes(i: Interpreter, node: tree.Call, found: Holdings) -> bool:
         and all(t.role == "tensor" for t in found.things.values())
         and not (isinstance(statement, tree.Evaluate) and statement.value is node)
     )
+
+
+def _of_base(receiver: Thing, name: str) -> bool:
+    """Whether `super().method()` leads to a base outside the project that is known, or only makes the object."""
+    owner = receiver.detail.get("owner")
+    if receiver.role != "super" or not isinstance(owner, ClassValue):
+        return False
+    outside = [base.name for base in owner.lineage() if isinstance(base, External)]
+    return name == "__init__" or (all(map(known, outside)) and not _suspicious(name))
 
 
 @cache
