@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.holdings import held
 from gradcheck_lint.source.touch import known
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Partial, Thing, Value, only, options
 
@@ -25,9 +26,43 @@ UNSEEN = External("?.decorator")
 
 
 def wrap(i: Interpreter, function: FunctionValue) -> None:
-    """Note what the decorators of a function make of it, the innermost first."""
+    """Note what the decorators of a function make of it, the innermost first.
+
+    Where neither the function nor a decorator speaks of training, that is put off until the function is called: many a
+    decorator only enters it in a list.
+    """
+    decorators = function.function.decorators
+    if not decorators:
+        return
+    if i.relevant(function.function) or any(_speaks(i, decorator) for decorator in decorators):
+        _wrap(i, function, decorators)
+    else:
+        i.decorators[id(function.function)] = decorators
+
+
+def _speaks(i: Interpreter, decorator: tree.Expression) -> bool:
+    """Whether a decorator is made by a call, or is a function whose text speaks of training."""
+    if not isinstance(decorator, (tree.Name, tree.Attribute)):
+        return tree.last_name(decorator) not in INERT
+    value = i.eval(decorator)
+    return any(isinstance(o, FunctionValue) and (i.relevant(o.function) or bool(held(i, o))) for o in options(value))
+
+
+def _late(i: Interpreter, target: FunctionValue) -> None:
+    """Look at the decorators of a function that was not called before."""
+    decorators = i.decorators.pop(id(target.function), None)
+    if decorators is None:
+        return
+    bare = unwrapped(target)
+    bare.receiver = None
+    with i.scope(target):
+        _wrap(i, bare, decorators)
+    i.wrapped[id(target.function)] = bare.wrapper, bare.manages
+
+
+def _wrap(i: Interpreter, function: FunctionValue, decorators: list[tree.Expression]) -> None:
     value: Value = function
-    for decorator in reversed(function.function.decorators):
+    for decorator in reversed(decorators):
         name = tree.last_name(decorator)
         if name in INERT and not _own(i.eval(decorator.func if isinstance(decorator, tree.Call) else decorator)):
             function.manages = function.manages or name in ("contextmanager", "asynccontextmanager")
@@ -78,17 +113,21 @@ def _applied(i: Interpreter, decorator: Value, value: Value, node: tree.Expressi
 def unwrapped(function: FunctionValue) -> FunctionValue:
     """The function without its decorators."""
     bare = FunctionValue(function.function, function.home, function.scope, function.owner, function.receiver)
-    bare.chunk, bare.manages = function.chunk, function.manages
+    bare.chunk, bare.manages, bare.bare = function.chunk, function.manages, True
     return bare
 
 
 def call(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.Call) -> Value | None:
     """Call what the decorators made of a function; None if the function itself is called."""
     from gradcheck_lint.source.calls import apply
-    from gradcheck_lint.source.holdings import held
     from gradcheck_lint.source.interpret import Arguments
     from gradcheck_lint.source.touch import unknown
 
+    if target.bare:
+        return None
+    _late(i, target)
+    if id(target.function) in i.wrapped:
+        target.wrapper, target.manages = i.wrapped[id(target.function)]
     wrapper = target.wrapper
     if wrapper is None or any(f.function is target.function for f in i.frames):
         return None

@@ -9,7 +9,8 @@ where it might touch the gradient cycle.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gradcheck_lint.source import access, decorated, gradflag, limits, parts, tensors, torch_api, tree, yields
@@ -137,6 +138,8 @@ class Interpreter:
         self.stars: dict[str, str] = {}  # path of a module → the outside module that it imports * from
         self.sequence = ev.Sequence()
         self.timelines: list[ev.Timeline] = []
+        self.decorators: dict[int, list[tree.Expression]] = {}  # function → those that have not been looked at
+        self.wrapped: dict[int, tuple[Value | None, bool]] = {}  # function → what these made of it
         self.reached_by_modules: set[int] = set()  # functions that the own code of a module ran
         self.reached: set[int] = set()  # functions that some entry point ran
         self.classes: list[ClassValue] = []
@@ -393,6 +396,18 @@ class Interpreter:
         return event
 
     # ------------------------------------------------------------ statements
+
+    @contextmanager
+    def scope(self, target: FunctionValue) -> Iterator[None]:
+        """Evaluate expressions where a function was defined; what they cause belongs to no entry point."""
+        frame = Frame(target.home, target.chunk or target.home.chunk, None, None)
+        frame.serial = target.scope if target.scope is not None else frame.serial
+        saved = (self.frames, self.sequence)
+        self.frames, self.sequence = [frame], ev.Sequence()
+        try:
+            yield
+        finally:
+            self.frames, self.sequence = saved
 
     def run_frame(self, frame: Frame, body: tree.Block) -> None:
         self.frames.append(frame)

@@ -31,7 +31,5 @@ class Lazy(Value):
         return External(f"?.{self.module.name}.{self.name}")
 
     def known(self) -> Value | None:
-        """What the name stands for if that can matter: None if its module neither ran nor speaks of training."""
-        if self.module.path not in self.interpreter.scope_of and not self.module.skeleton_relevant:
-            return None
-        return self.force()
+        """What the name stands for if its module has run; else nothing of it can be in use anywhere yet."""
+        return self.force() if self.module.path in self.interpreter.scope_of else None

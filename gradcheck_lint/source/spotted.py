@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.source.holdings import callables, held
+from gradcheck_lint.source.holdings import callables, handed
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Spotted:
         left = [f for key, f in self._functions.items() if key not in i.followed or key in self._given]
         for function in left[:MOST]:
             for bound in self._bound(i, function):
-                if (i.relevant(function.function) or held(i, bound)) and turns(i, bound, node):
+                if (i.relevant(function.function) or handed(i, bound, ())) and turns(i, bound, node):
                     return True
         return len(left) > MOST
 

@@ -82,7 +82,7 @@ class ModuleValue(Value):
 class FunctionValue(Value):
     """A function of the project, with the scope it was defined in and the object it is bound to."""
 
-    __slots__ = ("chunk", "function", "home", "manages", "owner", "receiver", "scope", "wrapper")
+    __slots__ = ("bare", "chunk", "function", "home", "manages", "owner", "receiver", "scope", "wrapper")
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class FunctionValue(Value):
     ) -> None:
         self.function, self.home, self.scope = function, home, scope
         self.owner, self.receiver = owner, receiver
+        self.bare = False  # without its decorators
         self.manages = False  # `@contextmanager` makes a context manager of it
         self.wrapper: Value | None = None  # what its decorators made of it, and is called in its place
         self.chunk: Chunk | None = None  # what its definition was parsed with, unless that has a chunk of its own
@@ -392,7 +393,16 @@ def merged(values: Sequence[Value]) -> Thing:
     for value in values:
         if isinstance(value, Thing) and value.label:
             label = value.label
-    return Thing("opaque", label, deps=depends(Choice(tuple(values))), certain=False)
+    kept = tuple(value for value in values if _holds(value))[:8]
+    detail = {"values": kept} if kept else None
+    return Thing("opaque", label, deps=depends(Choice(tuple(values))), certain=False, detail=detail)
+
+
+def _holds(value: Value) -> bool:
+    """Whether something may be reached through a value, so that it is kept where values are merged."""
+    if isinstance(value, Thing):
+        return value.role not in ("opaque", "pass", "loss-scaled", "state-dict") or "values" in value.detail
+    return isinstance(value, (FunctionValue, Partial, Items, Table))
 
 
 def same(a: Value, b: Value) -> bool:
