@@ -227,7 +227,7 @@ def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Ca
     if cls.member("__init__") is None:
         for name, value in (dict(zip(_fields(cls), args.positional, strict=False)) | args.keywords).items():
             i.set(thing.serial, name, value)
-        thing.detail.update(made_of(i, args.all()))
+        thing.detail.update(made_of(args.all()))
     i.prepare(thing, node, args)
     if not cls.closed:
         touch(i, cls.name, None, args, node)
@@ -1352,11 +1352,11 @@ def _origin(i: Interpreter, receiver: Thing | None, args: Arguments, outside: st
         return {"anything": True}
     if known(origin):
         kept = args.all() if python(origin) else [v for v in args.all() if callables(v)]
-        return {"origin": origin, **made_of(i, kept)}
+        return {"origin": origin, **made_of(kept)}
     if receiver is not None and receiver.detail.get("anything"):
         return {"anything": True}
     held_by = [receiver] if receiver is not None and receiver.role == "opaque" and "values" in receiver.detail else []
-    return made_of(i, [*held_by, *args.all()])
+    return made_of([*held_by, *args.all()])
 
 
 def _change_grads(i: Interpreter, value: Value, node: tree.Call) -> None:

@@ -52,8 +52,9 @@ _WORD = re.compile(r"[^\W\d]\w*")
 class Holdings:
     """What values hold, found once: `things`, in the order in which they were met; `anything` if it may be more."""
 
-    def __init__(self, i: Interpreter, values: Iterable[Value | None]) -> None:
+    def __init__(self, i: Interpreter, values: Iterable[Value | None], *, spelt: bool = False) -> None:
         self.i = i
+        self._spelt = spelt  # whether the constants on the way are of interest
         self.things: dict[int, Thing] = {}
         self.anything = False
         self.words: list[str] = []  # the constants and names that were met, as they are written
@@ -84,9 +85,10 @@ class Holdings:
         return found[0] if len(found) == 1 else Choice(found)
 
     def _add(self, value: Value | None) -> None:
-        word = _word(value)
-        if word:
-            self.words.append(word)
+        if self._spelt:
+            word = _word(value)
+            if word:
+                self.words.append(word)
         if value is not None and id(value) not in self._seen and not empty(value):
             self._seen.add(id(value))
             self._kept.append(value)
@@ -168,6 +170,8 @@ def empty(value: Value) -> bool:
             parent = value.parent
             return parent is None or (parent[0].role == "opaque" and not parent[1].startswith("["))
         return value.role == "tensor" and not value.detail.get("grad")
+    if isinstance(value, Items):
+        return all(isinstance(item, Constant) for item in value.items)
     return isinstance(value, (Constant, ModuleValue))
 
 
@@ -270,13 +274,13 @@ def handed(i: Interpreter, target: FunctionValue, args: Iterable[Value]) -> Hold
     """
     receiver = target.receiver
     if target.function.name == "__init__":  # what is being made has nothing yet
-        return Holdings(i, [*free_values(i, target), *args])
+        return Holdings(i, [*free_values(i, target), *args], spelt=True)
     if target.function.name in ("forward", "__call__") and isinstance(receiver, Thing) and receiver.role == "module":
         names = i.names_of.get(receiver.serial, ())
         own = [i.get(receiver.serial, name) for name in names]
         other = [v for v in own if any(t.role in ("optimizer", "instance") for t in things(v))]
-        return Holdings(i, [*free_values(i, target), *args, *other])
-    return Holdings(i, [target, *args])
+        return Holdings(i, [*free_values(i, target), *args, *other], spelt=True)
+    return Holdings(i, [target, *args], spelt=True)
 
 
 def callables(value: Value | None, deep: bool = True) -> list[Value]:

@@ -1645,7 +1645,7 @@ class Interpreter:
             if far or (yielding is None and not forced and not self.matters(target, args)):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))
-                result.detail.update(made_of(self, args.all()))
+                result.detail.update(made_of(args.all()))
                 self.escape(args.all())
                 if node is not None:
                     for value in args.all():
@@ -1777,7 +1777,7 @@ class Interpreter:
             if value is None:
                 value = self.unknown_parameter(parameter)
                 if args is not None and args.open:
-                    value.detail.update(made_of(self, args.all()))
+                    value.detail.update(made_of(args.all()))
             else:
                 self.name_thing(value, parameter.name)
             self.set(scope, parameter.name, value)

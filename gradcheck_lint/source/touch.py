@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holdings import Holdings, callables, empty, held
-from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, things
+from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, options, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.interpret import Arguments, Interpreter
@@ -269,14 +269,27 @@ def absorb(i: Interpreter, receiver: Thing | None, name: str, args: Arguments) -
         return
     root = receiver.root
     if root.role in ("opaque", "instance"):
-        given = [v for v in args.all() if not empty(v) and (held(i, v) or callables(v))]
+        given = _kept([*root.detail.get("values", ()), *args.all()])
         if given:
-            kept = root.detail.get("values", ())
-            if len(kept) < 32:
-                root.detail["values"] = (*kept, *given)
+            root.detail["values"] = given
 
 
-def made_of(i: Interpreter, values: Sequence[Value]) -> dict[str, tuple[Value, ...]]:
+def made_of(values: Sequence[Value]) -> dict[str, tuple[Value, ...]]:
     """The detail of a thing that unseen code made of some values: it may hold them."""
-    given = tuple(v for v in values if not empty(v) and (held(i, v) or callables(v)))
+    given = _kept(values)
     return {"values": given} if given else {}
+
+
+def _kept(values: Sequence[Value]) -> tuple[Value, ...]:
+    """The values through which something may be reached; of things that unseen code made, what these were made of."""
+    found: dict[int, Value] = {}
+    for option in (option for value in values for option in options(value)):
+        made = isinstance(option, Thing) and option.role == "opaque" and option.parent is None
+        inner = option.detail.get("values", ()) if made and isinstance(option, Thing) else (option,)
+        for one in inner:
+            if len(found) < MOST_KEPT and not empty(one):
+                found[id(one)] = one
+    return tuple(found.values())
+
+
+MOST_KEPT = 32  # values that a thing made by unseen code is remembered to hold
