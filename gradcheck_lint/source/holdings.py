@@ -44,7 +44,7 @@ PLAIN = frozenset(
 )
 """Attributes of modules, optimizers and parameters that are plain values: who has one cannot reach their owner."""
 
-MOST = 400  # values looked at for one question; what holds more is taken to hold anything
+MOST = 128  # values looked at for one question; what holds more is taken to hold anything
 
 _WORD = re.compile(r"[^\W\d]\w*")
 

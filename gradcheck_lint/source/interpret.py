@@ -155,7 +155,7 @@ class Interpreter:
         self.spotted = Spotted()  # what this entry point had in its hands
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
         self.quiet: set[Hashable] = set()  # calls that turned nothing, and gave nothing that has an identity
-        self.idle: set[Hashable] = set()  # functions that do nothing that matters when given plain values
+        self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
         self.looping = 0  # loops around the statement being run
@@ -170,6 +170,7 @@ class Interpreter:
         self.patched = False  # something outside the project was replaced by what may turn the cycle
         self.generators: dict[int, bool] = {}  # function → whether it yields
         self.tried: dict[Hashable, bool] = {}  # functions that were run so, and what they hold → whether they turn it
+        self.trains = True  # the module of the entry point speaks of training; else nothing in it can be judged
         self.trying = False  # a function is run with unknown arguments, to see whether it turns the cycle
         self.names_in: dict[int, tuple[str, ...]] = {}  # function → the names that its text speaks of
 
@@ -188,6 +189,7 @@ class Interpreter:
             self.looping, self.unrolled = 0, 1
             self.frames, self.sequence, self.steps, self.followed, self.depth = [], ev.Sequence(), 0, {}, 0
             self.spotted = Spotted()
+            trains, self.trains = self.trains, True
             trying, self.trying, unsettled, self.unsettled = self.trying, False, self.unsettled, False
             reached = set(self.reached)
             undo, self.undo = self.undo, []  # what a module binds stays, also if a function was the first to ask for it
@@ -208,7 +210,7 @@ class Interpreter:
                     self.broken(module.path, error)
             self.purse.pay(allowance.used)
             self.undo = undo
-            self.trying, self.unsettled = trying, unsettled
+            self.trying, self.unsettled, self.trains = trying, unsettled, trains
             self.reached_by_modules |= self.reached - reached
             self.looping, self.unrolled = loops
             self.timelines.append(self.timeline)
@@ -225,6 +227,7 @@ class Interpreter:
         self.steps = 0
         self.followed = {}
         self.spotted = Spotted()
+        self.trains = home.trains
         self.depth = 0
         self.frames = []
         self.looping, self.unrolled = 0, 1  # a run that was cut short has left them as they were
@@ -263,7 +266,11 @@ class Interpreter:
 
     def look_back(self, frame: Frame) -> None:
         """At the end of an entry point: was a function that turns the cycle at hand, and not seen to be called?"""
-        if self.timeline is None or not any(event.kind in ev.TURNING for event, _ in ev.located(self.timeline.tree)):
+        if (
+            self.timeline is None
+            or not self.trains
+            or not any(event.kind in ev.TURNING for event, _ in ev.located(self.timeline.tree))
+        ):
             return
         self.frames.append(frame)
         try:
@@ -1635,7 +1642,7 @@ class Interpreter:
             times = self.followed.get(id(function), 0)
             self.followed[id(function)] = times + 1
             plain = target.receiver is None and all(_plain(a) for a in args.all())
-            if plain and self.plainly(function, args) in self.idle and not held(self, target):
+            if plain and id(function) in self.idle and not held(self, target):
                 return Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
             far = active or times >= REPEATS or self.steps > self.budget // 2 or len(self.frames) > DEPTH
             if self.costs.get(id(function), 0) > HEAVY and self.matters(target, args):
@@ -1697,7 +1704,7 @@ class Interpreter:
                 self.quiet.add(self.sight(target, args, handed(self, target, args.all())))
         if not any(not isinstance(s, ev.Jump) for s in inner.steps):
             if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
-                self.idle.add(self.plainly(function, args))
+                self.idle.add(id(function))
         elif inner.steps:
             place = Place(self.frame.chunk, node) if node is not None and self.frames else Place(frame.chunk, function)
             if yielding is not None and yielding.around:
@@ -1715,18 +1722,14 @@ class Interpreter:
         """Whether a call can matter: by the function's text, or by what it is handed or holds."""
         if self.trying or self.relevant(target.function):
             return True
+        if not self.trains:
+            return False
         found = handed(self, target, args.all())
         return bool(found) and (found.anything or self.sight(target, args, found) not in self.quiet)
 
     def sight(self, target: FunctionValue, args: Arguments, found: Holdings) -> Hashable:
         """What a call of a function can depend on, as far as its events and the identity of its result go."""
         return id(target.function), found.key, tuple(args.keywords)
-
-    @staticmethod
-    def plainly(function: tree.Function, args: Arguments) -> Hashable:
-        """A call with plain values only: which function, and which constants under which names."""
-        named = tuple((name, repr(v.value)) for name, v in args.keywords.items() if isinstance(v, Constant))
-        return id(function), tuple(repr(v.value) for v in args.positional if isinstance(v, Constant)), named
 
     def out_of_sight(self, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
         """A call that is not followed any more may turn the cycle, unless it was seen not to."""

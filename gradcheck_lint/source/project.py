@@ -58,6 +58,11 @@ class Module:
         return [d for d in self.relevant if turns(d.text)]
 
     @cached_property
+    def trains(self) -> bool:
+        """Whether anything in the module may turn the gradient cycle, by its text."""
+        return _TURNING.search(self.text)
+
+    @cached_property
     def torchy(self) -> bool:
         """Whether the module speaks of torch, or of a framework around it."""
         return _TORCHY.search(self.text) is not None
