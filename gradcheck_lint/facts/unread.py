@@ -41,7 +41,10 @@ def never_read(timeline: Timeline, event: Event, name: str) -> bool:
     return mentions - filled == 1
 
 
-_BY_NAME = re.compile(r"(?<![\w.])(?:eval|exec|locals|globals|vars|dir)\(|\bf_(?:locals|globals)\b|\bsys\.modules\b")
+_BY_NAME = re.compile(
+    r"(?<![\w.])(?:(?:eval|exec|locals|globals)\(|(?:vars|dir)\(\))|\bf_(?:locals|globals)\b|\bsys\.modules\b"
+)
+"""`vars(args)` asks an object, and knows none of the names around it."""
 
 
 def read_by_name(timeline: Timeline, event: Event) -> bool:
