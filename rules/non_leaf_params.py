@@ -28,7 +28,6 @@ class NonLeafParams(Rule):
     watches = frozenset({"non-leaf-given", "refused-non-leaf"})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        switched = _switched(timeline)
         for event in timeline.events(*handed.KINDS):
             if not handed.takes_parameters(event) or handed.refused(event) or differentiable(event):
                 continue
@@ -52,7 +51,7 @@ class NonLeafParams(Rule):
                     help=f"compute first and ask for gradients last: `({what}).detach().requires_grad_()`",
                     related=[("it is handed to the optimizer here", event.place)],
                     fix=Fix("make it a leaf", Safety.SAFE, edit) if edit else None,
-                    confidence=Confidence.HIGH if all(leaves) and not switched else Confidence.MEDIUM,
+                    confidence=Confidence.HIGH if all(leaves) and not _switched(timeline) else Confidence.MEDIUM,
                 )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
@@ -75,7 +74,10 @@ _SWITCH = re.compile(
 
 def _switched(timeline: Timeline) -> bool:
     """Whether the project switches gradients off or on for all that follows, not for a block or a function alone."""
-    return any(_SWITCH.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
+    texts = (module.text for module in timeline.home.project.modules.values() if module is not None)
+    return any(
+        ("set_grad_enabled" in text or "__enter__" in text) and _SWITCH.search(text) is not None for text in texts
+    )
 
 
 def computed(value: object) -> bool:
