@@ -312,7 +312,23 @@ def _world() -> Iterator[dict[str, Any]]:
         torch.set_num_threads(1)
         space: dict[str, Any] = {"__name__": "__main__"}
         stack.callback(space.clear)
+        stack.callback(_keep_wrappers, space)  # before the names are cleared
         yield space
+
+
+def _keep_wrappers(space: dict[str, Any]) -> None:
+    """Let nothing that ranks share be taken down here: it stays until the process ends.
+
+    A DistributedDataParallel that is the last to let go of its process group has torch wait for a thread of the group
+    while it holds the lock that this thread may want: now and then for ever.
+    """
+    if "torch.distributed" not in sys.modules:
+        return
+    from torch.nn.parallel import DistributedDataParallel
+
+    for value in space.values():
+        if isinstance(value, DistributedDataParallel):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
 def _settings() -> list[tuple[Callable[[Any], object], Any]]:
