@@ -1325,7 +1325,7 @@ def _opaque(
     if not known(outside):
         for value in args.all():
             i.spotted.given(value)
-    absorb(i, receiver, name, args)
+    absorb(receiver, name, args)
     i.escape(args.all())
     if receiver is not None and receiver.role == "module":
         receiver.root.detail.setdefault("escaped", new_serial())

@@ -265,7 +265,7 @@ def _call_of(node: tree.Node) -> tree.Call:
     return node if isinstance(node, tree.Call) else tree.Call(node.at, tree.Name(node.at, ""), [])
 
 
-def absorb(i: Interpreter, receiver: Thing | None, name: str, args: Arguments) -> None:
+def absorb(receiver: Thing | None, name: str, args: Arguments) -> None:
     """An object that cannot be seen was handed something: it may hold it from now on."""
     if receiver is None or told(name, receiver):
         return
