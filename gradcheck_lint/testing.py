@@ -320,7 +320,8 @@ def _keep_wrappers(space: dict[str, Any]) -> None:
     """Let nothing that ranks share be taken down here: it stays until the process ends.
 
     A DistributedDataParallel that is the last to let go of its process group has torch wait for a thread of the group
-    while it holds the lock that this thread may want: now and then for ever.
+    while it holds the lock that this thread may want: now and then for ever. The module itself may go, and must: checks
+    that look at all modules of a process would take it for one of the next program's.
     """
     if "torch.distributed" not in sys.modules:
         return
@@ -328,7 +329,8 @@ def _keep_wrappers(space: dict[str, Any]) -> None:
 
     for value in space.values():
         if isinstance(value, DistributedDataParallel):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+            for part in (value.process_group, value.reducer, value.logger):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))
 
 
 def _settings() -> list[tuple[Callable[[Any], object], Any]]:
