@@ -300,7 +300,7 @@ def _mark(value: Value, run: frozenset[Thing], before: int) -> None:
 def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call) -> Value:
     name = target.name
     head, _, last = name.rpartition(".")
-    if name == "builtins.print" or (known(name) and head != "builtins" and not name.startswith("torch")):
+    if name == "builtins.print" or (known(name) and head != "builtins" and not name.startswith("torch.")):
         for value in args.keywords.values():
             i.spotted.lent(value)  # `print(…, file=x)` calls x.write
     if last in _METHODS and head.startswith("torch.") and head.rpartition(".")[2][:1].isupper() and args.positional:
@@ -328,7 +328,7 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         thing = Thing("module", last, i.place(node), cls=target, detail={"args": args, "pretrained": True})
         i.emit("build", node, thing, args=args, name=name)
         return thing
-    if (head.startswith("torch") or head == "builtins" or name.startswith("torch.")) and name not in EXECUTING:
+    if (name.startswith("torch.") or head == "builtins") and name not in EXECUTING:
         i.emit("call", node, None, name=name, args=args, receiver=None)
         called = turning(i, args.all(), args, node)
         if called is not None:
@@ -340,7 +340,7 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         if any(t.detail.get("grad") for a in args.all() for t in things(a, "tensor")):
             return i.computed(node, args.all())
         deps = _flow(i, args)
-        smooth = (head.startswith("torch") and last not in torch_api.NO_GRADIENT) or name == "builtins.sum"
+        smooth = (head != "builtins" and last not in torch_api.NO_GRADIENT) or name == "builtins.sum"
         detail = _origin(i, None, args, name)
         return Thing(
             "opaque", last, i.place(node), deps=deps if smooth else cut_off(deps), certain=False, detail=detail
