@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holdings import held
+from gradcheck_lint.source.holdings import free_values, held
 from gradcheck_lint.source.touch import known
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Partial, Thing, Value, only, options
 
@@ -23,6 +24,12 @@ INERT = frozenset(
 
 UNSEEN = External("?.decorator")
 """Stands for what a decorator made that cannot be seen."""
+
+REGISTER = 4
+"""As often a decorator is seen to give the function back and to turn nothing: then it is one that enters it somewhere.
+
+A package of models has one such decorator and a thousand functions below it.
+"""
 
 
 def wrap(i: Interpreter, function: FunctionValue) -> None:
@@ -101,8 +108,17 @@ def _applied(i: Interpreter, decorator: Value, value: Value, node: tree.Expressi
     call = node if isinstance(node, tree.Call) else tree.Call(node.at, node, [])
     if isinstance(decorator, FunctionValue):
         i.spotted.note(decorator)
+        key = id(decorator.function)
+        if i.registers.get(key, 0) >= REGISTER:
+            i.spotted.given(value)
+            i.escape([value, *free_values(i, decorator)])  # where it enters it, others may be
+            return value
+        before = i.turned
         # whatever its text says: what it gives is what is called
-        return i.follow(decorator, Arguments([value], {}), node, forced=True)
+        made = i.follow(decorator, Arguments([value], {}), node, forced=True)
+        quiet = made is value and i.turned == before
+        i.registers[key] = i.registers.get(key, 0) + 1 if quiet else -sys.maxsize
+        return made
     if isinstance(decorator, (ClassValue, Partial)):
         return apply(i, decorator, Arguments([value], {}), call)
     thing = only(decorator)

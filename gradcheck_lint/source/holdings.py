@@ -44,6 +44,9 @@ PLAIN = frozenset(
 )
 """Attributes of modules, optimizers and parameters that are plain values: who has one cannot reach their owner."""
 
+KEPT = ("optimizer", "instance")
+"""Roles of things that a module may have as attributes, and through which its holder reaches more than its tensors."""
+
 MOST = 128  # values looked at for one question; what holds more is taken to hold anything
 
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -57,7 +60,7 @@ class Holdings:
         self._spelt = spelt  # whether the constants on the way are of interest
         self.things: dict[int, Thing] = {}
         self.anything = False
-        self.words: list[str] = []  # the constants and names that were met, as they are written
+        self.words: list[Hashable] = []  # the constants and names that were met
         self.functions: set[int] = set()  # ids of the functions that were met on the way
         self.methods = False  # a method that turns the cycle is at hand: `torch.optim.SGD.zero_grad`
         self._seen: set[int] = set()
@@ -85,6 +88,10 @@ class Holdings:
         return found[0] if len(found) == 1 else Choice(found)
 
     def _add(self, value: Value | None) -> None:
+        if isinstance(value, Constant):
+            if self._spelt:
+                self.words.append((type(value.value), value.value))
+            return
         if self._spelt:
             word = _word(value)
             if word:
@@ -123,8 +130,8 @@ class Holdings:
             making = self.i.making
             if making is None or thing.serial < making or thing.role == "optimizer":
                 self.things[thing.serial] = thing
-            if thing.role == "module":
-                self._attributes(thing, ("optimizer", "instance"))
+            if thing.role == "module" and thing.serial in self.i.keepers:
+                self._attributes(thing, KEPT)
             return
         if thing.role in ("scheduler", "super"):
             self._add(thing.detail.get("optimizer") or thing.detail.get("self"))
@@ -155,9 +162,7 @@ class Holdings:
 
 
 def _word(value: Value | None) -> str:
-    """How a value that is no object is written: a constant, a name outside the project, the name of a method."""
-    if isinstance(value, Constant):
-        return repr(value.value)
+    """How a value that is no object is written: a name outside the project, the name of a method."""
     if isinstance(value, External):
         return value.name
     return str(value.detail.get("method", "")) if isinstance(value, Thing) else ""
@@ -171,7 +176,11 @@ def empty(value: Value) -> bool:
             return parent is None or (parent[0].role == "opaque" and not parent[1].startswith("["))
         return value.role == "tensor" and not value.detail.get("grad")
     if isinstance(value, Items):
-        return all(isinstance(item, Constant) for item in value.items)
+        seen, items = value.constants, value.items
+        while seen < len(items) and isinstance(items[seen], Constant):
+            seen += 1
+        value.constants = seen
+        return seen == len(items)
     return isinstance(value, (Constant, ModuleValue))
 
 
@@ -276,9 +285,9 @@ def handed(i: Interpreter, target: FunctionValue, args: Iterable[Value]) -> Hold
     if target.function.name == "__init__":  # what is being made has nothing yet
         return Holdings(i, [*free_values(i, target), *args], spelt=True)
     if target.function.name in ("forward", "__call__") and isinstance(receiver, Thing) and receiver.role == "module":
-        names = i.names_of.get(receiver.serial, ())
+        names = i.names_of.get(receiver.serial, ()) if receiver.serial in i.keepers else ()
         own = [i.get(receiver.serial, name) for name in names]
-        other = [v for v in own if any(t.role in ("optimizer", "instance") for t in things(v))]
+        other = [v for v in own if any(t.role in KEPT for t in things(v))]
         return Holdings(i, [*free_values(i, target), *args, *other], spelt=True)
     return Holdings(i, [target, *args], spelt=True)
 

@@ -17,7 +17,7 @@ from gradcheck_lint.source import access, decorated, gradflag, limits, parts, te
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import Purse, Stop, meter, spend
 from gradcheck_lint.source.holding import regroup
-from gradcheck_lint.source.holdings import Holdings, callables, handed, held
+from gradcheck_lint.source.holdings import KEPT, callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Broken, Module, Project
@@ -140,6 +140,8 @@ class Interpreter:
         self.timelines: list[ev.Timeline] = []
         self.decorators: dict[int, list[tree.Expression]] = {}  # function → those that have not been looked at
         self.wrapped: dict[int, tuple[Value | None, bool]] = {}  # function → what these made of it
+        self.keepers: set[int] = set()  # things and scopes that were given an optimizer or an object of the project
+        self.registers: dict[int, int] = {}  # decorator → how often it gave back what it was given, and did no more
         self.reached_by_modules: set[int] = set()  # functions that the own code of a module ran
         self.reached: set[int] = set()  # functions that some entry point ran
         self.classes: list[ClassValue] = []
@@ -306,6 +308,8 @@ class Interpreter:
             if key not in log:
                 log[key] = self.store.get(key, _MISSING)
         self.store[key] = value
+        if owner not in self.keepers and not isinstance(value, Constant) and any(t.role in KEPT for t in things(value)):
+            self.keepers.add(owner)
         self.names_of.setdefault(owner, {})[name] = None
         if owner in self.globals:
             self.globals[owner][name] = None
@@ -1205,6 +1209,8 @@ class Interpreter:
         if role == "opaque":
             self.guess(thing)
         self.store[key] = thing  # not undone: the identity is the same on every path
+        if thing.role in KEPT:
+            self.keepers.add(base.serial)
         self.names_of.setdefault(base.serial, {})[key[1]] = None
         return thing
 
@@ -1637,6 +1643,7 @@ class Interpreter:
     ) -> Value:
         """Run a function of the project in place; args None stands for unknown ones."""
         function = target.function
+        matters, sight = True, None
         if args is not None:
             active = sum(f.function is function for f in self.frames) > (2 if _counts(args) else 0)
             times = self.followed.get(id(function), 0)
@@ -1645,11 +1652,14 @@ class Interpreter:
             if plain and id(function) in self.idle and not held(self, target):
                 return Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
             far = active or times >= REPEATS or self.steps > self.budget // 2 or len(self.frames) > DEPTH
-            if self.costs.get(id(function), 0) > HEAVY and self.matters(target, args):
+            heavy = self.costs.get(id(function), 0) > HEAVY
+            if heavy or not (far or forced or yielding is not None):
+                matters, sight = self.matters(target, args)
+            if heavy and matters:
                 far = True
                 if self.timeline is not None:
                     self.timeline.cut = True
-            if far or (yielding is None and not forced and not self.matters(target, args)):
+            if far or (yielding is None and not forced and not matters):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))
                 result.detail.update(made_of(args.all()))
@@ -1699,9 +1709,8 @@ class Interpreter:
             for event in frame.again:
                 event.kind = "call"  # it calls itself, and turns nothing
         returns: list[Value] = frame.returns or [NONE]
-        if not turned and yielding is None and args is not None and not any(tracked(r) for r in returns):
-            if not self.relevant(function):
-                self.quiet.add(self.sight(target, args, handed(self, target, args.all())))
+        if sight is not None and not turned and not any(tracked(r) for r in returns):
+            self.quiet.add(sight)
         if not any(not isinstance(s, ev.Jump) for s in inner.steps):
             if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
                 self.idle.add(id(function))
@@ -1718,18 +1727,20 @@ class Interpreter:
             result_value = join(result_value, value)
         return result_value
 
-    def matters(self, target: FunctionValue, args: Arguments) -> bool:
-        """Whether a call can matter: by the function's text, or by what it is handed or holds."""
-        if self.trying or self.relevant(target.function):
-            return True
-        if not self.trains:
-            return False
-        found = handed(self, target, args.all())
-        return bool(found) and (found.anything or self.sight(target, args, found) not in self.quiet)
+    def matters(self, target: FunctionValue, args: Arguments) -> tuple[bool, Hashable]:
+        """Whether a call can matter: by the function's text, or by what it is handed or holds.
 
-    def sight(self, target: FunctionValue, args: Arguments, found: Holdings) -> Hashable:
-        """What a call of a function can depend on, as far as its events and the identity of its result go."""
-        return id(target.function), found.key, tuple(args.keywords)
+        With it, where its text says nothing, what its events and the identity of its result can depend on.
+        """
+        if self.trying or self.relevant(target.function):
+            return True, None
+        if not self.trains:
+            return False, None
+        found = handed(self, target, args.all())
+        if not found:
+            return False, None
+        sight = id(target.function), found.key, tuple(args.keywords)
+        return found.anything or sight not in self.quiet, sight
 
     def out_of_sight(self, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
         """A call that is not followed any more may turn the cycle, unless it was seen not to."""

@@ -212,7 +212,7 @@ class Items(Value):
     expression does when somebody goes over it.
     """
 
-    __slots__ = ("complete", "escaped", "items", "kind", "lazy", "place", "serial", "unordered")
+    __slots__ = ("complete", "constants", "escaped", "items", "kind", "lazy", "place", "serial", "unordered")
 
     def __init__(
         self,
@@ -227,6 +227,7 @@ class Items(Value):
         self.unordered = unordered or kind == "set"
         self.lazy: Loop | None = None
         self.escaped = 0  # how many of the items code that cannot be seen has got hold of already
+        self.constants = 0  # how many of the first items were seen to be constants: items are only added
         self.serial = next(_serials.count)
 
     def __repr__(self) -> str:

@@ -109,6 +109,25 @@ TURNED = {
         """,
         "look(k)",
     ),
+    "the last of many functions that a decorator enters in a table": (
+        """
+        table = {}
+        def register(f):
+            table[f.__name__] = f
+            return f
+        """
+        + "".join(f"@register\n        def look{n}():\n            pass\n        " for n in range(9))
+        + """
+        @register
+        def clear():
+            act(opt, 0)
+        """,
+        'table[f"cl{chr(101)}ar"]()',
+    ),
+    "a package whose name only begins like torch's": (
+        "import torch_xla.core.xla_model as xm",
+        "xm.reduce_gradients(opt)",
+    ),
     "a decorator of a class": (
         """
         def clearing(cls):
