@@ -337,15 +337,20 @@ class _Analysis:
 
     def doubted(self, place: Place, related: Sequence[tuple[str, Place]]) -> bool:
         """Whether the project puts something else in place of what a finding knows of torch."""
-        modules = [m for m in self.project.modules.values() if m is not None]
-        names = frozenset[str]().union(*(m.replaced for m in modules), self.interpreter.replaced)
+        files = {m.path: m for m in self.project.modules.values() if m is not None}
+        places = [place, *(where for _, where in related)]
+        here = {each.chunk.path: files[each.chunk.path] for each in places if each.chunk.path in files}
+        names = frozenset[str]().union(
+            *(m.replaced.for_good for m in files.values()),
+            *(m.replaced.for_a_while for m in here.values()),
+            self.interpreter.replaced,
+        )
         if not names:
             return False
-        told = [place.code, *(where.code for _, where in related)]
-        files = {m.path: m for m in modules}
-        for each in (place, *(where for _, where in related)):
-            if each.chunk.path in files:
-                told += files[each.chunk.path].outline.lines[each.span.line - 1 : each.span.end_line]
+        told = [each.code for each in places]
+        for each in places:
+            if each.chunk.path in here:
+                told += here[each.chunk.path].outline.lines[each.span.line - 1 : each.span.end_line]
         return doubtful(names, "\n".join(told))
 
     @property

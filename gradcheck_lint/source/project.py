@@ -13,7 +13,7 @@ from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.file import SourceFile, decode, digest
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
-from gradcheck_lint.source.replaced import replaced
+from gradcheck_lint.source.replaced import Replaced, replaced
 from gradcheck_lint.source.triggers import Triggers
 
 TURNING_WORDS = (
@@ -68,7 +68,7 @@ class Module:
         return _TORCHY.search(self.text) is not None
 
     @cached_property
-    def replaced(self) -> frozenset[str]:
+    def replaced(self) -> Replaced:
         """What it puts in place of something of torch."""
         return replaced(self.text)
 

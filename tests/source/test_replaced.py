@@ -13,8 +13,7 @@ REPLACED = [
     ("import torch.nn as nn\nnn.Module.load_state_dict = load", {"load_state_dict"}),
     ("from torch.nn import (\n    Module,\n    Linear as L,\n)\nL.forward: F = f\nModule.x = g", {"forward", "x"}),
     ("from torch import nn, optim\nsetattr(optim.Adam, 'step', f)", {"step"}),
-    ("import torch\nwith mock.patch('torch.nn.utils.clip_grad_norm_', f): pass", {"clip_grad_norm_"}),
-    ("import torch\nwith mock.patch.object(torch.Tensor, 'backward'): pass", {"backward"}),
+    ("import torch\nif on: torch.Tensor.sum, x = f", {"sum"}),
     ("from torch import nn\nsetattr(\n    nn.Module,\n    'to',\n    f,\n)", {"to"}),
     ("import torch\ncurse(torch.Tensor, 'backward', f)\ngetattr(torch.Tensor, 'sum')", {"backward"}),
     ("import torch\nold = torch.Tensor.backward = f", {"backward"}),
@@ -23,12 +22,33 @@ REPLACED = [
     ("import torch\nmodel.step = f", set()),
     ("import numpy as nn\nnn.Module.step = f", set()),
     ("import torchvision\ntorchvision.ops.nms = f", set()),
+    ("import torch\n# as `torch.optim.SGD.lr = f` does\nx = 'torch.optim.SGD.step = f'", set()),
+    ("import torch\ndef f(a: int, kind: torch.dtype = torch.float32, *, form: torch.layout = g): pass", set()),
+    ("import torch\nisinstance(torch.Tensor, 'x')", set()),
+]
+PATCHED = [
+    ("with mock.patch('torch.nn.utils.clip_grad_norm_', f): pass", {"clip_grad_norm_"}),
+    ("import torch\nwith mock.patch.object(torch.Tensor, 'backward'): pass", {"backward"}),
+    ("import torch\ndef trace(): patcher.patch_method(torch.nn.Module, '__call__', f)", {"__call__"}),
 ]
 
 
 @pytest.mark.parametrize(("text", "names"), REPLACED)
 def test_names_are_found(text: str, names: set[str]) -> None:
-    assert replaced(text) == names
+    assert replaced(text) == (names, set())
+
+
+@pytest.mark.parametrize(("text", "names"), PATCHED)
+def test_what_patches_puts_it_back(text: str, names: set[str]) -> None:
+    assert replaced(text) == (set(), names)
+
+
+@pytest.mark.parametrize(("where", "sure"), [("train.py", False), ("test_train.py", True)])
+def test_what_is_patched_for_a_while_matters_in_the_same_file(where: str, sure: bool) -> None:
+    files = {"train.py": PROGRAM.format("pass"), "test_train.py": "import torch\n"}
+    files[where] += "def test():\n    with mock.patch.object(torch.nn.Module, '__setattr__'):\n        pass\n"
+    found = [f for f in try_out(files, least=Confidence.LOW).found if f.code == "GL311"]
+    assert [f.confidence is Confidence.HIGH for f in found] == [sure]
 
 
 def test_a_name_of_every_turn_makes_all_uncertain_and_another_what_speaks_of_it() -> None:
