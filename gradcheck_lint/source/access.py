@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.source.touch import turns
+from gradcheck_lint.source.holdings import held
+from gradcheck_lint.source.touch import turns, unknown
 from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Thing, Value, only
 
 if TYPE_CHECKING:
@@ -50,6 +51,18 @@ def delete(i: Interpreter, owner: Thing, attr: str, node: tree.Node) -> None:
     deleter = owner.cls.member(f"__{attr}.deleter__") if isinstance(owner.cls, ClassValue) else None
     if isinstance(deleter, FunctionValue):
         _run(i, deleter.bind(owner), Arguments([], {}), node)
+
+
+def some(i: Interpreter, owner: Thing, how: str, node: tree.Node) -> None:
+    """Tell what may be done where the name of the attribute is not seen; `how` is "setter" or "deleter"."""
+    if not isinstance(owner.cls, ClassValue) or owner.role == "super":
+        return
+    members = [b.members for b in owner.cls.lineage() if isinstance(b, ClassValue)]
+    names = dict.fromkeys(n for found in members for n in found if n.endswith(f".{how}__") or n == "__setattr__")
+    found = [m.bind(owner) for m in map(owner.cls.member, names) if isinstance(m, FunctionValue)]
+    turning = [function for function in found if turns(i, function, node)]
+    if turning:
+        unknown(i, node, held(i, *turning).subject, how)
 
 
 def _method(member: Value, name: str) -> FunctionValue | None:

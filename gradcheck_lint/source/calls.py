@@ -633,6 +633,7 @@ def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     elif args.positional:
         for thing in things(args.positional[0]):
             parts.noted(thing, None)
+            access.some(i, thing, "setter", node)
             if thing.role in ("tensor", "optimizer", "grad"):
                 unknown(i, node, thing, "setattr")
         if name is not None:
@@ -645,7 +646,9 @@ def _delattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     for thing in things(args.get(0, "object")):
         if isinstance(name, Constant) and isinstance(name.value, str):
             i.delete_attribute(thing, name.value, node)
-        elif thing.role in ("tensor", "optimizer", "grad"):
+            continue
+        access.some(i, thing, "deleter", node)
+        if thing.role in ("tensor", "optimizer", "grad"):
             unknown(i, node, thing, "delattr")
     return NONE
 

@@ -102,7 +102,7 @@ class _Analysis:
         triggers = (CYCLE_WORDS, *(r.triggers for r in rules if r.triggers and not _about_classes(r)))
         self.project = Project(_triggers(triggers), work.finder, self.failed)
         self.relevance = Relevance(self.project, self.failed)
-        self.interpreter = Interpreter(self.project, self.relevance, call, self.failed)
+        self.interpreter = Interpreter(self.project, self.relevance, self.relevance.turns, call, self.failed)
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
         self.size = 0
@@ -374,6 +374,7 @@ class Relevance:
     def __init__(self, project: Project, broken: Broken) -> None:
         self.project, self.broken = project, broken
         self.definitions: set[int] = set()  # by id
+        self.turners: set[int] = set()  # those of them that may turn the gradient cycle, or call one that may
         self.names: dict[str, set[str]] = {}  # path of a module → names of what matters in it
         self.seen: dict[str, Module] = {}
 
@@ -385,6 +386,11 @@ class Relevance:
         if module.path not in self.seen:
             self.spread([module])
         return id(definition) in self.definitions
+
+    def turns(self, function: tree.Function) -> bool:
+        """Whether a function that matters may turn the gradient cycle, by its text or that of what it calls."""
+        found = self.project.definition_of.get(id(function))
+        return found is None or id(found[1]) in self.turners
 
     def relevant(self, definition: Definition) -> bool:
         return id(definition) in self.definitions
@@ -436,7 +442,7 @@ class Relevance:
                 if module.path not in callers:
                     callers[module.path] = _callers(module)
                 for definition in callers[module.path].get(name, ()):
-                    if id(definition) not in self.definitions:
+                    if id(definition) not in self.turners:
                         found = self.add(module, definition)
                         if found is not None:
                             names.append((module.path, found))
@@ -454,6 +460,7 @@ class Relevance:
     def add(self, module: Module, definition: Definition) -> str | None:
         """Note that a definition matters; the name by which it is called, if that is new."""
         self.definitions.add(id(definition))
+        self.turners.add(id(definition))
         name = definition.name
         if name == "__init__":
             name = definition.owner.rpartition(".")[2]

@@ -123,11 +123,13 @@ class Interpreter:
         self,
         project: Project,
         relevant: Callable[[tree.Function], bool],
+        may_turn: Callable[[tree.Function], bool],
         caller: Callable[[Interpreter, tree.Call], Value],
         broken: Broken,
     ) -> None:
         """`broken` is told of a module whose own code could not be followed to its end."""
         self.project, self.relevant, self.caller, self.broken = project, relevant, caller, broken
+        self.may_turn = may_turn
         self.store: dict[tuple[int, str], Value] = {}
         self.undo: list[dict[tuple[int, str], Value]] = []
         self.frames: list[Frame] = []
@@ -1748,6 +1750,10 @@ class Interpreter:
         found = handed(self, target, args.all())
         if not found and not self.relevant(function):
             return
+        module = target.receiver if isinstance(target.receiver, Thing) and target.receiver.role == "module" else None
+        if module is not None and function.name == "forward" and not self.may_turn(function):
+            if not any(t.role == "optimizer" for t in found.things.values()):
+                return  # a forward pass computes, unless something speaks for more
         for frame in self.frames:
             # whether it turns anything shows when the call under way is over
             if frame.function is function and not _counts(args):

@@ -21,7 +21,11 @@ _CALLED = frozenset(
 )
 """Special methods that are followed where the code calls them."""
 
+_PROPERTY = (".setter__", ".deleter__")
+"""How the names end under which a class keeps what a property does when it is assigned or deleted: followed there."""
+
 MOST = 64  # functions that are tried at the end of one entry point
+FAR = 1024  # and that are asked what they hold
 
 
 class Spotted:
@@ -43,6 +47,8 @@ class Spotted:
                 if isinstance(base, ClassValue):
                     self.note(base.metaclass)
                     for name, member in base.members.items():
+                        if name.endswith(_PROPERTY):
+                            continue
                         if name == "forward" or (name.startswith("__") and name.endswith("__") and name != "__init__"):
                             self.note(member)
                             if isinstance(member, FunctionValue) and name not in _CALLED:
@@ -83,11 +89,14 @@ class Spotted:
         from gradcheck_lint.source.touch import turns
 
         left = [f for key, f in self._functions.items() if key not in i.followed or key in self._given]
-        for function in left[:MOST]:
+        tried = 0
+        for function in left[:FAR]:
             for bound in self._bound(i, function):
-                if (i.relevant(function.function) or handed(i, bound, ())) and turns(i, bound, node):
-                    return True
-        return len(left) > MOST
+                if i.relevant(function.function) or handed(i, bound, ()):
+                    tried += 1
+                    if tried > MOST or turns(i, bound, node):
+                        return True
+        return len(left) > FAR
 
     def _bound(self, i: Interpreter, function: FunctionValue) -> list[FunctionValue]:
         """A method bound to the instances that were made of its class, or to one made with unknown arguments."""

@@ -119,7 +119,7 @@ def touch(
     `receiver` is the object of the method that is called, or what is called; `outside` is the full name of a function
     outside the project.
     """
-    if not i.trains:
+    if not i.trains or name == "__get__":  # which binds a function to what it is given, and calls nothing
         return
     if outside in EXECUTING:
         unknown(i, node, None, name)

@@ -124,6 +124,39 @@ TURNED = {
         """,
         'table[f"cl{chr(101)}ar"]()',
     ),
+    "a setter, run under a name that is not seen": (
+        """
+        import sys
+        class Box:
+            def __init__(self, o):
+                self.o = o
+            @property
+            def turn(self):
+                return 0
+            @turn.setter
+            def turn(self, k):
+                act(self.o, k)
+        box = Box(opt)
+        """,
+        "setattr(box, sys.argv[1], k)",
+    ),
+    "a forward pass that clears by what it calls, met too often to be followed": (
+        """
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(3, 2)
+            def forward(self, x):
+                look()
+                return self.fc(x)
+        def look():
+            act(opt, 0)
+        net = Net()
+        for k in range(3):
+            net(torch.ones(3)); net(torch.ones(3)); net(torch.ones(3)); net(torch.ones(3)); net(torch.ones(3))
+        """,
+        "net(torch.ones(3))",
+    ),
     "a package whose name only begins like torch's": (
         "import torch_xla.core.xla_model as xm",
         "xm.reduce_gradients(opt)",
@@ -236,7 +269,7 @@ CONTROLS = {
 @pytest.mark.parametrize("before", CONTROLS.values(), ids=CONTROLS.keys())
 def test_without_the_call_it_is_found(before: str) -> None:
     """What is defined and never used in the loop, and neither hooked nor lent, does not hide the mistake."""
-    assert found(program(before, "pass")) == ["GL101"]
+    assert found(program(before, "pass")) in (["GL101"], ["GL102"])  # the second where it is cleared before the loop
 
 
 def test_a_generator_that_clears_where_it_yields() -> None:
