@@ -547,7 +547,8 @@ class Interpreter:
             for name, bound in node.names:
                 module = self.project.resolve(home, name, 0)
                 if bound:
-                    value: Value = ModuleValue(module) if module else External(torch_api.canonical(name))
+                    full = self.project.name_outside(home, name, 0)
+                    value: Value = ModuleValue(module) if module else External(torch_api.canonical(full))
                     self.set(scope, bound, value)
                 else:
                     head = name.partition(".")[0]
@@ -566,12 +567,10 @@ class Interpreter:
             if module is not None:
                 sub = self.project.resolve(module, name, 1) if module.file.real and _is_package(module) else None
                 found = Lazy(self, module, name, sub)
-            elif node.level == 0:
-                sub = self.project.resolve(home, f"{node.module}.{name}", 0)
-                found = ModuleValue(sub) if sub else External(torch_api.canonical(f"{node.module}.{name}"))
             else:
                 sub = self.project.resolve(home, f"{node.module}.{name}" if node.module else name, node.level)
-                found = ModuleValue(sub) if sub else External(f"?.{node.module}.{name}")
+                full = self.project.name_outside(home, node.module, node.level)
+                found = ModuleValue(sub) if sub else External(torch_api.canonical(f"{full}.{name}"))
             self.set(scope, bound or name, found)
         return False
 
@@ -1127,7 +1126,9 @@ class Interpreter:
                 value = value.force()
             if value is None:
                 sub = self.project.resolve(base.module, attr, 1)
-                value = ModuleValue(sub) if sub else External(f"?.{base.module.name}.{attr}")
+                full = self.project.name_outside(base.module, attr, 1)
+                full = f"?.{base.module.name}.{attr}" if full.startswith("?") else full
+                value = ModuleValue(sub) if sub else External(torch_api.canonical(full))
             self.spotted.note(value)
             return value
         if isinstance(base, External):

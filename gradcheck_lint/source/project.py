@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 from gradcheck_lint.files import read_regular
-from gradcheck_lint.source import limits, tree
+from gradcheck_lint.source import frameworks, limits, tree
 from gradcheck_lint.source.file import SourceFile, decode, digest
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
@@ -179,7 +179,8 @@ Question = tuple[str, str, int]
 class Finder:
     """Finds the file that an import means, in the project only.
 
-    A plain import looks at nothing outside `roots` (folders), one with dots where its dots lead.
+    A plain import looks at nothing outside `roots` (folders), one with dots where its dots lead. The source of a
+    framework is no part of the project for whoever is outside of it.
     It notes what it is asked and what it answers, also that there is no such file. Whoever remembers what follows
     from the answers can ask again later: they are the same exactly if all the same files win.
     """
@@ -188,6 +189,7 @@ class Finder:
         self.roots = [os.path.abspath(r) for r in roots]
         self.asked: dict[Question, str | None] = {}  # since somebody emptied it
         self._found: dict[Question, str | None] = {}
+        self.outside: dict[Question, str] = {}  # what leads into a framework → the full name of that module
         self._known_folders: dict[str, bool] = {}
         self._imported: dict[tuple[str, int, int], dict[Question, str | None]] = {}
 
@@ -197,7 +199,11 @@ class Finder:
             return None
         question = (folder, name, level)
         if question not in self._found:
-            self._found[question] = self._up(folder, name, level) if level else self._search(folder, name)
+            path = self._up(folder, name, level) if level else self._search(folder, name)
+            framework = frameworks.of(path) if path is not None else None
+            if framework is not None and not framework.holds(folder):
+                self.outside[question], path = framework.name, None
+            self._found[question] = path
         self.asked[question] = self._found[question]
         return self._found[question]
 
@@ -301,8 +307,13 @@ class Project:
         path = self.finder.find(module.folder, name, level)
         return self.read(path) if path else None
 
+    def name_outside(self, module: Module, name: str, level: int) -> str:
+        """The full name of a module that `resolve` does not find; "?" stands for a package that is not known."""
+        known = self.finder.outside.get((module.folder, name, level))
+        return known if known is not None else f"?.{name}" if level else name
+
 
 _OUTSIDE = frozenset(
     "torch numpy np os sys re math time random json copy typing collections functools itertools logging argparse"
-    " pathlib dataclasses abc enum warnings transformers torchvision matplotlib sklearn scipy pandas tqdm".split()
+    " pathlib dataclasses abc enum warnings torchvision matplotlib sklearn scipy pandas tqdm".split()
 )

@@ -69,8 +69,11 @@ def _may(text: str) -> bool:
         return False
     words = {word for statement in _IMPORT.findall(text) for word in _WORD.findall(statement)}
     owner = rf"(?<![\w.])(?:{'|'.join(sorted(words))})(?:\.\w+)*"
-    assigned = rf"{owner}\.\w+[ \t]*(?:,[^=\n]*)?(?::[^=\n]+)?=(?!=)"
-    return re.search(rf"[\"']torch\.|{assigned}|\([ \t\n]*{owner}[ \t\n]*,[ \t\n]*[\"']", text) is not None
+    handed = rf"(?<![gh][ae][ts]attr)\([ \t\n]*{owner}[ \t\n]*,[ \t\n]*[\"']"
+    target = rf"{owner}\.\w+[ \t]*(?:,[ \t\w.]*[ \t])?(?::[^=\n]+)?=(?!=)(?![ \t]*(?:None|True|False|[-+\d.]|[\"']))"
+    statement = rf"(?<!:)(?<!: ){target}|\b(?:if|elif|else|try|except|finally|for|while|with)\b[^\n]*:[ \t]*{target}"
+    named = r"(?:patch|setattr)[\w.]*\([ \t\n]*[\"']torch\."
+    return re.search(rf"{named}|{handed}|{statement}", text) is not None
 
 
 def _handed(node: ast.Call, function: str, heads: set[str]) -> set[str]:

@@ -25,7 +25,7 @@ KNOWN = {
     "torch": "its functions neither clear nor step, but for those that this package knows by name",
     "torchvision torchaudio torchtext torchmetrics torcheval timm segmentation_models_pytorch": "layers, data, metrics",
     "transformers diffusers peft sentence_transformers open_clip clip": "models; their trainers are called by name",
-    "lightning pytorch_lightning lightning_fabric accelerate ignite": "what they do is known by the methods' names",
+    "lightning pytorch_lightning lightning_fabric accelerate ignite deepspeed": "known by their methods",
     "numpy scipy sklearn pandas skimage cv2 PIL imageio einops h5py": "know no optimizer",
     "matplotlib seaborn plotly": "draw",
     "wandb tensorboard tensorboardX mlflow neptune comet_ml clearml visdom aim": "note what they are shown",
