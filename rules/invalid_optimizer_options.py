@@ -86,8 +86,10 @@ def plain(event: Event, name: str) -> bool:
 
 def built(name: str, event: Event, optimizer: Thing) -> Iterator[Wrong]:
     """What is wrong where an optimizer is built."""
-    args = event.detail["args"]
-    given: dict[str, Value] = {k: v for k, v in args.keywords.items() if k != "params"}
+    args, node = event.detail["args"], event.place.node
+    # what comes by `**` may be meant for another branch of those that choose an optimizer, and torch refuses it there
+    written = {a.keyword for a in node.args} if isinstance(node, tree.Call) else set(args.keywords)
+    given: dict[str, Value] = {k: v for k, v in args.keywords.items() if k != "params" and k in written}
     for index, value in enumerate(args.positional[1:]):
         option = known.positional(name, index)
         if option is not None:

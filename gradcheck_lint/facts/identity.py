@@ -154,8 +154,7 @@ def weighted(module: Thing) -> bool:
         init = module.cls.member("__init__")
         if not isinstance(init, FunctionValue):
             return False
-        calls = (node for node in tree.walk_block(init.function.body) if isinstance(node, tree.Call))
-        return any(_WEIGHTED.match(name) or name == "Parameter" for name in (tree.last_name(c.func) for c in calls))
+        return any(isinstance(node, tree.Call) and _makes_weights(node) for node in tree.walk_block(init.function.body))
     if module.detail.get("pretrained"):
         return True
     if isinstance(module.cls, External):
@@ -165,6 +164,15 @@ def weighted(module: Thing) -> bool:
         return args is not None and any(weighted(t) for value in args.all() for t in _layers(value))
     copied = module.detail.get("copy_of")
     return isinstance(copied, Thing) and weighted(copied)
+
+
+def _makes_weights(call: tree.Call) -> bool:
+    """Whether a call makes a layer that has weights, or a parameter that surely requires grad."""
+    name = tree.last_name(call.func)
+    if name != "Parameter":
+        return _WEIGHTED.match(name) is not None
+    flags = [a.value for index, a in enumerate(call.args) if a.keyword == "requires_grad" or (index and not a.keyword)]
+    return all(isinstance(flag, tree.Constant) and flag.value is True for flag in flags)
 
 
 def contained(module: Thing) -> set[Thing]:

@@ -145,7 +145,8 @@ def call(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.Call
     if id(target.function) in i.wrapped:
         target.wrapper, target.manages = i.wrapped[id(target.function)]
     wrapper = target.wrapper
-    if wrapper is None or any(f.function is target.function for f in i.frames):
+    under_way = id(target.function) in i.unwrapping  # what the decorators made may be the function itself, on a path
+    if wrapper is None or under_way or any(f.function is target.function for f in i.frames):
         return None
     if wrapper is UNSEEN or (isinstance(wrapper, Thing) and wrapper.role == "opaque"):
         result = apply(i, unwrapped(target), args, node)
@@ -156,4 +157,8 @@ def call(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.Call
     given = (
         args if target.receiver is None else Arguments([target.receiver, *args.positional], args.keywords, args.open)
     )
-    return apply(i, wrapper, given, node)
+    i.unwrapping.add(id(target.function))
+    try:
+        return apply(i, wrapper, given, node)
+    finally:
+        i.unwrapping.discard(id(target.function))

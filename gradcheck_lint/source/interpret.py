@@ -143,6 +143,7 @@ class Interpreter:
         self.decorators: dict[int, list[tree.Expression]] = {}  # function → those that have not been looked at
         self.wrapped: dict[int, tuple[Value | None, bool]] = {}  # function → what these made of it
         self.keepers: set[int] = set()  # things and scopes that were given an optimizer or an object of the project
+        self.unwrapping: set[int] = set()  # decorated functions that are called at this moment
         self.registers: dict[int, int] = {}  # decorator → how often it gave back what it was given, and did no more
         self.reached_by_modules: set[int] = set()  # functions that the own code of a module ran
         self.reached: set[int] = set()  # functions that some entry point ran

@@ -19,6 +19,27 @@ from gradcheck_lint.source.file import SourceFile
 RULES = [r for r in registry.load(()) if r.code in ("GL101", "GL102", "GL106")]
 
 PROGRAMS = {
+    "a decorator that gives the function itself on some paths": """
+        import sys
+        import torch
+        def only_if(flag):
+            def decorate(f):
+                if flag or sys.argv[1:]:
+                    return f
+                def refuse(*args):
+                    raise RuntimeError
+                return refuse
+            return decorate
+        net = torch.nn.Linear(2, 2)
+        o = torch.optim.SGD(net.parameters())
+        @only_if(sys.argv)
+        def fit(data):
+            for x in data:
+                o.zero_grad()  # ZERO
+                net(x).sum().backward()
+                o.step()
+        fit([1])
+        """,
     "import alias": """
         from torch import optim as O
         import torch.nn as nn
