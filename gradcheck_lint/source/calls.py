@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from gradcheck_lint.source import access, decorated, gradflag, limits, parts, tensors, torch_api, tree
+from gradcheck_lint.source import access, decorated, frameworks, gradflag, limits, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import regroup
@@ -320,7 +320,7 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         return _clip(i, args, node)
     if head in ("torch", "builtins") and last in torch_api.FACTORIES:
         return _tensor(i, args, node, last)
-    if torch_api.WRAPPERS.search(name):
+    if torch_api.WRAPPERS.search(name) and not frameworks.keeps_the_cycle(name):
         wrapped = _wrap(i, args, node)
         if wrapped is not None:
             return wrapped

@@ -26,6 +26,16 @@ LAYOUT = {
 """Files that a package of this name has if it is that framework, and not a module of the user's that is called so."""
 
 
+KEEPS_THE_CYCLE = frozenset({"deepspeed"})
+"""Frameworks whose engines and optimizers clear gradients by themselves, when they have used them: with those that
+`deepspeed.initialize` gives back, `engine.step()` is all of clipping, unscaling, stepping and clearing."""
+
+
+def keeps_the_cycle(name: str) -> bool:
+    """Whether what a function of this full name gives back clears gradients by itself."""
+    return name.partition(".")[0] in KEEPS_THE_CYCLE
+
+
 class Framework(NamedTuple):
     """A framework that a file belongs to."""
 

@@ -13,7 +13,18 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from gradcheck_lint.source import access, decorated, gradflag, limits, parts, tensors, torch_api, tree, yields
+from gradcheck_lint.source import (
+    access,
+    decorated,
+    frameworks,
+    gradflag,
+    limits,
+    parts,
+    tensors,
+    torch_api,
+    tree,
+    yields,
+)
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import Purse, Stop, meter, spend
 from gradcheck_lint.source.holding import regroup
@@ -981,6 +992,8 @@ class Interpreter:
     def guess(self, thing: Thing) -> None:
         """Take the role of an opaque thing from its name."""
         if thing.role != "opaque" or not thing.label:
+            return
+        if frameworks.keeps_the_cycle(thing.root.detail.get("origin", "")):
             return
         if torch_api.SCALER_NAME.search(thing.label):
             thing.role, thing.certain = "scaler", False
