@@ -48,7 +48,9 @@ class DuplicateParams(Rule):
         if event.kind == "add-group" and isinstance(event.subject, Thing) and not event.subject.detail.get("regrouped"):
             earlier = mentions(event.subject.detail.get("params"))
         for position, second in enumerate(found):
-            first = next((m for m in (*earlier, *found[:position]) if overlap(m.thing, second.thing, parts)), None)
+            first = next((m for m in found[:position] if overlap(m.thing, second.thing, parts)), None)
+            if first is None and not another(second.thing, event):
+                first = next((m for m in earlier if overlap(m.thing, second.thing, parts)), None)
             if first is None and not visits_all(second.thing):
                 continue
             what = f"`{second.thing.label}`" if second.thing.label else "a parameter"
@@ -135,6 +137,20 @@ def overlap(one: Thing, other: Thing, parts: Parts) -> bool:
         for b in second
         if has_parameters(a) and has_parameters(b)
     )
+
+
+def another(thing: Thing, event: Event) -> bool:
+    """Whether what is read from a module may be another part than when the optimizer was built, for the module changed.
+
+    `model.blocks[-1]` is another block each time that one has been appended.
+    """
+    built = event.subject.serial if isinstance(event.subject, Thing) else 0
+    above: Thing | None = thing
+    while above is not None:
+        if above.core.detail.get("changed", 0) > built:
+            return True
+        above = above.parent[0] if above.parent is not None else None
+    return False
 
 
 def without(written: Place | None, first: Mention, second: Mention) -> tuple[Edit, ...]:

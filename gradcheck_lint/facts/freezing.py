@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source.follow import Flow, States, Walk
-from gradcheck_lint.source.parts import filtered
-from gradcheck_lint.source.values import Thing, options
+from gradcheck_lint.source.holding import belongs
+from gradcheck_lint.source.parts import filtered, walked_from
+from gradcheck_lint.source.values import Thing, contents, options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gradcheck_lint.source import events as ev
+    from gradcheck_lint.source.values import Value
 
 FROZEN, OPEN = "frozen", "open"
 
@@ -28,18 +32,26 @@ def unfrozen_later(timeline: ev.Timeline, built: ev.Event, module: Thing) -> boo
     for event, around in timeline.located():
         after = after or event is built
         again = after or any(type(step).__name__ == "Loop" for step in around)
-        if again and event.kind == "freeze" and event.detail["value"] is not False and _may_reach(event, module.core):
+        if not again:
+            continue
+        if event.kind == "freeze" and event.detail["value"] is not False and _may_thaw(event, module, ()):
+            return True
+        if event.kind == "grow" and _may_grow(event, module, ()):
             return True
     return False
 
 
 class _Path(Walk):
-    """Whether one module is frozen, along every path up to an event."""
+    """Whether one module is frozen, along every path up to an event.
+
+    A part that is put into it may be one to train, and so may all of it be once code that was not seen has had it.
+    """
 
     def __init__(self, timeline: ev.Timeline, built: ev.Event, module: Thing) -> None:
-        changes = timeline.events("freeze", "build", "set-attribute")
+        changes = timeline.events("freeze", "build", "set-attribute", "set-item", "register", "grow")
         super().__init__(timeline, (built, *changes))
         self.built, self.module = built, module
+        self.parts: Sequence[Thing] = built.detail.get("parts", {}).get(module.serial, ())
         self.states: set[str] = set()
         self.run(timeline.tree, frozenset({OPEN}))
 
@@ -53,18 +65,66 @@ class _Path(Walk):
     def event(self, event: ev.Event, states: States) -> States:
         if event is self.built:
             self.states |= states
-        if event.kind == "build" and event.concerns(self.module):
-            return frozenset({OPEN})
+        if event.kind == "freeze" and event.detail["value"] is False:
+            return frozenset({FROZEN}) if _reaches_all(event, self.module) else states
+        return frozenset({OPEN}) if self.opens(event) else states
+
+    def opens(self, event: ev.Event) -> bool:
+        """Whether some parameter of the module may require grad after an event."""
+        if event.kind == "build":
+            return event.concerns(self.module)
         if event.kind == "freeze":
-            if event.detail["value"] is False:
-                return frozenset({FROZEN}) if _reaches_all(event, self.module) else states
-            return frozenset({OPEN}) if _may_reach(event, self.module) else states
-        if event.kind == "set-attribute" and event.detail["attr"] != "requires_grad":
+            return _may_thaw(event, self.module, self.parts)
+        if event.kind == "grow":
+            return _may_grow(event, self.module, self.parts)
+        if event.kind == "register" and event.detail["how"] == "buffer":
+            return False
+        if event.kind in ("set-attribute", "set-item", "register") and event.detail.get("attr") not in _OF_TENSORS:
             value = event.detail["value"]
-            if any(isinstance(o, Thing) and o.role in ("module", "tensor") for o in options(value)):
-                target = [o for o in options(event.subject) if isinstance(o, Thing)]
-                return frozenset({OPEN}) if any(t.core.inside(self.module) for t in target) else states
-        return states
+            return any(
+                _may_put(t, value, self.module, self.parts) for t in options(event.subject) if isinstance(t, Thing)
+            )
+        return False
+
+
+_OF_TENSORS = frozenset({"requires_grad", "data", "grad"})
+
+
+def _may_put(target: Thing, value: Value | None, module: Thing, parts: Sequence[Thing]) -> bool:
+    """Whether a value that is given a place in an object may be a part of a module then, with parameters of its own."""
+    found = [t for t in contents(value) if isinstance(t, Thing)]
+    if not found:
+        return False  # a constant, a function
+    if _within(target, module, parts):
+        return True
+    layer = any(t.role in ("module", "tensor") for t in found)
+    return layer and target.role == "opaque" and not target.root.core.certain
+
+
+def _within(thing: Thing, module: Thing, parts: Sequence[Thing]) -> bool:
+    """Whether a thing may be the module or anything in it."""
+    walked = walked_from(thing)
+    if thing.inside(module) or (walked is not None and _within(walked, module, parts)):
+        return True
+    above: Thing | None = thing
+    while above is not None:
+        if belongs(above, module):
+            return True
+        above = above.parent[0] if above.parent is not None else None
+    if any(thing.inside(part) for part in parts):
+        return True
+    return bool({thing.core, thing.root.core} & module.deps) or (thing.role == "opaque" and module in thing.deps)
+
+
+def _may_grow(event: ev.Event, module: Thing, parts: Sequence[Thing]) -> bool:
+    """Whether unseen code had the module, a part of it, or something that it is a part of."""
+    if event.subject is None:
+        return True
+    return any(
+        _within(t, module, parts) or module.inside(t) or belongs(module, t)
+        for t in options(event.subject)
+        if isinstance(t, Thing)
+    )
 
 
 def _reaches_all(event: ev.Event, module: Thing) -> bool:
@@ -80,9 +140,10 @@ def _reaches_all(event: ev.Event, module: Thing) -> bool:
     return module.inside(owner) or any(part is module for part in event.detail["parts"].get(owner.serial, ()))
 
 
-def _may_reach(event: ev.Event, module: Thing) -> bool:
+def _may_thaw(event: ev.Event, module: Thing, parts: Sequence[Thing]) -> bool:
+    """Whether a thaw may reach a parameter of the module."""
     owner = event.subject
     if not isinstance(owner, Thing) or not owner.root.core.certain or owner.summary:
         return True
     held = event.detail["parts"].get(owner.serial, ())
-    return module.inside(owner) or owner.core.inside(module) or module in held or owner.role != "module"
+    return module.inside(owner) or _within(owner, module, parts) or module in held or owner.role != "module"

@@ -20,7 +20,7 @@ from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.holdings import callables, held
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of, take
-from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, python, touch, turning, turns, unknown
+from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, python, told, touch, turning, turns, unknown
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -223,6 +223,8 @@ def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Ca
         init = cls.member("__init__")
         if isinstance(init, FunctionValue) and i.relevant(init.function):
             i.prepare(thing, node, args)
+        elif isinstance(init, FunctionValue):
+            parts.may_grow(i, node, args.all(), init.function)
         return thing
     if cls.member("__init__") is None:
         for name, value in (dict(zip(_fields(cls), args.positional, strict=False)) | args.keywords).items():
@@ -330,6 +332,8 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         return thing
     if (name.startswith("torch.") or head == "builtins") and name not in EXECUTING:
         i.emit("call", node, None, name=name, args=args, receiver=None)
+        if parts.reshapes(name):
+            parts.may_grow(i, node, args.all())
         called = turning(i, args.all(), args, node)
         if called is not None:
             unknown(i, node, called.subject, last)
@@ -499,6 +503,9 @@ def _called_on_each(i: Interpreter, args: Arguments, node: tree.Call) -> None:
     called = turning(i, args.positional[:1], args, node)
     if called is not None:
         unknown(i, node, called.subject, tree.last_name(node.func))
+    for function in callables(args.get(0, "function")):
+        if isinstance(function, FunctionValue):
+            parts.may_grow(i, node, [function, *args.positional[1:]], function.function)
 
 
 def _filter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -627,6 +634,7 @@ def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
             i.set_attribute(node, thing, name.value, value, i.get(thing.serial, name.value), None)
             i.set(thing.serial, name.value, value)
             parts.noted(thing, name.value)
+            parts.owned(value, thing, name.value)
             access.write(i, thing, name.value, value, node)
         for option in options(args.positional[0]):
             i.patch(option, name.value, value, node)
@@ -735,6 +743,8 @@ def _wrap(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
             return wrapped[0]
         return None
     name = tree.last_name(node.func)
+    if name.startswith("wrap"):
+        parts.may_grow(i, node, given)
     if len(wrapped) == 1 or name in (
         "DataParallel",
         "DistributedDataParallel",
@@ -750,6 +760,12 @@ def _wrap(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     ):
         return wrapped[0]
     return Items("tuple", wrapped, bool(args.positional), i.place(node))
+
+
+def _normed(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
+    """`weight_norm(module)` and the like: the module, whose weight is computed from new parameters from now on."""
+    parts.may_grow(i, node, args.all())
+    return args.get(0, "module")
 
 
 def _inert(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -789,7 +805,7 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments, tree.Call], Value | None
     "torch.device": lambda i, args, node: Thing("opaque", "device", i.place(node), certain=False),
     "torch.nn.Parameter": _parameter,
     "torch.autograd.Variable": _variable,
-    **dict.fromkeys(torch_api.NORMED, lambda i, args, node: args.get(0, "module")),
+    **dict.fromkeys(torch_api.NORMED, _normed),
     "torch.autograd.backward": _autograd_backward,
     "tqdm.tqdm": lambda i, args, node: args.get(0, "iterable"),
     "tqdm.auto.tqdm": lambda i, args, node: args.get(0, "iterable"),
@@ -1082,11 +1098,12 @@ def _values(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Va
 
 
 def _modules(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    """model.modules(): the model and all modules in it."""
-    thing = only(base, "module")
+    """model.modules(): the model and all modules in it; model.children() and their like: those right below it."""
+    thing, name = only(base, "module"), tree.last_name(node.func)
     if thing is None:
         return None
-    return Thing("opaque", "modules", i.place(node), deps=depends(thing), certain=False, detail={"modules_of": thing})
+    detail = {"parts_of": thing, **({"modules_of": thing} if name == "modules" else {})}
+    return Thing("opaque", name, i.place(node), deps=depends(thing), certain=False, detail=detail)
 
 
 def _mode(training: bool) -> Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]:
@@ -1220,6 +1237,7 @@ def _hook(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
 def _resize(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """model.resize_token_embeddings(n) gives the model another embedding."""
     i.emit("call", node, None, name="resize_token_embeddings", args=args, receiver=base)
+    parts.may_grow(i, node, [base])
     return Thing("opaque", "", i.place(node), deps=depends(base), certain=False)
 
 
@@ -1233,6 +1251,7 @@ def _register(how: str) -> Callable[[Interpreter, Value, Arguments, tree.Call], 
                 i.set(thing.serial, name.value, value)
                 if how != "buffer":
                     parts.noted(thing, name.value)
+                    parts.owned(value, thing, name.value)
         elif how != "buffer":
             for thing in things(base):
                 parts.noted(thing, None)
@@ -1279,7 +1298,7 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "update": _update,
     "scale": _scale,
     "parameters": _parameters(False),
-    "modules": _modules,
+    **dict.fromkeys(("modules", "named_modules", "children", "named_children"), _modules),
     "values": _values,
     "named_parameters": _parameters(True),
     "train": _mode(True),
@@ -1330,6 +1349,12 @@ def _opaque(
             i.spotted.given(value)
     absorb(receiver, name, args)
     i.escape(args.all())
+    if not told(name, receiver) and (parts.reshapes(outside) if known(outside) else not parts.looks(name)):
+        parts.may_grow(i, node, [receiver, *args.all()])
+    owner = parts.holder(receiver) if receiver is not None and name in _PUTTING else None
+    if owner is not None:
+        for value in contents(Items("list", args.all())):
+            parts.owned(value, owner, "")
     if receiver is not None and receiver.role == "module":
         receiver.root.detail.setdefault("escaped", new_serial())
     for value in args.all():
@@ -1346,6 +1371,10 @@ def _opaque(
     if not i.frame.context & {"no_grad", "inference_mode"}:
         deps = united(made, _through(name, args, smooth))
     return Thing("opaque", name, i.place(node), deps=deps, certain=False, detail=_origin(i, receiver, args, outside))
+
+
+_PUTTING = frozenset({"append", "insert", "extend", "update", "setdefault", "set_submodule", "__setattr__", "__setitem__"})
+"""Methods of modules, and of their dicts, that put what they are given into them."""
 
 
 def _origin(i: Interpreter, receiver: Thing | None, args: Arguments, outside: str) -> dict[str, Any]:

@@ -51,6 +51,7 @@ KINDS = {
     "call": "a function or method of torch is called by name: detail name, args, keywords, receiver",
     "return": "a function returns: detail value, function",
     "hook": "a hook is registered that may turn the cycle: subject what it is registered on",
+    "grow": "code that was not seen may put parts into modules, or thaw them: subject those, or None for any",
     "register": "a module is given a part by register_…, add_module or setattr: subject; detail name, value, how",
 }
 

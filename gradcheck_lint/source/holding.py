@@ -128,7 +128,7 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
         return _reaches_held(content(subject), held)
     if subject.role in ("module", "instance", "opaque", "super"):
         for module in held.modules:
-            if module.inside(subject) or (subject.role == "module" and _belongs(module, subject)):
+            if module.inside(subject) or (subject.role == "module" and belongs(module, subject)):
                 return YES
             if subject.inside(module) or subject in module.deps or module in subject.deps:
                 return MAYBE
@@ -143,7 +143,7 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
     return MAYBE
 
 
-def _belongs(module: Thing, owner: Thing) -> bool:
+def belongs(module: Thing, owner: Thing) -> bool:
     """Whether a module was made a part of another one, at any depth."""
     todo, seen = [module.core], set[int]()
     while todo:

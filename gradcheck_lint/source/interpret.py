@@ -189,6 +189,7 @@ class Interpreter:
         self.trains = True  # the module of the entry point speaks of training; else nothing in it can be judged
         self.trying = False  # a function is run with unknown arguments, to see whether it turns the cycle
         self.names_in: dict[int, tuple[str, ...]] = {}  # function → the names that its text speaks of
+        self.leaves: dict[int, bool] = {}  # function → whether it leaves the modules that it is given as they are
 
     # ------------------------------------------------------------ entry points
 
@@ -923,7 +924,7 @@ class Interpreter:
                     self.set_attribute(target, thing, target.attr, value, old, source)
                 self.set(thing.serial, target.attr, value)
                 parts.noted(thing, target.attr)
-                parts.owned(value, thing)
+                parts.owned(value, thing, target.attr)
                 access.write(self, thing, target.attr, value, target)
             for option in options(base):
                 self.patch(option, target.attr, value, target)
@@ -1042,6 +1043,10 @@ class Interpreter:
         for thing in things(base):
             if thing.role == "state-dict":
                 thing.detail["rewritten"] = True
+            owner = parts.holder(thing)
+            if owner is not None:
+                parts.noted(owner, None)
+                parts.owned(value, owner, "")
             named = index.value if isinstance(index, Constant) else ...
             if (
                 thing.role == "groups"
@@ -1686,6 +1691,8 @@ class Interpreter:
                         self.consume(value, node, "?")
                 if node is not None and far:
                     self.out_of_sight(target, args, node)
+                if node is not None:
+                    parts.may_grow(self, node, [target, *args.all()], function)
                 return result
         spend(10)
         self.reached.add(id(function))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.holdings import held
 from gradcheck_lint.source.values import (
+    Choice,
     ClassValue,
     External,
     FunctionValue,
@@ -15,11 +17,14 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
+    new_serial,
     options,
     things,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gradcheck_lint.source.interpret import Interpreter
 
 LEARNING = frozenset(
@@ -78,16 +83,134 @@ def noted(thing: Thing, name: str | None) -> None:
     """An attribute of a module is set; None stands for one whose name is not known."""
     if name is None:
         thing.detail["open"] = True
+        changed(thing)
     else:
         thing.detail.setdefault("names", {})[name] = None
 
 
-def owned(value: Value, owner: Thing) -> None:
-    """A module is given a name in another one, or in an object."""
+def owned(value: Value, owner: Thing, name: str) -> None:
+    """A module is given a name in another one, or in an object; of a tensor, the name is remembered."""
     for thing in things(value):
+        if thing.role == "tensor" and owner.role in ("instance", "module"):
+            thing.detail.setdefault("kept_as", {})[name] = None
         owners = thing.detail.get("owners", ())
         if thing.role == "module" and owner is not thing and len(owners) < 4 and owner not in owners:
             thing.detail["owners"] = (*owners, owner)
+
+
+def holder(thing: Thing) -> Thing | None:
+    """The module that may get a part where something is put into a thing: a container of torch, `_modules`, itself."""
+    if thing.role == "module":
+        return thing
+    above = walked_from(thing) or thing.root
+    return above if thing.role == "opaque" and above.role == "module" else None
+
+
+def changed(module: Thing) -> None:
+    """Something is put into a module under a name that is not known: what is read from it later may be another part."""
+    module.core.detail["changed"] = new_serial()
+
+
+def may_grow(
+    i: Interpreter, node: tree.Node, values: Iterable[Value | None], function: tree.Function | None = None
+) -> None:
+    """Code that was not seen is given modules, and may put parts into them, take others away or thaw what is frozen.
+
+    `function` is what is not followed, where the project has it.
+    """
+    if function is not None and function.name in ("forward", "__call__"):
+        return  # it computes
+    given = [value for value in values if value is not None]
+    found = held(i, *given)
+    walked = [walked_from(t) for value in given for t in things(value)]
+    met = (*map(module_of, found.things.values()), *walked)
+    modules = {t.serial: t for t in met if t is not None and t.role in _GIVEN}
+    if not modules and not found.anything:
+        return
+    if function is not None:
+        if id(function) not in i.leaves:
+            i.leaves[id(function)] = _puts_nothing(function)
+        if i.leaves[id(function)]:
+            return
+    for module in modules.values():
+        changed(module)
+    several = tuple(modules.values())
+    subject = None if found.anything else several[0] if len(several) == 1 else Choice(several)
+    i.emit("grow", node, subject)
+
+
+_GIVEN = frozenset({"module", "opaque", "tensor"})
+
+
+def walked_from(thing: Thing) -> Thing | None:
+    """The module whose parts a loop goes over, of one of these: `model` for `m` in `for m in model.modules()`."""
+    found = thing.root.detail.get("parts_of")
+    return found if isinstance(found, Thing) else None
+
+
+def _puts_nothing(function: tree.Function) -> bool:
+    """Whether a function that is not followed surely leaves what it is given as it is, by what it writes and calls.
+
+    What a constructor gives to the object that it makes is no part of anything yet.
+    """
+    own = function.parameters[0].name if function.name == "__init__" and function.parameters else ""
+    for node in tree.walk_block(function.body):
+        if isinstance(node, (tree.Function, tree.Class)):
+            return False
+        targets: list[tree.Expression] = []
+        if isinstance(node, tree.Assign):
+            targets = list(node.targets)
+        elif isinstance(node, (tree.Augment, tree.For)):
+            targets = [node.target]
+        for target in targets:
+            for part in target.walk():
+                base = part.value if isinstance(part, (tree.Attribute, tree.Subscript)) else None
+                if base is not None and not (own and tree.dotted(base) == own):
+                    return False
+        if isinstance(node, tree.Call) and not _leaves_alone(node):
+            return False
+    return True
+
+
+def _leaves_alone(call: tree.Call) -> bool:
+    """Whether a call surely puts nothing into a module, by what is called."""
+    name = tree.dotted(call.func)
+    last = tree.last_name(call.func)
+    if isinstance(call.func, tree.Name):
+        return last in _LOOKING or (last[:1].isupper() and not call.args)
+    if name.startswith(("torch.", "nn.", "F.", "np.", "math.", "logging.", "logger.")):
+        return not reshapes(name)
+    return looks(last)
+
+
+_LOOKING = frozenset(
+    "print len sum min max range zip enumerate list tuple dict set sorted reversed isinstance issubclass hasattr getattr"
+    " type str int float bool repr format id abs round any all map filter next iter super".split()
+)
+"""Functions of Python that put nothing into what they are given."""
+
+_LOOKS = re.compile(
+    r"^_*(?:get_(?!\w*(?:peft|lora|adapt))|is_|has_|num_|numel|named_|count_|print|log|info|debug|warn|save|dump|state_dict"
+    r"|load_state_dict|parameters|modules|children|buffers|forward|generate|encode|decode|predict|train$|eval$|to$|cpu$"
+    r"|cuda$|half$|float$|double$|bfloat16$|type$|size$|dim$|item$|items$|keys$|values$|join$|format$|split$|startswith$"
+    r"|endswith$|replace$|zero_grad$|share_memory|extra_repr|__init__$|gradient_checkpointing)"
+)
+
+
+def looks(name: str) -> bool:
+    """Whether a method of such a name puts nothing into the module that it belongs to, and thaws nothing."""
+    return _LOOKS.match(name) is not None
+
+
+_RESHAPING = re.compile(
+    r"^(?:(?:torch\.)?nn\.utils\.(?!clip|parameters_to|vector_to|get_total|rnn\.|convert)"
+    r"|torch\.(?:ao|quantization|fx|func)\.|torchao\.|(?:peft|transformers|diffusers|sentence_transformers|open_clip|timm)\.)"
+)
+
+
+def reshapes(name: str) -> bool:
+    """Whether a function of a package that is known may put parts into a module, though it knows no optimizer."""
+    return _RESHAPING.match(name) is not None
 
 
 def parts(i: Interpreter, module: Thing) -> tuple[Thing, ...]:
