@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts.identity import fresh, stale
+from gradcheck_lint.facts.identity import fresh, stale, taken_over
 from gradcheck_lint.facts.rebinding import copy_instead, makes_new, used_later
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
@@ -38,7 +38,7 @@ class ParamGroupEntryReplaced(Rule):
                 continue
             optimizers = [t.root for t in things(event.subject) if t.root.role == "optimizer"]
             found = stale(timeline, event, lambda held, o=optimizers: any(held is held_by(t) for t in o))  # type: ignore[misc]
-            if found is None:
+            if found is None or taken_over(event, found.between, optimizers):
                 continue
             report(
                 event.statement,
@@ -64,9 +64,9 @@ def _new_entry(event: Event, value: tree.Expression | None) -> bool:
     """Whether an entry of a group's list becomes a tensor that nothing else can know, for it has no name."""
     from gradcheck_lint.source import tree
 
-    if not any(t.role == "group-params" for t in things(event.subject)):
+    if not any(t.role == "group-params" for t in things(event.subject)) or len(event.statement.node.targets) > 1:  # type: ignore[attr-defined]
         return False
-    return not isinstance(value, (tree.Name, tree.Attribute)) and (fresh(event.detail["value"]) or makes_new(value))
+    return not isinstance(value, (tree.Name, tree.Attribute, tree.Named)) and (fresh(event.detail["value"]) or makes_new(value))
 
 
 def _new_list(timeline: Timeline, event: Event) -> bool:

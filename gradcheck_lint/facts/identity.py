@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import repair
@@ -20,6 +20,7 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
+    contents,
     only,
     options,
     things,
@@ -65,7 +66,7 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> St
         return None
     built = {o: e for e in before(timeline, event) if e.kind == "build" for o in things(e.subject, "optimizer")}
     held = {o: e for o, e in built.items() if not o.summary and holds(held_by(o))}
-    if not held:
+    if not held or _put_into_groups(timeline, event):
         return None
     between: list[Event] = []
     for later in after(timeline, event):
@@ -82,6 +83,50 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> St
             return None
         between.append(later)
     return None
+
+
+def _put_into_groups(timeline: Timeline, event: Event) -> bool:
+    """Whether the very value of an event is written into the groups of an optimizer too."""
+    new = set(things(event.detail.get("value")))
+    return bool(new) and any(
+        e is not event
+        and any(_groups(t) for t in things(e.subject)) and any(t in new for o in contents(e.detail["value"]) for t in things(o))
+        for e in timeline.events("set-item")
+    )
+
+
+def taken_over(event: Event, between: Iterable[Event], optimizers: list[Thing]) -> bool:
+    """Whether something else gets to know a tensor that was put into the groups of an optimizer, before the step.
+
+    It is read back from there, or from a dict in which it was noted on the way, and becomes an attribute, say: then the
+    owner and the optimizer hold the same one again.
+    """
+    new = {t for o in contents(event.detail["value"]) for t in things(o)}
+    for later in between:
+        if later.kind in ("set-attribute", "assign", "set-item", "register") and later.place.node is not event.place.node:
+            value = later.detail["value"]
+            if later.kind == "assign" and isinstance(later.detail["target"], tree.Name):
+                continue  # a name of a function's own; what becomes of it is told by other events
+            if later.kind == "set-item" and any(_state(t) for t in things(later.subject)):
+                continue  # what the optimizer keeps for it goes along with it
+            if any(t in new or _out_of(t, optimizers) for o in contents(value) for t in things(o)):
+                return True
+        elif later.kind == "grow" and later.subject is None:
+            return True
+    return False
+
+
+def _out_of(thing: Thing, optimizers: list[Thing]) -> bool:
+    """Whether a thing is, or may be, a tensor from the groups of some optimizers."""
+    source = thing.detail.get("element_of")
+    if isinstance(source, Thing):
+        return source.root in optimizers
+    return thing.root in optimizers or (thing.role in ("opaque", "tensor") and any(o in thing.deps for o in optimizers))
+
+
+def _state(thing: Thing) -> bool:
+    """Whether it is the state of an optimizer, or what that keeps for one tensor."""
+    return thing.root.role == "optimizer" and not _groups(thing)
 
 
 def _groups(thing: Thing) -> bool:

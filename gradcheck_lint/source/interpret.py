@@ -1357,7 +1357,7 @@ class Interpreter:
             state = items.detail.get("items_of") if items is not None else None
             if isinstance(state, Thing) and len(sources) == 1 and _passes_on(node.clauses[0][0], node.value):
                 return self.same_state(state, node)
-            return Table({}, False, self.place(node))
+            return Table({id(node): self.each(mapped)}, False, self.place(node))
         made_items = Items(node.kind, [element], False, self.place(node), unordered=random)
         made_items.lazy = loop if lazy else None
         return made_items
