@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import handed
+from gradcheck_lint.facts import handed, rewritten
 from gradcheck_lint.facts.freezing import frozen
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
@@ -84,7 +84,11 @@ def why(timeline: Timeline, event: Event, value: Value) -> str:
 def _why(timeline: Timeline, event: Event, value: Value) -> str:
     if isinstance(value, Items):
         here = value.place is not None and value.place.chunk is event.place.chunk
-        return "holds nothing yet" if value.complete and not value.items and (here or timeline.entry is None) else ""
+        if not value.complete or value.items or not (here or timeline.entry is None):
+            return ""
+        if not here and (rewritten.escaped(value) or rewritten.filled_elsewhere(timeline, value)):
+            return ""
+        return "holds nothing yet"
     if not isinstance(value, Thing) or value.role != "parameters":
         return ""
     module = module_of(value)

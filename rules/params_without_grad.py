@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import handed, query
+from gradcheck_lint.facts import handed, query, rewritten
 from gradcheck_lint.facts.freezing import frozen, unfrozen_later
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
@@ -46,7 +46,9 @@ class ParamsWithoutGrad(Rule):
                 why="backward fills no `.grad` for it, and each step passes it by",
                 help="let it require grad, or leave it out",
                 related=[("it is made here", still[1].place)] if still[1].place is not None else [],
-                confidence=Confidence.HIGH if not still[1].root.detail.get("escaped") else Confidence.MEDIUM,
+                confidence=Confidence.MEDIUM
+                if still[1].root.detail.get("escaped") or rewritten.escaped(still[1])
+                else Confidence.HIGH,
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
@@ -97,7 +99,7 @@ def standing(timeline: Timeline, event: Event) -> list[tuple[str, Thing]]:
         thing = only(value)
         if thing is None:
             continue
-        if without_grad(thing):
+        if without_grad(thing) and not rewritten.filled_elsewhere(timeline, thing):
             found.append((f"`{thing.label}`" if thing.label else "a tensor", thing))
         module = module_of(thing) if thing.role == "parameters" else None
         if module is None or module.role != "module" or thing.detail.get("filtered") or query.unseen(timeline):

@@ -1615,7 +1615,7 @@ class Interpreter:
                     option.escaped = len(inner)
                     if fresh > 0:  # what was in it before is out already
                         todo += [value for value, _ in zip(reversed(inner), range(fresh), strict=False)]
-                elif isinstance(option, Thing) and option.role in ("optimizer", "module", "tensor", "state-dict"):
+                elif isinstance(option, Thing) and option.role in _ESCAPING:
                     option.root.detail.setdefault("escaped", new_serial())  # since when
 
     # ------------------------------------------------------------ calls
@@ -1911,6 +1911,7 @@ def owner_of(thing: Thing) -> Thing:
 
 
 _NO_GRAPH = frozenset({"data", "shape", "dtype", "device", "grad", "ndim", "is_leaf", "requires_grad"})
+_ESCAPING = frozenset({"optimizer", "module", "tensor", "state-dict", "instance"})
 _HELD = frozenset({"optimizer", "module", "scaler", "scheduler", "tensor", "parameters"})
 
 

@@ -17,6 +17,7 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
+    contents,
     new_serial,
     options,
     things,
@@ -89,13 +90,18 @@ def noted(thing: Thing, name: str | None) -> None:
 
 
 def owned(value: Value, owner: Thing, name: str) -> None:
-    """A module is given a name in another one, or in an object; of a tensor, the name is remembered."""
+    """A value is given a name in a module or an object: the parts of modules know it, and so do tensors and lists."""
     for thing in things(value):
-        if thing.role == "tensor" and owner.role in ("instance", "module"):
-            thing.detail.setdefault("kept_as", {})[name] = None
         owners = thing.detail.get("owners", ())
         if thing.role == "module" and owner is not thing and len(owners) < 4 and owner not in owners:
             thing.detail["owners"] = (*owners, owner)
+    if owner.role not in ("module", "instance"):
+        return
+    for option in contents(value):
+        if isinstance(option, (Items, Table)):
+            option.kept = (owner, name)
+        elif isinstance(option, Thing) and option.role == "tensor":
+            option.detail["kept"] = (owner, name)
 
 
 def holder(thing: Thing) -> Thing | None:
@@ -347,5 +353,6 @@ def _picture(given: Value, depth: int, known: dict[tuple[int, int], Value]) -> V
         else:
             entries = {key: _picture(value, depth - 1, known) for key, value in given.entries.items()}
             made = Table(entries, given.complete, given.place)
+        made.kept = given.kept
         known[id(given), depth] = made
     return made

@@ -212,7 +212,7 @@ class Items(Value):
     expression does when somebody goes over it.
     """
 
-    __slots__ = ("complete", "constants", "escaped", "items", "kind", "lazy", "place", "serial", "unordered")
+    __slots__ = ("complete", "constants", "escaped", "items", "kept", "kind", "lazy", "place", "serial", "unordered")
 
     def __init__(
         self,
@@ -228,6 +228,7 @@ class Items(Value):
         self.lazy: Loop | None = None
         self.escaped = 0  # how many of the items code that cannot be seen has got hold of already
         self.constants = 0  # how many of the first items were seen to be constants: items are only added
+        self.kept: tuple[Thing, str] | None = None  # the object that has it as an attribute, and of which name
         self.serial = next(_serials.count)
 
     def __repr__(self) -> str:
@@ -240,7 +241,7 @@ class Table(Value):
     `maybe` are the keys that were set on some paths only; `depth` is how many branches it was made in.
     """
 
-    __slots__ = ("complete", "depth", "entries", "escaped", "maybe", "place", "serial")
+    __slots__ = ("complete", "depth", "entries", "escaped", "kept", "maybe", "place", "serial")
 
     def __init__(self, entries: dict[object, Value], complete: bool = True, place: Place | None = None) -> None:
         self.entries, self.complete, self.place = entries, complete, place
@@ -248,6 +249,7 @@ class Table(Value):
         self.maybe: set[object] = set()
         self.depth = 0
         self.escaped = 0  # as for Items
+        self.kept: tuple[Thing, str] | None = None
 
 
 class Choice(Value):

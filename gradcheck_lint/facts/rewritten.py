@@ -1,0 +1,53 @@
+"""Who else may give an attribute another value: a placeholder that a method fills before it is used."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.values import Items, Table, Thing, Value
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.events import Timeline
+
+
+def kept(value: Value) -> tuple[Thing, str] | None:
+    """The object that has a tensor or a list as an attribute, or has what it is in, and the name of that."""
+    if isinstance(value, (Items, Table)):
+        return value.kept
+    return value.detail.get("kept") if isinstance(value, Thing) else None
+
+
+def filled_elsewhere(timeline: Timeline, value: Value) -> bool:
+    """Whether the attribute that a value was given to is written in more than one place, or what it holds is.
+
+    A method that does no more than that is not followed, and who calls it may be anybody.
+    """
+    known = kept(value)
+    if known is None or not known[1]:
+        return False
+    name = re.escape(known[1])
+    assigned = re.compile(
+        rf"\.{name}\b\s*(?::[^=\n]+)?=(?!=)|\.{name}\s*,[^=\n]*(?<![=!<>])=(?!=)"
+    )
+    put = re.compile(
+        rf"\.{name}\b(?:\[[^\n]*?\])?(?:\.(?:append|extend|insert|add|update|setdefault)\(|\s*\+=)"
+        rf"|\.{name}\[[^\n=]*\]\s*=(?!=)|\.{name}\b[^\n]*\brequires_grad(?:_\((?!False)|\s*=\s*(?!False))"
+        rf"|setattr\([^\n]*[\"']{name}[\"']|setattr\(\s*[^,\n]+,\s*(?![\"'])\w"
+    )
+    count = 0
+    for module in timeline.home.project.modules.values():
+        if module is None:
+            continue
+        spend(1 + len(module.text) // 500)
+        count += sum(1 for _ in assigned.finditer(module.text))
+        if count > 1 or put.search(module.text):
+            return True
+    return False
+
+
+def escaped(value: Value) -> bool:
+    """Whether code that was not seen had the object that has the value as an attribute."""
+    known = kept(value)
+    return known is not None and bool(known[0].root.detail.get("escaped"))
