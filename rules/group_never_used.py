@@ -10,8 +10,9 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.holding import surely_holds
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Items, Table, Thing, Value, only
+from gradcheck_lint.source.values import Items, Table, Thing, Value, only, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -36,6 +37,8 @@ class GroupNeverUsed(Rule):
                 continue
             if target.id.startswith("_") or not of_parameters(event.detail["value"]):
                 continue
+            if any(surely_holds(o, event.detail["value"]) for e in built for o in things(e.subject, "optimizer")):
+                continue  # left over: they are trained anyway
             if never_read(timeline, event, target.id):
                 report(
                     event.place,

@@ -97,6 +97,64 @@ def _gather(value: Value | None, modules: list[Thing], tensors: list[Thing], dep
     return True
 
 
+def surely_holds(optimizer: Thing, value: Value | None) -> bool:
+    """Whether an optimizer holds every tensor in a collection of parameters, whatever else it may hold."""
+    held = held_by(optimizer)
+    whole = _whole(optimizer.detail.get("params"))
+    for group in optimizer.detail.get("added", ()):
+        whole += _whole(group)
+    todo, seen = list(options(value)), set[int]()
+    if not todo or optimizer.detail.get("regrouped"):
+        return False
+    while todo:
+        option = todo.pop()
+        spend(1)
+        if isinstance(option, (Items, Table)) or (isinstance(option, Thing) and "parts" in option.detail):
+            if id(option) in seen:
+                continue
+            seen.add(id(option))
+        if isinstance(option, Choice):
+            todo += option.options
+        elif isinstance(option, Items) and (option.items or option.complete):
+            todo += option.items
+        elif isinstance(option, Table) and set(option.entries) == {"params"}:
+            todo.append(option.entries["params"])
+        elif isinstance(option, Thing) and "parts" in option.detail:
+            todo += option.detail["parts"]
+        elif isinstance(option, Thing) and option.role == "parameters" and "of" in option.detail:
+            todo.append(option.detail["of"])  # some of these, or all
+        elif isinstance(option, Thing) and "element_of" in option.detail:
+            todo.append(option.detail["element_of"])
+        elif not isinstance(option, Thing) or not (
+            any(option is t for t in held.tensors) or any(option.inside(m) for m in whole)
+        ):
+            return False
+    return True
+
+
+def _whole(params: Value | None) -> list[Thing]:
+    """The modules all of whose parameters that can be trained are in what is given to an optimizer."""
+    found: list[Thing] = []
+    todo, seen = [params], set[int]()
+    while todo:
+        value = todo.pop()
+        spend(1)
+        if value is None or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Items):
+            todo += value.items
+        elif isinstance(value, Table):
+            todo.append(value.entries.get("params"))
+        elif isinstance(value, Thing) and value.role == "parameters":
+            if value.detail.get("filtered") and not value.detail.get("trainable"):
+                continue
+            todo += value.detail.get("parts", [value.detail.get("of")])
+        elif isinstance(value, Thing) and value.role in ("module", "instance"):
+            found.append(value)
+    return found
+
+
 def reaches(subject: Value | None, optimizer: Thing) -> str:
     """Whether what happens to `subject` (zeroing, clipping) happens to the optimizer's parameters."""
     found = [_reaches(thing, optimizer) for thing in things(subject)]
