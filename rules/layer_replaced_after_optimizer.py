@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.identity import Stale, assigns_its_own_way, frozen, inside, one_name, stale, weighted
@@ -108,10 +109,18 @@ def _model(timeline: Timeline, event: Event) -> Stale | None:
 
 
 def _resized(timeline: Timeline, event: Event) -> Stale | None:
-    if event.detail["name"] != "resize_token_embeddings":
+    """A model of `transformers` gets another size of vocabulary.
+
+    Its embedding stays the same Parameter, whose data are exchanged; the head is a new layer, unless it is tied to the
+    embedding. A class of the project that makes a new embedding is followed, and told by the assignment.
+    """
+    if event.detail["name"] != "resize_token_embeddings" or not _UNTIED.search(timeline.home.text):
         return None
     models = things(event.detail["receiver"])
     return stale(timeline, event, lambda held: any(inside(t, held) for t in models))
+
+
+_UNTIED = re.compile(r"\btie_word_embeddings\b[\"']?\]?\s*[=:]\s*False\b")
 
 
 def _new_module(timeline: Timeline, event: Event, value: Value) -> Thing | None:
