@@ -114,12 +114,20 @@ BENIGN = re.compile(
 READING = re.compile(r"(?i)^_*(add|log|print|append|save|write|plot|hist|check|assert|is|has|get|isnan|norm)")
 """A call of unknown code with such a name only looks at the gradients that it is handed."""
 
-_ZOO = re.compile(
-    r"^(torchvision\.models\.|timm\.create_model$|timm\.models\.|torch\.hub\.load$|segmentation_models_pytorch\.)"
+_TORCHVISION = re.compile(
+    r"^torchvision\.models\.(?:[a-z]\w*\.)*(?:get_model|[A-Z]\w*(?<!Outputs)(?<!List)(?<!Generator)(?<!Coder)(?<!Matcher)"
+    r"|(?:alexnet|convnext|densenet|efficientnet|googlenet|inception|mnasnet|mobilenet|regnet|res(?:net|next)|wide_res"
+    r"|shufflenet|squeezenet|vgg|vit|swin|maxvit|deeplab|fcn|lraspp|(?:faster|mask|keypoint)_?rcnn|retinanet|ssd|fcos"
+    r"|r3d|mc3|r2plus1d|s3d|mvit|raft)\w*)$"
 )
+"""The networks of torchvision by their families, and its classes: much else lies beside them in the same modules."""
+
+_ZOO = re.compile(r"^(timm\.create_model$|timm\.models\.|torch\.hub\.load$|segmentation_models_pytorch\.)")
 _BESIDE = re.compile(
     r"_Weights\b|Weights(?:Enum)?$|\.(?:_?utils|_api|feature_extraction|layers|losses|metrics|encoders|datasets)\."
-    r"|\.(?:get_(?!model$)|list_|load_|is_|has_|register_|make_|create_feature_|build_|model_(?:parameters|entrypoint))\w*$"
+    r"|\.(?:get_(?!model$)|list_|load_|is_|has_|register_|make_|create_feature_|build_|model_(?:parameters|entrypoint)"
+    r"|adapt_|apply_|checkpoint_|clean_|convert_|filter_|freeze|group_|named_|parse_|remap_|resample_|resize_|safe_"
+    r"|set_|split_|unfreeze)\w*$"
 )
 
 
@@ -129,7 +137,8 @@ def makes_model(name: str) -> bool:
     Beside the networks they have functions that give weights, names or settings:
     `ResNet18_Weights.DEFAULT.get_state_dict()`, `models.list_models()`.
     """
-    return _ZOO.match(name) is not None and _BESIDE.search(name) is None
+    found = _TORCHVISION.match(name) or _ZOO.match(name)
+    return found is not None and _BESIDE.search(name) is None
 
 
 SMOOTH = frozenset(
