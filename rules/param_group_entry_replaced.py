@@ -66,7 +66,9 @@ def _new_entry(event: Event, value: tree.Expression | None) -> bool:
 
     if not any(t.role == "group-params" for t in things(event.subject)) or len(event.statement.node.targets) > 1:  # type: ignore[attr-defined]
         return False
-    return not isinstance(value, (tree.Name, tree.Attribute, tree.Named)) and (fresh(event.detail["value"]) or makes_new(value))
+    return not isinstance(value, (tree.Name, tree.Attribute, tree.Named)) and (
+        fresh(event.detail["value"]) or makes_new(value)
+    )
 
 
 def _new_list(timeline: Timeline, event: Event) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import by_hand
 from gradcheck_lint.facts.classes import reached
 from gradcheck_lint.facts.identity import contained, inside, stale, weighted
 from gradcheck_lint.facts.order import after, before
@@ -12,7 +13,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.holding import NO, YES, held_by
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, passes, things
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class ParametersMissingFromOptimizer(Rule):
                 continue
             build = facts.built[optimizer]
             for name, made in facts.missing(backward.subject):
-                sure = not loaded and (made is None or made.function is build.function)
+                hand = by_hand.moved(timeline, name.rpartition(".")[2], attribute=facts.kept(name, made))
+                if hand == YES:
+                    continue
+                sure = not loaded and hand == NO and (made is None or made.function is build.function)
                 report(
                     build.place,
                     "parameters that take part in the loss are held by no optimizer",
@@ -183,6 +187,10 @@ class _Facts:
             known = tensor in self.held or tensor in self.excused or self.owners(tensor) or tensor in self.derived
             if not known and tensor in self.built:
                 yield tensor.label, self.built[tensor]
+
+    def kept(self, name: str, made: Event | None) -> bool:
+        """Whether what is missing is an attribute of some object, not only a name."""
+        return "." in name or (made is not None and any(self.owners(t) for t in things(made.subject)))
 
     def owners(self, thing: Thing) -> set[Thing]:
         """The objects that a thing is an attribute of, at whatever depth."""

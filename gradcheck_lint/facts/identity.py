@@ -88,11 +88,13 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> St
 def _put_into_groups(timeline: Timeline, event: Event) -> bool:
     """Whether the very value of an event is written into the groups of an optimizer too."""
     new = set(things(event.detail.get("value")))
-    return bool(new) and any(
-        e is not event
-        and any(_groups(t) for t in things(e.subject)) and any(t in new for o in contents(e.detail["value"]) for t in things(o))
-        for e in timeline.events("set-item")
-    )
+    written = [e for e in timeline.events("set-item") if e is not event] if new else []
+    return any(_groups(t) and _among(new, e.detail["value"]) for e in written for t in things(e.subject))
+
+
+def _among(found: set[Thing], value: Value) -> bool:
+    """Whether one of some things is what a value may be, or in it."""
+    return any(t in found for o in contents(value) for t in things(o))
 
 
 def taken_over(event: Event, between: Iterable[Event], optimizers: list[Thing]) -> bool:
@@ -103,7 +105,10 @@ def taken_over(event: Event, between: Iterable[Event], optimizers: list[Thing]) 
     """
     new = {t for o in contents(event.detail["value"]) for t in things(o)}
     for later in between:
-        if later.kind in ("set-attribute", "assign", "set-item", "register") and later.place.node is not event.place.node:
+        if (
+            later.kind in ("set-attribute", "assign", "set-item", "register")
+            and later.place.node is not event.place.node
+        ):
             value = later.detail["value"]
             if later.kind == "assign" and isinstance(later.detail["target"], tree.Name):
                 continue  # a name of a function's own; what becomes of it is told by other events

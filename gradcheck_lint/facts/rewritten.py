@@ -28,9 +28,7 @@ def filled_elsewhere(timeline: Timeline, value: Value) -> bool:
     if known is None or not known[1]:
         return False
     name = re.escape(known[1])
-    assigned = re.compile(
-        rf"\.{name}\b\s*(?::[^=\n]+)?=(?!=)|\.{name}\s*,[^=\n]*(?<![=!<>])=(?!=)"
-    )
+    assigned = re.compile(rf"\.{name}\b\s*(?::[^=\n]+)?=(?!=)|\.{name}\s*,[^=\n]*(?<![=!<>])=(?!=)")
     put = re.compile(
         rf"\.{name}\b(?:\[[^\n]*?\])?(?:\.(?:append|extend|insert|add|update|setdefault)\(|\s*\+=)"
         rf"|\.{name}\[[^\n=]*\]\s*=(?!=)|\.{name}\b[^\n]*\brequires_grad(?:_\((?!False)|\s*=\s*(?!False))"

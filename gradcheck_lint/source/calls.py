@@ -20,7 +20,19 @@ from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.holdings import callables, held
 from gradcheck_lint.source.interpret import NONE, Arguments, Interpreter, owner_of, take
-from gradcheck_lint.source.touch import EXECUTING, absorb, bound, known, made_of, python, told, touch, turning, turns, unknown
+from gradcheck_lint.source.touch import (
+    EXECUTING,
+    absorb,
+    bound,
+    known,
+    made_of,
+    python,
+    told,
+    touch,
+    turning,
+    turns,
+    unknown,
+)
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -1373,7 +1385,9 @@ def _opaque(
     return Thing("opaque", name, i.place(node), deps=deps, certain=False, detail=_origin(i, receiver, args, outside))
 
 
-_PUTTING = frozenset({"append", "insert", "extend", "update", "setdefault", "set_submodule", "__setattr__", "__setitem__"})
+_PUTTING = frozenset(
+    {"append", "insert", "extend", "update", "setdefault", "set_submodule", "__setattr__", "__setitem__"}
+)
 """Methods of modules, and of their dicts, that put what they are given into them."""
 
 
