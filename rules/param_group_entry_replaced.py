@@ -64,11 +64,12 @@ def _new_entry(event: Event, value: tree.Expression | None) -> bool:
     """Whether an entry of a group's list becomes a tensor that nothing else can know, for it has no name."""
     from gradcheck_lint.source import tree
 
-    if not any(t.role == "group-params" for t in things(event.subject)) or len(event.statement.node.targets) > 1:  # type: ignore[attr-defined]
+    statement = event.statement.node
+    if not any(t.role == "group-params" for t in things(event.subject)) or not isinstance(statement, tree.Assign):
         return False
-    return not isinstance(value, (tree.Name, tree.Attribute, tree.Named)) and (
-        fresh(event.detail["value"]) or makes_new(value)
-    )
+    if len(statement.targets) > 1 or isinstance(value, (tree.Name, tree.Attribute, tree.Named)):
+        return False
+    return fresh(event.detail["value"]) or makes_new(value)
 
 
 def _new_list(timeline: Timeline, event: Event) -> bool:

@@ -190,8 +190,8 @@ def _leaves_alone(call: tree.Call) -> bool:
 
 
 _LOOKING = frozenset(
-    "print len sum min max range zip enumerate list tuple dict set sorted reversed isinstance issubclass hasattr getattr"
-    " type str int float bool repr format id abs round any all map filter next iter super".split()
+    "print len sum min max range zip enumerate list tuple dict set sorted reversed isinstance issubclass hasattr"
+    " getattr type str int float bool repr format id abs round any all map filter next iter super".split()
 )
 """Functions of Python that put nothing into what they are given."""
 

@@ -55,7 +55,7 @@ def confidence(body: str) -> Confidence | None:
         "for i, a in enumerate(self.slow.parameters()):\n    a.data = x[i]",
         "mix(self.slow, self.fast)",
         "mix(target=self.slow, source=self.fast)",
-        "slow, fast = self.slow, self.fast\nfor a, b in zip(slow.parameters(), fast.parameters()):\n    a.data.copy_(b)",
+        "slow, x = self.slow, self.fast\nfor a, b in zip(slow.parameters(), x.parameters()):\n    a.data.copy_(b)",
         "state = self.slow.state_dict()\nfor k, v in self.fast.state_dict().items():\n    state[k].copy_(v)",
         "self.slow.load_state_dict(self.fast.state_dict())",
         "self.slow.weight.data.copy_(self.fast.weight)",
