@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.follow import Flow, States, Walk
 from gradcheck_lint.source.holding import belongs
-from gradcheck_lint.source.parts import filtered, walked_from
-from gradcheck_lint.source.values import Thing, contents, options
+from gradcheck_lint.source.parts import filtered, may_change, walked_from
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, contents, options, things
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradcheck_lint.source import events as ev
     from gradcheck_lint.source.values import Value
 
 FROZEN, OPEN = "frozen", "open"
+EARLY = "early"
+"""Frozen by the constructor of the object whose method is the entry point: others may have been called in between."""
 
 
 def frozen(timeline: ev.Timeline, built: ev.Event, module: Thing) -> bool:
     """Whether all parameters of a module are frozen at an event on every path, as far as the code shows."""
     if not any(e.kind == "freeze" and e.detail["value"] is False for e in timeline.events("freeze")):
         return False
-    path = _Path(timeline, built, module.core)
-    return path.states == {FROZEN}
+    states = _Path(timeline, built, module.core).states
+    if EARLY in states and _other_methods(timeline, module.core):
+        return False
+    return bool(states) and states <= {FROZEN, EARLY}
 
 
 def unfrozen_later(timeline: ev.Timeline, built: ev.Event, module: Thing) -> bool:
@@ -53,6 +57,8 @@ class _Path(Walk):
         self.built, self.module = built, module
         self.parts: Sequence[Thing] = built.detail.get("parts", {}).get(module.serial, ())
         self.states: set[str] = set()
+        made = timeline.tree.steps[:1] if timeline.owner is not None else []
+        self.early = {id(event) for step in made if not isinstance(step, ev.Event) for event in ev.inside(step)}
         self.run(timeline.tree, frozenset({OPEN}))
 
     def loop(self, step: ev.Loop, states: States) -> Flow:
@@ -66,7 +72,8 @@ class _Path(Walk):
         if event is self.built:
             self.states |= states
         if event.kind == "freeze" and event.detail["value"] is False:
-            return frozenset({FROZEN}) if _reaches_all(event, self.module) else states
+            now = EARLY if id(event) in self.early else FROZEN
+            return frozenset({now}) if _reaches_all(event, self.module) else states
         return frozenset({OPEN}) if self.opens(event) else states
 
     def opens(self, event: ev.Event) -> bool:
@@ -88,6 +95,22 @@ class _Path(Walk):
 
 
 _OF_TENSORS = frozenset({"requires_grad", "data", "grad"})
+
+
+def _other_methods(timeline: ev.Timeline, module: Thing) -> bool:
+    """Whether another method of the class than the entry point may thaw a module or put something into it."""
+    names = [
+        e.detail["attr"]
+        for e in timeline.events("set-attribute")
+        if any(t.core is module for t in things(e.detail["value"]))
+    ]
+    for cls in timeline.owner.lineage() if timeline.owner is not None else ():
+        for member in cls.members.values() if isinstance(cls, ClassValue) else ():
+            if not isinstance(member, FunctionValue) or member.function in (timeline.entry, None):
+                continue
+            if member.function.name != "__init__" and any(may_change(member.function, name) for name in names):
+                return True
+    return False
 
 
 def _may_put(target: Thing, value: Value | None, module: Thing, parts: Sequence[Thing]) -> bool:

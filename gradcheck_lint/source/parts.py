@@ -95,7 +95,7 @@ def owned(value: Value, owner: Thing, name: str) -> None:
         owners = thing.detail.get("owners", ())
         if thing.role == "module" and owner is not thing and len(owners) < 4 and owner not in owners:
             thing.detail["owners"] = (*owners, owner)
-    if owner.role not in ("module", "instance"):
+    if not name or owner.role not in ("module", "instance"):
         return
     for option in contents(value):
         if isinstance(option, (Items, Table)):
@@ -176,6 +176,30 @@ def _puts_nothing(function: tree.Function) -> bool:
         if isinstance(node, tree.Call) and not _leaves_alone(node):
             return False
     return True
+
+
+def may_change(function: tree.Function, name: str) -> bool:
+    """Whether a method may put something into what its object has under a name, exchange it or thaw it."""
+
+    def speaks(node: tree.Node) -> bool:
+        return any(isinstance(part, tree.Attribute) and part.attr == name for part in node.walk())
+
+    nodes = list(tree.walk_block(function.body))
+    if not any(isinstance(node, tree.Attribute) and node.attr == name for node in nodes):
+        return False
+    for node in nodes:
+        for target in node.targets if isinstance(node, tree.Assign) else ():
+            for part in target.walk():
+                if not isinstance(part, tree.Attribute):
+                    continue
+                own = function.parameters and tree.dotted(part.value) == function.parameters[0].name
+                if part.attr == name or not own:
+                    return True
+        if isinstance(node, tree.Call) and not _leaves_alone(node):
+            owner = node.func.value if isinstance(node.func, tree.Attribute) else None
+            if (owner is not None and speaks(owner)) or any(speaks(argument.value) for argument in node.args):
+                return True
+    return False
 
 
 def _leaves_alone(call: tree.Call) -> bool:
