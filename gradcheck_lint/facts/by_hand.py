@@ -10,6 +10,7 @@ import ast
 import contextlib
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source.effort import spend
@@ -67,6 +68,8 @@ class _Look:
 
     def __init__(self, tree: ast.Module, texts: list[str]) -> None:
         self.tree, self.texts = tree, texts
+        self.known: dict[str, str] = {}  # the name of a function that is given the network → what it does to it
+        self.written: dict[ast.AST, bool] = {}
         self.above: dict[ast.AST, ast.AST] = {}
         for node in ast.walk(tree):
             for child in ast.iter_child_nodes(node):
@@ -111,27 +114,25 @@ class _Look:
         if isinstance(above, ast.Call) and above.func is not node:
             return self.handed(above)
         if isinstance(above, ast.For) and above.iter is node:
-            return YES if any(_WRITES.search(ast.unparse(statement)) for statement in above.body) else NO
+            return YES if self.writes(above) else NO
         if isinstance(above, (ast.Assign, ast.AnnAssign)) and above.value is node:
             function = self.function(above)  # a second name, or the state
-            return YES if function is not None and _WRITES.search(ast.unparse(function)) else NO
+            return YES if function is not None and self.writes(function) else NO
         return YES if isinstance(above, ast.AugAssign) else NO
 
     def stored(self, node: ast.expr) -> str:
         """It is given to the name: once where the object is made; what comes later exchanges the network."""
         function = self.function(node)
         if isinstance(function, ast.FunctionDef) and function.name != "__init__" and isinstance(node, ast.Attribute):
-            return YES if any(self.made(node.attr)) else NO
+            return YES if node.attr in self.made else NO
         return NO
 
-    def made(self, name: str) -> Iterator[bool]:
-        """Whether the constructors in the text give the attribute a value, too."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-                yield any(
-                    isinstance(inner, ast.Attribute) and inner.attr == name and isinstance(inner.ctx, ast.Store)
-                    for inner in ast.walk(node)
-                )
+    @cached_property
+    def made(self) -> set[str]:
+        """The attributes that the constructors in the text give a value."""
+        makers = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+        inner = (n for maker in makers for n in ast.walk(maker) if isinstance(n, ast.Attribute))
+        return {n.attr for n in inner if isinstance(n.ctx, ast.Store)}
 
     def handed(self, call: ast.Call) -> str:
         """A function is given it."""
@@ -142,14 +143,23 @@ class _Look:
             return YES
         if _LOOKING.match(name):
             return NO
-        bodies = [found for text in self.texts for found in _definitions(text, name)]
-        if not bodies:
-            return MAYBE
-        return YES if any(_WRITES.search(ast.unparse(body)) for body in bodies) else NO
+        if name not in self.known:
+            bodies = [found for text in self.texts for found in _definitions(text, name)]
+            self.known[name] = MAYBE if not bodies else YES if any(map(self.writes, bodies)) else NO
+        return self.known[name]
 
-    def function(self, node: ast.AST) -> ast.AST | None:
+    def writes(self, node: ast.For | ast.AsyncFor | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+        """Whether something in a loop or function writes into tensors."""
+        if node not in self.written:
+            text = "\n".join(map(ast.unparse, node.body))
+            spend(1 + len(text) // 20)
+            self.written[node] = _WRITES.search(text) is not None
+        return self.written[node]
+
+    def function(self, node: ast.AST) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
         above = self.above.get(node)
         while above is not None and not isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            spend(1)
             above = self.above.get(above)
         return above
 
@@ -158,7 +168,7 @@ def _last(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _definitions(text: str, name: str) -> Iterator[ast.AST]:
+def _definitions(text: str, name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """The functions of a name in a text."""
     if not re.search(rf"\bdef {re.escape(name)}\b", text):
         return

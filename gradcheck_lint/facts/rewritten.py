@@ -28,11 +28,13 @@ def filled_elsewhere(timeline: Timeline, value: Value) -> bool:
     if known is None or not known[1]:
         return False
     name = re.escape(known[1])
-    assigned = re.compile(rf"\.{name}\b\s*(?::[^=\n]+)?=(?!=)|\.{name}\s*,[^=\n]*(?<![=!<>])=(?!=)")
+    assigned = re.compile(
+        rf"\.{name}\s*(?::[^=\n]{1, 200})?=(?!=)|^[^=\n()]{0, 200}\.{name}\s*,[^=\n()]{0, 200}=(?!=)", re.MULTILINE
+    )
     put = re.compile(
-        rf"\.{name}\b(?:\[[^\n]*?\])?(?:\.(?:append|extend|insert|add|update|setdefault)\(|\s*\+=)"
-        rf"|\.{name}\[[^\n=]*\]\s*=(?!=)|\.{name}\b[^\n]*\brequires_grad(?:_\((?!False)|\s*=\s*(?!False))"
-        rf"|setattr\([^\n]*[\"']{name}[\"']|setattr\(\s*[^,\n]+,\s*(?![\"'])\w"
+        rf"\.{name}\b(?:\[[^\n]{0, 200}?\])?(?:\.(?:append|extend|insert|add|update|setdefault)\(|\s*\+=)"
+        rf"|\.{name}\[[^\n=]{0, 200}\]\s*=(?!=)|\.{name}\b[^\n]{0, 200}\brequires_grad(?:_\((?!False)|\s*=\s*(?!False))"
+        rf"|setattr\([^\n]{0, 200}?[\"']{name}[\"']|setattr\(\s*[^,\n]{1, 200},\s*(?![\"'])\w"
     )
     count = 0
     for module in timeline.home.project.modules.values():
