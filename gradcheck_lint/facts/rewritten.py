@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source.effort import spend
@@ -19,6 +20,21 @@ def kept(value: Value) -> tuple[Thing, str] | None:
     return value.detail.get("kept") if isinstance(value, Thing) else None
 
 
+_ASSIGNED = r"\.NAME\s*(?::[^=\n]{1,200})?=(?!=)|^[^=\n()]{0,200}\.NAME\s*,[^=\n()]{0,200}=(?!=)"
+_PUT = (
+    r"\.NAME\b(?:\[[^\n]{0,200}?\])?(?:\.(?:append|extend|insert|add|update|setdefault)\(|\s*\+=)"
+    r"|\.NAME\[[^\n=]{0,200}\]\s*=(?!=)|\.NAME\b[^\n]{0,200}\brequires_grad(?:_\((?!False)|\s*=\s*(?!False))"
+    r"|setattr\([^\n]{0,200}?[\"']NAME[\"']|setattr\(\s*[^,\n]{1,200},\s*(?![\"'])\w"
+)
+
+
+@lru_cache(maxsize=64)
+def _patterns(name: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What assigns an attribute of a name, and what changes what it holds, or any attribute."""
+    name = re.escape(name)
+    return re.compile(_ASSIGNED.replace("NAME", name), re.MULTILINE), re.compile(_PUT.replace("NAME", name))
+
+
 def filled_elsewhere(timeline: Timeline, value: Value) -> bool:
     """Whether the attribute that a value was given to is written in more than one place, or what it holds is.
 
@@ -27,15 +43,7 @@ def filled_elsewhere(timeline: Timeline, value: Value) -> bool:
     known = kept(value)
     if known is None or not known[1]:
         return False
-    name = re.escape(known[1])
-    assigned = re.compile(
-        rf"\.{name}\s*(?::[^=\n]{1, 200})?=(?!=)|^[^=\n()]{0, 200}\.{name}\s*,[^=\n()]{0, 200}=(?!=)", re.MULTILINE
-    )
-    put = re.compile(
-        rf"\.{name}\b(?:\[[^\n]{0, 200}?\])?(?:\.(?:append|extend|insert|add|update|setdefault)\(|\s*\+=)"
-        rf"|\.{name}\[[^\n=]{0, 200}\]\s*=(?!=)|\.{name}\b[^\n]{0, 200}\brequires_grad(?:_\((?!False)|\s*=\s*(?!False))"
-        rf"|setattr\([^\n]{0, 200}?[\"']{name}[\"']|setattr\(\s*[^,\n]{1, 200},\s*(?![\"'])\w"
-    )
+    assigned, put = _patterns(known[1])
     count = 0
     for module in timeline.home.project.modules.values():
         if module is None:

@@ -85,7 +85,7 @@ def found(*lines: str) -> list[tuple[str, Confidence]]:
         "for m in list(model.modules()):\n    for n, c in m.named_children():\n        setattr(m, n, Beside(c))",
         "for _, m in model.named_modules():\n    m.lora = nn.Parameter(torch.ones(1))",
         "with torch.no_grad():\n    for m in model.children():\n        m.lora = nn.Parameter(torch.ones(1))",
-        "by_name = dict(model.named_modules())\nfor n in list(by_name):\n    by_name[n].lora = nn.Parameter(torch.ones(1))",
+        "found = dict(model.named_modules())\nfor n in list(found):\n    found[n].lora = nn.Parameter(torch.ones(1))",
         "inject(model)",
         "inject(model.body)",
         "model.apply(gain)",

@@ -49,7 +49,7 @@ KINDS = {
 }
 CALLED = {
     "directly": "cloud = Cloud()\ncloud.fill(8)",
-    "by a constructor": "class Scene:\n    def __init__(self, c):\n        c.fill(8)\ncloud = Cloud()\nscene = Scene(cloud)",
+    "by a constructor": "class Stage:\n    def __init__(self, c):\n        c.fill(8)\ncloud = Cloud()\nStage(cloud)",
     "by a function": "def start(c):\n    c.fill(8)\ncloud = Cloud()\nstart(cloud)",
     "by code that is not seen": "from elsewhere import start\ncloud = Cloud()\nstart(cloud)",
 }

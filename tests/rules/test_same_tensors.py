@@ -119,8 +119,7 @@ WHOLE = "opt = torch.optim.SGD(net.parameters(), lr=0.1)\n"
     [
         WHOLE + "net.grow()\nopt.add_param_group({'params': net.blocks[-1].parameters()})",
         WHOLE + "for _ in range(3):\n    net.grow()\n    opt.add_param_group({'params': net.blocks[-1].parameters()})",
-        WHOLE
-        + "for k in range(3):\n    grow(net)\n    opt.add_param_group({'params': net.blocks[k + 1].parameters()})",
+        WHOLE + "for k in (1, 2):\n    grow(net)\n    opt.add_param_group({'params': net.blocks[k].parameters()})",
         WHOLE + "net.blocks.insert(0, nn.Linear(4, 4))\nopt.add_param_group({'params': net.blocks[0].parameters()})",
         WHOLE + "net.blocks[0] = nn.Linear(4, 4)\nopt.add_param_group({'params': net.blocks[0].parameters()})",
         WHOLE + "for _ in range(3):\n    net.renew()\n    opt.add_param_group({'params': net.fc.parameters()})",
@@ -164,7 +163,8 @@ net, head = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1)), nn.Linear(1, 1)
         WHOLE + "left = list(net.parameters())",
         "left = [p for p in net[0].parameters()]\n" + WHOLE,
         "left = [p for n, p in net.named_parameters() if 'bias' in n]\n" + WHOLE,
-        "left = list(net.parameters())\nopt = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)",
+        "left = list(net.parameters())\nlive = [p for p in net.parameters() if p.requires_grad]\n"
+        "opt = torch.optim.SGD(live, lr=0.1)",
         "left = list(net.parameters()) + list(head.parameters())\n"
         "opt = torch.optim.SGD(itertools.chain(net.parameters(), head.parameters()), lr=0.1)",
         "left = list(head.parameters())\n" + WHOLE + "other = torch.optim.SGD(head.parameters(), lr=0.2)",
