@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts.identity import Stale, assigns_its_own_way, frozen, inside, one_name, stale, weighted
+from gradcheck_lint.facts.identity import (
+    Stale,
+    assigns_its_own_way,
+    frozen,
+    inside,
+    one_name,
+    stale,
+    untied,
+    weighted,
+)
 from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
@@ -114,13 +122,10 @@ def _resized(timeline: Timeline, event: Event) -> Stale | None:
     Its embedding stays the same Parameter, whose data are exchanged; the head is a new layer, unless it is tied to the
     embedding. A class of the project that makes a new embedding is followed, and told by the assignment.
     """
-    if event.detail["name"] != "resize_token_embeddings" or not _UNTIED.search(timeline.home.text):
+    if event.detail["name"] != "resize_token_embeddings" or not untied(timeline):
         return None
     models = things(event.detail["receiver"])
     return stale(timeline, event, lambda held: any(inside(t, held) for t in models))
-
-
-_UNTIED = re.compile(r"\btie_word_embeddings\b[\"']?\]?\s*[=:]\s*False\b")
 
 
 def _new_module(timeline: Timeline, event: Event, value: Value) -> Thing | None:

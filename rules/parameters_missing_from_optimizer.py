@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import by_hand
 from gradcheck_lint.facts.classes import reached
+from gradcheck_lint.facts.freezing import left_frozen
 from gradcheck_lint.facts.identity import contained, inside, stale, weighted
-from gradcheck_lint.facts.order import after, before
+from gradcheck_lint.facts.order import after
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
@@ -71,8 +72,7 @@ class ParametersMissingFromOptimizer(Rule):
                 found = stale(timeline, event, lambda held, t=part: inside(t, held))  # type: ignore[misc]
                 if found is None or not _selected(found.optimizer):
                     continue
-                frozen = [e for e in before(timeline, found.build) if e.kind == "freeze" and e.concerns(part)]
-                if not frozen or frozen[-1].detail["value"] is not False:
+                if not left_frozen(timeline, found.build, part):
                     continue
                 report(
                     found.build.place,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.order import before
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.follow import Flow, States, Walk
 from gradcheck_lint.source.holding import belongs
@@ -43,6 +44,19 @@ def unfrozen_later(timeline: ev.Timeline, built: ev.Event, module: Thing) -> boo
         if event.kind == "grow" and _may_grow(event, module, ()):
             return True
     return False
+
+
+def left_frozen(timeline: ev.Timeline, built: ev.Event, part: Thing) -> bool:
+    """Whether a part of a model was frozen before an event, and nothing in between can have thawed it."""
+    frozen = False
+    for event in before(timeline, built):
+        if event.kind == "freeze" and event.concerns(part):
+            frozen = event.detail["value"] is False
+        elif event.kind == "freeze" and event.detail["value"] is not False:
+            frozen = frozen and not _may_thaw(event, part.core, ())
+        elif event.kind == "grow":
+            frozen = frozen and not _may_grow(event, part.core, ())
+    return frozen
 
 
 class _Path(Walk):

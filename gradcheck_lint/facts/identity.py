@@ -275,6 +275,14 @@ def _holds(held: Held, module: Thing) -> bool:
     return any(m.inside(module) or module.inside(m) for m in held.modules)
 
 
+_UNTIED = re.compile(r"\btie_word_embeddings\b[\"']?\]?\s*[=:]\s*False\b")
+
+
+def untied(timeline: Timeline) -> bool:
+    """Whether the module says that a model of `transformers` has a head of its own, not the embedding once more."""
+    return _UNTIED.search(timeline.home.text) is not None
+
+
 def keeps_state(optimizer: Thing) -> bool:
     """Whether an optimizer surely keeps something for each parameter from one step to the next."""
     name = str(optimizer.detail.get("name", "")).rpartition(".")[2]
