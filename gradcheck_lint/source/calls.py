@@ -236,7 +236,7 @@ def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Ca
         if isinstance(init, FunctionValue) and i.relevant(init.function):
             i.prepare(thing, node, args)
         elif isinstance(init, FunctionValue):
-            parts.may_grow(i, node, args.all(), init.function)
+            parts.may_grow(i, node, held(i, *args.all()), args.all(), init.function)
         return thing
     if cls.member("__init__") is None:
         for name, value in (dict(zip(_fields(cls), args.positional, strict=False)) | args.keywords).items():
@@ -345,7 +345,7 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
     if (name.startswith("torch.") or head == "builtins") and name not in EXECUTING:
         i.emit("call", node, None, name=name, args=args, receiver=None)
         if parts.reshapes(name):
-            parts.may_grow(i, node, args.all())
+            parts.given(i, node, args.all())
         called = turning(i, args.all(), args, node)
         if called is not None:
             unknown(i, node, called.subject, last)
@@ -517,7 +517,8 @@ def _called_on_each(i: Interpreter, args: Arguments, node: tree.Call) -> None:
         unknown(i, node, called.subject, tree.last_name(node.func))
     for function in callables(args.get(0, "function")):
         if isinstance(function, FunctionValue):
-            parts.may_grow(i, node, [function, *args.positional[1:]], function.function)
+            values = [function, *args.positional[1:]]
+            parts.may_grow(i, node, held(i, *values), values, function.function)
 
 
 def _filter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
@@ -756,7 +757,7 @@ def _wrap(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
         return None
     name = tree.last_name(node.func)
     if name.startswith("wrap"):
-        parts.may_grow(i, node, given)
+        parts.given(i, node, given)
     if len(wrapped) == 1 or name in (
         "DataParallel",
         "DistributedDataParallel",
@@ -776,7 +777,7 @@ def _wrap(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
 
 def _normed(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     """`weight_norm(module)` and the like: the module, whose weight is computed from new parameters from now on."""
-    parts.may_grow(i, node, args.all())
+    parts.given(i, node, args.all())
     return args.get(0, "module")
 
 
@@ -1249,7 +1250,7 @@ def _hook(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
 def _resize(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """model.resize_token_embeddings(n) gives the model another embedding."""
     i.emit("call", node, None, name="resize_token_embeddings", args=args, receiver=base)
-    parts.may_grow(i, node, [base])
+    parts.given(i, node, [base])
     return Thing("opaque", "", i.place(node), deps=depends(base), certain=False)
 
 
@@ -1362,7 +1363,7 @@ def _opaque(
     absorb(receiver, name, args)
     i.escape(args.all())
     if not told(name, receiver) and (parts.reshapes(outside) if known(outside) else not parts.looks(name)):
-        parts.may_grow(i, node, [receiver, *args.all()])
+        parts.given(i, node, [receiver, *args.all()])
     owner = parts.holder(receiver) if receiver is not None and name in _PUTTING else None
     if owner is not None:
         for value in contents(Items("list", args.all())):

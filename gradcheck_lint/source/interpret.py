@@ -28,7 +28,7 @@ from gradcheck_lint.source import (
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import Purse, Stop, meter, spend
 from gradcheck_lint.source.holding import regroup
-from gradcheck_lint.source.holdings import KEPT, callables, handed, held
+from gradcheck_lint.source.holdings import KEPT, Holdings, callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Broken, Module, Project
@@ -1665,7 +1665,7 @@ class Interpreter:
     ) -> Value:
         """Run a function of the project in place; args None stands for unknown ones."""
         function = target.function
-        matters, sight = True, None
+        matters, sight, found = True, None, None
         if args is not None:
             active = sum(f.function is function for f in self.frames) > (2 if _counts(args) else 0)
             times = self.followed.get(id(function), 0)
@@ -1676,7 +1676,7 @@ class Interpreter:
             far = active or times >= REPEATS or self.steps > self.budget // 2 or len(self.frames) > DEPTH
             heavy = self.costs.get(id(function), 0) > HEAVY
             if heavy or not (far or forced or yielding is not None):
-                matters, sight = self.matters(target, args)
+                matters, sight, found = self.matters(target, args)
             if heavy and matters:
                 far = True
                 if self.timeline is not None:
@@ -1691,8 +1691,9 @@ class Interpreter:
                         self.consume(value, node, "?")
                 if node is not None and far:
                     self.out_of_sight(target, args, node)
-                if node is not None:
-                    parts.may_grow(self, node, [target, *args.all()], function)
+                if node is not None and self.trains and function.name not in ("forward", "__call__"):
+                    found = handed(self, target, args.all()) if found is None else found
+                    parts.may_grow(self, node, found, [target.receiver, *args.all()], function)
                 return result
         spend(10)
         self.reached.add(id(function))
@@ -1751,20 +1752,21 @@ class Interpreter:
             result_value = join(result_value, value)
         return result_value
 
-    def matters(self, target: FunctionValue, args: Arguments) -> tuple[bool, Hashable]:
+    def matters(self, target: FunctionValue, args: Arguments) -> tuple[bool, Hashable, Holdings | None]:
         """Whether a call can matter: by the function's text, or by what it is handed or holds.
 
-        With it, where its text says nothing, what its events and the identity of its result can depend on.
+        With it, where its text says nothing, what its events and the identity of its result can depend on, and what it
+        is handed or holds.
         """
         if self.trying or self.relevant(target.function):
-            return True, None
+            return True, None, None
         if not self.trains:
-            return False, None
+            return False, None, None
         found = handed(self, target, args.all())
         if not found:
-            return False, None
+            return False, None, found
         sight = id(target.function), found.key, tuple(args.keywords)
-        return found.anything or sight not in self.quiet, sight
+        return found.anything or sight not in self.quiet, sight, found
 
     def out_of_sight(self, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
         """A call that is not followed any more may turn the cycle, unless it was seen not to."""

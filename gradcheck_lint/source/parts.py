@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.holdings import held
+from gradcheck_lint.source.holdings import Holdings, held
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -117,18 +117,25 @@ def changed(module: Thing) -> None:
     module.core.detail["changed"] = new_serial()
 
 
-def may_grow(
-    i: Interpreter, node: tree.Node, values: Iterable[Value | None], function: tree.Function | None = None
-) -> None:
-    """Code that was not seen is given modules, and may put parts into them, take others away or thaw what is frozen.
+def given(i: Interpreter, node: tree.Node, values: Iterable[Value | None]) -> None:
+    """Code that was not seen is given some values; see `may_grow`."""
+    known = [value for value in values if value is not None]
+    if i.trains and known:
+        may_grow(i, node, held(i, *known), known)
 
-    `function` is what is not followed, where the project has it.
+
+def may_grow(
+    i: Interpreter,
+    node: tree.Node,
+    found: Holdings,
+    values: Iterable[Value | None],
+    function: tree.Function | None = None,
+) -> None:
+    """Code that was not seen has modules, and may put parts into them, take others away or thaw what is frozen.
+
+    `found` is what it reaches, by the values that it is given; `function` what is not followed, if the project has it.
     """
-    if function is not None and function.name in ("forward", "__call__"):
-        return  # it computes
-    given = [value for value in values if value is not None]
-    found = held(i, *given)
-    walked = [walked_from(t) for value in given for t in things(value)]
+    walked = [walked_from(t) for value in values for t in things(value)]
     met = (*map(module_of, found.things.values()), *walked)
     modules = {t.serial: t for t in met if t is not None and t.role in _GIVEN}
     if not modules and not found.anything:
