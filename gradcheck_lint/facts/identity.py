@@ -204,7 +204,11 @@ def weighted(module: Thing) -> bool:
         init = module.cls.member("__init__")
         if not isinstance(init, FunctionValue):
             return False
-        return any(isinstance(node, tree.Call) and _makes_weights(node) for node in tree.walk_block(init.function.body))
+        nodes = list(tree.walk_block(init.function.body))
+        if any(isinstance(n, tree.Attribute) and n.attr in ("requires_grad", "requires_grad_") for n in nodes):
+            return False  # it may freeze them, for all or by what it is told
+        calls = [node for node in nodes if isinstance(node, tree.Call) and not _frozen_at_birth(node)]
+        return any(_WEIGHTED.match(name) or name == "Parameter" for name in (tree.last_name(c.func) for c in calls))
     if module.detail.get("pretrained"):
         return True
     if isinstance(module.cls, External):
@@ -216,13 +220,12 @@ def weighted(module: Thing) -> bool:
     return isinstance(copied, Thing) and weighted(copied)
 
 
-def _makes_weights(call: tree.Call) -> bool:
-    """Whether a call makes a layer that has weights, or a parameter that surely requires grad."""
-    name = tree.last_name(call.func)
-    if name != "Parameter":
-        return _WEIGHTED.match(name) is not None
-    flags = [a.value for index, a in enumerate(call.args) if a.keyword == "requires_grad" or (index and not a.keyword)]
-    return all(isinstance(flag, tree.Constant) and flag.value is True for flag in flags)
+def _frozen_at_birth(call: tree.Call) -> bool:
+    """Whether `Parameter(..., requires_grad=...)` may make one that is not trained."""
+    given = [a.value for n, a in enumerate(call.args) if a.keyword == "requires_grad" or (n == 1 and a.keyword is None)]
+    if tree.last_name(call.func) != "Parameter":
+        return False
+    return any(not (isinstance(value, tree.Constant) and value.value is True) for value in given)
 
 
 def contained(module: Thing) -> set[Thing]:
