@@ -352,7 +352,9 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
         for value, argument in zip(args.positional, node.args, strict=False):
             i.consume(value, argument.value, last if last in _USERS else "?")
             if name.startswith("torch.distributed.") or last.endswith("_"):
-                _change_grads(i, value, node)
+                _change_grads(i, value, node, name)
+        for value in (v for k, v in args.keywords.items() if k == "out"):
+            _change_grads(i, value, node, "out=")
         if any(t.detail.get("grad") for a in args.all() for t in things(a, "tensor")):
             return i.computed(node, args.all())
         deps = _flow(i, args)
@@ -396,6 +398,8 @@ def _build(i: Interpreter, role: str, name: str, args: Arguments, node: tree.Cal
             _consume_all(i, value, node.args[0].value if node.args else node, last if len(found) == 1 else "?")
     elif role == "scheduler":
         thing.detail["optimizer"] = args.get(0, "optimizer")
+    elif role == "module":
+        parts.composed(thing, args.positional)
     if role == "optimizer":
         given = thing.detail["params"]
         i.emit("build", node, thing, args=args, name=name, given=given, parts=parts.parts_in(i, given))
@@ -711,9 +715,9 @@ def _deepcopy(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     thing = only(args.positional[0])
     if thing is None:
         return None
-    copied = Thing(
-        thing.role, "", i.place(node), cls=thing.cls, detail={**thing.detail, "copy_of": thing}, certain=thing.certain
-    )
+    detail = {key: value for key, value in thing.detail.items() if key != "owners"}  # the copy is nobody's part yet
+    detail["copy_of"] = thing
+    copied = Thing(thing.role, "", i.place(node), cls=thing.cls, detail=detail, certain=thing.certain)
     copied.ready = True
     if thing.role in ("module", "opaque"):
         i.emit("build", node, copied, args=args, name="copy.deepcopy")
@@ -866,7 +870,9 @@ def _method(i: Interpreter, base: Value, attr: str, args: Arguments, node: tree.
             return wrapped
     if thing is not None and thing.role == "grad" and attr.endswith("_"):
         i.change_grad(thing, node)
-    if thing is not None and thing.role == "tensor" and thing.detail.get("grad") and not attr.endswith("_"):
+    if thing is not None and thing.role == "tensor" and attr.endswith("_"):
+        thing.detail["written"] = True
+    elif thing is not None and thing.role == "tensor" and thing.detail.get("grad"):
         return i.computed(node, [thing, *args.all()])
     return _opaque(i, attr, receiver, args, node)
 
@@ -1148,6 +1154,8 @@ def _move(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
 
 def _detached(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     thing = only(base)
+    if thing is not None and thing.role == "grad" and tree.last_name(node.func) == "detach":
+        return thing  # the same values
     if thing is not None and thing.role in ("tensor",):
         detail = {"leaf": True, "grad": False, "made_by": "detach", "from": thing}
         return Thing("tensor", thing.label, i.place(node), summary=thing.summary, detail=detail)
@@ -1189,10 +1197,28 @@ def _zero_(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Val
 
 
 def _fill_(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    value = args.get(0, "value")
-    if isinstance(value, Constant) and value.value == 0:
-        return _zero_(i, base, args, node)
+    return _overwritten(i, base, args.get(0, "value"), node)
+
+
+def _write_(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    return _overwritten(i, base, None, node) if things(base, "grad") else None
+
+
+def _overwritten(i: Interpreter, base: Value, value: Value | None, node: tree.Call) -> Value | None:
+    """Each element of the tensor gets another value, whatever it was before."""
+    for thing in things(base):
+        if thing.role == "grad":
+            i.overwrite_grad(thing, node, value)
+        elif thing.role == "tensor":
+            thing.detail["written"] = True
     return base if things(base) else None
+
+
+def _mul_(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    factor = args.get(0, "other")
+    if isinstance(factor, Constant) and factor.value == 0 and things(base, "grad"):
+        return _zero_(i, base, args, node)
+    return None
 
 
 def _same_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
@@ -1302,6 +1328,11 @@ _COPIES = frozenset(
 )
 """Methods that copy a tensor, or look at it in another shape."""
 
+OVERWRITING = frozenset(
+    "copy_ set_ normal_ uniform_ random_ bernoulli_ cauchy_ exponential_ geometric_ log_normal_".split()
+)
+"""Methods that give each element of a tensor a value that does not depend on the one before."""
+
 _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value | None]] = {
     "backward": _backward,
     "manual_backward": _manual_backward,
@@ -1324,6 +1355,8 @@ _METHODS: dict[str, Callable[[Interpreter, Value, Arguments, tree.Call], Value |
     "numpy": _detached,
     "zero_": _zero_,
     "fill_": _fill_,
+    **dict.fromkeys(OVERWRITING, _write_),
+    "mul_": _mul_,
     "detach_": _same_grad,
     "add_param_group": _add_group,
     "resize_token_embeddings": _resize,
@@ -1406,10 +1439,23 @@ def _origin(i: Interpreter, receiver: Thing | None, args: Arguments, outside: st
     return made_of([*held_by, *args.all()])
 
 
-def _change_grads(i: Interpreter, value: Value, node: tree.Call) -> None:
-    """Code that cannot be seen is handed gradients, and may fill them."""
+_OVERWRITES = re.compile(
+    r"^out=$|^torch\.nn\.init\.|^torch\._foreach_(?:copy|zero)_$"
+    r"|^torch\.distributed\.\w*(?:broadcast|recv|scatter|gather)"
+)
+"""Functions of torch after which nothing is left of the values that the gradients had which they are handed."""
+
+
+def _change_grads(i: Interpreter, value: Value, node: tree.Call, name: str = "") -> None:
+    """Gradients are handed to a function of torch, or to code that cannot be seen, which may fill them."""
     for thing in held(i, value).things.values():
-        if thing.role == "grad":
+        if thing.role != "grad":
+            continue
+        if name.endswith(("zero_", "zeros_")):
+            i.zero_grad_of(thing, node, name)
+        elif _OVERWRITES.search(name):
+            i.overwrite_grad(thing, node, None)
+        else:
             i.change_grad(thing, node)
 
 

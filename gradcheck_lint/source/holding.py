@@ -9,6 +9,8 @@ from gradcheck_lint.source.values import Choice, Constant, Items, Partial, Table
 
 YES, MAYBE, NO = "yes", "maybe", "no"
 
+OWNERS = 4  # modules of which a part remembers that they own it
+
 
 class Held(NamedTuple):
     """What was handed to an optimizer: whole modules, single tensors; `unknown` if there may be more."""
@@ -190,6 +192,9 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
                 return YES
             if subject.inside(module) or subject in module.deps or module in subject.deps:
                 return MAYBE
+        single = _reaches_tensors(subject, held)
+        if single != NO:
+            return single
         if held.unknown or subject.summary or subject.role != "module":
             return MAYBE
         # `self.zero_grad()` in a module that owns the one the optimizer holds
@@ -201,33 +206,97 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
     return MAYBE
 
 
-def belongs(module: Thing, owner: Thing) -> bool:
-    """Whether a module was made a part of another one, at any depth."""
-    todo, seen = [module.core], set[int]()
+def belongs(part: Thing, owner: Thing) -> bool:
+    """Whether a module or a parameter was made a part of a module, at any depth."""
+    return any(above is owner.core for above in _owners(part))
+
+
+def _owners(part: Thing) -> list[Thing]:
+    """What a module or a parameter was made a part of, at any depth."""
+    found: dict[int, Thing] = {}
+    todo = [part.core]
     while todo:
-        thing = todo.pop()
-        for above in thing.detail.get("owners", ()):
-            if above.core is owner.core:
-                return True
-            if above.serial not in seen and above.role == "module":
-                seen.add(above.serial)
-                todo.append(above.core)
-    return False
+        for above in todo.pop().detail.get("owners", ()):
+            spend(1)
+            if above.core.serial not in found:
+                found[above.core.serial] = above.core
+                if above.role == "module":
+                    todo.append(above.core)
+    return list(found.values())
+
+
+def _reaches_tensors(owner: Thing, held: Held) -> str:
+    """Whether a module (or what may be one) has the single tensors that an optimizer holds."""
+    found = [belongs_to(tensor, owner) for tensor in held.tensors]
+    if found and not held.modules and not held.unknown and all(reach == YES for reach in found):
+        return YES
+    return MAYBE if any(reach != NO for reach in found) else NO
+
+
+def belongs_to(tensor: Thing, owner: Thing) -> str:
+    """Whether a tensor is a parameter of a module: MAYBE if code may have made it one where that does not show."""
+    owners = _owners(tensor)
+    if any(above is owner.core for above in owners):
+        return YES
+    if any(_related(above, owner.core) for above in owners):
+        return MAYBE  # its module was handed over when this one was made
+    if owners and len(tensor.detail["owners"]) < OWNERS:
+        return NO
+    # nobody was seen to take it: a Parameter may be in any module, a plain tensor is in none
+    return MAYBE if owners or tensor.detail.get("made_by") == "Parameter" or tensor.detail.get("grad") is None else NO
 
 
 def trains(loss: Value | None, optimizer: Thing) -> str:
     """Whether a backward from this loss makes gradients for the optimizer: MAYBE if it seems to belong to others.
 
-    What a loss was computed with is never known in full, so this is never NO.
+    What a loss was computed with is hardly ever known in full, so this is NO only where it is nothing but tensors that
+    the code makes itself: `torch.empty(1, requires_grad=True).backward()`.
     """
     found = options(loss)
     held = held_by(optimizer)
+    leaves = leaves_of(loss)
+    if leaves is not None:
+        return _among(leaves, held)
     if len(found) != 1 or not isinstance(found[0], Thing) or held.tensors or held.unknown:
         return YES
     with_modules = [t for t in found[0].deps if t.role == "module"]
     if not with_modules or not held.modules or any(_related(m, h) for m in with_modules for h in held.modules):
         return YES
     return MAYBE
+
+
+def leaves_of(value: Value | None) -> frozenset[Thing] | None:
+    """The tensors that a value was computed from, if these are all there are; None if that is not known.
+
+    A tensor that is `written` in place may lead to whatever was written into it.
+    """
+    found: frozenset[Thing] = frozenset()
+    for option in options(value):
+        if isinstance(option, Constant):
+            continue
+        if not isinstance(option, Thing) or option.role != "tensor" or option.detail.get("written"):
+            return None
+        known = frozenset((option,)) if _leaf(option) else option.detail.get("leaves")
+        if known is None:
+            return None
+        found |= known
+    return found if value is not None else None
+
+
+def _leaf(thing: Thing) -> bool:
+    """Whether it is one tensor to be trained, made where the code shows it."""
+    detail = thing.detail
+    return bool(detail.get("leaf") and detail.get("grad") and "args" in detail) and not thing.summary
+
+
+def _among(leaves: frozenset[Thing], held: Held) -> str:
+    """Whether an optimizer holds one of the tensors that a backward leads to."""
+    for leaf in leaves:
+        if any(leaf is tensor for tensor in held.tensors):
+            return YES
+        if leaf.detail.get("made_by") == "Parameter" or any(belongs_to(leaf, m) != NO for m in held.modules):
+            return YES  # for all that is known
+    return MAYBE if held.unknown else NO
 
 
 def shares(one: Thing, other: Thing) -> str:
@@ -269,4 +338,9 @@ def _reaches_held(given: Held, held: Held) -> str:
                 return MAYBE
     if any(t is o for t in given.tensors for o in held.tensors):
         return YES
-    return MAYBE if given.unknown or held.unknown else NO
+    unknown = given.unknown or held.unknown
+    found = [_reaches_tensors(module, held) for module in given.modules]
+    found += [MAYBE for t in given.tensors for m in held.modules if belongs_to(t, m) != NO]
+    if YES in found:
+        return YES
+    return MAYBE if unknown or MAYBE in found else NO

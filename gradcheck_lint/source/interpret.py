@@ -27,7 +27,7 @@ from gradcheck_lint.source import (
 )
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.effort import Purse, Stop, meter, spend
-from gradcheck_lint.source.holding import regroup
+from gradcheck_lint.source.holding import leaves_of, regroup
 from gradcheck_lint.source.holdings import KEPT, Holdings, callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
 from gradcheck_lint.source.place import Chunk, Place
@@ -495,6 +495,8 @@ class Interpreter:
                 self.change_grad(old, node.target)
             elif old.role == "parameters" and node.op == "+":
                 self.lengthen(old, value)
+            elif old.role == "tensor":
+                old.detail["written"] = True
             return False  # in place: the object stays the same
         result = Thing("opaque", tree.last_name(node.target), deps=depends(old, value), certain=False)
         self.assign(node.target, result, None, quiet=True)
@@ -1031,6 +1033,8 @@ class Interpreter:
             self.emit("freeze", target, owner, value=flag, how="attribute", thing=thing, parts=held)
             if thing.role == "tensor":
                 tensors.now_requires_grad(thing, flag)
+        elif attr == "data" and thing.role == "grad":
+            self.overwrite_grad(thing, target, value)
         elif attr == "data":
             self.emit("set-data", target, thing, value=value, source=source)
         elif attr == "param_groups":
@@ -1043,6 +1047,8 @@ class Interpreter:
         for thing in things(base):
             if thing.role == "state-dict":
                 thing.detail["rewritten"] = True
+            elif thing.role == "tensor":
+                thing.detail["written"] = True
             owner = parts.holder(thing)
             if owner is not None:
                 parts.noted(owner, None)
@@ -1067,7 +1073,10 @@ class Interpreter:
         elif isinstance(base, Items):
             base.complete = False
         elif isinstance(base, Thing) and base.role == "grad":
-            self.change_grad(base, target)
+            if _whole(target.index):
+                self.overwrite_grad(base, target, value)
+            else:
+                self.change_grad(base, target)
         elif isinstance(base, Thing) and isinstance(index, Constant) and index.value is not ...:
             self.name_thing(value, str(index.value))
             self.set(base.serial, f"[{index.value}]", value)
@@ -1080,6 +1089,13 @@ class Interpreter:
     def change_grad(self, grad: Thing, node: tree.Node) -> None:
         """The gradient `grad` is changed in place, or by code that cannot be seen."""
         self.emit("grad-change", node, owner_of(grad))
+
+    def overwrite_grad(self, grad: Thing, node: tree.Node, value: Value | None) -> None:
+        """The gradient `grad` gets other values in place, and nothing of those that it had is left."""
+        if value is not None and _is_zero(value):
+            self.zero_grad_of(grad, node, "grad.zero_()")
+        else:
+            self.emit("grad-write", node, owner_of(grad), value=value)
 
     def zero_tensor(self, thing: Thing, node: tree.Node, how: str) -> None:
         while thing.role in ("grad", "data") and thing.parent is not None:
@@ -1464,6 +1480,7 @@ class Interpreter:
                 if thing.detail.get("grad"):
                     result = tensors.derived(self, thing, node, "computed")
                     result.label, result.deps = "", depends(*values)
+                    result.detail["leaves"] = _leaves_of_all(values)
                     return result
         return Thing("opaque", "", self.place(node), deps=depends(*values), certain=False)
 
@@ -1967,6 +1984,13 @@ def _is_zero(value: Value) -> bool:
     return isinstance(value, Constant) and value.value == 0 and not isinstance(value.value, bool)
 
 
+def _whole(index: tree.Expression) -> bool:
+    """Whether an index is that of all elements: `[:]` or `[...]`."""
+    if isinstance(index, tree.Constant):
+        return index.value is ...
+    return isinstance(index, tree.Other) and index.kind == "Slice" and not index.parts
+
+
 def _truthy(value: Value) -> bool:
     """Whether the value is an object that is never None or false."""
     if isinstance(value, Thing):
@@ -2080,6 +2104,13 @@ def _passes_on(target: tree.Expression, value: tree.Expression | None) -> bool:
             value = value.func.value
         else:
             return isinstance(value, tree.Name) and value.id == tree.dotted(target.items[1])
+
+
+def _leaves_of_all(values: Iterable[Value]) -> frozenset[Thing] | None:
+    """The tensors that values were computed from, if the code shows all of them."""
+    found = [frozenset[Thing]() if isinstance(value, Constant) else leaves_of(value) for value in values]
+    known = [leaves for leaves in found if leaves is not None]
+    return united(*known) if len(known) == len(found) else None
 
 
 def _is_package(module: Module) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.holding import OWNERS
 from gradcheck_lint.source.holdings import Holdings, held
 from gradcheck_lint.source.values import (
     Choice,
@@ -93,7 +95,7 @@ def owned(value: Value, owner: Thing, name: str) -> None:
     """A value is given a name in a module or an object: the parts of modules know it, and so do tensors and lists."""
     for thing in things(value):
         owners = thing.detail.get("owners", ())
-        if thing.role == "module" and owner is not thing and len(owners) < 4 and owner not in owners:
+        if thing.role in ("module", "tensor") and owner is not thing and len(owners) < OWNERS and owner not in owners:
             thing.detail["owners"] = (*owners, owner)
     if not name or owner.role not in ("module", "instance"):
         return
@@ -248,6 +250,13 @@ _RESHAPING = re.compile(
 def reshapes(name: str) -> bool:
     """Whether a function of a package that is known may put parts into a module, though it knows no optimizer."""
     return _RESHAPING.match(name) is not None
+
+
+def composed(module: Thing, args: Iterable[Value]) -> None:
+    """A layer of torch is made of modules: `nn.Sequential(a, b)`, `nn.ModuleList([a, b])`, `nn.ModuleDict({…})`."""
+    for option in contents(Items("tuple", list(args))):
+        if isinstance(option, Thing) and option.role == "module":
+            owned(option, module, "")
 
 
 def parts(i: Interpreter, module: Thing) -> tuple[Thing, ...]:
