@@ -194,6 +194,7 @@ class Timeline:
         self._within: dict[int, list[tuple[Event, tuple[Step, ...]]]] = {}
         self._clearing: list[Event] | None = None
         self._courses: dict[int, Course] = {}
+        self._raising: set[int] | None = None
         self.loose = False  # a function that turns the cycle was at hand, and was not seen to be called
         self.cut = False  # too much to follow: what comes after is not in the tree
 
@@ -265,6 +266,14 @@ class Timeline:
         self._homes = self._located = self._kinds = None
         self._within = {}
         self._courses = {}
+        self._raising = None
+
+    @property
+    def raising(self) -> set[int]:
+        """The ids of all `raise` and of the steps that they are in."""
+        if self._raising is None:
+            self._raising = self.around(_raises(self.tree))
+        return self._raising
 
     def around(self, steps: Iterable[Step]) -> set[int]:
         """The ids of some steps and of all that these are in."""
@@ -409,6 +418,18 @@ def inside(step: Step) -> Iterator[Event]:
             yield step
         else:
             todo += reversed(_parts(step))
+
+
+def _raises(step: Step) -> list[Step]:
+    """The `raise` below a step, and what stands for one."""
+    found: list[Step] = []
+    todo: list[Step] = [step]
+    while todo:
+        step = todo.pop()
+        if isinstance(step, Jump) and step.kind == "raise":
+            found.append(step)
+        todo += _parts(step)
+    return found
 
 
 def _parts(step: Step) -> Sequence_[Step]:

@@ -97,6 +97,7 @@ class Walk:
                 for step in sequence.steps
                 if id(step) in self.live
                 or (not isinstance(step, ev.Event) and self.timeline.course(step) != ev.STRAIGHT)
+                or id(step) in self.timeline.raising
             ]
         return found
 
@@ -111,10 +112,9 @@ class Walk:
     def run(self, step: ev.Step, states: States) -> Flow:
         spend(1 + len(states) // 2)
         if isinstance(step, ev.Event):
-            after = self.event(step, states)
             if self.caught:
-                self.caught[-1].update(dict.fromkeys(after))
-            return Flow(after)
+                self.caught[-1].update(dict.fromkeys(states))  # what raises has not happened
+            return Flow(self.event(step, states))
         if id(step) not in self.live or isinstance(step, ev.Jump):
             return self.passed(step, states)
         if isinstance(step, ev.Sequence):
@@ -150,7 +150,11 @@ class Walk:
         return Flow(flow.end | flow.returns)
 
     def attempt(self, step: ev.Attempt, states: States) -> list[Flow]:
-        """What comes of a `try`: its handlers are reached from wherever the body may raise."""
+        """What comes of a `try`: its handlers are reached from wherever the body may raise.
+
+        That is before each event, which has not happened then, and where the code says `raise`; behind the last event
+        nothing is left that is known to fail.
+        """
         self.caught.append(dict.fromkeys(states))
         body = self.run(step.arms[0], states)
         caught = self.caught.pop()
@@ -160,6 +164,8 @@ class Walk:
 
     def passed(self, step: ev.Step, states: States) -> Flow:
         """The states after a step in which nothing happens that counts."""
+        if self.caught and id(step) in self.timeline.raising:
+            self.caught[-1].update(dict.fromkeys(states))
         out: list[States] = [_NONE, _NONE, _NONE, _NONE]
         for exit, late in self.timeline.course(step):
             out[_EXITS[exit]] |= frozenset(map(self.turn, states)) if late else states

@@ -16,6 +16,7 @@ from typing import Any
 from gradcheck_lint.source import (
     access,
     decorated,
+    flags,
     frameworks,
     gradflag,
     limits,
@@ -174,6 +175,8 @@ class Interpreter:
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
+        self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
+        self.ended: dict[int, dict[int, ev.Sequence]] = {}  # loop → the sequences in which its flag was set
         self.looping = 0  # loops around the statement being run
         self.unsettled = False  # a loop inside of the one being run would have to be run again
         self.unrolled = 1  # how often the statement being run is run for loops over known lists
@@ -476,6 +479,9 @@ class Interpreter:
         value = self.eval(node.value)
         for target in node.targets:
             self.assign(target, value, node.value)
+        loop = self.ending.get(id(node))
+        if loop is not None:
+            self.ended.setdefault(id(loop), {})[id(self.sequence)] = self.sequence
         return False
 
     def do_augment(self, node: tree.Augment) -> bool:
@@ -708,7 +714,9 @@ class Interpreter:
         value = self.eval(node.test)
         endless = isinstance(value, Constant) and bool(value.value) and value.value is not ...
         once = isinstance(value, Items) and value.complete and len(value.items) == 1  # `while todo: todo.pop()()`
-        self.loop(node, node.body, lambda: None, endless=endless, once=once, test=node.test)
+        outer, self.ending = self.ending, {**self.ending, **dict.fromkeys(flags.ending(node), node)}
+        endless = self.loop(node, node.body, lambda: None, endless=endless, once=once, test=node.test)
+        self.ending = outer
         if node.orelse:
             self.block(node.orelse)
         return endless and not _breaks(node.body)
@@ -721,7 +729,8 @@ class Interpreter:
         endless: bool,
         once: bool = False,
         test: tree.Expression | None = None,
-    ) -> None:
+    ) -> bool:
+        """Run the body of a loop; whether nothing but a jump ends it."""
         place = self.place(node)
         self.widen(body)
         saved = self.sequence
@@ -735,7 +744,8 @@ class Interpreter:
                 bind()
                 self.block(body)
                 if test is not None:
-                    self.eval(test)
+                    value = self.eval(test)
+                    endless = endless and self.truth(test, value) is True
             except Stop:
                 step = ev.Loop(self.sequence, node, place, once=once, endless=endless, start=start)
                 self.cut_short(saved, step)
@@ -763,7 +773,9 @@ class Interpreter:
         self.looping -= 1
         self.unsettled = outer
         self.sequence = saved
+        flags.leave(result, self.ended.pop(id(node), {}), place)
         self.sequence.steps.append(ev.Loop(result, node, place, once=once, endless=endless, start=start))
+        return endless
 
     def widen(self, body: tree.Block) -> None:
         """Forget the constants that a loop changes: `first = True` before it is not so in every round."""
