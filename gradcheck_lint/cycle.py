@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 ABSENT = "absent"  # the optimizer does not exist yet
 OUTSIDE = "outside"  # unknown: something that cannot be seen had its hand in it
 FRESH = "fresh"  # nothing has been done since the optimizer was built
+HANDED = "handed"  # whatever other methods of the object that built the optimizer have left
 CLEAN = "clean"  # cleared, nothing since
 ERASED = "erased"  # cleared while they were unused, nothing since
 FIRST = "first"  # made by backward, before anything was ever cleared
@@ -60,7 +61,7 @@ class State(NamedTuple):
     cleared: Hashable = None
 
 
-_AFTER_BACKWARD = {FRESH: FIRST, CLEAN: READY, ERASED: READY, SPENT: STALE}
+_AFTER_BACKWARD = {FRESH: FIRST, HANDED: FIRST, CLEAN: READY, ERASED: READY, SPENT: STALE}
 _AFTER_STEP = {FRESH: FRESH, CLEAN: CLEAN, ERASED: CLEAN}  # it finds nothing, and leaves nothing behind
 NOTHING_NEW = frozenset({FRESH, CLEAN, SPENT})
 _UNUSED = frozenset({FIRST, READY, STALE})

@@ -226,6 +226,7 @@ class Path(Walk):
         self.order: dict[int, int] = {}  # event → its number, once that is asked for
         self.meanings: dict[int, tuple[str, str, str]] = {}
         super().__init__(timeline, self.heeded())
+        self.maker = self.handed_over()
         built = any(e.concerns(optimizer) for e in timeline.events("build"))
         start = State(cycle.ABSENT) if built else State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
         self.sure = not (timeline.hooked or timeline.cut)
@@ -251,6 +252,20 @@ class Path(Walk):
                 self.meanings[id(event)] = meaning
                 found.append(event)
         return found
+
+    def handed_over(self) -> ev.Step | None:
+        """What makes the object of a method that leaves the backward to others: they may run it before the call."""
+        timeline = self.timeline
+        if timeline.owner is None or timeline.entry is None or timeline.entry.name == "__init__":
+            return None
+        runs = (self.meanings.get(id(e), ("", "", NO))[2] for e in timeline.events("backward"))
+        return None if YES in runs else next(iter(timeline.tree.steps), None)
+
+    def sequence(self, step: ev.Sequence, states: States) -> Flow:
+        flow = super().sequence(step, states)
+        if step is not self.maker:
+            return flow
+        return flow._replace(end=frozenset(_handed(state) for state in flow.end))
 
     def breaches(self) -> list[Breach]:
         """The places at which the protocol is broken whatever path is taken."""
@@ -360,9 +375,10 @@ class Path(Walk):
         if kind == "grad-change":
             return "write", "", YES
         if kind == "unknown":
+            reach = YES if event.detail.get("sure") else MAYBE
             if event.subject is None:
-                return "unknown", "", MAYBE
-            return ("unknown", "", MAYBE) if reaches(event.subject, self.optimizer) != NO else ("", "", NO)
+                return "unknown", "", reach
+            return ("unknown", "", reach) if reaches(event.subject, self.optimizer) != NO else ("", "", NO)
         return "", "", NO
 
 
@@ -390,6 +406,12 @@ def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeli
     if cleared == YES:
         return found, True
     return found + [b._replace(certain=b.certain and cleared == NO) for b in more], True
+
+
+def _handed(state: State) -> State:
+    """What the gradients may be when a method is called, by how they were when the object had been made."""
+    idle = state.gradient in (cycle.FRESH, cycle.CLEAN)
+    return state._replace(gradient=cycle.HANDED, scale=cycle.ENGINE) if idle else state
 
 
 def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> str:

@@ -983,6 +983,9 @@ class Interpreter:
                 for thing in things(part):
                     thing.summary = False
             self.assign(target, part, sources[index], quiet)
+            if parts is None and quiet:
+                for thing in things(part, "optimizer"):  # `for name, optimizer in …`: another one in each round
+                    self.emit("unknown", target, thing, name="next", sure=True)
 
     def some(self, value: Value, target: tree.Node) -> Value:
         """One of the objects that a value stands for; asked again, it is another one."""

@@ -88,6 +88,7 @@ def at_yield(i: Interpreter, node: tree.Other, values: list[Value]) -> None:
     frame = i.frame
     yielding = frame.yielding
     if yielding is None:
+        _lent(i, node, values)
         return
     value = values[0] if values else Constant(None)
     if node.kind == "YieldFrom":
@@ -102,6 +103,21 @@ def at_yield(i: Interpreter, node: tree.Other, values: list[Value]) -> None:
         i.sequence.steps.append(ev.Loop(body, node, i.place(node), start=start))
         return
     _visit(i, frame, yielding, value)
+
+
+def _lent(i: Interpreter, node: tree.Other, values: list[Value]) -> None:
+    """An entry point yields to code that was not seen: that may do anything to what came from there or goes there.
+
+    Where the function itself runs no backward, it leaves that to the other code, which does do something then.
+    """
+    function = i.frame.function
+    if i.trying or len(i.frames) != 1 or function is None:
+        return
+    found = held(i, *values)
+    if function.parameters or found:
+        subject = None if function.parameters else found.subject
+        own = any(isinstance(n, tree.Attribute) and n.attr == "backward" for n in tree.walk_block(function.body))
+        i.emit("unknown", node, subject, name="yield", sure=not own)
 
 
 def _visit(i: Interpreter, frame: Frame, yielding: Yielding, value: Value) -> None:
