@@ -11,8 +11,8 @@ from gradcheck_lint.facts.leaking import MEANT, USED, clearing, report_leak
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source.follow import Path, States, in_order
-from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.follow import Path, States, Walk, in_order
+from gradcheck_lint.source.holding import NO, YES, held_by, reaches
 from gradcheck_lint.source.values import Thing, depends, only, passes
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class GradientsLeakBetweenOptimizers(Rule):
             foreign = {}
             for event in timeline.events("backward"):
                 other = _reached_by_way_of(event, optimizer, others)
-                if other is not None:
+                if other is not None and _Used(timeline, event, other).ever:
                     foreign[id(event)] = other
             if not foreign:
                 continue
@@ -65,6 +65,30 @@ class GradientsLeakBetweenOptimizers(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         report_leak(sighting, report, MESSAGE, why=WHY)
+
+
+class _Used(Walk):
+    """Follows the gradients that one backward makes for an optimizer: whether a step of that ever uses them.
+
+    Where they are always cleared before, the backward was not run for it: a discriminator's loss on what was generated
+    reaches the generator as well.
+    """
+
+    def __init__(self, timeline: ev.Timeline, backward: ev.Event, optimizer: Thing) -> None:
+        self.backward, self.optimizer, self.ever = backward, optimizer, False
+        heeded = [e for e in timeline.events("step", "zero") if e.kind == "zero" or e.concerns(optimizer)]
+        super().__init__(timeline, [backward, *heeded])
+        self.run(timeline.tree, frozenset({False}))
+
+    def event(self, event: ev.Event, states: States) -> States:
+        if event is self.backward:
+            return frozenset({True})
+        if event.kind == "step" and event.concerns(self.optimizer):
+            self.ever = self.ever or True in states
+        elif event.kind == "zero":
+            reach = reaches(event.subject, self.optimizer)
+            return states if reach == NO else frozenset({False}) if reach == YES else states | {False}
+        return states
 
 
 class _Leak(NamedTuple):
