@@ -36,7 +36,11 @@ class ModelMovedAfterOptimizer(Rule):
                 if _overwrites(event, earlier):
                     label = f"gives the model new parameters, which `{found.name}` does not hold"
                     why = f"`{found.name}.step()` goes on with parameters that belong to no model"
-                elif _has_state(found.optimizer, earlier) and not _mended(event, module, found):
+                elif (
+                    _has_state(found.optimizer, earlier)
+                    and _leaves(event, module, found.optimizer, earlier)
+                    and not _mended(event, module, found)
+                ):
                     label = f"leaves the state of `{found.name}` where and as it was"
                     why = "the next step meets two dtypes or devices that do not match"
                 else:
@@ -108,20 +112,37 @@ def _moves(event: Event, module: Thing, earlier: list[Event]) -> bool:
     """Whether a model, built here of float32 on the CPU, really changes."""
     if event.detail["how"] == "to_empty":
         return True
-    built = any(e.kind == "build" and e.concerns(module.core) for e in earlier)
+    then = _places(module, [*earlier, event])
+    return len(then) > 1 and then[-1] != then[-2]
+
+
+def _leaves(event: Event, module: Thing, optimizer: Thing, earlier: list[Event]) -> bool:
+    """Whether the model goes where the state of the optimizer is not, and does not come back to it.
+
+    The state is made where the parameters are at the first step, and goes to them where it is loaded.
+    """
+    made = [n for n, e in enumerate(earlier) if e.kind in ("build", "step", "load-state") and e.concerns(optimizer)]
+    first = next((n for n in made if earlier[n].kind == "step"), made[0])
+    last = max((n for n in made if earlier[n].kind == "load-state"), default=first)
+    then, state = _places(module, [*earlier, event]), _places(module, earlier[:last])
+    return bool(then) and bool(state) and then[-1] != state[-1]
+
+
+def _places(module: Thing, events: list[Event]) -> list[dict[str, str]]:
+    """The dtypes and devices that a model comes to by its moves, if all of them are known."""
+    built = any(e.kind == "build" and e.concerns(module.core) for e in events)
     if not built or module.detail.get("pretrained") or isinstance(module.detail.get("copy_of"), Thing):
-        return False
-    now = {"dtype": "float32", "device": "cpu"}
-    for e in earlier:
+        return []
+    found = [{"dtype": "float32", "device": "cpu"}]
+    for e in events:
         if e.kind == "call" and str(e.detail["name"]).startswith("torch.set_default"):
-            return False
+            return []
         if e.kind == "move" and any(module.inside(t) or t.inside(module) for t in things(e.subject)):
             reached = _goal(e)
             if reached is None:
-                return False
-            now.update(reached)
-    goal = _goal(event)
-    return goal is not None and any(now[kind] != word for kind, word in goal.items())
+                return []
+            found.append({**found[-1], **reached})
+    return found
 
 
 def _overwrites(event: Event, earlier: list[Event]) -> bool:
@@ -145,7 +166,7 @@ def _has_state(optimizer: Thing, earlier: list[Event]) -> bool:
 
 
 def _mended(event: Event, module: Thing, found: Stale) -> bool:
-    """Whether the model comes back, or the state goes along, before the next step."""
+    """Whether the model moves on, which is judged there, or the state goes along, before the next step."""
     optimizer = found.optimizer
     for later in found.between:
         if (
