@@ -97,7 +97,7 @@ class BackwardTwice(Rule):
                 "each backward goes through the graph of the batch before",
                 label="reaches back into earlier rounds of the loop",
                 why=WHY_GROWS,
-                help="detach what goes from one round into the next: `hidden = hidden.detach()`",
+                help="detach what goes from one round into the next, such as a hidden state",
                 related=_made(carried[0]),
                 confidence=confidence,
             )

@@ -62,7 +62,7 @@ class BackwardWithoutStep(Rule):
         if any(_reads_gradients(node) for _, a in turns for node in _around(a)):
             return  # the gradients themselves may be what is wanted, as in a map of what matters in an image
         event = turns[-1][0]
-        name = _name(located, optimizer)
+        name = _name(located, optimizer, event)
         report(
             event.place,
             "gradients are computed and never used",
@@ -84,7 +84,7 @@ class BackwardWithoutStep(Rule):
             return
         if _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
-        name = _name(located, optimizer)
+        name = _name(located, optimizer, built)
         report(
             built.place,
             "this optimizer is cleared and never stepped",
@@ -198,10 +198,13 @@ def _escapes(located: Located, optimizer: Thing) -> bool:
     return False
 
 
-def _name(located: Located, optimizer: Thing) -> str:
+def _name(located: Located, optimizer: Thing, at: ev.Event) -> str:
+    """What the code calls an optimizer where an event stands: a function that clears it has a name of its own for it."""
     for event, _ in located:
         if event.kind == "zero" and event.concerns(optimizer):
-            return query.receiver(event) or optimizer.label
+            spoken = query.receiver(event)
+            if spoken and (event.function is at.function or spoken.startswith("self.")):
+                return spoken
     return optimizer.label
 
 

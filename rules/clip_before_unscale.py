@@ -28,19 +28,21 @@ class ClipBeforeUnscale(Rule):
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.scaling import at_start, scaling
         from gradcheck_lint.facts.turns import measures
         from gradcheck_lint.source.values import depends
 
         clip = breach.event
         if measures(clip) or any(thing.role == "scaler" for thing in depends(clip.detail.get("norm"))):
             return  # nothing is limited, or the bound is scaled as well
-        name = breach.optimizer.label
+        name, scaler = breach.optimizer.label, scaling(breach.made)
         report(
             clip.place,
             "gradients are clipped while they are multiplied by the loss scale",
-            label="compares its bound with gradients that are thousands of times too large",
+            label=f"compares its bound with gradients that are multiplied by it{at_start(scaler)}",
             why="nearly all of the gradient is cut off, and the step then divides what is left by the scale",
-            help=f"call `unscale_({name})` of the gradient scaler before `{text(clip.place)}`",
+            help=f"call `{scaler.label if scaler is not None else 'scaler'}.unscale_({name})` before "
+            f"`{text(clip.place)}`",
             related=[("scaled here", made.place) for made in breach.made],
             fix=self.mend(breach),
             confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,

@@ -35,14 +35,19 @@ class MissingZeroGrad(Rule):
         if breach.event.detail["closure"] is not None and breach.optimizer.detail.get("name") == "torch.optim.LBFGS":
             return  # GL113 tells what the closure lacks
         name = optimizer_of(breach.event)
+        related = [("uses them, and leaves them", breach.event.place)]
+        if found.cleared is not None:
+            related.insert(0, ("clears them, and a step has used them since", found.cleared.place))
         report(
             found.made.place,
             "gradients are carried over from the previous step",
-            label="adds to the gradients left by the last iteration",
+            label="adds to the gradients that the step before has used"
+            if found.cleared is not None
+            else "adds to the gradients left by the last iteration",
             why=f"`{text(breach.event.place)}` does not clear `.grad`, so every update repeats earlier batches",
             help=f"call `{name}.zero_grad()` before `{text(found.made.place)}`",
             note="for deliberate accumulation, clear once for each step; see `gradlint explain GL101`",
-            related=[("uses them, and leaves them", breach.event.place)],
+            related=related,
             fix=self.mend(breach, found, name),
             confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
         )

@@ -25,13 +25,16 @@ class OtherOptimizerZeroed(Rule):
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import receiver, text
         from gradcheck_lint.facts.turns import OTHER, carried, optimizer_of
+        from gradcheck_lint.source.values import things
 
         found = carried(breach)
-        if found is None or found.how != OTHER or found.cleared is None:
+        if found is None or found.how != OTHER or found.cleared is None or found.at is None:
             return
         cleared, stepped = receiver(found.cleared.place), optimizer_of(breach.event)
+        if found.at != found.cleared.place:  # a call that does it, by a name of its own
+            cleared = next((thing.label for thing in things(found.cleared.subject, "optimizer")), cleared)
         report(
-            found.cleared.place,
+            found.at,
             "the gradients of another optimizer are cleared than of the one that steps",
             label=f"clears `{cleared}`, but the step after it is that of `{stepped}`",
             why=f"`{stepped}` adds the gradients of all earlier iterations to each new one",

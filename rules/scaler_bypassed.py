@@ -26,16 +26,20 @@ class ScalerBypassed(Rule):
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.scaling import at_start, scaling
+        from gradcheck_lint.facts.turns import optimizer_of
 
         confidence = Confidence.HIGH if breach.certain else Confidence.MEDIUM
         call = text(breach.event.place)
         if breach.kind == SCALED_STEP:
+            scaler = scaling(breach.made)
+            name = scaler.label if scaler is not None else "scaler"
             report(
                 breach.event.place,
                 "the step goes past the gradient scaler",
                 label="applies gradients that are multiplied by the loss scale",
-                why="the update is as many times too large as the scale, 65536 at the start",
-                help=f"call `scaler.step({breach.optimizer.label})` of the scaler that scaled the loss",
+                why=f"the update is as many times too large as the scale{at_start(scaler)}",
+                help=f"call `{name}.step({optimizer_of(breach.event)})` of the scaler that scaled the loss",
                 related=[("scaled here", made.place) for made in breach.made],
                 fix=self.mend_step(breach) if breach.certain else None,
                 confidence=confidence,
@@ -91,6 +95,7 @@ class ScalerBypassed(Rule):
         return Fix(f"scale the loss: `{scaled}`", Safety.SAFE, (replace(loss, scaled),))
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.repair import receiver
         from gradcheck_lint.facts.turns import steps_never_updated, updates_run_twice
 
         for step in steps_never_updated(timeline):
@@ -99,7 +104,7 @@ class ScalerBypassed(Rule):
                 "the gradient scaler steps in a loop that never updates it",
                 label="no `update()` follows in this loop",
                 why="the scale never adapts, and the second step raises a RuntimeError",
-                help="call the scaler's `update()` once after the last step of each iteration",
+                help=f"call `{receiver(step.place)}.update()` once after the last step of each iteration",
             )
         for update in updates_run_twice(timeline):
             report(
@@ -107,7 +112,7 @@ class ScalerBypassed(Rule):
                 "the gradient scaler is updated twice",
                 label="no step has run since the update before",
                 why="the scaler raises an AssertionError, unless it is switched off",
-                help="call `update()` once, after the last step of the iteration",
+                help=f"call `{receiver(update.place)}.update()` once, after the last step of the iteration",
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
@@ -160,7 +165,13 @@ class ScalerBypassed(Rule):
             "the step goes past the gradient scaler",
             site=sighting.sites.get("step"),
             label=f"{sighting.at_step}: its gradients were still multiplied by the loss scale",
-            why="the update is as many times too large as the scale, 65536 at the start",
-            help=f"call `scaler.step({name})` of the scaler that scaled the loss",
+            why="the update is as many times too large as the scale",
+            help=f"call `{_spoken(sighting.source('backward', ''))}.step({name})` of the scaler that scaled the loss",
             related=[("scaled here", sighting.sites.get("backward"))],
         )
+
+
+def _spoken(backward: str) -> str:
+    """What the code calls a scaler, by the line of a backward: `scaler.scale(loss).backward()`."""
+    name, scales, _ = backward.partition(".scale(")
+    return name if scales and name.replace(".", "").replace("_", "").isalnum() else "scaler"

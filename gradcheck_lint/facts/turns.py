@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gradcheck_lint.cycle import Breach
+from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.repair import Stand, argument, receiver, stand
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Branch, Event, Jump, Loop, Sequence, Step, Timeline
+from gradcheck_lint.source.events import Branch, Call, Event, Jump, Loop, Sequence, Step, Timeline
 from gradcheck_lint.source.holding import NO, YES, shares, trains
+from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, External, only, options, things
 
 NEVER, OUTSIDE, OTHER = "never", "outside", "other"
@@ -21,14 +23,16 @@ NEVER, OUTSIDE, OTHER = "never", "outside", "other"
 class Carried(NamedTuple):
     """A backward that adds to spent gradients: whether they are cleared NEVER, OUTSIDE of the loop, or for an OTHER.
 
-    `made` is the backward, `cleared` the clearing that is in the wrong place or of the wrong optimizer. `certain` is
-    False where the other optimizer may hold the same parameters.
+    `made` is the backward, `cleared` the clearing that is in the wrong place or of the wrong optimizer; NEVER with one
+    is where a step has come between the two. `at` is where the code that runs the backward clears, or has it done by
+    a call. `certain` is False where the other optimizer may hold the same parameters.
     """
 
     how: str
     made: Event
     cleared: Event | None
     certain: bool
+    at: Place | None = None
 
 
 def carried(breach: Breach) -> Carried | None:
@@ -38,12 +42,32 @@ def carried(breach: Breach) -> Carried | None:
     if made is None:
         return None
     if breach.cleared:
-        return Carried(OUTSIDE, made, breach.cleared[-1], breach.certain)
+        cleared = breach.cleared[-1]
+        rounds = _loops(breach.timeline, cleared)
+        how = OUTSIDE if any(loop not in rounds for loop in _loops(breach.timeline, made)) else NEVER
+        return Carried(how, made, cleared, breach.certain)
     other = _other(breach, made)
-    if other is not None:
+    at = _seen_from(breach.timeline, made, other) if other is not None else None
+    if other is not None and at is not None:
         known = all(shares(thing, optimizer) == NO for thing in things(other.subject, "optimizer"))
-        return Carried(OTHER, made, other, breach.certain and known)
+        return Carried(OTHER, made, other, breach.certain and known, at)
     return Carried(NEVER, made, None, breach.certain)
+
+
+def _loops(timeline: Timeline, event: Event) -> list[Loop]:
+    """The loops around an event that go round more than once."""
+    return [step for step, _ in timeline.path(event) if isinstance(step, Loop) and not step.once]
+
+
+def _seen_from(timeline: Timeline, made: Event, other: Event) -> Place | None:
+    """Where the code that runs a backward, in the same round, does what another event is, or calls what does it."""
+    if any(loop not in _loops(timeline, other) for loop in _loops(timeline, made)):
+        return None
+    here = [step for step, _ in timeline.path(made) if isinstance(step, Call)]
+    there = [step for step, _ in timeline.path(other) if isinstance(step, Call)]
+    if there[: len(here)] != here:
+        return None  # in another function, which is there for something else
+    return there[len(here)].place if len(there) > len(here) else other.place
 
 
 def _own_backward(breach: Breach) -> Event | None:
@@ -65,7 +89,7 @@ def _own_backward(breach: Breach) -> Event | None:
 
 
 def _other(breach: Breach, made: Event) -> Event | None:
-    """The clearing of another optimizer in front of a backward that this other one makes no step with."""
+    """The clearing of another optimizer in front of a backward, if that other one is cleared again before it steps."""
     events = list(breach.timeline.events("zero", "backward", "step"))
     at = next(n for n, event in enumerate(events) if event is made)
     found: Event | None = None
@@ -77,11 +101,9 @@ def _other(breach: Breach, made: Event) -> Event | None:
             break
     if found is None:
         return None
-    for event in events[at + 1 :]:
-        if event.kind == "backward":
-            break
-        if event.kind == "step" and any(event.concerns(thing) for thing in things(found.subject)):
-            return None
+    for event in after(breach.timeline, found):
+        if event.kind in ("step", "zero") and any(event.concerns(thing) for thing in things(found.subject)):
+            return None if event.kind == "step" else found  # a step uses what it was cleared for
     return found
 
 
