@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
@@ -44,6 +44,7 @@ class ModulesInPlainContainer(Rule):
             if event.concerns(facts.instance) and not plain:
                 registered |= reached(event.detail["value"])
         touched = {t for e in facts.made.events("freeze", "mode") for t in reached(e.subject)}
+        hidden: dict[tuple[bool, Confidence], list[_Hidden]] = {}  # one mistake for a class and a cause
         for name in names:
             held = [o for o in options(facts.attribute(name)) if not _nothing(o)]
             if not held or not all(isinstance(o, (Items, Table)) for o in held):
@@ -57,19 +58,11 @@ class ModulesInPlainContainer(Rule):
                 continue
             kind = "dictionary" if isinstance(held[0], Table) else getattr(held[0], "kind", "list")
             weighty = any(has_weights(facts.interpreter, t) for t in layers)
-            container = "nn.ModuleDict" if kind == "dictionary" else "nn.ModuleList"
-            report(
-                assigned.statement,
-                f"layers in a plain {kind} are not registered",
-                label=f"`{facts.name}` does not see the layers in this {kind}",
-                why=f"`parameters()` leaves out `self.{name}`, so it is neither trained nor saved"
-                if weighty
-                else f"`eval()` does not reach `self.{name}`, so it goes on as in training",
-                help=f"keep them in an `{container}`",
-                note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
-                fix=_fix(facts, name, held, assigned),
-                confidence=Confidence.MEDIUM if _shared(facts, name) or _lent(facts, name) else Confidence.HIGH,
-            )
+            confidence = Confidence.MEDIUM if _shared(facts, name) or _lent(facts, name) else Confidence.HIGH
+            one = _Hidden(name, kind, assigned, _fix(facts, name, held, assigned))
+            hidden.setdefault((weighty, confidence), []).append(one)
+        for (weighty, confidence), found in hidden.items():
+            _tell(facts, found, weighty, confidence, report)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         detail = sighting.detail
@@ -84,6 +77,47 @@ class ModulesInPlainContainer(Rule):
             related=[("steps here", sighting.site)],
             subject=detail["where"],
         )
+
+
+class _Hidden(NamedTuple):
+    """An attribute that holds layers and does not register them: its name, what it is, where it gets it."""
+
+    name: str
+    kind: str
+    assigned: Event
+    fix: Fix | None
+
+
+def _tell(facts: ClassFacts, found: list[_Hidden], weighty: bool, confidence: Confidence, report: Report) -> None:
+    first, *others = found
+    names = f"`self.{first.name}`"
+    if others:
+        names += f" and `self.{others[0].name}`" if len(others) == 1 else f" and {len(others)} more like it"
+    containers = " or ".join(dict.fromkeys(_CONTAINERS.get(one.kind, "`nn.ModuleList`") for one in found))
+    be = ("they are", "they go on") if others else ("it is", "it goes on")
+    report(
+        first.assigned.statement,
+        f"layers in a plain {first.kind} are not registered",
+        label=f"`{facts.name}` does not see the layers in this {first.kind}",
+        why=f"`parameters()` leaves out {names}, so {be[0]} neither trained nor saved"
+        if weighty
+        else f"`eval()` does not reach {names}, so {be[1]} as in training",
+        help=f"keep them in an {containers}",
+        note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
+        related=[(f"nor those in this {one.kind}", one.assigned.statement) for one in others],
+        fix=_all([one.fix for one in found if one.fix is not None]),
+        confidence=confidence,
+    )
+
+
+_CONTAINERS = {"dictionary": "`nn.ModuleDict`"}
+
+
+def _all(fixes: list[Fix]) -> Fix | None:
+    """One fix that does what several do."""
+    if not fixes:
+        return None
+    return Fix(fixes[0].title, Safety.UNSAFE, tuple(edit for fix in fixes for edit in fix.edits))
 
 
 def _suspects(text: str) -> list[str]:
