@@ -20,6 +20,18 @@ _WALKS = frozenset({"children", "modules", "named_children", "named_modules"})
 _NEAR = re.compile(r"req\w*gr", re.IGNORECASE)
 
 
+_LAYERS = frozenset(
+    "out_proj encoder decoder layers norm norm1 norm2 norm3 self_attn multihead_attn linear1 linear2 dropout".split()
+)
+"""Attributes of torch's own layers that are modules; what else hangs on one is a tensor: `weight_g`, `in_proj_weight`."""
+
+_LIKE_TENSORS = re.compile(
+    r"(?:^|_)(?:weights?|bias(?:es)?|tokens?|pos|emb|embeds?|scale|gamma|beta|alpha|temp|temperature|param|params"
+    r"|parameters?|quer(?:y|ies)|prompts?|mean|var|std|mask|table|orig|original\d*|buffer|g|v|w|b)(?:_|\d|$)"
+)
+"""Names of attributes of networks from elsewhere that may as well be tensors: `cls_token`, `logit_scale`."""
+
+
 class Kind(NamedTuple):
     """What an object is, and whether that is certain."""
 
@@ -43,8 +55,12 @@ def kind(thing: Thing) -> Kind | None:
         return Kind(MODULE, False) if above.role == "module" else None
     if attribute in ("weight", "bias"):
         return Kind(TENSOR, kind(above) is not None)
-    outside = isinstance(above.core.cls, External) and above.role == "module"
-    return Kind(MODULE, False) if outside and not attribute.startswith("_") else None
+    cls = above.core.cls
+    if not isinstance(cls, External) or above.role != "module" or attribute.startswith("_"):
+        return None
+    if cls.name.startswith("torch.nn."):
+        return Kind(MODULE, False) if attribute in _LAYERS else None
+    return Kind(MODULE, False) if not _LIKE_TENSORS.search(attribute) else None
 
 
 def _walked(thing: Thing) -> bool:
