@@ -43,8 +43,6 @@ class AccumulationNotAveraged(Rule):
     def summed(self, window: Window, report: Report) -> None:
         """The losses are means, and nothing divides their sum."""
         size = window.test.size
-        if isinstance(size, tree.Constant) and size.value == 1:
-            return
         if query.torch_class(window.optimizer) not in SCALED_BY_GRADIENT or not _fixed_rate(window.optimizer):
             return
         if not _mean(window) or any(
@@ -78,15 +76,16 @@ class AccumulationNotAveraged(Rule):
             return
         if not any(e.kind == "zero" and reaches(e.subject, window.optimizer) != NO for e in before):
             return
-        count, size = _length(window), window.test.size
-        k = size.value if isinstance(size, tree.Constant) else None
-        if isinstance(k, int) and count is not None and k and count % k == 0:
+        count, k = _length(window), window.size
+        if k and count is not None and count % k == 0:
             return
-        known = isinstance(k, int) and count is not None
+        if count is None and window.loop.listed:
+            return  # the program makes as many batches as it wants
+        known = k is not None and count is not None
         report(
             window.step.place,
             "the last micro-batches of an epoch never reach a step",
-            label=f"is taken after {window.text(size)} micro-batches, and not for what is left over",
+            label=f"is taken after {window.text(window.test.size)} micro-batches, and not for what is left over",
             why="the gradients of the last, shorter group are cleared unused at the head of the next epoch",
             help="step on the last micro-batch as well",
             confidence=Confidence.HIGH if known else Confidence.MEDIUM,
@@ -160,6 +159,8 @@ def _restarts(window: Window) -> bool:
 
 def _length(window: Window) -> int | None:
     """How many rounds the loop has, where its text says so."""
+    if window.loop.rounds is not None:
+        return window.loop.rounds
     node = window.loop.node
     assert isinstance(node, tree.For)
     head = node.iter

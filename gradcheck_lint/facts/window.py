@@ -48,6 +48,13 @@ class Window(NamedTuple):
         return [(e, query.inside(a, self.loop)) for e, a in found]
 
     @property
+    def size(self) -> int | None:
+        """How many rounds it takes, if the code shows that."""
+        node = self.test.size
+        known = node.value if isinstance(node, tree.Constant) else self.branch.sizes.get(id(node))
+        return known if isinstance(known, int) else None
+
+    @property
     def closes(self) -> bool:
         """Whether the gradients are cleared where the step is taken, and nowhere else in the loop."""
         found = self.zeros(YES, MAYBE)
@@ -105,7 +112,9 @@ def windows(timeline: ev.Timeline) -> Iterator[Window]:
             or sum(e.kind == "step" and e.concerns(optimizer) for e, _ in inner) != 1
         ):
             continue
-        yield Window(loop, branch, test, step, backward[0][0], optimizer, inner, timeline.home)
+        window = Window(loop, branch, test, step, backward[0][0], optimizer, inner, timeline.home)
+        if window.size != 1:  # that is no window
+            yield window
 
 
 def modulo(test: tree.Expression) -> Test | None:

@@ -605,7 +605,8 @@ def _enumerate(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None
         certain=False,
         detail={"counter": start.value if isinstance(start, Constant) else 0 if start is None else None},
     )
-    return Items("list", [Items("tuple", [index, i.element(source, node)])], False, i.place(node))
+    place = source.place if isinstance(source, Items) else None
+    return Items("list", [Items("tuple", [index, i.element(source, node)])], False, place)
 
 
 def _zip(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:

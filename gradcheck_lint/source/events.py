@@ -108,12 +108,18 @@ class Sequence:
 
 
 class Branch:
-    """One of several arms is taken; `test` is the condition (None for try and match)."""
+    """One of several arms is taken; `test` is the condition (None for try and match).
 
-    __slots__ = ("arms", "place", "test")
+    `sizes` are the numbers that are known of those after a `%` in it, by the ids of their nodes.
+    """
 
-    def __init__(self, test: tree.Expression | None, arms: list[Sequence], place: Place) -> None:
+    __slots__ = ("arms", "place", "sizes", "test")
+
+    def __init__(
+        self, test: tree.Expression | None, arms: list[Sequence], place: Place, sizes: dict[int, int] | None = None
+    ) -> None:
         self.test, self.arms, self.place = test, arms, place
+        self.sizes = sizes or {}
 
 
 class Attempt(Branch):
@@ -126,16 +132,19 @@ class Loop:
     """The body runs again and again; `once` marks the unrolled pass of a loop over a known list.
 
     `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
-    there before the round of the loop that the body shows.
+    there before the round of the loop that the body shows. `rounds` is how many there are, if the code says so;
+    `listed` marks a loop over a list that the code itself puts together.
     """
 
-    __slots__ = ("body", "endless", "node", "once", "place", "start")
+    __slots__ = ("body", "endless", "listed", "node", "once", "place", "rounds", "start")
 
     def __init__(
         self, body: Sequence, node: tree.Node, place: Place, once: bool = False, endless: bool = False, start: int = 0
     ) -> None:
         self.body, self.node, self.place, self.once, self.endless = body, node, place, once, endless
         self.start = start
+        self.rounds: int | None = None
+        self.listed = False
 
 
 class Turn(Loop):

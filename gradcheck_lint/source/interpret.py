@@ -175,6 +175,7 @@ class Interpreter:
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
+        self.sizes: dict[int, int] = {}  # what follows a `%` in the test being looked at, if it is a known number
         self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
         self.ended: dict[int, dict[int, ev.Sequence]] = {}  # loop → the sequences in which its flag was set
         self.looping = 0  # loops around the statement being run
@@ -608,7 +609,8 @@ class Interpreter:
         return False
 
     def do_if(self, node: tree.If) -> bool:
-        value = self.eval(node.test)
+        self.sizes = {}
+        value, sizes = self.eval(node.test), self.sizes
         known = self.truth(node.test, value)
         if known is not None:
             return self.block(node.body if known else node.orelse)
@@ -623,7 +625,7 @@ class Interpreter:
             return self.block(node.orelse)
 
         sequences, ended = self.arms([first, second], node, node.test)
-        self.sequence.steps.append(ev.Branch(node.test, sequences, place))
+        self.sequence.steps.append(ev.Branch(node.test, sequences, place, sizes))
         return ended
 
     def assume(self, test: tree.Expression, holds: bool) -> None:
@@ -708,7 +710,21 @@ class Interpreter:
 
         once = isinstance(node.iter, tree.Call) and _range_of_one(node.iter)
         self.loop(node, node.body, bind, endless=False, once=once)
+        made = self.sequence.steps[-1]
+        if isinstance(made, ev.Loop):
+            made.rounds = self.rounds(node.iter, iterable)
+            made.listed = isinstance(iterable, Items) and iterable.place is not None
         return self.block(node.orelse) if node.orelse else False
+
+    def rounds(self, node: tree.Expression, iterable: Value) -> int | None:
+        """How often a loop goes round, if the code says so."""
+        if isinstance(iterable, Items):
+            return len(iterable.items) if iterable.complete else None
+        if not isinstance(node, tree.Call) or tree.dotted(node.func) != "range" or len(node.args) != 1:
+            return None
+        count = node.args[0].value
+        value = self.eval(count) if isinstance(count, (tree.Name, tree.Attribute, tree.Constant)) else None
+        return value.value if isinstance(value, Constant) and type(value.value) is int else None
 
     def do_while(self, node: tree.While) -> bool:
         value = self.eval(node.test)
@@ -1446,6 +1462,8 @@ class Interpreter:
             values = self.in_turn(node)
         else:
             values = [self.eval(o) for o in node.operands]
+        if node.op == "%" and isinstance(values[-1], Constant) and type(values[-1].value) is int:
+            self.sizes[id(node.operands[-1])] = values[-1].value
         if node.op in ("and", "or", "not", "==", "!=", "is", "is not", "in", "not in", "<", ">", "<=", ">="):
             return self.logic(node.op, values)
         if node.op == "+" and isinstance(values[0], Items) and isinstance(values[-1], Items):
