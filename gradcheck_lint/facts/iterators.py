@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source.events import Loop
-from gradcheck_lint.source.follow import States, Walk
+from gradcheck_lint.source.follow import Flow, States, Walk
 from gradcheck_lint.source.torch_api import FOREIGN_OPTIMIZERS
 from gradcheck_lint.source.values import Thing
 
@@ -69,6 +69,12 @@ class _Path(Walk):
     def uses(self) -> Iterator[Use]:
         for event, states in self.met.values():
             yield Use(event, self.thing, frozenset(states - {ABSENT}))
+
+    def loop(self, step: Loop, states: States) -> Flow:
+        if not step.groups:
+            return super().loop(step, states)
+        flow = self.run(step.body, states)  # there may be one round only
+        return Flow(flow.end | flow.breaks | flow.continues, returns=flow.returns)
 
     def event(self, event: Event, states: States) -> States:
         if event.kind == "iterator" and event.concerns(self.thing):

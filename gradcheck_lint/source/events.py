@@ -133,10 +133,11 @@ class Loop:
 
     `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
     there before the round of the loop that the body shows. `rounds` is how many there are, if the code says so;
-    `listed` marks a loop over a list that the code itself puts together.
+    `listed` marks a loop over a list that the code itself puts together, `groups` one over the groups of an optimizer,
+    of which there mostly is one.
     """
 
-    __slots__ = ("body", "endless", "listed", "node", "once", "place", "rounds", "start")
+    __slots__ = ("body", "endless", "groups", "listed", "node", "once", "place", "rounds", "start")
 
     def __init__(
         self, body: Sequence, node: tree.Node, place: Place, once: bool = False, endless: bool = False, start: int = 0
@@ -144,7 +145,7 @@ class Loop:
         self.body, self.node, self.place, self.once, self.endless = body, node, place, once, endless
         self.start = start
         self.rounds: int | None = None
-        self.listed = False
+        self.listed = self.groups = False
 
 
 class Turn(Loop):

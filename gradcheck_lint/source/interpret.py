@@ -714,6 +714,7 @@ class Interpreter:
         if isinstance(made, ev.Loop):
             made.rounds = self.rounds(node.iter, iterable)
             made.listed = isinstance(iterable, Items) and iterable.place is not None
+            made.groups = bool(things(iterable, "groups"))
         return self.block(node.orelse) if node.orelse else False
 
     def rounds(self, node: tree.Expression, iterable: Value) -> int | None:
@@ -1405,6 +1406,8 @@ class Interpreter:
             if isinstance(state, Thing) and len(sources) == 1 and _passes_on(node.clauses[0][0], node.value):
                 return self.same_state(state, node)
             return Table({id(node): self.each(mapped)}, False, self.place(node))
+        for one in things(element, "parameters"):
+            one.detail["several"] = True  # another iterator in each round
         made_items = Items(node.kind, [element], False, self.place(node), unordered=random)
         made_items.lazy = loop if lazy else None
         return made_items
@@ -1643,7 +1646,7 @@ class Interpreter:
                 unknown(self, node, held(self, generator.target, *generator.args.all()).subject, by)
         for thing in things(value, "parameters"):
             if thing.detail.get("kind") == "generator":
-                self.emit("consume", node, thing, by=by if sure else "?")
+                self.emit("consume", node, thing, by=by if sure and not thing.detail.get("several") else "?")
 
     def iterator(self, thing: Thing, node: tree.Node) -> Thing:
         """Tell of a new iterator over parameters, which can be used up."""
