@@ -1876,6 +1876,7 @@ class Interpreter:
                 if args is not None and args.open:
                     value.detail.update(made_of(args.all()))
             else:
+                value = _as_annotated(value, parameter)
                 self.name_thing(value, parameter.name)
             self.set(scope, parameter.name, value)
 
@@ -1932,6 +1933,18 @@ class Interpreter:
             self.follow(init, args, node)
         finally:
             self.making = making
+
+
+def _as_annotated(value: Value, parameter: tree.Parameter) -> Value:
+    """What a parameter is bound to: `parameters()` of an unknown object is a list where the function asks for one."""
+    if tree.last_name(parameter.annotation).lower() not in ("sequence", "list", "tuple", "collection"):
+        return value
+    thing = only(value, "parameters")
+    of = thing.detail.get("of") if thing is not None and thing.detail.get("how") == "parameters" else None
+    if thing is None or not isinstance(of, Thing) or of.core.certain:
+        return value
+    detail = {**thing.detail, "kind": "list"}
+    return Thing("parameters", thing.label, thing.place, deps=thing.deps, detail=detail, certain=False)
 
 
 def found_one(table: Table) -> Value:
