@@ -178,7 +178,10 @@ def trained(breach: Breach) -> bool:
     if not loops:
         return False
     events = [event for event, around in breach.timeline.located() if loops[-1] in around]
-    return any(event.kind in ("forward", "backward") for event in events)
+    return any(
+        event.kind == "forward" or (event.kind == "backward" and trains(event.subject, breach.optimizer) != NO)
+        for event in events
+    )
 
 
 def first_round(breach: Breach) -> Loop | None:

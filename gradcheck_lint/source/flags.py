@@ -33,9 +33,7 @@ def _read(test: tree.Expression) -> Iterator[tree.Expression]:
         yield test
 
 
-def _ending(
-    test: tree.Expression, block: tree.Block, later: frozenset[str], names: frozenset[str]
-) -> Iterator[int]:
+def _ending(test: tree.Expression, block: tree.Block, later: frozenset[str], names: frozenset[str]) -> Iterator[int]:
     """As `ending`, for a block after which some of the names are assigned again."""
     for statement in reversed(block):
         spend(1)
