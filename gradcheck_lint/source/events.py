@@ -30,7 +30,8 @@ KINDS = {
     "schedule": "a scheduler steps: subject; detail args",
     "unknown": "a call that cannot be followed may turn the cycle: subject what it holds, or None for all;"
     " detail sure (it does something to it, whatever that is)",
-    "grad-write": "`.grad` is assigned, or all its values are overwritten: subject the tensor (or module or optimizer that it is an element of)",
+    "grad-write": "`.grad` is assigned, or all its values are overwritten: subject the tensor"
+    " (or module or optimizer that it is an element of)",
     "grad-change": "gradients are changed in place, or handed to code that may: subject their owner",
     "rebind": "a name or attribute that held `subject` now holds detail value; detail target (expression)",
     "set-attribute": "an attribute is assigned: subject the object; detail attr, value, old",

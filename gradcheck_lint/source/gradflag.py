@@ -23,7 +23,7 @@ _NEAR = re.compile(r"req\w*gr", re.IGNORECASE)
 _LAYERS = frozenset(
     "out_proj encoder decoder layers norm norm1 norm2 norm3 self_attn multihead_attn linear1 linear2 dropout".split()
 )
-"""Attributes of torch's own layers that are modules; what else hangs on one is a tensor: `weight_g`, `in_proj_weight`."""
+"""Attributes of torch's own layers that are modules; what else hangs on one is a tensor, such as `weight_g`."""
 
 _LIKE_TENSORS = re.compile(
     r"(?:^|_)(?:weights?|bias(?:es)?|tokens?|pos|emb|embeds?|scale|gamma|beta|alpha|temp|temperature|param|params"

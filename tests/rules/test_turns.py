@@ -270,7 +270,8 @@ for k in range(5):
 def test_a_clearing_is_blamed_only_if_it_is_for_nothing() -> None:
     wrong = findings(TWO.format(clear="clear(opt)", own="clear(opt)"), "GL101", "GL106")
     assert [f.code for f in wrong] == ["GL106"]
-    assert "`opt`" in wrong[0].label and "`o`" not in wrong[0].label
+    assert "`opt`" in wrong[0].label
+    assert "`o`" not in wrong[0].label
     assert wrong[0].span.line == 40  # the call, not the helper that is right for others
     right = findings(TWO.format(clear="opt.zero_grad()", own="pass"), "GL101", "GL106")
     assert [f.code for f in right] == ["GL101"]
@@ -288,7 +289,8 @@ for k in range(5):
     (finding,) = findings(code, "GL101", "GL102")
     assert finding.code == "GL101"
     assert "step before" in finding.label
-    assert finding.fix is not None and finding.fix.edits[0].text == "    opt.zero_grad()\n"
+    assert finding.fix is not None
+    assert finding.fix.edits[0].text == "    opt.zero_grad()\n"
 
 
 SCALED = """
@@ -327,8 +329,10 @@ class Net(nn.Module):
 """
     weights, mode = findings(code, "GL308")
     assert len(weights.related) == 2
-    assert weights.fix is not None and len(weights.fix.edits) == 3
-    assert "self.drops" in mode.why and not mode.related
+    assert weights.fix is not None
+    assert len(weights.fix.edits) == 3
+    assert "self.drops" in mode.why
+    assert not mode.related
 
 
 SEQUENCE = """
