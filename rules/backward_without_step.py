@@ -199,7 +199,7 @@ def _escapes(located: Located, optimizer: Thing) -> bool:
 
 
 def _name(located: Located, optimizer: Thing, at: ev.Event) -> str:
-    """What the code calls an optimizer where an event stands: a function that clears it may have its own name for it."""
+    """What the code calls an optimizer where an event stands; a function that clears it may call it otherwise."""
     for event, _ in located:
         if event.kind == "zero" and event.concerns(optimizer):
             spoken = query.receiver(event)

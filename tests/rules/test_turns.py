@@ -128,7 +128,8 @@ FLAGS = {
     "at the head": ("on = True\nwhile on:\n    on = False\n    PASS", "    on = k < 5"),
     "compared": ("state = 'go'\nwhile state != 'end':\n    PASS\n    state = 'end'", "    state = read()"),
     "in a try": (
-        "done = False\nwhile not done:\n    try:\n        PASS\n        done = True\n    except RuntimeError:\n        k = 1",
+        "done = False\nwhile not done:\n    try:\n        PASS\n        done = True\n    except RuntimeError:\n"
+        "        k = 1",
         "    done = False",
     ),
     "in an else": (
