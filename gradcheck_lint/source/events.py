@@ -135,10 +135,11 @@ class Loop:
     `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
     there before the round of the loop that the body shows. `rounds` is how many there are, if the code says so;
     `listed` marks a loop over a list that the code itself puts together, `groups` one over the groups of an optimizer,
-    of which there mostly is one.
+    of which there mostly is one. The body of one that is `unfinished` was cut short: what a second round brings is not
+    known.
     """
 
-    __slots__ = ("body", "endless", "groups", "listed", "node", "once", "place", "rounds", "start")
+    __slots__ = ("body", "endless", "groups", "listed", "node", "once", "place", "rounds", "start", "unfinished")
 
     def __init__(
         self, body: Sequence, node: tree.Node, place: Place, once: bool = False, endless: bool = False, start: int = 0
@@ -146,7 +147,7 @@ class Loop:
         self.body, self.node, self.place, self.once, self.endless = body, node, place, once, endless
         self.start = start
         self.rounds: int | None = None
-        self.listed = self.groups = False
+        self.listed = self.groups = self.unfinished = False
 
 
 class Turn(Loop):
@@ -208,7 +209,8 @@ class Timeline:
         self._courses: dict[int, Course] = {}
         self._raising: set[int] | None = None
         self.loose = False  # a function that turns the cycle was at hand, and was not seen to be called
-        self.cut = False  # too much to follow: what comes after is not in the tree
+        self.cut = False  # too much to follow: a part of it is not in the tree
+        self.skipped = False  # that part is a call, and what comes after it is there; else nothing comes after it
 
     @property
     def hooked(self) -> bool:

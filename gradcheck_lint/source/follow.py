@@ -229,7 +229,7 @@ class Path(Walk):
         self.maker = self.handed_over()
         built = any(e.concerns(optimizer) for e in timeline.events("build"))
         start = State(cycle.ABSENT) if built else State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
-        self.sure = not (timeline.hooked or timeline.cut)
+        self.sure = not (timeline.hooked or timeline.skipped)
         self.stopped = False  # it was too much work: only the visits that can be told about are left
         try:
             self.final = self.run(timeline.tree, frozenset({start}))
@@ -295,7 +295,7 @@ class Path(Walk):
                         kind, visit.event, self.optimizer,
                         _unique(s.made for s in states), _unique(s.cleared for s in states),
                         visit.around, self.timeline,
-                        self.sure and not doubtful,
+                        self.sure and not doubtful and not _unfinished(visit.around),
                     )
                 )  # fmt: skip
         return found
@@ -418,6 +418,8 @@ def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> str:
     """Whether anything in the timelines clears or writes the gradients of an optimizer: MAYBE if unseen code may."""
     unseen = NO
     for timeline in timelines:
+        if timeline.cut:
+            unseen = MAYBE
         for event in timeline.clearing:
             spend(1)
             if event.kind == "unknown":
@@ -426,6 +428,14 @@ def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> str:
             elif event.kind == "grad-write" or reaches(event.subject, optimizer) != NO:
                 return YES
     return unseen
+
+
+def _unfinished(around: Iterable[ev.Step]) -> bool:
+    """Whether what is around an event was cut short, so that a later round may bring what was not looked at.
+
+    What is in no such loop has come before the cut, and nothing behind that can change it.
+    """
+    return any(isinstance(step, ev.Loop) and step.unfinished for step in around)
 
 
 def _followed(closure: Value | None) -> bool:

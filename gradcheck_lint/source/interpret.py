@@ -27,7 +27,7 @@ from gradcheck_lint.source import (
     yields,
 )
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source.effort import Purse, Stop, meter, spend
+from gradcheck_lint.source.effort import Allowance, Purse, Stop, meter, spend
 from gradcheck_lint.source.holding import leaves_of, regroup
 from gradcheck_lint.source.holdings import KEPT, Holdings, callables, handed, held
 from gradcheck_lint.source.lazy import Lazy
@@ -219,17 +219,21 @@ class Interpreter:
             frame = Frame(module, module.chunk, None, None)
             frame.serial = scope
             body = module.body
-            with self.purse.allowance() as allowance:
+            lines = module.chunk.text.count("\n")
+            budget, self.budget = self.budget, self.budget_of(lines)
+            with self.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
                 try:
                     self.run_frame(frame, body)
                     self.look_back(frame)
                 except Stop:
                     self.timeline.cut = True
                     self.unwind(0)
+                    self.look_back_from_cut(frame)
                 except Exception as error:  # whoever imports the module is not to suffer from it
                     self.timeline.cut = True
                     self.broken(module.path, error)
             self.purse.pay(allowance.used)
+            self.budget = budget
             self.undo = undo
             self.trying, self.unsettled, self.trains = trying, unsettled, trains
             self.reached_by_modules |= self.reached - reached
@@ -244,7 +248,8 @@ class Interpreter:
         self.timeline = ev.Timeline(home, function.function, function.owner)
         self.sequence = self.timeline.tree
         self.spent += self.steps
-        self.budget = BUDGET if self.spent < LONG else BUDGET // 10
+        lines = self.lines(function.function)
+        self.budget = self.budget_of(lines)
         self.steps = 0
         self.followed = {}
         self.spotted = Spotted()
@@ -254,7 +259,7 @@ class Interpreter:
         self.looping, self.unrolled = 0, 1  # a run that was cut short has left them as they were
         level = len(self.undo)
         self.undo.append({})
-        with self.purse.allowance() as allowance:
+        with self.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
             try:
                 self.run_entry(function)
             finally:
@@ -262,6 +267,15 @@ class Interpreter:
         self.purse.pay(allowance.used)
         self.timelines.append(self.timeline)
         self.timeline = None
+
+    def budget_of(self, lines: int) -> int:
+        """How many calls and statements may be run for an entry point of so many lines."""
+        return (BUDGET if self.spent < LONG else BUDGET // 10) + 2 * lines
+
+    def lines(self, function: tree.Function) -> int:
+        """How many lines a function of a file has."""
+        found = self.project.definition_of.get(id(function))
+        return found[1].last - found[1].first + 1 if found is not None else 0
 
     def run_entry(self, function: FunctionValue) -> None:
         timeline = self.timeline
@@ -284,6 +298,7 @@ class Interpreter:
             self.unwind(undo)
             if function.owner is not None and not timeline.tree.steps:  # cut while the instance was made
                 timeline.tree.steps.append(self.instances[function.owner.serial][1])
+            self.look_back_from_cut(Frame(function.home, function.home.chunk, function.function, None))
 
     def look_back(self, frame: Frame) -> None:
         """At the end of an entry point: was a function that turns the cycle at hand, and not seen to be called?"""
@@ -300,6 +315,17 @@ class Interpreter:
                 self.timeline.loose = True
         finally:
             self.frames.pop()
+
+    def look_back_from_cut(self, frame: Frame) -> None:
+        """The same where the work was cut short; what is too much for that, too, may do anything."""
+        self.steps = self.budget - BUDGET // 10
+        try:
+            with Allowance(limits.ENTRY_WORK // limits.SHARE) as allowance:
+                self.look_back(frame)
+        except Stop:
+            assert self.timeline is not None
+            self.timeline.loose = True
+        self.purse.pay(allowance.used)
 
     def instance(self, cls: ClassValue) -> tuple[Thing, ev.Sequence]:
         """An instance of a class made with unknown arguments, and the events of making it."""
@@ -401,6 +427,8 @@ class Interpreter:
         """The work is cut short inside of a step: keep what it has so far, and let no path lead on from there."""
         inner = step.arms[-1] if isinstance(step, ev.Branch) else step.body
         inner.steps.append(ev.Jump("raise", step.place))
+        if isinstance(step, ev.Loop):
+            step.unfinished = True
         outer.steps += [step, ev.Jump("raise", step.place)]
         self.sequence = outer
 
@@ -1733,7 +1761,7 @@ class Interpreter:
             if heavy and matters:
                 far = True
                 if self.timeline is not None:
-                    self.timeline.cut = True
+                    self.timeline.cut = self.timeline.skipped = True
             if far or (yielding is None and not forced and not matters):
                 result = Thing("opaque", function.name, self.place(node) if node is not None else None, certain=False)
                 result.deps = cut_off(depends(target.receiver, *args.all()))

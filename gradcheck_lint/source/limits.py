@@ -40,7 +40,8 @@ HISTORIES = 2  # how many are kept then
 
 # Of 35,000 times that a rule was asked about an entry point of public code, the longest took 11,000 units; entry
 # points took 6,000 to interpret and to follow.
-ENTRY_WORK = 100_000  # for interpreting one entry point
+ENTRY_WORK = 100_000  # for interpreting one entry point,
+ENTRY_LINE = 30  # and for each of its own lines: code that is long is no bomb;
 FOLLOW_WORK = 100_000  # for taking the protocol's machine along the paths of one, for all its optimizers,
 FOLLOW_EVENT = 30  # and for each of its events
 RULE_WORK = 40_000  # for what one rule asks of one

@@ -290,10 +290,50 @@ def test_code_that_is_too_much_to_interpret_is_judged_up_to_there(monkeypatch: p
     whole, cut, _ = lint(code)
     assert not cut
     monkeypatch.setattr(limits, "ENTRY_WORK", 300)
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
     part, cut, _ = lint(code)
     assert ("main.py", "train") in cut
     assert 0 < len(part.heard) < len(whole.heard)
+    assert all(b.certain for b in part.heard[:-1])  # nothing behind the cut can change what came before it
+
+
+def test_what_was_at_hand_where_the_work_was_cut_makes_it_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that turns the cycle may be called by what was not followed, and nobody looks at that any more."""
+    helper = "  def clear():\n    opt.zero_grad()\n  table = {'clear': clear}\n"
+    loop = "  for x in data:\n    model(x).sum().backward()\n    opt.step()\n"
+    code = "def train(table):\n" + helper + loop + "  f(1)\n" * 200
+    monkeypatch.setattr(limits, "ENTRY_WORK", 500)
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
+    part, cut, _ = lint(code)
+    assert ("main.py", "train") in cut
     assert not any(b.certain for b in part.heard)
+    part, cut, _ = lint(code.replace(helper, ""))
+    assert ("main.py", "train") in cut
+    assert [b.certain for b in part.heard] == [True]
+
+
+def test_a_loop_in_a_loop_that_was_cut_is_not_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands behind the cut may clear before the loop inside begins anew."""
+    loop = "    for x in data:\n      model(x).sum().backward()\n      opt.step()\n"
+    code = "def train():\n  for epoch in range(9):\n" + loop + "    f(1)\n" * 200
+    monkeypatch.setattr(limits, "ENTRY_WORK", 500)
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
+    part, cut, _ = lint(code)
+    assert ("main.py", "train") in cut
+    assert not any(b.certain for b in part.heard)
+
+
+def test_a_long_function_is_no_bomb() -> None:
+    loop = "  for x in data:\n    model(x).sum().backward()\n    opt.step()\n"
+    plain = "".join(f"  a{i} = y + {i}\n" for i in range(13_000))
+    for code in (plain + loop, loop + plain):
+        listener, cut, _ = lint("def train(y):\n" + code)
+        assert not cut
+        assert [b.certain for b in listener.heard] == [True]
+    many = "".join(f"def f{i}(y):\n  return y + {i}\n" for i in range(13_000))
+    listener, cut, _ = lint(many + "def train():\n" + loop)
+    assert not cut
+    assert [b.certain for b in listener.heard] == [True]
 
 
 def test_code_that_is_cut_inside_of_a_loop_is_not_taken_to_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +341,7 @@ def test_code_that_is_cut_inside_of_a_loop_is_not_taken_to_go_round(monkeypatch:
     rest = "  f(x)\n" * 200 + "  opt.zero_grad()\n"
     code = "for x in data:\n  model(x).sum().backward()\n  opt.step()\n" + rest
     monkeypatch.setattr(limits, "ENTRY_WORK", 1200)
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
     part, cut, _ = lint(code)
     assert cut == [("main.py", "")]
     assert any(e.kind == "step" for e in part.events[0])
@@ -311,6 +352,7 @@ def test_a_cut_in_the_start_of_a_class_costs_no_other_code(monkeypatch: pytest.M
     start = "".join(f"    self.l{i} = nn.Linear(2, 2)\n" for i in range(200))
     code = f"class T:\n  def __init__(self):\n{start}  def go(self):\n    self.opt.step()\n" + many(3)
     monkeypatch.setattr(limits, "ENTRY_WORK", 400)
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
     part, cut, _ = lint(code)
     assert ("main.py", "T.go") in cut or ("main.py", "T.__init__") in cut
     assert part.heard
