@@ -52,6 +52,27 @@ class AnalysisError(Exception):
         self.problems = tuple(problems)
 
 
+@dataclass(slots=True)
+class Extent:
+    """How much was looked at. It is filled while the analysis goes on, island by island."""
+
+    cut: list[tuple[str, str]] = field(default_factory=list)
+    """What was followed or judged in part only: path, and name of the function or class; none for a module's own code."""
+    training: set[str] = field(default_factory=set)
+    """The paths of the files in which training code was seen: an optimizer, a backward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What lies in the folders that were linted, and is not looked at."""
+
+    notebooks: int = 0
+    links: int = 0  # those that lead nowhere
+
+    def __bool__(self) -> bool:
+        return bool(self.notebooks or self.links)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One run: the findings that are to be shown, sorted by `Finding.order`."""
@@ -60,8 +81,9 @@ class Result:
     files: int  # how many files were linted, those that could not be read included
     seconds: float
     problems: tuple[Problem, ...] = ()
-    cut: tuple[tuple[str, str], ...] = ()
-    """What was followed or judged in part only, as it is too much work: path, and name of the function or class."""
+    cut: tuple[tuple[str, str], ...] = ()  # sorted; see Extent
+    training: int = 0  # in how many files training code was seen
+    skipped: Skipped = Skipped()
     fixed: int = 0  # how many findings were mended by `--fix` before these remained
     read: Mapping[str, SourceFile] = field(default_factory=dict, compare=False, repr=False)
     """The files that the findings point into, by the path that a Span gives, as they were when they were linted."""

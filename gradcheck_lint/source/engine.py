@@ -17,12 +17,12 @@ from functools import cache, partial
 from gradcheck_lint.cycle import Breach
 from gradcheck_lint.facts.classes import class_facts
 from gradcheck_lint.finding import Confidence, Finding, Fix, Safety, Severity, Span
-from gradcheck_lint.result import AnalysisError, Problem
+from gradcheck_lint.result import AnalysisError, Extent, Problem
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import follow, limits, tree
 from gradcheck_lint.source.calls import call
 from gradcheck_lint.source.effort import Purse, Stop
-from gradcheck_lint.source.events import Timeline
+from gradcheck_lint.source.events import Event, Timeline
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.interpret import Interpreter
 from gradcheck_lint.source.islands import Basis, Outcome, Work, islands, run
@@ -34,6 +34,9 @@ from gradcheck_lint.source.store import Store
 from gradcheck_lint.source.triggers import Triggers
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options, own_serials
 
+TRAINING = frozenset(["zero", "backward", "step", "unscale", "clip"])
+"""The kinds of events that make code training code, besides the building of an optimizer."""
+
 RECURSION = 8000  # frames; deep expressions need several for each level
 
 
@@ -44,13 +47,13 @@ def analyse(
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
     cache: Store | None = None,
-    cut: Callable[[str, str], None] | None = None,
+    extent: Extent | None = None,
 ) -> list[Finding]:
     """All that the rules find in the files, sorted.
 
     Files that import one another are analysed together, others apart, so that the findings do not depend on `jobs`,
     the number of processes. `cache` is the store that remembers what was found in files that have not changed.
-    `cut` is told path and name of each entry point and class that was followed or judged in part only.
+    `extent` is told what was followed or judged in part only, and which files have training code.
     Raises AnalysisError, with what was found all the same, if something of gradlint's own broke.
     """
     roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
@@ -59,7 +62,7 @@ def analyse(
         roots.add(cwd)
     work = Work(tuple(rules), Finder(sorted(roots)))
     groups = islands(files, work.finder)
-    findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache, cut=cut)
+    findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache, extent=extent)
     findings.sort(key=lambda f: f.order)
     if problems:
         once = {(p.path, p.message): p for p in problems}  # what breaks does so for one rule after another
@@ -88,9 +91,10 @@ def _analysed(work: Work, files: Sequence[SourceFile]) -> Outcome:
     analysis = _Analysis(files, work)
     analysis.run()
     cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
+    training = tuple(path for path in analysis.listed if path in analysis.training)
     found, problems = tuple(analysis.findings.values()), tuple(analysis.problems)
     basis = Basis(tuple(analysis.project.others.items()), tuple(work.finder.asked.items()))
-    return Outcome(found, problems, basis, cut)
+    return Outcome(found, problems, basis, cut, training)
 
 
 class _Analysis:
@@ -104,6 +108,7 @@ class _Analysis:
         self.relevance = Relevance(self.project, self.failed)
         self.interpreter = Interpreter(self.project, self.relevance, self.relevance.turns, call, self.failed)
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
+        self.training: set[str] = set()  # paths of the files in which an optimizer or a backward was seen
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
         self.size = 0
 
@@ -231,7 +236,11 @@ class _Analysis:
     def judge(self, timeline: Timeline) -> None:
         """Ask the rules about what an entry point causes; each has a limit of its own, so that none costs another."""
         path, name = timeline.home.path, timeline.name
-        size = sum(1 for _ in timeline.events())
+        size = 0
+        for event in timeline.events():
+            size += 1
+            if event.kind in TRAINING or (event.kind == "build" and _is_optimizer(event)):
+                self.training.add(event.place.chunk.path)
         self.events -= size
         if self.events < 0 and size > limits.SMALL:
             self.cut[path, name] = None
@@ -358,6 +367,10 @@ class _Analysis:
         if not hasattr(self, "_listed"):
             self._listed = {m.path: m for m in self.project.modules.values() if m is not None and m.listed}
         return self._listed
+
+
+def _is_optimizer(event: Event) -> bool:
+    return any(isinstance(option, Thing) and option.role == "optimizer" for option in options(event.subject))
 
 
 _triggers = cache(Triggers)  # the same for every island

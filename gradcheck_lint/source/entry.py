@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
-from gradcheck_lint.source.islands import Basis
+from gradcheck_lint.source.islands import Basis, Outcome
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.project import Question
@@ -22,26 +22,30 @@ class SpoiltError(ValueError):
     """It is not what we have written."""
 
 
-def text_of(findings: Sequence[Finding], basis: Basis) -> str:
-    """The findings and what they rest on."""
+def text_of(outcome: Outcome) -> str:
+    """The findings, what they rest on, and how much was looked at for them."""
     record = {
-        "others": [list(each) for each in basis.others],
-        "asked": [[*question, answer] for question, answer in basis.asked],
-        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "others": [list(each) for each in outcome.basis.others],
+        "asked": [[*question, answer] for question, answer in outcome.basis.asked],
+        "findings": [dataclasses.asdict(finding) for finding in outcome.findings],
+        "cut": [list(each) for each in outcome.cut],
+        "training": list(outcome.training),
     }
     return json.dumps(record)
 
 
-def parse(text: str, paths: Collection[str]) -> tuple[tuple[Finding, ...], Basis]:
+def parse(text: str, paths: Collection[str]) -> Outcome:
     """What `text_of` has written; `paths` are the files that findings may point into and fixes may edit."""
     try:
-        record = _object(json.loads(text), {"others", "asked", "findings"})
+        record = _object(json.loads(text), {"others", "asked", "findings", "cut", "training"})
         others = _list(record["others"], _other)
         asked = _list(record["asked"], _answer)
         findings = _list(record["findings"], lambda value: _finding(value, paths))
+        cut = _list(record["cut"], lambda value: _part(value, paths))
+        training = _list(record["training"], lambda value: _path(value, paths))
     except (ValueError, RecursionError) as error:
         raise SpoiltError(str(error)) from None
-    return findings, Basis(others, asked)
+    return Outcome(findings, (), Basis(others, asked), cut, training)
 
 
 def _object(value: object, keys: Collection[str]) -> dict[str, Any]:
@@ -88,15 +92,25 @@ def _answer(value: object) -> tuple[Question, str | None]:
     return (_text(folder), _text(name), _number(level, 0)), _text_or_none(answer)
 
 
+def _path(value: object, paths: Collection[str]) -> str:
+    path = _text(value)
+    if path not in paths:
+        raise SpoiltError("it speaks of another file")
+    return path
+
+
+def _part(value: object, paths: Collection[str]) -> tuple[str, str]:
+    path, name = _row(value, 2)
+    return _path(path, paths), _text(name)
+
+
 def _fields(value: object, kind: type) -> dict[str, Any]:
     return _object(value, {field.name for field in dataclasses.fields(kind)})
 
 
 def _span(value: object, paths: Collection[str] | None = None) -> Span:
     data = _fields(value, Span)
-    path = _text(data["path"])
-    if paths is not None and path not in paths:
-        raise SpoiltError("it speaks of another file")
+    path = _text(data["path"]) if paths is None else _path(data["path"], paths)
     start = (_number(data["line"], 1), _number(data["column"], 1))
     end = (_number(data["end_line"], 1), _number(data["end_column"], 1))
     if end < start:

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint.result import Problem
+from gradcheck_lint.result import Extent, Problem
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.store import Store
 
     Progress = Callable[[int, int], None]
-    Cut = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +44,15 @@ class Outcome(NamedTuple):
     """What came of an island.
 
     `cut` are the entry points and classes that were followed or judged in part only, because all of it would have
-    been too much work: path and qualified name, which is empty for a module's own code.
+    been too much work: path and qualified name, which is empty for a module's own code. `training` are the paths of
+    the files in which training code was seen.
     """
 
     findings: tuple[Finding, ...]
     problems: tuple[Problem, ...]
     basis: Basis = Basis((), ())
     cut: tuple[tuple[str, str], ...] = ()
+    training: tuple[str, ...] = ()
 
 
 Analyse = Callable[[Work, Sequence[SourceFile]], Outcome]
@@ -94,9 +95,10 @@ def run(
     jobs: int,
     progress: Progress | None,
     cache: Store | None,
-    cut: Cut | None = None,
+    extent: Extent | None = None,
 ) -> tuple[list[Finding], list[Problem]]:
     """Analyse each island, in `jobs` processes, save those that the cache remembers."""
+    extent = Extent() if extent is None else extent
     memory = _memory(cache, work) if cache is not None else None
     findings: list[Finding] = []
     problems: list[Problem] = []
@@ -108,17 +110,18 @@ def run(
         if known is None:
             todo.append(group)
         else:
-            findings += known
+            findings += known.findings
+            extent.cut += known.cut
+            extent.training.update(known.training)
             done += len(group)
     with closing(_outcomes(work, todo, analyse, jobs)) as outcomes:  # else processes would outlive an interrupt
         for group, outcome in outcomes:
             findings += outcome.findings
             problems += outcome.problems
-            if cut is not None:
-                for path, name in outcome.cut:
-                    cut(path, name)
-            if memory is not None and not outcome.problems and not outcome.cut:  # it does not remember what was cut
-                memory.keep(group, outcome.findings, outcome.basis)
+            extent.cut += outcome.cut
+            extent.training.update(outcome.training)
+            if memory is not None and not outcome.problems:
+                memory.keep(group, outcome)
             done += len(group)
             if progress is not None:
                 progress(done, total)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.files import TooLargeError, handed_over, read_handed_over, read_regular
 from gradcheck_lint.finding import Confidence, Finding, Severity, Span
-from gradcheck_lint.result import UNCHECKED, AnalysisError, Problem, Result
+from gradcheck_lint.result import UNCHECKED, AnalysisError, Extent, Problem, Result, Skipped
 from gradcheck_lint.source import store
 from gradcheck_lint.source.discovery import discover, excluded, reason_of
 from gradcheck_lint.source.file import LARGEST, DecodeError, SourceFile, decode
@@ -40,6 +40,7 @@ class Batch:
 
     files: tuple[SourceFile, ...]
     unread: tuple[Finding, ...] = ()
+    skipped: Skipped = Skipped()
     stdin: bool = False  # the text came from standard input: it is no file, and nothing is remembered of it
 
     def __len__(self) -> int:
@@ -110,8 +111,8 @@ def check(
     off = _per_file(batch, rules, settings)
     codes = frozenset(rule.code for rule in rules.on)
     cache = store.open_for(settings) if settings.cache and not batch.stdin else None
-    cut: list[tuple[str, str]] = []
-    found, problems = _examined(batch.files, rules, codes, off, jobs, progress, cache, cut)
+    extent = Extent()
+    found, problems = _examined(batch.files, rules, codes, off, jobs, progress, cache, extent)
     shown = [
         finding
         for finding in dict.fromkeys([*batch.unread, *found])
@@ -125,7 +126,9 @@ def check(
         files=len(batch),
         seconds=time.perf_counter() - start,
         problems=tuple(problems),
-        cut=tuple(sorted(cut)),
+        cut=tuple(sorted(extent.cut)),
+        training=len(extent.training),
+        skipped=batch.skipped,
         read=_read(batch.files, shown),
     )
 
@@ -144,7 +147,7 @@ def examine(
     """
     codes = frozenset(rule.code for rule in rules)
     on = Rules(tuple(known or rules), tuple(rules))
-    found, problems = _examined(files, on, codes, {}, jobs, progress, None, [])
+    found, problems = _examined(files, on, codes, {}, jobs, progress, None, Extent())
     found = sorted((finding for finding in found if finding.code in codes), key=lambda finding: finding.order)
     if problems:
         raise AnalysisError(found, problems)
@@ -159,9 +162,9 @@ def _examined(
     jobs: int,
     progress: Progress | None,
     cache: Store | None,
-    cut: list[tuple[str, str]],
+    extent: Extent,
 ) -> tuple[list[Finding], list[Problem]]:
-    """The work of `examine`; `off` says which codes are turned off for a file, and what is cut goes into `cut`."""
+    """The work of `examine`; `off` says which codes are turned off for a file; `extent` is filled."""
     by_path: dict[str, list[Finding]] = {}
     for file in files:
         try:
@@ -170,7 +173,7 @@ def _examined(
             by_path[file.path] = [_unreadable(file.path, str(error), error.cure, error.line)]
     sound = [file for file in files if file.path not in by_path]
     checked = {file.path for file in sound}
-    found, problems = _analyse(sound, rules, jobs, progress, cache, cut)
+    found, problems = _analyse(sound, rules, jobs, progress, cache, extent)
     for finding in found:
         by_path.setdefault(finding.span.path, []).append(finding)
     unsure = {problem.path for problem in problems}
@@ -194,7 +197,7 @@ def _analyse(
     jobs: int,
     progress: Progress | None,
     cache: Store | None,
-    cut: list[tuple[str, str]],
+    extent: Extent,
 ) -> tuple[list[Finding], list[Problem]]:
     """Runs the engine; what breaks inside it becomes a Problem."""
     if not files:
@@ -205,16 +208,11 @@ def _analyse(
     wanted = {rule.code for rule in rules.on} | UNCHECKED
     active = [rule for rule in rules.known if rule.code in wanted and "source" in rule.witnesses]
     try:
-        tell = _pairs(cut)
-        return analyse(files, active, jobs=jobs, progress=progress, cache=cache, cut=tell), []
+        return analyse(files, active, jobs=jobs, progress=progress, cache=cache, extent=extent), []
     except AnalysisError as error:
         return list(error.findings), list(error.problems)
     except Exception as error:
         return [], [Problem.of(files[0].path if len(files) == 1 else "", error)]
-
-
-def _pairs(cut: list[tuple[str, str]]) -> Callable[[str, str], None]:
-    return lambda path, name: cut.append((path, name))
 
 
 def _bytes(path: Path) -> bytes:

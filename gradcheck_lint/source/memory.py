@@ -22,10 +22,9 @@ from gradcheck_lint.source.entry import SpoiltError, parse, text_of
 from gradcheck_lint.source.file import LARGEST, digest
 
 if TYPE_CHECKING:
-    from gradcheck_lint.finding import Finding
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.source.file import SourceFile
-    from gradcheck_lint.source.islands import Basis
+    from gradcheck_lint.source.islands import Outcome
     from gradcheck_lint.source.project import Finder
     from gradcheck_lint.source.store import Store
 
@@ -49,24 +48,24 @@ class Memory:
             whole.update(file.data)
         return whole.hexdigest()[:40]
 
-    def recall(self, files: Sequence[SourceFile]) -> list[Finding] | None:
-        """What was found in these files, or None if that is not known any more."""
+    def recall(self, files: Sequence[SourceFile]) -> Outcome | None:
+        """What came of these files, or None if that is not known any more."""
         body = self.store.read(self.name(files))
         if body is None:
             return None
         try:
-            findings, basis = parse(body.decode(), {file.path for file in files})
+            outcome = parse(body.decode(), {file.path for file in files})
         except (SpoiltError, UnicodeDecodeError):
             return None
-        if any(self.finder.find(*question) != answer for question, answer in basis.asked):
+        if any(self.finder.find(*question) != answer for question, answer in outcome.basis.asked):
             return None
-        if any(self._digest(other) != known for other, known in basis.others):
+        if any(self._digest(other) != known for other, known in outcome.basis.others):
             return None
-        return list(findings)
+        return outcome
 
-    def keep(self, files: Sequence[SourceFile], findings: Sequence[Finding], basis: Basis) -> None:
-        """Remember what was found."""
-        self.store.write(self.name(files), text_of(findings, basis).encode())
+    def keep(self, files: Sequence[SourceFile], outcome: Outcome) -> None:
+        """Remember what came of them."""
+        self.store.write(self.name(files), text_of(outcome).encode())
 
 
 def _stamps(rules: Sequence[Rule]) -> Iterator[str]:

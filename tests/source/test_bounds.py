@@ -9,6 +9,7 @@ import pytest
 
 from gradcheck_lint.cycle import BREACHES, Breach
 from gradcheck_lint.finding import Severity
+from gradcheck_lint.result import Extent
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import Allowance, Purse, Stop, meter, spend
@@ -61,12 +62,12 @@ class Listener(Rule):
 
 def lint(code: str, **others: str) -> tuple[Listener, list[tuple[str, str]], int]:
     """What a rule hears of a file, what was cut, and the work that it took."""
-    listener, cut = Listener(), []
+    listener, extent = Listener(), Extent()
     texts = {"main.py": HEAD + code, **{f"{name}.py": text for name, text in others.items()}}
     files = [SourceFile(path, Path("/nowhere") / path, text.encode()) for path, text in texts.items()]
     before = meter.spent
-    analyse(files, [listener], cut=lambda path, name: cut.append((path, name)))
-    return listener, cut, meter.spent - before
+    analyse(files, [listener], extent=extent)
+    return listener, extent.cut, meter.spent - before
 
 
 def given(code: str) -> Any:
@@ -366,10 +367,10 @@ def test_a_rule_that_takes_too_much_costs_only_its_own_findings() -> None:
             while True:
                 list(timeline.events())
 
-    greedy, listener, cut = Greedy(), Listener(), []
+    greedy, listener, extent = Greedy(), Listener(), Extent()
     file = SourceFile("main.py", Path("/nowhere/main.py"), (HEAD + many(2)).encode())
-    analyse([file], [greedy, listener], cut=lambda path, name: cut.append((path, name)))
-    assert cut == [("main.py", "")]
+    analyse([file], [greedy, listener], extent=extent)
+    assert extent.cut == [("main.py", "")]
     assert listener.timelines
     assert len(listener.heard) == 2
 

@@ -16,10 +16,11 @@ import pytest
 from gradcheck_lint import registry
 from gradcheck_lint.config import ConfigError, Settings
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
-from gradcheck_lint.source import engine
+from gradcheck_lint.result import Extent
+from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.entry import SpoiltError, parse, text_of
 from gradcheck_lint.source.file import SourceFile
-from gradcheck_lint.source.islands import Basis
+from gradcheck_lint.source.islands import Basis, Outcome
 from gradcheck_lint.source.memory import Memory
 from gradcheck_lint.source.project import Finder
 from gradcheck_lint.source.store import DAYS, VARIABLE, Store, open_for
@@ -29,7 +30,7 @@ FINDING = Finding(
     "GL101", "missing-zero-grad", Severity.ERROR, Confidence.MEDIUM, "message", SPAN, "label", "why", "help", "note",
     (Related("ü", replace(SPAN, path="b.py")),), Fix("title", Safety.UNSAFE, (Edit(SPAN, "text\n"),)),
 )  # fmt: skip
-NOTHING = Basis((), ())
+FOUND = Outcome((FINDING,), (), cut=(("a.py", "train"), ("a.py", "")), training=("a.py",))
 NAME = "0123456789" * 4
 
 MAIN = """
@@ -65,8 +66,8 @@ def test_findings_come_back_as_they_were(tmp_path: Path, store: Store) -> None:
     file = SourceFile("a.py", tmp_path / "a.py", b"x = 1\n")
     memory = Memory(store, [], Finder([]))
     assert memory.recall([file]) is None
-    memory.keep([file], [FINDING], NOTHING)
-    assert Memory(store, [], Finder([])).recall([file]) == [FINDING]
+    memory.keep([file], FOUND)
+    assert Memory(store, [], Finder([])).recall([file]) == FOUND
     assert memory.recall([replace(file, data=b"x = 2\n")]) is None
     assert (store.folder / ".gitignore").read_text() == "*\n"
 
@@ -74,7 +75,7 @@ def test_findings_come_back_as_they_were(tmp_path: Path, store: Store) -> None:
 def test_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     memory = Memory(Store(tmp_path / "file" / "cache", tmp_path / "file" / "key"), [], Finder([]))
-    memory.keep([SourceFile("a.py", tmp_path / "a.py", b"")], [FINDING], NOTHING)
+    memory.keep([SourceFile("a.py", tmp_path / "a.py", b"")], FOUND)
     assert memory.recall([SourceFile("a.py", tmp_path / "a.py", b"")]) is None
 
 
@@ -106,6 +107,19 @@ class Linted:
 @pytest.fixture
 def linted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Linted:
     return Linted(tmp_path, monkeypatch)
+
+
+def test_a_warm_run_says_the_same_of_what_was_cut(monkeypatch: pytest.MonkeyPatch, linted: Linted) -> None:
+    monkeypatch.setattr(limits, "ENTRY_WORK", 20)
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
+    told = []
+    for _ in range(2):
+        extent = Extent()
+        engine.analyse([linted.file], linted.rules, cache=linted.store, extent=extent)
+        told.append(extent)
+    assert linted.calls == 1
+    assert told[0] == told[1]
+    assert told[0].cut == [("train.py", "")]
 
 
 def test_imported_files_count(tmp_path: Path, linted: Linted) -> None:
@@ -175,12 +189,13 @@ def test_what_a_rule_shares_with_its_neighbours_counts(tmp_path: Path, store: St
 
 def test_an_entry_is_read_as_it_was_written() -> None:
     basis = Basis((("/x/b.py", "12"), ("/x/c.py", None)), ((("/x", "b", 0), "/x/b.py"), (("/x", "c.d", 2), None)))
-    assert parse(text_of([FINDING], basis), {"a.py"}) == ((FINDING,), basis)
+    outcome = FOUND._replace(basis=basis)
+    assert parse(text_of(outcome), {"a.py"}) == outcome
 
 
 def spoilt() -> list[str]:
     """Entries that are valid JSON with the right keys, and not what was written."""
-    whole = json.loads(text_of([FINDING], Basis((("/x", "1"),), ((("/x", "b", 0), None),))))
+    whole = json.loads(text_of(FOUND._replace(basis=Basis((("/x", "1"),), ((("/x", "b", 0), None),)))))
     texts = ["", "null", "[]", "{}", "[" * 100_000, '{"a":' * 100_000, "1e999", '"\\ud800"']
 
     def spoil(value: Any, put: Callable[[Any], None]) -> None:
@@ -212,23 +227,24 @@ def test_entries_of_other_types_are_no_entries() -> None:
     assert len(texts) > 300
     for text in texts:
         try:
-            found, basis = parse(text, {"a.py"})
+            outcome = parse(text, {"a.py"})
         except SpoiltError:
             continue
         # what is let through has the types that belong there: another text, another number, an empty list
-        assert parse(text_of(found, basis), {"a.py"}) == (found, basis), text
-        for finding in found:
+        assert parse(text_of(outcome), {"a.py"}) == outcome, text
+        assert {path for path, _ in outcome.cut} | set(outcome.training) <= {"a.py"}
+        for finding in outcome.findings:
             assert all(isinstance(word, str) for word in (finding.code, finding.message, finding.note))
             assert all(type(number) is int and number > 0 for number in (finding.span.line, finding.span.end_column))
 
 
 def test_a_finding_points_into_its_island() -> None:
     with pytest.raises(SpoiltError):
-        parse(text_of([FINDING], NOTHING), {"b.py"})
+        parse(text_of(FOUND), {"b.py"})
     assert FINDING.fix is not None
     elsewhere = replace(FINDING, fix=Fix("title", Safety.SAFE, (Edit(replace(SPAN, path="b.py"), ""),)))
     with pytest.raises(SpoiltError):
-        parse(text_of([elsewhere], NOTHING), {"a.py"})
+        parse(text_of(FOUND._replace(findings=(elsewhere,))), {"a.py"})
 
 
 @pytest.mark.parametrize("end", [b"", b" ", b"\n", b"x" * 100])
