@@ -48,6 +48,9 @@ _WIDEST = 100  # columns of running text, however wide the terminal is
 _WITH_PROBLEMS = frozenset({"text", "concise", "github"})  # the formats whose text tells of problems
 
 
+_WITH_CUTS = frozenset({"text", "github", "json", "sarif"})  # those that tell what was followed in part only
+
+
 class Words(click.Group):
     """A group whose first word may be left out: `gradlint src` is `gradlint lint src`."""
 
@@ -547,11 +550,11 @@ class _Run:
         return on_top(settings, Selection(), extend_exclude=(*settings.extend_exclude, *more) if more else None)
 
     def _stdin(self) -> SourceFile:
-        from gradcheck_lint.source.file import SourceFile
+        from gradcheck_lint.source.discovery import refuse_notebook
+        from gradcheck_lint.source.file import LARGEST, SourceFile
 
         name = self._options["stdin_filename"]
-        from gradcheck_lint.source.file import LARGEST
-
+        refuse_notebook(name or "")
         data = sys.stdin.buffer.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise ConfigError(f"the text from stdin is too large to lint: {LARGEST / 1e6:.0f} MB is the limit")
@@ -584,9 +587,9 @@ class _Run:
 
     def _tell(self, result: Result, *, to_stderr: bool = False) -> int:
         """Tell what was found, and give back the exit code."""
-        for path, name in result.cut if self._options["verbose"] else ():
-            what = f"`{name}`" if name else "the code outside of functions"
-            tell("note", f"{path}: {what} was followed in part only: all of it would be too much work")
+        options = self._options
+        told = self._settings.output_format in _WITH_CUTS and not (options["output_file"] or options["statistics"])
+        self._tell_cut(result, told=told)
         result = replace(result, seconds=time.perf_counter() - self._start)
         target = self._options["output_file"]
         if target in (None, "-"):
@@ -603,6 +606,16 @@ class _Run:
         if result.problems:
             return 2
         return int(bool(result.findings) and not self._options["exit_zero"])
+
+    def _tell_cut(self, result: Result, *, told: bool) -> None:
+        """What was too much to follow: with -v all of it, else that there is some if it is not `told` otherwise."""
+        from gradcheck_lint.report import text
+
+        if self._options["verbose"]:
+            for path, name in result.cut:
+                tell("note", text.cut_off(path, name))
+        elif result.cut and not (told or self._quiet):
+            tell("warning", text.cut(result).removesuffix("."))
 
     def _rendered(self, result: Result, *, colour: bool) -> str:
         from gradcheck_lint.report import renderer
@@ -645,6 +658,7 @@ class _Run:
 
         plan, result = mended.plan, mended.result
         self._tell_problems(result, told=False)
+        self._tell_cut(result, told=False)
         colour = colourful(sys.stdout)
         if colour or is_terminal(sys.stdout):
             click.echo(edit.diff(plan, colour=colour), nl=False, color=colour)

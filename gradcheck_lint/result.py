@@ -57,7 +57,7 @@ class Extent:
     """How much was looked at. It is filled while the analysis goes on, island by island."""
 
     cut: list[tuple[str, str]] = field(default_factory=list)
-    """What was followed or judged in part only: path, and name of the function or class; none for a module's own code."""
+    """What was followed or judged in part only: path, and name of the function or class, "" for a module's own code."""
     training: set[str] = field(default_factory=set)
     """The paths of the files in which training code was seen: an optimizer, a backward."""
 
@@ -69,8 +69,8 @@ class Skipped:
     notebooks: int = 0
     links: int = 0  # those that lead nowhere
 
-    def __bool__(self) -> bool:
-        return bool(self.notebooks or self.links)
+
+NOTHING = Skipped()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Result:
     problems: tuple[Problem, ...] = ()
     cut: tuple[tuple[str, str], ...] = ()  # sorted; see Extent
     training: int = 0  # in how many files training code was seen
-    skipped: Skipped = Skipped()
+    skipped: Skipped = NOTHING
     fixed: int = 0  # how many findings were mended by `--fix` before these remained
     read: Mapping[str, SourceFile] = field(default_factory=dict, compare=False, repr=False)
     """The files that the findings point into, by the path that a Span gives, as they were when they were linted."""

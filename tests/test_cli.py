@@ -21,7 +21,7 @@ from gradcheck_lint.cli import main
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.result import AnalysisError, Problem
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.source import engine
+from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.file import SourceFile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -254,7 +254,98 @@ def test_cache_is_a_word(here: Path) -> None:
     assert run("cache", "empty").stderr.startswith("error: invalid value for 'dir|clean'")
     (here / "cache").mkdir()
     (here / "cache" / "x.py").write_text("x = 1\n")
-    assert run("./cache").stdout.startswith("All clear: 1 file")
+    assert run("./cache").stdout.startswith("No training code in 1 file")
+
+
+# What is said of what was not looked at
+
+
+NOT_PYTHON = {
+    "data": b'{"lr": 0.1}\n',
+    "README": b"hello\n",
+    "words": b"'words'\n'and more'\n",
+    "book": b'{"cells": [], "nbformat": 4}',
+    "model.pt": b"PK\x03\x04\xff\x00",
+}
+
+
+@pytest.mark.parametrize("name", NOT_PYTHON)
+def test_a_file_that_is_no_program_is_not_all_clear(here: Path, name: str) -> None:
+    (here / name).write_bytes(NOT_PYTHON[name])
+    result = run("good.py", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"error: {name} is not Python source; name it *.py if it is\n"
+
+
+@pytest.mark.parametrize("text", [b"", b"x = 1\n", b"main()\n", b"#!/usr/bin/env python3\n'words'\n"])
+def test_a_program_without_a_suffix_is_one(here: Path, text: bytes) -> None:
+    (here / "script").write_bytes(text)
+    assert run("script").exit_code == 0
+    (here / "script").write_bytes(b"#!/usr/bin/python\nx = (\n")
+    assert concise("script") == ["script:2"]
+
+
+def test_notebooks(here: Path) -> None:
+    (here / "a.ipynb").write_bytes(NOT_PYTHON["book"])
+    for args in (
+        ["a.ipynb"],
+        ["good.py", "a.ipynb"],
+        ["a.ipynb", "--show-files"],
+        ["-", "--stdin-filename", "a.ipynb"],
+    ):
+        result = run(*args, stdin=b"")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: a.ipynb is a notebook, and its cells are not read yet")
+    assert run(".", "--ignore", "GL002").stdout.endswith("\n1 notebook was skipped: cells are not read yet.\n")
+    assert json.loads(run("--output-format", "json").stdout)["summary"]["skipped"] == {"notebooks": 1, "links": 0}
+
+
+TRAINS = b"""import torch
+model = torch.nn.Linear(2, 2)
+opt = torch.optim.SGD(model.parameters(), lr=0.1)
+def train(data):
+    for x in data:
+        opt.zero_grad()
+        model(x).sum().backward()
+        opt.step()
+"""
+
+
+def test_training_code_is_counted(here: Path) -> None:
+    assert run("good.py").stdout.startswith("No training code in 1 file (read in ")
+    (here / "train.py").write_bytes(TRAINS)
+    (here / "net.py").write_bytes(b"import torch\nclass Net(torch.nn.Module):\n    'an optimizer'\n")
+    for _ in range(2):  # anew, and from the cache
+        result = run("good.py", "train.py", "net.py", "--cache-dir", "cache")
+        assert result.stdout.startswith("All clear: 3 files read in ")
+        assert result.stdout.endswith(", 1 with training code.\n")
+    assert re.fullmatch(r"All clear: 1 file checked in .* s\.\n", run("train.py").stdout)
+
+
+def test_what_is_cut_is_said_by_each_format(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ENTRY_WORK", 100)
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
+    (here / "train.py").write_bytes(TRAINS + b"        f(x)\n" * 100)
+    said = "`train` in train.py was followed in part only"
+    for _ in range(2):  # anew, and from the cache
+        result = run("train.py", "--cache-dir", "cache")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("Found no mistakes (1 file checked in ")
+        assert said in result.stdout
+        assert result.stderr == ""
+        document = json.loads(run("train.py", "--cache-dir", "cache", "--output-format", "json").stdout)
+        assert document["cut"] == [{"path": "train.py", "name": "train"}]
+        [log] = json.loads(run("train.py", "--cache-dir", "cache", "--output-format", "sarif").stdout)["runs"]
+        [told] = log["invocations"][0]["toolExecutionNotifications"]
+        assert (told["level"], told["message"]["text"].startswith(said)) == ("warning", True)
+        assert f"note: {said}" in run("train.py", "--cache-dir", "cache", "-v").stderr
+    assert run("train.py", "--output-format", "github").stdout.startswith(
+        "::warning file=train.py,title=gradlint::`train`"
+    )
+    for words in (["--output-format", "concise"], ["--output-format", "gitlab"], ["-o", "out.txt"], ["--diff"]):
+        result = run("train.py", *words)
+        assert f"warning: {said}" in result.stderr
+        assert run("train.py", "-q", *words).stderr == ""
 
 
 # stdin
@@ -601,7 +692,7 @@ def start(here: Path, fake: str) -> subprocess.Popen[bytes]:
     """gradlint with an engine of its own."""
     script = f"""
         import sys, time
-        from gradcheck_lint.source import engine
+        from gradcheck_lint.source import engine, limits
         def analyse(files, rules, **options):
             {fake}
         engine.analyse = analyse

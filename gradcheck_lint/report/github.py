@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.report import NO_SOURCES
 from gradcheck_lint.report.terminal import visible
+from gradcheck_lint.report.text import cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] = NO_SOURCES) -> str:
-    """One command a finding, and one for each thing that went wrong inside gradlint."""
+    """One command a finding, and one for each thing that went wrong inside gradlint or was too much."""
     lines = [_command(finding) for finding in result.findings]
     for problem in result.problems:
         file = f"file={_property(problem.path)}," if problem.path else ""
         lines.append(f"::error {file}title=gradlint::{_data(problem.message)}\n")
+    for path, name in result.cut:
+        lines.append(f"::warning file={_property(path)},title=gradlint::{_data(cut_off(path, name))}\n")
     return "".join(lines)
 
 

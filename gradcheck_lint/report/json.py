@@ -22,10 +22,13 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
         "version": VERSION,
         "findings": [finding_object(finding) for finding in result.findings],
         "problems": [{"path": problem.path or None, "message": problem.message} for problem in result.problems],
+        "cut": [{"path": path, "name": name or None} for path, name in result.cut],
         "summary": {
             "files": result.files,
+            "training": result.training,
             "findings": len(result.findings),
             "errors": result.errors,
+            "skipped": {"notebooks": result.skipped.notebooks, "links": result.skipped.links},
             "seconds": round(result.seconds, 3),
         },
     }

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from gradcheck_lint.report import NO_SOURCES
+from gradcheck_lint.report import NO_SOURCES, text
 from gradcheck_lint.report.fingerprint import fingerprints
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.finding import Finding, Fix, Span
     from gradcheck_lint.page import Page
-    from gradcheck_lint.result import Problem, Result
+    from gradcheck_lint.result import Result
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _ROOT = "%SRCROOT%"  # what relative paths are relative to; the reader knows where that is
@@ -47,7 +47,10 @@ def render(
         "invocations": [
             {
                 "executionSuccessful": not result.problems,
-                "toolExecutionNotifications": [_notification(problem) for problem in result.problems],
+                "toolExecutionNotifications": [
+                    *(_notification("error", problem.path, problem.message) for problem in result.problems),
+                    *(_notification("warning", path, text.cut_off(path, name)) for path, name in result.cut),
+                ],
             }
         ],
         "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder in which gradlint was started."}}},
@@ -138,9 +141,9 @@ def _fix(fix: Fix) -> dict[str, Any]:
     }
 
 
-def _notification(problem: Problem) -> dict[str, Any]:
-    place = [{"physicalLocation": {"artifactLocation": _artifact(problem.path)}}] if problem.path else []
-    return {"level": "error", "message": {"text": problem.message}, "locations": place}
+def _notification(level: str, path: str, message: str) -> dict[str, Any]:
+    place = [{"physicalLocation": {"artifactLocation": _artifact(path)}}] if path else []
+    return {"level": level, "message": {"text": message}, "locations": place}
 
 
 def _place(span: Span) -> dict[str, Any]:

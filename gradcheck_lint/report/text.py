@@ -20,22 +20,34 @@ _COLUMNS = 110
 _FLAGS = {Safety.SAFE: "--fix", Safety.UNSAFE: "--unsafe-fixes"}
 STYLES = {Severity.ERROR: RED, Severity.WARNING: YELLOW}
 FIELDS = ("why", "help", "note", "fix")
+_SENTENCES = FIELDS[:3]
 
 
 def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] = NO_SOURCES) -> str:
     """The findings, what went wrong inside gradlint, and a line that sums up."""
     paint = Paint(colour)
     texts = {path: lines_of(text) for path, text in sources.items()}
-    parts = [told(finding, texts, paint) for finding in result.findings]
+    parts = [told(finding, texts, paint, fields=fields) for finding, fields in _once(result.findings)]
     parts += [_problem(problem, paint) for problem in result.problems]
     return "\n".join([*parts, summary(result, colour=colour)])
 
 
+def _once(findings: Sequence[Finding]) -> Iterator[tuple[Finding, list[str]]]:
+    """Each finding with those of its fields that no finding of the same rule has told before."""
+    seen: set[tuple[str, str, str]] = set()
+    for finding in findings:
+        said = {(finding.code, name, str(getattr(finding, name))) for name in _SENTENCES}
+        new = {name for _, name, _ in said - seen}
+        yield finding, [name for name in FIELDS if name in new or name not in _SENTENCES]
+        seen |= said
+
+
 def summary(result: Result, *, colour: bool = False) -> str:
-    """One line: how much was found, in how much, and how much of it gradlint can mend."""
+    """A line: how much was found, in how much, and how much of it gradlint can mend. Another: what it left out."""
     unchecked = {finding.span.path for finding in result.findings if finding.code in UNCHECKED}
     mistakes = [finding for finding in result.findings if finding.code not in UNCHECKED]
-    checked = f"{count(result.files - len(unchecked), 'file')} checked in {duration(result.seconds)}"
+    checked = _checked(result, result.files - len(unchecked))
+    clear = bool(result.training) and not (mistakes or unchecked or result.problems or result.cut)
     words = []
     if result.fixed:
         words.append(f"Fixed {count(result.fixed, 'mistake')}.")
@@ -43,17 +55,54 @@ def summary(result: Result, *, colour: bool = False) -> str:
         where = count(len({finding.span.path for finding in mistakes}), "file")
         left = "left " if result.fixed else ""
         words.append(f"Found {count(len(mistakes), 'mistake')} {left}in {where} ({checked}).")
-    elif unchecked or result.problems:
+    elif clear:
+        words.append(f"All clear: {checked}.")
+    elif unchecked or result.problems or result.training or result.cut:
         words.append(f"Found no mistakes ({checked}).")
     elif result.files:
-        words.append(f"All clear: {checked}.")
+        words.append(f"No training code in {count(result.files, 'file')} (read in {duration(result.seconds)}).")
     else:
         words.append("No Python files to check.")
     if unchecked:
         words.append(f"{count(len(unchecked), 'file')} could not be checked.")
     words += _fixable(mistakes)
-    clear = result.files and not (mistakes or unchecked or result.problems)
-    return Paint(colour)(" ".join(words), GREEN if clear else BOLD) + "\n"
+    left_out = " ".join(filter(None, (cut(result), *_skipped(result))))
+    return Paint(colour)(" ".join(words), GREEN if clear else BOLD) + "\n" + (left_out and left_out + "\n")
+
+
+def _checked(result: Result, files: int) -> str:
+    """How many files were looked at: a file without training code was read, and there was nothing to check."""
+    took = duration(result.seconds)
+    if result.training >= files:
+        return f"{count(files, 'file')} checked in {took}"
+    return f"{count(files, 'file')} read in {took}, {result.training or 'none'} with training code"
+
+
+def cut(result: Result) -> str:
+    """What was too much work, as a sentence; nothing where all was looked at."""
+    if len(result.cut) > 1:
+        return f"{len(result.cut)} functions were followed in part only; -v names them."
+    return f"{cut_off(*result.cut[0])}." if result.cut else ""
+
+
+def cut_off(path: str, name: str) -> str:
+    """What was followed in part only."""
+    what = f"`{clean(name)}`" if name else "the code outside of functions"
+    sentence = f"{what} in {clean(path)} was followed in part only, as it is too much to follow"
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _skipped(result: Result) -> Iterator[str]:
+    """What lay beside the files, and was left alone."""
+    if result.skipped.notebooks:
+        yield f"{were(result.skipped.notebooks, 'notebook')} skipped: cells are not read yet."
+    if result.skipped.links:
+        yield f"{were(result.skipped.links, 'link')} skipped that lead{'s' * (result.skipped.links == 1)} nowhere."
+
+
+def were(number: int, noun: str) -> str:
+    """ "1 file was", "2 files were"."""
+    return f"{count(number, noun)} {'was' if number == 1 else 'were'}"
 
 
 def _fixable(findings: Sequence[Finding]) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Which files are linted: from the arguments of the command to a sorted list without doubles.
 
-A file that is named is taken, whatever it is called. In a folder every `*.py` counts, except what the default
-excludes, the configuration or a `.gitignore` leave out. Folders are left out before they are entered. Links to
+A file that is named is taken, whatever it is called, save a notebook, whose cells are not read yet. In a folder every
+`*.py` counts, except what the default excludes, the configuration or a `.gitignore` leave out; notebooks and links that
+lead nowhere are skipped and counted there. Folders are left out before they are entered. Links to
 folders are not followed, so a loop of links cannot trap the walk, and a link to a file counts as the file.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.config import ConfigError, shown
 from gradcheck_lint.files import LARGEST_SETTINGS, OddFileError, TooLargeError, handed_over, read_regular
+from gradcheck_lint.result import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 STARS = 4
 """How many a pattern may have. With six of them one name of 200 letters would take years (pathspec 1.1)."""
 
+NOTEBOOK = ".ipynb"
+
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR})
+
 _MAGIC = frozenset("*?[]!\\/ ")
 
 
@@ -37,14 +44,29 @@ class Found:
     path: str  # as it is shown: relative to the working directory where it lies there, forward slashes
     real: Path
     reason: str = ""
+    named: bool = False  # somebody named it, whatever it is called
 
 
 def discover(paths: Sequence[str], settings: Settings) -> list[Found]:
     """The files that `paths` stand for; raises ConfigError where one does not exist."""
+    return survey(paths, settings)[0]
+
+
+def survey(paths: Sequence[str], settings: Settings) -> tuple[list[Found], Skipped]:
+    """The same, with what was skipped in the folders."""
     walk = _Walk(settings)
     for path in paths or (".",):
         walk.start(path)
-    return sorted(walk.found.values(), key=lambda found: found.path)
+    skipped = Skipped(notebooks=len(walk.notebooks), links=len(walk.links))
+    return sorted(walk.found.values(), key=lambda found: found.path), skipped
+
+
+def refuse_notebook(path: str) -> None:
+    """Raise ConfigError for what nobody here can read yet: the text of a notebook is JSON."""
+    if path.endswith(NOTEBOOK):
+        raise ConfigError(
+            f"{path} is a notebook, and its cells are not read yet; `jupyter nbconvert --to script` makes a file of it"
+        )
 
 
 def reason_of(error: OSError) -> str:
@@ -95,6 +117,8 @@ class _Walk:
 
     def __init__(self, settings: Settings) -> None:
         self.found: dict[str, Found] = {}
+        self.notebooks: set[str] = set()  # by their real paths
+        self.links: set[str] = set()  # those that lead nowhere
         self._settings = settings
         self._names = _Names(settings)
         self._here = os.getcwd()
@@ -119,8 +143,10 @@ class _Walk:
         shown = self._shown(path, whole)
         if stat.S_ISDIR(mode):
             self._folder(whole, shown)
-        elif stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and handed_over(whole)):
-            self._add(whole, shown)
+            return
+        refuse_notebook(shown)
+        if stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and handed_over(whole)):
+            self._add(whole, shown, named=not handed_over(whole))
         else:
             self._add(whole, shown, "not a regular file")
 
@@ -132,9 +158,9 @@ class _Walk:
             return _slashes(whole[len(prefix) :])
         return _slashes(whole if os.path.isabs(path) else os.path.normpath(path))
 
-    def _add(self, whole: str, shown: str, reason: str = "") -> None:
+    def _add(self, whole: str, shown: str, reason: str = "", *, named: bool = False) -> None:
         key = os.path.realpath(whole)
-        self._note(key, Found(shown, Path(whole), reason))
+        self._note(key, Found(shown, Path(whole), reason, named))
 
     def _note(self, key: str, found: Found) -> None:
         there = self.found.get(key)
@@ -174,7 +200,7 @@ class _Walk:
                 if name in names.plain:
                     continue
                 is_folder = _is_folder(entry)
-                if not is_folder and (not name.endswith(".py") or name.startswith(".#")):  # .#x.py: a lock of Emacs
+                if not is_folder and (not name.endswith((".py", NOTEBOOK)) or name.startswith(".#")):  # a lock of Emacs
                     continue
                 here = base + name + "/" if is_folder else base + name
                 if patterns and names.matches(here):
@@ -184,6 +210,8 @@ class _Walk:
                 if is_folder:
                     below = "" if entry.path == self._here else f"{prefix}{name}/"
                     stack.append((entry.path, os.path.join(real, name), below, here, ignores))
+                elif name.endswith(NOTEBOOK):
+                    self.notebooks.add(os.path.join(real, name))
                 else:
                     self._entry(entry, os.path.join(real, name), prefix + name)
 
@@ -197,6 +225,9 @@ class _Walk:
                 return
             mode = os.stat(entry.path).st_mode
         except OSError as error:
+            if link and error.errno in _NOWHERE:
+                self.links.add(real)
+                return
             self._add(entry.path, shown, reason_of(error))
             return
         if stat.S_ISREG(mode):

@@ -6,16 +6,19 @@ mending them; `examine` is the part of `check` that looks at code, without the s
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.config import ConfigError
 from gradcheck_lint.files import TooLargeError, handed_over, read_handed_over, read_regular
 from gradcheck_lint.finding import Confidence, Finding, Severity, Span
-from gradcheck_lint.result import UNCHECKED, AnalysisError, Extent, Problem, Result, Skipped
+from gradcheck_lint.result import NOTHING, UNCHECKED, AnalysisError, Extent, Problem, Result, Skipped
 from gradcheck_lint.source import store
-from gradcheck_lint.source.discovery import discover, excluded, reason_of
+from gradcheck_lint.source.discovery import excluded, reason_of, survey
 from gradcheck_lint.source.file import LARGEST, DecodeError, SourceFile, decode
 from gradcheck_lint.source.per_file import PerFileIgnores
 from gradcheck_lint.source.suppress import speaks, suppress
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+_SUFFIXES = (".py", ".pyi", ".pyw")
+_SHEBANG = re.compile(rb"(?:\xef\xbb\xbf)?#![^\n]*python")
+
 _FILES_PER_JOB = 40
 """With fewer files than this for each, starting another process costs more than it saves."""
 
@@ -40,7 +46,7 @@ class Batch:
 
     files: tuple[SourceFile, ...]
     unread: tuple[Finding, ...] = ()
-    skipped: Skipped = Skipped()
+    skipped: Skipped = NOTHING
     stdin: bool = False  # the text came from standard input: it is no file, and nothing is remembered of it
 
     def __len__(self) -> int:
@@ -87,11 +93,15 @@ def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | Non
         return Batch(() if left_out else (stdin,), stdin=True)
     files: list[SourceFile] = []
     unread: list[Finding] = []
-    for found in discover(paths, settings):
+    everything, skipped = survey(paths, settings)
+    for found in everything:
         reason = found.reason
         if not reason:
             try:
-                files.append(SourceFile(found.path, found.real, _bytes(found.real)))
+                file = SourceFile(found.path, found.real, _bytes(found.real))
+                if found.named:
+                    refuse_other_text(file)
+                files.append(file)
             except TooLargeError as error:
                 why = str(error.strerror).replace("too large", "too large to lint", 1)
                 unread.append(_unreadable(found.path, why, "split it, or exclude it"))
@@ -99,7 +109,25 @@ def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | Non
                 reason = reason_of(error)
         if reason:
             unread.append(_unreadable(found.path, reason, "make it readable, or exclude it"))
-    return Batch(tuple(files), tuple(unread))
+    return Batch(tuple(files), tuple(unread), skipped)
+
+
+def refuse_other_text(file: SourceFile) -> None:
+    """Raise ConfigError for a file that is called otherwise than Python's, and holds no program.
+
+    "All clear" of a file of settings, or of data that happens to be an expression, would be said of nothing.
+    """
+    if file.path.endswith(_SUFFIXES) or _SHEBANG.match(file.data):
+        return
+    try:
+        body = ast.parse(_text(file)).body
+        program = not body or any(not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call) for node in body)
+    except (RecursionError, MemoryError):
+        return
+    except (DecodeError, SyntaxError, ValueError):
+        program = False
+    if not program:
+        raise ConfigError(f"{file.path} is not Python source; name it *.py if it is")
 
 
 def check(

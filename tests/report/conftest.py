@@ -8,7 +8,7 @@ import pytest
 from report_samples import BARE, CARRIED, MODEL, REBOUND, TRAIN, UNREADABLE
 
 from gradcheck_lint.page import HEADINGS, Page
-from gradcheck_lint.result import Problem, Result
+from gradcheck_lint.result import Problem, Result, Skipped
 
 
 @pytest.fixture
@@ -20,6 +20,9 @@ def everything() -> Result:
         seconds=0.4321,
         problems=(Problem("odd.py", "KeyError: 'x' in GL112", "Traceback ..."), Problem("", "no workers")),
         fixed=2,
+        cut=(("odd.py", "main"), ("train.py", "")),
+        training=2,
+        skipped=Skipped(notebooks=2, links=1),
     )
 
 
@@ -30,7 +33,7 @@ def sources() -> dict[str, str]:
 
 @pytest.fixture
 def clean() -> Result:
-    return Result(findings=(), files=12, seconds=0.31)
+    return Result(findings=(), files=12, seconds=0.31, training=12)
 
 
 @pytest.fixture

@@ -129,7 +129,15 @@ def test_the_json_of_a_finding() -> None:
             }
         ],
         "problems": [],
-        "summary": {"files": 12, "findings": 1, "errors": 0, "seconds": 0.432},
+        "cut": [],
+        "summary": {
+            "files": 12,
+            "training": 0,
+            "findings": 1,
+            "errors": 0,
+            "skipped": {"notebooks": 0, "links": 0},
+            "seconds": 0.432,
+        },
     }
 
 
@@ -142,7 +150,8 @@ def test_the_json_keeps_to_its_schema(everything: Result, clean: Result) -> None
 
 def test_what_could_not_be_checked_is_counted(everything: Result) -> None:
     summary = json.loads(json_format.render(everything))["summary"]
-    assert (summary["findings"], summary["errors"]) == (4, 3)
+    assert (summary["findings"], summary["errors"], summary["training"]) == (4, 3, 2)
+    assert summary["skipped"] == {"notebooks": 2, "links": 1}
 
 
 def test_the_json_names_what_was_not_checked() -> None:

@@ -202,6 +202,14 @@ def test_problems_make_the_run_unsuccessful() -> None:
     }
 
 
+def test_what_was_cut_is_told_and_the_run_was_successful_all_the_same() -> None:
+    [invocation] = run(Result((), 1, 0.1, cut=(("a.py", "Trainer.fit"), ("a.py", ""))))["invocations"]
+    assert invocation["executionSuccessful"]
+    levels = [(told["level"], told["message"]["text"].partition(" in a.py")[0]) for told in
+              invocation["toolExecutionNotifications"]]  # fmt: skip
+    assert levels == [("warning", "`Trainer.fit`"), ("warning", "The code outside of functions")]
+
+
 def test_equal_places_and_edits_are_told_once() -> None:
     """The standard wants the items of these lists to be unique."""
     twice = Related("here", Span("train.py", 1, 1, 1, 2))

@@ -10,19 +10,19 @@ from report_samples import BARE, CARRIED, REBOUND, UNREADABLE
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Safety, Severity, Span
 from gradcheck_lint.report import text
-from gradcheck_lint.result import Problem, Result
+from gradcheck_lint.result import Problem, Result, Skipped
 
 
 def shown(finding: Finding, sources: dict[str, str]) -> str:
     """One finding without the summary."""
-    rendered = text.render(Result((finding,), 1, 0.1), sources=sources)
+    rendered = text.render(Result((finding,), 1, 0.1, training=1), sources=sources)
     body, _, summary = rendered.rstrip("\n").rpartition("\n\n")
     assert summary.startswith("Found 1 mistake in 1 file")
     return body
 
 
 def summary(*findings: Finding, files: int = 12, seconds: float = 0.4321, **more: object) -> str:
-    return text.summary(Result(findings, files, seconds, **more))  # type: ignore[arg-type]
+    return text.summary(Result(findings, files, seconds, **({"training": files} | more)))  # type: ignore[arg-type]
 
 
 def test_the_shape_of_a_finding(sources: dict[str, str]) -> None:
@@ -92,6 +92,20 @@ def test_a_finding_at_the_empty_last_line_is_shown() -> None:
     assert shown(at_end, {"train.py": "x = (\n"}).splitlines()[1:] == ["  --> train.py:2:1", " 2 |", "   | ^"]
 
 
+def test_what_a_rule_has_said_it_does_not_say_again(sources: dict[str, str]) -> None:
+    other = replace(CARRIED, span=Span("train.py", 12, 9, 12, 25), help="do something else")
+    third = replace(other, span=Span("train.py", 10, 9, 10, 13))
+    rendered = text.render(Result((CARRIED, other, third, replace(third, code="GL102")), 1, 0.1), sources=sources)
+    first, second, last, of_another, _ = rendered.split("\n\n")
+    assert "  why:" in first
+    assert [line[:7] for line in second.splitlines() if line.startswith("  ") and ":" in line[:7]] == [
+        "  help:", "  fix: ",
+    ]  # fmt: skip
+    assert "help:" not in last
+    assert "  why:" in of_another
+    assert "  help:" in of_another
+
+
 def test_large_line_numbers_move_the_gutter() -> None:
     far = replace(BARE, span=Span("train.py", 1234, 1, 1234, 2), label="here")
     assert shown(far, {"train.py": "\n" * 1233 + "x\n"}).splitlines()[1:] == [
@@ -150,6 +164,38 @@ problem: odd.py: KeyError: 'x' in GL112
         pytest.param(summary(), "All clear: 12 files checked in 0.4 s.", id="clean"),
         pytest.param(summary(files=1, seconds=0.012), "All clear: 1 file checked in 0.01 s.", id="one file"),
         pytest.param(summary(seconds=75.9), "All clear: 12 files checked in 1 min 15 s.", id="minutes"),
+        pytest.param(
+            summary(training=3), "All clear: 12 files read in 0.4 s, 3 with training code.", id="not all train"
+        ),
+        pytest.param(summary(training=0), "No training code in 12 files (read in 0.4 s).", id="none trains"),
+        pytest.param(
+            summary(BARE, training=0),
+            "Found 1 mistake in 1 file (12 files read in 0.4 s, none with training code).",
+            id="a mistake all the same",
+        ),
+        pytest.param(
+            summary(cut=(("a.py", "train"),)),
+            "Found no mistakes (12 files checked in 0.4 s).\n"
+            "`train` in a.py was followed in part only, as it is too much to follow.",
+            id="cut",
+        ),
+        pytest.param(
+            summary(BARE, cut=(("a.py", ""), ("a.py", "train"))),
+            "Found 1 mistake in 1 file (12 files checked in 0.4 s).\n"
+            "2 functions were followed in part only; -v names them.",
+            id="cut at two places",
+        ),
+        pytest.param(
+            summary(skipped=Skipped(1, 1)),
+            "All clear: 12 files checked in 0.4 s.\n"
+            "1 notebook was skipped: cells are not read yet. 1 link was skipped that leads nowhere.",
+            id="skipped",
+        ),
+        pytest.param(
+            summary(files=0, skipped=Skipped(notebooks=3)),
+            "No Python files to check.\n3 notebooks were skipped: cells are not read yet.",
+            id="notebooks only",
+        ),
         pytest.param(summary(files=0), "No Python files to check.", id="nothing there"),
         pytest.param(summary(BARE), "Found 1 mistake in 1 file (12 files checked in 0.4 s).", id="one"),
         pytest.param(
@@ -202,8 +248,10 @@ def test_a_clean_run_says_so_in_green(clean: Result) -> None:
         Result((UNREADABLE,), 1, 0.1),
         Result((), 1, 0.1, (Problem("", "no workers"),)),
         Result((), 0, 0.1),
+        Result((), 1, 0.1),
+        Result((), 1, 0.1, cut=(("a.py", ""),), training=1),
     ],
-    ids=["a mistake", "an unreadable file", "a problem", "no file"],
+    ids=["a mistake", "an unreadable file", "a problem", "no file", "no training code", "a cut"],
 )
 def test_nothing_else_is_green(result: Result) -> None:
     assert text.summary(result, colour=True).startswith("\x1b[1m")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gradcheck_lint.config import ConfigError, Settings
-from gradcheck_lint.source.discovery import discover, excluded
+from gradcheck_lint.result import Skipped
+from gradcheck_lint.source.discovery import discover, excluded, survey
 from gradcheck_lint.source.lint import collect
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs links, pipes and permissions as POSIX has them")
@@ -190,9 +191,24 @@ def test_link_to_itself_is_told_and_the_others_are_found(here: Path) -> None:
     reasons = {entry.path: entry.reason for entry in discover(["."], Settings(root=here))}
     assert reasons["x.py"] == ""
     assert "symbolic links" in reasons["loop.py"]
-    assert reasons["gone.py"] == "no such file or directory"
+    assert "gone.py" not in reasons
+    assert survey(["."], Settings(root=here))[1] == Skipped(links=1)
     [named] = discover(["loop.py"], Settings(root=here))
     assert named.reason
+    with pytest.raises(ConfigError, match="does not exist"):
+        discover(["gone.py"], Settings(root=here))
+
+
+def test_notebooks_are_skipped_in_folders_and_refused_by_name(here: Path) -> None:
+    make(here, "x.py", "a/y.ipynb", "a/z.ipynb", "ignored/w.ipynb", ".ipynb_checkpoints/z.ipynb")
+    (here / ".gitignore").write_text("/ignored\n")
+    (here / ".git").mkdir()
+    found, skipped = survey([".", "a"], Settings(root=here))
+    assert [entry.path for entry in found] == ["x.py"]
+    assert skipped == Skipped(notebooks=2)
+    with pytest.raises(ConfigError, match="cells are not read yet"):
+        discover(["a/y.ipynb"], Settings(root=here))
+    assert discover(["a/y.ipynb"], Settings(root=here, exclude=("a",), force_exclude=True)) == []
 
 
 @posix
