@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import NO, reaches
+from gradcheck_lint.source.holding import NO, reaches, shares
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Thing, options
+from gradcheck_lint.source.values import Thing, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event, Timeline
@@ -69,6 +69,21 @@ def unseen(timeline: Timeline, optimizer: Thing | None = None) -> bool:
         if event.subject is None or optimizer is None or reaches(event.subject, optimizer) != NO:
             return True
     return any(isinstance(o, Thing) and o.summary for e in timeline.events("step") for o in options(e.subject))
+
+
+def named_only(timeline: Timeline, method: str, optimizer: Thing | None = None) -> bool:
+    """Whether a line names a method and does not call it, so that what is missing is this call (GL105 tells of it).
+
+    With an `optimizer`, one of its own or of something that may hold its parameters.
+    """
+    for event in timeline.events("evaluate"):
+        node, thing = event.detail["expression"], only(event.detail["value"])
+        if not isinstance(node, tree.Attribute) or node.attr != method or thing is None or thing.parent is None:
+            continue
+        owner = thing.parent[0]
+        if optimizer is None or owner.role != "optimizer" or shares(owner, optimizer) != NO:
+            return True
+    return False
 
 
 def torch_class(thing: Thing) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from gradcheck_lint.cycle import Breach
 from gradcheck_lint.facts.order import after
+from gradcheck_lint.facts.query import named_only
 from gradcheck_lint.facts.repair import Stand, argument, receiver, stand
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Branch, Call, Event, Jump, Loop, Sequence, Step, Timeline
@@ -39,7 +40,7 @@ def carried(breach: Breach) -> Carried | None:
     """What is at fault where a step uses gradients of earlier steps."""
     optimizer = breach.optimizer
     made = _own_backward(breach)
-    if made is None:
+    if made is None or named_only(breach.timeline, "zero_grad", optimizer):
         return None
     if breach.cleared:
         cleared = breach.cleared[-1]
@@ -172,10 +173,11 @@ def measures(clip: Event) -> bool:
 def trained(breach: Breach) -> bool:
     """Whether a step is a part of training: it stands in a loop that runs a model, or a backward, as well.
 
-    A step outside of all loops, or in one that does neither, is there for a schedule that counts it.
+    A step outside of all loops, or in one that does neither, is there for a schedule that counts it. Where a backward
+    is named and not called, that is what is wrong.
     """
     loops = [step for step in breach.around if isinstance(step, Loop) and not step.once]
-    if not loops:
+    if not loops or named_only(breach.timeline, "backward"):
         return False
     events = [event for event, around in breach.timeline.located() if loops[-1] in around]
     return any(
@@ -228,7 +230,7 @@ def steps_never_updated(timeline: Timeline) -> list[Event]:
         loops = [outer for outer in around if isinstance(outer, Loop) and not outer.once]
         if scaler is None or not scaler.certain or not loops:
             continue
-        seen = not (timeline.hooked or timeline.cut)
+        seen = not (timeline.hooked or timeline.cut or named_only(timeline, "update"))
         if seen and not any(event.kind in ("update", "unknown") for event, _ in timeline.within(loops[0])):
             found.append(step)
     return found
