@@ -20,10 +20,10 @@ import click
 
 from gradcheck_lint import __version__
 from gradcheck_lint.config import ConfigError, Selection, Settings, nearest, on_top, read, shown
-from gradcheck_lint.console import Progress, colourful, counted, forgiving, is_terminal, tell
-from gradcheck_lint.files import write_report
+from gradcheck_lint.console import Progress, colourful, counted, forgiving, is_terminal, tell, unwritable
+from gradcheck_lint.files import is_source, write_report
 from gradcheck_lint.finding import Confidence
-from gradcheck_lint.report import FORMATS
+from gradcheck_lint.report import FORMATS, format_of
 from gradcheck_lint.report.terminal import clean
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.source.edit import Plan
     from gradcheck_lint.source.file import SourceFile
+    from gradcheck_lint.source.lint import Batch
     from gradcheck_lint.source.mend import Mended
 
     _ParamType = click.ParamType[Any]
@@ -83,6 +84,8 @@ class Words(click.Group):
                 signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C need not wait for Python
             sys.exit(130)
         except Exception as error:  # the last resort: nobody is to see a traceback who has not asked for one
+            if isinstance(error, OSError) and unwritable(sys.stdout, error):
+                _fail(f"the output cannot be written: {error.strerror}")
             said = extra.get("args") or (args[0] if args else None) or sys.argv[1:]
             if {"-v", "--verbose"} & set(said):
                 traceback.print_exc()
@@ -240,14 +243,19 @@ def main() -> None:
 @_flag("Fixes", "--fix", help="Apply the fixes that are always safe.")
 @_flag("Fixes", "--unsafe-fixes", help="Apply all fixes, also those that a person should look at.")
 @_flag("Fixes", "--diff", help="Show what the fixes would change, and write nothing.")
-@_option("Output", "--output-format", type=click.Choice(FORMATS), help="How to tell it.  [default: text]")
+@_option(
+    "Output",
+    "--output-format",
+    type=click.Choice(FORMATS),
+    help="How to tell it.  [default: what the name of FILE says, or text]",
+)
 @_option(
     "Output",
     "-o",
     "--output-file",
     type=click.Path(dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Write what was found to FILE.",
+    help="Write what was found to FILE, or with --diff the patch.",
 )
 @_flag("Output", "--statistics", help="Count the findings of each rule, as text or json.")
 @_flag("Output", "-q", "--quiet", help="Say nothing but what was found.")
@@ -461,14 +469,18 @@ def cache(what: str, cache_dir: Path | None, **where: Any) -> int:
     """
     from gradcheck_lint.source.store import open_for
 
-    settings = on_top(read([], **where), Selection(), cache_dir=cache_dir and cache_dir.absolute())
-    store = open_for(settings)
+    folder = cache_dir and cache_dir.absolute()
+    settings = on_top(read([], **where), Selection(), cache_dir=folder, cache_origin="--cache-dir" if folder else None)
+    try:
+        store = open_for(settings)
+    except ConfigError as error:
+        raise ConfigError(str(error).partition(";")[0]) from None  # the rest is advice for linting
     if store is None:
         raise ConfigError("there is no folder for caches here; name one with --cache-dir")
     if what == "dir":
         click.echo(store.folder)
     else:
-        click.echo(f"Deleted {store.clean()} remembered results in {clean(str(store.folder))}.")
+        click.echo(f"Deleted {counted(store.clean(), 'remembered result')} in {clean(str(store.folder))}.")
     return 0
 
 
@@ -483,6 +495,9 @@ class _Run:
         name = options["stdin_filename"]
         if name and not self._from_stdin:
             raise ConfigError("--stdin-filename names what `-` reads; add `-`")
+        if options["output_file"] and is_source(options["output_file"]):
+            name = options["output_file"]
+            raise ConfigError(f"{name} is a name for code, and the report would replace it; name another file for -o")
         self._paths = paths
         self._refuse_misspelt_words()
         self._settings = self._read_settings((name,) if name else paths)
@@ -493,11 +508,17 @@ class _Run:
         """Do it, tell it, and say how it went."""
         if self._options["show_files"]:
             return self._show_files()
+        from gradcheck_lint import registry
         from gradcheck_lint.source.lint import check, collect, rules_of
 
         jobs = self._options["jobs"]
         rules = rules_of(self._settings)
         batch = collect(self._paths, self._settings, stdin=self._stdin() if self._from_stdin else None)
+        self._refuse_to_replace(batch)
+        for word, origin in registry.passed_over(rules.known, self._settings):
+            tell("warning", f'"{word}" in {origin} is no rule that is loaded; perhaps one of those that were left out')
+        if not rules.on or registry.nothing_to_find(rules.on, self._settings):
+            raise ConfigError("no rule is on that looks at code, so nothing would be checked; see `gradlint rules`")
         self._tell_start(len(rules.on), len(rules.known), len(batch))
         fix, diff = self._options["fix"] or self._options["unsafe_fixes"], self._options["diff"]
         if not (fix or diff):
@@ -523,6 +544,15 @@ class _Run:
         if hint:
             raise ConfigError(f'"{first}" does not exist{hint}')
 
+    def _refuse_to_replace(self, batch: Batch) -> None:
+        """A report may not take the place of a file that is checked, whatever that is called."""
+        target = self._options["output_file"]
+        if target in (None, "-"):
+            return
+        real = os.path.realpath(target)
+        if any(os.path.realpath(file.real) == real for file in batch.files):
+            raise ConfigError(f"{target} is checked, and the report would replace it; name another file for -o")
+
     def _read_settings(self, paths: Sequence[str]) -> Settings:
         options = self._options
         where = {name: options[name] for name in ("config", "isolated", "allow_rule_folders")}
@@ -545,7 +575,12 @@ class _Run:
             unsafe_fixes=options["unsafe_fixes"] or None,
             cache=False if options["no_cache"] else None,
             cache_dir=options["cache_dir"] and options["cache_dir"].absolute(),
+            cache_origin="--cache-dir" if options["cache_dir"] else None,
         )
+        if options["output_file"] and not options["output_format"]:
+            settings = on_top(
+                settings, Selection(), output_format=format_of(options["output_file"], settings.output_format)
+            )
         more = options["extend_exclude"]
         return on_top(settings, Selection(), extend_exclude=(*settings.extend_exclude, *more) if more else None)
 
@@ -596,16 +631,19 @@ class _Run:
             colour = colourful(sys.stderr if to_stderr else sys.stdout)
             click.echo(self._rendered(result, colour=colour), nl=False, err=to_stderr, color=colour)
         else:
-            text = self._rendered(result, colour=False)
-            try:
-                write_report(target, text)
-            except OSError as error:
-                raise ConfigError(f"{target} cannot be written: {error.strerror}") from None
+            self._write(target, self._rendered(result, colour=False))
         unsaid = self._options["statistics"] or self._options["output_file"]
         self._tell_problems(result, told=not unsaid and self._settings.output_format in _WITH_PROBLEMS)
         if result.problems:
             return 2
         return int(bool(result.findings) and not self._options["exit_zero"])
+
+    @staticmethod
+    def _write(target: str, report: str | bytes) -> None:
+        try:
+            write_report(target, report)
+        except OSError as error:
+            raise ConfigError(f"{target} cannot be written: {error.strerror}") from None
 
     def _tell_cut(self, result: Result, *, told: bool) -> None:
         """What was too much to follow: with -v all of it, else that there is some if it is not `told` otherwise."""
@@ -660,7 +698,10 @@ class _Run:
         self._tell_problems(result, told=False)
         self._tell_cut(result, told=False)
         colour = colourful(sys.stdout)
-        if colour or is_terminal(sys.stdout):
+        target = self._options["output_file"]
+        if target not in (None, "-"):
+            self._write(target, edit.patch(plan))
+        elif colour or is_terminal(sys.stdout):
             click.echo(edit.diff(plan, colour=colour), nl=False, color=colour)
         else:  # a file or a program, which is to get a patch that can be applied
             sys.stdout.flush()

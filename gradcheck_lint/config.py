@@ -86,6 +86,7 @@ class Settings:
     unsafe_fixes: bool = False
     cache: bool = True
     cache_dir: Path | None = None  # None: in the user's own folder for caches
+    cache_origin: str = ""  # what names that folder, for messages
     root: Path = Path()
     source: Path | None = None  # the file that these settings come from
 
@@ -295,4 +296,5 @@ def _settings(table: Mapping[str, Any], path: Path) -> Settings:
         values["rule_folders"] = tuple(root / folder for folder in values["rule_folders"])
     if "cache_dir" in values:
         values["cache_dir"] = root / values["cache_dir"]
+        values["cache_origin"] = f"cache-dir in {shown(path)}"
     return Settings(selections=(selection,), root=root, source=path, **values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -39,6 +40,21 @@ def forgiving(stream: Any) -> None:
     """Make `stream` write what its encoding cannot as an escape, where it would raise."""
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
+
+
+def unwritable(stream: TextIO, error: OSError) -> bool:
+    """Whether an error comes from writing to `stream`, say on a full disk; nothing more is written to it then."""
+    try:
+        stream.flush()  # what could not be written is still there, and fails once more
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename is not None:
+            return False
+    except (OSError, ValueError):
+        pass
+    with contextlib.suppress(OSError, ValueError):  # Python would try again at its end
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    return True
 
 
 def tell(kind: str, message: str) -> None:

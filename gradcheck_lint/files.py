@@ -57,7 +57,12 @@ def handed_over(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).startswith(_HANDED_OVER)
 
 
-def write_report(path: str, text: str) -> None:
+def is_source(path: str) -> bool:
+    """Whether a report that goes to this path would take the place of code: `-o train.py` is a slip."""
+    return path.lower().endswith((".py", ".pyi", ".pyw", ".ipynb"))
+
+
+def write_report(path: str, report: str | bytes) -> None:
     """Write a report to the file that the user names, or raise OSError.
 
     A link is not written through: in a repository it can lead to any file of the user's. Devices and the pipes of
@@ -69,8 +74,8 @@ def write_report(path: str, text: str) -> None:
     handle = os.open(path, flags | (0 if path.startswith(("/dev/", "/proc/")) else NO_LINK), 0o666)
     if _AT_ONCE:
         os.set_blocking(handle, True)
-    with open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.write(text)
+    with open(handle, "wb") as file:
+        file.write(report if isinstance(report, bytes) else report.encode("utf-8", "backslashreplace"))
 
 
 def is_link(path: str | os.PathLike[str]) -> bool:

@@ -94,19 +94,46 @@ def find(rules: Sequence[Rule], word: str) -> Rule:
 
 
 def nearest_rule(rules: Sequence[Rule], word: str) -> str:
-    """The code or slug that was probably meant by `word`; empty where none is near."""
+    """The code or slug that was probably meant by `word`; empty where none is near, or several codes are."""
     from difflib import get_close_matches
 
     if any(character.isdigit() for character in word):
-        near = get_close_matches(word.upper(), [rule.code for rule in rules], n=1, cutoff=0.6)
-    else:
-        near = get_close_matches(word.lower(), [rule.slug for rule in rules], n=1, cutoff=0.6)
+        codes = [rule.code for rule in rules]
+        letters, digits = _parts(word)
+        if f"{letters}{digits}" in codes:
+            return f"{letters}{digits}"
+        near = [code for code in codes if _one_slip(word.upper(), code)]
+        return near[0] if len(near) == 1 else ""
+    near = get_close_matches(word.lower(), [rule.slug for rule in rules], n=1, cutoff=0.6)
     return near[0] if near else ""
+
+
+def _parts(word: str) -> tuple[str, str]:
+    """The letters and the digits of a code, letters that look like digits read as such: GL1O1 is GL101."""
+    found = re.match("[A-Z]*", word.upper())
+    letters = found[0] if found else ""
+    rest = word.upper()[len(letters) :]
+    return letters, rest.translate(str.maketrans("OILSBZ", "011582"))
+
+
+def _one_slip(word: str, code: str) -> bool:
+    """Whether one character is missing, too much or another, or two have changed places."""
+    if len(word) == len(code):
+        apart = [i for i in range(len(code)) if word[i] != code[i]]
+        swapped = len(apart) == 2 and apart[0] + 1 == apart[1] and sorted(word) == sorted(code)
+        return len(apart) == 1 or swapped
+    short, long = sorted((word, code), key=len)
+    return len(long) == len(short) + 1 and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
 
 
 def _hint(rules: Sequence[Rule], word: str) -> str:
     near = nearest_rule(rules, word)
-    return f'; did you mean "{near}"?' if near else "; see `gradlint rules`"
+    if near:
+        return f'; did you mean "{near}"?'
+    prefixes = sorted({_parts(rule.code)[0] for rule in rules})
+    if _CODE.fullmatch(word) and _parts(word)[0] not in prefixes:
+        return f"; the codes of gradlint's rules begin with {' or '.join(prefixes)}"
+    return "; see `gradlint rules`"
 
 
 def select(rules: Sequence[Rule], settings: Settings) -> list[Rule]:
@@ -131,6 +158,27 @@ def select(rules: Sequence[Rule], settings: Settings) -> list[Rule]:
             elif minus:
                 on.discard(rule.code)
     return [rule for rule in rules if rule.code in on]
+
+
+def passed_over(rules: Sequence[Rule], settings: Settings) -> list[tuple[str, str]]:
+    """The words of a configuration that name no rule, and where they stand, if rules of its own were left out."""
+    if not settings.left_out:
+        return []
+    return [
+        (word, selection.origin)
+        for selection in settings.selections
+        if selection.of_project
+        for word in dict.fromkeys((*(selection.select or ()), *selection.extend_select, *selection.ignore))
+        if not _weights(rules, [word], selection.origin, partial=True)
+    ]
+
+
+def nothing_to_find(on: Sequence[Rule], settings: Settings) -> bool:
+    """Whether the rules that are on find nothing in code, and nobody has asked for just those that say so."""
+    if any("source" in rule.witnesses for rule in on if rule.code not in ALWAYS):
+        return False
+    asked = {word for each in settings.selections for word in (*(each.select or ()), *each.extend_select)}
+    return not any(word in (rule.code, rule.slug) for rule in on for word in asked if rule.code in ALWAYS)
 
 
 def codes(rules: Sequence[Rule], words: Iterable[str], origin: str, *, partial: bool = False) -> frozenset[str]:
@@ -178,7 +226,7 @@ def _in_folder(name: str, folder: Path) -> list[type[Rule]]:
 def _in_module(name: str, file: Path) -> list[type[Rule]]:
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # whatever a user's file raises is told in one line
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is told in one line
         raise RegistryError(f"the rule {shown(file)} cannot be loaded: {type(error).__name__}: {error}") from error
     return [
         value
@@ -194,7 +242,7 @@ def _in_packs() -> list[type[Rule]]:
     for point in sorted(_points(), key=lambda point: (point.name, point.value)):
         try:
             pack = importlib.import_module(point.module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = f'the rule pack "{point.name}" cannot be loaded: {type(error).__name__}: {error}'
             raise RegistryError(message) from error
         folders = [Path(folder) for folder in getattr(pack, "__path__", ())]

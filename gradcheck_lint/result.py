@@ -29,7 +29,7 @@ class Problem:
     detail: str = ""  # the traceback, where there is one: it is a mistake of ours then
 
     @classmethod
-    def of(cls, path: str, error: Exception) -> Problem:
+    def of(cls, path: str, error: BaseException) -> Problem:
         """What an exception comes down to that was raised where a file was looked at."""
         if isinstance(error, MemoryError):
             return cls(path, "there is not enough memory to check it")

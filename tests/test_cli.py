@@ -244,9 +244,18 @@ def test_cache_where_the_configuration_says(here: Path, monkeypatch: pytest.Monk
     assert not (here / "other").exists()
     run("-q", "--cache-dir", "other")
     assert len(cached(here / "other")) == 2
-    result = run("-q", "--cache-dir", ".")
-    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "holds things that are not gradlint's" in result.stderr
+    holds = "holds things that are not gradlint's"
+    cure = "; name a new or empty one, or say --no-cache"
+    assert run("-q", "--cache-dir", ".").stderr == f"error: the cache folder . of --cache-dir {holds}{cure}\n"
+    (here / "gradlint.toml").write_text("cache-dir = 'sources'\n", encoding="utf-8")
+    (here / "sources").mkdir()
+    (here / "sources" / "x.py").write_text("x = 1\n")
+    named = "error: the cache folder sources of"
+    result = run("-q")
+    assert (result.exit_code, result.stderr) == (2, f"{named} cache-dir in gradlint.toml {holds}{cure}\n")
+    monkeypatch.setenv("GRADLINT_CACHE_DIR", "sources")
+    assert run("--isolated").stderr == f"{named} GRADLINT_CACHE_DIR {holds}{cure}\n"
+    assert run("cache", "dir", "--isolated").stderr == f"{named} GRADLINT_CACHE_DIR {holds}\n"
 
 
 def test_cache_is_a_word(here: Path) -> None:
@@ -346,6 +355,78 @@ def test_what_is_cut_is_said_by_each_format(here: Path, monkeypatch: pytest.Monk
         result = run("train.py", *words)
         assert f"warning: {said}" in result.stderr
         assert run("train.py", "-q", *words).stderr == ""
+
+
+# What is on
+
+
+@pytest.mark.parametrize("words", [["--ignore", "ALL"], ["--select", "GL808"]])
+def test_nothing_is_clear_where_no_rule_looks(here: Path, words: list[str]) -> None:
+    error = "error: no rule is on that looks at code, so nothing would be checked; see `gradlint rules`\n"
+    result = run("good.py", *words)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", error)
+    (here / "gradlint.toml").write_text("select = []\n")
+    assert run("good.py").stderr == error
+    assert run("good.py", "--select", "GL001").exit_code == 0
+
+
+def test_a_word_that_no_loaded_rule_has_is_told_where_rules_were_left_out(here: Path) -> None:
+    (here / "mine").mkdir()
+    (here / "gradlint.toml").write_text("rule-folders = ['mine']\nselect = ['GL1', 'GL1O1', 'XR1']\n")
+    said = run("good.py").stderr.splitlines()
+    assert [line.split(" is no rule")[0] for line in said[1:]] == [
+        'warning: "GL1O1" in gradlint.toml',
+        'warning: "XR1" in gradlint.toml',
+    ]
+    assert run("good.py", "--select", "XR1").exit_code == 2
+
+
+# Where it goes
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", ["idle.py", "rules", "--help", "idle.py --diff", "idle.py -o -"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_no_mistake_of_ours(here: Path, words: str, unbuffered: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "gradcheck_lint", *words.split()]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, cwd=here, env=env, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"error: the output cannot be written: No space left on device\n"
+
+
+def test_the_name_of_a_file_says_the_format(here: Path) -> None:
+    run("idle.py", "-o", "out.json")
+    assert json.loads((here / "out.json").read_text())["version"] == 1
+    run("idle.py", "-o", "out.sarif")
+    assert json.loads((here / "out.sarif").read_text())["version"] == "2.1.0"
+    run("idle.py", "-o", "out.json", "--output-format", "concise")
+    assert (here / "out.json").read_text().startswith("idle.py:1:8: GL002")
+    run("idle.py", "-o", "out.txt")
+    assert (here / "out.txt").read_text().startswith("warning[unused-suppression]")
+    (here / "gradlint.toml").write_text("output-format = 'gitlab'\n")
+    run("idle.py", "-o", "out.json")
+    assert json.loads((here / "out.json").read_text())[0]["check_name"] == "GL002"
+    run("idle.py", "-o", "out.sarif")
+    assert json.loads((here / "out.sarif").read_text())["version"] == "2.1.0"
+
+
+@pytest.mark.parametrize("words", [["-o", "idle.py"], ["-o", "new.py"], ["script", "-o", "./script"]])
+def test_a_report_does_not_take_the_place_of_code(here: Path, words: list[str]) -> None:
+    (here / "script").write_text(IDLE)
+    result = run(*words)
+    assert result.exit_code == 2
+    assert "and the report would replace it" in result.stderr
+    assert (here / "idle.py").read_text() == (here / "script").read_text() == IDLE
+    assert not (here / "new.py").exists()
+
+
+def test_a_diff_goes_into_the_file_that_is_named(here: Path) -> None:
+    printed = run("--diff", "idle.py").stdout_bytes
+    result = run("--diff", "idle.py", "-o", "fix.patch")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert (here / "fix.patch").read_bytes() == printed != b""
 
 
 # stdin

@@ -54,6 +54,7 @@ def test_everything_that_can_be_said(here: Path) -> None:
         rule_folders=(here / "checks",),
         output_format="json",
         cache_dir=here / "build" / "cache",
+        cache_origin="cache-dir in pyproject.toml",
         unsafe_fixes=True,
         root=here,
         source=path,

@@ -107,10 +107,12 @@ def test_names_have_to_be_sound(tmp_path: Path, code: str, slug: str, expected: 
     assert "mine.py" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["class (:", "import nothing_of_that_name", "1 / 0"])
+@pytest.mark.parametrize("text", ["class (:", "import nothing_of_that_name", "1 / 0", "raise SystemExit(0)"])
 def test_file_that_breaks_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "broken.py").write_text(text, encoding="utf-8")
-    with pytest.raises(RegistryError, match=r"^the rule .*broken\.py cannot be loaded: \w+Error: ") as caught:
+    with pytest.raises(
+        RegistryError, match=r"^the rule .*broken\.py cannot be loaded: (\w+Error|SystemExit): "
+    ) as caught:
         registry.load([tmp_path], packs=False)
     assert "\n" not in str(caught.value)
 
@@ -221,6 +223,11 @@ def test_unchecked_files_are_told_whatever_is_selected() -> None:
         ("missing-zero-gard", 'unknown rule "missing-zero-gard" in here; did you mean "missing-zero-grad"?'),
         ("", 'unknown rule "" in here; see `gradlint rules`'),
         ("zzz", 'unknown rule "zzz" in here; see `gradlint rules`'),
+        ("GL1O1", 'unknown rule "GL1O1" in here; did you mean "GL101"?'),
+        ("LG101", 'unknown rule "LG101" in here; did you mean "GL101"?'),
+        ("GL1101", 'unknown rule "GL1101" in here; did you mean "GL101"?'),
+        ("GL999", 'unknown rule "GL999" in here; see `gradlint rules`'),
+        ("E501", 'unknown rule "E501" in here; the codes of gradlint\'s rules begin with GL'),
     ],
 )
 def test_unknown_words(word: str, expected: str) -> None:

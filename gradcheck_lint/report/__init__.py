@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FORMATS = ("text", "concise", "json", "github", "gitlab", "sarif")
 """What `--output-format` takes; each is the name of a module of this package."""
 
+_SUFFIXES = {".sarif": ("sarif",), ".json": ("json", "gitlab", "sarif")}
+"""What the name of a file says of the format of what is in it, the likeliest first."""
+
 NO_SOURCES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -25,6 +28,12 @@ class Renderer(Protocol):
     """The function `render` of a format. That of `sarif` also takes `pages`, the rules' pages by code."""
 
     def __call__(self, result: Result, *, colour: bool = ..., sources: Mapping[str, str] = ...) -> str: ...
+
+
+def format_of(file: str, configured: str) -> str:
+    """The format for a file that somebody names: the configured one, unless the name says another."""
+    fitting = next((formats for suffix, formats in _SUFFIXES.items() if file.lower().endswith(suffix)), ())
+    return fitting[0] if fitting and configured not in fitting else configured
 
 
 def renderer(name: str) -> Renderer:

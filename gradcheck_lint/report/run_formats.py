@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gradcheck_lint.config import ConfigError
-from gradcheck_lint.files import write_report
+from gradcheck_lint.files import is_source, write_report
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import RunRecord
@@ -21,6 +21,8 @@ def choose(form: str | None, file: str | None, *, stdout: bool) -> str:
 
     `stdout` says whether there is a standard output that belongs to nobody else.
     """
+    if file is not None and is_source(file):
+        raise ConfigError(f"{file} is a name for code, and the report would replace it; name another file")
     suffix = _BY_SUFFIX.get(Path(file).suffix.lower(), "text") if file is not None else "text"
     chosen = form or suffix
     if file is None and chosen != "text" and not stdout:

@@ -188,10 +188,10 @@ class _Analysis:
             work()
         except Stop:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a rule may try to end the program
             self.failed(path, error)
 
-    def failed(self, path: str, error: Exception) -> None:
+    def failed(self, path: str, error: BaseException) -> None:
         """Something broke while a file was looked at, for whomever that was."""
         if isinstance(error, RecursionError):
             if any(file.path == path for file in self.files):

@@ -124,25 +124,26 @@ def open_for(settings: Settings) -> Store | None:
     folder = settings.cache_dir or (Path(named).absolute() if named else None)
     if folder is None:
         return Store(own, own)
-    _check(folder, settings.root)
+    _check(folder, settings.root, settings.cache_origin if settings.cache_dir else VARIABLE)
     return Store(folder, own)
 
 
-def _check(folder: Path, root: Path) -> None:
-    """Raise ConfigError for a folder behind a link, and for one that is not ours."""
-    cure = "name another with --cache-dir, or say --no-cache"
+def _check(folder: Path, root: Path, origin: str) -> None:
+    """Raise ConfigError for a folder behind a link, and for one that is not ours; `origin` is what names it."""
+    named = f"the cache folder {shown(folder)}{f' of {origin}' if origin else ''}"
+    cure = "name a new or empty one, or say --no-cache"
     for path in _on_the_way(folder, root):
         if is_link(path):
-            raise ConfigError(f"the cache folder {shown(folder)} is behind a symbolic link, {shown(path)}; {cure}")
+            raise ConfigError(f"{named} is behind a symbolic link, {shown(path)}; {cure}")
     try:
         inside = os.listdir(folder)
         tag = read_regular(folder / _TAG, 10_000, follow=False).decode("utf-8", "replace") if inside else _TAG_TEXT
     except FileNotFoundError:
         tag = "" if os.path.lexists(folder) else _TAG_TEXT
     except OSError as error:
-        raise ConfigError(f"the cache folder {shown(folder)} cannot be used: {error.strerror}; {cure}") from None
+        raise ConfigError(f"{named} cannot be used: {error.strerror}; {cure}") from None
     if tag != _TAG_TEXT:
-        raise ConfigError(f"the cache folder {shown(folder)} holds things that are not gradlint's; {cure}")
+        raise ConfigError(f"{named} holds things that are not gradlint's; {cure}")
 
 
 def _on_the_way(folder: Path, root: Path) -> Iterator[Path]:

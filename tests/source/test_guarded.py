@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from gradcheck_lint import registry
+from gradcheck_lint.finding import Severity
 from gradcheck_lint.result import AnalysisError
+from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import engine, follow, interpret, outline
 from gradcheck_lint.source.file import SourceFile
 
@@ -57,3 +59,18 @@ def test_what_breaks_costs_one_file(place: str, tmp_path: Path, monkeypatch: pyt
     assert all("KeyError: 'given'" in problem.message for problem in caught.value.problems)
     for path in ("b.py", "c.py"):
         assert {f.code for f in caught.value.findings if f.span.path == path} >= {"GL101", "GL308"}
+
+
+def test_a_rule_that_wants_to_end_the_program_costs_its_own_findings(tmp_path: Path) -> None:
+    class Leaves(Rule):
+        code, slug, severity = "XR901", "leaves", Severity.ERROR
+
+        def on_timeline(self, timeline: Any, report: Any) -> None:
+            raise SystemExit(0)
+
+    file = SourceFile("a.py", tmp_path / "a.py", TEXT.encode())
+    rules = [rule for rule in registry.load(packs=False) if rule.code == "GL101"]
+    with pytest.raises(AnalysisError) as caught:
+        engine.analyse([file], [Leaves(), *rules])
+    assert [problem.message.partition(" (")[0] for problem in caught.value.problems] == ["SystemExit: 0"]
+    assert [finding.code for finding in caught.value.findings] == ["GL101"]
