@@ -509,17 +509,23 @@ class _Run:
         if self._options["show_files"]:
             return self._show_files()
         from gradcheck_lint import registry
-        from gradcheck_lint.source.lint import check, collect, rules_of
+        from gradcheck_lint.source.lint import check, collect, every_of, rules_of
 
         jobs = self._options["jobs"]
-        rules = rules_of(self._settings)
         batch = collect(self._paths, self._settings, stdin=self._stdin() if self._from_stdin else None)
         self._refuse_to_replace(batch)
-        for word, origin in registry.passed_over(rules.known, self._settings):
-            tell("warning", f'"{word}" in {origin} is no rule that is loaded; perhaps one of those that were left out')
-        if not rules.on or registry.nothing_to_find(rules.on, self._settings):
+        rules = rules_of(self._settings, batch)
+        every = every_of(self._settings, batch)
+        for each in every:
+            if each is not self._settings:
+                _told(each)
+            for word, origin in registry.passed_over(rules.of(each).known, each):
+                what = f'"{word}" in {origin} is no rule that is loaded'
+                tell("warning", f"{what}; perhaps one of those that were left out")
+        if all(registry.nothing_to_find(rules.of(each).on, each) for each in every):
             raise ConfigError("no rule is on that looks at code, so nothing would be checked; see `gradlint rules`")
-        self._tell_start(len(rules.on), len(rules.known), len(batch))
+        self._known = rules.known
+        self._tell_start(every, len(rules.on), len(rules.known), len(batch))
         fix, diff = self._options["fix"] or self._options["unsafe_fixes"], self._options["diff"]
         if not (fix or diff):
             with Progress(on=not self._quiet) as progress:
@@ -569,6 +575,7 @@ class _Run:
             selection,
             min_confidence=Confidence.parse(confidence) if confidence else None,
             exclude=options["exclude"],
+            extend_exclude=options["extend_exclude"],
             force_exclude=options["force_exclude"] or None,
             respect_gitignore=False if options["no_respect_gitignore"] else None,
             output_format=options["output_format"],
@@ -581,8 +588,7 @@ class _Run:
             settings = on_top(
                 settings, Selection(), output_format=format_of(options["output_file"], settings.output_format)
             )
-        more = options["extend_exclude"]
-        return on_top(settings, Selection(), extend_exclude=(*settings.extend_exclude, *more) if more else None)
+        return settings
 
     def _stdin(self) -> SourceFile:
         from gradcheck_lint.source.discovery import refuse_notebook
@@ -607,10 +613,11 @@ class _Run:
                 click.echo(clean(found.path) if is_terminal(sys.stdout) else found.path)
         return 0
 
-    def _tell_start(self, on: int, known: int, files: int) -> None:
+    def _tell_start(self, every: Sequence[Settings], on: int, known: int, files: int) -> None:
         if self._options["verbose"]:
-            source = self._settings.source
-            tell("note", f"settings from {shown(source)}" if source else "no configuration found, default settings")
+            sources = [shown(each.source) for each in every if each.source]
+            found = f"settings from {', '.join(sources)}" if sources else "no configuration found, default settings"
+            tell("note", found)
             tell("note", f"{on} of {known} rules are on, {counted(files, 'file')} to check")
         if not files and not self._quiet and not (self._from_stdin or self._in_words()):
             tell("warning", "no Python files found in " + ", ".join(self._paths or (".",)))
@@ -675,11 +682,8 @@ class _Run:
         return text
 
     def _pages(self, result: Result) -> dict[str, Page]:
-        from gradcheck_lint import registry
-
         codes = {finding.code for finding in result.findings}
-        known = registry.load(self._settings.rule_folders)
-        return {rule.code: page for rule in known if rule.code in codes and (page := _page(rule)) is not None}
+        return {rule.code: page for rule in self._known if rule.code in codes and (page := _page(rule)) is not None}
 
     def _tell_problems(self, result: Result, *, told: bool) -> None:
         """What broke inside gradlint, if it has not been `told` with the findings, and with -v how."""

@@ -1,12 +1,14 @@
 """`[tool.gradlint]` in pyproject.toml, or a `gradlint.toml` of its own, as frozen Settings.
 
-The nearest configuration going up from the first path counts, and only that one. A key or a value that gradlint
+For each file the nearest configuration counts, going up from its folder, and with it those that it extends; what is no
+matter of one file (the format, the cache) is taken from the nearest one above all paths. A key or a value that gradlint
 does not know is an error of one line: a setting that is silently ignored is a check that silently does not run.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from gradcheck_lint.finding import Confidence
 from gradcheck_lint.report import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 NAMES = (".gradlint.toml", "gradlint.toml", "pyproject.toml")
 """Where a configuration may be, the strongest first; in pyproject.toml it is the table `[tool.gradlint]`."""
@@ -51,6 +53,9 @@ EXCLUDE = (
     "venv",
 )
 """What is left out unless `exclude` says otherwise: plain names, wherever they are."""
+
+
+_CHAIN = 10  # configurations that extend one another
 
 
 class ConfigError(ValueError):
@@ -89,60 +94,148 @@ class Settings:
     cache_origin: str = ""  # what names that folder, for messages
     root: Path = Path()
     source: Path | None = None  # the file that these settings come from
+    base: Settings | None = None  # what that file extends: its patterns are relative to its own root
+    laid: tuple[tuple[Selection, tuple[tuple[str, Any], ...]], ...] = field(default=(), compare=False, repr=False)
+    """What `on_top` has laid over them."""
+    nested: Nearest | None = field(default=None, compare=False, repr=False)
+    """What knows the settings of folders below; None: these count everywhere."""
+
+    def at(self, folder: str | Path) -> Settings:
+        """The settings for the files in a folder."""
+        return self if self.nested is None else self.nested.at(folder, self)
+
+    def lineage(self) -> Iterator[Settings]:
+        """These, and those that they extend: each with the patterns that are relative to its own root."""
+        each: Settings | None = self
+        while each is not None:
+            yield each
+            each = each.base
+
+
+class Nearest:
+    """Knows for each folder the configuration that counts there, other than the one above all paths."""
+
+    def __init__(self, *, allow_rule_folders: bool = False) -> None:
+        self.loaded: dict[Path, Settings] = {}  # as they are in the files
+        self._allow = allow_rule_folders
+        self._found: dict[str, Path | None] = {}
+        self._laid: dict[Path, Settings] = {}
+
+    def plain(self, folder: str | Path, top: Settings) -> Settings:
+        """The settings for a folder, without what the command line has laid over them."""
+        path = self._find(os.path.abspath(folder))
+        if path is None or path == top.source:
+            return top
+        if path not in self.loaded:
+            self.loaded[path] = load(path, allow_rule_folders=self._allow)
+        return self.loaded[path]
+
+    def at(self, folder: str | Path, top: Settings) -> Settings:
+        settings = self.plain(folder, top)
+        if settings is top or settings.source is None:
+            return top
+        if settings.source not in self._laid:
+            laid = settings
+            for selection, changes in top.laid:
+                laid = on_top(laid, selection, **dict(changes))
+            self._laid[settings.source] = laid
+        return self._laid[settings.source]
+
+    def _find(self, folder: str) -> Path | None:
+        way: list[str] = []
+        found: Path | None = None
+        while folder not in self._found:
+            way.append(folder)
+            found = _in_folder(Path(folder))
+            above = os.path.dirname(folder)
+            if found is not None or above == folder:
+                break
+            folder = above
+        else:
+            found = self._found[folder]
+        self._found.update(dict.fromkeys(way, found))
+        return found
 
 
 def find(start: Path) -> Path | None:
     """The nearest configuration in the folder `start` or above it; a pyproject.toml counts if it speaks of us."""
-    for folder in (start, *start.parents):
-        for name in NAMES:
-            path = folder / name
-            try:
-                data = files.read_regular(path, files.LARGEST_SETTINGS)
-            except (FileNotFoundError, NotADirectoryError):
+    return next((path for folder in (start, *start.parents) if (path := _in_folder(folder)) is not None), None)
+
+
+def _in_folder(folder: Path) -> Path | None:
+    for name in NAMES:
+        path = folder / name
+        try:
+            data = files.read_regular(path, files.LARGEST_SETTINGS)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if name == "pyproject.toml" and not isinstance(error, (files.OddFileError, files.TooLargeError)):
                 continue
-            except OSError as error:
-                if name == "pyproject.toml" and not isinstance(error, (files.OddFileError, files.TooLargeError)):
-                    continue
-                raise ConfigError(f"{shown(path)} cannot be read: {error.strerror}") from None
-            if name != "pyproject.toml" or (b"gradlint" in data and _ours(_parse(path, data), path) is not None):
-                return path
+            raise ConfigError(f"{shown(path)} cannot be read: {error.strerror}") from None
+        if name != "pyproject.toml" or (b"gradlint" in data and _ours(_parse(path, data), path) is not None):
+            return path
     return None
 
 
 def load(path: Path, *, allow_rule_folders: bool = False) -> Settings:
     """The settings in the file `path`. The rule folders that it names count if the user has vouched for them."""
+    return _vouched(_read(path), allow_rule_folders)
+
+
+def _read(path: Path, extending: tuple[Path, ...] = ()) -> Settings:
+    """The settings in a file; `extending` are the files that extend it."""
     try:
         data = files.read_regular(path, files.LARGEST_SETTINGS)
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        raise ConfigError(f"the configuration {shown(path)} {reason}") from None
+        origin = f", which {shown(extending[-1])} extends," if extending else ""
+        raise ConfigError(f"the configuration {shown(path)}{origin} {reason}") from None
     table = _ours(_parse(path, data), path)
-    return _vouched(_settings({} if table is None else table, path), allow_rule_folders)
+    return _settings({} if table is None else table, path, extending)
 
 
 def read(
     paths: Iterable[str], *, config: Path | None = None, isolated: bool = False, allow_rule_folders: bool = False
 ) -> Settings:
-    """The settings for linting `paths`: those of `config`, else of the nearest configuration, else the defaults."""
+    """The settings for linting `paths`: of `config`, else of the nearest one above all of them, else the defaults.
+
+    Save where `config` names them, the files below may have nearer ones: `Settings.at`.
+    """
     if isolated:
         return Settings(root=Path.cwd())
     if config is not None:
         return load(config, allow_rule_folders=allow_rule_folders)
-    first = next((path for path in paths if path != "-"), ".")
-    start = Path(first).absolute()
+    starts = {_folder_of(path) for path in paths if path != "-"} or {str(Path.cwd())}
+    try:
+        above: str | None = os.path.commonpath(starts)
+    except ValueError:  # they lie on several drives
+        above = None
+    found = find(Path(above)) if above else None
+    top = Settings(root=Path.cwd()) if found is None else load(found, allow_rule_folders=allow_rule_folders)
+    return replace(top, nested=Nearest(allow_rule_folders=allow_rule_folders))
+
+
+def _folder_of(path: str) -> str:
+    start = Path(path).absolute()
     # `resolve` would leave the folder that the user sees when the path is a link; `..` has to go all the same
-    start = Path(_normal(start if start.is_dir() else start.parent))
-    found = find(start)
-    return Settings(root=Path.cwd()) if found is None else load(found, allow_rule_folders=allow_rule_folders)
+    return os.path.normpath(start if start.is_dir() else start.parent)
 
 
 def on_top(settings: Settings, selection: Selection, **changes: Any) -> Settings:
-    """`settings` with what the command line says laid over them; `None` means that it says nothing."""
+    """`settings` with what the command line says laid over them; `None` means that it says nothing.
+
+    What `extend_exclude` names is left out besides what was already.
+    """
     said = {name: value for name, value in changes.items() if value is not None}
+    laid = (*settings.laid, (selection, tuple(said.items())))
     selections = settings.selections
     if selection.select is not None or selection.extend_select or selection.ignore:
         selections = (*selections, selection)
-    return replace(settings, selections=selections, **said)
+    said["extend_exclude"] = (*settings.extend_exclude, *said.get("extend_exclude", ()))
+    if "exclude" in said:
+        said["base"] = _without_excludes(settings.base)
+    return replace(settings, selections=selections, laid=laid, **said)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -161,10 +254,8 @@ def shown(path: Path) -> str:
         return path.as_posix()
 
 
-def _normal(path: Path) -> str:
-    import os
-
-    return os.path.normpath(path)
+def _without_excludes(base: Settings | None) -> Settings | None:
+    return None if base is None else replace(base, exclude=(), base=_without_excludes(base.base))
 
 
 def _vouched(settings: Settings, allow: bool) -> Settings:
@@ -253,9 +344,16 @@ def _table(value: object) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(rows)
 
 
+def _file(value: object) -> str:
+    if isinstance(value, str) and value.strip() and "\0" not in value:
+        return value
+    raise _UnfitError('the path of another configuration, such as "../gradlint.toml"')
+
+
 _LEVELS = tuple(str(level) for level in Confidence)
 
 _KEYS: dict[str, Callable[[Any], Any]] = {
+    "extend": _file,
     "select": _words,
     "extend-select": _words,
     "ignore": _words,
@@ -272,7 +370,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _settings(table: Mapping[str, Any], path: Path) -> Settings:
+def _settings(table: Mapping[str, Any], path: Path, extending: tuple[Path, ...]) -> Settings:
     values: dict[str, Any] = {}
     for key, value in table.items():
         reader = _KEYS.get(key)
@@ -283,6 +381,7 @@ def _settings(table: Mapping[str, Any], path: Path) -> Settings:
         except _UnfitError as error:
             raise ConfigError(f"{shown(path)}: {key} has to be {error}") from None
     root = path.absolute().parent
+    base = _base(values.pop("extend", None), path, extending)
     selection = Selection(
         select=values.pop("select", None),
         extend_select=values.pop("extend_select", ()),
@@ -297,4 +396,29 @@ def _settings(table: Mapping[str, Any], path: Path) -> Settings:
     if "cache_dir" in values:
         values["cache_dir"] = root / values["cache_dir"]
         values["cache_origin"] = f"cache-dir in {shown(path)}"
-    return Settings(selections=(selection,), root=root, source=path, **values)
+    if base is None:
+        return Settings(selections=(selection,), root=root, source=path, **values)
+    # what is relative to the other root stays with the base
+    inherited: dict[str, Any] = {"exclude": (), "extend_exclude": (), "per_file_ignores": ()}
+    below = _without_excludes(base) if "exclude" in values else base
+    if "per_file_ignores" in values:
+        below = _without_ignores(below)
+    own = inherited | values
+    return replace(base, selections=(*base.selections, selection), root=root, source=path, base=below, **own)
+
+
+def _without_ignores(base: Settings | None) -> Settings | None:
+    return None if base is None else replace(base, per_file_ignores=(), base=_without_ignores(base.base))
+
+
+def _base(name: str | None, path: Path, extending: tuple[Path, ...]) -> Settings | None:
+    """The settings that the file `path` extends."""
+    if name is None:
+        return None
+    other = Path(os.path.normpath(path.absolute().parent / name))
+    chain = (*extending, path.absolute())
+    if other in chain:
+        raise ConfigError(f"{shown(path)}: extend leads back to {shown(other)}")
+    if len(chain) > _CHAIN:
+        raise ConfigError(f"{shown(path)}: more than {_CHAIN} configurations extend one another")
+    return _read(other, chain)

@@ -381,6 +381,72 @@ def test_a_word_that_no_loaded_rule_has_is_told_where_rules_were_left_out(here: 
     assert run("good.py", "--select", "XR1").exit_code == 2
 
 
+# Settings of folders
+
+
+@pytest.fixture
+def nested(here: Path) -> Path:
+    """A project in which one folder has settings of its own, and another has none."""
+    for name in ("a/idle.py", "a/gen/idle.py", "b/idle.py", "b/gen/idle.py"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(IDLE.encode())
+    (here / "a" / "gradlint.toml").write_text("ignore = ['GL002']\nexclude = ['/gen']\n", encoding="utf-8")
+    return here
+
+
+def test_settings_do_not_depend_on_the_order_of_the_paths(nested: Path) -> None:
+    found = ["b/gen/idle.py:1", "b/idle.py:1"]
+    assert concise("a", "b") == concise("b", "a") == found
+    assert concise("a/idle.py", "b", "a/gen/idle.py") == found
+    assert concise() == [*found, "idle.py:1"]
+    assert concise("--extend-select", "GL002") == ["a/idle.py:1", *found, "idle.py:1"]
+    assert concise("a") == []
+    assert concise("--isolated", "a") == ["a/gen/idle.py:1", "a/idle.py:1"]
+    assert run("a", "b", "--show-files").stdout.split() == ["a/idle.py", "b/gen/idle.py", "b/idle.py"]
+    named = ["a/gen/idle.py", "b/idle.py", "--extend-select", "GL002"]
+    assert concise(*named, "--force-exclude") == ["b/idle.py:1"]
+    assert concise(*named) == ["a/gen/idle.py:1", "b/idle.py:1"]
+    assert "note: settings from a/gradlint.toml\n" in run("a", "b", "-v").stderr
+    (nested / "gradlint.toml").write_text("exclude = ['/b/gen']\n", encoding="utf-8")
+    assert concise() == ["b/idle.py:1", "idle.py:1"]
+    assert "note: settings from a/gradlint.toml, gradlint.toml\n" in run("a", "b", "-v").stderr
+
+
+def test_what_is_no_matter_of_one_file_comes_from_above_all(nested: Path) -> None:
+    (nested / "a" / "gradlint.toml").write_text("output-format = 'json'\nmin-confidence = 'low'\n", encoding="utf-8")
+    assert json.loads(run("a").stdout)["version"] == 1
+    assert run("a", "b").stdout.startswith("warning[unused-suppression]")
+
+
+def test_settings_that_extend_others(nested: Path) -> None:
+    text = "exclude = ['/a/gen', '/gen']\nper-file-ignores = {'/a/idle.py' = ['GL002']}\n"
+    (nested / "gradlint.toml").write_text(text, encoding="utf-8")
+    (nested / "a" / "gradlint.toml").write_text("extend = '../gradlint.toml'\n", encoding="utf-8")
+    assert concise("a") == []
+    (nested / "a" / "gradlint.toml").write_text("extend = '../gradlint.toml'\nexclude = []\n", encoding="utf-8")
+    assert concise("a") == ["a/gen/idle.py:1"]
+    (nested / "a" / "more").mkdir()
+    (nested / "a" / "more" / "idle.py").write_bytes(IDLE.encode())
+    (nested / "a" / "more" / "pyproject.toml").write_text("[tool.gradlint]\nselect = ['GL1']\n", encoding="utf-8")
+    assert concise("a") == ["a/gen/idle.py:1"]
+
+
+def test_rules_of_a_folder_are_for_its_files(nested: Path) -> None:
+    (nested / "a" / "mine").mkdir()
+    text = "from gradcheck_lint.rule import Rule\nclass R(Rule):\n    code, slug = 'XR101', 'my-own'\n"
+    (nested / "a" / "mine" / "my_own.py").write_text(text, encoding="utf-8")
+    settings = "rule-folders = ['mine']\nselect = ['XR101', 'GL002']\n"
+    (nested / "a" / "gradlint.toml").write_text(settings, encoding="utf-8")
+    for name in ("a", "b"):
+        (nested / name / "idle.py").write_text("x = 1  # gradlint: ignore[XR101]\n", encoding="utf-8")
+    words = ["a/idle.py", "b/idle.py", "--output-format", "concise"]
+    in_a, in_b = run(*words, "--allow-rule-folders").stdout.splitlines()
+    assert in_a.startswith("a/idle.py:1:8: GL002 [*] ")
+    assert in_b.endswith("GL002 `XR101` is no rule, and suppresses nothing")
+    left_out = run(*words)
+    assert "warning: the rules in a/mine were left out" in left_out.stderr
+
+
 # Where it goes
 
 

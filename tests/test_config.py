@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -93,13 +94,74 @@ def test_pyproject_of_others_is_passed_by(here: Path) -> None:
 
 
 @pytest.mark.parametrize("first", ["a", "a/x.py", "b/../a", "a/new.py"])
-def test_search_starts_at_the_first_path(here: Path, first: str) -> None:
+def test_search_starts_above_all_paths(here: Path, first: str) -> None:
     write(here / "a" / "gradlint.toml", "output-format = 'json'")
     write(here / "a" / "x.py", "")
     (here / "b").mkdir()
-    assert read([first, "b"]).source == here / "a" / "gradlint.toml"
+    assert read([first]).source == here / "a" / "gradlint.toml"
+    assert read([first, "b"]).source is None
+    assert read(["b", first]).source is None
     assert read([]).source is None
     assert read(["-"]).source is None
+
+
+def test_each_folder_has_the_nearest_settings(here: Path) -> None:
+    write(here / "gradlint.toml", "ignore = ['GL1']\n")
+    write(here / "a" / "gradlint.toml", "ignore = ['GL2']\nmin-confidence = 'low'\n")
+    write(here / "a" / "b" / "pyproject.toml", "[tool.other]\n")
+    cli = Selection(ignore=("GL3",), origin="the command line")
+    settings = on_top(read(["a", "c"]), cli, min_confidence=Confidence.MEDIUM)
+    assert settings.at(here / "c") is settings
+    for folder in ("a", "a/b", "a/b/nowhere"):
+        nearest = settings.at(here / folder)
+        assert nearest.source == here / "a" / "gradlint.toml"
+        assert [selection.ignore for selection in nearest.selections] == [("GL2",), ("GL3",)]
+        assert nearest.min_confidence is Confidence.MEDIUM
+        assert read(["a"]).at(here / folder).min_confidence is Confidence.LOW
+    for settings in (read(["a"], isolated=True), read(["a"], config=here / "gradlint.toml")):
+        assert settings.at(here / "a") is settings
+
+
+def test_extend(here: Path) -> None:
+    text = """
+        select = ["GL1"]
+        ignore = ["GL101"]
+        exclude = ["/gen"]
+        extend-exclude = ["/old"]
+        min-confidence = "low"
+        output-format = "json"
+        per-file-ignores = {"/a/x.py" = ["GL1"]}
+    """
+    write(here / "gradlint.toml", textwrap.dedent(text))
+    write(here / "a" / "gradlint.toml", "extend = '../gradlint.toml'\nignore = ['GL102']\nmin-confidence = 'high'\n")
+    settings = load(here / "a" / "gradlint.toml")
+    assert [selection.ignore for selection in settings.selections] == [("GL101",), ("GL102",)]
+    assert (settings.min_confidence, settings.output_format) == (Confidence.HIGH, "json")
+    assert [(each.root, each.exclude, each.extend_exclude) for each in settings.lineage()] == [
+        (here / "a", (), ()),
+        (here, ("/gen",), ("/old",)),
+    ]
+    write(here / "b" / "gradlint.toml", "extend = '../a/gradlint.toml'\nexclude = ['x']\nper-file-ignores = {}\n")
+    settings = load(here / "b" / "gradlint.toml")
+    assert [(each.root.name, each.exclude, each.extend_exclude) for each in settings.lineage()][1:] == [
+        ("a", (), ()),
+        (here.name, (), ("/old",)),
+    ]
+    assert not any(each.per_file_ignores for each in settings.lineage())
+    assert on_top(load(here / "a" / "gradlint.toml"), Selection(), exclude=("y",)).base.exclude == ()  # type: ignore[union-attr]
+
+
+def test_what_cannot_be_extended(here: Path) -> None:
+    write(here / "a.toml", "extend = 'b.toml'\n")
+    write(here / "b.toml", "extend = 'a.toml'\n")
+    with pytest.raises(ConfigError, match=r"^b.toml: extend leads back to a.toml$"):
+        load(here / "a.toml")
+    write(here / "c.toml", "extend = 'nowhere.toml'\n")
+    with pytest.raises(ConfigError, match=r"^the configuration nowhere.toml, which c.toml extends, does not exist$"):
+        load(here / "c.toml")
+    write(here / "d.toml", "extend = 1\n")
+    with pytest.raises(ConfigError, match=r"^d.toml: extend has to be the path of another configuration"):
+        load(here / "d.toml")
 
 
 def test_isolated_and_config(here: Path) -> None:

@@ -128,7 +128,7 @@ class watch:  # noqa: N801 - used like a function
         selection = Selection(select=self._select or None, ignore=self._ignore, origin="the options")
         known = registry.load(settings.rule_folders)
         self._rules = registry.select(known, on_top(settings, selection))
-        if settings.per_file_ignores:
+        if any(each.per_file_ignores for each in settings.lineage()):
             from gradcheck_lint.source.per_file import PerFileIgnores
 
             self._ignored = PerFileIgnores(settings, known).codes

@@ -76,9 +76,18 @@ def reason_of(error: OSError) -> str:
 
 def excluded(path: Path, settings: Settings) -> bool:
     """Whether the configuration leaves out `path` or a folder that it lies in; `.gitignore` files are not asked."""
-    relative = within(path, settings.root)
-    names = _Names(settings)
-    return any(part in names.plain for part in relative.split("/")) or names.matches(relative)
+    for each in _speaking(settings, str(path.parent)):
+        relative = within(path, each.root)
+        names = _Names(each)
+        if any(part in names.plain for part in relative.split("/")) or names.matches(relative):
+            return True
+    return False
+
+
+def _speaking(settings: Settings, folder: str) -> list[Settings]:
+    """The settings whose excludes count in a folder: those above all paths, and the nearest."""
+    nearest = settings if settings.nested is None else settings.nested.plain(folder, settings)
+    return [*settings.lineage(), *(nearest.lineage() if nearest is not settings else ())]
 
 
 def within(path: str | Path, root: Path) -> str:
@@ -108,8 +117,46 @@ class _Names:
                 raise ConfigError(f'"{word}" in exclude or extend-exclude is {kind}')
         self._spec = _spec(rest) if rest else None
 
+    @property
+    def has_patterns(self) -> bool:
+        return self._spec is not None
+
     def matches(self, relative: str) -> bool:
         return self._spec is not None and self._spec.match_file(relative)
+
+
+class _Scope:
+    """What is left out in a folder of the walk, by the settings that count there."""
+
+    def __init__(self, plain: frozenset[str], patterns: tuple[tuple[_Names, str], ...], source: Path | None) -> None:
+        self.plain = plain
+        self._patterns = patterns  # with the folder, relative to the root of their settings
+        self.source = source
+
+    @classmethod
+    def of(cls, settings: Sequence[Settings], folder: str, source: Path | None) -> _Scope:
+        """That of settings, from `folder` on. Patterns that speak of this folder itself are not asked."""
+        plain: frozenset[str] = frozenset()
+        patterns: list[tuple[_Names, str]] = []
+        for each in settings:
+            names = _Names(each)
+            plain |= names.plain
+            relative = within(folder, each.root)
+            if names.has_patterns and not names.matches(relative + "/"):
+                patterns.append((names, "" if relative == "." else relative + "/"))
+        return cls(plain, tuple(patterns), source)
+
+    def leaves_out(self, name: str) -> bool:
+        return any(names.matches(base + name) for names, base in self._patterns)
+
+    def inside(self, name: str) -> _Scope:
+        """The same in the folder `name` of this one."""
+        if not self._patterns:
+            return self
+        return _Scope(self.plain, tuple((names, f"{base}{name}/") for names, base in self._patterns), self.source)
+
+    def with_(self, other: _Scope) -> _Scope:
+        return _Scope(self.plain | other.plain, self._patterns + other._patterns, other.source)
 
 
 class _Walk:
@@ -120,7 +167,8 @@ class _Walk:
         self.notebooks: set[str] = set()  # by their real paths
         self.links: set[str] = set()  # those that lead nowhere
         self._settings = settings
-        self._names = _Names(settings)
+        for each in settings.lineage():
+            _Names(each)  # raises what is wrong with them
         self._here = os.getcwd()
         self._ignores: dict[str, GitIgnoreSpec | None] = {}
 
@@ -174,46 +222,49 @@ class _Walk:
 
     def _folder(self, top: str, shown: str) -> None:
         """Walk the folder `top`. Excludes that speak of `top` itself are not asked: it was named."""
-        relative = within(top, self._settings.root)
-        names = self._names
-        patterns = not names.matches(relative + "/")
+        scope = _Scope.of(_speaking(self._settings, top), top, self._nearest(top).source)
         above = self._above(top) if self._settings.respect_gitignore else ()
         outer = [spec for spec in above if not _ignored([spec], top, folder=True)]
         real = os.path.realpath(top)
         prefix = "" if shown == "." else (shown if shown.endswith("/") else shown + "/")
-        base = "" if relative == "." else relative + "/"
-        stack = [(top, real, prefix, base, outer)]
+        stack = [(top, real, prefix, scope, outer)]
         while stack:
-            folder, real, prefix, base, ignores = stack.pop()
+            folder, real, prefix, scope, ignores = stack.pop()
             try:
                 with os.scandir(folder) as entries:
                     inside = list(entries)
             except OSError as error:
                 self._note(real, Found(prefix.rstrip("/") or ".", Path(folder), reason_of(error)))
                 continue
+            nearest = self._nearest(folder)
+            if nearest.source != scope.source:  # its excludes count from here on, beside those from above
+                scope = scope.with_(_Scope.of(list(nearest.lineage()), folder, nearest.source))
             if self._settings.respect_gitignore and any(entry.name == ".gitignore" for entry in inside):
                 spec = self._ignore_file(folder)
                 if spec is not None:
                     ignores = [*ignores, (folder, spec)]
             for entry in inside:
                 name = entry.name
-                if name in names.plain:
+                if name in scope.plain:
                     continue
                 is_folder = _is_folder(entry)
                 if not is_folder and (not name.endswith((".py", NOTEBOOK)) or name.startswith(".#")):  # a lock of Emacs
                     continue
-                here = base + name + "/" if is_folder else base + name
-                if patterns and names.matches(here):
+                if scope.leaves_out(f"{name}/" if is_folder else name):
                     continue
                 if ignores and _ignored(ignores, entry.path, folder=is_folder):
                     continue
                 if is_folder:
                     below = "" if entry.path == self._here else f"{prefix}{name}/"
-                    stack.append((entry.path, os.path.join(real, name), below, here, ignores))
+                    stack.append((entry.path, os.path.join(real, name), below, scope.inside(name), ignores))
                 elif name.endswith(NOTEBOOK):
                     self.notebooks.add(os.path.join(real, name))
                 else:
                     self._entry(entry, os.path.join(real, name), prefix + name)
+
+    def _nearest(self, folder: str) -> Settings:
+        nested = self._settings.nested
+        return self._settings if nested is None else nested.plain(folder, self._settings)
 
     def _entry(self, entry: os.DirEntry[str], real: str, shown: str) -> None:
         """Take a file that the walk came by."""

@@ -10,8 +10,9 @@ import ast
 import os
 import re
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.config import ConfigError
 from gradcheck_lint.files import TooLargeError, handed_over, read_handed_over, read_regular
@@ -24,8 +25,7 @@ from gradcheck_lint.source.per_file import PerFileIgnores
 from gradcheck_lint.source.suppress import speaks, suppress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gradcheck_lint.config import Settings
     from gradcheck_lint.rule import Rule
@@ -52,6 +52,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.files) + len(self.unread)
 
+    def places(self) -> Iterator[tuple[str, Path]]:
+        """The path of each file, as it is shown and where it lies."""
+        for file in self.files:
+            yield file.path, Path(file.real)
+        for finding in self.unread:
+            yield finding.span.path, Path(finding.span.path)
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -60,6 +67,20 @@ class Rules:
     known: tuple[Rule, ...]
     on: tuple[Rule, ...]
     partial: bool = False  # the project has others, which were left out
+    own: Mapping[Path | None, Rules] = field(default_factory=dict)
+    """Those of the settings of each file of settings, where there are several."""
+
+    def of(self, settings: Settings) -> Rules:
+        """The rules for some of the files: those with these settings."""
+        return self.own.get(settings.source, self)
+
+
+class Terms(NamedTuple):
+    """What is told of one file: findings with these codes, of the least confidence or more."""
+
+    rules: Rules
+    codes: frozenset[str]
+    least: Confidence
 
 
 def lint(
@@ -72,18 +93,35 @@ def lint(
 ) -> Result:
     """Lint `paths`, or the text `stdin` alone if it is given. Raises ConfigError for what a user has to mend."""
     start = time.perf_counter()
-    rules = rules_of(settings)
     batch = collect(paths, settings, stdin=stdin)
+    rules = rules_of(settings, batch)
     result = check(batch, rules, settings, jobs=jobs, progress=progress)
     return replace(result, seconds=time.perf_counter() - start)
 
 
-def rules_of(settings: Settings) -> Rules:
-    """The rules for `settings`."""
+def rules_of(settings: Settings, batch: Batch | None = None) -> Rules:
+    """The rules for `settings`, and for those that files of `batch` have in their place."""
     from gradcheck_lint import registry
 
-    known = registry.load(settings.rule_folders)
-    return Rules(tuple(known), tuple(registry.select(known, settings)), partial=bool(settings.left_out))
+    every = every_of(settings, batch) if batch is not None else [settings]
+    known = registry.load(list(dict.fromkeys(folder for each in every for folder in each.rule_folders)))
+    if len(every) == 1:
+        [only] = every
+        return Rules(tuple(known), tuple(registry.select(known, only)), partial=bool(only.left_out))
+    own: dict[Path | None, Rules] = {}
+    for each in every:
+        types = {type(rule) for rule in registry.load(each.rule_folders)}
+        mine = tuple(rule for rule in known if type(rule) in types)
+        own[each.source] = Rules(mine, tuple(registry.select(mine, each)), partial=bool(each.left_out))
+    on = {rule.code for rules in own.values() for rule in rules.on}
+    partial = any(rules.partial for rules in own.values())
+    return Rules(tuple(known), tuple(rule for rule in known if rule.code in on), partial, own)
+
+
+def every_of(settings: Settings, batch: Batch) -> list[Settings]:
+    """The settings of all files, each once; those above all of them only if a file has none of its own."""
+    found = {each.source: each for path, real in batch.places() for each in [settings.at(real.parent)]}
+    return list(found.values()) or [settings]
 
 
 def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | None = None) -> Batch:
@@ -136,17 +174,16 @@ def check(
     """Lint the files of `batch`, and choose from what is found as `settings` say."""
     start = time.perf_counter()
     jobs = _jobs(len(batch.files)) if jobs is None else jobs
-    off = _per_file(batch, rules, settings)
-    codes = frozenset(rule.code for rule in rules.on)
+    terms = _terms(batch, rules, settings)
     cache = store.open_for(settings) if settings.cache and not batch.stdin else None
     extent = Extent()
-    found, problems = _examined(batch.files, rules, codes, off, jobs, progress, cache, extent)
+    found, problems = _examined(batch.files, rules, terms, jobs, progress, cache, extent)
     shown = [
         finding
         for finding in dict.fromkeys([*batch.unread, *found])
-        if finding.code in codes
-        and finding.code not in off.get(finding.span.path, ())
-        and finding.confidence >= settings.min_confidence
+        if (here := terms.get(finding.span.path)) is not None
+        and finding.code in here.codes
+        and finding.confidence >= here.least
     ]
     shown.sort(key=lambda finding: finding.order)
     return Result(
@@ -175,7 +212,8 @@ def examine(
     """
     codes = frozenset(rule.code for rule in rules)
     on = Rules(tuple(known or rules), tuple(rules))
-    found, problems = _examined(files, on, codes, {}, jobs, progress, None, Extent())
+    terms = dict.fromkeys((file.path for file in files), Terms(on, codes, Confidence.LOW))
+    found, problems = _examined(files, on, terms, jobs, progress, None, Extent())
     found = sorted((finding for finding in found if finding.code in codes), key=lambda finding: finding.order)
     if problems:
         raise AnalysisError(found, problems)
@@ -185,14 +223,13 @@ def examine(
 def _examined(
     files: Sequence[SourceFile],
     rules: Rules,
-    codes: frozenset[str],
-    off: Mapping[str, Collection[str]],
+    terms: Mapping[str, Terms],
     jobs: int,
     progress: Progress | None,
     cache: Store | None,
     extent: Extent,
 ) -> tuple[list[Finding], list[Problem]]:
-    """The work of `examine`; `off` says which codes are turned off for a file; `extent` is filled."""
+    """The work of `examine`; `terms` are those of each file, and `extent` is filled."""
     by_path: dict[str, list[Finding]] = {}
     for file in files:
         try:
@@ -212,8 +249,10 @@ def _examined(
             kept += here
             continue
         broken = "" in unsure or file.path in unsure or any(finding.code in UNCHECKED for finding in here)
-        looked_for = None if broken else codes.difference(off.get(file.path, ()))
-        kept += suppress(file.path, file.data, _text(file), here, rules.known, looked_for, partial=rules.partial)
+        mine = terms[file.path]
+        looked_for = None if broken else mine.codes
+        own = mine.rules
+        kept += suppress(file.path, file.data, _text(file), here, own.known, looked_for, partial=own.partial)
     for rest in by_path.values():  # of files that are not in `files`
         kept += rest
     return kept, problems
@@ -276,14 +315,19 @@ def _jobs(files: int) -> int:
     return max(1, min(available, files // _FILES_PER_JOB))
 
 
-def _per_file(batch: Batch, rules: Rules, settings: Settings) -> dict[str, frozenset[str]]:
-    """Which codes `per-file-ignores` turns off, by the path of the file."""
-    ignores = PerFileIgnores(settings, rules.known)
-    if not ignores:
-        return {}
-    off = {file.path: ignores.codes(file.real) for file in batch.files}
-    off |= {finding.span.path: ignores.codes(finding.span.path) for finding in batch.unread}
-    return {path: codes for path, codes in off.items() if codes}
+def _terms(batch: Batch, rules: Rules, settings: Settings) -> dict[str, Terms]:
+    """What is told of each file, by the settings that count for it."""
+    known: dict[Path | None, tuple[Rules, frozenset[str], PerFileIgnores]] = {}
+    terms: dict[str, Terms] = {}
+    for path, real in batch.places():
+        mine = settings.at(real.parent)
+        if mine.source not in known:
+            own = rules.of(mine)
+            known[mine.source] = own, frozenset(rule.code for rule in own.on), PerFileIgnores(mine, own.known)
+        own, codes, ignores = known[mine.source]
+        codes = codes - ignores.codes(real) if ignores else codes
+        terms[path] = Terms(own, codes, mine.min_confidence)
+    return terms
 
 
 def _read(files: Iterable[SourceFile], findings: Iterable[Finding]) -> dict[str, SourceFile]:
