@@ -21,8 +21,10 @@ each_key = pytest.mark.parametrize("key", list(config._KEYS))
 
 
 def settings(text: str, folder: Path) -> config.Settings:
-    path = folder / "pyproject.toml"
+    path = folder / "project" / "pyproject.toml"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    (folder / "gradlint.toml").write_text("ignore = ['GL1']\n", encoding="utf-8")  # what `extend` names
     return config.load(path)
 
 
@@ -42,7 +44,12 @@ def test_the_default_of_a_key_is_the_default(key: str, tmp_path: Path) -> None:
     (default,) = re.findall(r"^Default: (.+)$", KEYS[key], re.MULTILINE)
     value = re.fullmatch(r"`(.+)`", default)
     if value is None:
-        assert key in ("select", "exclude", "cache-dir")  # not set at all, a list too long to print, the user's own
+        assert key in (
+            "extend",
+            "select",
+            "exclude",
+            "cache-dir",
+        )  # not set at all, a list too long to print, the user's own
         return
     told = settings(f"[tool.gradlint]\n{key} = {value[1]}\n", tmp_path)
     assert told == settings("[tool.gradlint]\n", tmp_path)
