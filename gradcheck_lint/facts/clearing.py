@@ -24,13 +24,4 @@ def stopped(sighting: Sighting) -> bool:
     return bool(of - times >= _A_WHILE and (cleared is None or sighting.step - cleared >= times))
 
 
-def again(sighting: Sighting) -> bool:
-    """Whether each round of the program clears the gradients, but makes one more step than that.
-
-    One line of it has met used gradients whenever it ran, and was cleared as often.
-    """
-    times, of, zeros = (sighting.detail[key] for key in ("times", "of", "zeros"))
-    return bool(times == of > 1 and zeros >= times and clears(sighting))
-
-
 _A_WHILE = 10
