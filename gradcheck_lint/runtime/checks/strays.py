@@ -73,6 +73,8 @@ class Stray:
         self.fresh = False  # its values are those that it was built with
         self.thawed = False  # it was frozen when the optimizer was new
         self.replaces = False  # what an optimizer holds goes by the same name, and gets no gradient
+        self.kind = (leaf.dtype, leaf.device)
+        self.restored = -1  # how many steps there had been when all of its model was loaded; -1 if it never was
         self.list = ""  # the list that holds it
         self.hidden: Hidden | None = None
 
@@ -81,6 +83,26 @@ class Stray:
         if leaf is not None and (leaf._version != self.version or leaf.data_ptr() != self.place):
             self.moved = True
         return leaf
+
+    def trained(self, steps: int) -> None:
+        """A step follows, of so many: a state that was loaded before it is one that the training goes on with."""
+        self.moved = self.moved or -1 < self.restored < steps
+
+    def converted(self) -> None:
+        """Its module was moved or converted, which gives it other memory and leaves its values as they were."""
+        leaf = self.ref()
+        if leaf is not None:
+            kind = (leaf.dtype, leaf.device)
+            if kind == self.kind and leaf.data_ptr() != self.place:
+                self.moved = True  # something else was put there
+            self.version, self.place, self.kind = leaf._version, leaf.data_ptr(), kind
+
+    def restore(self, steps: int) -> None:
+        """A state was loaded into it and into all beside it: what that means depends on whether a step follows."""
+        leaf = self.ref()
+        if leaf is not None:
+            self.restored = steps
+            self.version, self.place, self.kind = leaf._version, leaf.data_ptr(), (leaf.dtype, leaf.device)
 
     def begins(self, steps: int) -> None:
         """Backward begins, for the first time since a step: is the gradient of that step still there?"""
@@ -153,20 +175,42 @@ class Strays(Check):
             self._lists += [(name, ids, mark) for name, ids in _lists(frame) if not ids & held]
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind == "module._apply":
-            if self._found:
-                self._forget({id(parameter) for parameter in args[0].parameters(recurse=False)})
-        elif kind == "module.load_state_dict":
+        if kind == "module.load_state_dict":
             self._loaded |= {id(parameter) for parameter in args[0].parameters()}
+        if self._known():
+            for stray in self._within(args[0], recurse=kind == "module.load_state_dict"):
+                stray.look()  # what was written before this call
 
-    def _forget(self, keys: set[int]) -> None:
-        """Let go of tensors that are converted in place: what is known of their memory holds no more."""
-        for key in keys & self._found.keys():
-            stray = self._found.pop(key)
-            self._pending.pop(key, None)
-            for news in self._news.values():
-                if stray in news:
-                    news.remove(stray)
+    def call_ended(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        """Moving a model at the end of a training, or loading its best state, takes nothing back of what was seen."""
+        if not self._known():
+            return
+        if kind == "module._apply":
+            for stray in self._within(args[0], recurse=False):
+                stray.converted()
+        elif kind == "module.load_state_dict":
+            held = self.session.held()
+            whole = any(id(parameter) in held for parameter in args[0].parameters())
+            for stray in self._within(args[0], recurse=True):
+                if whole:
+                    stray.restore(self._steps())
+                else:
+                    stray.look()
+
+    def _known(self) -> bool:
+        return bool(self._found or self._pending)
+
+    def _within(self, module: Module, *, recurse: bool) -> list[Stray]:
+        """What is known of the parameters of this module."""
+        known = self._found | self._pending
+        strays = [(known.get(id(p)), p) for p in module.parameters(recurse=recurse)]
+        return [stray for stray, p in strays if stray is not None and stray.ref() is p]
+
+    def _steps(self) -> int:
+        """How many steps all optimizers have made."""
+        return sum(observer.steps for observer in self.session.observers.values())
 
     # What backward reaches
 
@@ -398,8 +442,10 @@ class Strays(Check):
         identity = self.session.check(Identity)
         held = self.session.held()
         fresh: list[Stray] = []
+        steps = self._steps()
         for key, stray in list(self._found.items()):
             leaf = stray.look()
+            stray.trained(steps)
             if leaf is None:
                 if key not in self._pending:
                     del self._found[key]
@@ -453,6 +499,9 @@ class Strays(Check):
     def _tell(self, *, final: bool) -> None:
         """One sighting for each kind of leaf that nobody holds."""
         identity = self.session.check(Identity)
+        steps = self._steps()
+        for stray in self._pending.values():
+            stray.trained(steps)
         pending = {k: s for k, s in self._pending.items() if k not in identity.told and not s.moved}
         self._pending = {}
         alive = {key for key, stray in pending.items() if stray.look() is not None}

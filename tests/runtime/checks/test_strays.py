@@ -1,0 +1,96 @@
+"""Parameters that nobody holds: what comes after the last step takes nothing back of what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from gradcheck_lint.finding import Confidence
+from tests.runtime.watching import codes, found
+
+Net = nn.Sequential
+
+
+def half_held(
+    after: Callable[[Net], object] = lambda net: None,
+    between: Callable[[Net, int], object] = lambda net, step: None,
+    steps: int = 12,
+) -> list[str]:
+    """The findings of a training of the second layer alone, through the first."""
+
+    def program() -> None:
+        net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+        optimizer = torch.optim.SGD(net[2].parameters(), lr=0.05)
+        x = torch.randn(16, 3)
+        for step in range(steps):
+            optimizer.zero_grad()
+            net(x).square().mean().backward()
+            optimizer.step()
+            between(net, step)
+        after(net)
+
+    return codes(found(program, least=Confidence.MEDIUM))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda net: None,
+        lambda net: net.double(),
+        lambda net: net.half().float(),
+        lambda net: net.to(torch.bfloat16).eval(),
+        lambda net: net.cpu(),
+        lambda net: net.load_state_dict(deepcopy(net.state_dict())),
+        lambda net: net.load_state_dict({key: value * 2 for key, value in net.state_dict().items()}),
+    ],
+    ids=["nothing", "double", "half and back", "bfloat16", "cpu", "the same state", "another state"],
+)
+@pytest.mark.parametrize("steps", [12, 130])
+def test_what_comes_after_the_last_step(after: Callable[[Net], object], steps: int) -> None:
+    assert half_held(after, steps=steps) == ["GL207"]
+
+
+def test_moved_and_moved_back_in_each_step() -> None:
+    assert half_held(between=lambda net, step: net.double().float()) == ["GL207"]
+
+
+@torch.no_grad()
+def _follow(net: Net, step: int) -> None:
+    if step == 6:
+        net[0].weight.mul_(0.9)
+        net[0].bias.zero_()
+
+
+def _follow_by_loading(net: Net, step: int) -> None:
+    if step == 11:
+        net[0].load_state_dict({key: value * 0.9 for key, value in net[0].state_dict().items()})
+
+
+def _all_are_loaded(net: Net, step: int) -> None:
+    if step in (5, 11):
+        net.load_state_dict({key: value * 0.9 for key, value in net.state_dict().items()})
+
+
+def _other_values_put_in(net: Net, step: int) -> None:
+    if step == 11:
+        net._apply(lambda tensor: tensor * 0.9)
+
+
+@pytest.mark.parametrize("between", [_follow, _follow_by_loading, _all_are_loaded, _other_values_put_in])
+def test_somebody_else_moves_them(between: Callable[[Net, int], object]) -> None:
+    """A copy that follows another network, weights that come from a server: somebody does use the parameters."""
+    assert half_held(between=between) == []
+
+
+def test_written_and_then_moved() -> None:
+    """Moving a module does not hide that somebody had written to it."""
+
+    def between(net: Net, step: int) -> None:
+        _follow(net, step)
+        net.double().float()
+
+    assert half_held(between=between) == []
