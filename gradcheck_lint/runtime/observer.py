@@ -14,6 +14,7 @@ import sys
 import time
 import weakref
 from collections import deque
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -532,23 +533,29 @@ class Observer:
         if self.session.in_backward and not self.opaque:
             self.opaque = "it steps while backward runs"
         closure = kwargs.get("closure") if "closure" in kwargs else (args[1] if len(args) > 1 else None)
+        own = callable(closure) and not _does_nothing(closure)
+        if not own and watched.steps == 1 and self.searches():
+            self.sight("closure-missing", mark)
         if callable(closure):
-            wrapped = self._wrap(closure, mark)
+            wrapped = self._wrap(closure, mark, own=own)
             if "closure" in kwargs:
                 return args, {**kwargs, "closure": wrapped}
             return (args[0], wrapped, *args[2:]), kwargs
-        if watched.steps == 1 and self.searches():
-            self.sight("closure-missing", mark)
         self._uses_gradients(mark)
         return None
 
-    def _wrap(self, closure: Callable[[], Any], mark: sites.Mark | None) -> Callable[[], Any]:
+    def _wrap(self, closure: Callable[[], Any], mark: sites.Mark | None, *, own: bool) -> Callable[[], Any]:
+        """own: whether it is the program's; what a framework passes where there is none is the step itself."""
+
         def gradlint_closure() -> Any:
             self.session.guard(self._closure_begins)
             self._in_closure = True
             result = closure()
             self._in_closure = False
-            self.session.guard(self._closure_ends, mark, result)
+            if own:
+                self.session.guard(self._closure_ends, mark, result)
+            else:
+                self.session.guard(self._uses_gradients, mark)
             return result
 
         return gradlint_closure
@@ -771,6 +778,14 @@ def _calls_super(kind: type) -> bool:
     """Whether the step of this optimizer is the user's, and calls the one that it inherits."""
     code = sites.code_of(getattr(kind, "step", None))
     return code is not None and "super" in code.co_names and "step" in code.co_names
+
+
+def _does_nothing(closure: object) -> bool:
+    """Whether it is the empty function of a framework that always passes one, as Lightning does: the step has none."""
+    while isinstance(closure, partial):  # around it may be what the framework does between closure and update
+        closure = closure.args[-1] if closure.args else None
+    code = sites.code_of(closure)
+    return code is not None and sites.foreign(code.co_filename) and not (code.co_names or code.co_freevars)
 
 
 def is_lazy(parameter: Tensor) -> bool:

@@ -101,6 +101,17 @@ class ManualWindow(Manual):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         optimizer = self.optimizers()
         self.manual_backward(self.loss(batch) / 4)
+        if (batch_idx + 1) % 4 == 0 or self.trainer.is_last_batch:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+class LostWindow(Manual):
+    """The gradients of the last three batches are there when Lightning clears them, before it validates."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        self.manual_backward(self.loss(batch) / 4)
         if (batch_idx + 1) % 4 == 0:
             optimizer.step()
             optimizer.zero_grad()
@@ -215,6 +226,11 @@ def test_wrong(module: type, code: str) -> None:
     assert (found[0].code, found[0].confidence.name) == (code, "HIGH")
     assert len({finding.span.line for finding in found}) == 1
     assert found[0].span.path.endswith("test_lightning.py")
+
+
+def test_the_rest_of_a_window() -> None:
+    found = fit(LostWindow()).findings
+    assert [(finding.code, finding.confidence.name) for finding in found] == [("GL111", "MEDIUM")]
 
 
 def test_a_closure_that_is_left_out() -> None:
