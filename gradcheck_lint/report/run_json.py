@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gradcheck_lint.config import ConfigError
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
 from gradcheck_lint.report.json import finding_object
-from gradcheck_lint.runtime.record import Moment, Parameter, RunRecord, Site, Watched
+from gradcheck_lint.runtime.record import Model, Moment, Parameter, RunRecord, Site, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +47,9 @@ def render(record: RunRecord, *, colour: bool = False) -> str:
         "ended": record.ended,
         "findings": [_finding(finding) for finding in record.findings],
         "optimizers": [_watched(optimizer) for optimizer in record.optimizers],
+        "models": [
+            {"name": model.name, "class": model.kind, "parameters": model.parameters} for model in record.models
+        ],
         "missing": list(record.missing),
         "checked": dict(record.checked),
         "problems": list(record.problems),
@@ -180,6 +183,10 @@ class _Node:
             raise _Node(self.file, where, None).fail("there")
         return _Node(self.file, where, value[key])
 
+    def get(self, key: str, default: object) -> _Node:
+        """What earlier versions did not write."""
+        return self[key] if key in self.of(dict, "an object") else _Node(self.file, key, default)
+
     def __iter__(self) -> Iterator[_Node]:
         for index, value in enumerate(self.of(list, "a list")):
             yield _Node(self.file, f"{self.where}[{index}]", value)
@@ -228,6 +235,7 @@ def _record(document: _Node) -> RunRecord:
         ended=document["ended"].text(),
         findings=[_read_finding(node) for node in document["findings"]],
         optimizers=[_read_watched(node) for node in document["optimizers"]],
+        models=[_read_model(node) for node in document.get("models", [])],
         missing=[node.text() for node in document["missing"]],
         checked={key: node.whole() for key, node in document["checked"].items()},
         problems=[node.text() for node in document["problems"]],
@@ -318,6 +326,10 @@ def _read_watched(node: _Node) -> Watched:
         checked=node["checked"].whole(),
         blind=tuple(phrase.text() for phrase in node["blind"]),
     )
+
+
+def _read_model(node: _Node) -> Model:
+    return Model(node["name"].text(), node["class"].text(), node["parameters"].whole())
 
 
 def _read_parameter(node: _Node) -> Parameter:

@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gradcheck_lint.finding import Finding
-    from gradcheck_lint.runtime.record import RunRecord, Watched
+    from gradcheck_lint.runtime.record import Model, RunRecord, Watched
 
 LINES = 24
 COLUMNS = 100
 _GUTTER = 8  # columns before the source
 _OPTIMIZERS = 3  # how many are listed
+_MODELS = 3
+_SPOTS = 2
 
 
 def render(record: RunRecord, *, colour: bool = False, brief: bool = False) -> str:
-    """At most a screen. `brief` is for the end of a program: one line if all is well."""
+    """At most a screen. `brief` is for the end of a program: no more than is needed to know what is clear."""
     paint = Paint(colour)
-    if brief and not record.findings and not record.problems:
-        return "\n".join([*_conclusion(record, paint), *_unseen(record, paint)]) + "\n"
-    end = [*_conclusion(record, paint), *_watched(record, paint), *_limits(record, paint)]
+    clear = brief and not record.findings and not record.problems
+    end = [*_conclusion(record, paint), *_watched(record, paint)]
+    end += [] if clear else _checked(record, paint)
+    end += _limits(record, paint)
     findings = sorted(record.findings, key=lambda f: (f.severity is not Severity.ERROR, -f.confidence))
     above = _fitted(findings, texts(record.sources), paint, LINES - len(end) - 1)
     return "\n".join([*above, *([""] if above else []), *end]) + "\n"
@@ -156,9 +159,25 @@ def _watched(record: RunRecord, paint: Paint) -> list[str]:
     if rest:
         steps = sum(optimizer.steps for optimizer in rest)
         lines += _named("", f"and {count(len(rest), 'optimizer')} more with {count(steps, 'step')}", paint)
-    if record.checked:
-        lines += _named("checked", ", ".join(f"{number} {what}" for what, number in record.checked.items()), paint)
+    if record.models:
+        words = ", ".join(model_words(model) for model in record.models[:_MODELS])
+        more = len(record.models) - _MODELS
+        lines += _named("models", cut(words + (f" and {more} more" if more > 0 else ""), COLUMNS - 11), paint)
+    elif any(optimizer.steps for optimizer in record.optimizers):
+        lines += _named("models", "none was found", paint)
     return lines
+
+
+def model_words(model: Model) -> str:
+    """`net (Net, 4 parameters)`."""
+    held = count(model.parameters, "parameter")
+    return f"{model.name} ({model.kind}, {held})" if model.name else f"{model.kind} ({held})"
+
+
+def _checked(record: RunRecord, paint: Paint) -> list[str]:
+    if not record.checked:
+        return []
+    return _named("checked", ", ".join(f"{number} {what}" for what, number in record.checked.items()), paint)
 
 
 def describe(optimizer: Watched) -> str:
@@ -196,7 +215,10 @@ def blind_spots(record: RunRecord) -> list[str]:
 
 
 def _unseen(record: RunRecord, paint: Paint) -> list[str]:
-    return [line for spot in blind_spots(record)[:2] for line in _named("blind", cut(spot, COLUMNS - 11), paint)]
+    spots = blind_spots(record)
+    lines = [line for spot in spots[:_SPOTS] for line in _named("blind", cut(spot, COLUMNS - 11), paint)]
+    more = len(spots) - _SPOTS
+    return [*lines, *_named("", f"and {more} more", paint)] if more > 0 else lines
 
 
 def _broken(record: RunRecord, paint: Paint) -> Iterable[str]:

@@ -76,6 +76,15 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """A model under watch. `name` is the user's variable if it is known."""
+
+    name: str
+    kind: str  # the class
+    parameters: int  # how many tensors it has
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """Something that a rule may want to judge: what was seen, at which step, in which lines.
 
@@ -125,6 +134,7 @@ class RunRecord:
     seconds: float = 0.0
     watching: float = 0.0  # seconds of them that the watcher itself took, as far as it measured
     optimizers: list[Watched] = field(default_factory=list)
+    models: list[Model] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)

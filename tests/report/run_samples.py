@@ -8,7 +8,7 @@ from dataclasses import replace
 from report_samples import BARE, CARRIED, REBOUND, TRAIN
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Severity, Span
-from gradcheck_lint.runtime.record import Moment, Parameter, RunRecord, Site, Watched
+from gradcheck_lint.runtime.record import Model, Moment, Parameter, RunRecord, Site, Watched
 
 LINES = {number: line for number, line in enumerate(TRAIN.split("\n"), 1) if line}
 
@@ -33,7 +33,9 @@ def nothing() -> RunRecord:
 
 def clear() -> RunRecord:
     watched = Watched(0, "optimizer", "SGD", None, held("fc.weight", "fc.bias"), 300, 300, 300, 26)
-    return replace(nothing(), optimizers=[watched], seconds=3.14, moments=cycles(20))
+    return replace(
+        nothing(), optimizers=[watched], models=[Model("model", "Line", 2)], seconds=3.14, moments=cycles(20)
+    )
 
 
 def carried(number: int = 1) -> list[Finding]:
@@ -93,6 +95,7 @@ def everything() -> RunRecord:
             related=(Related("made </div> here", Span("gone.py", 7, 1, 7, 9)),),
         )
     )
+    record.models.append(Model("", "Encoder<T>", 2))
     record.missing = ["encoder.weight", "encoder.<b>bias"]
     record.checked = {"rules": 12, "steps": 31}
     record.problems = ["Identity.ended: KeyError: '<x>'"]

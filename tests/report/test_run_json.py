@@ -38,6 +38,12 @@ def test_the_schema_holds(sample: str) -> None:
     Draft202012Validator(SCHEMA).validate(json.loads(text))
 
 
+def test_a_run_that_an_earlier_version_has_saved() -> None:
+    document = json.loads(run_json.render(clear()))
+    del document["models"]
+    assert run_json.read(json.dumps(document)).models == []
+
+
 def test_no_field_of_a_record_is_forgotten() -> None:
     document = json.loads(run_json.render(everything()))
     assert {field.name for field in dataclasses.fields(RunRecord)} == set(document) - {"kind", "version"}

@@ -11,7 +11,7 @@ from run_samples import clear, everything, held, nothing, wrong
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.report import run_text
 from gradcheck_lint.report.terminal import width
-from gradcheck_lint.runtime.record import Watched
+from gradcheck_lint.runtime.record import Model, Watched
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 18, 19, 20, 60])
@@ -43,6 +43,7 @@ def test_one_finding_has_all_its_words_and_its_code() -> None:
         "\n"
         "Found 1 mistake in the run of train.py (300 steps of optimizer, 3.1 s).\n"
         "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked\n"
+        "  models:  model (Line, 2 parameters)\n"
     )
 
 
@@ -74,22 +75,45 @@ def test_errors_come_before_warnings() -> None:
     assert text.index("GL101") < text.index("GL201")
 
 
-def test_a_line_if_all_is_well() -> None:
-    assert run_text.render(clear(), brief=True) == (
-        "All clear in the run of train.py (300 steps of optimizer, 3.1 s; 26 checked).\n"
-    )
-    assert run_text.render(clear()).splitlines()[1:] == [
-        "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked"
-    ]
+WATCHED = [
+    "  watched: optimizer (SGD, 2 parameters): 300 steps, 26 of them checked",
+    "  models:  model (Line, 2 parameters)",
+]
 
 
-def test_where_it_was_blind_is_told_even_then() -> None:
+def test_what_was_watched_is_told_if_all_is_well() -> None:
     record = clear()
-    record.optimizers[0].blind = ("its step is compiled, so the order of its calls was not judged",)
-    text = run_text.render(record, brief=True)
-    assert text.splitlines()[1:] == [
-        "  blind:   optimizer: its step is compiled, so the order of its calls was not judged"
+    record.checked = {"rules": 12, "steps": 26}
+    assert run_text.render(record, brief=True).splitlines() == [
+        "All clear in the run of train.py (300 steps of optimizer, 3.1 s; 26 checked).",
+        *WATCHED,
     ]
+    assert run_text.render(record).splitlines()[1:] == [*WATCHED, "  checked: 12 rules, 26 steps"]
+
+
+def test_what_is_unheld_or_was_not_seen_is_told_even_then() -> None:
+    record = clear()
+    record.missing = ["body.weight", "body.bias"]
+    record.optimizers[0].blind = ("its step is compiled, so the order of its calls was not judged",)
+    assert run_text.render(record, brief=True).splitlines()[1:] == [
+        *WATCHED,
+        "  unheld:  no optimizer holds `body.weight` and `body.bias`",
+        "  blind:   optimizer: its step is compiled, so the order of its calls was not judged",
+    ]
+    record.optimizers[0].blind = ("one", "two", "three", "four")
+    assert run_text.render(record, brief=True).splitlines()[-2:] == [
+        "  blind:   optimizer: two",
+        "           and 2 more",
+    ]
+
+
+def test_which_models_were_watched() -> None:
+    record = clear()
+    record.models = []
+    assert "  models:  none was found" in run_text.render(record, brief=True).splitlines()
+    record.models = [Model("", "Line", 1), *(Model(f"net_{index}", "Line", 2) for index in range(4))]
+    line = "  models:  Line (1 parameter), net_0 (Line, 2 parameters), net_1 (Line, 2 parameters) and 2 more"
+    assert line in run_text.render(record, brief=True).splitlines()
 
 
 def test_nothing_is_no_success() -> None:
