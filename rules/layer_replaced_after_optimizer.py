@@ -83,7 +83,7 @@ class LayerReplacedAfterOptimizer(Rule):
                 ("the optimizer took the parameters here", sighting.sites.get("built")),
                 *([("steps here", sighting.site)] if made is not None else ()),
             ],
-            subject=what,
+            subject=name,
         )
 
 

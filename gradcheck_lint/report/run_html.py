@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.report import run_cycle, run_drawings, run_series
 from gradcheck_lint.report.markup import prose, source, tag, words
-from gradcheck_lint.report.run_text import blind_spots, listed, model_words, program
+from gradcheck_lint.report.run_text import blind_spots, listed, models_of, program
 from gradcheck_lint.report.text import count, duration
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def _watched(record: RunRecord) -> str:
         told = tag("p", words(f"Checked: {checked}"), class_="key") if checked else ""
         parts.append(tag("div", tag("table", head, *rows), told, class_="card"))
     facts: list[tuple[str, list[str]]] = [
-        ("Models", [model_words(model) for model in record.models]),
+        ("Models", models_of(record)),
         ("Held by no optimizer", [listed(record.missing)] if record.missing else []),
         ("Where the watcher was blind", blind_spots(record)),
         ("What went wrong inside gradlint (please report it)", list(dict.fromkeys(record.problems))),

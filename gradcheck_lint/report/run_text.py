@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gradcheck_lint.finding import Finding
-    from gradcheck_lint.runtime.record import Model, RunRecord, Watched
+    from gradcheck_lint.runtime.record import RunRecord, Watched
 
 LINES = 24
 COLUMNS = 100
@@ -160,18 +160,21 @@ def _watched(record: RunRecord, paint: Paint) -> list[str]:
         steps = sum(optimizer.steps for optimizer in rest)
         lines += _named("", f"and {count(len(rest), 'optimizer')} more with {count(steps, 'step')}", paint)
     if record.models:
-        words = ", ".join(model_words(model) for model in record.models[:_MODELS])
-        more = len(record.models) - _MODELS
-        lines += _named("models", cut(words + (f" and {more} more" if more > 0 else ""), COLUMNS - 11), paint)
+        models = models_of(record)
+        more = f" and {len(models) - _MODELS} more" if len(models) > _MODELS else ""
+        lines += _named("models", cut(", ".join(models[:_MODELS]), COLUMNS - 11 - len(more)) + more, paint)
     elif any(optimizer.steps for optimizer in record.optimizers):
         lines += _named("models", "none was found", paint)
     return lines
 
 
-def model_words(model: Model) -> str:
-    """`net (Net, 4 parameters)`."""
-    held = count(model.parameters, "parameter")
-    return f"{model.name} ({model.kind}, {held})" if model.name else f"{model.kind} ({held})"
+def models_of(record: RunRecord) -> list[str]:
+    """`net (Net, 4 parameters)`; those that are alike, as a copy for each task, once."""
+    told = []
+    for model, times in Counter(record.models).items():
+        held = count(model.parameters, "parameter") + (f", {times} times" if times > 1 else "")
+        told.append(f"{model.name} ({model.kind}, {held})" if model.name else f"{model.kind} ({held})")
+    return told
 
 
 def _checked(record: RunRecord, paint: Paint) -> list[str]:

@@ -615,12 +615,12 @@ class Observer:
             self._rewrites = self._rewrites or (self._old_window and not self.gradients.summed(self.parameters()))
             if self._rewrites or not self._old_window:
                 return
-        if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.broken:
-            return
-        if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.written():
+        if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and not self.broken and self.written():
             self.state = self.state._replace(gradient=cycle.OUTSIDE, scale=cycle.ENGINE)
             return
         tally = self.tally("step", mark)
+        if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.broken:
+            return
         if breach == cycle.EMPTY_STEP and not self.watched.backwards and not detail:
             self.idle = (mark, {**tally, "gradient": before.gradient, "began": self.began})
             return  # it may be another's turn; told at the end, if none has come by then

@@ -112,7 +112,8 @@ def test_which_models_were_watched() -> None:
     record.models = []
     assert "  models:  none was found" in run_text.render(record, brief=True).splitlines()
     record.models = [Model("", "Line", 1), *(Model(f"net_{index}", "Line", 2) for index in range(4))]
-    line = "  models:  Line (1 parameter), net_0 (Line, 2 parameters), net_1 (Line, 2 parameters) and 2 more"
+    record.models += [Model("", "Line", 1)] * 2
+    line = "  models:  Line (1 parameter, 3 times), net_0 (Line, 2 parameters), net_1 (Line, 2 par... and 2 more"
     assert line in run_text.render(record, brief=True).splitlines()
 
 

@@ -59,7 +59,7 @@ class Holders(Check):
         """Those that are watched now, and those that were until they were gone."""
         gone = [(ref, model) for ref, model in self._models if ref() is None]
         now = [(weakref.ref(model), _described(name, model)) for name, model in self.session.models]
-        self._models = (gone + now)[-_MODELS:]
+        self._models = (now + gone)[:_MODELS]
         self.session.record.models = [model for _, model in self._models]
 
 

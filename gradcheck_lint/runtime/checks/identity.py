@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.layers import common
+from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 _CLOSELY = 3  # steps of each optimizer before which all slots are compared; later only when something was assigned
+_VALUES = 16
+_MOST = 1000  # changes that are remembered
 _PATIENCE = 20  # steps that are waited for a new parameter to take part in a loss
 
 
@@ -50,6 +53,7 @@ class Change:
         self.mark = mark
         self.how = how  # "assigned", "added" or "moved"
         self.age = 0
+        self.met: Met | None = None
 
     def now(self) -> list[Tensor]:
         """The parameters that are there now; none if the old ones are back."""
@@ -59,6 +63,20 @@ class Change:
             return []
         parameters = [thing] if self.slot.kind == "_parameters" else list(thing.parameters())
         return [] if {id(parameter) for parameter in parameters} == self.old else parameters
+
+
+class Met:
+    """Parameters that an optimizer has passed by at one step, to see whether they are the same ones at the next."""
+
+    def __init__(self, observer: Observer, parameters: list[Tensor]) -> None:
+        self.observer = observer.watched.index
+        self.step = observer.watched.steps
+        self._known = [(Ref(p), _beginning(p)) for p in parameters]
+
+    def as_they_were(self) -> bool:
+        """Whether they are there still, and nobody has moved them: else they are a copy for one step, or trained."""
+        now = [(ref(), then) for ref, then in self._known]
+        return all(p is not None and bool((_beginning(p) == then).all()) for p, then in now)
 
 
 class Tie(NamedTuple):
@@ -245,12 +263,15 @@ class Identity(Check):
             lost = [p for p in now if id(p) not in held]
             if not lost or change.age > _PATIENCE or _line(change.mark) in self.rebuilt:
                 continue
-            if not any(p.grad is not None for p in lost) or (change.how == "added" and observer.watched.steps < 2):
+            if not any(p.grad is not None for p in lost):
                 rest.append(change)
+                continue
+            if change.how == "added" and (stays := self._stays(change, lost, observer)) is not True:
+                rest += [change] if stays is None else []
                 continue
             kind = "parameter-moved" if change.how == "moved" else _KINDS[change.slot.kind]
             told.setdefault((kind, _line(change.mark)), []).append((change, lost))
-        self._changes = rest
+        self._changes = rest[-_MOST:]
         if not told:
             return
         elsewhere = held_by_any()
@@ -269,6 +290,17 @@ class Identity(Check):
                 added=all(change.how == "added" for change, _ in pairs),
                 prefix=common([change.slot.name for change, _ in pairs]),
             )
+
+    def _stays(self, change: Change, lost: list[Tensor], observer: Observer) -> bool | None:
+        """Whether what was added is there at the next step too, and is no copy for one step; None: not known yet."""
+        met = change.met
+        if met is None:
+            change.met = Met(observer, lost)
+            observer.suspect()  # look at the next step, then
+            return None
+        if met.observer != observer.watched.index or met.step == observer.watched.steps:
+            return None
+        return met.as_they_were()
 
     # Ties
 
@@ -327,6 +359,11 @@ class Identity(Check):
 
 
 _KINDS = {"_parameters": "parameter-replaced", "_modules": "layer-replaced"}
+
+
+def _beginning(parameter: Tensor) -> Tensor:
+    """A few of its values."""
+    return parameter.detach().reshape(-1)[:_VALUES].clone()
 
 
 def _line(mark: Mark | None) -> Any:

@@ -291,7 +291,7 @@ class Strays(Check):
     def ended(self) -> None:
         for observer in self.session.observers.values():
             data = self._replaced.pop(observer.watched.index, None)
-            if data is not None:
+            if data is not None and "passing" not in data:
                 self._tell_replaced(observer, data)
         self._tell(final=True)
 
@@ -388,13 +388,18 @@ class Strays(Check):
             data = {"kind": "model-replaced", "ids": ids, "names": tuple(self._names(list(strays.values()), frames))}
             data["made"] = next((s.mark for s in strays.values() if s.mark is not None), None)
         data["mark"] = mark
-        observer.broken = True
-        if self._replaced.get(index, {}).get("kind") == data["kind"]:
-            del self._replaced[index]
-            if not set(data["ids"]) & held_by_any():
-                self._tell_replaced(observer, data)
-        else:
+        data["met"] = {self._found[key].first for key in data["ids"]}
+        known = self._replaced.pop(index, None)
+        if known is None or known["kind"] != data["kind"]:
+            observer.broken = True
             self._replaced[index] = data  # to be told if it is so at the next step too
+        elif data["kind"] == "model-replaced" and not data["met"] & known["met"]:
+            observer.broken = False  # they are copies that live for one step, and replace nothing
+            self._replaced[index] = data | {"passing": True}
+        elif not set(data["ids"]) & held_by_any():
+            self._tell_replaced(observer, data)
+        else:
+            observer.broken = False
 
     def _shared(self, observer: Observer, parameters: list[Tensor]) -> bool:
         """Whether other optimizers hold these as well: the model still has them, and this one got the wrong ones."""

@@ -94,3 +94,86 @@ def test_written_and_then_moved() -> None:
         net.double().float()
 
     assert half_held(between=between) == []
+
+
+# Copies that live for one step
+
+
+def adapted(net: nn.Module, x: torch.Tensor) -> nn.Module:
+    """A copy that was trained a little, by hand."""
+    fast = deepcopy(net)
+    for _ in range(2):
+        gradients = torch.autograd.grad(fast(x).square().mean(), list(fast.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(fast.parameters(), gradients, strict=True):
+                parameter -= 0.01 * gradient
+    return fast
+
+
+class Learner(nn.Module):
+    """Keeps the copy in an attribute; `back`: brings its gradients back to the weights from which it was made."""
+
+    def __init__(self, back: bool, tasks: int = 3) -> None:
+        super().__init__()
+        self.slow = nn.Linear(3, 1)
+        self.optimizer = torch.optim.SGD(self.slow.parameters(), lr=0.05)
+        self.back, self.tasks = back, tasks
+
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        for _ in range(self.tasks):
+            x = torch.randn(8, 3)
+            self.fast = adapted(self.slow, x)
+            self.fast(x).square().mean().backward()
+            if self.back:
+                for slow, fast in zip(self.slow.parameters(), self.fast.parameters(), strict=True):
+                    slow.grad = fast.grad if slow.grad is None else slow.grad + fast.grad
+        self.optimizer.step()
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_copies_for_one_step(tasks: int) -> None:
+    def program() -> None:
+        learner = Learner(back=True, tasks=tasks)
+        for _ in range(30):
+            learner.step()
+
+    assert codes(found(program, least=Confidence.MEDIUM)) == []
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_copies_whose_gradients_go_nowhere(tasks: int) -> None:
+    """Nothing has taken the place of the model; the steps find no gradients, and that is said once."""
+
+    def of_a_class() -> None:
+        learner = Learner(back=False, tasks=tasks)
+        for _ in range(12):
+            learner.step()
+
+    def of_a_loop() -> None:
+        slow = nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(slow.parameters(), lr=0.05)
+        for _ in range(12):
+            optimizer.zero_grad()
+            for _ in range(tasks):
+                x = torch.randn(8, 3)
+                fast = adapted(slow, x)
+                fast(x).square().mean().backward()
+            optimizer.step()
+
+    for program in (of_a_class, of_a_loop):
+        assert codes(found(program, least=Confidence.MEDIUM)) == ["GL104"]
+
+
+def test_a_layer_that_is_added_and_stays() -> None:
+    def program() -> None:
+        net = nn.Sequential(nn.Linear(3, 3))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+        for step in range(12):
+            if step == 4:
+                net.append(nn.Linear(3, 1))
+            optimizer.zero_grad()
+            net(torch.randn(8, 3)).square().mean().backward()
+            optimizer.step()
+
+    assert codes(found(program, least=Confidence.MEDIUM)) == ["GL202"]
