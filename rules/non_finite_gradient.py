@@ -34,27 +34,49 @@ class NonFiniteGradient(Rule):
         label = f"{sighting.at_step}: {whose} were not finite; {before}"
         related = [("backward", sighting.sites.get("made")), ("built here", sighting.sites.get("built"))]
         first = names[0]
-        if what == "weights":  # nobody has read the gradients of this step: the step itself can have made them
+        if what == "weights":
+            known = sighting.detail["finite"]
             report(
-                "the weights have become NaN or Inf",
-                label=label,
+                "the step has made NaN or Inf of the weights" if known else "the weights have become NaN or Inf",
+                label=f"{sighting.at_step}: {whose} were not finite; the gradients were, and {before}"
+                if known
+                else label,
                 why="from there NaN reaches every output and every loss",
-                help=f"look at the gradient of `{first}` at this step (`--every 1`): if it is finite, the step itself "
-                "made the NaN, by too large a learning rate or by the optimizer's own roots and divisions; if not, "
-                "`torch.autograd.detect_anomaly()` tells the operation behind it",
+                help=_of_the_step(sighting) if known else _of_either(first),
                 related=related,
                 confidence=Confidence.HIGH,
             )
             return
         spoilt = bool(sighting.detail["spoilt"])
         report(
-            "a gradient is NaN or Inf",
+            "a gradient is NaN or Inf, and the loss is not" if loss is not None else "a gradient is NaN or Inf",
             label=label,
             why="the step writes NaN into the weights, and from there it reaches every output"
             if spoilt
             else "an optimizer that uses such a gradient loses its weights",
-            help=f"look at the operations behind `{first}`, which backward reached first: a square root, a logarithm, "
-            "a norm or a division at zero; run once under `torch.autograd.detect_anomaly()` to be told which",
+            help=f"look at what is done to `{first}`, which backward reached first: a root, a logarithm, a norm or a "
+            "division at zero. Where `torch.where` or a mask drops its result, mask what goes into it: backward "
+            "goes through what was dropped, and zero times Inf is NaN",
+            note="`torch.autograd.detect_anomaly()` names the operation",
             related=related,
             confidence=Confidence.HIGH if spoilt else Confidence.MEDIUM,
         )
+
+
+def _of_the_step(sighting: Sighting) -> str:
+    """What to do where the gradients were finite, and so was the loss."""
+    if sighting.detail["lost"]:
+        option, value, dtype = sighting.detail["lost"]
+        return (
+            f"`{option}={value:g}` is 0 in {dtype}, so the step divides by zero where a gradient is small: train "
+            f"weights of float32 under autocast, or pass a larger `{option}`"
+        )
+    return "lower the learning rate, or look at the roots and divisions in the step of the optimizer"
+
+
+def _of_either(first: str) -> str:
+    """What to do where it happened at a step that was not looked at."""
+    return (
+        f"watch again with `--every 1 --level deep` to see whether the gradient of `{first}` or the step was the first "
+        "to be NaN; `torch.autograd.detect_anomaly()` tells the operation behind a gradient"
+    )

@@ -37,6 +37,7 @@ class Plan:
     sample: int = 0  # the step of the latest
     fed: list[int] = field(default_factory=list)  # the parameters whose gradients were read at it
     total: float = math.nan  # the norm of all gradients, as far as it is known
+    finite: tuple[int, ...] = ()  # the latest two steps whose gradients were seen to be finite
 
 
 class Plans:

@@ -34,6 +34,10 @@ class _Layer:
     ref: weakref.ref[Module]
     alive: Tensor | None = None  # which rows had a gradient so far
     samples: int = 0
+    biased: Tensor | None = (
+        None  # whether its bias had one: then its units live, and it is what goes into it that is zero
+    )
+    place: int = 0  # how late backward came to it
 
 
 class Units(Check):
@@ -90,32 +94,58 @@ class Units(Check):
             alive |= (rows != 0).any(1)
         layer.alive = alive
         layer.samples += 1
+        bias = getattr(module, "bias", None)
+        if whole and bias is not None and bias.grad is not None and (values := plain(bias.grad)) is not None:
+            layer.biased = (values != 0).any()
 
     def _judge(self, observer: Observer, layers: list[_Layer], step: int, mark: Mark | None) -> None:
         known = [layer for layer in layers if layer.alive is not None and layer.samples == len(EARLY)]
         if not known:
             return
+        places = {key: place for place, key in enumerate(observer.received)}
+        for layer in known:
+            layer.place = places.get(id(getattr(layer.ref(), "weight", None)), 0)
+        known.sort(key=lambda layer: -layer.place)  # in the order of the forward pass
         names = [layer.name for layer in known]
         rows = [layer.alive.numel() for layer in known if layer.alive is not None]
 
         def then(values: list[list[float]]) -> None:
-            dead = [many - int(part[0]) for many, part in zip(rows, values, strict=True)]
-            self._tell(observer, step, mark, names, rows, dead)
+            dead = [many - int(part[0]) for many, part in zip(rows, values, strict=False)]
+            self._tell(observer, step, mark, names, rows, dead, [bool(part[0]) for part in values[len(rows) :]])
 
-        self.later.read([layer.alive.sum() for layer in known if layer.alive is not None], then)
+        alive = [layer.alive.sum() for layer in known if layer.alive is not None]
+        biased = [alive[0].new_zeros(()) if layer.biased is None else layer.biased for layer in known]
+        self.later.read([*alive, *biased], then)
 
     def _tell(
-        self, observer: Observer, step: int, mark: Mark | None, names: list[str], rows: list[int], dead: list[int]
-    ) -> None:
+        self, observer: Observer, step: int, mark: Mark | None, names: list[str], rows: list[int], dead: list[int],
+        biased: list[bool],
+    ) -> None:  # fmt: skip
         found = [index for index, many in enumerate(rows) if many >= ENOUGH and dead[index] >= DEAD * many]
         whole = sum(dead[index] == many for index, many in enumerate(rows))
         if not found or not self._anything(observer):
             return
+        # where no unit has a gradient in the first layers, each is dead because the one behind it is
+        first = next((i for i, many in enumerate(rows) if dead[i] < many or biased[i]), len(rows))
+        blocker = self._blocker() if first else ""
+        if first:  # and those that get nothing but zeros from it are not dead themselves
+            found = [i for i in found if i >= first - 1 and not biased[i]] or [first - 1]
         observer.sight(
             "dead-units", mark, names=tuple(names[index] for index in found), step=step,
             dead=sum(dead[index] for index in found), rows=sum(rows[index] for index in found),
-            whole=whole, total=len(rows),
+            whole=whole, total=len(rows), blocker=blocker, before=first,
         )  # fmt: skip
+
+    def _blocker(self) -> str:
+        """A layer whose weights are all zero: no gradient gets past it. Reads them, where something is amiss."""
+        from torch.nn import Conv1d, Conv2d, Conv3d, Linear
+
+        for name, module in self.session.models.modules():
+            if type(module) in (Linear, Conv1d, Conv2d, Conv3d):
+                values = plain(module.weight)
+                if values is not None and not bool(values.any()):
+                    return name
+        return ""
 
     @staticmethod
     def _anything(observer: Observer) -> bool:

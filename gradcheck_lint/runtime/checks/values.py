@@ -167,9 +167,11 @@ class Values(Check):
         step = observer.watched.steps
         if spoilt and step > 1:
             since, before = self._last_loss(step)
+            plan = self.plans.of(observer)
+            finite = plan is not None and step - 1 in plan.finite
             self.plans.sight_once(
                 observer, "weight-not-finite", mark or sites.here(2), names=spoilt, step=step - 1, loss=before,
-                since=since, total=len(observer.parameters()),
+                since=since, total=len(observer.parameters()), finite=finite, lost=_lost(observer) if finite else (),
             )  # fmt: skip
         elif not spoilt:
             bad = any(p.grad is not None and not reading.finite(p.grad.detach()) for p in observer.parameters())
@@ -198,7 +200,8 @@ class Values(Check):
         later = self.plans.later
         if later:
             later.poll()
-        if not reading.sampled(observer):
+        sampled = reading.sampled(observer)
+        if not sampled and (self.session.options.level == "light" or reading.capturing()):
             return
 
         import torch
@@ -208,27 +211,29 @@ class Values(Check):
         plan = self.plans.renewed(observer, parameters)
         if plan.sample == step:
             return  # a closure that is called again
-        plan.sample, plan.fed = step, []
         optimizer = observer.optimizer
+        if sampled:
+            plan.sample, plan.fed = step, []
         if optimizer is None or getattr(optimizer, "grad_scale", None) is not None:
             return  # the optimizer divides by the scale itself, and may skip the update
         with torch.no_grad():
-            found, plan.fed = reading.norms(plan.alike, parameters)
+            found, fed = reading.norms(plan.alike, parameters)
             if found:
                 backward = observer.latest.get("backward")
-                sample = _Sample(plan, step, mark, backward.mark if backward else None, plan.fed)
-                later.read(found, partial(self._gradients, observer, sample))
+                sample = _Sample(plan, step, mark, backward.mark if backward else None, fed)
+                if sampled:
+                    plan.fed = fed
+                    later.read(found, partial(self._gradients, observer, sample))
+                else:  # are they finite? When the loss shows that they were not, they are gone
+                    later.read(found, partial(self._are_finite, observer, sample))
 
     def _gradients(self, observer: Observer, sample: _Sample, values: list[list[float]]) -> None:
         """The norms of the gradients are known."""
         plan, step, order = sample.plan, sample.step, sample.order
         flat = [value for part in values for value in part]
-        if not math.isfinite(sum(flat)):
-            bad = [index for index, norm in zip(order, flat, strict=True) if not math.isfinite(norm)]
-            if bad:
-                plan.total = math.nan
-                self._not_finite(observer, _Bad(sample, sorted(bad)))
-                return
+        if not self._are_finite(observer, sample, values):
+            plan.total = math.nan
+            return
         if step in EARLY:
             self._underflow(observer, sample, flat)
         squares: dict[str, float] = {}
@@ -244,6 +249,17 @@ class Values(Check):
         self.plans.changed(observer, sample.mark, step, plan.history.gradients(found))
 
     # Gradients that are not finite
+
+    def _are_finite(self, observer: Observer, sample: _Sample, values: list[list[float]]) -> bool:
+        """The same at a step at which no more is asked of them."""
+        flat = [value for part in values for value in part]
+        if not math.isfinite(sum(flat)):
+            bad = [index for index, norm in zip(sample.order, flat, strict=True) if not math.isfinite(norm)]
+            if bad:
+                self._not_finite(observer, _Bad(sample, sorted(bad)))
+                return False
+        sample.plan.finite = (*sample.plan.finite[-1:], sample.step)
+        return True
 
     def _not_finite(self, observer: Observer, bad: _Bad) -> None:
         if self.plans.told(observer, "gradient-not-finite"):
@@ -328,6 +344,19 @@ class Values(Check):
 
     def ended(self) -> None:
         self.plans.later.finish()
+
+
+def _lost(observer: Observer) -> tuple[str, float, str] | tuple[()]:
+    """An option of the optimizer that keeps it from dividing by zero, and is zero in the dtype of its weights."""
+    import torch
+
+    for group in observer.groups():
+        eps = group.get("eps")
+        if isinstance(eps, float) and eps > 0:
+            for dtype in {parameter.dtype for parameter in group["params"] if parameter.is_floating_point()}:
+                if float(torch.tensor(eps, dtype=dtype)) == 0:
+                    return "eps", eps, str(dtype).removeprefix("torch.")
+    return ()
 
 
 def _value(loss: Tensor) -> float | None:

@@ -113,8 +113,41 @@ def test_a_step_that_makes_nan_of_good_gradients_is_not_laid_on_them() -> None:
             optimizer.step()
 
     (finding,) = [finding for finding in numbers(program).findings if finding.code == "GL801"]
+    assert finding.message == "the step has made NaN or Inf of the weights"
+    assert "were not finite; the gradients were, and the loss was" in finding.label
+    assert "roots and divisions" in finding.help
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_a_gradient_is_looked_at_before_it_is_gone(at: int) -> None:
+    """At each of the first steps, and not only where all numbers are read."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+
+    def loss(i: int) -> Tensor:
+        return _poisoned(model(torch.ones(4, 2)).mean(), model, int(i == at))
+
+    (finding,) = [f for f in numbers(lambda: train(model, loss, 14)).findings if f.code == "GL801"]
+    assert (finding.message, finding.step) == ("a gradient is NaN or Inf, and the loss is not", at + 1)
+
+
+def test_an_option_that_is_zero_in_the_dtype_of_the_weights() -> None:
+    def program() -> None:
+        model = nn.Linear(2, 1).half()
+        train(model, lambda i: model(torch.full((2, 2), 1e-3).half()).mean() * 1e-2, 3, torch.optim.Adam)
+
+    (finding,) = [f for f in numbers(program).findings if f.code == "GL801"]
+    assert finding.help.startswith("`eps=1e-08` is 0 in float16")
+
+
+def test_what_has_made_the_nan_is_not_known_where_nobody_looked() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+
+    def loss(i: int) -> Tensor:
+        return _poisoned(model(torch.ones(4, 2)).mean(), model, int(i == 30))
+
+    (finding,) = [f for f in numbers(lambda: train(model, loss, 60)).findings if f.code == "GL801"]
     assert finding.message == "the weights have become NaN or Inf"
-    assert "`--every 1`" in finding.help
+    assert "`--every 1 --level deep`" in finding.help
 
 
 def _poisoned(loss: Tensor, model: nn.Module, step: int) -> Tensor:
