@@ -36,6 +36,8 @@ class NonFiniteGradient(Rule):
         first = names[0]
         if what == "weights":
             known = sighting.detail["finite"]
+            if known:
+                label = f"{sighting.at_step}: {whose} were not finite; the gradients were, and {before}"
             report(
                 "the step has made NaN or Inf of the weights" if known else "the weights have become NaN or Inf",
                 label=f"{sighting.at_step}: {whose} were not finite; the gradients were, and {before}"
