@@ -68,7 +68,7 @@ class ZeroGradOncePerEpoch(Rule):
         detail = sighting.detail
         if not clears(sighting) or (detail.get("closure") and detail["lbfgs"]):
             return  # GL101 and GL113 are about those
-        if detail["times"] < 2 or stopped(sighting):
+        if (detail["times"] < 2 and not detail.get("outside")) or stopped(sighting):
             return  # once may be where one phase of the training ends; GL101 is about the other
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         backward = sighting.source("made", "loss.backward()")
@@ -79,5 +79,11 @@ class ZeroGradOncePerEpoch(Rule):
             why="only the first update after a clearing is clean, each later one repeats the batches before it",
             help=f"call `{name}.zero_grad()` before `{backward}`, or move the step out of the loop",
             note="for accumulation, clear after each step, under the same condition as the step",
-            related=[("cleared last here", sighting.sites.get("zero")), ("uses them", sighting.site)],
+            related=[
+                (
+                    "cleared here, after the loop" if detail.get("outside") else "cleared last here",
+                    sighting.sites.get("zero"),
+                ),
+                ("uses them", sighting.site),
+            ],
         )

@@ -15,6 +15,8 @@ def clears(sighting: Sighting) -> bool:
     that has called the framework.
     """
     site = sighting.sites.get("zero")
+    if sighting.detail.get("outside"):
+        return True  # it will, when the loop is over
     return bool(sighting.detail["zeros"]) and (site is None or not site.text or "zero" in site.text)
 
 

@@ -145,9 +145,19 @@ class Engine:
             self._tell(finding)
 
     def _is_silenced(self, key: tuple[str, str, int, str], finding: Finding) -> bool:
-        if key not in self._silenced and (self._is_off(finding) or silenced(finding, self._rules)):
+        if key not in self._silenced and (
+            self._is_off(finding) or any(silenced(one, self._rules) for one in self._as_the_linter_says(finding))
+        ):
             self._silenced.add(key)
         return key in self._silenced
+
+    def _as_the_linter_says(self, finding: Finding) -> list[Finding]:
+        """The finding, and what the linter may call the same mistake of this line: it sees the cause from the first."""
+        codes = {
+            code for rule in self._rules if rule.code == finding.code for code, what in rule.yields_to if what == "line"
+        }
+        causes = [rule for rule in self._rules if rule.code in codes]
+        return [finding, *(replace(finding, code=rule.code, slug=rule.slug) for rule in causes)]
 
     def _is_off(self, finding: Finding) -> bool:
         """Whether the rule is turned off in the file, as the program or as the file system names it."""

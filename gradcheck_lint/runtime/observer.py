@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint import cycle
 from gradcheck_lint.runtime import patches, sites
 from gradcheck_lint.runtime.gradients import Gradients, Touched
+from gradcheck_lint.runtime.names import attributes
 from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Watched
 from gradcheck_lint.runtime.sampling import Sampling
-from gradcheck_lint.runtime.trails import trail
+from gradcheck_lint.runtime.trails import outside, trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.trails import Trail
 
 ROUNDS = 24  # of the latest steps, what led to each
+_LOOKS = 4  # times that it is asked whether gradients will be cleared later
 _ATTEND = 5  # how often something odd on a step between samples makes the observer wake
 
 
@@ -632,6 +634,7 @@ class Observer:
             mark,
             **tally,
             **self._cleared_instead(breach),
+            **self._cleared_outside(breach),
             untouched=scaled and self.untouched(),
             began=self.began,
             lbfgs=self.searches(),
@@ -657,6 +660,25 @@ class Observer:
             if other.watched.zeros > 2 * other.watched.steps - 1:
                 self._instead = {"other": other.label, "other_zero": zero.mark}
         return self._instead
+
+    def _cleared_outside(self, breach: str) -> dict[str, Any]:
+        """The call that will clear the gradients when the loop is over in which they are used, if none did so far."""
+        if breach != cycle.STALE_STEP or self.watched.zeros or self._odd_lines_of("step") > _LOOKS:
+            return {}
+        found = outside(sites.frames(2), self._names_of_clearing, "zero_grad")
+        return {"zero": sites.Mark(*found), "outside": True} if found is not None else {}
+
+    def _odd_lines_of(self, kind: str) -> int:
+        return sum(times for line, times in self._odd_lines.items() if line[0] == kind)
+
+    def _names_of_clearing(self, frame: FrameType) -> set[str]:
+        """What the optimizer, and the models that have all its parameters, are called in a frame and on its `self`."""
+        variables = sites.variables(frame)
+        models = [model for _, model in self.session.models]
+        ids = self.ids()
+        whole = {id(model) for model in models if ids <= {id(p) for p in model.parameters()}} | {id(self._ref())}
+        scopes = (dict(variables), frame.f_globals, attributes(variables.get("self")))
+        return {name for scope in scopes for name, value in list(scope.items()) if id(value) in whole}
 
     def written(self) -> bool:
         """Whether somebody has put gradients there that no backward was seen to make."""

@@ -6,6 +6,10 @@ import dis
 import sys
 from itertools import pairwise
 from types import CodeType, FrameType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 Trail = tuple[tuple[CodeType, int], ...]
 """The code that was running and where in it, the outermost first."""
@@ -52,6 +56,56 @@ def calls(code: CodeType, name: str, method: str) -> bool:
     """Whether the code has a call of `name.method` anywhere, executed or not."""
     words = [at.argval for at in dis.get_instructions(code) if isinstance(at.argval, str)]
     return bool(name) and any(one == name and two == method for one, two in pairwise(words))
+
+
+def outside(frames: Sequence[FrameType], names: Callable[[FrameType], set[str]], method: str) -> Call | None:
+    """A call of `name.method` that will come when the loop is over that is running in these frames, and comes again.
+
+    frames: innermost first. That loop is the innermost one of the first frame that is in one; the call stands in a loop
+    around it, in the same function or in one that has called it.
+    """
+    inner: tuple[int, int] | None = None
+    for frame in frames:
+        code, here = frame.f_code, frame.f_lasti
+        around = sorted(
+            (span for span in _loops(code) if span[0] <= here <= span[1]), key=lambda span: span[1] - span[0]
+        )
+        if inner is None and around:
+            inner = within = around.pop(0)
+        else:
+            within = (0, -1)
+        if around and method in code.co_names:
+            wanted = names(frame)
+            for offset in _calls(code, wanted, method):
+                if not within[0] <= offset <= within[1] and around[-1][0] <= offset <= around[-1][1]:
+                    return Call(code, offset, _line_of(code, offset))
+    return None
+
+
+def _calls(code: CodeType, names: set[str], method: str) -> Iterator[int]:
+    """Where the code calls `name.method`."""
+    word: object = None
+    called = False
+    for instruction in dis.get_instructions(code):
+        if called and instruction.opname.startswith("CALL"):
+            yield instruction.offset
+            called = False
+        if isinstance(instruction.argval, str):
+            called = instruction.argval == method and word in names
+            word = instruction.argval
+
+
+class Call(NamedTuple):
+    """A call in a piece of code, by the offset of its instruction."""
+
+    code: CodeType
+    offset: int
+    line: int
+
+
+def _line_of(code: CodeType, offset: int) -> int:
+    lines = [line for start, end, line in code.co_lines() if start <= offset < end and line is not None]
+    return lines[0] if lines else code.co_firstlineno
 
 
 def _loops(code: CodeType) -> list[tuple[int, int]]:

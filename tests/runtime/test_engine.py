@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,30 @@ def test_a_freeze_that_was_not_made_is_told_once() -> None:
 
 def test_what_is_frozen_and_written_all_the_same_is_told() -> None:
     assert "GL508" in found(lambda: trained("body", "body"), expect_frozen=("body",))
+
+
+@pytest.mark.parametrize("code", ["GL101", "GL102", "zero-grad-once-per-epoch"])
+def test_a_comment_for_the_linter_silences_the_same_mistake_of_a_run(code: str, tmp_path: Path) -> None:
+    """The linter says GL102, and a run that never comes to the end of an epoch can see no more than GL101."""
+    program = tmp_path / "train.py"
+    text = """
+import torch
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+def clear():
+    for parameter in model.parameters():
+        parameter.grad = None
+for epoch in range(2):
+    for batch in range(25):
+        model(torch.ones(4, 2)).mean().backward(){comment}
+        optimizer.step()
+    clear()
+"""
+    for comment, expected in (("", ["GL101"]), (f"  # gradlint: ignore[{code}]", [])):
+        source = text.replace("{comment}", comment)
+        program.write_text(source, encoding="utf-8")
+        linecache.clearcache()
+        space: dict[str, object] = {"__name__": "__main__"}
+        with watch(on_finding="ignore", quiet=True) as run:
+            exec(compile(source, str(program), "exec"), space)
+        assert [finding.code for finding in run.findings] == expected

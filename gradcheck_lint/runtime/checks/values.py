@@ -161,9 +161,11 @@ class Values(Check):
 
     def _judge_loss(self, observer: Observer, loss: _Loss, spoilt: tuple[str, ...] | None, mark: Mark | None) -> None:
         """A loss that is not finite was used. spoilt: the weights that were not before; None to look for them."""
-        if self.plans.told(observer, "gradient-not-finite", "weight-not-finite", "loss-not-finite"):
+        if self.plans.told(observer, "weight-not-finite", "loss-not-finite"):
             return  # the loss only shows what was told
         spoilt = self._spoilt(observer) if spoilt is None else spoilt
+        if spoilt and self.plans.told(observer, "gradient-not-finite"):
+            return
         step = observer.watched.steps
         if spoilt and step > 1:
             since, before = self._last_loss(step)
