@@ -20,7 +20,7 @@ MOST = 64  # readings under way; a device without events gives its numbers when 
 class _Reading(NamedTuple):
     copies: list[Tensor]
     event: Any  # None where the device has no events
-    then: Callable[[list[list[float]]], None]
+    then: Callable[[list[list[float]]], object]
 
 
 class Later:
@@ -32,7 +32,7 @@ class Later:
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def read(self, tensors: list[Tensor], then: Callable[[list[list[float]]], None]) -> None:
+    def read(self, tensors: list[Tensor], then: Callable[[list[list[float]]], object]) -> None:
         """Give the values of these flat tensors to `then`: at once on the CPU, else when they are there."""
         if all(tensor.is_cpu for tensor in tensors):
             then([_list(tensor) for tensor in tensors])

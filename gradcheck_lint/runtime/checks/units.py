@@ -141,7 +141,7 @@ class Units(Check):
         from torch.nn import Conv1d, Conv2d, Conv3d, Linear
 
         for name, module in self.session.models.modules():
-            if type(module) in (Linear, Conv1d, Conv2d, Conv3d):
+            if isinstance(module, (Linear, Conv1d, Conv2d, Conv3d)):
                 values = plain(module.weight)
                 if values is not None and not bool(values.any()):
                     return name
