@@ -1,9 +1,13 @@
 """Threads that train under watch: no process may die or hang, and all weights must be those of a run without a watch.
 
     python -m tests.fuzz.threads --processes 200
+    python -m tests.fuzz.threads --processes 2000 --fork
 
 Each process runs some of the `SHAPES` below, drawn by its number: first without a watch, then with one, and compares
-the weights to the bit. A process is a process of its own because what goes wrong with threads ends it.
+the weights to the bit. A process is a process of its own because what goes wrong with threads ends it. In each second
+one nobody may look at a gradient that another thread's backward may be writing, though it would mostly go well; see
+`tests.runtime.guarded`. `--control` does everything without a watch, to see whether torch itself does the same each
+time.
 """
 
 from __future__ import annotations
@@ -12,14 +16,17 @@ import argparse
 import asyncio
 import collections
 import faulthandler
+import functools
 import os
 import random
+import runpy
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -38,19 +45,21 @@ class Setting(NamedTuple):
     threads: int
     rounds: int
     watched: bool
+    every: int | None = None
 
     def watch(self, *optimizers: Any) -> AbstractContextManager[Any]:
         return self.kept(*optimizers) if self.watched else nullcontext()
 
-    @staticmethod
-    def kept(*optimizers: Any) -> Any:
+    def kept(self, *optimizers: Any) -> Any:
         from gradcheck_lint import watch
 
-        return watch(*optimizers, quiet=True, on_finding="ignore")
+        return watch(*optimizers, quiet=True, on_finding="ignore", every=self.every)
 
 
 class Trainee:
     """A small model with the optimizer and the numbers that belong to it."""
+
+    pause = 0.0  # seconds that each backward sleeps; if it does, the parameters are guarded
 
     def __init__(self, number: int, *, bare: bool = False) -> None:
         import torch
@@ -60,6 +69,10 @@ class Trainee:
         with torch.no_grad():
             for parameter in self.model.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=self.generator))
+        if self.pause:
+            from tests.runtime.guarded import guard
+
+            guard(self.model)
         if not bare:
             self.build()
 
@@ -72,7 +85,10 @@ class Trainee:
         import torch
 
         self.optimizer.zero_grad()
-        self.model(torch.randn(3, 4, generator=self.generator)).square().mean().backward()
+        output = self.model(torch.randn(3, 4, generator=self.generator))
+        if self.pause:
+            output.register_hook(lambda _: time.sleep(self.pause))
+        output.square().mean().backward()
         self.optimizer.step()
 
     def train(self, steps: int = STEPS) -> None:
@@ -364,20 +380,30 @@ def left_behind() -> list[str]:
     return found
 
 
-def one(number: int, *, every: bool = False) -> str:
+def one(number: int, *, every: bool = False, control: bool = False) -> str:
     """What one process does with a few shapes, or with every one; what went wrong, or nothing."""
     import torch
+
+    from tests.runtime.guarded import looks
 
     torch.set_num_threads(1)
     draw = random.Random(number)
     sys.setswitchinterval(draw.choice([0.005, 0.0005, 0.00005]))
     for shape in SHAPES if every else draw.sample(SHAPES, 3):
-        threads, rounds = draw.randint(2, 6), draw.randint(2, 4)
+        threads, rounds, steps = draw.randint(2, 6), draw.randint(2, 4), draw.choice([None, 1, 2, 3, 7])
         plain = shape(Setting(threads, rounds, watched=False))
-        if shape(Setting(threads, rounds, watched=True)) != plain:
-            return f"{shape.__name__} of {threads} threads differs"
-        if found := left_behind():
-            return f"{shape.__name__} of {threads} threads has left {', '.join(found)}"
+        about = f"{shape.__name__} of {threads} threads"
+        for pause in (0.0, 0.0003) if number % 2 else (0.0,):
+            Trainee.pause = pause
+            with looks() if pause else nullcontext([]) as seen:
+                trained = shape(Setting(threads, rounds, not control, steps))
+            Trainee.pause = 0.0
+            if trained != plain:
+                return f"{about} differs"
+            if seen:
+                return f"{about} has looked {len(seen)} times: {seen[0]}"
+            if found := left_behind():
+                return f"{about} has left {', '.join(found)}"
     return ""
 
 
@@ -390,7 +416,7 @@ def under_run(number: int) -> list[str]:
     return [str(path)]
 
 
-def outcome(number: int) -> str:
+def outcome(number: int, *, control: bool = False) -> str:
     """Run a process; how it went, in a word or two. Each fourth is one of `gradlint run`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 
@@ -402,11 +428,12 @@ def outcome(number: int) -> str:
     try:
         if number % 4 == 3:
             program = under_run(number)
-            plain, run = call(*program), call("-m", "gradcheck_lint", "run", "-q", "--on-finding", "ignore", *program)
+            watched = ("-m", "gradcheck_lint", "run", "-q", "--on-finding", "ignore", *program)
+            plain, run = call(*program), call(*(program if control else watched))
             if run.returncode or plain.stdout != run.stdout:
                 return f"gradlint run: {run.returncode}, {'the same' if plain.stdout == run.stdout else 'differs'}"
             return ""
-        done = call("-m", "tests.fuzz.threads", "--one", str(number))
+        done = call("-m", "tests.fuzz.threads", "--one", str(number), *(["--control"] if control else []))
     except subprocess.TimeoutExpired:
         return "hangs"
     if done.returncode < 0:
@@ -414,23 +441,97 @@ def outcome(number: int) -> str:
     return done.stdout.strip() if done.returncode == 0 else f"raised {done.stderr.strip().splitlines()[-1:]}"
 
 
+def child(work: Callable[[], object]) -> tuple[int, str]:
+    """Do this in a fork of this process; how it ended, and what it has printed."""
+    with tempfile.TemporaryFile("w+") as out:
+        if not (number := os.fork()):
+            code = 1
+            try:
+                os.dup2(out.fileno(), 1)
+                os.dup2(out.fileno(), 2)
+                faulthandler.enable()
+                faulthandler.dump_traceback_later(LONGEST, exit=True)
+                work()
+                code = 0
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+        out.seek(0)
+        return code, out.read().strip()
+
+
+def forked_outcome(number: int, *, control: bool = False) -> str:
+    """As `outcome`, in a process that need not import torch anew."""
+    if number % 4 == 3:
+        program = under_run(number)
+
+        def run(*words: str) -> None:
+            sys.argv = [*words]
+            if words[0] == "gradcheck_lint":
+                runpy.run_module("gradcheck_lint", run_name="__main__", alter_sys=True)
+            else:
+                runpy.run_path(words[0], run_name="__main__")
+
+        watched = ("gradcheck_lint", "run", "-q", "--on-finding", "ignore", *program)
+        _, expected = child(lambda: run(*program))
+        code, said = child(lambda: run(*(program if control else watched)))
+        return "" if (code, said) == (0, expected) else f"gradlint run: {code}: {said[-3000:]}"
+    code, said = child(lambda: print(one(number, control=control)))
+    return said[-3000:] if code == 0 else f"ended with {code}: {said}"
+
+
+def fork_all(numbers: range, jobs: int, *, control: bool) -> Iterator[tuple[int, str]]:
+    """How each process went, in forks of a process that has done nothing but to import and to train a step."""
+    Trainee(0).step()
+    import gradcheck_lint.runtime.session  # noqa: F401
+
+    running: dict[int, tuple[int, Any]] = {}
+    todo = iter(numbers)
+    while True:
+        while len(running) < jobs and (number := next(todo, None)) is not None:
+            out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - until the process has ended
+            if not (process := os.fork()):
+                out.write(forked_outcome(number, control=control))
+                out.flush()
+                os._exit(0)
+            running[process] = number, out
+        if not running:
+            return
+        process, _ = os.wait()
+        number, out = running.pop(process)
+        with out:
+            out.seek(0)
+            yield number, out.read()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2, help="processes at the same time")
     parser.add_argument("--first", type=int, default=0, help="the number of the first process")
+    parser.add_argument("--control", action="store_true", help="watch nothing")
+    parser.add_argument("--fork", action="store_true", help="fork the processes: sooner, and all of them begin warm")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--every", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
         faulthandler.dump_traceback_later(LONGEST - 20, exit=True)
-        print(one(options.one, every=options.every))
+        print(one(options.one, every=options.every, control=options.control))
         return 0
     start = time.monotonic()
     numbers = range(options.first, options.first + options.processes)
     outcomes = {}
     with ThreadPoolExecutor(options.jobs) as pool:
-        for number, how in zip(numbers, pool.map(outcome, numbers), strict=True):
+        if options.fork:
+            ended = fork_all(numbers, options.jobs, control=options.control)
+        else:
+            ended = zip(numbers, pool.map(functools.partial(outcome, control=options.control), numbers), strict=True)
+        for number, how in ended:
             outcomes[number] = how
             print(f"process {number}: {how or 'well'}", flush=True)
     failed = collections.Counter(how.split(" of ")[0] for how in outcomes.values() if how)
