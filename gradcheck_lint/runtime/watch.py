@@ -315,15 +315,16 @@ class _Call:
             run.__enter__()
 
     def __exit__(self, *error: Any) -> None:
-        run = self._run
+        run, decorator = self._run, self._decorator
+        with decorator._lock:
+            if run._depth <= 1:  # it is over; a thread that comes now must not take what another begins for its own
+                for thread in [thread for thread, other in self._calls.items() if other is run]:
+                    del self._calls[thread]
         try:
             run.__exit__(*error)
         finally:
-            with self._decorator._lock:
-                if not run._depth:
-                    self._decorator._record = run._record
-                    for thread in [thread for thread, other in self._calls.items() if other is run]:
-                        del self._calls[thread]
+            if run is not decorator and not run._depth:
+                decorator._record = run._record
 
 
 def _decorated(function: Callable[..., Any], call: Callable[[], _Call]) -> Callable[..., Any]:
