@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,9 @@ class Models:
     Holds them weakly: watching keeps no model in memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, may: Callable[[set[int]], bool] | None = None) -> None:
+        """may: whether the parameters of a model may be looked at, by their ids; another thread may be at work."""
+        self._may = may
         self._models: list[tuple[str, weakref.ref[Module]]] = []
         self._searched: set[Any] = set()
         self._names: dict[int, str] = {}
@@ -49,15 +51,16 @@ class Models:
         ]
         self._models.append((name, weakref.ref(model)))
         self._names.clear()
+        if self._may is not None and not self._may({id(parameter) for parameter in model.parameters()}):
+            self._models.pop()
+            return False
         return True
 
-    def holds(self, ids: set[int]) -> bool:
-        """Whether one of these tensors is a parameter of a watched model."""
-        return any(id(parameter) in ids for _, model in self for parameter in model.parameters())
-
-    def drop(self, ids: set[int]) -> None:
-        """Watch no more the models that hold one of these."""
-        lost = [model for _, model in self if any(id(parameter) in ids for parameter in model.parameters())]
+    def drop(self, ids: set[int] | None) -> None:
+        """Watch no more the models that hold one of these; None for all of them."""
+        if ids is None:
+            self._models = []
+        lost = [model for _, model in self if ids and any(id(parameter) in ids for parameter in model.parameters())]
         self._models = [(name, ref) for name, ref in self._models if not any(ref() is model for model in lost)]
         self._names.clear()
 

@@ -215,12 +215,17 @@ class Observer:
     def _take_out(self, handle: Any) -> None:
         """Remove a hook; unless another thread may be going through the hooks, which torch would then refuse.
 
-        It may only if there are more to come behind ours, which then stays, and does nothing.
+        Then something that does nothing is put in its place, which nobody who goes through them notices.
         """
         hooks = handle.hooks_dict_ref()
-        last = next(reversed(hooks), None) if hooks else None
-        if self.owner == get_ident() or last == handle.id or not self.owner:
+        if (self.owner == get_ident() and not self._away) or not patches.others_train():
             handle.remove()
+        elif hooks is not None and handle.id in hooks:
+            hooks[handle.id] = _nothing
+
+    def leave_alone(self) -> None:
+        """Another thread may be at work on its gradients: they are not looked at any more, nor are hooks in them."""
+        self._away = True
 
     def let_go(self, why: str) -> None:
         """Other threads work on it: its gradients are not looked at any more, and its steps are counted."""
@@ -794,6 +799,10 @@ class Observer:
     def describe(self) -> None:
         """Fill in what the record says of the parameters."""
         self._name_all()
+
+
+def _nothing(*_: Any) -> None:
+    """Stands in the place of a hook."""
 
 
 def _calls_super(kind: type) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 import time
 import weakref
@@ -17,10 +18,12 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import dynamo, regions, sites
+from gradcheck_lint.runtime.graph import reach
 from gradcheck_lint.runtime.references import Others
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
+    from types import FrameType
 
     from gradcheck_lint.runtime.session import Session
 
@@ -40,7 +43,7 @@ _lock = threading.RLock()  # around coming and going; what a collection of garba
 class Counts:
     """How often the calls that every step makes were made in one thread since torch was first wrapped in it."""
 
-    __slots__ = ("aside", "backwards", "era", "look", "running", "since", "zeros")
+    __slots__ = ("aside", "asked", "backwards", "era", "latest", "look", "reached", "running", "since", "zeros")
 
     def __init__(self) -> None:
         self.zeros = 0
@@ -50,6 +53,36 @@ class Counts:
         self.since = 0  # the number of backwards when this era began
         self.look = 0  # at which the next one is shown to sessions that listen to another thread
         self.aside = False  # whether a session listens to another thread
+        self.asked = 0  # the latest backward that was asked what it reaches
+        self.latest: set[int] | None = None  # the leaves that this one reaches, None if that is not known
+        self.reached: set[int] | None = None  # the leaves of those that run, if each of them was asked and told
+
+    def reaches(self, roots: Iterable[Any]) -> set[int] | None:
+        """The ids of the leaves that the backward reaches that begins in this thread, None if they are too many.
+
+        They are there for other threads to see from then on, and live as long as the graph does.
+        """
+        if self.asked == self.backwards:  # by another session
+            return self.latest
+        found = reach(roots)
+        self.latest = ids = {id(leaf) for leaf in found.leaves} if found.whole else None
+        if self.running > 1:  # it runs inside of others
+            outer = self.reached if self.asked == self.backwards - 1 else None
+            self.reached = None if ids is None or outer is None else ids | outer
+        else:
+            self.reached = ids
+        self.asked = self.backwards
+        return ids
+
+    def may_write(self, ids: Collection[int] | None) -> bool:
+        """Whether this thread is in a backward that reaches one of these, or may do so for all that is known.
+
+        None for whatever there is.
+        """
+        if not self.running:
+            return False
+        reached = self.reached if self.asked == self.backwards else None
+        return reached is None or ids is None or not reached.isdisjoint(ids)
 
 
 class _Own(threading.local):
@@ -70,17 +103,61 @@ def counts() -> Counts:
     return _own.counts
 
 
-def no_backward_of(thread: int, patience: float) -> bool:
-    """Wait until this thread is not going backward; its next backward is looked at before it runs."""
+def look_again() -> None:
+    """Each thread's next backward is looked at before it runs: who is listened to may have changed."""
     global _era
     _era += 1
+
+
+def may_write(thread: int, ids: Collection[int] | None) -> bool:
+    """Whether this thread is in a backward that may reach one of these."""
+    counts = _running.get(thread)
+    return counts is not None and counts.may_write(ids)
+
+
+def quiet(me: int, ids: Collection[int] | None, patience: float, others: Collection[int], *, wait: bool) -> bool:
+    """Wait until no other thread is in a backward that may reach one of these.
+
+    others: threads that wait themselves before they go backward, for which it makes no sense to wait. wait: whether
+    they wait for the end of this.
+    """
     end = time.monotonic() + patience
-    there = _running.get(thread)
-    while there is not None and there.running:
-        if time.monotonic() > end:
+    while True:
+        busy = [thread for thread, counts in list(_running.items()) if thread != me and counts.may_write(ids)]
+        busy += _unseen(me)
+        if wait:
+            busy = [thread for thread in busy if thread not in others]
+        if not busy:
+            return True
+        if any(thread in others for thread in busy) or time.monotonic() > end:
             return False
         time.sleep(0.0005)
-    return True
+
+
+def others_train() -> bool:
+    """Whether another thread has cleared gradients or gone backward, and lives."""
+    trained = {thread for thread, counts in list(_running.items()) if counts.zeros or counts.backwards}
+    trained.discard(threading.get_ident())
+    return any(thread.ident in trained for thread in threading.enumerate())
+
+
+def _unseen(me: int) -> list[int]:
+    """Threads that are in a backward which began before torch was wrapped."""
+    found = []
+    for thread, frame in sys._current_frames().items():
+        counts = _running.get(thread)
+        if thread == me or (counts is not None and counts.running):
+            continue
+        inner: FrameType | None = frame
+        while inner is not None:
+            if inner.f_code.co_name == "backward" and inner.f_code.co_filename.endswith(_AUTOGRAD):
+                found.append(thread)
+                break
+            inner = inner.f_back
+    return found
+
+
+_AUTOGRAD = (os.path.join("torch", "autograd", "__init__.py"), os.path.join("torch", "_tensor.py"))
 
 
 _EVERY_STEP = frozenset(
@@ -114,9 +191,13 @@ def stop(session: Session) -> None:
 
 
 def in_a_child() -> None:
-    """The process was forked: another thread may have held the lock."""
+    """The process was forked: another thread may have held the lock, or been in a backward that never ends now."""
     global _lock
     _lock = threading.RLock()
+    for thread in _running.keys() - {threading.get_ident()}:
+        del _running[thread]
+    for session in ACTIVE:
+        session.turn.in_a_child()
 
 
 if hasattr(os, "register_at_fork"):

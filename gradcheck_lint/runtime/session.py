@@ -5,6 +5,7 @@ Whatever goes wrong in here is noted and goes no further: `guard` lets only what
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import weakref
@@ -25,7 +26,7 @@ from gradcheck_lint.runtime.record import Event, RunRecord, Sighting, Watched
 from gradcheck_lint.runtime.scaling import Scaling, scaled
 from gradcheck_lint.runtime.series import SeriesKeeper
 from gradcheck_lint.runtime.trails import trail
-from gradcheck_lint.runtime.turn import CROWD, Turn
+from gradcheck_lint.runtime.turn import CROWD, UNSURE, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.finding import Finding
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.runtime.checks import Check
+    from gradcheck_lint.runtime.checks.strays import Strays
     from gradcheck_lint.runtime.graph import Reach
 
 _BACKWARD = ("tensors", "grad_tensors", "retain_graph", "create_graph", "grad_variables", "inputs")  # its arguments
@@ -54,6 +56,10 @@ class FindingError(Exception):
     def __init__(self, finding: Finding) -> None:
         super().__init__(one_line(finding))
         self.finding = finding
+
+
+class Halt(BaseException):
+    """Another thread could not wait until this one has left the watcher: nothing may be looked at any more."""
 
 
 def one_line(finding: Finding) -> str:
@@ -107,14 +113,14 @@ class Session:
         from gradcheck_lint.runtime.checks import checks
 
         self.options = options
-        self.engine = Engine(rules, options.least, tell, options.ignored)
-        self.models = Models()
+        self.engine = Engine(rules, options.least, functools.partial(self.hand_over, tell), options.ignored)
+        self.turn = Turn(self)
+        self.models = Models(lambda ids: self.turn.clear(ids, 0.1))
         self.observers: dict[int, Observer] = {}
         self.elsewhere: list[Observer] = []  # those that another thread steps, or several: they are only counted
         self.canaries = Canaries()
         self.record = RunRecord()
         self.series = SeriesKeeper(self.record, self.engine.steps)
-        self.turn = Turn(self)
         self.in_backward = 0  # how many backwards of the thread that has the turn are running, one inside the other
         self.backwards = 0
         self.steps = 0
@@ -123,6 +129,7 @@ class Session:
         )
         self.registered_count = 0  # how often something was assigned to a module of any model
         self.births: dict[int, sites.Mark | None] = {}  # by id: the line at which a parameter was registered
+        self.looking_elsewhere: list[Strays] = []  # those that look at what no watched optimizer and no model holds
         self.checks: list[Check] = [check(self) for check in checks()]
         self._hooks = Hooks(self.checks)
         self._moments: list[tuple[Observer, Event]] = []
@@ -145,6 +152,16 @@ class Session:
         self._searched = False
         self.unseen: list[str] = []  # what could not be seen beside that, one phrase each
         self.explained = 0  # the order of the latest backward of which was told why torch will refuse it
+
+    def hand_over(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call what the program has given us to be told something; it may wait for another thread meanwhile."""
+        self.turn.telling = True
+        try:
+            function(*args)
+        finally:
+            self.turn.telling = False
+        if self.turn.lost():
+            raise Halt
 
     # Life
 
@@ -170,6 +187,8 @@ class Session:
                 self.ask("ended")
             else:
                 self.unseen.append("the watching ended while another thread trained, so the whole was not judged")
+                for observer in self.everybody():
+                    observer.leave_alone()
         finally:
             patches.stop(self)
             for check in self.checks:
@@ -189,6 +208,7 @@ class Session:
             record.moments = [moment(observer, event) for observer, event in self._moments]
             self.guard(conclude, self)
             record.problems = [*self.engine.problems, *self._broken]
+            self.looking_elsewhere.clear()
             self.checks.clear()  # with all that they refer to; they and the session know each other
             self._hooks = Hooks([])
             self.turn.end()
@@ -221,6 +241,9 @@ class Session:
                     raise
                 except Exception as error:
                     self._fails(function, error)
+        except Halt:
+            if not outermost:
+                raise
         finally:
             if outermost:
                 self.watching += time.perf_counter() - self._began
@@ -247,6 +270,10 @@ class Session:
             raise
         except Exception as error:
             self._fails(function, error)
+            return None
+        except Halt:
+            if not outermost:
+                raise
             return None
         finally:
             if outermost:
@@ -344,6 +371,10 @@ class Session:
             items = self.observers.items()
             self.observers = {-known.watched.index - 1 if other is known else key: other for key, other in items}
         self.observers[id(inner)] = observer
+        if not self.turn.clear(observer.ids()):
+            observer.attach()
+            self.let_go(observer, UNSURE)
+            return None
         self.look_around(observer)
         observer.attach()
         self.listen()
@@ -370,6 +401,17 @@ class Session:
             self.elsewhere.append(observer)
         observer.let_go(why)
         self.listen()
+
+    def known(self) -> set[int]:
+        """The ids of all tensors whose gradients may be looked at."""
+        ids = self.held().union(id(parameter) for _, model in self.models for parameter in model.parameters())
+        return ids.union(*(check.known() for check in self.looking_elsewhere))
+
+    def forsake(self, ids: set[int] | None) -> None:
+        """Another thread is at work on these, None for whatever there is: nothing of that is looked at any more."""
+        self.models.drop(ids)
+        for check in self.looking_elsewhere:
+            check.forsake(ids)
 
     def passed_on(self) -> None:
         """Another thread has the turn; whatever the former one was in the middle of, it is not followed."""
@@ -423,7 +465,7 @@ class Session:
 
     def held(self) -> set[int]:
         """The ids of all tensors that some watched optimizer holds."""
-        return set().union(*(observer.ids() for observer in self.observers.values()))
+        return set().union(*(observer.ids() for observer in list(self.observers.values())))
 
     def awake(self) -> bool:
         """Whether some observer checks this step thoroughly."""

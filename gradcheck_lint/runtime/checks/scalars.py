@@ -45,7 +45,7 @@ class Scalars(Check):
         for step, numbers in sorted(by_step.items()):
             add = getattr(self._writer, "add_scalar", None)
             if add is None:
-                self._writer(numbers, step)
+                self.session.hand_over(self._writer, numbers, step)
                 continue
             for name, value in numbers.items():
-                add(name, value, step)
+                self.session.hand_over(add, name, value, step)

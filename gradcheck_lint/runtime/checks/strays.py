@@ -21,7 +21,7 @@ from gradcheck_lint.runtime.names import Models, names_of, variable
 from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from types import FrameType
 
     from torch import Tensor
@@ -52,7 +52,7 @@ class Stray:
     def __init__(self, leaf: Tensor, number: int, mark: Mark | None, observers: frozenset[int]) -> None:
         from torch.nn import Parameter
 
-        self.ref = Ref(leaf)
+        self.ref: Callable[[], Tensor | None] = Ref(leaf)
         self.first = number  # the backward at which it was met
         self.latest = number
         self.times = 1  # how many of the backwards that were walked reached it
@@ -135,6 +135,7 @@ class Strays(Check):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        session.looking_elsewhere.append(self)
         self._found: dict[int, Stray] = {}
         self._pending: dict[int, Stray] = {}  # what is told unless something comes in between
         self._news: dict[int, list[Stray]] = {}  # by backward: parameters that were met for the first time
@@ -151,6 +152,25 @@ class Strays(Check):
         self._mark: dict[int, Mark | None] = {}
         self._called: dict[int, dict[int, str]] = {}  # by observer: what it holds, by names that may be others' later
         self._replaced: dict[int, dict[str, Any]] = {}  # by observer: what its tensors seem to be replaced by
+
+    # What other threads do
+
+    def known(self) -> Collection[int]:
+        """The ids of the tensors whose gradients are looked at."""
+        return {*self._found, *self._pending, *(id(stray.ref()) for stray in self._factors)}
+
+    def forsake(self, ids: set[int] | None) -> None:
+        """Another thread is at work on these, None for whatever there is, and this is called in it."""
+        strays = [*self._found.values(), *self._pending.values(), *self._factors]
+        for news in self._news.values():
+            strays += news
+        for stray in strays:
+            if ids is None or id(stray.ref()) in ids:
+                stray.ref = _gone
+        self._found = {key: stray for key, stray in self._found.items() if stray.ref is not _gone}
+        self._pending = {key: stray for key, stray in self._pending.items() if stray.ref is not _gone}
+        self._factors = [stray for stray in self._factors if stray.ref is not _gone]
+        self._news = {number: [s for s in news if s.ref is not _gone] for number, news in self._news.items()}
 
     # What is given
 
@@ -234,7 +254,7 @@ class Strays(Check):
         touched = [leaf for leaf in reached.leaves if id(leaf) in owners]
         observers = frozenset(owners[id(leaf)] for leaf in touched)
         plain = bool(touched) and not any(isinstance(leaf, Parameter) for leaf in touched)
-        new = False
+        new: set[int] = set()
         for leaf in reached.leaves:
             key = id(leaf)
             if key in owners:
@@ -247,13 +267,15 @@ class Strays(Check):
             elif len(self._found) < _MOST:
                 stray = self._found[key] = Stray(leaf, number, session.births.get(key), observers)
                 stray.plain = plain
-                new = True
+                new.add(key)
                 if leaf.ndim == 0 and not stray.parameter:
                     stray.factor = uses(roots, leaf) <= _SCALES
                     self._factors += [stray] if stray.factor else []
                 if stray.parameter and observers:
                     self._news.setdefault(number, []).append(stray)
-        if new and self._more:
+        if new and not session.turn.clear(new, 0.0):
+            self.forsake(new)
+        elif new and self._more:
             self._more -= 1
             self._walk_next(observers)  # to see whether it comes again
 
@@ -575,6 +597,10 @@ def _names(strays: Iterable[Stray]) -> tuple[str, ...]:
     return tuple(
         {stray.name if stray.name != _NAMELESS else key: stray.name for key, stray in enumerate(strays)}.values()
     )
+
+
+def _gone() -> None:
+    """The reference to a leaf that must not be looked at any more."""
 
 
 def _gradient(leaf: Tensor, steps: int) -> tuple[int, int, int] | None:
