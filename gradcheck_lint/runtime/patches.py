@@ -144,7 +144,9 @@ def others_train() -> bool:
 def _unseen(me: int) -> list[int]:
     """Threads that are in a backward which began before torch was wrapped."""
     found = []
-    for thread, frame in sys._current_frames().items():
+    frames = sys._current_frames()
+    frames.pop(threading.get_ident(), None)  # its own would keep this frame and all around it, with what they hold
+    for thread, frame in frames.items():
         counts = _running.get(thread)
         if thread == me or (counts is not None and counts.running):
             continue

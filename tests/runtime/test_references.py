@@ -273,3 +273,24 @@ def test_nothing_that_was_swapped_out_is_kept(level: str) -> None:
         del model, optimizer, parameter
         gc.collect()
         assert [ref() for ref in kept] == [None] * len(kept)
+
+
+def test_nothing_of_the_program_waits_for_a_collection_of_garbage() -> None:
+    """A copy that is trained for one step is gone with it, as without a watch: no frame is kept in a circle."""
+    model, optimizer = parts()
+
+    def step() -> weakref.ref[Net]:
+        optimizer.zero_grad()
+        copy = Net()
+        (model(torch.randn(4, 2, 4, 4)) - copy(torch.randn(4, 2, 4, 4))).pow(2).mean().backward()
+        optimizer.step()
+        return weakref.ref(copy)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with watch(optimizer, quiet=True, on_finding="ignore", every=1, level="deep"):
+            for _ in range(4):
+                assert step()() is None
+    finally:
+        gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.runtime import regions
+from gradcheck_lint.runtime.checks import precision
 
 RULES = watching.rules("GL510")
 found = partial(watching.found, rules=RULES)
@@ -41,6 +43,16 @@ def train(loss: Loss, *models: nn.Module, scaled: bool = False) -> None:
         scaler.scale(loss(torch.randn(16, 8), torch.randint(3, (16,)))).backward()
         scaler.step(optimizer)
         scaler.update()
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tests before have left in the process is no network of this one."""
+    left = [p for thing in gc.get_objects() if issubclass(type(thing), nn.Module) for p in thing._parameters.values()]
+    before = {id(parameter) for parameter in left if parameter is not None}
+    strangers = precision._strangers
+    # the default keeps them, so that no other tensor gets their ids
+    monkeypatch.setattr(precision, "_strangers", lambda known, left=left: strangers(known | before))
 
 
 # Lost
