@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts.identity import Stale, assigns_its_own_way, fresh, frozen, inside, one_name, stale
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import body_of, copy_instead, makes_new, mentions, renewed_by_hand
-from gradcheck_lint.finding import Safety, Severity
+from gradcheck_lint.finding import Confidence, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source.values import Value, things
@@ -54,6 +54,7 @@ class ParameterRebound(Rule):
             help=f"copy into the old one under `torch.no_grad()`, or build `{found.name}` after this line",
             related=[("the optimizer takes the parameters here", found.build.place)],
             fix=copy_instead(timeline, event, target, event.detail["source"], Safety.UNSAFE) if target else None,
+            confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
         )
 
     def tell_by_hand(self, timeline: Timeline, event: Event, report: Report) -> None:
@@ -96,7 +97,7 @@ def _name(timeline: Timeline, event: Event) -> Stale | None:
     olds = things(event.subject, "tensor")
     if not _is_new(event.detail["value"], source, target) or not any(one_name(timeline, event, t) for t in olds):
         return None
-    return stale(timeline, event, lambda held: any(t is o for t in held.tensors for o in olds))
+    return stale(timeline, event, lambda held: any(t is o for t in held.tensors for o in olds), in_doubt=True)
 
 
 def _attribute(timeline: Timeline, event: Event) -> Stale | None:
@@ -107,7 +108,7 @@ def _attribute(timeline: Timeline, event: Event) -> Stale | None:
     if any(t.detail.get("made_by") != "Parameter" for t in things(value, "tensor")):
         return None  # a module registers nothing else, so the optimizer never had what this was before
     owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
-    return stale(timeline, event, lambda held: any(inside(t, held) for t in owners)) if owners else None
+    return stale(timeline, event, lambda held: any(inside(t, held) for t in owners), in_doubt=True) if owners else None
 
 
 def _is_new(value: Value, source: tree.Expression | None, target: tree.Expression) -> bool:

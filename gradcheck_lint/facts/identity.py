@@ -37,6 +37,7 @@ class Stale(NamedTuple):
     build: Event
     step: Event
     between: tuple[Event, ...]  # what runs after the replacement, up to the step
+    sure: bool = True  # no unseen code on the way may have told the optimizer
 
     @property
     def name(self) -> str:
@@ -54,12 +55,12 @@ def name_of(step: Event) -> str:
     return repair.text(Place(step.place.chunk, call.func.value))
 
 
-def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> Stale | None:
+def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool], *, in_doubt: bool = False) -> Stale | None:
     """The optimizer that was built before `event`, holds what that replaces, and makes a step after it.
 
-    None if there is none, or if something on the way to the step may have told it of the replacement: another
-    optimizer is built, a group is added or written, unknown code is given the optimizer; or if what came in is
-    replaced in its turn.
+    None if there is none, or if something on the way to the step has told it of the replacement: another optimizer is
+    built, a group is added or written; or if what came in is replaced in its turn. None as well where unknown code is
+    given the optimizer, unless it is asked for `in_doubt`.
     """
     stepped = {o for e in timeline.events("step") for o in things(e.subject, "optimizer")}
     if timeline.cut or not any(not o.summary and holds(held_by(o)) for o in stepped):
@@ -69,12 +70,15 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool]) -> St
     if not held or _put_into_groups(timeline, event):
         return None
     between: list[Event] = []
+    told: set[Thing] = set()  # optimizers that unknown code may have told
     for later in after(timeline, event):
         for optimizer, build in held.items():
             if later.kind == "step" and later.concerns(optimizer):
-                return Stale(optimizer, build, later, tuple(between))
+                return Stale(optimizer, build, later, tuple(between), optimizer not in told)
             if later.kind in ("unknown", "add-group") and later.concerns(optimizer):
-                return None
+                if later.kind == "add-group" or not in_doubt:
+                    return None
+                told.add(optimizer)
         if later.kind == "build" and things(later.subject, "optimizer"):
             return None
         if later is not event and later.kind == "set-item" and any(_groups(t) for t in things(later.subject)):
