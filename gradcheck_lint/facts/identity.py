@@ -208,11 +208,7 @@ def weighted(module: Thing) -> bool:
         init = module.cls.member("__init__")
         if not isinstance(init, FunctionValue):
             return False
-        nodes = list(tree.walk_block(init.function.body))
-        if any(isinstance(n, tree.Attribute) and n.attr in ("requires_grad", "requires_grad_") for n in nodes):
-            return False  # it may freeze them, for all or by what it is told
-        calls = [node for node in nodes if isinstance(node, tree.Call) and not _frozen_at_birth(node)]
-        return any(_WEIGHTED.match(name) or name == "Parameter" for name in (tree.last_name(c.func) for c in calls))
+        return _makes_weights(init.function)
     if module.detail.get("pretrained"):
         return True
     if isinstance(module.cls, External):
@@ -222,6 +218,33 @@ def weighted(module: Thing) -> bool:
         return args is not None and any(weighted(t) for value in args.all() for t in _layers(value))
     copied = module.detail.get("copy_of")
     return isinstance(copied, Thing) and weighted(copied)
+
+
+def _makes_weights(init: tree.Function) -> bool:
+    """Whether a constructor makes layers or parameters that it does not freeze, for all or by what it is told."""
+    nodes = list(tree.walk_block(init.body))
+    walked = {  # `p` → what it is a parameter of, in `for p in self.base.parameters()`
+        part.id: tree.dotted(node.iter.func.value)
+        for node in nodes
+        if isinstance(node, tree.For)
+        and isinstance(node.iter, tree.Call)
+        and isinstance(node.iter.func, tree.Attribute)
+        for part in node.target.walk()
+        if isinstance(part, tree.Name)
+    }
+    flags = [n for n in nodes if isinstance(n, tree.Attribute) and n.attr in ("requires_grad", "requires_grad_")]
+    frozen = {walked.get(name, name) for name in (tree.dotted(flag.value) for flag in flags)}
+    if frozen & {"", *(p.name for p in init.parameters[:1])}:
+        return False
+    made = {
+        id(part): tree.dotted(target)
+        for node in nodes
+        if isinstance(node, tree.Assign) and node.value is not None
+        for target in node.targets
+        for part in node.value.walk()
+    }
+    calls = [n for n in nodes if isinstance(n, tree.Call) and not _frozen_at_birth(n) and made.get(id(n)) not in frozen]
+    return any(_WEIGHTED.match(name) or name == "Parameter" for name in (tree.last_name(c.func) for c in calls))
 
 
 def _frozen_at_birth(call: tree.Call) -> bool:
