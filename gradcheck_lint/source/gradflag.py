@@ -154,10 +154,11 @@ _TENSORS = re.compile(
 def flag_of_modules_read(timeline: Timeline) -> bool:
     """Whether some text of the project reads `requires_grad` of what may be a module, and so may mean the attribute.
 
-    Tensors are asked all the time: what is called like one, or comes from a walk over parameters, is none.
+    Tensors are asked all the time: what is called like one, or comes from a walk over parameters, is none. A module is
+    met by code that has to do with the one that makes it.
     """
-    for module in timeline.home.project.modules.values():
-        if module is None or "requires_grad" not in module.text:
+    for module in timeline.home.project.around(timeline.home):
+        if "requires_grad" not in module.text:
             continue
         if asked_by_name(module.text, "requires_grad"):
             return True

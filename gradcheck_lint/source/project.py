@@ -307,10 +307,34 @@ class Project:
         path = self.finder.find(module.folder, name, level)
         return self.read(path) if path else None
 
+    def around(self, home: Module) -> list[Module]:
+        """The modules that may meet what a module makes: those that import it, at any depth, and all they import."""
+        known = [module for module in self.modules.values() if module is not None]
+        if any("importlib" in module.text or "__import__" in module.text for module in known):
+            return known
+        users: dict[str, list[Module]] = {}
+        for module in known:
+            for other in module.imports:
+                users.setdefault(other.path, []).append(module)
+        above = _reached([home], lambda module: users.get(module.path, []))
+        return _reached(above, lambda module: module.imports)
+
     def name_outside(self, module: Module, name: str, level: int) -> str:
         """The full name of a module that `resolve` does not find; "?" stands for a package that is not known."""
         known = self.finder.outside.get((module.folder, name, level))
         return known if known is not None else f"?.{name}" if level else name
+
+
+def _reached(start: Iterable[Module], following: Callable[[Module], list[Module]]) -> list[Module]:
+    """All that some modules lead to, themselves among it."""
+    found = {module.path: module for module in start}
+    todo = list(found.values())
+    while todo:
+        for module in following(todo.pop()):
+            if module.path not in found:
+                found[module.path] = module
+                todo.append(module)
+    return list(found.values())
 
 
 _OUTSIDE = frozenset(

@@ -86,3 +86,22 @@ def test_a_finding_is_certain_only_while_torch_is_what_it_is(before: str, sure: 
     found = [f for f in try_out({"train.py": PROGRAM.format(before)}, least=Confidence.LOW).found if f.code == "GL311"]
     assert [f.confidence is Confidence.HIGH for f in found] == [sure]
     assert all(f.fix is None or (f.fix.safety is Safety.SAFE) == sure for f in found)
+
+
+READS = "import torch\n\ndef shown(layer):\n    return layer.requires_grad\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "sure"),
+    [
+        ({"other.py": READS}, True),
+        ({"other.py": "import helper\n" + READS, "helper.py": "import torch\n"}, True),
+        ({"helper.py": READS, "train.py": "import helper\n"}, False),
+        ({"both.py": "import train, helper\nimport torch\n", "helper.py": READS}, False),
+    ],
+    ids=["a stranger", "a stranger with a helper", "a helper", "a helper of who imports it"],
+)
+def test_who_may_read_the_attribute_has_to_do_with_the_module(files: dict[str, str], sure: bool) -> None:
+    files = files | {"train.py": files.get("train.py", "") + PROGRAM.format("pass")}
+    found = [f for f in try_out(files, least=Confidence.LOW).found if f.code == "GL311"]
+    assert [f.confidence is Confidence.HIGH for f in found] == [sure]
