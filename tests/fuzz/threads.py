@@ -371,8 +371,8 @@ def warm_up() -> None:
     """Let torch get its functions ready in one thread.
 
     If several threads are the first to compute a tanh, some of them now and then get one that is wrong in the fifth
-    digit, whether anything is watched or not: 9 of 5822 processes that did nothing else, and 0 of 5800 that did this before
-    (torch 2.13 on a CPU).
+    digit, whether anything is watched or not: 9 of 5822 processes that did nothing else, and 0 of 5800 that did this
+    before (torch 2.13 on a CPU).
     """
     import torch
 
