@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.objects import instances
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,8 +77,7 @@ class Models:
         """The same among all objects there are; takes a tenth of a second."""
         from torch.nn import Module
 
-        # `isinstance` would ask lazy proxies for their class, and so wake them
-        modules = [thing for thing in gc.get_objects() if issubclass(type(thing), Module)]
+        modules: list[Module] = instances(Module)
         above = {id(child): module for module in modules for child in vars(module).get("_modules", {}).values()}
         found = False
         for module in modules:

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 import time
 import weakref
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint.runtime import dynamo, regions, sites
+from gradcheck_lint.runtime import dynamo, regions, sites, stacks
 from gradcheck_lint.runtime.graph import reach
 from gradcheck_lint.runtime.references import Others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-    from types import FrameType
 
     from gradcheck_lint.runtime.session import Session
 
@@ -96,6 +94,7 @@ class _Own(threading.local):
 _running: dict[int, Counts] = {}  # by thread, those that have ended too, until another has the same number
 _own = _Own()
 _era = 0  # counts the beginnings and ends of sessions: then each thread's next backward is looked at
+_before_us: frozenset[int] = frozenset()  # threads that were in a backward when torch was wrapped, and may still be
 
 
 def counts() -> Counts:
@@ -142,24 +141,18 @@ def others_train() -> bool:
 
 
 def _unseen(me: int) -> list[int]:
-    """Threads that are in a backward which began before torch was wrapped."""
-    found = []
-    frames = sys._current_frames()
-    frames.pop(threading.get_ident(), None)  # its own would keep this frame and all around it, with what they hold
-    for thread, frame in frames.items():
-        counts = _running.get(thread)
-        if thread == me or (counts is not None and counts.running):
-            continue
-        inner: FrameType | None = frame
-        while inner is not None:
-            if inner.f_code.co_name == "backward" and inner.f_code.co_filename.endswith(_AUTOGRAD):
-                found.append(thread)
-                break
-            inner = inner.f_back
-    return found
+    """Threads that may be in a backward which began before torch was wrapped."""
+    global _before_us
+    if not _before_us:
+        return []
+    _before_us &= _in_backward()
+    return sorted(_before_us - {me})
 
 
-_AUTOGRAD = (os.path.join("torch", "autograd", "__init__.py"), os.path.join("torch", "_tensor.py"))
+def _in_backward() -> frozenset[int]:
+    """The threads that may be in a backward, seen by us or not."""
+    found = stacks.in_backward()
+    return frozenset(thread.ident or 0 for thread in threading.enumerate()) if found is None else found
 
 
 _EVERY_STEP = frozenset(
@@ -194,8 +187,9 @@ def stop(session: Session) -> None:
 
 def in_a_child() -> None:
     """The process was forked: another thread may have held the lock, or been in a backward that never ends now."""
-    global _lock
+    global _lock, _before_us
     _lock = threading.RLock()
+    _before_us = frozenset()
     for thread in _running.keys() - {threading.get_ident()}:
         del _running[thread]
     for session in ACTIVE:
@@ -207,6 +201,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _install() -> None:
+    global _before_us
     import torch
     from torch.nn import Module
     from torch.nn.modules import module as modules
@@ -240,6 +235,7 @@ def _install() -> None:
         _put(torch.utils, "weakref", Others())
     _handles.append(modules.register_module_parameter_registration_hook(_registered))
     _handles.append(modules.register_module_module_registration_hook(_registered))
+    _before_us = _in_backward() if threading.active_count() > 1 else frozenset()
 
 
 def _remove() -> None:

@@ -8,7 +8,6 @@ Lightning and Accelerate are asked by what they themselves keep. Sightings: "uns
 
 from __future__ import annotations
 
-import gc
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.checks.replicas import Replica, replicas, spread
+from gradcheck_lint.runtime.objects import instances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +194,7 @@ class Bypassed(Check):
         if not any(wrapper.optimizer is optimizer for wrapper in self._prepared) and self._searches < SEARCHES:
             self._searches += 1
             wrapper = sys.modules["accelerate.optimizer"].AcceleratedOptimizer
-            self._prepared.update(thing for thing in gc.get_objects() if wrapper in type(thing).__mro__)
+            self._prepared.update(instances(wrapper))
         return any(wrapper.optimizer is optimizer for wrapper in self._prepared)
 
 

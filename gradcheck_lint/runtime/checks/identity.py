@@ -8,13 +8,13 @@ business of `strays`.
 
 from __future__ import annotations
 
-import gc
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.layers import common
+from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
@@ -399,8 +399,7 @@ def held_by_any() -> set[int]:
     from torch.optim import Optimizer
 
     ids: set[int] = set()
-    for thing in gc.get_objects():
-        if issubclass(type(thing), Optimizer):
-            for group in vars(thing).get("param_groups", ()):
-                ids |= {id(parameter) for parameter in group["params"]}
+    for optimizer in instances(Optimizer):
+        for group in vars(optimizer).get("param_groups", ()):
+            ids |= {id(parameter) for parameter in group["params"]}
     return ids

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime import patches, regions
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.graph import LIMIT, kind
+from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.scaling import is_scaled
 
 if TYPE_CHECKING:
@@ -166,9 +167,8 @@ def _strangers(known: set[int] | frozenset[int]) -> bool:
 
     return any(
         parameter is not None and id(parameter) not in known
-        for thing in gc.get_objects()
-        if issubclass(type(thing), Module)
-        for parameter in vars(thing).get("_parameters", {}).values()
+        for module in instances(Module)
+        for parameter in vars(module).get("_parameters", {}).values()
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
+
+from gradcheck_lint.runtime.objects import instances
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -105,4 +106,4 @@ def replicas() -> list[Replica]:
     if module is None or not spread():
         return []
     kind = module.DistributedDataParallel
-    return [Replica(thing) for thing in gc.get_objects() if kind in type(thing).__mro__]
+    return [Replica(wrapper) for wrapper in instances(kind)]

@@ -9,13 +9,13 @@ the state that is its own memory, after steps that should be undone).
 
 from __future__ import annotations
 
-import gc
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.names import names_of
+from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Storage(Check):
         self._searches -= 1
         places = {p.data_ptr(): p for p in parameters if p.numel()}
         found: list[tuple[Tensor, Tensor]] = []
-        for thing in gc.get_objects():
+        for thing in instances(Parameter):
             if type(thing) is not Parameter or thing.is_meta:
                 continue
             there = places.get(thing.data_ptr())

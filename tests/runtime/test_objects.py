@@ -1,0 +1,169 @@
+"""The watcher finds objects and looks at other threads without keeping anything of theirs."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from gradcheck_lint.runtime.objects import instances
+from gradcheck_lint.runtime.stacks import in_backward
+
+
+@pytest.fixture(autouse=True)
+def restless() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(before)
+
+
+class Kept:
+    """Remembers in which threads its instances were freed."""
+
+    freed: ClassVar[set[int]] = set()
+
+    def __init__(self) -> None:
+        self.itself = [0]  # something the collector knows
+
+    def __del__(self) -> None:
+        Kept.freed.add(threading.get_ident())
+
+
+def freed_while(look: Callable[[], object]) -> set[int]:
+    """The threads that freed what one other thread makes and drops meanwhile, that thread itself left out."""
+    Kept.freed = set()
+    done = threading.Event()
+
+    def held(depth: int) -> None:
+        thing = Kept()
+        if depth:
+            held(depth - 1)
+        del thing
+
+    def work() -> None:
+        while not done.is_set():
+            held(3)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(8):
+            look()
+    finally:
+        done.set()
+        thread.join()
+    return Kept.freed - {thread.ident or 0}
+
+
+def test_the_way_that_is_not_taken_frees_what_others_drop() -> None:
+    """Else the tests below would show nothing."""
+    assert freed_while(lambda: [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)])
+
+
+def test_a_search_frees_nothing_of_other_threads() -> None:
+    assert not freed_while(lambda: instances(nn.Module))
+
+
+def test_a_look_at_other_threads_frees_nothing_of_theirs() -> None:
+    assert not freed_while(in_backward)
+
+
+class Odd(type):
+    """Types that cannot be put into a set, and do not like to be compared."""
+
+    def __eq__(cls, other: object) -> bool:
+        raise RuntimeError("not to be compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getattribute__(cls, name: str) -> Any:
+        raise RuntimeError("not to be asked")
+
+
+def test_all_instances_are_found_and_nothing_else() -> None:
+    class Mine(nn.Linear):
+        pass
+
+    odd = Odd("Anything", (), {})
+    things = [Mine(1, 1) for _ in range(3)]
+    others = [nn.Linear(1, 1), [odd]]
+    found = instances(Mine)
+    assert sorted(map(id, found)) == sorted(map(id, things))
+    assert {id(thing) for thing in [*things, others[0]]} <= {id(module) for module in instances(nn.Module)}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_collector_is_left_as_it_was(on: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if on else gc.disable)()
+    try:
+        instances(nn.Module)
+        assert gc.isenabled() is on
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_threads_in_a_backward_are_found() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def wait(_: torch.Tensor) -> None:
+        inside.set()
+        leave.wait(60)
+
+    def work() -> None:
+        loss = torch.ones(1, requires_grad=True) * 2
+        loss.register_hook(wait)
+        loss.backward()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(60)
+    try:
+        found = in_backward()
+    finally:
+        leave.set()
+        thread.join()
+    assert found is not None
+    assert thread.ident in found
+    assert threading.get_ident() not in found
+    after = in_backward()
+    assert after is not None
+    assert thread.ident not in after
+
+
+def test_a_stack_too_deep_to_be_seen_may_be_in_a_backward() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def down(depth: int) -> None:
+        if depth:
+            down(depth - 1)
+        else:
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=down, args=(200,))
+    thread.start()
+    assert inside.wait(60)
+    try:
+        found = in_backward()
+    finally:
+        leave.set()
+        thread.join()
+    assert found is not None
+    assert thread.ident in found
+
+
+def test_without_a_temporary_file_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert in_backward() is None
