@@ -10,8 +10,8 @@ import ast
 import contextlib
 import re
 from collections.abc import Iterator
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import MAYBE, NO, YES
@@ -51,11 +51,11 @@ def moved(timeline: Timeline, name: str, *, attribute: bool) -> str:
             continue
         spend(1 + len(text) // 50)
         try:
-            tree = ast.parse(text)
+            nodes = _nodes(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return MAYBE
-        looked = _Look(tree, texts or [text])
-        for mention in looked.mentions(name, attribute):
+        looked = _Look(nodes, texts or [text])
+        for mention in (nodes.attributes if attribute else nodes.names).get(name, ()):
             how = looked.use(mention)
             if how == YES:
                 return YES
@@ -63,27 +63,36 @@ def moved(timeline: Timeline, name: str, *, attribute: bool) -> str:
     return found
 
 
-class _Look:
-    """One text of the project: what stands around each node."""
+class _Nodes(NamedTuple):
+    """The nodes of a text: what stands around each, and where names are mentioned, in the order of a walk."""
 
-    def __init__(self, tree: ast.Module, texts: list[str]) -> None:
-        self.tree, self.texts = tree, texts
+    tree: ast.Module
+    above: dict[ast.AST, ast.AST]
+    names: dict[str, list[ast.expr]]
+    attributes: dict[str, list[ast.expr]]
+
+
+@lru_cache(maxsize=2)  # a tree is big, and one text is mostly asked for many names in a row
+def _nodes(text: str) -> _Nodes:
+    found = _Nodes(ast.parse(text), {}, {}, {})
+    for node in ast.walk(found.tree):
+        if isinstance(node, ast.Attribute):
+            found.attributes.setdefault(node.attr, []).append(node)
+        elif isinstance(node, ast.Name):
+            found.names.setdefault(node.id, []).append(node)
+        for child in ast.iter_child_nodes(node):
+            found.above[child] = node
+    return found
+
+
+class _Look:
+    """A look at one text of the project."""
+
+    def __init__(self, nodes: _Nodes, texts: list[str]) -> None:
+        self.tree, self.above, self.texts = nodes.tree, nodes.above, texts
         self.known: dict[str, str] = {}  # the name of a function that is given the network → what it does to it
         self.written: dict[ast.AST, bool] = {}
-        self.above: dict[ast.AST, ast.AST] = {}
-        for node in ast.walk(tree):
-            for child in ast.iter_child_nodes(node):
-                self.above[child] = node
-        spend(1 + len(self.above) // 20)
-
-    def mentions(self, name: str, attribute: bool) -> Iterator[ast.expr]:
-        for node in list(self.above):
-            if isinstance(node, ast.Attribute) and attribute:
-                spoken = node.attr
-            else:
-                spoken = node.id if isinstance(node, ast.Name) and not attribute else ""
-            if spoken == name and isinstance(node, ast.expr):
-                yield node
+        spend(1 + len(self.above) // 20)  # as much as without the cache: what is cut may not depend on what came before
 
     def use(self, node: ast.expr) -> str:
         """What is done to a network where it is mentioned."""

@@ -235,21 +235,22 @@ class _Analysis:
 
     def judge(self, timeline: Timeline) -> None:
         """Ask the rules about what an entry point causes; each has a limit of its own, so that none costs another."""
-        path, name = timeline.home.path, timeline.name
+        home, name = timeline.home.path, timeline.name
         size = 0
         for event in timeline.events():
             size += 1
-            if event.kind in TRAINING or (event.kind == "build" and _is_optimizer(event)):
-                self.training.add(event.place.chunk.path)
+            path = event.place.chunk.path
+            if path not in self.training and (event.kind in TRAINING or _builds_optimizer(event)):
+                self.training.add(path)
         self.events -= size
         if self.events < 0 and size > limits.SMALL:
-            self.cut[path, name] = None
+            self.cut[home, name] = None
             return
         breaches: list[Breach] = []
         more = limits.FOLLOW_EVENT * size
-        self.bounded(path, name, self.following, partial(self.follow, timeline, breaches), more)
+        self.bounded(home, name, self.following, partial(self.follow, timeline, breaches), more)
         for rule in self.rules:
-            self.bounded(path, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
+            self.bounded(home, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
 
     def bounded(self, path: str, name: str, purse: Purse, work: Callable[[], None], more: int = 0) -> None:
         """Do some work for an entry point or a class; if it is too much, remember that and go on."""
@@ -369,8 +370,10 @@ class _Analysis:
         return self._listed
 
 
-def _is_optimizer(event: Event) -> bool:
-    return any(isinstance(option, Thing) and option.role == "optimizer" for option in options(event.subject))
+def _builds_optimizer(event: Event) -> bool:
+    return event.kind == "build" and any(
+        isinstance(option, Thing) and option.role == "optimizer" for option in options(event.subject)
+    )
 
 
 _triggers = cache(Triggers)  # the same for every island
