@@ -730,6 +730,24 @@ def exponent(sizes: list[int], costs: list[float], noticed: float) -> float:
     return sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum((a - x) ** 2 for a in xs)
 
 
+def exponent_of_peaks(sizes: list[int], peaks: list[float]) -> float:
+    """The exponent of memory; the first megabytes fit into what the empty file has left free, and are not seen.
+
+    So what counts is the growth between the sizes: the exponent e for which a * size ** e - b goes through all three.
+    """
+    if max(peaks) < NOTICED[1] or len(peaks) != 3:
+        return exponent(sizes, peaks, NOTICED[1])
+    first, second = peaks[1] - peaks[0], peaks[2] - peaks[1]
+    if first <= 0 or second <= 0:
+        return 0.0
+    low, high = 0.0, 4.0
+    for _ in range(40):
+        e = (low + high) / 2
+        small, middle, large = (size**e if e else math.log(size) for size in sizes)
+        low, high = (e, high) if (large - middle) / (middle - small) < second / first else (low, e)
+    return low
+
+
 def row(name: str, sizes: list[int], seconds: int) -> bool:
     """Measure one shape and print it; whether it holds."""
     times: list[float] = []
@@ -750,7 +768,7 @@ def row(name: str, sizes: list[int], seconds: int) -> bool:
         so_far = ", ".join(f"{t:.2f} s" for t in times)
         print(f"{name:34} {so_far:>30}  FAILS: {failed}", flush=True)
         return False
-    of_time, of_memory = exponent(lengths, times, NOTICED[0]), exponent(lengths, peaks, NOTICED[1])
+    of_time, of_memory = exponent(lengths, times, NOTICED[0]), exponent_of_peaks(lengths, peaks)
     scale = max(1.0, lengths[-1] / 100_000)
     flaws = [
         *(["slow"] if times[-1] > SLOWEST * scale else []),
