@@ -423,6 +423,17 @@ def _locate(step: Step, around: tuple[Step, ...], found: list[tuple[Event, tuple
         _locate(step.final, around, found)
 
 
+def lead_on(sequence: Sequence) -> None:
+    """Let paths lead on from where the work was cut short inside of a sequence, at its end."""
+    while sequence.steps and isinstance(sequence.steps[-1], Jump):
+        sequence.steps.pop()
+    last = sequence.steps[-1] if sequence.steps else None
+    if isinstance(last, (Call, Loop)):
+        lead_on(last.body)
+    elif isinstance(last, Branch):
+        lead_on(last.arms[-1])
+
+
 def inside(step: Step) -> Iterator[Event]:
     """The events below a step, in the order of the code."""
     todo: list[Step] = [step]

@@ -161,6 +161,7 @@ class Interpreter:
         self.reached: set[int] = set()  # functions that some entry point ran
         self.classes: list[ClassValue] = []
         self.instances: dict[int, tuple[Thing, ev.Sequence]] = {}
+        self.unmade: set[int] = set()  # classes whose instance was made in part only, as that was too much
         self.spent, self.budget = 0, BUDGET
         self.steps = 0
         self.turned = 0  # events so far that turn the cycle, or may
@@ -286,6 +287,7 @@ class Interpreter:
             if function.owner is not None:
                 instance, made = self.instance(function.owner)
                 timeline.tree.steps.append(made)
+                timeline.cut = timeline.skipped = function.owner.serial in self.unmade
                 self.sequence = timeline.tree
                 receiver = instance
             kind = _kind(function.function)
@@ -296,8 +298,6 @@ class Interpreter:
         except Stop:
             timeline.cut = True
             self.unwind(undo)
-            if function.owner is not None and not timeline.tree.steps:  # cut while the instance was made
-                timeline.tree.steps.append(self.instances[function.owner.serial][1])
             self.look_back_from_cut(Frame(function.home, function.home.chunk, function.function, None))
 
     def look_back(self, frame: Frame) -> None:
@@ -333,12 +333,23 @@ class Interpreter:
             thing = self.new_instance(cls, None)
             saved, self.sequence = self.sequence, ev.Sequence()
             undo, self.undo = self.undo, []
+            steps = self.steps
             made = self.sequence
             self.instances[cls.serial] = (thing, made)
-            try:
-                self.prepare(thing, None)
-            finally:
-                self.sequence, self.undo = saved, undo
+            init = cls.member("__init__")
+            lines = self.lines(init.function) if isinstance(init, FunctionValue) else 0
+            with self.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
+                try:
+                    self.prepare(thing, None)
+                except Stop:  # its methods are looked at all the same, with what is known of it up to there
+                    self.unmade.add(cls.serial)
+                    ev.lead_on(made)
+                    self.unwind(0)
+                    self.frames, self.steps, self.depth = [], steps, 0
+                    self.looping, self.unrolled = 0, 1
+                finally:
+                    self.sequence, self.undo = saved, undo
+            self.purse.pay(allowance.used)
         return self.instances[cls.serial]
 
     # ------------------------------------------------------------ the store

@@ -359,6 +359,20 @@ def test_a_cut_in_the_start_of_a_class_costs_no_other_code(monkeypatch: pytest.M
     assert part.heard
 
 
+def test_methods_of_a_class_whose_start_is_cut_are_looked_at_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = "    self.opt = optim.SGD(model.parameters(), 0.1)\n" + "    f(1)\n" * 400
+    loop = "    for x in data:\n      model(x).sum().backward()\n      self.opt.step()\n"
+    methods = "".join(f"  def {name}(self):\n{loop}" for name in ("go", "run"))
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
+    _, cut, _ = lint(f"class T:\n  def __init__(self):\n{start}{methods}")
+    assert not cut
+    monkeypatch.setattr(limits, "ENTRY_WORK", 1000)
+    part, cut, _ = lint(f"class T:\n  def __init__(self):\n{start}{methods}")
+    assert [name for _, name in cut] == ["T.__init__", "T.go", "T.run"]
+    assert len(part.heard) == 2
+    assert not any(b.certain for b in part.heard)  # what was not looked at may hold it, and clear
+
+
 def test_a_rule_that_takes_too_much_costs_only_its_own_findings() -> None:
     class Greedy(Listener):
         code = "GL998"
