@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LARGEST_SETTINGS = 1_000_000
 """Bytes of a file of settings or of a `.gitignore`; a larger one was made to do harm, or by mistake."""
@@ -55,6 +59,13 @@ def read_handed_over(path: str, most: int) -> bytes:
 def handed_over(path: str | os.PathLike[str]) -> bool:
     """Whether `path` names a stream that the user has opened, as `gradlint <(git show HEAD:train.py)` does."""
     return os.fspath(path).startswith(_HANDED_OVER)
+
+
+def lies_in(path: str, folders: Iterable[str]) -> bool:
+    """Whether a path is one of some folders or lies in one; no link is looked for in any of them."""
+    whole = os.path.normcase(path)
+    homes = [os.path.normcase(folder) for folder in folders]
+    return any(whole == home or whole.startswith(home.rstrip(os.sep) + os.sep) for home in homes)
 
 
 def is_source(path: str) -> bool:

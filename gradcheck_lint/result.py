@@ -67,7 +67,7 @@ class Skipped:
     """What lies in the folders that were linted, and is not looked at."""
 
     notebooks: int = 0
-    links: int = 0  # those that lead nowhere
+    links: int = 0  # those that lead nowhere, or out of what was named
 
 
 NOTHING = Skipped()

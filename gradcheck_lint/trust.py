@@ -70,8 +70,7 @@ def _listed() -> list[str]:
 
 def _lies_in(folder: Path, other: str) -> bool:
     """Whether a folder is `other` or lies in it, wherever links lead."""
-    whole = _whole(folder)
-    return whole == other or whole.startswith(other.rstrip(os.sep) + os.sep)
+    return files.lies_in(_whole(folder), [other])
 
 
 def _whole(path: str | Path) -> str:

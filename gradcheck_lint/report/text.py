@@ -97,7 +97,8 @@ def _skipped(result: Result) -> Iterator[str]:
     if result.skipped.notebooks:
         yield f"{were(result.skipped.notebooks, 'notebook')} skipped: cells are not read yet."
     if result.skipped.links:
-        yield f"{were(result.skipped.links, 'link')} skipped that lead{'s' * (result.skipped.links == 1)} nowhere."
+        lead = "leads" if result.skipped.links == 1 else "lead"
+        yield f"{were(result.skipped.links, 'link')} skipped that {lead} nowhere or out of the project."
 
 
 def were(number: int, noun: str) -> str:

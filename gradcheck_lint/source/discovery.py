@@ -2,8 +2,10 @@
 
 A file that is named is taken, whatever it is called, save a notebook, whose cells are not read yet. In a folder every
 `*.py` counts, except what the default excludes, the configuration or a `.gitignore` leave out; notebooks and links that
-lead nowhere are skipped and counted there. Folders are left out before they are entered. Links to
-folders are not followed, so a loop of links cannot trap the walk, and a link to a file counts as the file.
+lead nowhere, or out, are skipped and counted there. Folders are left out before they are entered. Links to folders are
+not followed, so a loop of links cannot trap the walk, and a link to a file counts as the file. It leads out if that
+lies neither in the folder that was named, nor in its repository, nor in the working directory: a repository can hold a
+link to any file, and what is found there would be quoted.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.config import ConfigError, shown
-from gradcheck_lint.files import LARGEST_SETTINGS, OddFileError, TooLargeError, handed_over, read_regular
+from gradcheck_lint.files import LARGEST_SETTINGS, OddFileError, TooLargeError, handed_over, lies_in, read_regular
 from gradcheck_lint.result import Skipped
 
 if TYPE_CHECKING:
@@ -165,7 +167,7 @@ class _Walk:
     def __init__(self, settings: Settings) -> None:
         self.found: dict[str, Found] = {}
         self.notebooks: set[str] = set()  # by their real paths
-        self.links: set[str] = set()  # those that lead nowhere
+        self.links: set[str] = set()  # those that lead nowhere, or out
         self._settings = settings
         for each in settings.lineage():
             _Names(each)  # raises what is wrong with them
@@ -226,6 +228,7 @@ class _Walk:
         above = self._above(top) if self._settings.respect_gitignore else ()
         outer = [spec for spec in above if not _ignored([spec], top, folder=True)]
         real = os.path.realpath(top)
+        homes = tuple({real, os.path.realpath(self._here), os.path.realpath(_repository(top) or top)})
         prefix = "" if shown == "." else (shown if shown.endswith("/") else shown + "/")
         stack = [(top, real, prefix, scope, outer)]
         while stack:
@@ -260,14 +263,14 @@ class _Walk:
                 elif name.endswith(NOTEBOOK):
                     self.notebooks.add(os.path.join(real, name))
                 else:
-                    self._entry(entry, os.path.join(real, name), prefix + name)
+                    self._entry(entry, os.path.join(real, name), prefix + name, homes)
 
     def _nearest(self, folder: str) -> Settings:
         nested = self._settings.nested
         return self._settings if nested is None else nested.plain(folder, self._settings)
 
-    def _entry(self, entry: os.DirEntry[str], real: str, shown: str) -> None:
-        """Take a file that the walk came by."""
+    def _entry(self, entry: os.DirEntry[str], real: str, shown: str, homes: tuple[str, ...]) -> None:
+        """Take a file that the walk came by; a link only if it leads into one of the homes."""
         link = entry.is_symlink()
         try:
             if not link:
@@ -281,20 +284,20 @@ class _Walk:
                 return
             self._add(entry.path, shown, reason_of(error))
             return
-        if stat.S_ISREG(mode):
+        if not lies_in(os.path.realpath(entry.path), homes):
+            self.links.add(real)
+        elif stat.S_ISREG(mode):
             self._add(entry.path, shown)
         elif not stat.S_ISDIR(mode):
             self._add(entry.path, shown, "not a regular file")
 
     def _above(self, top: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
         """The `.gitignore` files of the folders above `top`, up to the root of its repository."""
+        repository = _repository(top)
         folders = []
         folder = top
-        while not os.path.exists(os.path.join(folder, ".git")):
-            above = os.path.dirname(folder)
-            if above == folder:
-                return
-            folder = above
+        while repository is not None and folder != repository:
+            folder = os.path.dirname(folder)
             folders.append(folder)
         for folder in reversed(folders):
             spec = self._ignore_file(folder)
@@ -315,6 +318,16 @@ class _Walk:
                 pass
             self._ignores[folder] = _spec(lines) if any(line.strip() for line in lines) else None
         return self._ignores[folder]
+
+
+def _repository(folder: str) -> str | None:
+    """The folder or the nearest above it that holds a `.git`."""
+    while not os.path.exists(os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+    return folder
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
-from gradcheck_lint.files import read_regular
+from gradcheck_lint.files import lies_in, read_regular
 from gradcheck_lint.source import frameworks, limits, tree
 from gradcheck_lint.source.file import SourceFile, decode, digest
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
@@ -179,8 +179,8 @@ Question = tuple[str, str, int]
 class Finder:
     """Finds the file that an import means, in the project only.
 
-    A plain import looks at nothing outside `roots` (folders), one with dots where its dots lead. The source of a
-    framework is no part of the project for whoever is outside of it.
+    A plain import looks at nothing outside `roots` (folders), one with dots where its dots lead, and neither follows a
+    link that leads out of the roots. The source of a framework is no part of the project for whoever is outside of it.
     It notes what it is asked and what it answers, also that there is no such file. Whoever remembers what follows
     from the answers can ask again later: they are the same exactly if all the same files win.
     """
@@ -255,11 +255,16 @@ class Finder:
     def _file(self, base: str, name: str, package: bool = False) -> str | None:
         path = os.path.join(base, *name.split(".")) if name else base
         if os.path.isfile(path + ".py") and name:
-            return path + ".py"
+            return path + ".py" if self._leads_in(path + ".py", base) else None
         init = os.path.join(path, "__init__.py")
         if os.path.isfile(init):
-            return init
+            return init if self._leads_in(init, base) else None
         return path if package and os.path.isdir(path) else None
+
+    def _leads_in(self, path: str, base: str) -> bool:
+        """Whether no link below the folder `base` leads from there out of the roots."""
+        real = os.path.realpath(path)
+        return real == os.path.realpath(base) + path[len(base) :] or lies_in(real, map(os.path.realpath, self.roots))
 
 
 class Project:

@@ -15,7 +15,7 @@ import stat
 import tempfile
 import time
 
-from gradcheck_lint.files import read_regular
+from gradcheck_lint.files import lies_in, read_regular
 from gradcheck_lint.source.file import LARGEST
 
 _PREFIX, _SUFFIX = ".gradlint-fix-", ".tmp"
@@ -36,7 +36,7 @@ def place_of(path: str | os.PathLike[str]) -> str:
     real = os.path.realpath(path)
     if os.path.islink(path):
         homes = (os.path.realpath(os.path.dirname(os.path.abspath(path))), os.path.realpath(os.getcwd()))
-        if not any(real.startswith(home.rstrip(os.sep) + os.sep) for home in homes):
+        if not lies_in(real, homes):
             raise RefusedError(f"is a link that leads to {real}; name that file if you mean it")
     return real
 

@@ -188,7 +188,8 @@ problem: odd.py: KeyError: 'x' in GL112
         pytest.param(
             summary(skipped=Skipped(1, 1)),
             "All clear: 12 files checked in 0.4 s.\n"
-            "1 notebook was skipped: cells are not read yet. 1 link was skipped that leads nowhere.",
+            "1 notebook was skipped: cells are not read yet. "
+            "1 link was skipped that leads nowhere or out of the project.",
             id="skipped",
         ),
         pytest.param(

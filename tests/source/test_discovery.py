@@ -199,6 +199,22 @@ def test_link_to_itself_is_told_and_the_others_are_found(here: Path) -> None:
         discover(["gone.py"], Settings(root=here))
 
 
+@posix
+def test_a_link_that_leads_out_is_skipped_unless_it_was_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(here, "repo/a.py", "repo/src/b.py", "outside.py")
+    (here / "repo" / ".git").mkdir()
+    (here / "repo" / "src" / "inner.py").symlink_to("../a.py")
+    (here / "repo" / "src" / "out.py").symlink_to("../../outside.py")
+    root = here / "repo" / "src"
+    monkeypatch.chdir(root)
+    entries, skipped = survey(["."], Settings(root=root))
+    assert [entry.path for entry in entries] == ["b.py", "inner.py"]
+    assert skipped == Skipped(links=1)
+    assert [entry.path for entry in discover(["out.py"], Settings(root=root))] == ["out.py"]
+    monkeypatch.chdir(here)  # the file is no longer outside of everything that is at hand
+    assert survey(["repo/src"], Settings(root=here))[1] == Skipped()
+
+
 def test_notebooks_are_skipped_in_folders_and_refused_by_name(here: Path) -> None:
     make(here, "x.py", "a/y.ipynb", "a/z.ipynb", "ignored/w.ipynb", ".ipynb_checkpoints/z.ipynb")
     (here / ".gitignore").write_text("/ignored\n")
@@ -224,9 +240,7 @@ def test_links_to_folders_are_not_followed(here: Path) -> None:
 def test_link_and_its_file_are_one(here: Path) -> None:
     make(here, "z.py")
     (here / "a.py").symlink_to("z.py")
-    make(here.parent, "outside.py")
-    (here / "b.py").symlink_to(here.parent / "outside.py")
-    assert found() == ["b.py", "z.py"]
+    assert found() == ["z.py"]
     assert found("a.py") == ["a.py"]
 
 
@@ -243,8 +257,13 @@ def test_pipes_and_devices_are_not_read(here: Path) -> None:
     [pipe] = discover(["pipe.py"], Settings(root=here))
     assert pipe.reason == "not a regular file"
     (here / "endless.py").symlink_to("/dev/zero")
-    [endless] = discover(["."], Settings(root=here))
+    assert found() == []
+    [endless] = discover(["endless.py"], Settings(root=here))
     assert endless.reason == "not a regular file"
+    os.mkfifo(here / "pipe")
+    (here / "to_pipe.py").symlink_to("pipe")
+    [inside] = discover(["."], Settings(root=here))
+    assert (inside.path, inside.reason) == ("to_pipe.py", "not a regular file")
     [device] = discover(["/dev/null"], Settings(root=here))
     assert device.reason == "not a regular file"
 

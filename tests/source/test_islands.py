@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,22 @@ def test_nothing_outside_the_roots_is_read(tmp_path: Path) -> None:
     finder = Finder([str(tmp_path / "inner")])
     assert finder.imported(str(tmp_path / "inner"), "import helper\n") == []
     assert len(islands(given, finder)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links as POSIX has them")
+def test_no_link_is_followed_out_of_the_roots(tmp_path: Path) -> None:
+    root = tmp_path / "inner"
+    for name in ("outside.py", "package/__init__.py", "inner/there.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    (root / "out.py").symlink_to("../outside.py")
+    (root / "pack").symlink_to("../package", target_is_directory=True)
+    (root / "alias.py").symlink_to("there.py")
+    linked = tmp_path / "link"
+    linked.symlink_to("inner", target_is_directory=True)  # a link above the root leads nowhere else
+    for folder in (root, linked):
+        found = Finder([str(folder)]).imported(str(folder), "import out, pack, alias, there\n")
+        assert found == [str(folder / "alias.py"), str(folder / "there.py")]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
