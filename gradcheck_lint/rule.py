@@ -72,9 +72,9 @@ class Rule:
     witnesses: ClassVar[frozenset[str]] = frozenset({"source"})  # "source": the linter, "run": the watcher
 
     triggers: ClassVar[str] = ""
-    """A regular expression over source text. Only functions whose text matches some enabled rule's triggers (or
-    the words of the gradient cycle, which are always on) are read; all others are skipped unread. For a rule with
-    `on_class` it is about the text of a class instead, and makes no function be read."""
+    """A regular expression over source text. Only functions whose text matches some rule's triggers, enabled or not
+    (or the words of the gradient cycle), are read; all others are skipped unread. For a rule with `on_class` it is
+    about the text of a class instead, and makes no function be read."""
 
     listens: ClassVar[frozenset[str]] = frozenset()
     """The kinds of events (`gradcheck_lint.source.events`) that `on_event` wants."""

@@ -44,6 +44,7 @@ def analyse(
     files: Sequence[SourceFile],
     rules: Sequence[Rule],
     *,
+    known: Sequence[Rule] = (),
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
     cache: Store | None = None,
@@ -52,7 +53,9 @@ def analyse(
     """All that the rules find in the files, sorted.
 
     Files that import one another are analysed together, others apart, so that the findings do not depend on `jobs`,
-    the number of processes. `cache` is the store that remembers what was found in files that have not changed.
+    the number of processes. `known` are all rules, those that are off too: what these look for is followed all the
+    same, so that nothing that a rule finds depends on which others are on. `cache` is the store that remembers what was
+    found in files that have not changed.
     `extent` is told what was followed or judged in part only, and which files have training code.
     Raises AnalysisError, with what was found all the same, if something of gradlint's own broke.
     """
@@ -60,7 +63,8 @@ def analyse(
     cwd = os.getcwd()
     if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
         roots.add(cwd)
-    work = Work(tuple(rules), Finder(sorted(roots)))
+    triggers = dict.fromkeys(r.triggers for r in (*known, *rules) if r.triggers and not _about_classes(r))
+    work = Work(tuple(rules), Finder(sorted(roots)), tuple(triggers))
     groups = islands(files, work.finder)
     findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache, extent=extent)
     findings.sort(key=lambda f: f.order)
@@ -100,11 +104,9 @@ def _analysed(work: Work, files: Sequence[SourceFile]) -> Outcome:
 class _Analysis:
     def __init__(self, files: Sequence[SourceFile], work: Work) -> None:
         self.files, self.rules = files, work.rules
-        rules = work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
         self.problems: list[Problem] = []
-        triggers = (CYCLE_WORDS, *(r.triggers for r in rules if r.triggers and not _about_classes(r)))
-        self.project = Project(_triggers(triggers), work.finder, self.failed)
+        self.project = Project(_triggers((CYCLE_WORDS, *work.triggers)), work.finder, self.failed)
         self.relevance = Relevance(self.project, self.failed)
         self.interpreter = Interpreter(self.project, self.relevance, self.relevance.turns, call, self.failed)
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What to do with each island: the rules that are on, and what finds the files that imports mean."""
+    """What to do with each island: which rules are on, what finds the files that imports mean, which text matters."""
 
     rules: tuple[Rule, ...]
     finder: Finder
+    triggers: tuple[str, ...] = ()  # of all rules: what is found by one does not depend on which others are on
 
 
 class Basis(NamedTuple):
@@ -131,7 +132,7 @@ def run(
 def _memory(cache: Store, work: Work) -> Memory:
     from gradcheck_lint.source.memory import Memory
 
-    return Memory(cache, work.rules, work.finder)
+    return Memory(cache, work.rules, work.finder, work.triggers)
 
 
 def attempt(analyse: Analyse, work: Work, island: Island) -> Outcome:

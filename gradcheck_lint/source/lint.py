@@ -275,7 +275,7 @@ def _analyse(
     wanted = {rule.code for rule in rules.on} | UNCHECKED
     active = [rule for rule in rules.known if rule.code in wanted and "source" in rule.witnesses]
     try:
-        return analyse(files, active, jobs=jobs, progress=progress, cache=cache, extent=extent), []
+        return analyse(files, active, known=rules.known, jobs=jobs, progress=progress, cache=cache, extent=extent), []
     except AnalysisError as error:
         return list(error.findings), list(error.problems)
     except Exception as error:

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 class Memory:
     """What one run remembers of those before it."""
 
-    def __init__(self, store: Store, rules: Sequence[Rule], finder: Finder) -> None:
+    def __init__(self, store: Store, rules: Sequence[Rule], finder: Finder, triggers: Sequence[str] = ()) -> None:
         self.store, self.finder = store, finder
-        base = hashlib.sha256(f"{__version__} {sys.version} {sorted(finder.roots)!r}".encode())
+        known = f"{__version__} {sys.version} {sorted(finder.roots)!r} {sorted(triggers)!r}"
+        base = hashlib.sha256(known.encode("utf-8", "backslashreplace"))
         for part in sorted(_stamps(rules)):
             base.update(part.encode("utf-8", "backslashreplace"))
         self.base = base.digest()
