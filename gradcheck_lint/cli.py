@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from gradcheck_lint import __version__
-from gradcheck_lint.config import ConfigError, Selection, Settings, nearest, on_top, read, shown
+from gradcheck_lint.config import Selection, Settings, nearest, on_top, read
 from gradcheck_lint.console import Progress, colourful, counted, forgiving, is_terminal, tell, unwritable
+from gradcheck_lint.errors import ConfigError, shown
 from gradcheck_lint.files import is_source, write_report
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.report import FORMATS, format_of

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint import files
+from gradcheck_lint.errors import ConfigError, shown
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.report import FORMATS
 
@@ -56,10 +57,6 @@ EXCLUDE = (
 
 
 _CHAIN = 10  # configurations that extend one another
-
-
-class ConfigError(ValueError):
-    """The user asked for something that cannot be; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,14 +241,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
-
-
-def shown(path: Path) -> str:
-    """`path` as it is told to people: from the working directory if it lies there, with forward slashes."""
-    try:
-        return path.absolute().relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return path.as_posix()
 
 
 def _without_excludes(base: Settings | None) -> Settings | None:

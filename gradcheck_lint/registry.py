@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.config import ConfigError, shown
+from gradcheck_lint.errors import ConfigError, shown
 from gradcheck_lint.rule import Rule
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from gradcheck_lint import __version__, registry
-from gradcheck_lint.config import ConfigError, shown
+from gradcheck_lint.errors import ConfigError, shown
 
 RULE = '''\
 """{code}: {words}."""

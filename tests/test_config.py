@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gradcheck_lint.config import EXCLUDE, ConfigError, Selection, Settings, find, load, on_top, read
+from gradcheck_lint.config import EXCLUDE, Selection, Settings, find, load, on_top, read
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.finding import Confidence
 
 

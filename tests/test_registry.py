@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gradcheck_lint import registry
-from gradcheck_lint.config import ConfigError, Selection, Settings
+from gradcheck_lint.config import Selection, Settings
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.registry import RegistryError
 from gradcheck_lint.rule import Rule
 

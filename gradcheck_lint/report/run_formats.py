@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from gradcheck_lint.config import ConfigError
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.files import is_source, write_report
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gradcheck_lint.config import ConfigError
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
 from gradcheck_lint.report.json import finding_object
 from gradcheck_lint.runtime.record import Model, Moment, Parameter, RunRecord, Site, Watched

@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gradcheck_lint import start, trust
-from gradcheck_lint.config import ConfigError, read
+from gradcheck_lint.config import read
 from gradcheck_lint.console import colourful, say, tell
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.report import run_formats
 from gradcheck_lint.runtime import termination
 from gradcheck_lint.runtime.record import RunRecord, Terminated, ending

@@ -15,7 +15,8 @@ from contextlib import aclosing
 from os import fspath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gradcheck_lint.config import ConfigError, Selection, Settings, on_top
+from gradcheck_lint.config import Selection, Settings, on_top
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.runtime import termination
 from gradcheck_lint.runtime.record import Terminated, ending

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.config import ConfigError, shown
+from gradcheck_lint.errors import ConfigError, shown
 from gradcheck_lint.files import LARGEST_SETTINGS, OddFileError, TooLargeError, handed_over, lies_in, read_regular
 from gradcheck_lint.result import Skipped
 

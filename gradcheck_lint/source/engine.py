@@ -25,7 +25,8 @@ from gradcheck_lint.source.effort import Purse, Stop
 from gradcheck_lint.source.events import Event, Timeline
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.interpret import Interpreter
-from gradcheck_lint.source.islands import Basis, Outcome, Work, islands, run
+from gradcheck_lint.source.islands import islands, run
+from gradcheck_lint.source.outcome import Basis, Outcome, Work
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
-from gradcheck_lint.source.islands import Basis, Outcome
+from gradcheck_lint.source.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.project import Question

@@ -7,58 +7,23 @@ that it imports, so islands can be spread over processes, and their findings rem
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from gradcheck_lint.result import Extent, Problem
+from gradcheck_lint.result import Extent
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
+from gradcheck_lint.source.outcome import attempt
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Finding
-    from gradcheck_lint.rule import Rule
+    from gradcheck_lint.result import Problem
     from gradcheck_lint.source.memory import Memory
-    from gradcheck_lint.source.project import Finder, Question
+    from gradcheck_lint.source.outcome import Analyse, Island, Outcomes, Work
+    from gradcheck_lint.source.project import Finder
     from gradcheck_lint.source.store import Store
 
     Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What to do with each island: which rules are on, what finds the files that imports mean, which text matters."""
-
-    rules: tuple[Rule, ...]
-    finder: Finder
-    triggers: tuple[str, ...] = ()  # of all rules: what is found by one does not depend on which others are on
-
-
-class Basis(NamedTuple):
-    """What the findings of an island rest on beside its own files, as it was when they were made."""
-
-    others: tuple[tuple[str, str | None], ...]  # the files that were read, with their digests; None: it could not be
-    asked: tuple[tuple[Question, str | None], ...]  # which file each import means; None: there was none
-
-
-class Outcome(NamedTuple):
-    """What came of an island.
-
-    `cut` are the entry points and classes that were followed or judged in part only, because all of it would have
-    been too much work: path and qualified name, which is empty for a module's own code. `training` are the paths of
-    the files in which training code was seen.
-    """
-
-    findings: tuple[Finding, ...]
-    problems: tuple[Problem, ...]
-    basis: Basis = Basis((), ())
-    cut: tuple[tuple[str, str], ...] = ()
-    training: tuple[str, ...] = ()
-
-
-Analyse = Callable[[Work, Sequence[SourceFile]], Outcome]
-Island = tuple[SourceFile, ...]
-Outcomes = Generator[tuple[Island, Outcome], None, None]
 
 
 def islands(files: Sequence[SourceFile], finder: Finder) -> list[Island]:
@@ -133,14 +98,6 @@ def _memory(cache: Store, work: Work) -> Memory:
     from gradcheck_lint.source.memory import Memory
 
     return Memory(cache, work.rules, work.finder, work.triggers)
-
-
-def attempt(analyse: Analyse, work: Work, island: Island) -> Outcome:
-    """Analyse an island; if that breaks altogether, that is a problem of each of its files."""
-    try:
-        return analyse(work, island)
-    except Exception as error:
-        return Outcome((), tuple(Problem.of(file.path, error) for file in island))
 
 
 def _outcomes(work: Work, todo: Sequence[Island], analyse: Analyse, jobs: int) -> Outcomes:

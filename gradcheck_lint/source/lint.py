@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint.config import ConfigError
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.files import TooLargeError, handed_over, read_handed_over, read_regular
 from gradcheck_lint.finding import Confidence, Finding, Severity, Span
 from gradcheck_lint.result import NOTHING, UNCHECKED, AnalysisError, Extent, Problem, Result, Skipped

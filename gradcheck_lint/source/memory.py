@@ -24,7 +24,7 @@ from gradcheck_lint.source.file import LARGEST, digest
 if TYPE_CHECKING:
     from gradcheck_lint.rule import Rule
     from gradcheck_lint.source.file import SourceFile
-    from gradcheck_lint.source.islands import Outcome
+    from gradcheck_lint.source.outcome import Outcome
     from gradcheck_lint.source.project import Finder
     from gradcheck_lint.source.store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.config import ConfigError, shown
+from gradcheck_lint.errors import ConfigError, shown
 from gradcheck_lint.source.discovery import is_pattern, within
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcheck_lint import places
-from gradcheck_lint.config import ConfigError, shown
+from gradcheck_lint.errors import ConfigError, shown
 from gradcheck_lint.files import NO_LINK, PLAIN, is_link, read_regular
 
 if TYPE_CHECKING:

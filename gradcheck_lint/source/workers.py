@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint import children
 from gradcheck_lint.result import Problem
-from gradcheck_lint.source.islands import Outcome, attempt
+from gradcheck_lint.source.outcome import Outcome, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
 
-    from gradcheck_lint.source.islands import Analyse, Island, Outcomes, Work
+    from gradcheck_lint.source.outcome import Analyse, Island, Outcomes, Work
 
     Folders = Sequence[tuple[str, list[str]]]
 

@@ -12,7 +12,7 @@ from torch import nn
 accelerate = pytest.importorskip("accelerate")
 
 from gradcheck_lint import watch  # noqa: E402
-from gradcheck_lint.config import ConfigError  # noqa: E402
+from gradcheck_lint.errors import ConfigError  # noqa: E402
 from gradcheck_lint.frameworks import AccelerateWatch  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")

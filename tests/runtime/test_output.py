@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gradcheck_lint import watch
-from gradcheck_lint.config import ConfigError
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.report import run_json
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gradcheck_lint.config import ConfigError, Settings
+from gradcheck_lint.config import Settings
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.result import Skipped
 from gradcheck_lint.source.discovery import discover, excluded, survey
 from gradcheck_lint.source.lint import collect

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gradcheck_lint import registry
-from gradcheck_lint.config import ConfigError, Selection, Settings
+from gradcheck_lint.config import Selection, Settings
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.finding import Confidence, Finding, Related, Severity, Span
 from gradcheck_lint.page import Page
 from gradcheck_lint.result import AnalysisError, Problem, Result

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from gradcheck_lint import registry
-from gradcheck_lint.config import ConfigError, Settings
+from gradcheck_lint.config import Settings
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
 from gradcheck_lint.result import Extent
 from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.entry import SpoiltError, parse, text_of
 from gradcheck_lint.source.file import SourceFile
-from gradcheck_lint.source.islands import Basis, Outcome
 from gradcheck_lint.source.memory import Memory
+from gradcheck_lint.source.outcome import Basis, Outcome
 from gradcheck_lint.source.project import Finder
 from gradcheck_lint.source.store import DAYS, VARIABLE, Store, open_for
 

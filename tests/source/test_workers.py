@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from gradcheck_lint.result import Problem
-from gradcheck_lint.source import engine, islands, workers
+from gradcheck_lint.source import engine, islands, outcome, workers
 from gradcheck_lint.source.file import SourceFile
 
 ROOT = Path(__file__).parent.parent.parent
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
 
-def answer(work: islands.Work, files: Sequence[SourceFile]) -> islands.Outcome:
+def answer(work: outcome.Work, files: Sequence[SourceFile]) -> outcome.Outcome:
     """Does what the name of a file says; there is one problem for each file that is done with."""
     name = files[0].path
     if name.startswith("kill"):
@@ -31,12 +31,12 @@ def answer(work: islands.Work, files: Sequence[SourceFile]) -> islands.Outcome:
         os._exit(9)
     if name.startswith("raise"):
         raise KeyError("given")
-    return islands.Outcome((), tuple(Problem(f.path, f"done by {os.getpid()}") for f in files), ())
+    return outcome.Outcome((), tuple(Problem(f.path, f"done by {os.getpid()}") for f in files), ())
 
 
 def problems(names: Sequence[str], jobs: int = 2) -> dict[str, str]:
     groups = [tuple(SourceFile(n, Path(n), b"") for n in name.split()) for name in names]
-    work = islands.Work((), engine.Finder([]))
+    work = outcome.Work((), engine.Finder([]))
     found, told = islands.run(work, groups, answer, jobs=jobs, progress=None, cache=None)
     assert found == []
     assert sorted(problem.path for problem in told) == sorted(" ".join(names).split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradcheck_lint.config import ConfigError
+from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.runtime.watch import watch
 
 
