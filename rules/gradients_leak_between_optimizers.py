@@ -12,7 +12,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.follow import Path, States, Walk, in_order
-from gradcheck_lint.source.holding import NO, YES, held_by, reaches
+from gradcheck_lint.source.holding import NO, YES, Held, held_by, reaches
 from gradcheck_lint.source.values import Thing, depends, only, passes
 
 if TYPE_CHECKING:
@@ -137,24 +137,44 @@ class _Leaks(Path):
         if not modules:
             return result  # a loss of unknown origin
         if any(module.inside(m) for module in modules for m in self.mine):
+            if leak is not None and _leads_to(event, self.mine, held_by(self.foreign[id(leak.event)]).modules):
+                return state  # each is trained by way of the other: they learn together
             return result._replace(made=leak._replace(own=True)) if leak is not None else result
         return state
 
 
 def _reached_by_way_of(event: ev.Event, optimizer: Thing, others: list[Thing]) -> Thing | None:
-    """The other optimizer whose network's output goes into this one's, on the way to the loss."""
+    """The other optimizer whose network's output goes into this one's, on the way to the loss.
+
+    Nobody's, where this one's network takes part in the loss without that as well: it is its own loss too.
+    """
     if event.detail.get("inputs") is not None or only(event.subject) is None:
         return None
-    runs = passes(event.subject)
-    mine = [r for r in runs if any(r.detail["of"].inside(m) and m.certain for m in held_by(optimizer).modules)]
+    runs = _outer(passes(event.subject), held_by(optimizer))
+    sure = [run for run in runs if any(run.detail["of"].inside(m) and m.certain for m in held_by(optimizer).modules)]
     for other in others:
         theirs = held_by(other).modules
         if any(_same(m, theirs) for m in held_by(optimizer).modules):
             continue
-        for run in mine:
-            if any(_same(r.detail["of"], theirs) for r in run.detail["given"]):
-                return other
+        by_way = [run for run in runs if any(_same(r.detail["of"], theirs) for r in run.detail["given"])]
+        if len(by_way) == len(runs) and any(run in by_way for run in sure):
+            return other
     return None
+
+
+def _outer(runs: frozenset[Thing], held: Held) -> list[Thing]:
+    """The runs of what an optimizer holds, without those of a module's parts inside of its own run."""
+    mine = [run for run in runs if _same(run.detail["of"], held.modules)]
+    modules = {run.detail["of"] for run in mine}
+    return [r for r in mine if not any(m is not r.detail["of"] and r.detail["of"].inside(m) for m in modules)]
+
+
+def _leads_to(event: ev.Event, mine: tuple[Thing, ...], theirs: tuple[Thing, ...]) -> bool:
+    """Whether the output of one network goes into another, on the way to a loss."""
+    return any(
+        _same(run.detail["of"], theirs) and any(_same(r.detail["of"], mine) for r in run.detail["given"])
+        for run in passes(event.subject)
+    )
 
 
 def _same(module: Thing, held: tuple[Thing, ...]) -> bool:

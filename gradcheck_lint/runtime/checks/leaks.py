@@ -37,7 +37,14 @@ class Order(NamedTuple):
     """How the networks of optimizers are put together in a graph: pairs of their numbers, nearer to the loss first."""
 
     over: frozenset[tuple[int, int]]  # the first is applied to what comes out of the second
-    also: frozenset[tuple[int, int]]  # and also, beside that, to something that does not
+    also: frozenset[tuple[int, int]]  # and one of its layers also, beside that, to something that does not
+
+
+class Parameter(NamedTuple):
+    """A parameter of one optimizer alone."""
+
+    owner: int
+    key: int
 
 
 class Made(NamedTuple):
@@ -133,8 +140,11 @@ class Leaks(Check):
                 over = (mine, other) in made.order.over
                 if over == ((other, mine) in made.order.over):
                     continue  # neither is applied to the other's output, or each is
-                if not over and not (own[0].order is not None and (other, mine) in own[0].order.over):
-                    continue  # the loss of its own does not go through the other network
+                back = own[0].order is not None and (other, mine) in own[0].order.over
+                if over == back:
+                    continue  # each is trained by way of the other, or its own loss does not go through the other
+                if over and (mine, other) in made.order.also:
+                    continue  # it takes part without the other's output as well: the loss is one of both
                 what = "leak" if over else "leak-upstream"
                 real = over or (other, mine) in made.order.also
                 leak = Leak(observer, others[other], made.event, own[0].event, mark, what, real)
@@ -169,8 +179,8 @@ class Leaks(Check):
 def order(roots: Sequence[Tensor], owners: dict[int, int]) -> Order | None:
     """How the networks of `owners` (by the ids of their parameters) feed each other; None if the graph is too large."""
     reached: dict[Any, frozenset[int]] = {}  # by node: whose parameters lie behind it
-    own: dict[Any, int] = {}  # nodes that are a parameter, or a view of one
-    behind: dict[int, set[frozenset[int]]] = {}  # by owner: what lies behind the other inputs where it is applied
+    own: dict[Any, Parameter] = {}  # nodes that are a parameter, or a view of one
+    behind: dict[Parameter, set[frozenset[int]]] = {}  # what lies behind the other inputs where it is applied
     todo: deque[tuple[Any, bool]] = deque((root.grad_fn, False) for root in roots if root.grad_fn is not None)
     while todo:
         node, done = todo.pop()
@@ -182,7 +192,7 @@ def order(roots: Sequence[Tensor], owners: dict[int, int]) -> Order | None:
             owner = owners.get(id(variable), -1) if variable is not None else -1
             reached[node] = frozenset({owner}) if owner >= 0 else frozenset()
             if owner >= 0:
-                own[node] = owner
+                own[node] = Parameter(owner, id(variable))
             continue
         if not done:
             if len(reached) + len(todo) > _LIMIT:
@@ -195,8 +205,12 @@ def order(roots: Sequence[Tensor], owners: dict[int, int]) -> Order | None:
             own[node] = own[following[0]]
             continue
         rest = frozenset().union(*(reached[n] for n in following if n not in own))
-        for owner in {own[n] for n in following if n in own}:
-            behind.setdefault(owner, set()).add(rest - {owner})
-    over = {(owner, far) for owner, sets in behind.items() for some in sets for far in some}
-    also = {(owner, far) for owner, far in over if any(far not in some for some in behind[owner])}
+        for parameter in {own[n] for n in following if n in own}:
+            behind.setdefault(parameter, set()).add(rest - {parameter.owner})
+    over: set[tuple[int, int]] = set()
+    also: set[tuple[int, int]] = set()
+    for parameter, applied in behind.items():
+        reaches = frozenset().union(*applied)
+        over.update((parameter.owner, far) for far in reaches)
+        also.update((parameter.owner, far) for far in reaches if any(far not in some for some in applied))
     return Order(frozenset(over), frozenset(also))
