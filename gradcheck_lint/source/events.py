@@ -6,7 +6,7 @@ thing that it happens to, and `detail` holds the rest by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from collections.abc import Sequence as Sequence_
 from typing import TYPE_CHECKING, Any
 
@@ -135,11 +135,14 @@ class Loop:
     `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
     there before the round of the loop that the body shows. `rounds` is how many there are, if the code says so;
     `listed` marks a loop over a list that the code itself puts together, `groups` one over the groups of an optimizer,
-    of which there mostly is one. The body of one that is `unfinished` was cut short: what a second round brings is not
-    known.
+    of which there mostly is one. `elements` are the ids of the things that the target stands for: each of them is met
+    in one round, and in the others it is another one's turn. The body of one that is `unfinished` was cut short: what
+    a second round brings is not known.
     """
 
-    __slots__ = ("body", "endless", "groups", "listed", "node", "once", "place", "rounds", "start", "unfinished")
+    __slots__ = (
+        "body", "elements", "endless", "groups", "listed", "node", "once", "place", "rounds", "start", "unfinished",
+    )  # fmt: skip
 
     def __init__(
         self, body: Sequence, node: tree.Node, place: Place, once: bool = False, endless: bool = False, start: int = 0
@@ -147,6 +150,7 @@ class Loop:
         self.body, self.node, self.place, self.once, self.endless = body, node, place, once, endless
         self.start = start
         self.rounds: int | None = None
+        self.elements: Container[int] = ()
         self.listed = self.groups = self.unfinished = False
 
 

@@ -109,6 +109,10 @@ class Walk:
         """The states where paths meet; of very many, only some."""
         return states
 
+    def goes_round(self, loop: ev.Loop) -> bool:
+        """Whether what is followed meets more than one round of a loop."""
+        return not loop.once
+
     def run(self, step: ev.Step, states: States) -> Flow:
         spend(1 + len(states) // 2)
         if isinstance(step, ev.Event):
@@ -186,7 +190,7 @@ class Walk:
 
     def loop(self, step: ev.Loop, states: States) -> Flow:
         self.around.append(step)
-        if step.once:
+        if not self.goes_round(step):
             flow = self.run(step.body, states)
             self.around.pop()
             if isinstance(step, ev.Turn):
@@ -267,6 +271,9 @@ class Path(Walk):
             return flow
         return flow._replace(end=frozenset(_handed(state) for state in flow.end))
 
+    def goes_round(self, loop: ev.Loop) -> bool:
+        return not loop.once and id(self.optimizer) not in loop.elements  # `for optimizer in …` comes to each one once
+
     def breaches(self) -> list[Breach]:
         """The places at which the protocol is broken whatever path is taken."""
         found: list[Breach] = []
@@ -288,7 +295,7 @@ class Path(Walk):
                 excused = cycle.EXCUSES.get(kind, frozenset())
                 rest = [s for s in rest if s.gradient not in excused]
                 doubtful = [s for s in rest if s.gradient == cycle.OUTSIDE]
-                if len(doubtful) < len(rest):
+                if len(doubtful) < len(rest) or (doubtful and kind in _BACKWARD_LACKING):
                     continue
                 found.append(
                     Breach(
@@ -449,6 +456,10 @@ _ALSO = {
     cycle.STALE_STEP: frozenset({cycle.EMPTY_STEP}),
 }
 """What else may be broken on the other paths without making a breach any less certain."""
+
+
+_BACKWARD_LACKING = frozenset({cycle.EMPTY_STEP, cycle.ERASED_STEP, cycle.EMPTY_CLIP})
+"""What is broken by a backward that is not there: where unseen code ran on the way, it will have been in that code."""
 
 
 def _unique(values: Iterable[Any]) -> tuple[Any, ...]:

@@ -738,6 +738,7 @@ class Interpreter:
         self.consume(iterable, node.iter, "for, left early" if _leaves(node.body) else "for")
 
         following = yields.next_of(self, iterable)
+        elements: set[int] = set()
 
         def bind() -> None:
             found = self.element(iterable, node.target)
@@ -746,6 +747,8 @@ class Interpreter:
             if following is not None:
                 found = self.follow(following, Arguments([], {}), node)
             self.assign(node.target, found, None, quiet=True)
+            elements.clear()
+            elements.update(id(thing) for name in _names_in(node.target) for thing in things(self.eval(name)))
 
         once = isinstance(node.iter, tree.Call) and _range_of_one(node.iter)
         self.loop(node, node.body, bind, endless=False, once=once)
@@ -754,6 +757,7 @@ class Interpreter:
             made.rounds = self.rounds(node.iter, iterable)
             made.listed = isinstance(iterable, Items) and iterable.place is not None
             made.groups = bool(things(iterable, "groups"))
+            made.elements = elements
         return self.block(node.orelse) if node.orelse else False
 
     def rounds(self, node: tree.Expression, iterable: Value) -> int | None:
@@ -1039,9 +1043,6 @@ class Interpreter:
                 for thing in things(part):
                     thing.summary = False
             self.assign(target, part, sources[index], quiet)
-            if parts is None and quiet:
-                for thing in things(part, "optimizer"):  # `for name, optimizer in …`: another one in each round
-                    self.emit("unknown", target, thing, name="next", sure=True)
 
     def some(self, value: Value, target: tree.Node) -> Value:
         """One of the objects that a value stands for; asked again, it is another one."""
@@ -1477,7 +1478,9 @@ class Interpreter:
         if thing is None:
             if isinstance(base, External) and base.name.startswith("typing"):
                 return base
-            return Thing("opaque", tree.last_name(node), self.place(node), deps=depends(base, index), certain=False)
+            several = key is ... and isinstance(base, Table)
+            deps = depends(base, index)
+            return Thing("opaque", tree.last_name(node), self.place(node), deps=deps, summary=several, certain=False)
         if thing.role == "tensor" and thing.detail.get("grad"):
             return tensors.derived(self, thing, node, "[]")
         role = {"groups": "group", "group": "group-params" if key == "params" else "opaque"}.get(thing.role, "opaque")
@@ -2162,21 +2165,22 @@ def _breaks(body: tree.Block) -> bool:
 def _assigned(body: tree.Block) -> dict[str, None]:
     """The plain names that statements assign, in the order of the code."""
     names: dict[str, None] = {}
-
-    def targets(node: tree.Expression) -> None:
-        if isinstance(node, tree.Name):
-            names[node.id] = None
-        elif isinstance(node, tree.Display):
-            for item in node.items:
-                targets(item)
-
     for node in tree.walk_block(body):
         if isinstance(node, tree.Assign):
             for target in node.targets:
-                targets(target)
+                names.update((name.id, None) for name in _names_in(target))
         elif isinstance(node, (tree.Augment, tree.Named, tree.For)):
-            targets(node.target)
+            names.update((name.id, None) for name in _names_in(node.target))
     return names
+
+
+def _names_in(target: tree.Expression) -> Iterator[tree.Name]:
+    """The plain names that a target binds."""
+    if isinstance(target, tree.Name):
+        yield target
+    elif isinstance(target, tree.Display):
+        for item in target.items:
+            yield from _names_in(item)
 
 
 def _passes_on(target: tree.Expression, value: tree.Expression | None) -> bool:
