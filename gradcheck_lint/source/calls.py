@@ -965,6 +965,8 @@ def _backward(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> 
     if isinstance(base, External):
         return None
     if args.positional and (role in ("optimizer", "module", "instance", "super", "scaler") or _ENGINE.search(label)):
+        for wrapper in things(base, "optimizer"):  # no optimizer of torch has a backward: its step may clear as well
+            wrapper.detail["wrapper"] = True
         _emit_backward(i, node, args.positional[0], args, scaled=False, engine=True)
     else:
         scaled = [t.role == "loss-scaled" for t in things(base)]

@@ -26,6 +26,9 @@ States = frozenset[Any]
 _NONE: States = frozenset()
 """Sets: whoever lets one state speak for others, or names what is in them, goes by `in_order`."""
 
+UNSEEN = State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
+"""How the gradients of an optimizer are that comes from elsewhere."""
+
 _EXITS = {ev.END: 0, ev.BREAK: 1, ev.CONTINUE: 2, ev.RETURN: 3}
 
 
@@ -101,8 +104,8 @@ class Walk:
             ]
         return found
 
-    def turn(self, state: Any) -> Any:
-        """The state at the start of the next round of a loop."""
+    def turn(self, state: Any, loop: ev.Loop | None = None) -> Any:
+        """The state at the start of the next round of a loop; of one somewhere in a step, if none is named."""
         return state
 
     def bounded(self, states: States) -> States:
@@ -199,7 +202,7 @@ class Walk:
         self.steady.append(False)
         flow = self.run(step.body, states)
         self.steady[-1] = True
-        back = frozenset(self.turn(s) for s in flow.end | flow.continues)
+        back = frozenset(self.turn(s, step) for s in flow.end | flow.continues)
         breaks, returns = flow.breaks, flow.returns
         if not back:
             self.run(step.body, states)
@@ -209,7 +212,7 @@ class Walk:
             flow = self.run(step.body, back)
             breaks |= flow.breaks
             returns |= flow.returns
-            new = frozenset(self.turn(s) for s in flow.end | flow.continues)
+            new = frozenset(self.turn(s, step) for s in flow.end | flow.continues)
             if new <= back:
                 break
             back = self.bounded(back | new)
@@ -231,12 +234,13 @@ class Path(Walk):
         self.meanings: dict[int, tuple[str, str, str]] = {}
         super().__init__(timeline, self.heeded())
         self.maker = self.handed_over()
-        built = any(e.concerns(optimizer) for e in timeline.events("build"))
-        start = State(cycle.ABSENT) if built else State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
+        self.built = any(e.concerns(optimizer) for e in timeline.events("build"))
+        self.start = State(cycle.ABSENT) if self.built else UNSEEN
+        self.renewing = self.renewed()
         self.sure = not (timeline.hooked or timeline.skipped)
         self.stopped = False  # it was too much work: only the visits that can be told about are left
         try:
-            self.final = self.run(timeline.tree, frozenset({start}))
+            self.final = self.run(timeline.tree, frozenset({self.start}))
         except Stop:
             self.stopped = True
             under_way = {id(step) for step in self.around if isinstance(step, ev.Loop)}
@@ -316,8 +320,32 @@ class Path(Walk):
             states = self.run(step, states).end
         return [breach for breach in self.breaches() if breach.kind == cycle.STALE_STEP]
 
-    def turn(self, state: State) -> State:
-        return cycle.turn(state)
+    def turn(self, state: State, loop: ev.Loop | None = None) -> State:
+        return self.start if id(loop) in self.renewing else cycle.turn(state)
+
+    def renewed(self) -> set[int]:
+        """The ids of the loops that have another optimizer in each round.
+
+        Code that was not seen gives it there, as it seems; or it is made on some paths, and others on the rest.
+        """
+        names = "build" if self.built else "assign"
+        found: set[int] = set()
+        for event in self.timeline.events(names):
+            value = event.subject if self.built else event.detail["value"]
+            if any(option is self.optimizer for option in options(value)):
+                found |= self.loops(event)
+        if not self.built:
+            return found
+        rivals = {o for e in self.timeline.events("step") if e.concerns(self.optimizer) for o in options(e.subject)}
+        rivals.discard(self.optimizer)
+        made = {e.subject: self.loops(e) for e in self.timeline.events("build") if e.subject in rivals}
+        return found.intersection(*made.values()) if made and len(made) == len(rivals) else set()
+
+    def loops(self, event: ev.Event) -> set[int]:
+        """The ids of the loops around an event in whose rounds the optimizer was not there before."""
+        made = self.optimizer.root.serial
+        around = (step for step, _ in self.timeline.path(event))
+        return {id(s) for s in around if isinstance(s, ev.Loop) and not s.once and s.start <= made}
 
     def bounded(self, states: States) -> States:
         """Of states that differ in what they were made and cleared by only, the earliest ones where there are many."""
@@ -363,7 +391,7 @@ class Path(Walk):
             return "backward", how, trains(event.subject, self.optimizer)
         if kind == "step":
             if event.concerns(self.optimizer):
-                if not _followed(event.detail.get("closure")):
+                if self.optimizer.detail.get("wrapper") or not _followed(event.detail.get("closure")):
                     return "unknown", "", YES
                 return "step", "scaler" if event.detail.get("scaler") is not None else "", YES
             several = any(thing.summary for thing in things(event.subject))
@@ -375,8 +403,10 @@ class Path(Walk):
             sole = reach == MAYBE and len(self.timeline.optimizers()) == 1
             return "clip", "", YES if sole else reach
         if kind == "schedule":
-            own = any(o is self.optimizer for t in things(event.subject) for o in options(t.detail.get("optimizer")))
-            return ("schedule", "", YES) if own else ("", "", NO)
+            moved = [o for t in things(event.subject) for o in options(t.detail.get("optimizer"))]
+            if not any(o is self.optimizer for o in moved):
+                return "", "", NO
+            return "schedule", "", YES if len(moved) == 1 else MAYBE  # `[StepLR(o, 10) for o in optimizers][0]`
         if kind == "grad-write":
             return "unknown", "", YES
         if kind == "grad-change":
