@@ -394,10 +394,10 @@ class Path(Walk):
                 if self.optimizer.detail.get("wrapper") or not _followed(event.detail.get("closure")):
                     return "unknown", "", YES
                 return "step", "scaler" if event.detail.get("scaler") is not None else "", YES
-            several = any(thing.summary for thing in things(event.subject))
-            return ("unknown", "", MAYBE) if several else ("", "", NO)
+            return ("unknown", "", MAYBE) if _whichever(event.subject) else ("", "", NO)
         if kind == "unscale":
-            return "unscale", "", YES if event.concerns(self.optimizer) else NO
+            other = MAYBE if _whichever(event.subject) else NO
+            return "unscale", "", YES if event.concerns(self.optimizer) else other
         if kind == "clip":
             reach = reaches(event.subject, self.optimizer)
             sole = reach == MAYBE and len(self.timeline.optimizers()) == 1
@@ -443,6 +443,11 @@ def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeli
     if cleared == YES:
         return found, True
     return found + [b._replace(certain=b.certain and cleared == NO) for b in more], True
+
+
+def _whichever(subject: Value | None) -> bool:
+    """Whether it does not show which optimizer it is."""
+    return any(thing.summary or thing.role != "optimizer" for thing in things(subject))
 
 
 def _handed(state: State) -> State:

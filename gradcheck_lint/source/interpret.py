@@ -1642,6 +1642,12 @@ class Interpreter:
             for item in value.items[1:]:
                 result = join(result, item)
             return self.each(result)
+        several = [thing for thing in things(value) if thing.role in ("parameters", "groups", "group-params")]
+        if len(several) > 1:  # `for group in (first if … else second).param_groups`
+            result = self.element(several[0], node)
+            for thing in several[1:]:
+                result = join(result, self.element(thing, node))
+            return result
         for thing in things(value):
             if thing.role == "parameters":
                 if thing.detail.get("named"):
