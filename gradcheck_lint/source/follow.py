@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from gradcheck_lint import cycle
 from gradcheck_lint.cycle import Breach, State
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import limits, tree
+from gradcheck_lint.source import limits, torch_api, tree
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches, trains
 from gradcheck_lint.source.values import Constant, FunctionValue, Thing, Value, options, things
@@ -28,6 +28,9 @@ _NONE: States = frozenset()
 
 UNSEEN = State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
 """How the gradients of an optimizer are that comes from elsewhere."""
+
+_CLEARS = "clears"
+"""How code that was not seen does what it does, if its name says that it clears: then this is as likely as anything."""
 
 _EXITS = {ev.END: 0, ev.BREAK: 1, ev.CONTINUE: 2, ev.RETURN: 3}
 
@@ -376,6 +379,8 @@ class Path(Walk):
                 visit = self.visits[id(event)] = Visit(event, name, how, set(), tuple(self.around))
             visit.states.update(states)
         after = frozenset(cycle.advance(s, name, event, how)[0] for s in states)
+        if how == _CLEARS:
+            after |= frozenset(cycle.advance(s, "zero")[0] for s in states)
         return self.bounded(after if reach == YES else after | states)
 
     def meaning(self, event: ev.Event) -> tuple[str, str, str]:
@@ -412,10 +417,10 @@ class Path(Walk):
         if kind == "grad-change":
             return "write", "", YES
         if kind == "unknown":
-            reach = YES if event.detail.get("sure") else MAYBE
-            if event.subject is None:
-                return "unknown", "", reach
-            return ("unknown", "", reach) if reaches(event.subject, self.optimizer) != NO else ("", "", NO)
+            if event.subject is not None and reaches(event.subject, self.optimizer) == NO:
+                return "", "", NO
+            how = _CLEARS if torch_api.CLEARS.search(event.detail["name"]) else ""
+            return "unknown", how, YES if event.detail.get("sure") else MAYBE
         return "", "", NO
 
 

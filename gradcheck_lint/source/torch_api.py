@@ -96,6 +96,9 @@ OPTIMIZER_NAME = re.compile(
 SCHEDULER_NAME = re.compile(r"(?i)sched|(^|_)lr($|_)|warm_?up")
 SCALER_NAME = re.compile(r"(?i)scaler($|_)|^scaler|grad_?scaler")
 
+CLEARS = re.compile(r"(?i)^_*(?:zero|clear|reset|empty|delete|del)\w*_?grad")
+"""Names of functions that clear gradients, whoever has written them."""
+
 SUSPICIOUS = re.compile(
     r"(?i)zero|grad|step|optim|updat|backw|backprop|train|fit|closure|learn|engine|epoch|iterat|accum|minimi[sz]e"
 )
