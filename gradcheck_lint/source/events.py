@@ -29,7 +29,7 @@ KINDS = {
     "update": "scaler.update(): subject the scaler",
     "schedule": "a scheduler steps: subject; detail args",
     "unknown": "a call that cannot be followed may turn the cycle: subject what it holds, or None for all;"
-    " detail sure (it does something to it, whatever that is)",
+    " detail sure (it does something to it, whatever that is), clears (it did so when it was followed before)",
     "grad-write": "`.grad` is assigned, or all its values are overwritten: subject the tensor"
     " (or module or optimizer that it is an element of)",
     "grad-change": "gradients are changed in place, or handed to code that may: subject their owner",

@@ -30,7 +30,7 @@ UNSEEN = State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
 """How the gradients of an optimizer are that comes from elsewhere."""
 
 _CLEARS = "clears"
-"""How code that was not seen does what it does, if its name says that it clears: then this is as likely as anything."""
+"""How code that was not seen does what it does, if its name says that it clears, or it did so when it was followed."""
 
 _EXITS = {ev.END: 0, ev.BREAK: 1, ev.CONTINUE: 2, ev.RETURN: 3}
 
@@ -419,8 +419,8 @@ class Path(Walk):
         if kind == "unknown":
             if event.subject is not None and reaches(event.subject, self.optimizer) == NO:
                 return "", "", NO
-            how = _CLEARS if torch_api.CLEARS.search(event.detail["name"]) else ""
-            return "unknown", how, YES if event.detail.get("sure") else MAYBE
+            clears = event.detail.get("clears") or torch_api.CLEARS.search(event.detail["name"])
+            return "unknown", _CLEARS if clears else "", YES if event.detail.get("sure") else MAYBE
         return "", "", NO
 
 

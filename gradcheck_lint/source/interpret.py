@@ -176,6 +176,7 @@ class Interpreter:
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
+        self.clearing: set[int] = set()  # those of them that cleared gradients
         self.sizes: dict[int, int] = {}  # what follows a `%` in the test being looked at, if it is a known number
         self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
         self.ended: dict[int, dict[int, ev.Sequence]] = {}  # loop → the sequences in which its flag was set
@@ -1831,6 +1832,8 @@ class Interpreter:
         turned = self.turned - turned_before
         if turned > len(frame.again):
             self.turning.add(id(function))
+            if id(function) not in self.clearing and any(event.kind == "zero" for event in ev.inside(inner)):
+                self.clearing.add(id(function))
         else:
             for event in frame.again:
                 event.kind = "call"  # it calls itself, and turns nothing
@@ -1887,7 +1890,8 @@ class Interpreter:
         tried = id(function) in self.reached and not any(callables(value) for value in args.all())
         if tried and id(function) not in self.turning and not any(t.role == "optimizer" for t in found.things.values()):
             return
-        unknown(self, node, found.subject, function.name)
+        event = unknown(self, node, found.subject, function.name)
+        event.detail["clears"] = id(function) in self.clearing
 
     def bind(self, function: tree.Function, target: FunctionValue, args: Arguments | None) -> None:
         scope = self.frame.serial
