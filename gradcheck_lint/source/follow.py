@@ -30,7 +30,8 @@ UNSEEN = State(cycle.OUTSIDE, cycle.ENGINE, stepped=True)
 """How the gradients of an optimizer are that comes from elsewhere."""
 
 _CLEARS = "clears"
-"""How code that was not seen does what it does, if its name says that it clears, or it did so when it was followed."""
+"""How something unseen happens to gradients, if it looks like clearing: code is named so or has done so when it was
+followed, or what they become are zeros, which may get other values later."""
 
 _EXITS = {ev.END: 0, ev.BREAK: 1, ev.CONTINUE: 2, ev.RETURN: 3}
 
@@ -413,7 +414,7 @@ class Path(Walk):
                 return "", "", NO
             return "schedule", "", YES if len(moved) == 1 else MAYBE  # `[StepLR(o, 10) for o in optimizers][0]`
         if kind == "grad-write":
-            return "unknown", "", YES
+            return "unknown", _CLEARS if _zeros(event.detail["value"]) else "", YES
         if kind == "grad-change":
             return "write", "", YES
         if kind == "unknown":
@@ -453,6 +454,12 @@ def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeli
 def _whichever(subject: Value | None) -> bool:
     """Whether it does not show which optimizer it is."""
     return any(thing.summary or thing.role != "optimizer" for thing in things(subject))
+
+
+def _zeros(value: Value | None) -> bool:
+    """Whether a tensor was made of zeros."""
+    made = [option.detail.get("made_by") for option in options(value) if isinstance(option, Thing)]
+    return bool(made) and all(by in ("zeros", "zeros_like") for by in made)
 
 
 def _handed(state: State) -> State:

@@ -1095,8 +1095,8 @@ class Interpreter:
         source: tree.Expression | None,
     ) -> None:
         if attr in ("grad", "_grad"):
-            if _is_none(value) or _is_zero(value):
-                self.zero_tensor(thing, target, "grad = None" if _is_none(value) else "grad = zeros")
+            if _is_none(value):
+                self.zero_tensor(thing, target, "grad = None")
             else:
                 self.emit("grad-write", target, owner_of(thing), value=value)
         elif attr == "requires_grad":
@@ -2082,9 +2082,6 @@ def _is_none(value: Value) -> bool:
 
 
 def _is_zero(value: Value) -> bool:
-    """Whether it is nothing but zeros, as a number or as a tensor that was made so and not written since."""
-    if isinstance(value, Thing):
-        return value.detail.get("made_by") in ("zeros", "zeros_like") and not value.detail.get("written")
     return isinstance(value, Constant) and value.value == 0 and not isinstance(value.value, bool)
 
 
