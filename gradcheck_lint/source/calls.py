@@ -1185,17 +1185,20 @@ def _requires_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call
     value: bool | None = True
     if flag is not None:
         value = bool(flag.value) if isinstance(flag, Constant) and flag.value is not ... else None
-    for thing in things(base):
+    sole = only(base) is not None
+
+    def write(thing: Thing) -> None:
         owner = owner_of(thing)
         i.emit("freeze", node, owner, value=value, how="requires_grad_", thing=thing, parts=parts.parts_in(i, owner))
         if thing.role == "tensor":
-            tensors.now_requires_grad(thing, value)
+            tensors.now_requires_grad(thing, value if sole else None)
+
+    i.whichever(base, node, write)
     return base
 
 
 def _zero_(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    for thing in things(base, "grad"):
-        i.zero_grad_of(thing, node, "grad.zero_()")
+    i.whichever(base, node, lambda thing: i.zero_grad_of(thing, node, "grad.zero_()") if thing.role == "grad" else None)
     return base if things(base) else None
 
 

@@ -159,12 +159,10 @@ def _whole(params: Value | None) -> list[Thing]:
 
 def reaches(subject: Value | None, optimizer: Thing) -> str:
     """Whether what happens to `subject` (zeroing, clipping) happens to the optimizer's parameters."""
-    found = [_reaches(thing, optimizer) for thing in things(subject)]
-    if len(found) < len(options(subject)) or not found:
-        found.append(MAYBE)
-    if YES in found:
-        return YES
-    return MAYBE if MAYBE in found else NO
+    found = {_reaches(thing, optimizer) for thing in things(subject)}
+    if not found or any(not isinstance(o, (Thing, Constant)) for o in options(subject)):
+        found.add(MAYBE)
+    return found.pop() if len(found) == 1 else MAYBE
 
 
 def _reaches(subject: Thing, optimizer: Thing) -> str:

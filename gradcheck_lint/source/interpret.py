@@ -989,18 +989,14 @@ class Interpreter:
             self.set(scope, target.id, value)
         elif isinstance(target, tree.Attribute):
             base = self.eval(target.value)
-            for thing in things(base):
-                old = self.get(thing.serial, target.attr)
-                self.name_thing(value, target.attr)
-                if not quiet:
-                    if old is None and thing.role != "instance":
-                        old = self.attribute(thing, target.attr, target)
-                    self.told(target, old, value, source)
-                    self.set_attribute(target, thing, target.attr, value, old, source)
-                self.set(thing.serial, target.attr, value)
-                parts.noted(thing, target.attr)
-                parts.owned(value, thing, target.attr)
-                access.write(self, thing, target.attr, value, target)
+            if target.attr in ("grad", "_grad", "requires_grad"):
+                self.whichever(base, target, lambda thing: self.assign_to(target, thing, value, source, quiet))
+                if target.attr == "requires_grad" and only(base) is None:
+                    for thing in things(base, "tensor"):
+                        tensors.now_requires_grad(thing, None)
+            else:
+                for thing in things(base):
+                    self.assign_to(target, thing, value, source, quiet)
             for option in options(base):
                 self.patch(option, target.attr, value, target)
         elif isinstance(target, tree.Subscript):
@@ -1011,6 +1007,41 @@ class Interpreter:
             self.unpack(target.items, value, source, quiet)
         elif isinstance(target, tree.Starred):
             self.assign(target.value, merged([value]), None, quiet=True)
+
+    def assign_to(
+        self, target: tree.Attribute, thing: Thing, value: Value, source: tree.Expression | None, quiet: bool
+    ) -> None:
+        """Assign an attribute of one object."""
+        old = self.get(thing.serial, target.attr)
+        self.name_thing(value, target.attr)
+        if not quiet:
+            if old is None and thing.role != "instance":
+                old = self.attribute(thing, target.attr, target)
+            self.told(target, old, value, source)
+            self.set_attribute(target, thing, target.attr, value, old, source)
+        self.set(thing.serial, target.attr, value)
+        parts.noted(thing, target.attr)
+        parts.owned(value, thing, target.attr)
+        access.write(self, thing, target.attr, value, target)
+
+    def whichever(self, value: Value, node: tree.Node, do: Callable[[Thing], None]) -> None:
+        """Do something to a thing; to one of several on each path, where it depends on the path which of them it is."""
+        found = list(things(value))
+
+        def arm(thing: Thing) -> Callable[[], bool]:
+            def go() -> bool:
+                do(thing)
+                return False
+
+            return go
+
+        if len(found) < 2:
+            for thing in found:
+                do(thing)
+            return
+        sequences, _ = self.arms([arm(thing) for thing in found], node)
+        if any(s.steps for s in sequences):
+            self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
 
     def patch(self, owner: Value, attr: str, value: Value, node: tree.Node) -> None:
         """An attribute of a module or class is assigned, which all code sees."""
