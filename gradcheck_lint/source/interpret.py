@@ -1130,6 +1130,8 @@ class Interpreter:
                 self.zero_tensor(thing, target, "grad = None")
             else:
                 self.emit("grad-write", target, owner_of(thing), value=value)
+        elif attr.endswith("_grad") and attr != "requires_grad" and thing.role == "tensor":
+            self.emit("grad-write", target, owner_of(thing), value=value)  # `main_grad`: kept beside it, for a step
         elif attr == "requires_grad":
             flag = bool(value.value) if isinstance(value, Constant) and value.value is not ... else None
             owner = owner_of(thing)
