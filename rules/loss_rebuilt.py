@@ -23,12 +23,14 @@ class LossRebuilt(Rule):
         backward = sighting.source("", "loss.backward()")
         name = f"`{sighting.names[0]}`" if sighting.names else "this tensor"
         begins = "adds up numbers that lead" if sighting.detail["summed"] else "leads"
+        made = sighting.sites.get("made")
         report(
             "backward runs on a copy of the loss that has no graph",
+            site=made,
             label=f"{sighting.at_step}: {name} {begins} back to no parameter",
             why=f"`{backward}` raises nothing and fills no gradient that an optimizer reads, so nothing is learned",
             help="call backward on the loss as the model and the criterion gave it; make no new tensor of its value, "
             "and do not set `requires_grad` on it",
-            related=[("made here", sighting.sites.get("made"))],
+            related=[("backward runs on it here", sighting.site)] if made is not None else [],
             confidence=Confidence.HIGH if sighting.detail["sure"] else Confidence.MEDIUM,
         )

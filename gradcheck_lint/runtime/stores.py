@@ -7,6 +7,7 @@ the finding names the variable alone.
 from __future__ import annotations
 
 import dis
+from itertools import pairwise
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
 _ADDS = ("append", "extend", "add", "appendleft")
+_FLAGS = ("requires_grad", "requires_grad_")
 _ARITHMETIC = ("BINARY_OP", "BINARY_ADD", "INPLACE_ADD")
 
 
 def stored(frame: FrameType, name: str) -> Mark | None:
     """The latest assignment to `name` before the place at which the frame is."""
     return _last(frame.f_code, name, lambda before: True, frame.f_lasti)
+
+
+def flagged(frame: FrameType, name: str) -> Mark | None:
+    """The latest `name.requires_grad = ...` or `name.requires_grad_()` before the place at which the frame is."""
+    found = None
+    instructions = list(dis.get_instructions(frame.f_code))
+    for before, instruction in pairwise(instructions):
+        if instruction.offset > frame.f_lasti:
+            break
+        if instruction.argval in _FLAGS and _of_variable(before, "LOAD_") and _named(before, _base(name)[0]):
+            found = instruction
+    return _mark(frame.f_code, found.offset) if found is not None else None
 
 
 def grown(frame: FrameType, name: str) -> Mark | None:

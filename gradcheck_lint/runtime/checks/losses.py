@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
+from gradcheck_lint.runtime.handed import handed_over
 from gradcheck_lint.runtime.names import attributes, variable
 from gradcheck_lint.runtime.record import Sighting, Watched
 from gradcheck_lint.runtime.references import Place
@@ -48,12 +49,25 @@ class Unfed(NamedTuple):
     lists: tuple[str, ...]  # the lists and dictionaries of modules, which may be branches
 
 
+class Rebuilt:
+    """A line that calls backward on a leaf that nobody trains."""
+
+    def __init__(self, mark: Mark) -> None:
+        self.mark = mark
+        self.names: tuple[str, ...] = ()
+        self.made: Mark | None = None
+        self.summed = False
+        self.number = 0  # of the latest of its backwards
+        self.steps = 0  # how many steps came after one of them and found no gradients
+
+
 class Losses(Check):
     """Looks at the roots of backward, and keeps none of them."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._rebuilt: dict[Call, Mark] = {}  # backwards that began at themselves, once so far
+        self._rebuilt: dict[Call, Rebuilt] = {}  # backwards that began at themselves
+        self._at: dict[int, int] = {}  # by optimizer: the number of the latest backward when it last stepped
         self._sound: set[Call] = set()  # places of which nothing more is to be said
         self._carried: set[Call] = set()
         self._idle: dict[int, int] = {}  # steps in a row without gradients and without grad mode, by optimizer
@@ -101,11 +115,19 @@ class Losses(Check):
         leaves = only_sums(root) if root.grad_fn is not None else (root,)
         if not leaves or not self._strange(leaves):
             self._sound.add(place)
+            self._rebuilt.pop(place, None)
             return
-        if place in self._rebuilt:
-            self._tell_rebuilt(root, place, mark)
-        else:
-            self._rebuilt[place] = mark
+        known = self._rebuilt.get(place)
+        if known is None:
+            known = self._rebuilt[place] = Rebuilt(mark)
+            frames = sites.frames(2)
+            name = variable(root, frames)
+            known.names = (name,) if name else ()
+            if name:
+                known.made = _first(stores.flagged(frame, name) or stores.stored(frame, name) for frame in frames)
+            known.made = known.made or handed_over(model for _, model in self.session.models)
+        known.summed = root.grad_fn is not None
+        known.number = self.session.backwards
 
     def _strange(self, leaves: Sequence[Tensor]) -> bool:
         """Whether these leaves are nobody's parameters, but numbers that were made to require grad."""
@@ -116,21 +138,32 @@ class Losses(Check):
         held = self.session.held()
         return bool(held) and not any(id(leaf) in held for leaf in leaves)
 
-    def _tell_rebuilt(self, root: Tensor | None, place: Call, mark: Mark) -> None:
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        """Such a backward is a mistake where a step relies on it; else it may be a warm-up, or probe something."""
+        before = self._at.get(observer.watched.index, 0)
+        self._at[observer.watched.index] = self.session.backwards
+        if observer.window or observer.opaque or not self._rebuilt or observer.written():
+            return
+        for place, rebuilt in list(self._rebuilt.items()):
+            if rebuilt.number > before and place not in self._sound:
+                rebuilt.steps += 1
+                if rebuilt.steps == 2:
+                    self._tell_rebuilt(rebuilt, place)
+
+    def _tell_rebuilt(self, rebuilt: Rebuilt, place: Call) -> None:
         alone = not self._sound  # no backward went through a graph
         self._sound.add(place)
         if self.session.engine.wants("loss-rebuilt"):
             for observer in self.session.observers.values():
                 observer.broken = observer.broken or not observer.window
-        names: tuple[str, ...] = ()
-        made = None
-        if root is not None:
-            frames = sites.frames(2)
-            name = variable(root, frames)
-            names = (name,) if name else ()
-            made = _first(stores.stored(frame, name) for frame in frames) if name else None
-        summed = root is not None and root.grad_fn is not None
-        self._sight("loss-rebuilt", mark, names=names, made=made, summed=summed, sure=alone or not summed)
+        self._sight(
+            "loss-rebuilt",
+            rebuilt.mark,
+            names=rebuilt.names,
+            made=rebuilt.made,
+            summed=rebuilt.summed,
+            sure=alone or not rebuilt.summed,
+        )
 
     def _mark(self, root: Tensor, place: Call, event: Event, options: dict[str, Any]) -> None:
         """Put a canary into the graph, and see whether an earlier one is there."""
@@ -303,9 +336,9 @@ class Losses(Check):
                 unfed.fed.add(name)
 
     def ended(self) -> None:
-        for place, mark in self._rebuilt.items():
-            if not self._sound:  # a backward that ran once, and the only one
-                self._tell_rebuilt(None, place, mark)
+        for place, rebuilt in self._rebuilt.items():
+            if rebuilt.steps and not self._sound:  # a backward that ran once, and the only one
+                self._tell_rebuilt(rebuilt, place)
         for observer in self.session.observers.values():
             if observer.watched.index in self._unfed:
                 self._tell_unfed(observer, self._unfed[observer.watched.index])

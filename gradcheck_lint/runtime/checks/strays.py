@@ -13,11 +13,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.by_hand import twins, writes_networks
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.checks.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks.identity import Identity, held_by_any
 from gradcheck_lint.runtime.graph import uses
 from gradcheck_lint.runtime.names import Models, names_of, variable
+from gradcheck_lint.runtime.reading import capturing, piece, plain
 from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Stray:
         self.thawed = False  # it was frozen when the optimizer was new
         self.replaces = False  # what an optimizer holds goes by the same name, and gets no gradient
         self.kind = (leaf.dtype, leaf.device)
+        self.sample: Tensor | None = None  # some of its values, from when it was known that nobody holds it
         self.restored = -1  # how many steps there had been when all of its model was loaded; -1 if it never was
         self.list = ""  # the list that holds it
         self.hidden: Hidden | None = None
@@ -83,6 +86,20 @@ class Stray:
         if leaf is not None and (leaf._version != self.version or leaf.data_ptr() != self.place):
             self.moved = True
         return leaf
+
+    def keep(self) -> None:
+        """Remember some of its values: what is written through `.data` changes neither the version nor the memory."""
+        leaf = self.ref()
+        self.sample = _sample(leaf) if leaf is not None else None
+
+    def compare(self) -> None:
+        """Whether somebody has written to it after all; reads values."""
+        leaf = self.ref()
+        if self.moved or self.sample is None or leaf is None:
+            return
+        now = _sample(leaf)
+        if now is not None and now.dtype == self.sample.dtype and now.device == self.sample.device:
+            self.moved = not bool((now == self.sample).all())
 
     def trained(self, steps: int) -> None:
         """A step follows, of so many: a state that was loaded before it is one that the training goes on with."""
@@ -96,6 +113,7 @@ class Stray:
             if kind == self.kind and leaf.data_ptr() != self.place:
                 self.moved = True  # something else was put there
             self.version, self.place, self.kind = leaf._version, leaf.data_ptr(), kind
+            self.keep()
 
     def restore(self, steps: int) -> None:
         """A state was loaded into it and into all beside it: what that means depends on whether a step follows."""
@@ -103,6 +121,7 @@ class Stray:
         if leaf is not None:
             self.restored = steps
             self.version, self.place, self.kind = leaf._version, leaf.data_ptr(), (leaf.dtype, leaf.device)
+            self.keep()
 
     def begins(self, steps: int) -> None:
         """Backward begins, for the first time since a step: is the gradient of that step still there?"""
@@ -151,6 +170,7 @@ class Strays(Check):
         self._loaded: set[int] = set()
         self._mark: dict[int, Mark | None] = {}
         self._called: dict[int, dict[int, str]] = {}  # by observer: what it holds, by names that may be others' later
+        self._by_hand: bool | None = None  # whether the program has code that writes networks; None: not asked yet
         self._replaced: dict[int, dict[str, Any]] = {}  # by observer: what its tensors seem to be replaced by
 
     # What other threads do
@@ -200,6 +220,7 @@ class Strays(Check):
         if self._known():
             for stray in self._within(args[0], recurse=kind == "module.load_state_dict"):
                 stray.look()  # what was written before this call
+                stray.compare()
 
     def call_ended(
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
@@ -494,6 +515,7 @@ class Strays(Check):
         idle = {called.get(id(p)) for p in observer.parameters() if p.grad is None and p.requires_grad}
         for stray, name in zip(strays, names, strict=True):
             leaf = stray.ref()
+            stray.keep()
             stray.name = name
             stray.replaces = name in idle
             frozen = self._frozen.get(id(leaf))
@@ -502,9 +524,10 @@ class Strays(Check):
             if stray.hidden is not None and name == _NAMELESS:
                 stray.name = stray.hidden.path
             stray.list = next((n for n, ids, _ in self._lists if id(leaf) in ids), "")
-            stray.fresh = id(leaf) not in self._loaded and _is_fresh(
-                stray, owners.get(id(leaf)), self.session.options.everything
-            )
+            owner = owners.get(id(leaf))
+            stray.fresh = id(leaf) not in self._loaded and _is_fresh(stray, owner, self.session.options.everything)
+            if stray.fresh and owner is not None and self._follows(owner, frames):
+                stray.fresh = False
         made = {key for other in self.session.observers.values() for key in other.received}
         if any(p.grad is not None and id(p) not in made for p in observer.parameters()):
             for stray in strays:
@@ -523,12 +546,23 @@ class Strays(Check):
         modules = [module for model in roots for module in model.modules()]
         return {id(p): module for module in modules for p in module._parameters.values() if id(p) in ids}
 
+    def _follows(self, module: Module, frames: list[FrameType]) -> bool:
+        """Whether a module may be a target or an average, which the program will write some steps later."""
+        held = self.session.held()
+        trained = [m for _, m in self.session.models.modules() if any(id(p) in held for p in m.parameters())]
+        if not twins(module, trained):
+            return False
+        if self._by_hand is None:
+            self._by_hand = writes_networks(frames)
+        return self._by_hand
+
     def _tell(self, *, final: bool) -> None:
         """One sighting for each kind of leaf that nobody holds."""
         identity = self.session.check(Identity)
         steps = self._steps()
         for stray in self._pending.values():
             stray.trained(steps)
+            stray.compare()
         pending = {k: s for k, s in self._pending.items() if k not in identity.told and not s.moved}
         self._pending = {}
         alive = {key for key, stray in pending.items() if stray.look() is not None}
@@ -605,6 +639,11 @@ def _gone() -> None:
 
 def _gradient(leaf: Tensor, steps: int) -> tuple[int, int, int] | None:
     return (id(leaf.grad), leaf.grad._version, steps) if leaf.grad is not None else None
+
+
+def _sample(leaf: Tensor) -> Tensor | None:
+    values = None if capturing() else plain(leaf)
+    return piece(values).clone() if values is not None else None
 
 
 def _alike(one: Stray, other: Stray) -> bool:

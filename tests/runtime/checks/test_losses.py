@@ -40,30 +40,65 @@ def test_a_rebuilt_loss_is_named_with_the_line_that_made_it() -> None:
     (finding,) = found(program)
     assert finding.code == "GL401"
     assert "`value`" in finding.label
-    assert [related.message for related in finding.related] == ["made here"]
-    assert finding.related[0].span.line == finding.span.line - 1
+    assert [related.message for related in finding.related] == ["backward runs on it here"]
+    assert finding.related[0].span.line == finding.span.line + 1
 
 
 def test_one_rebuilt_loss_is_told_at_the_end() -> None:
     def program() -> None:
-        model, _ = small()
+        model, optimizer = small()
         loss_of(model).detach().requires_grad_().backward()
+        optimizer.step()
 
     assert codes(found(program)) == ["GL401"]
 
 
+def test_a_flag_set_on_a_loss_without_a_graph_is_named() -> None:
+    def program() -> None:
+        model, optimizer = small()
+        for _ in range(3):
+            loss = loss_of(model).detach()
+            loss.requires_grad_()
+            loss.backward()
+            optimizer.step()
+
+    (finding,) = found(program)
+    assert finding.code == "GL401"
+    assert finding.related[0].span.line == finding.span.line + 1
+
+
 def test_a_sum_of_a_leaf_beside_training_is_less_sure() -> None:
-    def program(times: int) -> None:
+    def program(times: int, *, steps: bool) -> None:
         model, optimizer = small()
         for _ in range(3):
             optimizer.zero_grad()
             loss_of(model).backward()
             optimizer.step()
         for _ in range(times):
+            optimizer.zero_grad()
             torch.ones(3, requires_grad=True).sum().backward()
+            if steps:
+                optimizer.step()
 
-    assert found(lambda: program(1)) == []
-    assert [finding.confidence for finding in found(lambda: program(2))] == [Confidence.MEDIUM]
+    assert found(lambda: program(1, steps=True)) == []
+    assert [finding.confidence for finding in found(lambda: program(2, steps=True))] == [Confidence.MEDIUM]
+    assert found(lambda: program(2, steps=False)) == []
+
+
+def test_one_network_of_two_has_a_rebuilt_loss() -> None:
+    def program(value: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        (one, first), (other, second) = small(), small()
+        for _ in range(3):
+            first.zero_grad()
+            loss_of(one).backward()
+            first.step()
+            second.zero_grad()
+            loss = value(loss_of(other))
+            loss.backward()
+            second.step()
+
+    assert found(lambda: program(lambda loss: loss)) == []
+    assert codes(found(lambda: program(lambda loss: loss.detach().requires_grad_()))) == ["GL401"]
 
 
 def test_a_placeholder_now_and_then_is_no_rebuilt_loss() -> None:
