@@ -50,6 +50,7 @@ class ModuleRequiresGradAttribute(Rule):
         name, value, number = sighting.names[0], sighting.detail["value"], sighting.detail["number"]
         report(
             "`requires_grad` is assigned to a module",
+            site=sighting.sites.get("made"),
             label=f"{sighting.at_step}: `{name}.requires_grad` was {value}, and its {number} parameters were not asked",
             why=f"the flag belongs to each parameter, and they {'stay frozen' if value else 'got gradients'}",
             help=f"call `{name}.requires_grad_({value})`, which sets it on all of its parameters",

@@ -69,12 +69,12 @@ class ModulesInPlainContainer(Rule):
         container = "nn.ModuleDict" if detail["container"] == "dict" else "nn.ModuleList"
         report(
             f"layers in a plain {detail['container']} are not registered",
-            site=sighting.sites.get("built"),
+            site=sighting.sites.get("made") or sighting.sites.get("built"),
             label=f"the layers in `{detail['where']}` are not among the parameters: {told(sighting.names)}",
             why="they got gradients in every backward, and no optimizer moves them",
             help=f"keep them in an `{container}`",
             note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
-            related=[("steps here", sighting.site)],
+            related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
             subject=detail["where"],
         )
 

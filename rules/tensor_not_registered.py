@@ -105,11 +105,11 @@ class TensorNotRegistered(Rule):
         name = sighting.detail["where"]
         report(
             "a trainable tensor is not registered with its module",
-            site=sighting.sites.get("built"),
+            site=sighting.sites.get("made") or sighting.sites.get("built"),
             label=f"`{name}` is not among the parameters that the optimizer is given",
             why=f"`{name}` got gradients in every backward, and no optimizer moves it",
             help=f"make `self.{name}` an `nn.Parameter`, or a buffer if it should not learn",
-            related=[("steps here", sighting.site)],
+            related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
             subject=name,
         )
 

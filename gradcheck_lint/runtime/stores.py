@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.runtime.sites import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
 _ADDS = ("append", "extend", "add", "appendleft")
 _FLAGS = ("requires_grad", "requires_grad_")
@@ -57,6 +57,39 @@ def returned(code: CodeType) -> Mark | None:
 def set_on(code: CodeType, name: str) -> Mark | None:
     """Where a function assigns to an attribute called `name`, of whatever object."""
     return _last(code, f".{name}", lambda before: True)
+
+
+def first_set_on(code: CodeType, name: str) -> Mark | None:
+    """Where a function first assigns to an attribute called `name`, of whatever object."""
+    instructions = list(dis.get_instructions(code))
+    for index, instruction in enumerate(instructions):
+        if index and instruction.opname == "STORE_ATTR" and _named(instruction, name):
+            return _mark(code, _value(instructions, index).offset)
+    return None
+
+
+def owners_of(code: CodeType, name: str) -> Iterator[tuple[Mark, str]]:
+    """Each assignment to an attribute called `name`, and what it is an attribute of as the code writes it.
+
+    Only names and attributes of names are told, "" stands for anything else.
+    """
+    instructions = list(dis.get_instructions(code))
+    for index, instruction in enumerate(instructions):
+        if instruction.opname == "STORE_ATTR" and _named(instruction, name):
+            yield _mark(code, instruction.offset), _written(instructions[:index])
+
+
+def _written(before: Sequence[dis.Instruction]) -> str:
+    """`net.body` for the instructions that end with loading it."""
+    pieces: list[str] = []
+    for instruction in reversed(before):
+        if instruction.opname == "LOAD_ATTR":
+            pieces.insert(0, str(instruction.argval))
+        elif _of_variable(instruction, "LOAD_") and isinstance(instruction.argval, str):
+            return ".".join([instruction.argval, *pieces])
+        else:
+            break
+    return ""
 
 
 def uses(code: CodeType, names: Collection[str]) -> Mark | None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.codes import methods, reachable
 from gradcheck_lint.runtime.names import expression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import CodeType, FrameType
 
     from torch.nn import Module
 
@@ -27,9 +30,14 @@ class Hidden(NamedTuple):
 
     kind: str  # "layer-unregistered" or "tensor-unregistered"
     attribute: str  # "layers"
-    owner: str  # the class of the module
+    owner: type  # the class of the module
     container: str  # "list", "tuple", "dict", or "" for a plain attribute
     path: str  # "layers[0].weight"
+
+    def assigned(self) -> Mark | None:
+        """Where a method of the class first puts something into the attribute."""
+        marks = (stores.first_set_on(code, self.attribute) for code in methods(self.owner))
+        return next((mark for mark in marks if mark is not None), None)
 
 
 def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
@@ -43,7 +51,7 @@ def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
     for model in models:
         for module in model.modules():
             for name, part, value, container in _contents(module):
-                owner = type(module).__name__
+                owner = type(module)
                 if issubclass(type(value), Module) and container:
                     for key, parameter in value.named_parameters():
                         path = f"{name}{part}.{key}"
@@ -109,4 +117,33 @@ class Attributes(Check):
                 continue
             self._told.add(id(module))
             names = (expression(label, name),)
-            observer.sight("requires-grad-attribute", mark, names=names, value=value, number=len(wrong))
+            made = _flagged(module, name)
+            observer.sight(
+                "requires-grad-attribute",
+                mark,
+                names=names,
+                value=value,
+                number=len(wrong),
+                made=made,
+            )
+
+
+def _flagged(module: Module, name: str) -> Mark | None:
+    """The assignment to `requires_grad` that was this module's, where that is certain."""
+    frames = sites.frames(2)
+    sure: list[Mark] = []
+    perhaps: list[Mark] = []
+    for code in dict.fromkeys((*methods(type(module)), *reachable(frames))):
+        for mark, owner in stores.owners_of(code, "requires_grad"):
+            value = _value_of(owner, code, frames)
+            if value is module or ("." in owner and owner.rpartition(".")[2] == name.rpartition(".")[2]):
+                sure.append(mark)
+            elif not hasattr(value, "is_leaf"):
+                perhaps.append(mark)
+    found = sure or perhaps
+    return found[0] if len(found) == 1 else None
+
+
+def _value_of(owner: str, code: CodeType, frames: Sequence[FrameType]) -> object:
+    """What a name stands for in the frame that runs the code, None if nobody knows."""
+    return next((sites.variables(frame).get(owner) for frame in frames if frame.f_code is code), None)

@@ -360,7 +360,7 @@ def _containers(frames: Any) -> tuple[str, ...]:
     for frame in frames:
         for _, module in modules_of(frame):
             for place in hidden([module]).values():
-                found[f"{place.owner}.{place.attribute}"] = None
+                found[f"{place.owner.__name__}.{place.attribute}"] = None
     return tuple(found)
 
 

@@ -12,11 +12,12 @@ import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.by_hand import twins, writes_networks
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.checks.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks.identity import Identity, held_by_any
+from gradcheck_lint.runtime.codes import methods
 from gradcheck_lint.runtime.graph import uses
 from gradcheck_lint.runtime.names import Models, names_of, variable
 from gradcheck_lint.runtime.reading import capturing, piece, plain
@@ -397,9 +398,15 @@ class Strays(Check):
                     identity.rebuilt.add((stray.mark.code, stray.mark.line))
             self._found = {key: s for key, s in self._found.items() if s not in gone and s not in again}
             for line in {stray.mark and (stray.mark.code, stray.mark.line): stray for stray in again}.values():
-                observer.sight(
-                    "layer-rebuilt", line.mark or mark, made=line.mark, shapes=(line.shape,), number=len(again)
-                )
+                made = line.mark or self._made_in_forward()
+                observer.sight("layer-rebuilt", made or mark, made=made, shapes=(line.shape,), number=len(again))
+
+    def _made_in_forward(self) -> Mark | None:
+        """The one place at which a module of the user's makes a parameter outside of its constructor."""
+        kinds = {type(module) for _, module in self.session.models.modules()}
+        codes = {code for kind in kinds for code in methods(kind, "forward") if code.co_name != "__init__"}
+        marks = [mark for code in codes if (mark := stores.uses(code, ("Parameter",))) is not None]
+        return marks[0] if len(marks) == 1 else None
 
     # In the place of others
 
@@ -493,6 +500,8 @@ class Strays(Check):
         steps = self._steps()
         for key, stray in list(self._found.items()):
             leaf = stray.look()
+            if observer.reads:
+                stray.compare()
             stray.trained(steps)
             if leaf is None:
                 if key not in self._pending:
@@ -607,8 +616,14 @@ class Strays(Check):
                 plain=all(stray.plain for stray in strays.values()),
                 piled_up=all(stray.piled_up for stray in strays.values()),
                 container=next((s.hidden.container for s in strays.values() if s.hidden), ""),
-                made=next((m for name, _, m in self._lists if kind == "group-forgotten" and name == place), None),
+                made=self._made(kind, place, strays.values()),
             )
+
+    def _made(self, kind: str, place: str, strays: Iterable[Stray]) -> Mark | None:
+        """The line of the user's that keeps them from the optimizer."""
+        if kind == "group-forgotten":
+            return next((mark for name, _, mark in self._lists if name == place), None)
+        return next((mark for s in strays if s.hidden is not None and (mark := s.hidden.assigned())), None)
 
     def _tell_layers(self, observer: Observer, strays: list[Stray]) -> None:
         """Layers that took the place of others in an object that is no module: nobody was told of it then."""

@@ -179,55 +179,46 @@ def test_a_layer_that_is_added_and_stays() -> None:
     assert codes(found(program, least=Confidence.MEDIUM)) == ["GL202"]
 
 
-def averaged(write: Callable[[nn.Parameter, nn.Parameter], object], every: int = 1, steps: int = 30) -> list[str]:
-    """The findings of a network that is trained against another, which the program moves by hand."""
-
-    def follow(net: nn.Module, other: nn.Module) -> None:
-        for new, old in zip(net.parameters(), other.parameters(), strict=True):
-            write(old, new)
-
-    def program() -> None:
-        net, other = nn.Linear(4, 2), nn.Linear(4, 2)
-        optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-        for step in range(steps):
-            x = torch.randn(8, 4)
-            optimizer.zero_grad()
-            (net(x) - other(x + 0.1)).pow(2).mean().backward()
-            optimizer.step()
-            if step % every == every - 1:
-                follow(net, other)
-
-    return codes(found(program))
-
-
 @pytest.mark.parametrize(
     "write",
     [
-        lambda old, new: old.data.copy_(0.9 * old.data + 0.1 * new.data),
-        lambda old, new: old.data.mul_(0.9).add_(new.data, alpha=0.1),
-        lambda old, new: old.data.numpy().__setitem__(slice(None), new.data.numpy()),
-        lambda old, new: old.detach().lerp_(new.detach(), 0.1),
+        lambda old: old.data.copy_(0.9 * old.data),
+        lambda old: old.data.mul_(0.9).add_(0.1),
+        lambda old: old.data.numpy().__setitem__(slice(None), 0.5),
+        lambda old: old.detach().lerp_(torch.ones_like(old), 0.1),
     ],
     ids=["copy", "in place", "numpy", "detached"],
 )
-@pytest.mark.parametrize("every", [1, 25])
-def test_a_network_that_the_program_writes_by_hand(write: Callable[..., object], every: int) -> None:
+def test_a_network_that_the_program_writes_by_hand(write: Callable[[nn.Parameter], object]) -> None:
     """Writes through `.data` change neither the version of a tensor nor where its memory is."""
-    assert averaged(write, every) == []
+
+    def between(net: Net, step: int) -> None:
+        for parameter in net[0].parameters():
+            write(parameter)
+
+    assert half_held(between=between) == []
+
+
+def follow(net: nn.Module, other: nn.Module) -> None:
+    for new, old in zip(net.parameters(), other.parameters(), strict=True):
+        old.data.copy_(new.data)
 
 
 def test_a_network_that_would_be_written_later_is_doubtful() -> None:
-    """This module has code that writes networks, which may be about to run."""
+    """As a target is that stands still for many steps; this module has code that writes one."""
 
-    def program(width: int) -> None:
+    def program(width: int, every: int) -> None:
         net, other = nn.Linear(4, 2), nn.Linear(4, width)
         optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-        for _ in range(10):
+        for step in range(10):
             x = torch.randn(8, 4)
             optimizer.zero_grad()
             (net(x).sum(1) - other(x + 0.1).sum(1)).pow(2).mean().backward()
             optimizer.step()
+            if step % every == every - 1:
+                follow(net, other)
 
+    assert found(lambda: program(width=2, every=1)) == []
     for width, confidence in ((2, Confidence.MEDIUM), (3, Confidence.HIGH)):  # a twin, and none
-        (finding,) = found(lambda width=width: program(width), least=Confidence.MEDIUM)  # type: ignore[misc]
+        (finding,) = found(lambda width=width: program(width, every=99), least=Confidence.MEDIUM)  # type: ignore[misc]
         assert (finding.code, finding.confidence) == ("GL207", confidence)

@@ -1,0 +1,67 @@
+"""The code that the user's functions consist of, to look for what a program may do besides what it has done."""
+
+from __future__ import annotations
+
+import inspect
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_lint.runtime import sites
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_MOST = 2000  # functions that are looked into
+
+
+def methods(kind: type, first: str = "__init__") -> Iterator[CodeType]:
+    """The codes of the methods of a class and of those that it inherits from, as far as the user wrote them.
+
+    That of the method `first` comes first.
+    """
+    found: dict[str, CodeType] = {}
+    for owner in inspect.getmro(kind):
+        for name, method in list(vars(owner).items()):
+            code = sites.code_of(getattr(method, "__func__", method))
+            if code is not None and name not in found and not sites.foreign(code.co_filename):
+                found[name] = code
+    for name in sorted(found, key=lambda name: name != first):
+        yield from _with_inner(found[name])
+
+
+def reachable(frames: Iterable[FrameType]) -> Iterator[CodeType]:
+    """The codes of the user's functions that run in these frames or have names there, each once."""
+    seen: set[CodeType] = set()
+    for code in _all(frames):
+        if code not in seen:
+            seen.add(code)
+            yield code
+        if len(seen) > _MOST:
+            return
+
+
+def _all(frames: Iterable[FrameType]) -> Iterator[CodeType]:
+    for frame in frames:
+        yield from _with_inner(frame.f_code)
+        for value in list(frame.f_globals.values()):
+            yield from _of(value, deep=True)
+
+
+def _of(value: Any, *, deep: bool) -> Iterator[CodeType]:
+    """The codes of a function, of the methods of a class, and of what lies in a module."""
+    if isinstance(value, FunctionType):
+        if not sites.foreign(value.__code__.co_filename):
+            yield from _with_inner(value.__code__)
+    elif type(value) is ModuleType:
+        if deep and not sites.foreign(getattr(value, "__file__", None) or "<frozen"):
+            for inner in list(vars(value).values()):
+                yield from _of(inner, deep=False)
+    elif isinstance(value, type):
+        yield from methods(value)
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _with_inner(constant)
