@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source.place import Place, name_of
 from gradcheck_lint.source.values import Value, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
 
 _MAKES = re.compile(r"self\.\w+\s*(?::[^=\n]+)?=\s*[^\n#]*?\b[A-Z]\w*\(|self\.\w+\s*=\s*\(?\n")
 _FOREIGN = re.compile(
@@ -25,6 +28,8 @@ class NotAModule(Rule):
     code = "GL318"
     slug = "not-a-module"
     severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+    watches = frozenset({"part-no-module"})
     triggers = r"\bdef (?:forward|__call__)\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -55,6 +60,19 @@ class NotAModule(Rule):
             help=f"derive `{facts.name}` from `nn.Module`, and call `super().__init__()` first in its `__init__`",
             note="layers that other code trains and saves on purpose may stay hidden",
             related=[("it becomes part of a module here", event.place)],
+        )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name, where = sighting.detail["holder"], sighting.detail["where"]
+        report(
+            f"`{name}` has layers but is not a module",
+            site=sighting.sites.get("made") or sighting.sites.get("built"),
+            label=f"`{where}` of `{sighting.detail['owner']}` is none: {told(sighting.names)} got gradients",
+            why="the network that owns an object of it neither trains nor saves its layers",
+            help=f"derive `{name}` from `nn.Module`, and call `super().__init__()` first in its `__init__`",
+            note="layers that other code trains and saves on purpose may stay hidden",
+            related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
+            subject=where,
         )
 
 

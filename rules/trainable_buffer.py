@@ -11,6 +11,8 @@ from gradcheck_lint.source.values import Constant, Thing, Value, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event
 
 _LEARNS = re.compile(r"\bParameter\(|requires_grad\s*=\s*True|requires_grad_\(")
@@ -24,6 +26,8 @@ class TrainableBuffer(Rule):
     code = "GL317"
     slug = "trainable-buffer"
     severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+    watches = frozenset({"buffer-trained"})
     triggers = r"\bregister_buffer\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -52,6 +56,19 @@ class TrainableBuffer(Rule):
                 note="a buffer that an optimizer of its own is handed does learn",
                 confidence=Confidence.HIGH if learns else Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name, owner = sighting.detail["where"], sighting.detail["owner"]
+        report(
+            "a tensor that should learn is registered as a buffer",
+            site=sighting.sites.get("made") or sighting.sites.get("built"),
+            label=f"`{name}` is a buffer of `{owner}`, not a parameter",
+            why=f"`{name}` got gradients in every backward, and no optimizer moves it",
+            help=f"write `self.{name} = nn.Parameter(...)` if it should learn, else let it not require grad",
+            note="a buffer that an optimizer of its own is handed does learn",
+            related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
+            subject=name,
+        )
 
 
 def _is_buffer(event: Event) -> bool:

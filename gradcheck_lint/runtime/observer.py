@@ -22,7 +22,7 @@ from gradcheck_lint import cycle
 from gradcheck_lint.runtime import patches, sites
 from gradcheck_lint.runtime.gradients import Gradients, Touched
 from gradcheck_lint.runtime.names import attributes
-from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Watched
+from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Site, Watched
 from gradcheck_lint.runtime.sampling import Sampling
 from gradcheck_lint.runtime.trails import outside, trail
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from gradcheck_lint.runtime.record import Site
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.trails import Trail
 
@@ -751,6 +750,8 @@ class Observer:
         for key in [key for key, value in detail.items() if isinstance(value, sites.Mark)]:
             places[key] = detail.pop(key)
         known: dict[str, Site] = {}
+        for key in [key for key, value in detail.items() if isinstance(value, Site)]:
+            known[key] = detail.pop(key)
         for what, place in places.items():
             site = sites.resolve(place)
             if site is not None:

@@ -5,6 +5,7 @@ A `Mark` costs a microsecond and holds no frame; it becomes a `Site` only when s
 
 from __future__ import annotations
 
+import ast
 import inspect
 import linecache
 import os
@@ -171,6 +172,29 @@ def resolve(mark: Mark | None) -> Site | None:
             end_column = len(raw[: end_column - 1].decode(errors="ignore")) + 1
     piece = text[column - 1 : end_column - 1] if end_line == line else text[column - 1 :].rstrip()
     return Site(path, line, column, end_line, end_column, piece.strip())
+
+
+def of_class(kind: type, method: CodeType | None) -> Site | None:
+    """The line at which a class begins in the file that has one of its methods; None if that cannot be read."""
+    if method is None:
+        return None
+    try:
+        tree = ast.parse("".join(linecache.getlines(method.co_filename)))
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and node.name == kind.__name__
+        and node.lineno <= method.co_firstlineno <= (node.end_lineno or node.lineno)
+    ]
+    if not around:
+        return None
+    line = max(node.lineno for node in around)
+    text = linecache.getline(method.co_filename, line).rstrip("\n")
+    begin = text.find(kind.__name__) + 1
+    return Site(shown(method.co_filename), line, begin, line, begin + len(kind.__name__), kind.__name__)
 
 
 def _span(mark: Mark) -> tuple[int, int, int, int]:

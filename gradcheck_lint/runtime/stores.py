@@ -92,6 +92,19 @@ def _written(before: Sequence[dis.Instruction]) -> str:
     return ""
 
 
+def called_with(code: CodeType, method: str, constant: str) -> Mark | None:
+    """Where a function calls a method of that name with that constant among the arguments."""
+    instructions = list(dis.get_instructions(code))
+    for index, instruction in enumerate(instructions):
+        if instruction.argval == method and instruction.opname.startswith("LOAD_"):
+            for following in instructions[index + 1 :]:
+                if following.argval == method:
+                    break
+                if following.opname == "LOAD_CONST" and following.argval == constant:
+                    return _call(code, instructions[index:])
+    return None
+
+
 def uses(code: CodeType, names: Collection[str]) -> Mark | None:
     """Where a function first asks for a method or a function of one of these names."""
     for instruction in dis.get_instructions(code):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
 from gradcheck_lint.runtime.codes import methods, reachable
-from gradcheck_lint.runtime.names import expression
+from gradcheck_lint.runtime.names import attributes, expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.record import Site
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
@@ -28,15 +29,21 @@ _ITEMS = 1000  # of a container that are looked at
 class Hidden(NamedTuple):
     """Where something that should be registered lies."""
 
-    kind: str  # "layer-unregistered" or "tensor-unregistered"
+    kind: str  # "layer-unregistered", "tensor-unregistered", "buffer-trained" or "part-no-module"
     attribute: str  # "layers"
     owner: type  # the class of the module
     container: str  # "list", "tuple", "dict", or "" for a plain attribute
     path: str  # "layers[0].weight"
+    holder: type | None = None  # the class of what is in the attribute, if that is no module and should be one
 
-    def assigned(self) -> Mark | None:
-        """Where a method of the class first puts something into the attribute."""
-        marks = (stores.first_set_on(code, self.attribute) for code in methods(self.owner))
+    def made(self) -> Mark | Site | None:
+        """The line that makes it so: where the attribute gets its value, or the class that is no module begins."""
+        if self.holder is not None:
+            return sites.of_class(self.holder, next(methods(self.holder), None))
+        if self.kind == "buffer-trained":
+            marks = (stores.called_with(code, "register_buffer", self.attribute) for code in methods(self.owner))
+        else:
+            marks = (stores.first_set_on(code, self.attribute) for code in methods(self.owner))
         return next((mark for mark in marks if mark is not None), None)
 
 
@@ -50,8 +57,11 @@ def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
     registered = {id(parameter) for model in models for parameter in model.parameters()}
     for model in models:
         for module in model.modules():
+            owner = type(module)
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.requires_grad and buffer.is_leaf:
+                    found[id(buffer)] = Hidden("buffer-trained", name, owner, "", name)
             for name, part, value, container in _contents(module):
-                owner = type(module)
                 if issubclass(type(value), Module) and container:
                     for key, parameter in value.named_parameters():
                         path = f"{name}{part}.{key}"
@@ -61,7 +71,28 @@ def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
                     for leaf in leaves:
                         if value.is_leaf or isinstance(leaf, Parameter):
                             found[id(leaf)] = Hidden("tensor-unregistered", name, owner, container, name + part)
+                elif not issubclass(type(value), (Module, Tensor)) and _should_be_a_module(type(value)):
+                    for path, parameter in _of_part(value):
+                        place = Hidden("part-no-module", name, owner, container, f"{name}{part}.{path}", type(value))
+                        found[id(parameter)] = place
     return {key: place for key, place in found.items() if key not in registered}
+
+
+def _should_be_a_module(kind: type) -> bool:
+    """Whether the user wrote a class that computes as a module does."""
+    codes = (sites.code_of(getattr(kind, name, None)) for name in ("forward", "__call__"))
+    return any(code is not None and not sites.foreign(code.co_filename) for code in codes)
+
+
+def _of_part(part: object) -> Iterator[tuple[str, Any]]:
+    """The parameters in the attributes of an object that is no module, each with its path."""
+    from torch.nn import Module, Parameter
+
+    for name, value in attributes(part).items():
+        if issubclass(type(value), Module):
+            yield from ((f"{name}.{key}", parameter) for key, parameter in value.named_parameters())
+        elif issubclass(type(value), Parameter):
+            yield name, value
 
 
 def _contents(module: Module) -> Iterator[tuple[str, str, Any, str]]:

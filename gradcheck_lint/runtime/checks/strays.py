@@ -3,7 +3,8 @@
 Sightings: "unheld" (parameters that nobody moves), "unheld-tensor" (plain tensors), "group-forgotten" (they are all in
 one list that was never handed over), "layer-rebuilt" (they are new for each loss), "model-replaced",
 "layer-replaced" and "variable-replaced" (they took the place of what the optimizer holds), "layer-unregistered" and
-"tensor-unregistered" (they lie in an attribute of a module that registers nothing).
+"tensor-unregistered" (they lie in an attribute of a module that registers nothing), "buffer-trained" (they are
+buffers), "part-no-module" (they lie in a part of a module that is none itself).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradcheck_lint.runtime.observer import Observer
-    from gradcheck_lint.runtime.record import Event
+    from gradcheck_lint.runtime.record import Event, Site
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
@@ -615,15 +616,17 @@ class Strays(Check):
                 thawed=all(stray.thawed for stray in strays.values()),
                 plain=all(stray.plain for stray in strays.values()),
                 piled_up=all(stray.piled_up for stray in strays.values()),
+                holder=next((s.hidden.holder.__name__ for s in strays.values() if s.hidden and s.hidden.holder), ""),
+                owner=next((s.hidden.owner.__name__ for s in strays.values() if s.hidden), ""),
                 container=next((s.hidden.container for s in strays.values() if s.hidden), ""),
                 made=self._made(kind, place, strays.values()),
             )
 
-    def _made(self, kind: str, place: str, strays: Iterable[Stray]) -> Mark | None:
+    def _made(self, kind: str, place: str, strays: Iterable[Stray]) -> Mark | Site | None:
         """The line of the user's that keeps them from the optimizer."""
         if kind == "group-forgotten":
             return next((mark for name, _, mark in self._lists if name == place), None)
-        return next((mark for s in strays if s.hidden is not None and (mark := s.hidden.assigned())), None)
+        return next((mark for s in strays if s.hidden is not None and (mark := s.hidden.made())), None)
 
     def _tell_layers(self, observer: Observer, strays: list[Stray]) -> None:
         """Layers that took the place of others in an object that is no module: nobody was told of it then."""
