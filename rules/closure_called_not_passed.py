@@ -12,6 +12,8 @@ from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, FunctionValue, Thing, only, options
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event
 
 
@@ -20,7 +22,9 @@ class ClosureCalledNotPassed(Rule):
     slug = "closure-called-not-passed"
     severity = Severity.ERROR
     fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
     listens = frozenset({"step"})
+    watches = frozenset({"closure-called"})
 
     def on_event(self, event: Event, report: Report) -> None:
         closure, called = event.detail["closure"], event.detail.get("called")
@@ -48,4 +52,14 @@ class ClosureCalledNotPassed(Rule):
             note="a `step` of your own that takes a loss is legitimate",
             fix=Fix(f"pass `{new}`", Safety.SAFE, (repair.replace(place, new),)),
             confidence=Confidence.HIGH if known else Confidence.MEDIUM,
+        )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        report(
+            "`step()` is given the result of the closure",
+            label=f"{sighting.at_step}: what it was given is a `{sighting.detail['given']}` and no function",
+            why="the optimizer wants to call the closure itself, and the loss that it gets cannot be called",
+            help=f"pass the function, without parentheses: `{name}.step(closure)`",
+            note="a `step` of your own that takes a loss is legitimate",
         )

@@ -8,6 +8,7 @@ from gradcheck_lint.facts import iterators, repair
 from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing
@@ -49,7 +50,10 @@ class GeneratorExhausted(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         number, name = sighting.detail.get("group"), sighting.names[0] if sighting.names else ""
-        if name:
+        if "iterator" in sighting.detail:
+            left = f"nothing was left in `{sighting.detail['iterator']}`"
+            label = f"{left}, and no optimizer moves {told(sighting.names)}, which got gradients"
+        elif name:
             label = f"{sighting.at_step}: `{name}` was read to its end before, and nothing is clipped"
         elif sighting.detail.get("begun"):
             label = "is given an iterator from which something was taken before"

@@ -540,7 +540,9 @@ class Observer:
             self.opaque = "it steps while backward runs"
         closure = kwargs.get("closure") if "closure" in kwargs else (args[1] if len(args) > 1 else None)
         own = callable(closure) and not _does_nothing(closure)
-        if not own and watched.steps == 1 and self.searches():
+        if closure is not None and not callable(closure) and type(optimizer).__module__.startswith("torch.optim."):
+            self.sight("closure-called", mark, given=type(closure).__name__)
+        elif not own and watched.steps == 1 and self.searches():
             self.sight("closure-missing", mark)
         if callable(closure):
             wrapped = self._wrap(closure, mark, own=own)

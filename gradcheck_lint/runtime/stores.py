@@ -105,6 +105,12 @@ def called_with(code: CodeType, method: str, constant: str) -> Mark | None:
     return None
 
 
+def loads(code: CodeType, name: str) -> list[Mark]:
+    """Where a function asks for one of its variables, in the order of the lines."""
+    found = [at for at in dis.get_instructions(code) if _of_variable(at, "LOAD_") and _named(at, name)]
+    return [_mark(code, at.offset) for at in found]
+
+
 def uses(code: CodeType, names: Collection[str]) -> Mark | None:
     """Where a function first asks for a method or a function of one of these names."""
     for instruction in dis.get_instructions(code):

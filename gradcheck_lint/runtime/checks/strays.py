@@ -4,13 +4,16 @@ Sightings: "unheld" (parameters that nobody moves), "unheld-tensor" (plain tenso
 one list that was never handed over), "layer-rebuilt" (they are new for each loss), "model-replaced",
 "layer-replaced" and "variable-replaced" (they took the place of what the optimizer holds), "layer-unregistered" and
 "tensor-unregistered" (they lie in an attribute of a module that registers nothing), "buffer-trained" (they are
-buffers), "part-no-module" (they lie in a part of a module that is none itself).
+buffers), "part-no-module" (they lie in a part of a module that is none itself), "iterator-spent" (the iterator that
+should have given them was read before).
 """
 
 from __future__ import annotations
 
 import weakref
 from collections import Counter
+from inspect import GEN_CREATED, getgeneratorstate
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites, stores
@@ -167,6 +170,7 @@ class Strays(Check):
         self._frozen: dict[int, Ref] = {}  # those of them that did not require grad, by id
         self._asked: Counter[int] = Counter()
         self._lists: list[tuple[str, frozenset[int], Mark | None]] = []
+        self._spent: dict[int, tuple[str, Mark | None]] = {}  # by observer: what left one of its groups empty
         self._variables: dict[int, dict[str, int]] = {}  # by observer: the user's variables and what they held
         self._copies: dict[int, dict[str, tuple[int, str]]] = {}
         self._loaded: set[int] = set()
@@ -214,7 +218,13 @@ class Strays(Check):
         for key in held & self._pending.keys():
             del self._pending[key]
         for frame in sites.frames(2)[:1]:
-            self._lists += [(name, ids, mark) for name, ids in _lists(frame) if not ids & held]
+            for name, ids in _lists(frame):
+                if not ids & held:
+                    self._lists.append((name, ids, stores.stored(frame, name) or mark))
+            if observer is not None and not all(group["params"] for group in optimizer.param_groups):
+                name, made = _spent(frame)
+                if name:
+                    self._spent[observer.watched.index] = (name, made or mark)
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if kind == "module.load_state_dict":
@@ -607,6 +617,10 @@ class Strays(Check):
             if kind == "layer-replaced":
                 self._tell_layers(observer, list(strays.values()))
                 continue
+            if kind == "unheld" and index in self._spent:
+                name, made = self._spent[index]
+                observer.sight("iterator-spent", made, names=_names(strays.values()), iterator=name)
+                continue
             observer.sight(
                 kind,
                 self._mark.get(index) or observer.mark_of("step"),
@@ -682,16 +696,46 @@ def _is_fresh(stray: Stray, owner: Module | None, everything: bool) -> bool:
 
 
 def _lists(frame: FrameType) -> list[tuple[str, frozenset[int]]]:
-    """The lists of parameters among the variables of a function, and the groups of an optimizer that hold one."""
+    """The lists of parameters among the variables of a function, and the groups of an optimizer that hold some."""
     from torch.nn import Parameter
 
     found = []
     for name, value in list(sites.variables(frame).items()):
+        if name.startswith("_"):
+            continue
         items: Any = value.get("params") if type(value) is dict else value
-        if type(items) in (list, tuple) and 0 < len(items) < 10_000 and not name.startswith("_"):
+        if items is not value and type(items) is GeneratorType:
+            items = _unread(items)
+        if type(items) in (list, tuple) and 0 < len(items) < 10_000:
             if all(isinstance(item, Parameter) for item in items):
                 found.append((name, frozenset(id(item) for item in items)))
     return found
+
+
+def _unread(iterator: GeneratorType[Any, Any, Any]) -> list[Tensor]:
+    """What `module.parameters()` will give, of which nothing has been taken yet; empty for any other iterator."""
+    from torch.nn import Module
+
+    frame = iterator.gi_frame
+    if frame is None or iterator.gi_code is not sites.code_of(Module.parameters):
+        return []
+    if getgeneratorstate(iterator) != GEN_CREATED:
+        return []
+    given = sites.variables(frame)
+    return list(given["self"].parameters(given["recurse"])) if given.keys() >= {"self", "recurse"} else []
+
+
+def _spent(frame: FrameType) -> tuple[str, Mark | None]:
+    """A variable with an iterator over the parameters of a module that was read to its end, and its second use."""
+    from torch.nn import Module
+
+    codes = [sites.code_of(Module.parameters), sites.code_of(Module.named_parameters)]
+    for name, value in list(sites.variables(frame).items()):
+        if type(value) is GeneratorType and value.gi_code in codes and value.gi_frame is None:
+            uses = stores.loads(frame.f_code, name)
+            if len(uses) > 1:
+                return name, uses[1]
+    return "", None
 
 
 def _value(name: str, frames: list[FrameType]) -> object:
