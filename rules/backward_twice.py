@@ -33,7 +33,7 @@ class BackwardTwice(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = frozenset({"graph-again", "graph-freed", "graph-outdated"})
-    yields_to = frozenset({("GL309", "step")})
+    yields_to = frozenset({("GL309", "step"), ("GL201", "step")})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())

@@ -26,6 +26,18 @@ def stored(frame: FrameType, name: str) -> Mark | None:
     return _last(frame.f_code, name, lambda before: True, frame.f_lasti)
 
 
+def assignments(code: CodeType, name: str) -> list[Mark]:
+    """All that give `name` a value: a variable, or an attribute of whatever object for `self.name`."""
+    wanted, attribute = _base(name)
+    instructions = list(dis.get_instructions(code))
+    found = []
+    for index, instruction in enumerate(instructions):
+        stores = instruction.opname == "STORE_ATTR" if attribute else _of_variable(instruction, "STORE_")
+        if index and stores and _named(instruction, wanted):
+            found.append(_mark(code, _value(instructions, index).offset))
+    return found
+
+
 def flagged(frame: FrameType, name: str) -> Mark | None:
     """The latest `name.requires_grad = ...` or `name.requires_grad_()` before the place at which the frame is."""
     found = None

@@ -50,6 +50,7 @@ _IDLE = 200  # of them that are asked now and then whether they get gradients
 _SCALES = frozenset({"Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Exp", "Log", "Pow", "Sqrt", "Sigmoid", "Softplus"})
 _PILED = 10  # steps after which a gradient that was never cleared is one that nobody looks at
 _MOST = 2000  # leaves that are remembered
+_FEW = 200  # operations between a variable and what it was computed from
 _NAMELESS = "a tensor without a name"
 
 
@@ -437,6 +438,7 @@ class Strays(Check):
         turned = {key: name for key, name in names.items() if name and kept.get(name) in {id(p) for p in idle}}
         if turned:
             data: dict[str, Any] = {"kind": "variable-replaced", "ids": tuple(turned), "names": tuple(turned.values())}
+            data["made"] = _reassigned(next(iter(turned.values())), observer.built, frames)
         else:
             wanted = Counter(tuple(p.shape) for p in parameters)
             there = Counter(s.shape for s in strays.values() if s.parameter and s.latest > s.first - 1)
@@ -497,9 +499,28 @@ class Strays(Check):
                 now[name] = (id(value), type(node).__name__)
         same = [name for name, seen in now.items() if known.get(name) == seen]
         if same:
-            observer.sight("variable-replaced", mark, names=tuple(same), number=len(same), held=len(held), copy=True)
+            self._tell_copies(observer, mark, same)
         elif observer.watched.steps == 1 and now:
             self._copies[index] = now
+
+    def _tell_copies(self, observer: Observer, mark: Mark | None, names: Sequence[str]) -> None:
+        made = _reassigned(names[0], observer.built, sites.frames(2))
+        held = len(observer.parameters())
+        observer.sight(
+            "variable-replaced", mark, names=tuple(names), number=len(names), held=held, copy=True, made=made
+        )
+
+    def backward_failed(self, event: Event, error: BaseException) -> None:
+        """`w = w.clamp(min=0)` after each step: the next loss goes back through what has been gone through before."""
+        if not isinstance(error, RuntimeError) or "a second time" not in str(error):
+            return
+        frames = sites.frames(2)
+        for observer in self.session.observers.values():
+            names = self._variables.get(observer.watched.index, {})
+            held = observer.ids()
+            same = [n for n, key in names.items() if key in held and _computed_from(_value(n, frames), key)]
+            if same:
+                self._tell_copies(observer, event.mark, same)
 
     # Held by nobody
 
@@ -736,6 +757,35 @@ def _spent(frame: FrameType) -> tuple[str, Mark | None]:
             if len(uses) > 1:
                 return name, uses[1]
     return "", None
+
+
+def _computed_from(value: object, key: int) -> bool:
+    """Whether a tensor is computed, in few operations, from the leaf of this id."""
+    todo, left = [getattr(value, "grad_fn", None)], _FEW
+    while todo and left:
+        left -= 1
+        node = todo.pop()
+        if id(getattr(node, "variable", None)) == key:
+            return True
+        todo += [following for following, _ in getattr(node, "next_functions", ())]
+    return False
+
+
+def _reassigned(name: str, built: Mark | None, frames: list[FrameType]) -> Mark | None:
+    """The one line that gives a variable another value than the optimizer took."""
+    for frame in frames:
+        own = sites.variables(frame)
+        if name.startswith("self."):
+            codes = list(methods(type(own["self"]))) if "self" in own else []
+        else:
+            codes = [frame.f_code] if name in own else []
+        marks = [mark for code in codes for mark in stores.assignments(code, name)]
+        if built is not None:
+            before = [mark for mark in marks if mark.code is built.code and mark.last < built.last]
+            marks = [mark for mark in marks if mark not in before[-1:]]
+        if codes:
+            return marks[0] if len(marks) == 1 else None
+    return None
 
 
 def _value(name: str, frames: list[FrameType]) -> object:
