@@ -8,6 +8,8 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.record import Sighting
     from gradcheck_lint.source.events import Event, Timeline
     from gradcheck_lint.source.place import Place
 
@@ -27,6 +29,8 @@ class CallParenthesesMissing(Rule):
     slug = "call-parentheses-missing"
     severity = Severity.ERROR
     fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    watches = frozenset({"call-missing"})
     triggers = r"\.(?:train|eval)\s*(?:#|\n)"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -74,4 +78,15 @@ class CallParenthesesMissing(Rule):
             help=f"write `{name}()`",
             fix=Fix(f"call `{name}()`", Safety.SAFE, (append(place, "()"),)),
             confidence=Confidence.MEDIUM if asked else Confidence.HIGH,
+        )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        method = sighting.detail["method"]
+        name = sighting.source("", f"loss.{method}" if method == "backward" else f"optimizer.{method}")
+        report(
+            f"`{method}` is named but not called",
+            label=f"{sighting.at_step}: this looks the method up, and throws it away",
+            why="the line does nothing",
+            help=f"write `{name}()`",
+            related=[("steps here", sighting.sites.get("step"))],
         )

@@ -19,7 +19,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint import cycle
-from gradcheck_lint.runtime import patches, sites
+from gradcheck_lint.runtime import patches, sites, stores
 from gradcheck_lint.runtime.gradients import Gradients, Touched
 from gradcheck_lint.runtime.names import attributes
 from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Site, Watched
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 24  # of the latest steps, what led to each
 _LOOKS = 4  # times that it is asked whether gradients will be cleared later
+_LACKS = {cycle.STALE_STEP: "zero_grad", cycle.EMPTY_STEP: "backward"}  # what was not called, where something breaks
 _ATTEND = 5  # how often something odd on a step between samples makes the observer wake
 
 
@@ -632,6 +633,8 @@ class Observer:
         if breach == cycle.EMPTY_STEP and not self.watched.backwards and not detail:
             self.idle = (mark, {**tally, "gradient": before.gradient, "began": self.began})
             return  # it may be another's turn; told at the end, if none has come by then
+        if self.named_only(mark, _LACKS.get(breach, "")):
+            return
         scaled = breach in (cycle.SCALED_STEP, cycle.SCALED_CLIP)
         if scaled:
             self.suspect()
@@ -653,6 +656,14 @@ class Observer:
             windows=tuple(self.windows),
             **detail,
         )
+
+    def named_only(self, mark: sites.Mark | None, method: str) -> bool:
+        """Whether the function of this line names a method and does not call it; if so, that is told."""
+        owner = self.watched.name.rpartition(".")[2] if method == "step" else ""  # a schedule steps too
+        missing = stores.uncalled(mark.code, method, owner) if mark is not None and method else None
+        if missing is not None:
+            self.sight("call-missing", missing, method=method)
+        return missing is not None
 
     def _cleared_instead(self, breach: str) -> dict[str, Any]:
         """The optimizer that was cleared in this one's place: again, though it has not stepped since."""

@@ -123,6 +123,19 @@ def loads(code: CodeType, name: str) -> list[Mark]:
     return [_mark(code, at.offset) for at in found]
 
 
+def uncalled(code: CodeType, method: str, owner: str = "") -> Mark | None:
+    """Where a function names a method in a statement of its own and does not call it: `optimizer.zero_grad`.
+
+    owner: what it has to be a method of, if that matters.
+    """
+    instructions = list(dis.get_instructions(code))
+    for before, named, following in zip(instructions, instructions[1:], instructions[2:], strict=False):
+        if named.opname == "LOAD_ATTR" and named.argval == method and following.opname == "POP_TOP":
+            if not owner or _named(before, owner):
+                return _mark(code, named.offset)
+    return None
+
+
 def uses(code: CodeType, names: Collection[str]) -> Mark | None:
     """Where a function first asks for a method or a function of one of these names."""
     for instruction in dis.get_instructions(code):

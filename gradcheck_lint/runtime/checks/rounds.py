@@ -197,7 +197,8 @@ class Rounds(Check):
         elif not observer.awake and (began is None or not _same(began.values, now)):
             return
         mark, detail = observer.idle
-        observer.sight(EMPTY_STEP, mark, made=None, elsewhere=bool(self.session.backwards), **detail)
+        if not observer.named_only(mark, "backward"):
+            observer.sight(EMPTY_STEP, mark, made=None, elsewhere=bool(self.session.backwards), **detail)
 
     def _never_stepped(self, observer: Observer) -> None:
         watched = observer.watched
@@ -215,6 +216,8 @@ class Rounds(Check):
         code = latest.mark.code if latest is not None and latest.mark is not None else None
         somewhere = code is not None and calls(code, watched.name.rpartition(".")[2], "step")
         stepped = tuple(other.label for other in others)
+        if latest is not None and observer.named_only(latest.mark, "step"):
+            return
         observer.sight("never-stepped", site, backwards=watched.backwards, other=stepped, somewhere=somewhere)
 
 
