@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import query, repair
-from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.facts import query, regone, repair
+from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.values import Constant, Thing, only, passes
+from gradcheck_lint.source.values import only, passes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradcheck_lint.finding import Confidence
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.record import Sighting
-    from gradcheck_lint.source.place import Place
 
     Around = Sequence[ev.Step]
-    Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 
 WHY_FREED = "the first backward has freed the graph, and the second one raises an error"
 WHY_OLD = "every step after the first uses the gradient of weights that are long gone"
@@ -36,29 +34,21 @@ class BackwardTwice(Rule):
     yields_to = frozenset({("GL309", "step"), ("GL201", "step")})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
-        located = list(timeline.located())
-        backward = [(e, a) for e, a in located if e.kind == "backward" and not e.detail.get("engine")]
-        if not backward:
-            return
-        trained = [m for o in timeline.optimizers() if o.certain for m in held_by(o).modules if m.certain]
-        if not trained:
-            return
-        sure = not timeline.cut and not any(e.kind == "freeze" for e, _ in located)
-        confidence = Confidence.HIGH if sure else Confidence.MEDIUM
-        for number, (event, around) in enumerate(backward):
-            loss = only(event.detail.get("of", event.subject))
-            runs = _runs(loss, trained)
-            if loss is None or not runs or not _plain(event):
+        modules = regone.trained(timeline)
+        confidence = regone.confidence(timeline)
+        before = [(e, a) for e, a in timeline.located() if e.kind == "backward" and not e.detail.get("engine")]
+        for back in regone.backwards(timeline):
+            event, around, loop = back.event, back.around, back.each
+            if loop is not None and self.again(timeline, back, loop, confidence, report):
                 continue
-            turns = [loop for loop in query.loops(around) if isinstance(loop.node, (tree.For, tree.While))]
-            each = bool(turns) and query.always(query.inside(around, turns[-1])) and not _leaves(turns[-1])
-            if each and self.again(timeline, event, turns[-1], loss, runs, confidence, report):
-                continue
-            for first, other in reversed(backward[:number]):
-                shared = runs & _runs(only(first.subject), trained)
-                if not shared or not _plain(first) or _kept(first) is not False or query.exclusive(other, around):
+            number = next(n for n, (e, _) in enumerate(before) if e is event)
+            for first, other in reversed(before[:number]):
+                shared = back.runs & regone.runs_of(only(first.subject), modules)
+                if not shared or not regone.plain(first) or regone.kept(first) is not False:
                     continue
-                if not _leads(other, around) or (turns and any(t.serial < turns[-1].start for t in shared)):
+                if query.exclusive(other, around) or not _leads(other, around):
+                    continue
+                if back.turns and any(t.serial < back.turns[-1].start for t in shared):
                     continue
                 run = next(t for t in sorted(shared, key=lambda t: t.serial))
                 report(
@@ -67,45 +57,39 @@ class BackwardTwice(Rule):
                     label="needs a graph that is already freed",
                     why=WHY_FREED,
                     help="add the losses and go backward once, or detach what the losses share",
-                    related=[("this backward has freed it", first.place), *_made(run)],
+                    related=[("this backward has freed it", first.place), *regone.made(run)],
                     confidence=confidence,
                 )
                 break
 
     def again(
-        self,
-        timeline: ev.Timeline,
-        event: ev.Event,
-        loop: ev.Loop,
-        loss: Thing,
-        runs: frozenset[Thing],
-        confidence: Confidence,
-        report: Report,
+        self, timeline: ev.Timeline, back: regone.Back, loop: ev.Loop, confidence: Confidence, report: Report
     ) -> bool:
         """Whether each round of the loop goes through a graph that an earlier one has used, or one from before it."""
-        inner = timeline.within(loop)
-        steps = any(e.kind == "step" and query.always(query.inside(a, loop)) for e, a in inner)
-        kept = _kept(event)
-        if kept is None or (kept and not steps):
+        event = back.event
+        kept = regone.kept(event)
+        if kept is None or (kept and not regone.steps_in(timeline, loop)):
             return False
-        old = [t for t in runs if t.serial < loop.start]
-        sites = {id(t.place.node) for t in runs if t.serial >= loop.start and t.place is not None}
-        carried = [t for t in old if t.place is not None and id(t.place.node) in sites]
-        if carried:
-            report(
-                event.place,
-                "each backward goes through the graph of the batch before",
-                label="reaches back into earlier rounds of the loop",
-                why=WHY_GROWS,
-                help="detach what goes from one round into the next, such as a hidden state",
-                related=_made(carried[0]),
-                confidence=confidence,
-            )
+        carried = regone.carried(back, loop)
+        if carried is not None:
+            run, summed = carried
+            if not summed:  # else GL413 tells it
+                report(
+                    event.place,
+                    "each backward goes through the graph of the batch before",
+                    label="reaches back into earlier rounds of the loop",
+                    why=WHY_GROWS,
+                    help="detach what goes from one round into the next, such as a hidden state",
+                    related=regone.made(run),
+                    confidence=confidence,
+                )
             return True
+        inner = timeline.within(loop)
+        old = [t for t in back.runs if t.serial < loop.start]
         assigned = [e for e, _ in inner if e.kind == "assign"]
         if not old or any(e.kind == "forward" and e.place in [t.place for t in old] for e, _ in inner):
             return False
-        if loss.serial < loop.start:
+        if back.loss.serial < loop.start:
             name = query.receiver(event)
             if any(tree.dotted(e.detail["target"]) == name or repair.text(e.place) == name for e in assigned):
                 return False
@@ -117,7 +101,7 @@ class BackwardTwice(Rule):
             label="uses the same graph in each round",
             why=WHY_OLD if kept else WHY_FREED,
             help="compute the loss inside the loop, from a new forward pass",
-            related=_made(old[0]),
+            related=regone.made(old[0]),
             confidence=confidence,
         )
         return True
@@ -170,36 +154,6 @@ class BackwardTwice(Rule):
             )
 
 
-def _runs(loss: Thing | None, trained: Sequence[Thing]) -> frozenset[Thing]:
-    """The runs of trained modules that the loss goes back through."""
-    if loss is None:
-        return frozenset()
-    found = set()
-    for run in passes(loss.detail.get("of", loss)):
-        module = run.detail["of"]
-        if any(module.inside(t) for t in trained):
-            found.add(run)
-    return frozenset(found)
-
-
-def _plain(event: ev.Event) -> bool:
-    """A backward that is not one of several through one graph on purpose: it has no gradient or inputs of its own."""
-    if event.detail.get("inputs") is not None or event.detail.get("create_graph") is not None:
-        return False
-    node = event.place.node
-    return isinstance(node, tree.Call) and not any(a.keyword is None or a.keyword == "gradient" for a in node.args)
-
-
-def _kept(event: ev.Event) -> bool | None:
-    """Whether the graph is kept; None if that cannot be told."""
-    retain = event.detail.get("retain")
-    if retain is None:
-        return False
-    if isinstance(retain, Constant) and retain.value in (True, False, None):
-        return bool(retain.value)
-    return None
-
-
 def _leads(first: Around, second: Around) -> bool:
     """Whether what has run `first` has certainly run before the second: it is not in a branch or loop of its own."""
     shared = [s for s in second if not isinstance(s, ev.Arm)]
@@ -207,12 +161,3 @@ def _leads(first: Around, second: Around) -> bool:
         if isinstance(step, (ev.Branch, ev.Loop)) and not any(step is s for s in shared):
             return isinstance(step, ev.Loop) and step.once
     return True
-
-
-def _leaves(loop: ev.Loop) -> bool:
-    """Whether the first round is always the last one."""
-    return any(isinstance(step, ev.Jump) for step in loop.body.steps)
-
-
-def _made(run: Thing) -> list[tuple[str, Place]]:
-    return [("the graph is made here", run.place)] if run.place is not None else []

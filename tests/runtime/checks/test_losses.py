@@ -292,6 +292,19 @@ def test_the_same_loss_again_is_no_sum() -> None:
     assert found(program) == []
 
 
+def test_the_mean_of_a_list_that_grows_is_a_running_total() -> None:
+    def program() -> None:
+        model, optimizer = small()
+        losses = []
+        for _ in range(4):
+            losses.append(loss_of(model))
+            optimizer.zero_grad()
+            torch.stack(losses).mean().backward(retain_graph=True)
+            optimizer.step()
+
+    assert codes(found(program)) == ["GL413"]
+
+
 def test_a_loss_that_two_optimizers_share_is_no_running_total() -> None:
     def program() -> None:
         encoder, decoder = nn.Linear(3, 2), nn.Linear(3, 2)

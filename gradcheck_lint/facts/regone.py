@@ -1,0 +1,120 @@
+"""Backwards through trained modules: which of their graphs are of an earlier round, and how those came into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.facts import query
+from gradcheck_lint.finding import Confidence
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.values import Constant, Thing, only, passes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradcheck_lint.source.place import Place
+
+
+class Back(NamedTuple):
+    """A backward that goes through trained modules."""
+
+    event: ev.Event
+    around: tuple[ev.Step, ...]
+    loss: Thing
+    runs: frozenset[Thing]
+    turns: list[ev.Loop]  # the loops around it
+
+    @property
+    def each(self) -> ev.Loop | None:
+        """The innermost loop around it, if it runs in each of its rounds."""
+        if not self.turns or not query.always(query.inside(self.around, self.turns[-1])) or _leaves(self.turns[-1]):
+            return None
+        return self.turns[-1]
+
+
+def trained(timeline: ev.Timeline) -> list[Thing]:
+    """The modules that optimizers hold, as far as both are certain."""
+    return [m for o in timeline.optimizers() if o.certain for m in held_by(o).modules if m.certain]
+
+
+def backwards(timeline: ev.Timeline) -> list[Back]:
+    """The plain ones, without gradients or inputs of their own."""
+    modules = trained(timeline)
+    found = []
+    for event, around in timeline.located() if modules else ():
+        if event.kind != "backward" or event.detail.get("engine"):
+            continue
+        loss = only(event.detail.get("of", event.subject))
+        runs = runs_of(loss, modules)
+        if loss is not None and runs and plain(event):
+            turns = [loop for loop in query.loops(around) if isinstance(loop.node, (tree.For, tree.While))]
+            found.append(Back(event, around, loss, runs, turns))
+    return found
+
+
+def confidence(timeline: ev.Timeline) -> Confidence:
+    sure = not timeline.cut and not any(True for _ in timeline.events("freeze"))
+    return Confidence.HIGH if sure else Confidence.MEDIUM
+
+
+def runs_of(loss: Thing | None, modules: Sequence[Thing]) -> frozenset[Thing]:
+    """The runs of these modules that the loss goes back through."""
+    if loss is None:
+        return frozenset()
+    return frozenset(
+        run for run in passes(loss.detail.get("of", loss)) if any(run.detail["of"].inside(t) for t in modules)
+    )
+
+
+def carried(back: Back, loop: ev.Loop) -> tuple[Thing, bool] | None:
+    """A run of an earlier round that the loss goes back through, and whether it came there by a sum of losses.
+
+    Else it was handed to a module in this round, as a hidden state is.
+    """
+    old = [t for t in back.runs if t.serial < loop.start]
+    new = [t for t in back.runs if t.serial >= loop.start]
+    sites = {id(t.place.node) for t in new if t.place is not None}
+    found = [t for t in old if t.place is not None and id(t.place.node) in sites]
+    if not found:
+        return None
+    given: set[Thing] = set()
+    todo = list(new)
+    while todo:
+        fresh = set(todo.pop().detail["given"]) - given
+        given |= fresh
+        todo += fresh
+    return found[0], given.isdisjoint(found)
+
+
+def plain(event: ev.Event) -> bool:
+    """A backward that is not one of several through one graph on purpose: it has no gradient or inputs of its own."""
+    if event.detail.get("inputs") is not None or event.detail.get("create_graph") is not None:
+        return False
+    node = event.place.node
+    return isinstance(node, tree.Call) and not any(a.keyword is None or a.keyword == "gradient" for a in node.args)
+
+
+def kept(event: ev.Event) -> bool | None:
+    """Whether the graph is kept; None if that cannot be told."""
+    retain = event.detail.get("retain")
+    if retain is None:
+        return False
+    if isinstance(retain, Constant) and retain.value in (True, False, None):
+        return bool(retain.value)
+    return None
+
+
+def steps_in(timeline: ev.Timeline, loop: ev.Loop) -> bool:
+    """Whether an optimizer steps in each round."""
+    return any(e.kind == "step" and query.always(query.inside(a, loop)) for e, a in timeline.within(loop))
+
+
+def made(run: Thing) -> list[tuple[str, Place]]:
+    return [("the graph is made here", run.place)] if run.place is not None else []
+
+
+def _leaves(loop: ev.Loop) -> bool:
+    """Whether the first round is always the last one."""
+    return any(isinstance(step, ev.Jump) for step in loop.body.steps)
