@@ -4,20 +4,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.cycle import EMPTY_STEP
 from gradcheck_lint.finding import Confidence, Severity
-from gradcheck_lint.rule import Rule
+from gradcheck_lint.rule import Report, Rule
 
 if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.record import Sighting
+
+HEADLINE = "backward runs on a copy of the loss that has no graph"
+HELP = (
+    "call backward on the loss as the model and the criterion gave it; make no new tensor of its value, "
+    "and do not set `requires_grad` on it"
+)
 
 
 class LossRebuilt(Rule):
     code = "GL401"
     slug = "loss-rebuilt"
     severity = Severity.ERROR
-    witnesses = frozenset({"run"})
+    witnesses = frozenset({"source", "run"})
+    breaches = frozenset({EMPTY_STEP})
     watches = frozenset({"loss-rebuilt"})
+
+    def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.facts import rebuilt
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import trained
+
+        found = rebuilt.before(breach)
+        if found is None or not trained(breach):
+            return
+        assert found.leaf.place is not None
+        report(
+            found.leaf.place,
+            HEADLINE,
+            label="has the value of a loss, and leads back to no parameter",
+            why=f"`{text(found.backward.place)}` raises nothing and fills no gradient that an optimizer reads, "
+            "so nothing is learned",
+            help=HELP,
+            related=[("backward runs on it here", found.backward.place), ("steps here", breach.event.place)],
+            confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,
+        )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         backward = sighting.source("", "loss.backward()")
@@ -25,12 +54,11 @@ class LossRebuilt(Rule):
         begins = "adds up numbers that lead" if sighting.detail["summed"] else "leads"
         made = sighting.sites.get("made")
         report(
-            "backward runs on a copy of the loss that has no graph",
+            HEADLINE,
             site=made,
             label=f"{sighting.at_step}: {name} {begins} back to no parameter",
             why=f"`{backward}` raises nothing and fills no gradient that an optimizer reads, so nothing is learned",
-            help="call backward on the loss as the model and the criterion gave it; make no new tensor of its value, "
-            "and do not set `requires_grad` on it",
+            help=HELP,
             related=[("backward runs on it here", sighting.site)] if made is not None else [],
             confidence=Confidence.HIGH if sighting.detail["sure"] else Confidence.MEDIUM,
         )

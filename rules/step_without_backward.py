@@ -26,6 +26,7 @@ class StepWithoutBackward(Rule):
     yields_to = frozenset({("GL115", "optimizer")})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
+        from gradcheck_lint.facts import rebuilt
         from gradcheck_lint.facts.repair import text
         from gradcheck_lint.facts.turns import swapped, trained
 
@@ -33,6 +34,8 @@ class StepWithoutBackward(Rule):
             return  # GL103
         if not trained(breach):
             return  # a step that warms a schedule up, or shows one
+        if rebuilt.before(breach) is not None:
+            return  # GL401
         step = text(breach.event.place)
         fix = self.mend(breach, step)
         report(

@@ -1,0 +1,45 @@
+"""Losses that are new tensors with the value of another and none of its graph: backward on them reaches nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.values import Thing, only, passes, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.source.events import Event
+
+_MAKES = frozenset({"tensor", "as_tensor", "Tensor", "FloatTensor", "Variable"})
+"""Functions that copy the value of a loss that they are given."""
+_CHAIN = 50  # computations between the copy and what backward is called on
+
+
+class Rebuilt(NamedTuple):
+    """A backward on such a tensor, the tensor, and whether backward runs on a sum of it."""
+
+    backward: Event
+    leaf: Thing
+    summed: bool
+
+
+def before(breach: Breach) -> Rebuilt | None:
+    """The backward that a step without gradients relies on, if it is one of those."""
+    events = list(breach.timeline.events("backward", "step"))
+    at = next(n for n, event in enumerate(events) if event is breach.event)
+    if at == 0 or events[at - 1].kind != "backward":
+        return None
+    backward = events[at - 1]
+    whole = only(backward.subject, "tensor")
+    leaf, left = whole, _CHAIN
+    while leaf is not None and left and isinstance(leaf.detail.get("from"), Thing):
+        leaf, left = leaf.detail["from"], left - 1
+    if leaf is None or leaf.detail.get("made_by") not in _MAKES or leaf.detail.get("grad") is not True:
+        return None
+    if leaf.place is None or not leaf.certain or passes(whole):
+        return None
+    optimizers = [o for e in breach.timeline.events("build") for o in things(e.subject, "optimizer")]
+    if any(leaf in held_by(optimizer).tensors for optimizer in optimizers):
+        return None
+    return Rebuilt(backward, leaf, leaf is not whole)
