@@ -65,15 +65,19 @@ class MissingZeroGrad(Rule):
         return Fix(f"call `{name}.zero_grad()` first", Safety.SAFE, (insert_before(here, f"{name}.zero_grad()"),))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        from gradcheck_lint.facts.clearing import clears, stopped
+        from gradcheck_lint.facts.clearing import again, clears, stopped
 
         detail = sighting.detail
         late = clears(sighting) and stopped(sighting) and detail["times"] > 1
-        if (clears(sighting) and not late) or "other" in detail or (detail.get("closure") and detail["lbfgs"]):
+        if (
+            (clears(sighting) and not late and not again(sighting))
+            or "other" in detail
+            or (detail.get("closure") and detail["lbfgs"])
+        ):
             return  # GL102, GL106 and GL113 are about those
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         backward = sighting.source("made", "loss.backward()")
-        before = ("cleared last here", "zero") if late else ("built here", "built")
+        before = ("cleared last here", "zero") if late or again(sighting) else ("built here", "built")
         step = sighting.source("", f"{name}.step()")
         report(
             "gradients are carried over from the previous step",

@@ -63,10 +63,10 @@ class ZeroGradOncePerEpoch(Rule):
         return Fix(f"move `{name}.zero_grad()` into the loop", Safety.UNSAFE, edits)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        from gradcheck_lint.facts.clearing import clears, stopped
+        from gradcheck_lint.facts.clearing import again, clears, stopped
 
         detail = sighting.detail
-        if not clears(sighting) or (detail.get("closure") and detail["lbfgs"]):
+        if not clears(sighting) or again(sighting) or (detail.get("closure") and detail["lbfgs"]):
             return  # GL101 and GL113 are about those
         if (detail["times"] < 2 and not detail.get("outside")) or stopped(sighting):
             return  # once may be where one phase of the training ends; GL101 is about the other

@@ -26,4 +26,13 @@ def stopped(sighting: Sighting) -> bool:
     return bool(of - times >= _A_WHILE and (cleared is None or sighting.step - cleared >= times))
 
 
+def again(sighting: Sighting) -> bool:
+    """Whether each round clears the gradients, and makes one more step than that: GL101, and nothing is outside.
+
+    One line has then met used gradients whenever it ran, and in the same loop they were cleared as often.
+    """
+    times, of, zeros = (sighting.detail[key] for key in ("times", "of", "zeros"))
+    return bool(times == of > 1 and zeros >= times and sighting.detail["each_round"] and clears(sighting))
+
+
 _A_WHILE = 10

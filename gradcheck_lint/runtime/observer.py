@@ -24,7 +24,7 @@ from gradcheck_lint.runtime.gradients import Gradients, Touched
 from gradcheck_lint.runtime.names import attributes
 from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Site, Watched
 from gradcheck_lint.runtime.sampling import Sampling
-from gradcheck_lint.runtime.trails import outside, trail
+from gradcheck_lint.runtime.trails import outside, same_rounds, trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -648,7 +648,8 @@ class Observer:
             began=self.began,
             lbfgs=self.searches(),
             made=self._marks(before.made),
-            cleared=before.cleared.mark if isinstance(before.cleared, Event) else None,
+            cleared=(cleared := before.cleared.mark if isinstance(before.cleared, Event) else None),
+            each_round=same_rounds(cleared or self.mark_of("zero"), self._marks(before.made)),
             zeros=self.watched.zeros,
             cleared_at=before.cleared.step if isinstance(before.cleared, Event) else None,
             made_at=before.made.step if isinstance(before.made, Event) else None,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from gradcheck_lint.runtime.sites import Mark
+
 Trail = tuple[tuple[CodeType, int], ...]
 """The code that was running and where in it, the outermost first."""
 
@@ -50,6 +52,14 @@ def left_loop(inner: Trail, after: Trail) -> bool | None:
             start, end = min(around, key=lambda span: span[1] - span[0])
             return not start <= there <= end
     return None
+
+
+def same_rounds(one: Mark | None, other: Mark | None) -> bool:
+    """Whether a line is in all the loops of its function that another line of that function is in."""
+    if one is None or other is None or one.code is not other.code:
+        return False
+    around = [(start, end) for start, end in _loops(other.code) if start <= other.last <= end]
+    return bool(around) and all(start <= one.last <= end for start, end in around)
 
 
 def calls(code: CodeType, name: str, method: str) -> bool:
