@@ -59,9 +59,11 @@ class NonLeafParams(Rule):
         made = str(sighting.detail.get("made_by", "")).lower()
         report(
             "an optimizer is given a tensor that is the result of a computation",
+            site=sighting.sites.get("made"),
             label=f"{what} {'is computed by ' + made if made else 'is computed'} from what requires grad",
             why="only a tensor that nothing else is computed into can be trained: the step would move a copy",
             help="compute first, then `.detach().requires_grad_()`",
+            related=[("the optimizer is given it here", sighting.site)] if "made" in sighting.sites else [],
         )
 
 

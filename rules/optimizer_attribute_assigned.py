@@ -91,6 +91,7 @@ class OptimizerAttributeAssigned(Rule):
         target = f"{name}.{where}[{option!r}]" if where else f"{name}.{option}"
         report(
             "an option is assigned where the optimizer does not look for it",
+            site=sighting.sites.get("made"),
             label=f"{sighting.at_step}: `{target}` was {value}, and the groups say {real}",
             why=f"each group has a `{option}` of its own, and the step reads that",
             help=f'set it in each group: `for group in {name}.param_groups: group["{option}"] = ...`',

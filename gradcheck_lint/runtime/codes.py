@@ -6,10 +6,12 @@ import inspect
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime import sites, stores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gradcheck_lint.runtime.sites import Mark
 
 _MOST = 2000  # functions that are looked into
 
@@ -27,6 +29,24 @@ def methods(kind: type, first: str = "__init__") -> Iterator[CodeType]:
                 found[name] = code
     for name in sorted(found, key=lambda name: name != first):
         yield from _with_inner(found[name])
+
+
+def attribute_set(frames: Sequence[FrameType], thing: object, attribute: str, name: str, kind: type) -> Mark | None:
+    """The assignment to an attribute of a thing, where it is certain which one that is.
+
+    name: what the user calls the thing; kind: that of other things that have such an attribute rightly.
+    """
+    sure: list[Mark] = []
+    perhaps: list[Mark] = []
+    for code in dict.fromkeys((*methods(type(thing)), *reachable(frames))):
+        for mark, owner in stores.owners_of(code, attribute):
+            value = next((sites.variables(frame).get(owner) for frame in frames if frame.f_code is code), None)
+            if value is thing or ("." in owner and owner.rpartition(".")[2] == name.rpartition(".")[2]):
+                sure.append(mark)
+            elif not isinstance(value, kind):
+                perhaps.append(mark)
+    found = sure or perhaps
+    return found[0] if len(found) == 1 else None
 
 
 def reachable(frames: Iterable[FrameType]) -> Iterator[CodeType]:

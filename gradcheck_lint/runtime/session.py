@@ -321,8 +321,10 @@ class Session:
         self.engine.take(sighting)
 
     def sight(self, kind: str, mark: sites.Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
-        """Hand something to the rules that belongs to no optimizer."""
-        self.take(Sighting(kind, 0, sites.resolve(mark), None, names, {}, detail))
+        """Hand something to the rules that belongs to no optimizer; marks among the details become sites."""
+        marks = {key: detail.pop(key) for key, value in list(detail.items()) if isinstance(value, sites.Mark)}
+        known = {key: site for key, value in marks.items() if (site := sites.resolve(value)) is not None}
+        self.take(Sighting(kind, 0, sites.resolve(mark), None, names, known, detail))
 
     def remember(self, observer: Observer, event: Event) -> None:
         if len(self._moments) < MOMENTS:

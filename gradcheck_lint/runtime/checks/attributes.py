@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
-from gradcheck_lint.runtime.codes import methods, reachable
+from gradcheck_lint.runtime.codes import attribute_set, methods
 from gradcheck_lint.runtime.names import attributes, expression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from types import CodeType, FrameType
+    from collections.abc import Iterable, Iterator
 
     from torch.nn import Module
 
@@ -131,6 +130,8 @@ class Attributes(Check):
         self._told: set[int] = set()
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        from torch import Tensor
+
         if observer.watched.steps > 2 and not observer.sampling.rarely(observer.watched.steps):
             return
         ids = observer.ids()
@@ -148,7 +149,7 @@ class Attributes(Check):
                 continue
             self._told.add(id(module))
             names = (expression(label, name),)
-            made = _flagged(module, name)
+            made = attribute_set(sites.frames(2), module, "requires_grad", name, Tensor)
             observer.sight(
                 "requires-grad-attribute",
                 mark,
@@ -157,24 +158,3 @@ class Attributes(Check):
                 number=len(wrong),
                 made=made,
             )
-
-
-def _flagged(module: Module, name: str) -> Mark | None:
-    """The assignment to `requires_grad` that was this module's, where that is certain."""
-    frames = sites.frames(2)
-    sure: list[Mark] = []
-    perhaps: list[Mark] = []
-    for code in dict.fromkeys((*methods(type(module)), *reachable(frames))):
-        for mark, owner in stores.owners_of(code, "requires_grad"):
-            value = _value_of(owner, code, frames)
-            if value is module or ("." in owner and owner.rpartition(".")[2] == name.rpartition(".")[2]):
-                sure.append(mark)
-            elif not hasattr(value, "is_leaf"):
-                perhaps.append(mark)
-    found = sure or perhaps
-    return found[0] if len(found) == 1 else None
-
-
-def _value_of(owner: str, code: CodeType, frames: Sequence[FrameType]) -> object:
-    """What a name stands for in the frame that runs the code, None if nobody knows."""
-    return next((sites.variables(frame).get(owner) for frame in frames if frame.f_code is code), None)

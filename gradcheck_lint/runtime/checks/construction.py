@@ -11,8 +11,9 @@ import inspect
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.codes import attribute_set
 from gradcheck_lint.runtime.names import names_of, variable
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class Construction(Check):
         parameters = observer.parameters()
         stems = tuple(observer.name(p) for p in parameters if not p.is_leaf)
         if stems and not any(group.get("differentiable") for group in optimizer.param_groups):
-            observer.sight("non-leaf-given", mark, names=stems)
+            made = (stores.stored(frame, stems[0]) for frame in sites.frames(2))
+            observer.sight("non-leaf-given", mark, names=stems, made=next((one for one in made if one), None))
         for number, group in enumerate(optimizer.param_groups):
             ids = [id(p) for p in group["params"]]
             twice = {key for key in ids if ids.count(key) > 1} if len(set(ids)) < len(ids) else set()
@@ -165,7 +167,10 @@ class Construction(Check):
         optimizer = observer.optimizer
         real = optimizer.param_groups[0].get(key) if optimizer is not None and optimizer.param_groups else None
         if not _same(real, value):
-            self._once(observer, "attribute-assigned", mark, option=key, value=value, real=real, where=where)
+            made = None
+            if not where:
+                made = attribute_set(sites.frames(2), optimizer, key, observer.watched.name, type(None))
+            self._once(observer, "attribute-assigned", mark, option=key, value=value, real=real, where=where, made=made)
 
     def _look(self, observer: Observer, optimizer: Optimizer, mark: Mark | None) -> None:
         """Note what has been so at every step until now."""
@@ -241,6 +246,9 @@ class Construction(Check):
         if why == "non-leaf":
             stems = [t for t in tensors if not t.is_leaf]
             names = tuple(name for t in stems if (name := variable(t, frames)))
+            if names:
+                marks = (stores.stored(frame, names[0]) for frame in frames)
+                detail["made"] = next((one for one in marks if one is not None), None)
             detail["made_by"] = type(stems[0].grad_fn).__name__.partition("Backward")[0] if stems else ""
         elif why == "twice":
             ids = [id(t) for t in tensors]
