@@ -129,6 +129,8 @@ class ClosureIncomplete(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         detail, call = sighting.detail, sighting.source("", "optimizer.step(closure)")
+        begins = sighting.sites.get("begins")
+        steps = [("steps here", sighting.site)] if begins is not None else []
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         if sighting.kind == "closure-missing":
             report(
@@ -141,26 +143,31 @@ class ClosureIncomplete(Rule):
             if detail["lbfgs"]:
                 report(
                     "the closure does not return the loss",
+                    site=begins,
                     label=f"{sighting.at_step}: the closure has returned None",
                     why=WHY_RETURN,
                     help="end the closure with `return loss`",
+                    related=steps,
                 )
         elif not detail.get("closure"):
             return  # GL101, GL102, GL104
         elif sighting.kind == STALE_STEP and detail["lbfgs"] and not detail["cleared_inside"]:
             report(
                 "the closure never clears the gradients",
+                site=begins,
                 label=f"{sighting.at_step}: an evaluation began with the gradients of the one before",
                 why=WHY_ZERO,
                 help=f"call `{name}.zero_grad()` at the head of the closure",
-                related=[("made here", sighting.sites.get("made"))],
+                related=[("made here", sighting.sites.get("made")), *steps],
             )
         elif sighting.kind == EMPTY_STEP and not detail["made_inside"] and detail["times"] == detail["of"] > 1:
             report(
                 "the closure makes no gradients",
+                site=begins,
                 label=f"{sighting.at_step}: `{call}` has run the closure, and nothing that it holds got a gradient",
                 why=WHY_BACKWARD,
                 help=f"call `loss.backward()` before the closure returns, on a loss of what `{name}` holds",
+                related=steps,
             )
 
 

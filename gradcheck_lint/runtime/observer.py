@@ -562,7 +562,7 @@ class Observer:
             result = closure()
             self._in_closure = False
             if own:
-                self.session.guard(self._closure_ends, mark, result)
+                self.session.guard(self._closure_ends, mark, result, _beginning(closure))
             else:
                 self.session.guard(self._uses_gradients, mark)
             return result
@@ -573,12 +573,12 @@ class Observer:
         self._closure_backwards = self.watched.backwards
         self._closure_zeros = self.watched.zeros
 
-    def _closure_ends(self, mark: sites.Mark | None, result: Any) -> None:
+    def _closure_ends(self, mark: sites.Mark | None, result: Any, begins: sites.Mark | None) -> None:
         made = self.watched.backwards - self._closure_backwards
         if result is None:
-            self.sight("closure-without-loss", mark, lbfgs=self.searches())
+            self.sight("closure-without-loss", mark, lbfgs=self.searches(), begins=begins)
         cleared = self.watched.zeros - self._closure_zeros
-        self._uses_gradients(mark, closure=True, made_inside=made, cleared_inside=cleared)
+        self._uses_gradients(mark, closure=True, made_inside=made, cleared_inside=cleared, begins=begins)
 
     def _uses_gradients(self, mark: sites.Mark | None, **detail: Any) -> None:
         """The optimizer is about to read the gradients."""
@@ -824,6 +824,14 @@ def _calls_super(kind: type) -> bool:
     """Whether the step of this optimizer is the user's, and calls the one that it inherits."""
     code = sites.code_of(getattr(kind, "step", None))
     return code is not None and "super" in code.co_names and "step" in code.co_names
+
+
+def _beginning(closure: object) -> sites.Mark | None:
+    """The first line of the user's closure."""
+    code = sites.code_of(closure.func if isinstance(closure, partial) else closure)
+    if code is None or sites.foreign(code.co_filename):
+        return None
+    return sites.Mark(code, 0, code.co_firstlineno)
 
 
 def _does_nothing(closure: object) -> bool:
