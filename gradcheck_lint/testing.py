@@ -80,7 +80,7 @@ def check_lint(page: Page, example: Example, rules: Sequence[Rule]) -> None:
     """Lint the example with `rules`, and compare what is found with what the page says."""
     if example.kind == "harm":  # goes on from the example before it and is no program of its own
         return
-    found = _lint(example.code, rules)
+    found = lint(example.code, rules)
     if example.kind == "wrong" and "source" not in page.found_by:
         return  # only a run shows this mistake
     if example.kind != "wrong":
@@ -120,7 +120,7 @@ def _mended(page: Page, example: Example, rules: Sequence[Rule]) -> str:
     code = example.code
     for _ in range(ROUNDS):
         file = _file(code)
-        own = _own(page, example, _lint(code, rules))
+        own = _own(page, example, lint(code, rules))
         changes = plan(own, {file.path: file}, unsafe=page.fix is Safety.UNSAFE).changes
         if not changes:
             break
@@ -128,7 +128,8 @@ def _mended(page: Page, example: Example, rules: Sequence[Rule]) -> str:
     return code
 
 
-def _lint(code: str, rules: Sequence[Rule]) -> list[Finding]:
+def lint(code: str, rules: Sequence[Rule]) -> list[Finding]:
+    """What is found in a program, by confidence and place."""
     from gradcheck_lint.source.lint import examine
 
     return examine([_file(code)], rules)
@@ -175,7 +176,7 @@ def check_watch(page: Page, example: Example, rules: Sequence[Rule]) -> None:
     """
     if example.norun or example.kind == "harm":
         return
-    run = _watched(page, example, rules)
+    run = watched(page, example, rules)
     if run.problems:
         raise ExampleError(page, example, f"the watcher broke: {'; '.join(run.problems)}")
     if example.kind != "wrong":
@@ -196,7 +197,7 @@ def check_watch(page: Page, example: Example, rules: Sequence[Rule]) -> None:
         )
 
 
-def _watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
+def watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
     """The record of the example's run under the watcher."""
     from gradcheck_lint.runtime.record import ending
     from gradcheck_lint.runtime.session import Options, Session

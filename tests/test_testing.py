@@ -192,7 +192,7 @@ def found(line: int, confidence: Confidence = Confidence.HIGH, code: str = "GL90
 
 def lint_finds(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], list[Finding]]) -> None:
     """Let `answer` say what is found in a text: these tests are about comparing, not about linting."""
-    monkeypatch.setattr(testing, "_lint", lambda code, rules: answer(code))
+    monkeypatch.setattr(testing, "lint", lambda code, rules: answer(code))
 
 
 class TestLint:

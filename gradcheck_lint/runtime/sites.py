@@ -162,7 +162,7 @@ def resolve(mark: Mark | None) -> Site | None:
     path = shown(mark.code.co_filename)
     line, column, end_line, end_column = _span(mark)
     text = linecache.getline(mark.code.co_filename, line).rstrip("\n")
-    if column == 0:
+    if column == 0 or (end_line == line and end_column <= column):  # not known, or of an instruction without text
         column = len(text) - len(text.lstrip()) + 1
         end_line, end_column = line, max(len(text.rstrip()), column) + 1
     elif text:  # columns come as offsets in UTF-8
