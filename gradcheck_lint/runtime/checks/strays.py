@@ -93,10 +93,11 @@ class Stray:
             self.moved = True
         return leaf
 
-    def keep(self) -> None:
+    def keep(self, *, anew: bool = True) -> None:
         """Remember some of its values: what is written through `.data` changes neither the version nor the memory."""
         leaf = self.ref()
-        self.sample = _sample(leaf) if leaf is not None else None
+        if anew or self.sample is None:
+            self.sample = _sample(leaf) if leaf is not None else None
 
     def compare(self) -> None:
         """Whether somebody has written to it after all; reads values."""
@@ -177,6 +178,7 @@ class Strays(Check):
         self._loaded: set[int] = set()
         self._mark: dict[int, Mark | None] = {}
         self._called: dict[int, dict[int, str]] = {}  # by observer: what it holds, by names that may be others' later
+        self._models_found = False  # some, since the latest look at what nobody holds
         self._by_hand: bool | None = None  # whether the program has code that writes networks; None: not asked yet
         self._replaced: dict[int, dict[str, Any]] = {}  # by observer: what its tensors seem to be replaced by
 
@@ -200,6 +202,9 @@ class Strays(Check):
         self._news = {number: [s for s in news if s.ref is not _gone] for number, news in self._news.items()}
 
     # What is given
+
+    def model_found(self) -> None:
+        self._models_found = True
 
     def attached(self, observer: Observer) -> None:
         ids = observer.ids()
@@ -404,14 +409,17 @@ class Strays(Check):
             again = [s for s in after if any(_alike(s, other) for other in gone)]
             if not again or any((leaf := s.ref()) is not None and leaf._version > _FRESH for s in again):
                 continue
+            lines = {stray.mark and (stray.mark.code, stray.mark.line): stray for stray in again}.values()
+            made = [(line, line.mark or self._made_in_forward()) for line in lines]
+            if observer.watched.steps <= _NOTED and self.session.options.everything and not all(one for _, one in made):
+                continue  # where it is made shows once the model is known, which may be found at this step only
             for stray in (*gone, *again):
                 identity.told.add(next((key for key, value in self._found.items() if value is stray), 0))
                 if stray.mark is not None:
                     identity.rebuilt.add((stray.mark.code, stray.mark.line))
             self._found = {key: s for key, s in self._found.items() if s not in gone and s not in again}
-            for line in {stray.mark and (stray.mark.code, stray.mark.line): stray for stray in again}.values():
-                made = line.mark or self._made_in_forward()
-                observer.sight("layer-rebuilt", made or mark, made=made, shapes=(line.shape,), number=len(again))
+            for line, one in made:
+                observer.sight("layer-rebuilt", one or mark, made=one, shapes=(line.shape,), number=len(again))
 
     def _made_in_forward(self) -> Mark | None:
         """The one place at which a module of the user's makes a parameter outside of its constructor."""
@@ -544,6 +552,9 @@ class Strays(Check):
                 stray.step = observer.watched.steps
                 fresh.append(stray)
                 self._pending[key] = stray
+        if self._models_found:  # what was met before may lie in one of them
+            fresh += [s for s in self._pending.values() if s not in fresh and s.hidden is None and s.ref() is not None]
+            self._models_found = False
         if fresh:
             self._describe(fresh, observer)
 
@@ -556,7 +567,7 @@ class Strays(Check):
         idle = {called.get(id(p)) for p in observer.parameters() if p.grad is None and p.requires_grad}
         for stray, name in zip(strays, names, strict=True):
             leaf = stray.ref()
-            stray.keep()
+            stray.keep(anew=False)
             stray.name = name
             stray.replaces = name in idle
             frozen = self._frozen.get(id(leaf))
