@@ -67,15 +67,24 @@ class ModulesInPlainContainer(Rule):
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         detail = sighting.detail
         container = "nn.ModuleDict" if detail["container"] == "dict" else "nn.ModuleList"
+        first, *more = detail["where"]
+        names = f"`{first}`" + (
+            f" and {len(more)} more like it" if len(more) > 1 else f" and `{more[0]}`" if more else ""
+        )
+        others = [place for what, place in sighting.sites.items() if what.startswith("beside ")]
         report(
             f"layers in a plain {detail['container']} are not registered",
             site=sighting.sites.get("made") or sighting.sites.get("built"),
-            label=f"the layers in `{detail['where']}` are not among the parameters: {told(sighting.names)}",
+            label=f"the layers in {names} of `{detail['owner']}` are not among the parameters: {told(sighting.names)}",
             why="they got gradients in every backward, and no optimizer moves them",
             help=f"keep them in an `{container}`",
             note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
-            related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
-            subject=detail["where"],
+            related=[
+                *(("nor are those in this one", place) for place in others),
+                ("the optimizer is built here", sighting.sites.get("built")),
+                ("steps here", sighting.site),
+            ],
+            subject=detail["owner"],
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Severity
+from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source.place import Place, name_of
@@ -72,6 +72,7 @@ class NotAModule(Rule):
             help=f"derive `{name}` from `nn.Module`, and call `super().__init__()` first in its `__init__`",
             note="layers that other code trains and saves on purpose may stay hidden",
             related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
+            confidence=Confidence.HIGH if sighting.detail["fresh"] else Confidence.MEDIUM,
             subject=where,
         )
 

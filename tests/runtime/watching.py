@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from gradcheck_lint import registry
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.record import RunRecord, ending
 from gradcheck_lint.runtime.session import Options, Session
 
@@ -54,6 +56,11 @@ def found(program: Callable[[], object], raises: type[Exception] | None = None, 
 
 def codes(findings: list[Finding]) -> list[str]:
     return [finding.code for finding in findings]
+
+
+def line(finding: Finding) -> str:
+    """The text of the line on which it stands."""
+    return linecache.getline(sites.file(finding.span.path), finding.span.line).strip()
 
 
 # What the numbers of a run say

@@ -624,10 +624,12 @@ class Strays(Check):
         kinds: dict[tuple[str, Any], dict[int, Stray]] = {}
         for key, stray in pending.items():
             seldom = stray.times < 2 and self.session.backwards > 1
-            if stray.moved or (seldom and (stray.hidden is None or stray.hidden.kind == "tensor-unregistered")):
+            if stray.moved or (seldom and (stray.hidden is None or stray.hidden.kind != "layer-unregistered")):
                 continue
-            if stray.hidden is not None:
-                where: tuple[str, Any] = (stray.hidden.kind, stray.hidden.attribute)
+            if stray.hidden is not None and stray.hidden.kind == "layer-unregistered":
+                where: tuple[str, Any] = (stray.hidden.kind, stray.hidden.owner)  # one mistake of a class
+            elif stray.hidden is not None:
+                where = (stray.hidden.kind, stray.hidden.attribute)
             elif not stray.parameter:
                 where = ("unheld-tensor", "")
             elif stray.list and self._whole(stray.list, pending):
@@ -648,6 +650,9 @@ class Strays(Check):
             identity.told |= strays.keys()
             if kind == "layer-replaced":
                 self._tell_layers(observer, list(strays.values()))
+                continue
+            if kind == "layer-unregistered":
+                self._tell_hidden(observer, list(strays.values()))
                 continue
             if kind == "unheld" and index in self._spent:
                 name, made = self._spent[index]
@@ -673,6 +678,23 @@ class Strays(Check):
         if kind == "group-forgotten":
             return next((mark for name, _, mark in self._lists if name == place), None)
         return next((mark for s in strays if s.hidden is not None and (mark := s.hidden.made())), None)
+
+    def _tell_hidden(self, observer: Observer, strays: list[Stray]) -> None:
+        """Layers that attributes of one class do not register: one mistake, with a place for each attribute."""
+        places = {s.hidden.attribute: s.hidden for s in strays if s.hidden is not None}
+        made = {name: place.made() for name, place in places.items()}
+        names = sorted(places, key=lambda name: made[name].line if made[name] is not None else 0)  # type: ignore[union-attr]
+        beside: dict[str, Any] = {f"beside {name}": made[name] for name in names[1:]}
+        observer.sight(
+            "layer-unregistered",
+            self._mark.get(observer.watched.index) or observer.mark_of("step"),
+            names=_names(strays),
+            where=tuple(names),
+            owner=places[names[0]].owner.__name__,
+            container=places[names[0]].container,
+            made=made[names[0]],
+            **beside,
+        )
 
     def _tell_layers(self, observer: Observer, strays: list[Stray]) -> None:
         """Layers that took the place of others in an object that is no module: nobody was told of it then."""

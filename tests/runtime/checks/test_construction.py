@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from watching import codes, found
+from watching import codes, found, line
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 4, width: int = 3) -> None:
@@ -351,6 +351,64 @@ def test_what_a_module_does_not_register() -> None:
     assert found(lambda: program(Scaled(torch.ones(1)))) == []
     assert found(lambda: program(Scaled(torch.ones(1), [nn.Linear(3, 3).requires_grad_(False)]))) == []
     assert found(lambda: program(Scaled(nn.Parameter(torch.ones(1)), nn.ModuleList([nn.Linear(3, 3)])))) == []
+
+
+class Lists(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = [nn.Linear(3, 3)]
+        self.second = {"a": nn.Linear(3, 3)}
+        self.fc = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(self.second["a"](self.first[0](x)))
+        return out
+
+
+def test_the_lists_of_a_class_are_one_mistake_on_the_line_of_the_first() -> None:
+    def program() -> None:
+        net = Lists()
+        train(net, torch.optim.SGD(net.parameters(), lr=0.1))
+
+    (finding,) = found(program)
+    assert finding.code == "GL308"
+    assert line(finding) == "self.first = [nn.Linear(3, 3)]"
+    beside = [related.span.line for related in finding.related if related.message == "nor are those in this one"]
+    assert beside == [finding.span.line + 1]
+
+
+class Judge:
+    """No module, though it computes like one, and has a part that is trained elsewhere or not at all."""
+
+    def __init__(self, state: dict[str, Tensor] | None) -> None:
+        self.net = nn.Linear(3, 1)
+        if state is not None:
+            self.net.load_state_dict(state)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        return out
+
+
+class Judged(nn.Module):
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+        self.judge = judge
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.fc(x))
+
+
+def test_a_part_that_is_no_module() -> None:
+    def program(state: dict[str, Tensor] | None) -> None:
+        net = Judged(Judge(state))
+        train(net, torch.optim.SGD(net.parameters(), lr=0.1))
+
+    (finding,) = found(lambda: program(None))
+    assert finding.code == "GL318"
+    assert line(finding) == "class Judge:"
+    assert found(lambda: program(nn.Linear(3, 1).state_dict())) == []  # a network that judges, as it was trained before
 
 
 def test_layers_in_a_list_that_were_handed_over_by_hand() -> None:

@@ -7,19 +7,16 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
-from watching import codes, found
+from watching import codes, found, line
 
 from gradcheck_lint import watch
-from gradcheck_lint.finding import Confidence, Finding
-
-HERE = Path(__file__).name
+from gradcheck_lint.finding import Confidence
 
 
 class Net(nn.Module):
@@ -43,11 +40,6 @@ def train(
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
-
-
-def line(finding: Finding) -> str:
-    assert finding.span.path.endswith(HERE)
-    return Path(__file__).read_text(encoding="utf-8").splitlines()[finding.span.line - 1].strip()
 
 
 # What replaces the model
