@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 
 if TYPE_CHECKING:
     from torch.nn import Module

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.finding import Finding
     from gradcheck_lint.rule import Rule
-    from gradcheck_lint.runtime.checks import Check
+    from gradcheck_lint.runtime.check import Check
     from gradcheck_lint.runtime.checks.strays import Strays
     from gradcheck_lint.runtime.graph import Reach
 
@@ -86,7 +86,7 @@ class Hooks:
     """Which functions of the checks are called when: `now` by the hook, `begins` and `ends` by the kind of call."""
 
     def __init__(self, checks: Sequence[Check]) -> None:
-        from gradcheck_lint.runtime.checks import Check
+        from gradcheck_lint.runtime.check import Check
 
         names = [name for name, hook in vars(Check).items() if callable(hook) and not name.startswith("_")]
         filled = {

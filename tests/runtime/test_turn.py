@@ -18,7 +18,8 @@ from torch import nn
 
 from gradcheck_lint import watch
 from gradcheck_lint.runtime import patches
-from gradcheck_lint.runtime.checks import Check, checks
+from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks import checks
 from gradcheck_lint.runtime.session import Session
 from gradcheck_lint.runtime.turn import Turn
 

@@ -16,7 +16,8 @@ from torch import nn
 from gradcheck_lint import FindingError, GradlintWarning, registry, watch
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.runtime import patches, sampling
-from gradcheck_lint.runtime.checks import Check, checks
+from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks import checks
 from gradcheck_lint.runtime.session import Options, Session
 
 RULES = registry.load(packs=False)

@@ -13,7 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.replicas import Replica, replicas, spread
 from gradcheck_lint.runtime.objects import instances
 

@@ -19,7 +19,7 @@ from types import ClassMethodDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import dynamo, sites, stores
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.record import Sighting, Watched
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites, stores
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
 from gradcheck_lint.runtime.handed import handed_over
 from gradcheck_lint.runtime.names import attributes, variable

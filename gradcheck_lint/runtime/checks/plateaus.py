@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites, stores
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.gradients import holds_something
 from gradcheck_lint.runtime.graph import behind, kind, reach
 

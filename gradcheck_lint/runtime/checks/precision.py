@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import patches, regions
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.graph import LIMIT, kind
 from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.scaling import is_scaled

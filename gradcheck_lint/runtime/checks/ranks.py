@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.bypassed import Bypassed
 from gradcheck_lint.runtime.checks.divergence import Divergence, Kept, RankReport, Sample, compare
 from gradcheck_lint.runtime.checks.replicas import Replica, collectives, replicas, world

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime import reading
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.observer import Observer

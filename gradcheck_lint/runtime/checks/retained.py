@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.record import Sighting
 from gradcheck_lint.runtime.references import Ref
 

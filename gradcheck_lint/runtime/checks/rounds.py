@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.cycle import EMPTY_STEP
 from gradcheck_lint.runtime import patches
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.trails import calls, left_loop, same_calls
 
 if TYPE_CHECKING:

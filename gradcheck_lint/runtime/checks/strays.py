@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.by_hand import twins, writes_networks
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks.identity import Identity, held_by_any
 from gradcheck_lint.runtime.codes import methods

@@ -9,7 +9,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.later import Later
 from gradcheck_lint.runtime.reading import plain, sampled
 from gradcheck_lint.runtime.sampling import EARLY

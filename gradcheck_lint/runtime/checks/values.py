@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import reading, sites
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.plans import Plan, Plans
 from gradcheck_lint.runtime.sampling import EARLY
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradcheck_lint.runtime.checks import Check
+from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import piece, plain, sampled
 from gradcheck_lint.runtime.references import Ref
 from gradcheck_lint.runtime.sampling import EARLY
