@@ -572,7 +572,7 @@ def test_diff_to_a_file_is_a_patch_byte_for_byte(here: Path) -> None:
 
 @pytest.mark.parametrize("colour", [True, False])
 def test_diff_on_a_terminal_is_clean(here: Path, monkeypatch: pytest.MonkeyPatch, colour: bool) -> None:
-    monkeypatch.setattr("gradcheck_lint.cli.is_terminal", lambda stream: True)
+    monkeypatch.setattr("gradcheck_lint.cli.linting.is_terminal", lambda stream: True)
     monkeypatch.setenv("FORCE_COLOR" if colour else "NO_COLOR", "1")
     (here / "a.py").write_text(ODD, encoding="utf-8", newline="")
     text = run("--diff", "-q", "a.py").stdout
@@ -583,7 +583,7 @@ def test_diff_on_a_terminal_is_clean(here: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(os.name == "nt", reason="names of files are freer elsewhere")
 def test_names_of_files_do_nothing_in_a_terminal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradcheck_lint.cli.is_terminal", lambda stream: True)
+    monkeypatch.setattr("gradcheck_lint.cli.linting.is_terminal", lambda stream: True)
     monkeypatch.setenv("NO_COLOR", "1")
     name = "\x1b[2Ja\n\u202e\x9b.py"
     (here / name).write_text(IDLE)
