@@ -236,6 +236,7 @@ class Path(Walk):
         self.visits: dict[int, Visit] = {}
         self.order: dict[int, int] = {}  # event → its number, once that is asked for
         self.meanings: dict[int, tuple[str, str, str]] = {}
+        self.unsteady = self.chosen_anew()
         super().__init__(timeline, self.heeded())
         self.maker = self.handed_over()
         self.built = any(e.concerns(optimizer) for e in timeline.events("build"))
@@ -264,6 +265,11 @@ class Path(Walk):
                 self.meanings[id(event)] = meaning
                 found.append(event)
         return found
+
+    def chosen_anew(self) -> bool:
+        """Whether it is one of several, chosen in more ways than one: `first if flip else second`, and the reverse."""
+        mine = (e for e in self.timeline.events("step", "unscale") if _several(e) and e.concerns(self.optimizer))
+        return len({tuple(thing.serial for thing in things(event.subject)) for event in mine}) > 1
 
     def handed_over(self) -> ev.Step | None:
         """What makes the object of a method that leaves the backward to others: they may run it before the call."""
@@ -399,11 +405,13 @@ class Path(Walk):
             if event.concerns(self.optimizer):
                 if self.optimizer.detail.get("wrapper") or not _followed(event.detail.get("closure")):
                     return "unknown", "", YES
-                return "step", "scaler" if event.detail.get("scaler") is not None else "", YES
+                how = "scaler" if event.detail.get("scaler") is not None else ""
+                return "step", how, MAYBE if self.unsteady and _several(event) else YES
             return ("unknown", "", MAYBE) if _whichever(event.subject) else ("", "", NO)
         if kind == "unscale":
-            other = MAYBE if _whichever(event.subject) else NO
-            return "unscale", "", YES if event.concerns(self.optimizer) else other
+            if event.concerns(self.optimizer):
+                return "unscale", "", MAYBE if self.unsteady and _several(event) else YES
+            return "unscale", "", MAYBE if _whichever(event.subject) else NO
         if kind == "clip":
             reach = reaches(event.subject, self.optimizer)
             sole = reach == MAYBE and len(self.timeline.optimizers()) == 1
@@ -454,6 +462,10 @@ def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeli
 def _whichever(subject: Value | None) -> bool:
     """Whether it does not show which optimizer it is."""
     return any(thing.summary or thing.role != "optimizer" for thing in things(subject))
+
+
+def _several(event: ev.Event) -> bool:
+    return sum(1 for _ in things(event.subject)) > 1
 
 
 def _zeros(value: Value | None) -> bool:
