@@ -110,6 +110,7 @@ class TensorNotRegistered(Rule):
             why=f"`{name}` got gradients in every backward, and no optimizer moves it",
             help=f"make `self.{name}` an `nn.Parameter`, or a buffer if it should not learn",
             related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
+            confidence=Confidence.MEDIUM if sighting.detail["wanted"] else Confidence.HIGH,
             subject=name,
         )
 

@@ -67,6 +67,7 @@ class TrainableBuffer(Rule):
             help=f"write `self.{name} = nn.Parameter(...)` if it should learn, else let it not require grad",
             note="a buffer that an optimizer of its own is handed does learn",
             related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
+            confidence=Confidence.MEDIUM if sighting.detail["wanted"] else Confidence.HIGH,
             subject=name,
         )
 

@@ -1,10 +1,10 @@
-"""Whether the program has code that writes networks by hand, as targets and averages are: it may not have run yet."""
+"""What the program does by hand besides training: it writes networks, as targets are, or asks for gradients itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.runtime.codes import reachable
+from gradcheck_lint.runtime.codes import methods, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,16 @@ def writes_networks(frames: Iterable[FrameType]) -> bool:
     """Whether a function of the user's in reach of these frames goes over two networks and writes into one."""
     names = (set(code.co_names) for code in reachable(frames))
     return any(not _WRITES.isdisjoint(found) and any(pair <= found for pair in _PAIRS) for found in names)
+
+
+def wants_gradient(attribute: str, owner: type, frames: Iterable[FrameType]) -> bool:
+    """Whether the program may ask for the gradient of a tensor in an attribute, as of the points of an equation."""
+    for code in (*methods(owner), *reachable(frames)):
+        if "grad" in code.co_names:
+            options = {word for constant in code.co_consts if isinstance(constant, tuple) for word in constant}
+            if attribute in code.co_names or "autograd" in code.co_names or "create_graph" in options:
+                return True
+    return False
 
 
 def twins(module: Module, others: Iterable[Module]) -> bool:

@@ -17,7 +17,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites, stores
-from gradcheck_lint.runtime.by_hand import twins, writes_networks
+from gradcheck_lint.runtime.by_hand import twins, wants_gradient, writes_networks
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks.identity import Identity, held_by_any
@@ -84,6 +84,7 @@ class Stray:
         self.kind = (leaf.dtype, leaf.device)
         self.sample: Tensor | None = None  # some of its values, from when it was known that nobody holds it
         self.restored = -1  # how many steps there had been when all of its model was loaded; -1 if it never was
+        self.wanted = False  # its gradient may be what the program asks for
         self.list = ""  # the list that holds it
         self.hidden: Hidden | None = None
 
@@ -573,6 +574,8 @@ class Strays(Check):
             frozen = self._frozen.get(id(leaf))
             stray.thawed = frozen is not None and frozen() is leaf
             stray.hidden = attributes.get(id(leaf))
+            if stray.hidden is not None and not stray.parameter:
+                stray.wanted = wants_gradient(stray.hidden.attribute, stray.hidden.owner, frames)
             if stray.hidden is not None and name == _NAMELESS:
                 stray.name = stray.hidden.path
             stray.list = next((n for n, ids, _ in self._lists if id(leaf) in ids), "")
@@ -654,7 +657,7 @@ class Strays(Check):
             if kind == "layer-unregistered":
                 self._tell_hidden(observer, list(strays.values()))
                 continue
-            if kind == "unheld" and index in self._spent:
+            if kind == "unheld" and where and index in self._spent:
                 name, made = self._spent[index]
                 observer.sight("iterator-spent", made, names=_names(strays.values()), iterator=name)
                 continue
@@ -666,6 +669,7 @@ class Strays(Check):
                 fresh=all(stray.fresh for stray in strays.values()),
                 thawed=all(stray.thawed for stray in strays.values()),
                 plain=all(stray.plain for stray in strays.values()),
+                wanted=any(stray.wanted for stray in strays.values()),
                 piled_up=all(stray.piled_up for stray in strays.values()),
                 holder=next((s.hidden.holder.__name__ for s in strays.values() if s.hidden and s.hidden.holder), ""),
                 owner=next((s.hidden.owner.__name__ for s in strays.values() if s.hidden), ""),
