@@ -10,7 +10,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import NO, YES, reaches, shares
+from gradcheck_lint.source.holding import NO, YES, reaches, shares, trains
 from gradcheck_lint.source.values import External, Thing, options, things
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class BackwardWithoutStep(Rule):
         zeros = [a for e, a in located if e.kind == "zero" and e.concerns(optimizer)]
         turns = [(e, a) for e, a in backward if any(query.loops(a) and query.loops(a)[-1] in z for z in zeros)]
         turns = [(e, a) for e, a in turns if not any(isinstance(s, ev.Call) and s.function.decorators for s in a)]
+        turns = [(e, a) for e, a in turns if trains(e.subject, optimizer) != NO]  # else it tries something out
         if not turns or _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
         if any(_reads_gradients(node) for _, a in turns for node in _around(a)):
