@@ -329,12 +329,16 @@ class Interpreter:
         self.purse.pay(allowance.used)
 
     def instance(self, cls: ClassValue) -> tuple[Thing, ev.Sequence]:
-        """An instance of a class made with unknown arguments, and the events of making it."""
+        """An instance of a class made with unknown arguments, and the events of making it.
+
+        They are the same whoever asks first: an entry point at its start, or `spotted` in the middle of one.
+        """
         if cls.serial not in self.instances:
             thing = self.new_instance(cls, None)
             saved, self.sequence = self.sequence, ev.Sequence()
             undo, self.undo = self.undo, []
-            steps = self.steps
+            steps, under_way = self.steps, (self.frames, self.depth, self.looping, self.unrolled)
+            self.frames, self.depth, self.looping, self.unrolled = [], 0, 0, 1
             made = self.sequence
             self.instances[cls.serial] = (thing, made)
             init = cls.member("__init__")
@@ -346,9 +350,9 @@ class Interpreter:
                     self.unmade.add(cls.serial)
                     ev.lead_on(made)
                     self.unwind(0)
-                    self.frames, self.steps, self.depth = [], steps, 0
-                    self.looping, self.unrolled = 0, 1
+                    self.steps = steps
                 finally:
+                    self.frames, self.depth, self.looping, self.unrolled = under_way
                     self.sequence, self.undo = saved, undo
             self.purse.pay(allowance.used)
         return self.instances[cls.serial]

@@ -91,7 +91,10 @@ class Spotted:
         left = [f for key, f in self._functions.items() if key not in i.followed or key in self._given]
         tried = 0
         for function in left[:FAR]:
-            for bound in self._bound(i, function):
+            bounds = self._bound(i, function)
+            if function.receiver is None and function.owner is not None and function.owner.serial in i.unmade:
+                return True  # what it holds is not known
+            for bound in bounds:
                 if i.relevant(function.function) or handed(i, bound, ()):
                     tried += 1
                     if tried > MOST or turns(i, bound, node):

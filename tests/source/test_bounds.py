@@ -373,6 +373,30 @@ def test_methods_of_a_class_whose_start_is_cut_are_looked_at_and_named(monkeypat
     assert not any(b.certain for b in part.heard)  # what was not looked at may hold it, and clear
 
 
+def at_hand(start: str, method: str = "self.opt.zero_grad()") -> str:
+    """Training code that has a method of a class at hand, of which it has no object."""
+    train = "  opt = optim.SGD(model.parameters(), 0.1)\n  table = [T.go]\n"
+    train += "  for x in data:\n    model(x).sum().backward()\n    opt.step()\n"
+    return f"def train():\n{train}class T:\n  def __init__(self):\n{start}  def go(self):\n    {method}\n"
+
+
+def test_a_method_at_hand_of_a_class_whose_start_is_cut_may_do_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ENTRY_LINE", 0)
+    monkeypatch.setattr(limits, "ENTRY_WORK", 1000)
+    for rest, method in (
+        ("    self.opt = optim.SGD(model.parameters(), 0.1)\n", "self.opt.zero_grad()"),
+        ("    self.all = [model.zero_grad]\n", "[each() for each in self.all]"),
+    ):
+        listener, _, _ = lint(at_hand("    f(1)\n" * 400 + rest, method))
+        assert [breach.certain for breach in listener.heard] == [False]
+
+
+def test_how_an_object_starts_does_not_depend_on_who_asks_first() -> None:
+    listener, _, _ = lint(at_hand("    self.opt = optim.SGD(model.parameters(), 0.1)\n"))
+    started = [timeline for timeline in listener.timelines if timeline.name == "T.go"]
+    assert [len(list(timeline.events("build"))) for timeline in started] == [1]
+
+
 def test_a_rule_that_takes_too_much_costs_only_its_own_findings() -> None:
     class Greedy(Listener):
         code = "GL998"
