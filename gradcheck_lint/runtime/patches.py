@@ -145,14 +145,8 @@ def _unseen(me: int) -> list[int]:
     global _before_us
     if not _before_us:
         return []
-    _before_us &= _in_backward()
+    _before_us &= stacks.in_backward()
     return sorted(_before_us - {me})
-
-
-def _in_backward() -> frozenset[int]:
-    """The threads that may be in a backward, seen by us or not."""
-    found = stacks.in_backward()
-    return frozenset(thread.ident or 0 for thread in threading.enumerate()) if found is None else found
 
 
 _EVERY_STEP = frozenset(
@@ -235,7 +229,7 @@ def _install() -> None:
         _put(torch.utils, "weakref", Others())
     _handles.append(modules.register_module_parameter_registration_hook(_registered))
     _handles.append(modules.register_module_module_registration_hook(_registered))
-    _before_us = _in_backward() if threading.active_count() > 1 else frozenset()
+    _before_us = stacks.in_backward() if threading.active_count() > 1 else frozenset()
 
 
 def _remove() -> None:

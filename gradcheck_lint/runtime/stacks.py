@@ -6,37 +6,36 @@ another thread, at a moment that is not theirs.
 
 from __future__ import annotations
 
-import faulthandler
+import gc
 import os
-import re
-import tempfile
+import sys
+from itertools import accumulate, chain, repeat, starmap, takewhile
+from operator import attrgetter, methodcaller, truth
 
-_THREAD = re.compile(r"(?:Current thread|Thread) 0x([0-9a-f]+)")
-_BACKWARD = re.compile(
-    r'  File ".*torch[\\/](?:autograd[\\/]__init__|_tensor)\.py", line \d+ in backward'
-)  # `torch.autograd.backward` or `Tensor.backward`
-_CUT = "  ..."  # there are more frames than are written
+_AUTOGRAD = (os.path.join("torch", "autograd", "__init__.py"), os.path.join("torch", "_tensor.py"))
+_where = attrgetter("f_code.co_name", "f_code.co_filename")
 
 
-def in_backward() -> frozenset[int] | None:
-    """The threads that may be in a backward, this one among them; None if that is not known.
-
-    Raises: nothing; where no temporary file can be written, nothing is known.
-    """
+def in_backward() -> frozenset[int]:
+    """The threads that are in a backward, this one among them: `torch.autograd.backward` or `Tensor.backward`."""
+    threads: set[int] = set()
+    collects = gc.isenabled()
     try:
-        with tempfile.TemporaryFile() as file:
-            faulthandler.dump_traceback(file, all_threads=True)
-            file.seek(0, os.SEEK_SET)
-            text = file.read().decode("utf-8", "replace")
-    except (OSError, RuntimeError, ValueError):
-        return None
-    found: set[int] = set()
-    thread = 0
-    for line in text.splitlines():
-        if head := _THREAD.match(line):
-            thread = int(head[1], 16)
-        elif line == "...":
-            return None  # there are more threads than are written
-        elif line == _CUT or _BACKWARD.match(line):
-            found.add(thread)
-    return frozenset(found)
+        gc.disable()  # a collection runs code
+        threads.update(chain.from_iterable(starmap(sys._current_frames, ((),))))
+        return frozenset(thread for thread in threads if _goes_backward(thread))
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _goes_backward(thread: int) -> bool:
+    """Whether there is a backward on the stack of a thread, which may have ended.
+
+    All its frames are gone through in one call into C. No Python code runs meanwhile, and so no other thread.
+    """
+    innermost = map(methodcaller("get", thread), starmap(sys._current_frames, ((),)))
+    frames = takewhile(truth, accumulate(chain(innermost, repeat("f_back")), getattr))
+    places: list[tuple[str, str]] = []
+    places.extend(map(_where, frames))
+    return any(name == "backward" and file.endswith(_AUTOGRAD) for name, file in places)
