@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime.codes import methods, reachable
 
@@ -32,10 +32,19 @@ def wants_gradient(attribute: str, owner: type, frames: Iterable[FrameType]) -> 
     return False
 
 
-def twins(module: Module, others: Iterable[Module]) -> bool:
-    """Whether one of the others could be what a module is a copy of: of its class, with tensors of its shapes."""
-    shapes = [parameter.shape for parameter in module.parameters()]
-    return any(
-        other is not module and type(other) is type(module) and [p.shape for p in other.parameters()] == shapes
-        for other in others
-    )
+def twins(modules: Iterable[Module], others: Iterable[Module]) -> set[int]:
+    """The ids of modules that one of the others could be a copy of: of the same class, with tensors of the same shapes.
+
+    Each is looked at once, for there may be as many of them as a network has layers.
+    """
+    wanted = {id(module): module for module in modules}
+    kinds = {id(type(module)) for module in wanted.values()}
+    known: dict[tuple[Any, ...], list[Module]] = {}
+    for other in others:
+        if id(type(other)) in kinds:
+            known.setdefault(_form(other), []).append(other)
+    return {key for key, module in wanted.items() if any(other is not module for other in known.get(_form(module), ()))}
+
+
+def _form(module: Module) -> tuple[Any, ...]:
+    return (id(type(module)), *(parameter.shape for parameter in module.parameters()))

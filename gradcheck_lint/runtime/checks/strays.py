@@ -581,8 +581,10 @@ class Strays(Check):
             stray.list = next((n for n, ids, _ in self._lists if id(leaf) in ids), "")
             owner = owners.get(id(leaf))
             stray.fresh = id(leaf) not in self._loaded and _is_fresh(stray, owner, self.session.options.everything)
-            if stray.fresh and owner is not None and self._follows(owner, frames):
-                stray.fresh = False
+        fresh = [(s, owner) for s in strays if s.fresh and (owner := owners.get(id(s.ref()))) is not None]
+        followers = self._followers([owner for _, owner in fresh], frames)
+        for stray, owner in fresh:
+            stray.fresh = id(owner) not in followers
         made = {key for other in self.session.observers.values() for key in other.received}
         if any(p.grad is not None and id(p) not in made for p in observer.parameters()):
             for stray in strays:
@@ -601,15 +603,15 @@ class Strays(Check):
         modules = [module for model in roots for module in model.modules()]
         return {id(p): module for module in modules for p in module._parameters.values() if id(p) in ids}
 
-    def _follows(self, module: Module, frames: list[FrameType]) -> bool:
-        """Whether a module may be a target or an average, which the program will write some steps later."""
-        held = self.session.held()
-        trained = [m for _, m in self.session.models.modules() if any(id(p) in held for p in m.parameters())]
-        if not twins(module, trained):
-            return False
-        if self._by_hand is None:
+    def _followers(self, modules: Sequence[Module], frames: list[FrameType]) -> set[int]:
+        """The ids of those that may be a target or an average, which the program will write some steps later."""
+        if modules and self._by_hand is None:
             self._by_hand = writes_networks(frames)
-        return self._by_hand
+        if not modules or not self._by_hand:
+            return set()
+        held = self.session.held()
+        trained = (m for _, m in self.session.models.modules() if any(id(p) in held for p in m.parameters()))
+        return twins(modules, trained)
 
     def _tell(self, *, final: bool) -> None:
         """One sighting for each kind of leaf that nobody holds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 
 import pytest
@@ -222,3 +222,31 @@ def test_a_network_that_would_be_written_later_is_doubtful() -> None:
     for width, confidence in ((2, Confidence.MEDIUM), (3, Confidence.HIGH)):  # a twin, and none
         (finding,) = found(lambda width=width: program(width, every=99), least=Confidence.MEDIUM)  # type: ignore[misc]
         assert (finding.code, finding.confidence) == ("GL207", confidence)
+
+
+class Counted(nn.Linear):
+    asked = 0
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        Counted.asked += 1
+        return super().parameters(recurse)
+
+
+def test_whether_layers_are_twins_is_asked_once_for_all_of_them() -> None:
+    """Each of many forgotten layers was compared with all that are trained."""
+
+    def asked(layers: int) -> int:
+        def program() -> None:
+            held, forgotten = (nn.Sequential(*(Counted(2, 2) for _ in range(layers))) for _ in range(2))
+            net = nn.Sequential(held, forgotten)
+            optimizer = torch.optim.SGD(list(held.parameters()), lr=0.01)
+            for _ in range(4):
+                optimizer.zero_grad()
+                net(torch.ones(2, 2)).mean().backward()
+                optimizer.step()
+
+        Counted.asked = 0
+        found(program)
+        return Counted.asked
+
+    assert 0 < asked(20) < 3 * asked(10)
