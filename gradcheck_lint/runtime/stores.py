@@ -97,8 +97,9 @@ def _written(before: Sequence[dis.Instruction]) -> str:
     for instruction in reversed(before):
         if instruction.opname == "LOAD_ATTR":
             pieces.insert(0, str(instruction.argval))
-        elif _of_variable(instruction, "LOAD_") and isinstance(instruction.argval, str):
-            return ".".join([instruction.argval, *pieces])
+        elif _of_variable(instruction, "LOAD_"):
+            value = instruction.argval[-1] if isinstance(instruction.argval, tuple) else instruction.argval
+            return ".".join([value, *pieces]) if isinstance(value, str) else ""
         else:
             break
     return ""

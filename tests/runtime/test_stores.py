@@ -6,6 +6,8 @@ import sys
 from collections import deque
 from types import SimpleNamespace
 
+import pytest
+
 from gradcheck_lint.runtime import sites, stores
 
 FIRST = sys._getframe().f_lineno + 4
@@ -69,3 +71,17 @@ def test_where_an_attribute_is_set() -> None:
     mark = stores.set_on(forward.__code__, "kept")
     assert mark is not None
     assert mark.line == forward.__code__.co_firstlineno + 2
+
+
+def owned(net: SimpleNamespace, flag: bool) -> None:
+    net.requires_grad = flag
+    net.body.requires_grad = flag
+
+
+def test_whose_attribute_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [owner for _, owner in stores.owners_of(owned.__code__, "requires_grad")] == ["net", "net.body"]
+    # from Python 3.13 on one instruction loads what is assigned and what it is an attribute of
+    both = SimpleNamespace(opname="LOAD_FAST_LOAD_FAST", argval=("flag", "net"), offset=0)
+    store = SimpleNamespace(opname="STORE_ATTR", argval="requires_grad", offset=2)
+    monkeypatch.setattr("dis.get_instructions", lambda code: [both, store])
+    assert [owner for _, owner in stores.owners_of(owned.__code__, "requires_grad")] == ["net"]
