@@ -26,8 +26,8 @@ def instances(kind: type) -> list[Any]:
     types: dict[int, type] = {}
     found: list[Any] = []
     collects = gc.isenabled()
-    gc.disable()  # a collection runs code
     try:
+        gc.disable()  # a collection runs code
         _walk(things, types.update, zip(map(id, map(type, things)), map(type, things), strict=True))
         wanted = frozenset(number for number, known in types.items() if any(base is kind for base in _bases(known)))
         _walk(things, found.extend, compress(things, map(wanted.__contains__, map(id, map(type, things)))))

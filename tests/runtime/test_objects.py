@@ -126,6 +126,26 @@ def test_the_collector_is_left_as_it_was(on: bool) -> None:
         (gc.enable if before else gc.disable)()
 
 
+@pytest.mark.parametrize("look", [lambda: instances(nn.Module), in_backward], ids=["objects", "threads"])
+def test_who_interrupts_it_finds_the_collector_as_it_was(look: Callable[[], object]) -> None:
+    disable = gc.disable
+
+    def interrupted() -> None:
+        disable()
+        raise KeyboardInterrupt
+
+    before = gc.isenabled()
+    gc.enable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gc, "disable", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                look()
+        assert gc.isenabled()
+    finally:
+        (gc.enable if before else disable)()
+
+
 def test_threads_in_a_backward_are_found() -> None:
     inside, leave = threading.Event(), threading.Event()
 
