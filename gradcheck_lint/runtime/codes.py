@@ -34,16 +34,24 @@ def methods(kind: type, first: str = "__init__") -> Iterator[CodeType]:
 def attribute_set(frames: Sequence[FrameType], thing: object, attribute: str, name: str, kind: type) -> Mark | None:
     """The assignment to an attribute of a thing, where it is certain which one that is.
 
-    name: what the user calls the thing; kind: that of other things that have such an attribute rightly.
+    name: what the user calls the thing; kind: what it is, as a variable may have been one thing after another of it.
+    Of a function that does not run, what its variables stood for is not known: only their names speak for them.
     """
     sure: list[Mark] = []
     perhaps: list[Mark] = []
-    for code in dict.fromkeys((*methods(type(thing)), *reachable(frames))):
+    last = name.rpartition(".")[2]
+    own = dict.fromkeys(methods(type(thing)))
+    for code in dict.fromkeys((*own, *reachable(frames))):
         for mark, owner in stores.owners_of(code, attribute):
             value = next((sites.variables(frame).get(owner) for frame in frames if frame.f_code is code), None)
-            if value is thing or ("." in owner and owner.rpartition(".")[2] == name.rpartition(".")[2]):
+            named = bool(owner) and (owner == last or (owner == "self" and code in own))
+            if (
+                value is thing
+                or ("[" in owner and owner == name)
+                or ("." in owner and owner.rpartition(".")[2] == last)
+            ):
                 sure.append(mark)
-            elif not isinstance(value, kind):
+            elif issubclass(type(value), kind) or (value is None and named):
                 perhaps.append(mark)
     found = sure or perhaps
     return found[0] if len(found) == 1 else None

@@ -83,7 +83,7 @@ def first_set_on(code: CodeType, name: str) -> Mark | None:
 def owners_of(code: CodeType, name: str) -> Iterator[tuple[Mark, str]]:
     """Each assignment to an attribute called `name`, and what it is an attribute of as the code writes it.
 
-    Only names and attributes of names are told, "" stands for anything else.
+    Only names, their attributes and their items by number are told, "" stands for anything else.
     """
     instructions = list(dis.get_instructions(code))
     for index, instruction in enumerate(instructions):
@@ -92,14 +92,21 @@ def owners_of(code: CodeType, name: str) -> Iterator[tuple[Mark, str]]:
 
 
 def _written(before: Sequence[dis.Instruction]) -> str:
-    """`net.body` for the instructions that end with loading it."""
-    pieces: list[str] = []
-    for instruction in reversed(before):
+    """`net.body[0]` for the instructions that end with loading it."""
+    rest = ""
+    left = list(before)
+    while left:
+        instruction = left.pop()
         if instruction.opname == "LOAD_ATTR":
-            pieces.insert(0, str(instruction.argval))
+            rest = f".{instruction.argval}{rest}"
+        elif instruction.opname == "BINARY_SUBSCR" or instruction.argrepr == "[]":  # the latter from Python 3.14 on
+            index = left.pop() if left else instruction
+            if not isinstance(index.argval, int) or not index.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")):
+                break
+            rest = f"[{index.argval}]{rest}"
         elif _of_variable(instruction, "LOAD_"):
             value = instruction.argval[-1] if isinstance(instruction.argval, tuple) else instruction.argval
-            return ".".join([value, *pieces]) if isinstance(value, str) else ""
+            return f"{value}{rest}" if isinstance(value, str) else ""
         else:
             break
     return ""

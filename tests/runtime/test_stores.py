@@ -76,12 +76,16 @@ def test_where_an_attribute_is_set() -> None:
 def owned(net: SimpleNamespace, flag: bool) -> None:
     net.requires_grad = flag
     net.body.requires_grad = flag
+    net.body[0].requires_grad = flag
+    net.body[flag].requires_grad = flag
 
 
 def test_whose_attribute_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [owner for _, owner in stores.owners_of(owned.__code__, "requires_grad")] == ["net", "net.body"]
+    assert [owner for _, owner in stores.owners_of(owned.__code__, "requires_grad")] == [
+        *("net", "net.body", "net.body[0]", "")
+    ]
     # from Python 3.13 on one instruction loads what is assigned and what it is an attribute of
-    both = SimpleNamespace(opname="LOAD_FAST_LOAD_FAST", argval=("flag", "net"), offset=0)
+    both = SimpleNamespace(opname="LOAD_FAST_LOAD_FAST", argval=("flag", "net"), argrepr="flag, net", offset=0)
     store = SimpleNamespace(opname="STORE_ATTR", argval="requires_grad", offset=2)
     monkeypatch.setattr("dis.get_instructions", lambda code: [both, store])
     assert [owner for _, owner in stores.owners_of(owned.__code__, "requires_grad")] == ["net"]

@@ -130,7 +130,7 @@ class Attributes(Check):
         self._told: set[int] = set()
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
-        from torch import Tensor
+        from torch.nn import Module
 
         if observer.watched.steps > 2 and not observer.sampling.rarely(observer.watched.steps):
             return
@@ -149,7 +149,7 @@ class Attributes(Check):
                 continue
             self._told.add(id(module))
             names = (expression(label, name),)
-            made = attribute_set(sites.frames(2), module, "requires_grad", name, Tensor)
+            made = attribute_set(sites.frames(2), module, "requires_grad", names[0], Module)
             observer.sight(
                 "requires-grad-attribute",
                 mark,

@@ -164,12 +164,14 @@ class Construction(Check):
                     self._attribute(observer, key, value, "defaults", mark)
 
     def _attribute(self, observer: Observer, key: str, value: Any, where: str, mark: Mark | None) -> None:
+        from torch.optim import Optimizer
+
         optimizer = observer.optimizer
         real = optimizer.param_groups[0].get(key) if optimizer is not None and optimizer.param_groups else None
         if not _same(real, value):
             made = None
             if not where:
-                made = attribute_set(sites.frames(2), optimizer, key, observer.watched.name, type(None))
+                made = attribute_set(sites.frames(2), optimizer, key, observer.watched.name, Optimizer)
             self._once(observer, "attribute-assigned", mark, option=key, value=value, real=real, where=where, made=made)
 
     def _look(self, observer: Observer, optimizer: Optimizer, mark: Mark | None) -> None:
