@@ -54,9 +54,13 @@ def _here(tensor: Tensor) -> Tensor:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The values that a tensor has on this rank, without the graph; of a sparse one, each place once."""
+    """The values that a tensor has on this rank, without the graph; of a sparse one, each place once.
+
+    None at all if its memory was freed.
+    """
     found = _here(tensor)
-    return found.coalesce().values() if found.is_sparse else found
+    found = found.coalesce().values() if found.is_sparse else found
+    return found if has_memory(found) else found.new_empty(0)
 
 
 def plain(tensor: Tensor) -> Tensor | None:
@@ -66,7 +70,28 @@ def plain(tensor: Tensor) -> Tensor | None:
         return None
     if found.is_sparse:
         found = found._values()
-    return found if found.numel() else None
+    return found if found.numel() and has_memory(found) else None
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether there is memory behind a tensor: FSDP frees that of the whole parameters between their uses.
+
+    To read one without memory ends the process.
+    """
+    try:
+        return tensor.untyped_storage().nbytes() > 0 or not tensor.numel()
+    except (NotImplementedError, RuntimeError):
+        return True  # a subclass that keeps its values elsewhere, and is asked for them itself
+
+
+def beginning(tensor: Tensor, count: int) -> Tensor:
+    """A copy of the first `count` values that a tensor has on this rank, or of all if there are fewer."""
+    return local(tensor).reshape(-1)[:count].clone()
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same values; not if one has more of them, as its memory may have been freed."""
+    return one.shape == other.shape and one.device == other.device and bool((one == other).all())
 
 
 def piece(tensor: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gradcheck_lint.runtime.reading import PIECE, local, lost_bits, piece, piece_of_gradient, plain
+from gradcheck_lint.runtime.reading import PIECE, beginning, equal, local, lost_bits, piece, piece_of_gradient, plain
 
 
 def test_pieces_are_the_first_elements_in_any_layout() -> None:
@@ -43,6 +43,21 @@ def test_plain_has_nothing_of_what_has_no_values() -> None:
     sparse = plain(torch.eye(3).to_sparse())
     assert sparse is not None
     assert sparse.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_what_has_no_memory_any_more_is_not_read() -> None:
+    """FSDP leaves such tensors behind; to read one ends the process."""
+    weight = torch.nn.Parameter(torch.ones(4, 3))
+    part = weight.detach()[1:]
+    weight.untyped_storage().resize_(0)
+    assert plain(weight) is None
+    assert plain(part) is None
+    assert local(weight).numel() == 0
+    assert beginning(weight, 5).tolist() == []
+    assert not equal(beginning(weight, 5), torch.ones(5))
+    weight.untyped_storage().resize_(4 * 3 * 4)
+    assert plain(weight) is not None
+    assert beginning(weight, 5).numel() == 5
 
 
 def test_lost_bits_are_seen_on_the_grid_of_float16_alone() -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import dynamo, sites, stores
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.reading import has_memory
 from gradcheck_lint.runtime.record import Sighting, Watched
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def _copy(arg: Any) -> Any:
 
     if isinstance(arg, torch.Tensor):
         plain = type(arg) in (torch.Tensor, torch.nn.Parameter) and arg.layout == torch.strided
-        if not plain or arg.is_complex() or arg.is_meta or arg.numel() > LARGE:
+        if not plain or arg.is_complex() or arg.is_meta or arg.numel() > LARGE or not has_memory(arg):
             return _Unfit
         copy = arg.detach().clone(memory_format=torch.contiguous_format)
         return copy.double().requires_grad_(arg.requires_grad) if arg.is_floating_point() else copy

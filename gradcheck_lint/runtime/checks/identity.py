@@ -15,6 +15,7 @@ from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.layers import common
 from gradcheck_lint.runtime.objects import instances
+from gradcheck_lint.runtime.reading import beginning, equal
 from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Met:
     def as_they_were(self) -> bool:
         """Whether they are there still, and nobody has moved them: else they are a copy for one step, or trained."""
         now = [(ref(), then) for ref, then in self._known]
-        return all(p is not None and bool((_beginning(p) == then).all()) for p, then in now)
+        return all(p is not None and equal(_beginning(p), then) for p, then in now)
 
 
 class Tie(NamedTuple):
@@ -363,7 +364,7 @@ _KINDS = {"_parameters": "parameter-replaced", "_modules": "layer-replaced"}
 
 def _beginning(parameter: Tensor) -> Tensor:
     """A few of its values."""
-    return parameter.detach().reshape(-1)[:_VALUES].clone()
+    return beginning(parameter, _VALUES)
 
 
 def _line(mark: Mark | None) -> Any:

@@ -16,6 +16,7 @@ from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.bypassed import Bypassed
 from gradcheck_lint.runtime.checks.divergence import Divergence, Kept, RankReport, Sample, compare
 from gradcheck_lint.runtime.checks.replicas import Replica, collectives, replicas, world
+from gradcheck_lint.runtime.reading import has_memory
 from gradcheck_lint.runtime.record import Sighting
 
 if TYPE_CHECKING:
@@ -239,6 +240,8 @@ def _rate(value: Any) -> float:
 def _whole(tensor: Tensor | None) -> bool:
     """Whether it is an ordinary tensor, of which each rank has all."""
     if tensor is None or tensor.layout is not _strided() or tensor.is_meta or tensor.numel() == 0:
+        return False
+    if not has_memory(tensor):
         return False
     return not hasattr(tensor, "placements") and not hasattr(tensor, "_is_flat_param")
 

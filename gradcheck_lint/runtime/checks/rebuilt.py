@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.check import Check
-from gradcheck_lint.runtime.reading import plain_rates
+from gradcheck_lint.runtime.reading import beginning, equal, plain_rates
 from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Rebuilt(Check):
         each = 0
         if before is not None and step > before.step:
             each = (version - before.version) // (step - before.step)
-        values = parameter.detach().reshape(-1)[:_VALUES].clone()
+        values = beginning(parameter, _VALUES)
         line.kept = Kept(Ref(parameter), values, version, step, each)
 
     def _tell(self, observer: Observer | None, mark: Mark | None, what: str, line: Line) -> None:
@@ -288,7 +288,7 @@ def _untouched(kept: Kept, steps: int) -> bool:
     if parameter is None:
         return False
     if kept.step == steps:
-        return bool((parameter.detach().reshape(-1)[:_VALUES] == kept.values).all())
+        return equal(beginning(parameter, _VALUES), kept.values)
     return parameter._version == kept.version + (steps - kept.step) * kept.each
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.cycle import EMPTY_STEP
 from gradcheck_lint.runtime import patches
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.reading import beginning, equal
 from gradcheck_lint.runtime.trails import calls, left_loop, same_calls
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _line(round_: Round) -> Mark | None:
 
 def _same(then: list[Tensor], now: list[Tensor]) -> bool:
     """Whether these values are all equal; not if there are none any more."""
-    return len(then) == len(now) and all(bool((a == b).all()) for a, b in zip(then, now, strict=True))
+    return len(then) == len(now) and all(equal(a, b) for a, b in zip(then, now, strict=True))
 
 
 def _values(observer: Observer) -> list[Tensor]:
@@ -237,4 +238,4 @@ def _values(observer: Observer) -> list[Tensor]:
     from gradcheck_lint.runtime.observer import is_lazy
 
     found = [p for p in observer.parameters() if not is_lazy(p) and not p.is_sparse and not p.is_meta]
-    return [p.detach().reshape(-1)[:_BYTES].clone() for p in (found[:1] + found[-1:])]
+    return [beginning(p, _BYTES) for p in (found[:1] + found[-1:])]
