@@ -22,6 +22,8 @@ class GradientToUntrackedLeaf(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         detail = sighting.detail
+        if detail["wanted"] and not detail["piled_up"]:
+            return  # the program differentiates by its inputs, as for the points of an equation, and this may be one
         what, several = told(sighting.names), len(sighting.names) > 1
         report(
             "backward fills a tensor that no optimizer holds",

@@ -8,7 +8,7 @@ from gradcheck_lint.runtime.codes import methods, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from torch.nn import Module
 
@@ -24,12 +24,22 @@ def writes_networks(frames: Iterable[FrameType]) -> bool:
 
 def wants_gradient(attribute: str, owner: type, frames: Iterable[FrameType]) -> bool:
     """Whether the program may ask for the gradient of a tensor in an attribute, as of the points of an equation."""
-    for code in (*methods(owner), *reachable(frames)):
-        if "grad" in code.co_names:
-            options = {word for constant in code.co_consts if isinstance(constant, tuple) for word in constant}
-            if attribute in code.co_names or "autograd" in code.co_names or "create_graph" in options:
-                return True
-    return False
+    return any(
+        "grad" in code.co_names and (attribute in code.co_names or _differentiates(code))
+        for code in (*methods(owner), *reachable(frames))
+    )
+
+
+def differentiates(frames: Iterable[FrameType]) -> bool:
+    """Whether the program may ask for gradients that are part of a loss, as of the points of an equation."""
+    return any(_differentiates(code) for code in reachable(frames))
+
+
+def _differentiates(code: CodeType) -> bool:
+    if "grad" not in code.co_names:
+        return False
+    options = {word for constant in code.co_consts if isinstance(constant, tuple) for word in constant}
+    return "autograd" in code.co_names or "create_graph" in options
 
 
 def twins(modules: Iterable[Module], others: Iterable[Module]) -> set[int]:

@@ -17,7 +17,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites, stores
-from gradcheck_lint.runtime.by_hand import twins, wants_gradient, writes_networks
+from gradcheck_lint.runtime.by_hand import differentiates, twins, wants_gradient, writes_networks
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.attributes import Hidden, hidden
 from gradcheck_lint.runtime.checks.identity import Identity, held_by_any
@@ -576,6 +576,8 @@ class Strays(Check):
             stray.hidden = attributes.get(id(leaf))
             if stray.hidden is not None and not stray.parameter:
                 stray.wanted = wants_gradient(stray.hidden.attribute, stray.hidden.owner, frames)
+            elif not stray.parameter:
+                stray.wanted = differentiates(frames)
             if stray.hidden is not None and name == _NAMELESS:
                 stray.name = stray.hidden.path
             stray.list = next((n for n, ids, _ in self._lists if id(leaf) in ids), "")
