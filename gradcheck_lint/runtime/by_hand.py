@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 _PAIRS = (frozenset({"zip", "parameters"}), frozenset({"zip", "named_parameters"}), frozenset({"state_dict"}))
-_WRITES = frozenset({"copy_", "lerp_", "mul_", "_foreach_copy_", "_foreach_lerp_", "_foreach_mul_"})
+_WRITES = frozenset({"copy_", "lerp_", "mul_", "_foreach_copy_", "_foreach_lerp_", "_foreach_mul_", "data"})
 
 
 def writes_networks(frames: Iterable[FrameType]) -> bool:

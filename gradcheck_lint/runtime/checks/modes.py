@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.by_hand import twins, writes_networks
 from gradcheck_lint.runtime.check import Check
 
 if TYPE_CHECKING:
@@ -157,9 +158,12 @@ class Modes(Check):
                 continue
             own = list(module.parameters())
             if own and not any(p.requires_grad for p in own):
-                moving.append(name)
+                moving.append((name, module))
+        if moving and writes_networks(sites.frames(2)):  # then a copy of what is trained may be a target or an average
+            trained = [m for _, m in self.session.models.modules() if any(id(p) in ids for p in m._parameters.values())]
+            moving = [(name, module) for name, module in moving if not twins(module, trained)]
         if moving and observer.watched.steps > 1:
             seen.statistics = True
-            observer.sight("frozen-statistics", mark, names=tuple(moving))
+            observer.sight("frozen-statistics", mark, names=tuple(name for name, _ in moving))
         elif moving:
             seen.looked = -1  # look again at the next step

@@ -98,3 +98,50 @@ def test_frozen_norm_layers_in_evaluation_mode_are_silent() -> None:
     model = net()
     model[:3].requires_grad_(False).eval()
     assert found(lambda: training(model, lambda epoch: None)) == []
+
+
+class Learner(nn.Module):
+    """A network and its average, which no gradient moves and which follows the batches as the network does."""
+
+    def __init__(self, write: Callable[[nn.Module, nn.Module], object]) -> None:
+        super().__init__()
+        self.online, self.target = net(), net().requires_grad_(False)
+        self.write = write
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            wanted = self.target(x)
+        return self.online(x) - wanted
+
+
+def averaged(target: nn.Module, online: nn.Module) -> None:
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.data = 0.9 * old.data + 0.1 * new.data
+
+
+def averaged_in_place(target: nn.Module, online: nn.Module) -> None:
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.mul_(0.9).add_(new, alpha=0.1)
+
+
+@pytest.mark.parametrize("write", [averaged, averaged_in_place])
+def test_statistics_of_an_average_are_silent(write: Callable[[nn.Module, nn.Module], object]) -> None:
+    learner = Learner(write)
+
+    def program() -> None:
+        optimizer = torch.optim.SGD(learner.online.parameters(), lr=0.01)
+        for _ in range(4):
+            optimizer.zero_grad()
+            learner(torch.randn(8, 4)).pow(2).mean().backward()
+            optimizer.step()
+            with torch.no_grad():
+                learner.write(learner.target, learner.online)
+
+    assert found(program) == []
+
+
+def test_statistics_of_a_frozen_part_beside_an_average_are_told() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), net())
+    model[:2].requires_grad_(False)
+    findings = found(lambda: training(model, lambda epoch: None))
+    assert [f.code for f in findings] == ["GL508"]
