@@ -24,6 +24,8 @@ class GradientToUntrackedLeaf(Rule):
         detail = sighting.detail
         if detail["wanted"] and not detail["piled_up"]:
             return  # the program differentiates by its inputs, as for the points of an equation, and this may be one
+        if detail["cleared"] and not detail["plain"]:
+            return  # whoever clears its gradient looks at it
         what, several = told(sighting.names), len(sighting.names) > 1
         report(
             "backward fills a tensor that no optimizer holds",

@@ -75,7 +75,7 @@ class Stray:
         self.factor = False  # it is a number that scales or shifts others
         self.left: tuple[int, int, int] | None = None  # its gradient, id and version, and the number of the step
         self.piles = 0  # how often that was still there when the next backward began
-        self.cleared = False
+        self.cleared = False  # somebody who is no optimizer did so
         self.step = 0  # of the optimizer, at which it was known that nobody holds it
         self.name = ""
         self.fresh = False  # its values are those that it was built with
@@ -166,7 +166,7 @@ class Strays(Check):
         self._found: dict[int, Stray] = {}
         self._pending: dict[int, Stray] = {}  # what is told unless something comes in between
         self._news: dict[int, list[Stray]] = {}  # by backward: parameters that were met for the first time
-        self._factors: list[Stray] = []  # see Stray
+        self._tensors: list[Stray] = []  # those that are no parameters
         self._again = 0  # how many of the next backwards are to be walked
         self._more = _WALKS
         self._idle: list[tuple[weakref.ref[Module], str]] = []  # parameters that nobody holds
@@ -187,11 +187,11 @@ class Strays(Check):
 
     def known(self) -> Collection[int]:
         """The ids of the tensors whose gradients are looked at."""
-        return {*self._found, *self._pending, *(id(stray.ref()) for stray in self._factors)}
+        return {*self._found, *self._pending, *(id(stray.ref()) for stray in self._tensors)}
 
     def forsake(self, ids: set[int] | None) -> None:
         """Another thread is at work on these, None for whatever there is, and this is called in it."""
-        strays = [*self._found.values(), *self._pending.values(), *self._factors]
+        strays = [*self._found.values(), *self._pending.values(), *self._tensors]
         for news in self._news.values():
             strays += news
         for stray in strays:
@@ -199,7 +199,7 @@ class Strays(Check):
                 stray.ref = _gone
         self._found = {key: stray for key, stray in self._found.items() if stray.ref is not _gone}
         self._pending = {key: stray for key, stray in self._pending.items() if stray.ref is not _gone}
-        self._factors = [stray for stray in self._factors if stray.ref is not _gone]
+        self._tensors = [stray for stray in self._tensors if stray.ref is not _gone]
         self._news = {number: [s for s in news if s.ref is not _gone] for number, news in self._news.items()}
 
     # What is given
@@ -277,7 +277,7 @@ class Strays(Check):
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         from torch.nn import Parameter
 
-        for stray in self._factors:
+        for stray in self._tensors:
             stray.begins(sum(o.watched.steps for o in self.session.observers.values()))
         session = self.session
         number = session.backwards
@@ -308,9 +308,9 @@ class Strays(Check):
                 stray = self._found[key] = Stray(leaf, number, session.births.get(key), observers)
                 stray.plain = plain
                 new.add(key)
-                if leaf.ndim == 0 and not stray.parameter:
-                    stray.factor = uses(roots, leaf) <= _SCALES
-                    self._factors += [stray] if stray.factor else []
+                if not stray.parameter:
+                    stray.factor = leaf.ndim == 0 and uses(roots, leaf) <= _SCALES
+                    self._tensors.append(stray)
                 if stray.parameter and observers:
                     self._news.setdefault(number, []).append(stray)
         if new and not session.turn.clear(new, 0.0):
@@ -339,7 +339,7 @@ class Strays(Check):
             self._walk_next({index})
         if self._copies.get(index) or (steps == 1 and self._variables.get(index)):
             self._judge_copies(observer, mark)
-        for stray in self._factors:
+        for stray in self._tensors:
             stray.used(sum(o.watched.steps for o in self.session.observers.values()))
         if not self._found:
             return
@@ -674,6 +674,7 @@ class Strays(Check):
                 thawed=all(stray.thawed for stray in strays.values()),
                 plain=all(stray.plain for stray in strays.values()),
                 wanted=any(stray.wanted for stray in strays.values()),
+                cleared=all(stray.cleared for stray in strays.values()),
                 piled_up=all(stray.piled_up for stray in strays.values()),
                 holder=next((s.hidden.holder.__name__ for s in strays.values() if s.hidden and s.hidden.holder), ""),
                 owner=next((s.hidden.owner.__name__ for s in strays.values() if s.hidden), ""),
