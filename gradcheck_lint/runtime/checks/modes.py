@@ -161,7 +161,8 @@ class Modes(Check):
                 moving.append((name, module))
         if moving and writes_networks(sites.frames(2)):  # then a copy of what is trained may be a target or an average
             trained = [m for _, m in self.session.models.modules() if any(id(p) in ids for p in m._parameters.values())]
-            moving = [(name, module) for name, module in moving if not twins(module, trained)]
+            followers = twins([module for _, module in moving], trained)
+            moving = [(name, module) for name, module in moving if id(module) not in followers]
         if moving and observer.watched.steps > 1:
             seen.statistics = True
             observer.sight("frozen-statistics", mark, names=tuple(name for name, _ in moving))
