@@ -16,7 +16,7 @@ from gradcheck_lint.source.project import Finder, Project
 from gradcheck_lint.source.triggers import Triggers
 
 SOURCE = Path(gradcheck_lint.__file__).parent
-FILES = [SOURCE / "source" / "lint.py", SOURCE / "source" / "suppress.py", SOURCE / "cli.py", SOURCE / "page.py"]
+FILES = [SOURCE / "source" / "lint.py", SOURCE / "source" / "suppress.py", SOURCE / "config.py", SOURCE / "page.py"]
 
 ODD = '''\
 import torch
