@@ -31,6 +31,8 @@ class ModuleRequiresGradAttribute(Rule):
         for event in timeline.events("set-attribute"):
             if event.detail["attr"] != "requires_grad" or "try" in event.context:
                 continue
+            if gradflag.told_apart(timeline, event):
+                continue
             kinds = [_module(timeline, option) for option in options(event.subject)]
             if not kinds or not all(kinds):
                 continue

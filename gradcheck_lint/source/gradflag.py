@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Branch
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Partial, Thing, Value, options
 
@@ -61,6 +62,24 @@ def kind(thing: Thing) -> Kind | None:
     if cls.name.startswith("torch.nn."):
         return Kind(MODULE, False) if attribute in _LAYERS else None
     return Kind(MODULE, False) if not _LIKE_TENSORS.search(attribute) else None
+
+
+_ASKING = frozenset({"isinstance", "issubclass", "type", "hasattr", "callable", "is_parameter", "is_tensor"})
+"""Functions by which code finds out what it has."""
+
+
+def told_apart(timeline: Timeline, event: Event) -> bool:
+    """Whether a test around an event asks what the object of its attribute is: code that has both kinds knows them."""
+    target = event.place.node
+    name = tree.dotted(target.value) if isinstance(target, tree.Attribute) else ""
+    tests = [step.test for step, _ in timeline.path(event) if isinstance(step, Branch) and step.test is not None]
+    return any(
+        isinstance(node, tree.Call)
+        and tree.last_name(node.func) in _ASKING
+        and any(tree.dotted(argument.value) == name for argument in node.args[:1])
+        for test in tests
+        for node in test.walk()
+    )
 
 
 def _walked(thing: Thing) -> bool:
