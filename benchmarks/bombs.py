@@ -6,9 +6,10 @@
 
 Each shape is a function that makes a program of any size. It is linted at three sizes, each time in a process of its
 own that has a limit of time and memory (where the platform can set one), and what is printed is the CPU time and the
-memory at the peak, both above those of an empty file, with the exponents of their growth: 1 is linear, 2 is quadratic.
-A shape fails if an exponent is above 1.3, or if the largest file takes more than 2 s or 300 MB for each 100,000
-characters. An exponent is only taken where there is something to measure: from 0.3 s and from 30 MB on.
+memory at the peak, both above those of a few lines with a mistake (for which all is loaded that is loaded late), with
+the exponents of their growth: 1 is linear, 2 is quadratic. A shape fails if an exponent is above 1.3, or if the largest
+file takes more than 2 s or 300 MB for each 100,000 characters. An exponent is only taken where there is something to
+measure: from 0.3 s and from 30 MB on.
 Exits with 1 if a shape fails.
 """
 
@@ -37,6 +38,7 @@ SHAPES: dict[str, Callable[[int], Source]] = {}
 
 HEAD = "import torch\nimport torch.nn as nn\nimport torch.optim as optim\nimport torch.nn.functional as F\n"
 MODEL = HEAD + "model = nn.Linear(2, 1)\nopt = optim.SGD(model.parameters(), lr=0.1)\n"
+WRONG = MODEL + "for x in data:\n  loss = model(x).sum()\n  loss.backward()\n  opt.step()\n"
 CYCLE = ("opt.zero_grad()", "loss = model(torch.randn(3, 2)).sum()", "loss.backward()", "opt.step()")
 
 
@@ -668,10 +670,10 @@ def child(folder: str, seconds: int) -> None:
     from gradcheck_lint.config import Settings
     from gradcheck_lint.source.lint import lint
 
-    (Path(folder) / "empty").mkdir()
-    (Path(folder) / "empty" / "empty.py").write_text(MODEL + "\n".join(CYCLE) + "\n", encoding="utf-8")
+    (Path(folder) / "small").mkdir()
+    (Path(folder) / "small" / "small.py").write_text(WRONG, encoding="utf-8")
     settings = Settings(root=Path(folder), cache=False)
-    lint([str(Path(folder) / "empty")], settings, jobs=1)
+    lint([str(Path(folder) / "small")], settings, jobs=1)
     _limit(seconds)
     before, start = _peak(), time.process_time()
     result = lint([str(Path(folder) / "made")], settings, jobs=1)
@@ -731,7 +733,7 @@ def exponent(sizes: list[int], costs: list[float], noticed: float) -> float:
 
 
 def exponent_of_peaks(sizes: list[int], peaks: list[float]) -> float:
-    """The exponent of memory; the first megabytes fit into what the empty file has left free, and are not seen.
+    """The exponent of memory; the first megabytes fit into what the small file has left free, and are not seen.
 
     So what counts is the growth between the sizes: the exponent e for which a * size ** e - b goes through all three.
     """

@@ -9,12 +9,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from gradcheck_lint.finding import Edit, Span
 from gradcheck_lint.source.place import Place, UnplacedError
 
 if TYPE_CHECKING:  # rules import this module, and only a finding is worth the time that importing libcst takes
     import libcst as cst
+
+    from gradcheck_lint.source import tree
+    from gradcheck_lint.source.place import Chunk
 
 
 class Stand(NamedTuple):
@@ -63,8 +67,19 @@ def argument(call: Place, index: int) -> str:
     return ""
 
 
+_stands: WeakKeyDictionary[Chunk, dict[tree.Node, Stand | None]] = WeakKeyDictionary()
+"""Of statements that were asked for: each mistake of a block asks for all that stands in it."""
+
+
 def stand(statement: Place) -> Stand | None:
     """Where a statement stands, or None if it does not have its lines to itself."""
+    known = _stands.setdefault(statement.chunk, {})
+    if statement.node not in known:
+        known[statement.node] = _stand(statement)
+    return known[statement.node]
+
+
+def _stand(statement: Place) -> Stand | None:
     import libcst as cst
 
     try:
