@@ -9,7 +9,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 from gradcheck_lint.finding import Edit, Span
 from gradcheck_lint.source.place import Place, UnplacedError
@@ -18,7 +17,6 @@ if TYPE_CHECKING:  # rules import this module, and only a finding is worth the t
     import libcst as cst
 
     from gradcheck_lint.source import tree
-    from gradcheck_lint.source.place import Chunk
 
 
 class Stand(NamedTuple):
@@ -67,13 +65,9 @@ def argument(call: Place, index: int) -> str:
     return ""
 
 
-_stands: WeakKeyDictionary[Chunk, dict[tree.Node, Stand | None]] = WeakKeyDictionary()
-"""Of statements that were asked for: each mistake of a block asks for all that stands in it."""
-
-
 def stand(statement: Place) -> Stand | None:
     """Where a statement stands, or None if it does not have its lines to itself."""
-    known = _stands.setdefault(statement.chunk, {})
+    known: dict[tree.Node, Stand | None] = statement.chunk.stands
     if statement.node not in known:
         known[statement.node] = _stand(statement)
     return known[statement.node]

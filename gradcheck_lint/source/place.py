@@ -14,7 +14,7 @@ from bisect import bisect_left
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.finding import Span
 from gradcheck_lint.source import tree
@@ -48,6 +48,7 @@ class Chunk:
 
     def __init__(self, path: str, text: str, offset: int, shifts: Mapping[int, int] = _IN_PLACE) -> None:
         self.path, self.text, self.offset, self.shifts = path, text, offset, shifts
+        self.stands: dict[tree.Node, Any] = {}  # for `facts.repair`: each mistake of a block asks for all that is in it
 
     @cached_property
     def lines(self) -> list[str]:
