@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.finding import Fix
-    from gradcheck_lint.runtime.record import Sighting, Site
+    from gradcheck_lint.runtime.record import Site
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
     from gradcheck_lint.source.place import Place
 
@@ -82,9 +83,8 @@ class Rule:
     breaches: ClassVar[frozenset[str]] = frozenset()
     """The breaches of the protocol (`gradcheck_lint.cycle`) that `on_breach` wants."""
 
-    watches: ClassVar[frozenset[str]] = frozenset()
-    """The kinds of sightings of a run (`gradcheck_lint.runtime.record`) that `on_sighting` wants; the breaches of
-    the protocol are among them."""
+    watches: ClassVar[tuple[type[Sighting], ...]] = ()
+    """The kinds of sightings of a run (classes in `gradcheck_lint.runtime.sightings`) that `on_sighting` wants."""
 
     yields_to: ClassVar[frozenset[tuple[str, Literal["optimizer", "step", "line", "names"]]]] = frozenset()
     """Codes of rules that tell the cause of what this one finds in a run, each with what both have to be about: the
@@ -104,4 +104,4 @@ class Rule:
         """Called once for each class whose text matches the rule's triggers."""
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        """Called for what the watcher sees in a run, each time that it does."""
+        """Called for what the watcher sees in a run, each time that it is of a kind in `watches`."""

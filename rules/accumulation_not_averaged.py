@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.cycle import DISCARDED
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.window import Window, modulo, windows
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import Discarded
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, reaches
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
     Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 
@@ -31,7 +31,7 @@ class AccumulationNotAveraged(Rule):
     slug = "accumulation-not-averaged"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({DISCARDED})
+    watches = (Discarded,)
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         for window in windows(timeline):
@@ -92,8 +92,9 @@ class AccumulationNotAveraged(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        window, usual = sighting.detail["window"], sighting.detail["usual"]
-        if not 0 < window < usual or not sighting.detail["finite"]:
+        assert isinstance(sighting, Discarded)
+        window, usual = sighting.window, sighting.usual
+        if not 0 < window < usual or not sighting.finite:
             return  # nothing that was accumulated, or a batch that is skipped for good reason
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         some = "that of 1 backward was" if window == 1 else f"those of {window} backwards were"
@@ -102,8 +103,8 @@ class AccumulationNotAveraged(Rule):
             label=f"after step {sighting.step} of {name}: {some} cleared here, and each step uses {usual}",
             why="in each epoch the last batches are computed for nothing",
             help=f"call `{name}.step()` after the loop as well, or let its length be a multiple of {usual}",
-            related=[("made here", sighting.sites.get("made")), ("the step", sighting.sites.get("step"))],
-            confidence=Confidence.HIGH if sighting.detail["regular"] else Confidence.MEDIUM,
+            related=[("made here", sighting.made), ("the step", sighting.stepped)],
+            confidence=Confidence.HIGH if sighting.regular else Confidence.MEDIUM,
         )
 
 

@@ -8,6 +8,8 @@ from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.window import Window, counted_from_zero, windows
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sighting import written
+from gradcheck_lint.runtime.sightings.order import WindowCleared, WindowClipped, WindowEarly
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import YES, reaches
@@ -16,7 +18,7 @@ from gradcheck_lint.source.place import Place
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class AccumulationWindowBroken(Rule):
@@ -25,7 +27,7 @@ class AccumulationWindowBroken(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"window-cleared", "window-early", "window-clipped"})
+    watches = (WindowCleared, WindowEarly, WindowClipped)
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         for window in windows(timeline):
@@ -86,33 +88,31 @@ class AccumulationWindowBroken(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        step, made = sighting.sites.get("step"), sighting.sites.get("made")
-        if sighting.kind == "window-cleared":
+        if isinstance(sighting, WindowCleared):
             report(
                 "gradients are cleared inside the accumulation window",
-                site=sighting.sites.get("cleared"),
-                label=f"{sighting.at_step}: only the last of {detail['backwards']} backwards was not cleared",
+                site=sighting.cleared,
+                label=f"{sighting.at_step}: only the last of {sighting.backwards} backwards was not cleared",
                 why="each step sees only the last micro-batch, and the others are computed for nothing",
-                help=f"call `{sighting.source('cleared', 'zero_grad()')}` after `{name}.step()` only",
-                related=[("made here", made), ("the window closes here", sighting.site)],
+                help=f"call `{written(sighting.cleared, 'zero_grad()')}` after `{name}.step()` only",
+                related=[("made here", sighting.made), ("the window closes here", sighting.site)],
             )
-        elif sighting.kind == "window-early":
+        elif isinstance(sighting, WindowEarly):
             report(
                 "the accumulation window closes on its first micro-batch",
-                label=f"the first step of {name} used 1 backward, and each later one {detail['size']}",
+                label=f"the first step of {name} used 1 backward, and each later one {sighting.size}",
                 why="the first step uses one micro-batch, and the last ones of the loop are left over",
-                help=f"count from one, so that the first step comes after {detail['size']} backwards as well",
-                related=[("made here", made)],
+                help=f"count from one, so that the first step comes after {sighting.size} backwards as well",
+                related=[("made here", sighting.made)],
             )
-        else:
+        elif isinstance(sighting, WindowClipped):
             report(
                 "gradients are clipped inside the accumulation window",
-                label=f"{sighting.at_step}: this ran after each of its {detail['backwards']} backwards",
+                label=f"{sighting.at_step}: this ran after each of its {sighting.backwards} backwards",
                 why="late micro-batches get more weight than early ones, and the step turns into another direction",
-                help=f"clip once, before `{sighting.source('step', f'{name}.step()')}`",
-                related=[("made here", made), ("the window closes here", step)],
+                help=f"clip once, before `{written(sighting.stepped, f'{name}.step()')}`",
+                related=[("made here", sighting.made), ("the window closes here", sighting.stepped)],
             )
 
 

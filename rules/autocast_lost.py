@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sighting import written
+from gradcheck_lint.runtime.sightings.mode import FullPrecision
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class AutocastLost(Rule):
@@ -18,19 +20,19 @@ class AutocastLost(Rule):
     slug = "autocast-lost"
     severity = Severity.WARNING
     witnesses = frozenset({"run"})
-    watches = frozenset({"autocast-lost"})
+    watches = (FullPrecision,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
-        backward = sighting.source("backward", "backward()")
+        assert isinstance(sighting, FullPrecision)
+        backward = written(sighting.loss, "backward()")
         label, help = {
             "outside": (
                 "ran outside of this block",
                 "call the model inside of the block, together with the loss",
             ),
             "device": (
-                f"ran on {detail['device']}, and this block is for {detail['meant']}",
-                f'write `torch.autocast("{detail["device"]}", ...)`, or move the model to {detail["meant"]}',
+                f"ran on {sighting.device}, and this block is for {sighting.meant}",
+                f'write `torch.autocast("{sighting.device}", ...)`, or move the model to {sighting.meant}',
             ),
             "forward": (
                 "were called past the model's `forward`, which alone is wrapped in autocast",
@@ -44,13 +46,13 @@ class AutocastLost(Rule):
                 "ran without autocast, and the loss is scaled for half precision",
                 "call the model in a `with torch.autocast(...)` block, or build the scaler with `enabled=False`",
             ),
-        }[detail["how"]]
+        }[sighting.how]
         report(
             "mixed precision is lost: the layers run in float32",
             label=f"{sighting.at_step}: {told(sighting.names)} {label}",
             why="nothing behind this loss is in half precision, so it takes the time and memory of float32",
             help=help,
-            note="" if detail["sure"] else "computing in float32 on purpose is legitimate",
-            related=[("the loss", sighting.sites.get("backward"))],
-            confidence=Confidence.HIGH if detail["sure"] else Confidence.MEDIUM,
+            note="" if sighting.sure else "computing in float32 on purpose is legitimate",
+            related=[("the loss", sighting.loss)],
+            confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
         )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import regone
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import RunningTotal
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Timeline
 
 HEADLINE = "backward runs on a sum that holds losses of earlier steps"
@@ -26,7 +27,7 @@ class BackwardOnRunningTotal(Rule):
     slug = "backward-on-running-total"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"running-total"})
+    watches = (RunningTotal,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for back in regone.backwards(timeline):
@@ -47,12 +48,13 @@ class BackwardOnRunningTotal(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, RunningTotal)
         name = f"`{sighting.names[0]}`" if sighting.names else "this sum"
         report(
             HEADLINE,
             label=f"{sighting.at_step}: {name} contains the loss that backward was called on at step "
-            f"{sighting.detail['earlier']}",
+            f"{sighting.earlier}",
             why=WHY,
             help=HELP,
-            related=[("added up here", sighting.sites.get("made"))],
+            related=[("added up here", sighting.made)],
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import query, regone, repair
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import GraphAgain, GraphFreed, GraphOutdated
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import only, passes
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.finding import Confidence
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
     Around = Sequence[ev.Step]
 
@@ -30,7 +31,7 @@ class BackwardTwice(Rule):
     slug = "backward-twice"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"graph-again", "graph-freed", "graph-outdated"})
+    watches = (GraphAgain, GraphFreed, GraphOutdated)
     yields_to = frozenset({("GL309", "step"), ("GL201", "step")})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
@@ -107,27 +108,31 @@ class BackwardTwice(Rule):
         return True
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
-        call = sighting.source("", "loss.backward()")
-        freed = sighting.sites.get("freed")
-        related = [("freed here", freed)] if freed is not None and freed != sighting.site else []
+        call = sighting.source("loss.backward()")
         name = sighting.optimizer.label if sighting.optimizer else "any optimizer"
         when = f"after step {sighting.step} of {name}" if sighting.step else f"before the first step of {name}"
-        if sighting.kind == "graph-again":
+        if isinstance(sighting, GraphAgain):
             report(
                 "the same graph goes backward again after a step",
                 label=f"{when}: this very loss had gone backward before that step",
                 why="the gradient is that of the weights as they were then, however often they have moved since",
                 help=f"compute the loss anew before each `{call}`, and drop `retain_graph=True`",
             )
-        elif sighting.kind == "graph-outdated":
+        elif isinstance(sighting, GraphOutdated):
             report(
                 "the graph reaches back to before the last step",
                 label=f"{when}: a step has changed weights that an older part of this graph needs",
                 why="`retain_graph=True` keeps the old graph, and torch refuses to use it with other weights",
                 help="detach what is carried from batch to batch, such as a hidden state, and drop `retain_graph=True`",
             )
-        elif detail["again"]:
+        elif isinstance(sighting, GraphFreed):
+            self.freed(sighting, when, report)
+
+    def freed(self, sighting: GraphFreed, when: str, report: RunReport) -> None:
+        freed = sighting.freed
+        related = [("freed here", freed)] if freed is not None and freed != sighting.site else []
+        if sighting.again:
+            call = sighting.source("loss.backward()")
             report(
                 "the same graph goes backward twice",
                 label=f"{when}: this very loss has gone backward before, and its graph is freed",
@@ -135,7 +140,7 @@ class BackwardTwice(Rule):
                 help=f"compute the loss anew before each `{call}`",
                 related=related,
             )
-        elif sighting.names or detail["same_round"]:
+        elif sighting.names or sighting.same_round:
             shared = f"`{sighting.names[0]}`" if sighting.names else "a part of this graph"
             report(
                 "two losses share a graph that the first has freed",

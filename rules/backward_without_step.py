@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import NeverStepped, StepOutside
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, YES, reaches, shares, trains
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
     Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 
@@ -30,7 +31,7 @@ class BackwardWithoutStep(Rule):
     slug = "backward-without-step"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"step-outside", "never-stepped"})
+    watches = (StepOutside, NeverStepped)
     yields_to = frozenset({("GL106", "optimizer")})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
@@ -127,37 +128,38 @@ class BackwardWithoutStep(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        if sighting.kind == "step-outside":
+        if isinstance(sighting, StepOutside):
             report(
                 "the step stands outside the loop that computes the gradients",
-                label=f"{sighting.at_step}: only the last of {detail['backwards']} backwards was not cleared",
+                label=f"{sighting.at_step}: only the last of {sighting.backwards} backwards was not cleared",
                 why="each batch clears what the one before it has computed, and no step was taken in between",
-                help=f"move `{sighting.source('', f'{name}.step()')}` into the loop, behind backward",
+                help=f"move `{sighting.source(f'{name}.step()')}` into the loop, behind backward",
                 related=[
-                    ("cleared in each turn", sighting.sites.get("cleared")),
-                    ("computed in each turn", sighting.sites.get("made")),
+                    ("cleared in each turn", sighting.cleared),
+                    ("computed in each turn", sighting.made),
                 ],
             )
-        elif detail["other"]:
+        elif not isinstance(sighting, NeverStepped):
+            return
+        elif sighting.stepping:
             report(
                 "this optimizer is cleared and never stepped",
-                label=f"{detail['backwards']} backwards made gradients for {name}, and no step has used them",
+                label=f"{sighting.backwards} backwards made gradients for {name}, and no step has used them",
                 why="what it holds stays as it was initialised, and the rest of the network adapts to that",
                 help=f"call `{name}.step()` where the other optimizer steps",
-                related=[("the last backward", sighting.sites.get("backward"))],
-                confidence=Confidence.MEDIUM if detail["somewhere"] else Confidence.HIGH,
+                related=[("the last backward", sighting.backward)],
+                confidence=Confidence.MEDIUM if sighting.somewhere else Confidence.HIGH,
             )
         else:
             report(
                 "gradients are computed and never used",
-                label=f"made gradients for {name} {detail['backwards']} times, and no step has used them",
+                label=f"made gradients for {name} {sighting.backwards} times, and no step has used them",
                 why=WHY,
                 help=f"call `{name}.step()` after it",
                 note="code that only looks at gradients needs no optimizer: `model.zero_grad()` clears them as well",
-                related=[("this optimizer is never stepped", sighting.sites.get("built"))],
-                confidence=Confidence.MEDIUM if detail["somewhere"] else Confidence.HIGH,
+                related=[("this optimizer is never stepped", sighting.built)],
+                confidence=Confidence.MEDIUM if sighting.somewhere else Confidence.HIGH,
             )
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import CallMissing
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
     from gradcheck_lint.source.place import Place
 
@@ -30,7 +31,7 @@ class CallParenthesesMissing(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"call-missing"})
+    watches = (CallMissing,)
     triggers = r"\.(?:train|eval)\s*(?:#|\n)"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -81,12 +82,13 @@ class CallParenthesesMissing(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        method = sighting.detail["method"]
-        name = sighting.source("", f"loss.{method}" if method == "backward" else f"optimizer.{method}")
+        assert isinstance(sighting, CallMissing)
+        method = sighting.method
+        name = sighting.source(f"loss.{method}" if method == "backward" else f"optimizer.{method}")
         report(
             f"`{method}` is named but not called",
             label=f"{sighting.at_step}: this looks the method up, and throws it away",
             why="the line does nothing",
             help=f"write `{name}()`",
-            related=[("steps here", sighting.sites.get("step"))],
+            related=[("steps here", sighting.stepped)],
         )

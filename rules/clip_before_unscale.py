@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import SCALED_CLIP
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import ScaledClip
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 LARGE = 1000.0  # a bound that is meant for scaled gradients
@@ -24,7 +25,7 @@ class ClipBeforeUnscale(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({SCALED_CLIP})
-    watches = frozenset({SCALED_CLIP})
+    watches = (ScaledClip,)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -64,13 +65,14 @@ class ClipBeforeUnscale(Rule):
         return Fix(f"call `{call}` first", Safety.SAFE, (insert_before(here, call),))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if not sighting.detail["untouched"] or sighting.detail["bound"] >= LARGE:
+        assert isinstance(sighting, ScaledClip)
+        if not sighting.untouched or sighting.bound >= LARGE:
             return  # divided by the scale by hand, or the bound is multiplied by it as well
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         report(
             "gradients are clipped while they are multiplied by the loss scale",
             label=f"after step {sighting.step} of {name}: they had not been unscaled since the backward",
             why="nearly all of the gradient is cut off, and the step then divides what is left by the scale",
-            help=f"call `unscale_({name})` of the gradient scaler before `{sighting.source('', 'the clipping')}`",
-            related=[("scaled here", sighting.sites.get("backward"))],
+            help=f"call `unscale_({name})` of the gradient scaler before `{sighting.source('the clipping')}`",
+            related=[("scaled here", sighting.backward)],
         )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import EMPTY_CLIP, SPENT
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import EmptyClip
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class ClipOutsideItsSlot(Rule):
@@ -21,7 +22,7 @@ class ClipOutsideItsSlot(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({EMPTY_CLIP})
-    watches = frozenset({EMPTY_CLIP})
+    watches = (EmptyClip,)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -59,14 +60,15 @@ class ClipOutsideItsSlot(Rule):
         return None
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if not sighting.detail["times"] == sighting.detail["of"] > 1:
+        assert isinstance(sighting, EmptyClip)
+        if not sighting.tally.always:
             return  # this line mostly finds gradients
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        done = "a step had used them" if sighting.detail["gradient"] == SPENT else "no backward had made any"
+        done = "a step had used them" if sighting.gradient == SPENT else "no backward had made any"
         report(
             "gradients are clipped where there are none to clip",
             label=f"{f'after step {sighting.step}' if sighting.step else 'before the first step'} of {name}: {done}",
             why="no update is ever limited, although the code reads as if it were",
-            help=f"move `{sighting.source('', 'the clipping')}` between the last backward and the step of `{name}`",
-            related=[("the step", sighting.sites.get("step")), ("the backward", sighting.sites.get("backward"))],
+            help=f"move `{sighting.source('the clipping')}` between the last backward and the step of `{name}`",
+            related=[("the step", sighting.stepped), ("the backward", sighting.backward)],
         )

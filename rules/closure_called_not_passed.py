@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import ClosureCalled
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, FunctionValue, Thing, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event
 
 
@@ -24,7 +25,7 @@ class ClosureCalledNotPassed(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     listens = frozenset({"step"})
-    watches = frozenset({"closure-called"})
+    watches = (ClosureCalled,)
 
     def on_event(self, event: Event, report: Report) -> None:
         closure, called = event.detail["closure"], event.detail.get("called")
@@ -55,10 +56,11 @@ class ClosureCalledNotPassed(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, ClosureCalled)
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         report(
             "`step()` is given the result of the closure",
-            label=f"{sighting.at_step}: what it was given is a `{sighting.detail['given']}` and no function",
+            label=f"{sighting.at_step}: what it was given is a `{sighting.given}` and no function",
             why="the optimizer wants to call the closure itself, and the loss that it gets cannot be called",
             help=f"pass the function, without parentheses: `{name}.step(closure)`",
             note="a `step` of your own that takes a loss is legitimate",

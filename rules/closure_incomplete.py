@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.cycle import EMPTY_STEP, STALE_STEP
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import ClosureMissing, ClosureWithoutLoss, EmptyStep, StaleStep
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import name_of
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.record import Site
+    from gradcheck_lint.runtime.sighting import Sighting
 
 WHY_ZERO = "LBFGS evaluates the closure several times in one step, and the gradients of all evaluations add up"
 WHY_BACKWARD = "the optimizer finds no gradient where it stands, and moves nothing"
@@ -30,7 +31,7 @@ class ClosureIncomplete(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({STALE_STEP, EMPTY_STEP, "closure-without-loss", "closure-missing"})
+    watches = (StaleStep, EmptyStep, ClosureWithoutLoss, ClosureMissing)
     triggers = r"LBFGS|closure"
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
@@ -128,19 +129,18 @@ class ClosureIncomplete(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail, call = sighting.detail, sighting.source("", "optimizer.step(closure)")
-        begins = sighting.sites.get("begins")
-        steps = [("steps here", sighting.site)] if begins is not None else []
+        call = sighting.source("optimizer.step(closure)")
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        if sighting.kind == "closure-missing":
+        if isinstance(sighting, ClosureMissing):
             report(
                 "LBFGS steps without a closure",
                 label=f"{sighting.at_step}: no function was given that computes the loss anew",
                 why="LBFGS evaluates the loss several times in one step, and fails without the means to do so",
                 help=f"pass the closure: `{name}.step(closure)`",
             )
-        elif sighting.kind == "closure-without-loss":
-            if detail["lbfgs"]:
+        elif isinstance(sighting, ClosureWithoutLoss):
+            if sighting.searches:
+                begins, steps = _beginning(sighting, sighting.begins)
                 report(
                     "the closure does not return the loss",
                     site=begins,
@@ -149,18 +149,20 @@ class ClosureIncomplete(Rule):
                     help="end the closure with `return loss`",
                     related=steps,
                 )
-        elif not detail.get("closure"):
+        elif not isinstance(sighting, (StaleStep, EmptyStep)) or sighting.closure is None:
             return  # GL101, GL102, GL104
-        elif sighting.kind == STALE_STEP and detail["lbfgs"] and not detail["cleared_inside"]:
+        elif isinstance(sighting, StaleStep) and sighting.searches and not sighting.closure.cleared:
+            begins, steps = _beginning(sighting, sighting.closure.begins)
             report(
                 "the closure never clears the gradients",
                 site=begins,
                 label=f"{sighting.at_step}: an evaluation began with the gradients of the one before",
                 why=WHY_ZERO,
                 help=f"call `{name}.zero_grad()` at the head of the closure",
-                related=[("made here", sighting.sites.get("made")), *steps],
+                related=[("made here", sighting.made), *steps],
             )
-        elif sighting.kind == EMPTY_STEP and not detail["made_inside"] and detail["times"] == detail["of"] > 1:
+        elif isinstance(sighting, EmptyStep) and not sighting.closure.made and sighting.tally.always:
+            begins, steps = _beginning(sighting, sighting.closure.begins)
             report(
                 "the closure makes no gradients",
                 site=begins,
@@ -169,6 +171,11 @@ class ClosureIncomplete(Rule):
                 help=f"call `loss.backward()` before the closure returns, on a loss of what `{name}` holds",
                 related=steps,
             )
+
+
+def _beginning(sighting: Sighting, begins: Site | None) -> tuple[Site | None, list[tuple[str, Site | None]]]:
+    """Where the finding stands, and what belongs beside it: the closure if its line is known, else the step."""
+    return begins, [("steps here", sighting.site)] if begins is not None else []
 
 
 def _calls(step: ev.Step) -> Iterable[ev.Call]:

@@ -11,6 +11,7 @@ from gradcheck_lint.facts.rebinding import copy_instead
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import DataMisfit, MemoryShared
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.place import Place
@@ -18,7 +19,7 @@ from gradcheck_lint.source.values import Constant, External, Thing, only, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 MEMORY = (
@@ -33,7 +34,7 @@ class DataAssignedParameter(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"memory-shared", "data-misfit"})
+    watches = (MemoryShared, DataMisfit)
     triggers = r"\.data *= "
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -63,22 +64,22 @@ class DataAssignedParameter(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        what, detail = told(sighting.names), sighting.detail
-        if sighting.kind == "memory-shared":
+        what = told(sighting.names)
+        if isinstance(sighting, MemoryShared):
             report(
                 "`.data` is given what does not belong to the parameter alone",
-                label=f"{sighting.at_step}: {what} lies in the memory of {told(detail['others'])}",
+                label=f"{sighting.at_step}: {what} lies in the memory of {told(sighting.owners)}",
                 why=MEMORY[1],
                 help="copy the values: `parameter.copy_(...)` under `torch.no_grad()`",
-                related=[("the optimizer was built here", sighting.sites.get("built"))],
+                related=[("the optimizer was built here", sighting.built)],
             )
-        else:
+        elif isinstance(sighting, DataMisfit):
             report(
                 "`.data` changes its kind",
-                label=f"{sighting.at_step}: {what} is {detail['now']}, what `{name}` keeps of it is {detail['state']}",
+                label=f"{sighting.at_step}: {what} is {sighting.now}, what `{name}` keeps of it is {sighting.state}",
                 why="the step meets two shapes, dtypes or devices",
                 help="make the change before the optimizer is built",
-                related=[("the optimizer was built here", sighting.sites.get("built"))],
+                related=[("the optimizer was built here", sighting.built)],
             )
 
 

@@ -8,6 +8,7 @@ from gradcheck_lint.facts import handed
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.building import GivenTwice, RefusedTwice
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.parts import filtered, has_parameters, module_of, registered
@@ -16,7 +17,7 @@ from gradcheck_lint.source.values import Items, Thing, Value, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.parts import Parts
 
@@ -35,7 +36,7 @@ class DuplicateParams(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"given-twice", "refused-twice"})
+    watches = (GivenTwice, RefusedTwice)
     listens = handed.KINDS
 
     def on_event(self, event: Event, report: Report) -> None:
@@ -73,7 +74,7 @@ class DuplicateParams(Rule):
             "an optimizer is given a parameter twice",
             label=f"{what} {'are' if len(sighting.names) > 1 else 'is'} among them more than once",
             why="torch refuses that, and the program ends here"
-            if sighting.kind == "refused-twice"
+            if isinstance(sighting, RefusedTwice)
             else "each step moves it once for each time that it is there",
             help="hand over each parameter once",
             subject=what,

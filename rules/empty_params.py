@@ -8,12 +8,13 @@ from gradcheck_lint.facts import handed, rewritten
 from gradcheck_lint.facts.freezing import frozen
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.building import NothingHeld, RefusedEmpty
 from gradcheck_lint.source.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
 from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -22,7 +23,7 @@ class EmptyParams(Rule):
     slug = "empty-params"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"refused-empty", "nothing-held"})
+    watches = (RefusedEmpty, NothingHeld)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events("build"):
@@ -49,17 +50,17 @@ class EmptyParams(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        hidden = sighting.detail.get("hidden", ())
-        if sighting.detail.get("spent"):
+        hidden = sighting.hidden if isinstance(sighting, RefusedEmpty) else ()
+        if isinstance(sighting, NothingHeld) and sighting.spent:
             return  # GL305 tells of the iterator
         report(
             "an optimizer is given nothing to optimise",
-            site=sighting.sites.get("built"),
+            site=sighting.built,
             label=f"gets no parameters, for the layers in `{hidden[0]}` are not registered"
             if hidden
             else "gets no parameters",
             why="torch refuses that, and the program ends here"
-            if sighting.kind == "refused-empty"
+            if isinstance(sighting, RefusedEmpty)
             else "its steps move nothing",
             help="keep the layers in an `nn.ModuleList`" if hidden else "look where the parameters should come from",
         )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.layers import layer
+from gradcheck_lint.runtime.sightings.numbers import GradientExplodes
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class ExplodingGradient(Rule):
@@ -18,15 +19,16 @@ class ExplodingGradient(Rule):
     slug = "exploding-gradient"
     severity = Severity.WARNING
     witnesses = frozenset({"run"})
-    watches = frozenset({"gradient-explodes"})
+    watches = (GradientExplodes,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        now, usual = sighting.detail["now"], sighting.detail["usual"]
+        assert isinstance(sighting, GradientExplodes)
+        now, usual = sighting.now, sighting.usual
         report(
             "a gradient has exploded",
             label=f"{sighting.at_step}: the gradient of {layer(sighting)} is {now:.3g}, where {usual:.3g} was usual",
             why="one such step moves the weights out of all that was learned before",
             help="lower the learning rate, or call `torch.nn.utils.clip_grad_norm_` before the step",
-            related=[("built here", sighting.sites.get("built"))],
-            confidence=Confidence.HIGH if sighting.detail["extreme"] else Confidence.MEDIUM,
+            related=[("built here", sighting.built)],
+            confidence=Confidence.HIGH if sighting.extreme else Confidence.MEDIUM,
         )

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.sightings.mode import StepWithoutGradMode
+from gradcheck_lint.runtime.sightings.reach import BackwardRefused
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class ForwardUnderNoGrad(Rule):
@@ -17,16 +19,17 @@ class ForwardUnderNoGrad(Rule):
     slug = "forward-under-no-grad"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"backward-refused", "step-without-grad-mode"})
+    watches = (BackwardRefused, StepWithoutGradMode)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if sighting.kind == "step-without-grad-mode":
+        if isinstance(sighting, StepWithoutGradMode):
             self.at_step(sighting, report)
             return
-        because = sighting.detail["because"]
+        assert isinstance(sighting, BackwardRefused)
+        because = sighting.because
         if because not in ("off", "inference", "decorated"):
             return  # GL402 is about losses that were cut off
-        mode = "torch.inference_mode()" if sighting.detail["inference"] else "torch.no_grad()"
+        mode = "torch.inference_mode()" if sighting.inference else "torch.no_grad()"
         if because == "decorated":
             told = f"the `forward` of {sighting.names[0]} is decorated so that it records no graph"
             help = "take the decorator off, and switch gradients off where the model is evaluated"
@@ -44,7 +47,7 @@ class ForwardUnderNoGrad(Rule):
             label=f"{sighting.at_step}: {told}",
             why="torch records no graph, so there is nothing that backward could go through",
             help=help,
-            related=[("made here", sighting.sites.get("made"))],
+            related=[("made here", sighting.made)],
         )
 
     def at_step(self, sighting: Sighting, report: RunReport) -> None:
@@ -52,7 +55,7 @@ class ForwardUnderNoGrad(Rule):
         report(
             "the training pass runs without gradients",
             label=f"{sighting.at_step}: gradients are switched off, and no parameter has one",
-            why=f"`{sighting.source('', f'{name}.step()')}` finds nothing to use, so nothing is learned",
+            why=f"`{sighting.source(f'{name}.step()')}` finds nothing to use, so nothing is learned",
             help="run the forward pass and backward where gradients are on; after `torch.set_grad_enabled(False)` call "
             "`torch.set_grad_enabled(True)`",
         )

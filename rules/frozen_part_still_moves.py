@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.mode import ExpectedFrozenMoved, FrozenMoves, FrozenStatistics
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class FrozenPartStillMoves(Rule):
@@ -18,25 +19,25 @@ class FrozenPartStillMoves(Rule):
     slug = "frozen-part-still-moves"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"frozen-moves", "frozen-statistics", "expected-frozen-moved"})
+    watches = (FrozenMoves, FrozenStatistics, ExpectedFrozenMoved)
     yields_to = frozenset({("GL212", "names")})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        {
-            "frozen-moves": self.moves,
-            "frozen-statistics": self.statistics,
-            "expected-frozen-moved": self.expected,
-        }[sighting.kind](sighting, report)
+        if isinstance(sighting, FrozenMoves):
+            self.moves(sighting, report)
+        elif isinstance(sighting, FrozenStatistics):
+            self.statistics(sighting, report)
+        elif isinstance(sighting, ExpectedFrozenMoved):
+            self.expected(sighting, report)
 
-    def moves(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
+    def moves(self, sighting: FrozenMoves, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
         causes = [
             words
             for words, is_one in (
-                ("the gradient of an earlier step", detail["old"]),
-                ("weight decay", detail["decay"]),
-                ("momentum", detail["momentum"]),
+                ("the gradient of an earlier step", sighting.old),
+                ("weight decay", sighting.decay),
+                ("momentum", sighting.momentum),
             )
             if is_one
         ]
@@ -45,11 +46,11 @@ class FrozenPartStillMoves(Rule):
             label=f"{sighting.at_step}: {told(sighting.names)} moved with `requires_grad` False",
             why=f"`.grad` is still there, so the optimizer goes on with {' and '.join(causes) or 'it'}",
             help=f"set `.grad` to None where you freeze, or build `{name}` on the parameters that are left",
-            related=[("built here", sighting.sites.get("built"))],
+            related=[("built here", sighting.built)],
             subject="parameters",
         )
 
-    def statistics(self, sighting: Sighting, report: RunReport) -> None:
+    def statistics(self, sighting: FrozenStatistics, report: RunReport) -> None:
         one = sighting.names[0]
         report(
             "the statistics of frozen norm layers still change",
@@ -61,8 +62,8 @@ class FrozenPartStillMoves(Rule):
             subject="statistics",
         )
 
-    def expected(self, sighting: Sighting, report: RunReport) -> None:
-        held = sighting.detail["held"]
+    def expected(self, sighting: ExpectedFrozenMoved, report: RunReport) -> None:
+        held = sighting.held
         name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
         report(
             "parameters that should be frozen have moved",
@@ -74,6 +75,6 @@ class FrozenPartStillMoves(Rule):
                 else "were written"
             ),
             help=f"set `requires_grad` of `{sighting.names[0]}` to False before `{name}` is built, and keep it out",
-            related=[("built here", sighting.sites.get("built"))],
+            related=[("built here", sighting.built)],
             subject="expected",
         )

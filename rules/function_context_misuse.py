@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.sightings.reach import KeptOnContext, WrongNumber, WrongShape, WrongType
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class FunctionContextMisuse(Rule):
@@ -17,36 +18,35 @@ class FunctionContextMisuse(Rule):
     slug = "function-context-misuse"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"function-refused", "kept-on-context"})
+    watches = (WrongNumber, WrongShape, WrongType, KeptOnContext)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if sighting.kind == "kept-on-context":
+        if isinstance(sighting, KeptOnContext):
             self.kept(sighting, report)
             return
-        owner, detail = sighting.detail["class"], sighting.detail
-        if detail["what"] == "number":
-            told = f"returns {_count(detail['got'])} for {detail['expected']} inputs"
+        assert isinstance(sighting, (WrongNumber, WrongShape, WrongType))
+        owner = sighting.owner
+        if isinstance(sighting, WrongNumber):
+            told = f"returns {_count(sighting.got)} for {sighting.expected} inputs"
             help = f"return one gradient for each argument of `{owner}.forward` after `ctx`; None where there is none"
-        elif detail["what"] == "shape":
-            told = (
-                f"the gradient at index {detail['index']} is {detail['got']}, and torch expected {detail['expected']}"
-            )
+        elif isinstance(sighting, WrongShape):
+            told = f"the gradient at index {sighting.index} is {sighting.got}, and torch expected {sighting.expected}"
             help = "give each gradient the shape of its input: sum over the dimensions that were broadcast"
         else:
-            told = f"returns a {detail['got']} where a tensor or None belongs"
+            told = f"returns a {sighting.got} where a tensor or None belongs"
             help = "return tensors, and None for arguments that have no gradient"
         report(
             "what an autograd Function returns from backward does not fit its inputs",
             label=f"{sighting.at_step}: `{owner}.backward` {told}",
             why="torch refuses to go on with this backward",
             help=help,
-            related=[("backward was called here", sighting.sites.get("called"))],
+            related=[("backward was called here", sighting.called)],
             subject=owner,
         )
 
-    def kept(self, sighting: Sighting, report: RunReport) -> None:
-        owner, names = sighting.detail["class"], " and ".join(f"ctx.{name}" for name in sighting.names)
-        output = sighting.detail["what"] == "output"
+    def kept(self, sighting: KeptOnContext, report: RunReport) -> None:
+        owner, names = sighting.owner, " and ".join(f"ctx.{name}" for name in sighting.names)
+        output = sighting.output
         if output:
             why = "output and graph hold each other, so memory is freed only when the garbage collector happens to run"
         else:
@@ -59,7 +59,7 @@ class FunctionContextMisuse(Rule):
             why=why,
             help="hand it to `ctx.save_for_backward(...)` and read `ctx.saved_tensors` in backward",
             confidence=Confidence.HIGH if output else Confidence.MEDIUM,
-            subject=f"{owner} {sighting.detail['what']}",
+            subject=f"{owner} {'output' if output else 'input'}",
         )
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts.leaking import report_leak
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.sightings.order import LeakUpstream
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class GanDetachMissing(Rule):
@@ -18,14 +19,15 @@ class GanDetachMissing(Rule):
     slug = "gan-detach-missing"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"leak-upstream"})
+    watches = (LeakUpstream,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, LeakUpstream)
         report_leak(
             sighting,
             report,
             "the loss of one network reaches the one that feeds it, and that one's step uses it",
             why="what `{mine}` holds is trained to help what `{theirs}` holds, and against it by its own loss",
             instead="`.detach()` what goes into this loss",
-            confidence=Confidence.HIGH if sighting.detail["real"] else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if sighting.real else Confidence.MEDIUM,
         )

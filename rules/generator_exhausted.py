@@ -9,6 +9,7 @@ from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.building import IteratorSpent, RefusedSpent
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing
@@ -16,7 +17,7 @@ from gradcheck_lint.source.values import Thing
 if TYPE_CHECKING:
     from gradcheck_lint.facts.iterators import Use
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Timeline
 
 
@@ -26,7 +27,7 @@ class GeneratorExhausted(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"iterator-spent", "refused-spent"})
+    watches = (IteratorSpent, RefusedSpent)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for use in iterators.uses(timeline):
@@ -49,13 +50,14 @@ class GeneratorExhausted(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        number, name = sighting.detail.get("group"), sighting.names[0] if sighting.names else ""
-        if "iterator" in sighting.detail:
-            left = f"nothing was left in `{sighting.detail['iterator']}`"
+        number = sighting.group if isinstance(sighting, IteratorSpent) else None
+        name = sighting.names[0] if sighting.names else ""
+        if isinstance(sighting, IteratorSpent) and sighting.iterator:
+            left = f"nothing was left in `{sighting.iterator}`"
             label = f"{left}, and no optimizer moves {told(sighting.names)}, which got gradients"
         elif name:
             label = f"{sighting.at_step}: `{name}` was read to its end before, and nothing is clipped"
-        elif sighting.detail.get("begun"):
+        elif isinstance(sighting, IteratorSpent) and sighting.begun:
             label = "is given an iterator from which something was taken before"
         elif number is None:
             label = "is given an iterator that was read to its end before"

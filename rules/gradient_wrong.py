@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.sightings.reach import NotTheDerivative
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class GradientWrong(Rule):
@@ -17,14 +18,15 @@ class GradientWrong(Rule):
     slug = "gradient-wrong"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"gradient-wrong"})
+    watches = (NotTheDerivative,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        owner, argument, detail = sighting.detail["class"], sighting.names[0], sighting.detail
-        if not detail["given"]:
-            told = f"returns None for `{argument}`, and its derivative there is {detail['true']:.4g}"
+        assert isinstance(sighting, NotTheDerivative)
+        owner, argument = sighting.owner, sighting.names[0]
+        if not sighting.given:
+            told = f"returns None for `{argument}`, and its derivative there is {sighting.true:.4g}"
         else:
-            told = f"says {detail['told']:.4g} for an element of `{argument}`, and differences say {detail['true']:.4g}"
+            told = f"says {sighting.said:.4g} for an element of `{argument}`, and differences say {sighting.true:.4g}"
         report(
             "the backward of an autograd Function is not the derivative of its forward",
             label=f"{sighting.at_step}: `{owner}.backward` {told}",
@@ -32,7 +34,7 @@ class GradientWrong(Rule):
             help=f"derive `{owner}.backward` again, and test it with `torch.autograd.gradcheck`",
             note="estimators that are wrong on purpose are known where forward is flat or hands its input on; "
             "for others see `gradlint explain GL604`",
-            related=[("it was called here", sighting.sites.get("called"))],
-            confidence=Confidence.HIGH if detail["given"] else Confidence.MEDIUM,
+            related=[("it was called here", sighting.called)],
+            confidence=Confidence.HIGH if sighting.given else Confidence.MEDIUM,
             subject=owner,
         )

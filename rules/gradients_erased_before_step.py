@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import ERASED_STEP, NOTHING_NEW
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import ErasedStep
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event
 
 
@@ -22,7 +23,7 @@ class GradientsErasedBeforeStep(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({ERASED_STEP})
-    watches = frozenset({ERASED_STEP})
+    watches = (ErasedStep,)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -55,15 +56,15 @@ class GradientsErasedBeforeStep(Rule):
         return Fix(f"move `{text(cleared.place)}` behind `{step}`", Safety.SAFE, move_after(here, there))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
-        if detail["began"] in NOTHING_NEW or not detail["times"] == detail["of"] > 1:
+        assert isinstance(sighting, ErasedStep)
+        if sighting.began in NOTHING_NEW or not sighting.tally.always:
             return  # GL104, or a step that mostly finds gradients
-        step, cleared = sighting.source("", "optimizer.step()"), sighting.sites.get("cleared")
+        step, cleared = sighting.source("optimizer.step()"), sighting.cleared
         report(
             "gradients are cleared between backward and step",
             site=cleared,
             label=f"{sighting.at_step}: nothing was left of the gradients that backward had made",
             why=f"`{step}` finds no gradients, and does nothing",
             help=f"clear them after `{step}`, or before the backward",
-            related=[("made here", sighting.sites.get("made")), ("not used here", sighting.site)],
+            related=[("made here", sighting.made), ("not used here", sighting.site)],
         )

@@ -10,6 +10,7 @@ from gradcheck_lint.facts import query
 from gradcheck_lint.facts.leaking import MEANT, USED, clearing, report_leak
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import Leak
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source.follow import Path, States, Walk, in_order
 from gradcheck_lint.source.holding import NO, YES, Held, held_by, reaches
@@ -17,7 +18,7 @@ from gradcheck_lint.source.values import Thing, depends, only, passes
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 MESSAGE = "gradients leak into another optimizer's step"
 WHY = "what `{mine}` holds is trained on the loss of what `{theirs}` holds as well"
@@ -29,7 +30,7 @@ class GradientsLeakBetweenOptimizers(Rule):
     slug = "gradients-leak-between-optimizers"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"leak"})
+    watches = (Leak,)
     yields_to = frozenset({("GL106", "optimizer")})
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
@@ -64,6 +65,7 @@ class GradientsLeakBetweenOptimizers(Rule):
                     )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, Leak)
         report_leak(sighting, report, MESSAGE, why=WHY)
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.sightings.order import GraphKept
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class GraphKeptAlive(Rule):
@@ -17,15 +18,16 @@ class GraphKeptAlive(Rule):
     slug = "graph-kept-alive"
     severity = Severity.WARNING
     witnesses = frozenset({"run"})
-    watches = frozenset({"graph-kept"})
+    watches = (GraphKept,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        made = sighting.sites.get("made")
+        assert isinstance(sighting, GraphKept)
+        made = sighting.made
         keeper = f"`{sighting.names[0]}`" if sighting.names else "something"
         report(
             "the graphs of earlier batches are kept in memory",
             site=made,
-            label=f"{sighting.at_step}: {keeper} holds the graphs of steps back to step {sighting.detail['first']}",
+            label=f"{sighting.at_step}: {keeper} holds the graphs of steps back to step {sighting.first}",
             why="each batch leaves its graph behind, which nothing can use any more: memory grows with each step",
             help=f"add `loss.item()` or `loss.detach()` to {keeper if sighting.names else 'what you keep'}",
             related=[("the step at which it was seen", sighting.site)] if made is not None else [],

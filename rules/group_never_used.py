@@ -9,6 +9,7 @@ from gradcheck_lint.facts.unread import never_read
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import GroupForgotten
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import surely_holds
 from gradcheck_lint.source.place import Place
@@ -16,7 +17,7 @@ from gradcheck_lint.source.values import Items, Table, Thing, Value, only, thing
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Timeline
 
 
@@ -25,7 +26,7 @@ class GroupNeverUsed(Rule):
     slug = "group-never-used"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"group-forgotten"})
+    watches = (GroupForgotten,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         built = [e for e in timeline.events("build") if handed.takes_parameters(e)]
@@ -62,10 +63,11 @@ class GroupNeverUsed(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        name = sighting.detail["where"]
+        assert isinstance(sighting, GroupForgotten)
+        name = sighting.list
         report(
             "parameters are collected and handed to no optimizer",
-            site=sighting.sites.get("made"),
+            site=sighting.made,
             label=f"`{name}` is not among what the optimizer is given",
             why=f"{told(sighting.names)} got gradients in every backward, and no optimizer moves them",
             help=f"hand `{name}` to the optimizer, or freeze what is in it",

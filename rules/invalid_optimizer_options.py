@@ -10,12 +10,13 @@ from gradcheck_lint.facts import optimizer_options as known
 from gradcheck_lint.facts.optimizer_options import Wrong
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.building import OddOption, ZeroRate
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -24,7 +25,7 @@ class InvalidOptimizerOptions(Rule):
     slug = "invalid-optimizer-options"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"odd-option", "zero-rate"})
+    watches = (OddOption, ZeroRate)
     yields_to = frozenset({("GL802", "optimizer")})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -50,14 +51,14 @@ class InvalidOptimizerOptions(Rule):
                 break
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if sighting.kind == "zero-rate":
-            name, given = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.detail["given"]
+        if isinstance(sighting, ZeroRate):
+            name, given = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.given
             turned = isinstance(given, (int, float)) and given != 0
             says = f"built with {given:g}, but the" if turned else "the"
             report(
                 "the learning rate is 0",
-                site=sighting.sites.get("built"),
-                label=f"{says} rate of every group was 0 at each of {sighting.detail['steps']} steps",
+                site=sighting.built,
+                label=f"{says} rate of every group was 0 at each of {sighting.steps} steps",
                 why="a step with a rate of 0 moves nothing",
                 help=f"look at the scheduler of `{name}`, or at who else sets `{name}.param_groups[0]['lr']`"
                 if turned
@@ -65,15 +66,16 @@ class InvalidOptimizerOptions(Rule):
                 related=[("steps here", sighting.site)],
             )
             return
-        option, value, known = (sighting.detail[key] for key in ("option", "value", "known"))
-        if known:
+        assert isinstance(sighting, OddOption)
+        option = sighting.option
+        if sighting.likely:
             label, why = f"`{option}` is no option of this optimizer", "the group is trained by the option of all"
-            help = f"write `{known[0]}`"
+            help = f"write `{sighting.likely}`"
         elif option == "nesterov":
             label, why = "nesterov=True without momentum", "without momentum there is nothing to look ahead along"
             help = "give a momentum above 0, or leave out nesterov"
         else:
-            label, why = f"`{option}` is {value}", "each step goes against the descent, and the loss rises"
+            label, why = f"`{option}` is {sighting.value}", "each step goes against the descent, and the loss rises"
             help = "give a positive rate, and maximize=True if the loss is to grow"
         report("an option of the optimizer makes no sense", label=label, why=why, help=help, subject=option)
 

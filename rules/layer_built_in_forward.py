@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sighting import written
+from gradcheck_lint.runtime.sightings.holding import LayerRebuilt
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import External, Items, Table, Thing, Value, only, options, things
@@ -16,7 +18,7 @@ from gradcheck_lint.source.values import External, Items, Table, Thing, Value, o
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 _FUNCTIONAL = re.compile(r"autograd|\.backward\(|\boptim|functional_call|stateless|\bvmap\(|load_state|from_pretrained")
 _RANDOM = frozenset(["randn", "rand", "empty", "normal", "Tensor", "FloatTensor"])
@@ -30,7 +32,7 @@ class LayerBuiltInForward(Rule):
     slug = "layer-built-in-forward"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"layer-rebuilt"})
+    watches = (LayerRebuilt,)
     triggers = r"\bdef forward\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -63,7 +65,8 @@ class LayerBuiltInForward(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        made = sighting.source("made")
+        assert isinstance(sighting, LayerRebuilt)
+        made = written(sighting.made)
         report(
             "a layer or parameter is created in `forward`",
             label=f"{sighting.at_step}: `{made}` was new for each loss"
@@ -72,7 +75,7 @@ class LayerBuiltInForward(Rule):
             why="no optimizer knows it: its gradients are dropped with it, and it never learns",
             help="create it once in `__init__`, and use it in `forward`",
             note="where new random weights are meant in each call, create them under `torch.no_grad()`",
-            related=[("steps here", sighting.sites.get("step"))],
+            related=[("steps here", sighting.stepped)],
         )
 
 

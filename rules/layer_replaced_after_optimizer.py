@@ -18,11 +18,12 @@ from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import LayerReplaced, ModelReplaced, ParameterReplaced
 from gradcheck_lint.source.values import Thing, Value, options, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -31,7 +32,7 @@ class LayerReplacedAfterOptimizer(Rule):
     slug = "layer-replaced-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"layer-replaced", "model-replaced", "parameter-replaced"})
+    watches = (LayerReplaced, ModelReplaced, ParameterReplaced)
     triggers = r"\.(?<!\bself\.)\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -59,19 +60,20 @@ class LayerReplacedAfterOptimizer(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if sighting.kind == "parameter-replaced" and not sighting.detail["added"]:
+        assert isinstance(sighting, (LayerReplaced, ModelReplaced, ParameterReplaced))
+        if isinstance(sighting, ParameterReplaced) and not sighting.added:
             return  # GL201
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        what, number = told(sighting.names), sighting.detail["number"]
-        if sighting.kind == "model-replaced":
-            label = f"{sighting.at_step}: none of its {sighting.detail['held']} tensors got a gradient, {what} did"
+        what, number = told(sighting.names), sighting.number
+        if isinstance(sighting, ModelReplaced):
+            label = f"{sighting.at_step}: none of its {sighting.held} tensors got a gradient, {what} did"
         else:
             be, it = ("were", "them") if len(sighting.names) > 1 else ("was", "it")
-            verb = "came" if sighting.detail["added"] else f"{be} replaced"
+            verb = "came" if sighting.added else f"{be} replaced"
             label = f"{sighting.at_step}: {what} {verb} after `{name}` was built, which holds none of {it}"
         stay = "the new one stays as it is" if number == 1 else f"{number} new ones stay as they are"
-        made = sighting.sites.get("made")
-        here = made is not None and sighting.kind != "model-replaced"  # else it is some line within the new model
+        made = sighting.made
+        here = made is not None and not isinstance(sighting, ModelReplaced)  # else it is some line within the new model
         where = "after this line" if here else "anew where the model is replaced"
         report(
             "new parameters come into the model after the optimizer took the old ones",
@@ -80,7 +82,7 @@ class LayerReplacedAfterOptimizer(Rule):
             why=f"`{name}.step()` goes on with the old parameters, and {stay}",
             help=f"build `{name}` {where}, or hand over the new parameters by `add_param_group`",
             related=[
-                ("the optimizer took the parameters here", sighting.sites.get("built")),
+                ("the optimizer took the parameters here", sighting.built),
                 *([("steps here", sighting.site)] if made is not None else ()),
             ],
             subject=name,

@@ -11,6 +11,8 @@ from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.building import RefusedLoad
+from gradcheck_lint.runtime.sightings.holding import NothingLoaded, StateMisfit
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.place import Place
@@ -18,7 +20,7 @@ from gradcheck_lint.source.values import Constant, External, Items, Table, Thing
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -28,7 +30,7 @@ class LoadStateMisuse(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"state-misfit", "nothing-loaded", "refused-load"})
+    watches = (StateMisfit, NothingLoaded, RefusedLoad)
     yields_to = frozenset({("GL301", "optimizer")})
     triggers = r"load_state_dict"
 
@@ -118,28 +120,27 @@ class LoadStateMisuse(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
-        if sighting.kind == "state-misfit":
-            own, given = detail["shapes"]
+        if isinstance(sighting, StateMisfit):
+            own, given = sighting.shapes
             report(
                 "the optimizer is given a state of other sizes",
                 label=f"the state of {told(sighting.names)} is of shape {given}, the parameter of shape {own}",
                 why="loading compares only how many tensors there are, and the next step fails",
                 help="load the state of a model of the same sizes, or drop what does not fit",
             )
-        elif sighting.kind == "nothing-loaded":
+        elif isinstance(sighting, NothingLoaded):
             report(
                 "nothing is loaded, for none of the keys match",
-                label=f"the model looks for `{detail['wanted']}`, and is given `{detail['given']}`",
+                label=f"the model looks for `{sighting.wanted}`, and is given `{sighting.given}`",
                 why="with `strict=False` that is no error, and all of the model stays as it was initialised",
                 help="rename the keys, such as by removing the prefix of a wrapper, and load with `strict=True`",
             )
-        else:
-            own, given = detail["groups"]
-            groups = f"it has {own} parameter groups and is given {given}; " if own != given and given else ""
+        elif isinstance(sighting, RefusedLoad):
+            has, gets = sighting.groups
+            groups = f"it has {has} parameter groups and is given {gets}; " if has != gets and gets else ""
             report(
                 "a state cannot be loaded",
-                label=f"is refused: {groups}{sighting.detail['words'].splitlines()[0]}",
+                label=f"is refused: {groups}{sighting.words.splitlines()[0]}",
                 why="the program ends here",
                 help="give it what `state_dict()` of the same kind of object returned",
             )

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.sightings.reach import BackwardRefused
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class LossDetached(Rule):
@@ -17,13 +18,14 @@ class LossDetached(Rule):
     slug = "loss-detached"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"backward-refused"})
+    watches = (BackwardRefused,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        because = sighting.detail["because"]
-        if because not in ("cut", "") or not sighting.detail["trainable"]:
+        assert isinstance(sighting, BackwardRefused)
+        because = sighting.because
+        if because not in ("cut", "") or not sighting.trainable:
             return  # GL404 is about gradients that are switched off; what is frozen has no graph to lose
-        loss = sighting.detail["root"]
+        loss = sighting.root
         whole = f"`{sighting.names[0]}` still has its graph, and " if because else "no tensor here has a graph, and "
         label = f"{sighting.at_step}: {whole}{f'`{loss}`' if loss else 'the loss'} has none"
         report(
@@ -33,5 +35,5 @@ class LossDetached(Rule):
             help=f"carry the gradient all the way from {f'`{sighting.names[0]}`' if because else 'the model'} to the "
             "loss: no `.item()`, `.detach()`, `.data`, numpy, `argmax`, comparison or "
             "`torch.no_grad()`",
-            related=[("made here", sighting.sites.get("made"))],
+            related=[("made here", sighting.made)],
         )

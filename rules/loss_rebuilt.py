@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import EMPTY_STEP
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.reach import LossLeadsNowhere
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 HEADLINE = "backward runs on a copy of the loss that has no graph"
 HELP = (
@@ -26,7 +27,7 @@ class LossRebuilt(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({EMPTY_STEP})
-    watches = frozenset({"loss-rebuilt"})
+    watches = (LossLeadsNowhere,)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts import rebuilt
@@ -49,10 +50,11 @@ class LossRebuilt(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        backward = sighting.source("", "loss.backward()")
+        assert isinstance(sighting, LossLeadsNowhere)
+        backward = sighting.source("loss.backward()")
         name = f"`{sighting.names[0]}`" if sighting.names else "this tensor"
-        begins = "adds up numbers that lead" if sighting.detail["summed"] else "leads"
-        made = sighting.sites.get("made")
+        begins = "adds up numbers that lead" if sighting.summed else "leads"
+        made = sighting.made
         report(
             HEADLINE,
             site=made,
@@ -60,5 +62,5 @@ class LossRebuilt(Rule):
             why=f"`{backward}` raises nothing and fills no gradient that an optimizer reads, so nothing is learned",
             help=HELP,
             related=[("backward runs on it here", sighting.site)] if made is not None else [],
-            confidence=Confidence.HIGH if sighting.detail["sure"] else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
         )

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import STALE_STEP
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sighting import written
+from gradcheck_lint.runtime.sightings.order import StaleStep
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.turns import Carried
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class MissingZeroGrad(Rule):
@@ -22,7 +24,7 @@ class MissingZeroGrad(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({STALE_STEP})
-    watches = frozenset({STALE_STEP})
+    watches = (StaleStep,)
     yields_to = frozenset({("GL102", "line")})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
@@ -65,28 +67,27 @@ class MissingZeroGrad(Rule):
         return Fix(f"call `{name}.zero_grad()` first", Safety.SAFE, (insert_before(here, f"{name}.zero_grad()"),))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        from gradcheck_lint.facts.clearing import again, clears, stopped
-
-        detail = sighting.detail
-        late = clears(sighting) and stopped(sighting) and detail["times"] > 1
+        assert isinstance(sighting, StaleStep)
+        late = sighting.clears and sighting.stopped and sighting.tally.times > 1
         if (
-            (clears(sighting) and not late and not again(sighting))
-            or "other" in detail
-            or (detail.get("closure") and detail["lbfgs"])
+            (sighting.clears and not late and not sighting.again)
+            or sighting.other
+            or (sighting.closure is not None and sighting.searches)
         ):
             return  # GL102, GL106 and GL113 are about those
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        backward = sighting.source("made", "loss.backward()")
-        before = ("cleared last here", "zero") if late or again(sighting) else ("built here", "built")
-        step = sighting.source("", f"{name}.step()")
+        backward = written(sighting.made, "loss.backward()")
+        cleared = late or sighting.again
+        before = ("cleared last here", sighting.clearing) if cleared else ("built here", sighting.built)
+        step = sighting.source(f"{name}.step()")
         report(
             "gradients are carried over from the previous step",
-            site=sighting.sites.get("made"),
+            site=sighting.made,
             label=f"{sighting.at_step}: the gradients of the step before were still there when backward ran",
             why="they were cleared before each step until then, and are not any more: updates repeat earlier batches"
             if late
             else f"`{step}` does not clear `.grad`, so every update repeats earlier batches",
             help=f"call `{name}.zero_grad()` before `{backward}`{', whatever the step or epoch' if late else ''}",
             note="for deliberate accumulation, clear once for each step; see `gradlint explain GL101`",
-            related=[("uses them, and leaves them", sighting.site), (before[0], sighting.sites.get(before[1]))],
+            related=[("uses them, and leaves them", sighting.site), before],
         )

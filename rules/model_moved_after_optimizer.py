@@ -9,11 +9,12 @@ from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import ParameterMoved, StateLeftBehind
 from gradcheck_lint.source.values import Constant, External, Thing, Value, options, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -22,7 +23,7 @@ class ModelMovedAfterOptimizer(Rule):
     slug = "model-moved-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"parameter-moved", "state-left-behind"})
+    watches = (ParameterMoved, StateLeftBehind)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events("move"):
@@ -57,22 +58,22 @@ class ModelMovedAfterOptimizer(Rule):
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         what = told(sighting.names)
-        if sighting.kind == "parameter-moved":
+        assert isinstance(sighting, (ParameterMoved, StateLeftBehind))
+        if isinstance(sighting, ParameterMoved):
             label = f"gave the model new tensors for {what}, which `{name}` does not hold"
             why = f"`{name}.step()` goes on with parameters that belong to no model"
         else:
-            detail = sighting.detail
             be = "are" if len(sighting.names) > 1 else "is"
-            label = f"{sighting.at_step}: {what} {be} {detail['now']}, and the state is still {detail['state']}"
+            label = f"{sighting.at_step}: {what} {be} {sighting.now}, and the state is still {sighting.state}"
             why = "the step meets two dtypes or devices that do not match"
         report(
             "the model is moved or cast after the optimizer was built",
-            site=sighting.sites.get("made"),
+            site=sighting.made,
             label=label,
             why=why,
             help=f"move the model before `{name}` is built",
             related=[
-                ("the optimizer took the parameters here", sighting.sites.get("built")),
+                ("the optimizer took the parameters here", sighting.built),
                 ("steps here", sighting.site),
             ],
         )

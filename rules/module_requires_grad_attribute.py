@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts.repair import replace
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.mode import RequiresGradAttribute
 from gradcheck_lint.source import gradflag, tree
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 _LAYER = re.compile(r"(?:torch\.)?nn\.(?!Parameter)[A-Z]\w*")
@@ -25,7 +26,7 @@ class ModuleRequiresGradAttribute(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"requires-grad-attribute"})
+    watches = (RequiresGradAttribute,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events("set-attribute"):
@@ -49,14 +50,15 @@ class ModuleRequiresGradAttribute(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        name, value, number = sighting.names[0], sighting.detail["value"], sighting.detail["number"]
+        assert isinstance(sighting, RequiresGradAttribute)
+        name, value, number = sighting.names[0], sighting.value, sighting.number
         report(
             "`requires_grad` is assigned to a module",
-            site=sighting.sites.get("made"),
+            site=sighting.made,
             label=f"{sighting.at_step}: `{name}.requires_grad` was {value}, and its {number} parameters were not asked",
             why=f"the flag belongs to each parameter, and they {'stay frozen' if value else 'got gradients'}",
             help=f"call `{name}.requires_grad_({value})`, which sets it on all of its parameters",
-            related=[("the optimizer was built here", sighting.sites.get("built"))],
+            related=[("the optimizer was built here", sighting.built)],
             subject=name,
         )
 

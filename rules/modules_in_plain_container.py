@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import LayersUnregistered
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event
 
 _ASSIGNED = r"self\.(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:(?:\[|\{|\(|list\(|tuple\(|dict\()|self\.(\w+)\()"
@@ -29,7 +30,7 @@ class ModulesInPlainContainer(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"layer-unregistered"})
+    watches = (LayersUnregistered,)
     triggers = _ASSIGNED
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -65,26 +66,25 @@ class ModulesInPlainContainer(Rule):
             _tell(facts, found, weighty, confidence, report)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
-        container = "nn.ModuleDict" if detail["container"] == "dict" else "nn.ModuleList"
-        first, *more = detail["where"]
+        assert isinstance(sighting, LayersUnregistered)
+        container = "nn.ModuleDict" if sighting.container == "dict" else "nn.ModuleList"
+        first, *more = sighting.attributes
         names = f"`{first}`" + (
             f" and {len(more)} more like it" if len(more) > 1 else f" and `{more[0]}`" if more else ""
         )
-        others = [place for what, place in sighting.sites.items() if what.startswith("beside ")]
         report(
-            f"layers in a plain {detail['container']} are not registered",
-            site=sighting.sites.get("made") or sighting.sites.get("built"),
-            label=f"the layers in {names} of `{detail['owner']}` are not among the parameters: {told(sighting.names)}",
+            f"layers in a plain {sighting.container} are not registered",
+            site=sighting.made or sighting.built,
+            label=f"the layers in {names} of `{sighting.owner}` are not among the parameters: {told(sighting.names)}",
             why="they got gradients in every backward, and no optimizer moves them",
             help=f"keep them in an `{container}`",
             note="a part that is hidden on purpose, such as a frozen teacher, may stay in a list",
             related=[
-                *(("nor are those in this one", place) for place in others),
-                ("the optimizer is built here", sighting.sites.get("built")),
+                *(("nor are those in this one", place) for place in sighting.beside),
+                ("the optimizer is built here", sighting.built),
                 ("steps here", sighting.site),
             ],
-            subject=detail["owner"],
+            subject=sighting.owner,
         )
 
 

@@ -12,12 +12,13 @@ from gradcheck_lint.facts.rebinding import used_later
 from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.holding import OwnStateLoaded
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import Event, Timeline
 
@@ -28,7 +29,7 @@ class NetworkAliased(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"own-state-loaded"})
+    watches = (OwnStateLoaded,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
@@ -98,9 +99,10 @@ class NetworkAliased(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, OwnStateLoaded)
         report(
             "a model is given the state that is its own memory",
-            label=f"the state was taken {sighting.detail['steps']} steps ago, and has moved with the model since",
+            label=f"the state was taken {sighting.steps} steps ago, and has moved with the model since",
             why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
             help="keep a copy: `copy.deepcopy(model.state_dict())`",
         )

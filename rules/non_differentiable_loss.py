@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.sightings.reach import NoDerivative
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class NonDifferentiableLoss(Rule):
@@ -17,16 +18,17 @@ class NonDifferentiableLoss(Rule):
     slug = "non-differentiable-loss"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"no-derivative"})
+    watches = (NoDerivative,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, NoDerivative)
         from gradcheck_lint.runtime.layers import told
 
-        operation, names = sighting.detail["operation"], sighting.names
+        operation, names = sighting.operation, sighting.names
         one = len(names) == 1
         it = "it" if one else "them"
-        whose = "every parameter" if sighting.detail["whole"] else told(names)
-        if sighting.detail["draws"]:
+        whose = "every parameter" if sighting.whole else told(names)
+        if sighting.draws:
             help = (
                 "draw so that backward can follow, as `mean + std * torch.randn_like(std)` or `rsample()` do, or train "
                 f"{it} by the log-probability of what was drawn"
@@ -41,6 +43,6 @@ class NonDifferentiableLoss(Rule):
             label=f"every way from the loss to {whose} leads through `{operation}`, whose derivative is zero",
             why=f"the gradients are all zero, so the loss does not train {it}",
             help=help,
-            related=[("backward", sighting.sites.get("backward"))],
+            related=[("backward", sighting.backward)],
             confidence=Confidence.HIGH,
         )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.numbers import GradientNotFinite, NotFinite, WeightNotFinite
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class NonFiniteGradient(Rule):
@@ -18,26 +19,24 @@ class NonFiniteGradient(Rule):
     slug = "non-finite-gradient"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"gradient-not-finite", "weight-not-finite"})
+    watches = (GradientNotFinite, WeightNotFinite)
     yields_to = frozenset({("GL119", "step")})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        names, loss = sighting.names, sighting.detail["loss"]
-        if not names:
+        names = sighting.names
+        if not isinstance(sighting, NotFinite) or not names:
             return
-        what = "gradients" if sighting.kind == "gradient-not-finite" else "weights"
-        everywhere = len(names) == sighting.detail["total"] > 1
+        loss = sighting.loss
+        what = "gradients" if isinstance(sighting, GradientNotFinite) else "weights"
+        everywhere = len(names) == sighting.total > 1
         whose = f"all {len(names)} {what}" if everywhere else f"the {what} of {told(names)}"
-        since = sighting.detail["since"]
+        since = sighting.since
         when = "" if since == sighting.step else f" at step {since}, the last that was seen"
         before = f"the loss was {loss:.4g}{when}" if loss is not None else "no loss of one number was seen"
         label = f"{sighting.at_step}: {whose} were not finite; {before}"
-        related = [("backward", sighting.sites.get("made")), ("built here", sighting.sites.get("built"))]
         first = names[0]
-        if what == "weights":
-            known = sighting.detail["finite"]
-            if known:
-                label = f"{sighting.at_step}: {whose} were not finite; the gradients were, and {before}"
+        if isinstance(sighting, WeightNotFinite):
+            known = sighting.finite
             report(
                 "the step has made NaN or Inf of the weights" if known else "the weights have become NaN or Inf",
                 label=f"{sighting.at_step}: {whose} were not finite; the gradients were, and {before}"
@@ -45,11 +44,12 @@ class NonFiniteGradient(Rule):
                 else label,
                 why="from there NaN reaches every output and every loss",
                 help=_of_the_step(sighting) if known else _of_either(first),
-                related=related,
+                related=[("built here", sighting.built)],
                 confidence=Confidence.HIGH,
             )
             return
-        spoilt = bool(sighting.detail["spoilt"])
+        assert isinstance(sighting, GradientNotFinite)
+        spoilt = bool(sighting.spoilt)
         report(
             "a gradient is NaN or Inf, and the loss is not" if loss is not None else "a gradient is NaN or Inf",
             label=label,
@@ -60,15 +60,15 @@ class NonFiniteGradient(Rule):
             "division at zero. Where `torch.where` or a mask drops its result, mask what goes into it: backward "
             "goes through what was dropped, and zero times Inf is NaN",
             note="`torch.autograd.detect_anomaly()` names the operation",
-            related=related,
+            related=[("backward", sighting.made), ("built here", sighting.built)],
             confidence=Confidence.HIGH if spoilt else Confidence.MEDIUM,
         )
 
 
-def _of_the_step(sighting: Sighting) -> str:
+def _of_the_step(sighting: WeightNotFinite) -> str:
     """What to do where the gradients were finite, and so was the loss."""
-    if sighting.detail["lost"]:
-        option, value, dtype = sighting.detail["lost"]
+    if sighting.lost:
+        option, value, dtype = sighting.lost
         return (
             f"`{option}={value:g}` is 0 in {dtype}, so the step divides by zero where a gradient is small: train "
             f"weights of float32 under autocast, or pass a larger `{option}`"

@@ -9,12 +9,13 @@ from gradcheck_lint.facts import handed, repair
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.building import NonLeafGiven, RefusedNonLeaf
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Constant, Thing, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
     from gradcheck_lint.source.place import Place
 
@@ -25,7 +26,7 @@ class NonLeafParams(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"non-leaf-given", "refused-non-leaf"})
+    watches = (NonLeafGiven, RefusedNonLeaf)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events(*handed.KINDS):
@@ -56,14 +57,15 @@ class NonLeafParams(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         what = told([f"`{name}`" for name in sighting.names]) or "one of the tensors"
-        made = str(sighting.detail.get("made_by", "")).lower()
+        assert isinstance(sighting, (NonLeafGiven, RefusedNonLeaf))
+        made = sighting.operation.lower() if isinstance(sighting, RefusedNonLeaf) else ""
         report(
             "an optimizer is given a tensor that is the result of a computation",
-            site=sighting.sites.get("made"),
+            site=sighting.made,
             label=f"{what} {'is computed by ' + made if made else 'is computed'} from what requires grad",
             why="only a tensor that nothing else is computed into can be trained: the step would move a copy",
             help="compute first, then `.detach().requires_grad_()`",
-            related=[("the optimizer is given it here", sighting.site)] if "made" in sighting.sites else [],
+            related=[("the optimizer is given it here", sighting.site)] if sighting.made is not None else [],
         )
 
 

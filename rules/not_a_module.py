@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import PartNoModule
 from gradcheck_lint.source.place import Place, name_of
 from gradcheck_lint.source.values import Value, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 _MAKES = re.compile(r"self\.\w+\s*(?::[^=\n]+)?=\s*[^\n#]*?\b[A-Z]\w*\(|self\.\w+\s*=\s*\(?\n")
 _FOREIGN = re.compile(
@@ -29,7 +30,7 @@ class NotAModule(Rule):
     slug = "not-a-module"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"part-no-module"})
+    watches = (PartNoModule,)
     triggers = r"\bdef (?:forward|__call__)\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -63,16 +64,17 @@ class NotAModule(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        name, where = sighting.detail["holder"], sighting.detail["where"]
+        assert isinstance(sighting, PartNoModule)
+        name, where = sighting.holder, sighting.attribute
         report(
             f"`{name}` has layers but is not a module",
-            site=sighting.sites.get("made") or sighting.sites.get("built"),
-            label=f"`{where}` of `{sighting.detail['owner']}` is none: {told(sighting.names)} got gradients",
+            site=sighting.made or sighting.built,
+            label=f"`{where}` of `{sighting.owner}` is none: {told(sighting.names)} got gradients",
             why="the network that owns an object of it neither trains nor saves its layers",
             help=f"derive `{name}` from `nn.Module`, and call `super().__init__()` first in its `__init__`",
             note="layers that other code trains and saves on purpose may stay hidden",
-            related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
-            confidence=Confidence.HIGH if sighting.detail["fresh"] else Confidence.MEDIUM,
+            related=[("the optimizer is built here", sighting.built), ("steps here", sighting.site)],
+            confidence=Confidence.HIGH if sighting.fresh else Confidence.MEDIUM,
             subject=where,
         )
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.building import AttributeAssigned
 from gradcheck_lint.source import gradflag, tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, Thing, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 OPTIONS = frozenset(
@@ -32,7 +33,7 @@ class OptimizerAttributeAssigned(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"attribute-assigned"})
+    watches = (AttributeAssigned,)
     triggers = r"\.defaults\["
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -86,16 +87,17 @@ class OptimizerAttributeAssigned(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, AttributeAssigned)
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        option, value, real, where = (sighting.detail[key] for key in ("option", "value", "real", "where"))
+        option, where = sighting.option, sighting.where
         target = f"{name}.{where}[{option!r}]" if where else f"{name}.{option}"
         report(
             "an option is assigned where the optimizer does not look for it",
-            site=sighting.sites.get("made"),
-            label=f"{sighting.at_step}: `{target}` was {value}, and the groups say {real}",
+            site=sighting.made,
+            label=f"{sighting.at_step}: `{target}` was {sighting.value}, and the groups say {sighting.real}",
             why=f"each group has a `{option}` of its own, and the step reads that",
             help=f'set it in each group: `for group in {name}.param_groups: group["{option}"] = ...`',
-            related=[("the optimizer was built here", sighting.sites.get("built"))],
+            related=[("the optimizer was built here", sighting.built)],
             subject=option,
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.clock import BuiltAnew
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holding import held_by
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 LOSES = {
     "optimizer": "its running averages and momentum start from nothing each time",
@@ -39,7 +40,7 @@ class OptimizerRebuiltInLoop(Rule):
     slug = "optimizer-rebuilt-in-loop"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"rebuilt"})
+    watches = (BuiltAnew,)
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -80,16 +81,16 @@ class OptimizerRebuiltInLoop(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
-        what = detail["what"]
-        each = "1 step" if detail["steps"] <= 1 else f"at most {detail['steps']} steps"
+        assert isinstance(sighting, BuiltAnew)
+        what = sighting.what
+        each = "1 step" if sighting.steps <= 1 else f"at most {sighting.steps} steps"
         report(
             f"this {what} is built anew in each turn of the loop",
-            label=f"built {detail['times']} of them in a row for the same, each used for {each}",
+            label=f"built {sighting.times} of them in a row for the same, each used for {each}",
             why=LOSES[what],
             help=f"build the {what} once, before the loop",
             note="a training that is meant to start cold in each round is legitimate",
-            related=[("the step", sighting.sites.get("step"))],
+            related=[("the step", sighting.stepped)],
         )
 
 

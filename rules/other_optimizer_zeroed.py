@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import STALE_STEP
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import StaleStep
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class OtherOptimizerZeroed(Rule):
@@ -20,7 +21,7 @@ class OtherOptimizerZeroed(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({STALE_STEP})
-    watches = frozenset({STALE_STEP})
+    watches = (StaleStep,)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import receiver, text
@@ -48,19 +49,20 @@ class OtherOptimizerZeroed(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if "other" not in sighting.detail or sighting.detail.get("closure"):
+        assert isinstance(sighting, StaleStep)
+        if not sighting.other or sighting.closure is not None:
             return
-        cleared = sighting.detail["other"]
+        cleared = sighting.other
         stepped = sighting.optimizer.label if sighting.optimizer else "optimizer"
         report(
             "the gradients of another optimizer are cleared than of the one that steps",
-            site=sighting.sites.get("other_zero"),
+            site=sighting.other_zero,
             label=f"{sighting.at_step}: `{cleared}` had been cleared here, and `{stepped}` never",
             why=f"`{stepped}` adds the gradients of all earlier iterations to each new one",
             help=f"call `{stepped}.zero_grad()` here, or step `{cleared}`",
             note="if both hold the same parameters, clearing one clears both",
             related=[
-                (f"adds to the gradients that `{stepped}` used last", sighting.sites.get("made")),
+                (f"adds to the gradients that `{stepped}` used last", sighting.made),
                 ("uses the sum", sighting.site),
             ],
         )

@@ -8,12 +8,13 @@ from gradcheck_lint.facts.identity import fresh, stale, taken_over
 from gradcheck_lint.facts.rebinding import copy_instead, makes_new, used_later
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.holding import EntryReplaced
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Constant, Items, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import Event, Timeline
 
@@ -24,7 +25,7 @@ class ParamGroupEntryReplaced(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"entry-replaced"})
+    watches = (EntryReplaced,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
@@ -50,13 +51,14 @@ class ParamGroupEntryReplaced(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        name, detail = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.detail
+        assert isinstance(sighting, EntryReplaced)
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         report(
             "a tensor in the optimizer's groups is replaced by one that the model does not use",
-            label=f"{sighting.at_step}: {detail['number']} of {detail['of']} entries are others than when it was built",
+            label=f"{sighting.at_step}: {sighting.number} of {sighting.of} entries are others than when it was built",
             why="the model's parameter gets gradients that nobody applies, and the new tensor never gets one",
             help="write the values into the parameter that is there, under `torch.no_grad()`",
-            related=[(f"`{name}` took its parameters here", sighting.sites.get("built"))],
+            related=[(f"`{name}` took its parameters here", sighting.built)],
         )
 
 

@@ -10,11 +10,12 @@ from gradcheck_lint.facts.rebinding import body_of, copy_instead, makes_new, men
 from gradcheck_lint.finding import Confidence, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import ParameterReplaced, VariableReplaced
 from gradcheck_lint.source.values import Value, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import Event, Timeline
 
@@ -27,7 +28,7 @@ class ParameterRebound(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"parameter-replaced", "variable-replaced"})
+    watches = (ParameterReplaced, VariableReplaced)
     triggers = r"\bParameter\("
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -69,11 +70,14 @@ class ParameterRebound(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if sighting.detail.get("added"):
+        if not isinstance(sighting, (ParameterReplaced, VariableReplaced)):
+            return
+        if isinstance(sighting, ParameterReplaced) and sighting.added:
             return  # GL202: it has taken nothing's place
-        name, copied = sighting.optimizer.label if sighting.optimizer else "optimizer", sighting.detail.get("copy")
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        copied = isinstance(sighting, VariableReplaced) and sighting.copy
         what, several = told(sighting.names), len(sighting.names) > 1
-        made = sighting.sites.get("made")
+        made = sighting.made
         where = "after this line" if made is not None else f"after the line that gives {what} another tensor"
         report(
             f"{HEADLINE} after the optimizer took the old one",
@@ -84,7 +88,7 @@ class ParameterRebound(Rule):
             else f"{name}.step() moves the old one, which is not in use any more, and {what} never",
             help=f"write into it under `torch.no_grad()`, or build `{name}` {where}",
             related=[
-                ("the optimizer took the old one here", sighting.sites.get("built")),
+                ("the optimizer took the old one here", sighting.built),
                 *([("steps here", sighting.site)] if made is not None else ()),
             ],
             subject=what,

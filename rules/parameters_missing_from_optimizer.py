@@ -13,13 +13,14 @@ from gradcheck_lint.facts.order import after
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import Unheld
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, YES, held_by
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, passes, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -28,7 +29,7 @@ class ParametersMissingFromOptimizer(Rule):
     slug = "parameters-missing-from-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"unheld"})
+    watches = (Unheld,)
     yields_to = frozenset({("GL305", "line")})
     triggers = r"\.detach\(|no_grad"
 
@@ -84,14 +85,15 @@ class ParametersMissingFromOptimizer(Rule):
                 )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if sighting.detail["plain"]:
+        assert isinstance(sighting, Unheld)
+        if sighting.plain:
             return  # the optimizer moves an input of the network, which is meant to stay as it is
         what, several = told(sighting.names), len(sighting.names) > 1
         be, were = ("are", "were") if several else ("is", "was")
-        thawed = sighting.detail["thawed"]
+        thawed = sighting.thawed
         report(
             "parameters that take part in the loss are held by no optimizer",
-            site=sighting.sites.get("built"),
+            site=sighting.built,
             label=f"{what} {were} frozen then, {be} not any more, and {be} not among them"
             if thawed
             else f"{what} {be} not among them",
@@ -99,8 +101,8 @@ class ParametersMissingFromOptimizer(Rule):
             help=f"hand over {what} by `add_param_group` where {'they' if several else 'it'} {be} unfrozen"
             if thawed
             else f"hand over {what} too, or freeze {'them' if several else 'it'} by `requires_grad_(False)`",
-            related=[("its gradients are made here", sighting.sites.get("backward")), ("steps here", sighting.site)],
-            confidence=Confidence.HIGH if sighting.detail["fresh"] or thawed else Confidence.MEDIUM,
+            related=[("its gradients are made here", sighting.backward), ("steps here", sighting.site)],
+            confidence=Confidence.HIGH if sighting.fresh or thawed else Confidence.MEDIUM,
             subject=what,
         )
 

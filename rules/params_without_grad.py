@@ -9,13 +9,15 @@ from gradcheck_lint.facts.freezing import frozen, unfrozen_later
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.building import NeverTrained
+from gradcheck_lint.runtime.sightings.mode import NormsAlone
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.parts import module_of
 from gradcheck_lint.source.values import Thing, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -24,7 +26,7 @@ class ParamsWithoutGrad(Rule):
     slug = "params-without-grad"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"never-trained", "norms-alone"})
+    watches = (NeverTrained, NormsAlone)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         if (
@@ -52,30 +54,31 @@ class ParamsWithoutGrad(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        if sighting.kind == "norms-alone":
+        if isinstance(sighting, NormsAlone):
             self.norms_alone(sighting, report)
             return
+        assert isinstance(sighting, NeverTrained)
         what, several = told([f"`{name}`" for name in sighting.names]), len(sighting.names) > 1
         report(
             "an optimizer is given tensors that do not require grad",
-            site=sighting.sites.get("built"),
+            site=sighting.built,
             label=f"{what} {'do' if several else 'does'} not require grad, and never came to",
             why="they get no gradient, and the step passes over them"
             if several
             else "it gets no gradient, and the step passes over it",
             help="call `requires_grad_()` on what should learn, and leave out the rest",
-            related=[("steps here" if sighting.detail["steps"] else "goes backward here", sighting.site)],
-            confidence=Confidence.HIGH if sighting.detail["whole"] else Confidence.MEDIUM,
+            related=[("steps here" if sighting.steps else "goes backward here", sighting.site)],
+            confidence=Confidence.HIGH if sighting.whole else Confidence.MEDIUM,
             subject=what,
         )
 
-    def norms_alone(self, sighting: Sighting, report: RunReport) -> None:
+    def norms_alone(self, sighting: NormsAlone, report: RunReport) -> None:
         from gradcheck_lint.runtime.layers import told
 
-        frozen = sighting.detail["frozen"]
+        frozen = sighting.frozen
         report(
             "everything but the norm layers is frozen",
-            site=sighting.sites.get("built"),
+            site=sighting.built,
             label=f"{sighting.at_step}: of all that it was given, {told(sighting.names)} alone can be trained",
             why=f"{told(frozen)} do not require grad: the loss falls a little, and the model hardly learns",
             help="look for the place that sets `requires_grad`: its condition is turned round, or it froze too much",

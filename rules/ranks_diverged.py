@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sighting import written
+from gradcheck_lint.runtime.sightings.ranks import RanksApart
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class RanksDiverged(Rule):
@@ -18,14 +20,14 @@ class RanksDiverged(Rule):
     slug = "ranks-diverged"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"ranks-diverged"})
+    watches = (RanksApart,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
+        assert isinstance(sighting, RanksApart)
         headline, label, why, help = _words(sighting)
-        related = [("built here", sighting.sites.get("built"))]
-        if len(set(detail["clips"])) == 1:
-            related.insert(0, ("backward", sighting.sites.get("backward")))
+        related = [("built here", sighting.built)]
+        if len(set(sighting.clips)) == 1:
+            related.insert(0, ("backward", sighting.backward))
         report(
             headline,
             label=label,
@@ -33,15 +35,15 @@ class RanksDiverged(Rule):
             help=help,
             note="ranks that are to train different things need different optimizers or no process group",
             related=[(words, site) for words, site in related if site != sighting.site],
-            confidence=Confidence.HIGH if detail["certain"] else Confidence.MEDIUM,
-            subject=detail["what"],
+            confidence=Confidence.HIGH if sighting.certain else Confidence.MEDIUM,
+            subject=sighting.what,
         )
 
 
-def _words(sighting: Sighting) -> tuple[str, str, str, str]:
+def _words(sighting: RanksApart) -> tuple[str, str, str, str]:
     """Headline, label, why and help."""
-    detail, names = sighting.detail, told(sighting.names)
-    what, (odd, usual), (value, other) = detail["what"], detail["ranks"], detail["values"]
+    names = told(sighting.names)
+    what, (odd, usual), (value, other) = sighting.what, sighting.ranks, sighting.values
     where = f"rank {odd} and rank {usual}"
     apart = "from then on every rank trains weights of its own, and no all-reduce brings them together again"
     if what == "steps":
@@ -73,19 +75,17 @@ def _words(sighting: Sighting) -> tuple[str, str, str, str]:
             "averaged gradients move both alike, so the weights stay as far apart as they are",
             "load or initialise before the model is wrapped in `DistributedDataParallel`, or broadcast from rank 0",
         )
-    if what == "gradients" and len(set(detail["clips"])) > 1:
-        one, two = _times(detail["clips"][0]), _times(detail["clips"][1])
+    if what == "gradients" and len(set(sighting.clips)) > 1:
+        one, two = _times(sighting.clips[0]), _times(sighting.clips[1])
         return (
             "gradients are clipped on some ranks only",
             f"{sighting.at_step}: rank {odd} has clipped {one} and rank {usual} {two}, and the gradients of "
             f"{names} differ{_numbers(value, other)}",
             apart,
-            f"call `{sighting.source('clip', 'clip_grad_norm_')}` on every rank, after the gradients are averaged",
+            f"call `{written(sighting.clip, 'clip_grad_norm_')}` on every rank, after the gradients are averaged",
         )
     if what == "gradients":
-        some = (
-            f"{len(sighting.names)} of {detail['total']} parameters: " if len(sighting.names) < detail["total"] else ""
-        )
+        some = f"{len(sighting.names)} of {sighting.total} parameters: " if len(sighting.names) < sighting.total else ""
         return (
             "the ranks step with different gradients",
             f"{sighting.at_step}: the gradients on {where} differ for {some}{names}{_numbers(value, other)}",

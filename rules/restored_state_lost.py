@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.holding import RateLost, RestoredInVain, StatePermuted
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class RestoredStateLost(Rule):
@@ -18,43 +19,45 @@ class RestoredStateLost(Rule):
     slug = "restored-state-lost"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"state-permuted", "rate-lost", "restored-in-vain"})
+    watches = (StatePermuted, RateLost, RestoredInVain)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        {"state-permuted": self.permuted, "rate-lost": self.rate, "restored-in-vain": self.vain}[sighting.kind](
-            sighting, report
-        )
+        if isinstance(sighting, StatePermuted):
+            self.permuted(sighting, report)
+        elif isinstance(sighting, RateLost):
+            self.rate(sighting, report)
+        elif isinstance(sighting, RestoredInVain):
+            self.vain(sighting, report)
 
-    def permuted(self, sighting: Sighting, report: RunReport) -> None:
-        detail, names = sighting.detail, sighting.names
+    def permuted(self, sighting: StatePermuted, report: RunReport) -> None:
+        names = sighting.names
         name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
         report(
             "the optimizer's state is given to other parameters",
-            label=f"{told(names)} of {detail['total']} get what belongs to others: "
-            f"`{names[0]}` that of `{detail['others'][0]}`",
+            label=f"{told(names)} of {sighting.total} get what belongs to others: "
+            f"`{names[0]}` that of `{sighting.given[0]}`",
             why="a state is matched by position alone, and the model of the checkpoint had its layers in another order",
             help=f"register the layers in a fixed order, such as a sorted one, before `{name}` is built",
             note=""
-            if detail["sure"]
+            if sighting.sure
             else "if the optimizer and the model come from different checkpoints, "
             "their orders need have nothing to do with each other",
-            related=[("built here", sighting.sites.get("built"))],
-            confidence=Confidence.HIGH if detail["sure"] else Confidence.MEDIUM,
+            related=[("built here", sighting.built)],
+            confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
         )
 
-    def rate(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
+    def rate(self, sighting: RateLost, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
         report(
             "the restored learning rate is overwritten by a new scheduler",
-            label=f"{sighting.at_step}: the rate is {detail['now']:.6g}, to which this sets it; the checkpoint has "
-            f"{detail['restored']:.6g}",
-            why=f"loading a scheduler restores its count, here {detail['epoch']}, and leaves the rate as it is",
+            label=f"{sighting.at_step}: the rate is {sighting.now:.6g}, to which this sets it; the checkpoint has "
+            f"{sighting.restored:.6g}",
+            why=f"loading a scheduler restores its count, here {sighting.epoch}, and leaves the rate as it is",
             help=f"build the scheduler before `{name}` is given its state",
-            related=[("restored here", sighting.sites.get("loaded"))],
+            related=[("restored here", sighting.loaded)],
         )
 
-    def vain(self, sighting: Sighting, report: RunReport) -> None:
+    def vain(self, sighting: RestoredInVain, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
         report(
             "an optimizer is built anew after its state was restored",
@@ -62,6 +65,6 @@ class RestoredStateLost(Rule):
             why="the one that was restored never steps, so the momentum of the checkpoint is lost",
             help="load the state into the optimizer that trains",
             note="to begin with a fresh optimizer on purpose is legitimate",
-            related=[("restored here", sighting.sites.get("loaded"))],
+            related=[("restored here", sighting.loaded)],
             confidence=Confidence.MEDIUM,
         )

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import NOTHING_NEW, PLAIN, PLAIN_SCALER_STEP, SCALED_STEP, UNSCALED_TWICE
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sighting import written
+from gradcheck_lint.runtime.sightings.order import PlainScalerStep, ScaledStep, ScalerRefused, UnscaledTwice
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.record import Site
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event, Timeline
 
 
@@ -22,7 +25,7 @@ class ScalerBypassed(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({SCALED_STEP, PLAIN_SCALER_STEP, UNSCALED_TWICE})
-    watches = frozenset({SCALED_STEP, PLAIN_SCALER_STEP, UNSCALED_TWICE, "scaler-refused"})
+    watches = (ScaledStep, PlainScalerStep, UnscaledTwice, ScalerRefused)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -116,43 +119,51 @@ class ScalerBypassed(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        call = sighting.source("", "the call")
-        if sighting.kind == SCALED_STEP:
-            if not detail["untouched"]:
+        call = sighting.source("the call")
+        if isinstance(sighting, ScaledStep):
+            if not sighting.untouched:
                 return  # divided by the scale by hand
             self.past(sighting, name, report)
-        elif sighting.kind == UNSCALED_TWICE:
+        elif isinstance(sighting, UnscaledTwice):
             report(
                 "gradients are unscaled twice",
                 label=f"after step {sighting.step} of {name}: they had been divided by the loss scale already",
                 why="the scaler raises a RuntimeError, unless it is switched off",
                 help=f"drop one of the two `{call}`",
-                related=[("unscaled here before", sighting.sites.get("before"))],
+                related=[("unscaled here before", sighting.before)],
             )
-        elif sighting.kind == PLAIN_SCALER_STEP or (detail["call"] == "scaler.step" and detail["scale"] == PLAIN):
-            if detail["gradient"] in NOTHING_NEW:
-                return  # GL104
-            made = sighting.source("made" if sighting.kind == PLAIN_SCALER_STEP else "backward", "loss.backward()")
-            report(
-                "the loss is not scaled, but the step is the gradient scaler's",
-                site=sighting.sites.get("made") or sighting.sites.get("backward"),
-                label=f"{sighting.at_step}: these gradients were not multiplied by the loss scale",
-                why=f"`{call}` divides them by the scale, and nothing is left of them",
-                help=f"scale the loss before `{made}`",
-                related=[("divides by the scale", sighting.site)],
-            )
-        elif detail["call"] == "scaler.step":
+        elif isinstance(sighting, PlainScalerStep):
+            if sighting.gradient not in NOTHING_NEW:  # else GL104
+                self.plain(sighting, sighting.made, report)
+        elif isinstance(sighting, ScalerRefused):
+            self.refused(sighting, report)
+
+    def plain(self, sighting: Sighting, made: Site | None, report: RunReport) -> None:
+        report(
+            "the loss is not scaled, but the step is the gradient scaler's",
+            site=made or sighting.backward,
+            label=f"{sighting.at_step}: these gradients were not multiplied by the loss scale",
+            why=f"`{sighting.source('the call')}` divides them by the scale, and nothing is left of them",
+            help=f"scale the loss before `{written(made, 'loss.backward()')}`",
+            related=[("divides by the scale", sighting.site)],
+        )
+
+    def refused(self, sighting: ScalerRefused, report: RunReport) -> None:
+        name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        if sighting.call == "scaler.step" and sighting.scale == PLAIN:
+            if sighting.gradient not in NOTHING_NEW:  # else GL104
+                self.plain(sighting, sighting.backward, report)
+        elif sighting.call == "scaler.step":
             report(
                 "the gradient scaler steps in a loop that never updates it",
                 label=f"after step {sighting.step} of {name}: `update()` had not run since",
                 why="the scale never adapts, and the second step raises a RuntimeError",
                 help="call the scaler's `update()` once after the last step of each iteration",
             )
-        elif detail["call"] == "scaler.update" and detail["bypassed"]:
-            self.past(sighting, detail["bypassed"][0], report)
-        elif detail["call"] == "scaler.update" and detail["updated"]:
+        elif sighting.call == "scaler.update" and sighting.bypassed:
+            self.past(sighting, sighting.bypassed[0], report)
+        elif sighting.call == "scaler.update" and sighting.updated:
             report(
                 "the gradient scaler is updated twice",
                 label=f"after step {sighting.step} of {name}: no step had run since the update before",
@@ -163,11 +174,11 @@ class ScalerBypassed(Rule):
     def past(self, sighting: Sighting, name: str, report: RunReport) -> None:
         report(
             "the step goes past the gradient scaler",
-            site=sighting.sites.get("step"),
+            site=sighting.stepped,
             label=f"{sighting.at_step}: its gradients were still multiplied by the loss scale",
             why="the update is as many times too large as the scale",
-            help=f"call `{_spoken(sighting.source('backward', ''))}.step({name})` of the scaler that scaled the loss",
-            related=[("scaled here", sighting.sites.get("backward"))],
+            help=f"call `{_spoken(written(sighting.backward, ''))}.step({name})` of the scaler that scaled the loss",
+            related=[("scaled here", sighting.backward)],
         )
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import EARLY_SCHEDULE
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import EarlySchedule
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Loop
 
 
@@ -22,7 +23,7 @@ class SchedulerBeforeStep(Rule):
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({EARLY_SCHEDULE})
-    watches = frozenset({EARLY_SCHEDULE})
+    watches = (EarlySchedule,)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -57,12 +58,13 @@ class SchedulerBeforeStep(Rule):
         return Fix(title, Safety.UNSAFE, move_after(here, last))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, EarlySchedule)
         name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
-        call = sighting.source("", "scheduler.step()")
+        call = sighting.source("scheduler.step()")
         report(
             "the schedule moves before the first step of the optimizer",
             label=f"ran before the first step of {name}, and again after step {sighting.step}",
             why="the first learning rate of the schedule is never used, and all others come one call early",
             help=f"move `{call}` to the end of the loop, after the step of `{name}`",
-            related=[("the step", sighting.sites.get("step"))],
+            related=[("the step", sighting.stepped)],
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
     Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
 
@@ -31,7 +32,7 @@ class SchedulerOfAnotherOptimizer(Rule):
     slug = "scheduler-of-another-optimizer"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"schedule-elsewhere", "schedule-left", "schedule-unfinished", "schedule-over"})
+    watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver)
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         located = list(timeline.located())
@@ -160,22 +161,21 @@ class SchedulerOfAnotherOptimizer(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        call = sighting.source("", "scheduler.step()")
-        if sighting.kind == "schedule-elsewhere":
+        call = sighting.source("scheduler.step()")
+        if isinstance(sighting, ScheduleElsewhere):
             report(
                 "the scheduler belongs to an optimizer that is never stepped",
                 label=f"moves the rate of another optimizer than `{name}`, which has made {sighting.step} steps",
                 why="the optimizer that trains keeps its learning rate, whatever the schedule says",
-                help=f"build the {detail['scheduler']} on `{name}`, after that is built",
-                related=[("the scheduler was built on this optimizer", sighting.sites.get("scheduled"))],
+                help=f"build the {sighting.scheduler} on `{name}`, after that is built",
+                related=[("the scheduler was built on this optimizer", sighting.scheduled)],
             )
-        elif sighting.kind == "schedule-over":
-            rate, since = detail["rate"], detail["since"]
+        elif isinstance(sighting, ScheduleOver):
+            rate, since = sighting.rate, sighting.since
             report(
                 "the schedule is over, and training goes on",
-                label=f"the rate of `{name}` is {rate:.3g} at step {sighting.step}, and was {detail['highest']:.3g}"
+                label=f"the rate of `{name}` is {rate:.3g} at step {sighting.step}, and was {sighting.highest:.3g}"
                 if rate
                 else f"the rate of `{name}` is 0 at step {sighting.step}, and has been since step {since} or before",
                 why="a step with a rate below 0 climbs, and the loss with it"
@@ -183,32 +183,32 @@ class SchedulerOfAnotherOptimizer(Rule):
                 else "a step with a rate of 0 moves nothing",
                 help="give the schedule as many steps as it is moved"
                 + (", and let it end at 0, by `max(0.0, ...)`" if rate else ""),
-                related=[("the step", sighting.sites.get("step"))],
+                related=[("the step", sighting.stepped)],
             )
-        elif sighting.kind == "schedule-left":
-            built = sighting.sites.get("built")
+        elif isinstance(sighting, ScheduleLeft):
+            built = sighting.built
             there = sighting.site is not None and sighting.site == built
-            moves = f"moved {detail['moves']} times since the optimizer that it was built on"
+            moves = f"moved {sighting.moves} times since the optimizer that it was built on"
             report(
                 "the scheduler belongs to an optimizer that was replaced",
                 label=f"the scheduler of the one before it has {moves} was given up"
                 if there
                 else f"has {moves} was given up",
                 why=f"`{name}` trains, and keeps its learning rate, whatever the schedule says",
-                help=f"build the {detail['scheduler']} again where `{name}` is built",
+                help=f"build the {sighting.scheduler} again where `{name}` is built",
                 related=[
-                    ("the optimizer of the schedule", sighting.sites.get("scheduled")),
+                    ("the optimizer of the schedule", sighting.scheduled),
                     *([] if there else [("the one that trains now", built)]),
                 ],
             )
-        else:
+        elif isinstance(sighting, ScheduleUnfinished):
             report(
                 "a schedule that counts batches is stepped once per epoch",
-                label=f"moved {detail['times']} times, and the schedule was made for {detail['total']} steps, as many "
+                label=f"moved {sighting.times} times, and the schedule was made for {sighting.total} steps, as many "
                 f"as `{name}` has made",
                 why="the schedule never gets past its beginning",
                 help=f"call `{call}` after each `{name}.step()`",
-                related=[("the step", sighting.sites.get("step"))],
+                related=[("the step", sighting.stepped)],
             )
 
 

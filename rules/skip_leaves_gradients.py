@@ -10,6 +10,7 @@ from gradcheck_lint.cycle import State
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import SkipLeft
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.follow import Flow, Path, States, in_order
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.values import Thing
 
 _UNUSED = frozenset({cycle.FIRST, cycle.READY, cycle.STALE})
@@ -31,7 +32,7 @@ class SkipLeavesGradients(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"skip-left"})
+    watches = (SkipLeft,)
 
     def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
         optimizers = [o for o in timeline.optimizers() if not o.summary]
@@ -60,18 +61,18 @@ class SkipLeavesGradients(Rule):
                 )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
+        assert isinstance(sighting, SkipLeft)
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        sums = f"those of {detail['window']} backwards, where each step before used {detail['usual']}"
-        end = f"used {sums}" if detail["stepped"] else f"no step has come since, and the gradients are {sums}"
-        bad = "" if detail["finite"] else ", and not all of them are numbers"
+        sums = f"those of {sighting.window} backwards, where each step before used {sighting.usual}"
+        end = f"used {sums}" if sighting.used is not None else f"no step has come since, and the gradients are {sums}"
+        bad = "" if sighting.finite else ", and not all of them are numbers"
         report(
             "a skipped batch leaves its gradients to the next one",
-            label=f"{sighting.at_step}: {end}{bad}" if detail["stepped"] else f"after step {sighting.step}: {end}{bad}",
+            label=f"{sighting.at_step if sighting.used is not None else f'after step {sighting.step}'}: {end}{bad}",
             why="the next backward adds to the gradients of the batch that should not count",
             help=f"call `{name}.zero_grad()` where a batch is skipped, or test before backward",
-            related=[("the step that uses them", sighting.sites.get("used"))],
-            confidence=Confidence.MEDIUM if detail["finite"] else Confidence.HIGH,
+            related=[("the step that uses them", sighting.used)],
+            confidence=Confidence.MEDIUM if sighting.finite else Confidence.HIGH,
         )
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import EMPTY_STEP, ERASED_STEP, NOTHING_NEW
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.order import EmptyStep, ErasedStep, ScalerRefused
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class StepWithoutBackward(Rule):
@@ -22,7 +23,7 @@ class StepWithoutBackward(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({EMPTY_STEP, ERASED_STEP})
-    watches = frozenset({EMPTY_STEP, ERASED_STEP, "scaler-refused"})
+    watches = (EmptyStep, ErasedStep, ScalerRefused)
     yields_to = frozenset({("GL115", "optimizer")})
 
     def on_breach(self, breach: Breach, report: Report) -> None:
@@ -77,16 +78,19 @@ class StepWithoutBackward(Rule):
         return Fix(f"move `{step}` behind the backward", Safety.SAFE, move_after(here, ready[-1].stand))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        detail = sighting.detail
-        if sighting.kind == "scaler-refused":
-            if detail["call"] != "scaler.step" or detail["gradient"] not in NOTHING_NEW or sighting.optimizer is None:
+        if isinstance(sighting, ScalerRefused):
+            if sighting.call != "scaler.step" or sighting.gradient not in NOTHING_NEW or sighting.optimizer is None:
                 return
-        elif not detail["times"] == detail["of"] > 1 or detail.get("closure"):
+        elif (
+            not isinstance(sighting, (EmptyStep, ErasedStep))
+            or not sighting.tally.always
+            or sighting.closure is not None
+        ):
             return  # this line mostly finds gradients, or GL113
-        if sighting.kind == ERASED_STEP and detail["began"] not in NOTHING_NEW:
+        if isinstance(sighting, ErasedStep) and sighting.began not in NOTHING_NEW:
             return  # GL103
-        step = sighting.source("", "optimizer.step()")
-        missed = detail.get("elsewhere")  # backward has run, and its graphs lead to nothing that the optimizer holds
+        step = sighting.source("optimizer.step()")
+        missed = isinstance(sighting, EmptyStep) and sighting.elsewhere
         report(
             "the step has no new gradients",
             label=f"{sighting.at_step}: no backward so far had reached anything that it holds"
@@ -96,5 +100,5 @@ class StepWithoutBackward(Rule):
             help="look where the loss loses them: `.detach()`, `.data`, `no_grad`, or copies in their place"
             if missed
             else f"run backward before `{step}`, or drop this step",
-            related=[("the last backward", sighting.sites.get("backward"))],
+            related=[("the last backward", sighting.backward)],
         )

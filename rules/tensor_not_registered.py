@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.holding import TensorUnregistered
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, only, things
@@ -15,7 +16,7 @@ from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, onl
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event
 
 _OWN = re.compile(r"def (?:named_)?(?:parameters|children|modules)\(|def (?:_apply|state_dict)\(")
@@ -33,7 +34,7 @@ class TensorNotRegistered(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"tensor-unregistered"})
+    watches = (TensorUnregistered,)
     triggers = f"{_PLAIN}|{_DERIVED}|{_EARLY}"
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -102,15 +103,16 @@ class TensorNotRegistered(Rule):
             return
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        name = sighting.detail["where"]
+        assert isinstance(sighting, TensorUnregistered)
+        name = sighting.attribute
         report(
             "a trainable tensor is not registered with its module",
-            site=sighting.sites.get("made") or sighting.sites.get("built"),
+            site=sighting.made or sighting.built,
             label=f"`{name}` is not among the parameters that the optimizer is given",
             why=f"`{name}` got gradients in every backward, and no optimizer moves it",
             help=f"make `self.{name}` an `nn.Parameter`, or a buffer if it should not learn",
-            related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
-            confidence=Confidence.MEDIUM if sighting.detail["wanted"] else Confidence.HIGH,
+            related=[("the optimizer is built here", sighting.built), ("steps here", sighting.site)],
+            confidence=Confidence.MEDIUM if sighting.wanted else Confidence.HIGH,
             subject=name,
         )
 

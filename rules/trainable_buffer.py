@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.holding import BufferTrained
 from gradcheck_lint.source.values import Constant, Thing, Value, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event
 
 _LEARNS = re.compile(r"\bParameter\(|requires_grad\s*=\s*True|requires_grad_\(")
@@ -27,7 +28,7 @@ class TrainableBuffer(Rule):
     slug = "trainable-buffer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"buffer-trained"})
+    watches = (BufferTrained,)
     triggers = r"\bregister_buffer\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -58,16 +59,17 @@ class TrainableBuffer(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        name, owner = sighting.detail["where"], sighting.detail["owner"]
+        assert isinstance(sighting, BufferTrained)
+        name, owner = sighting.attribute, sighting.owner
         report(
             "a tensor that should learn is registered as a buffer",
-            site=sighting.sites.get("made") or sighting.sites.get("built"),
+            site=sighting.made or sighting.built,
             label=f"`{name}` is a buffer of `{owner}`, not a parameter",
             why=f"`{name}` got gradients in every backward, and no optimizer moves it",
             help=f"write `self.{name} = nn.Parameter(...)` if it should learn, else let it not require grad",
             note="a buffer that an optimizer of its own is handed does learn",
-            related=[("the optimizer is built here", sighting.sites.get("built")), ("steps here", sighting.site)],
-            confidence=Confidence.MEDIUM if sighting.detail["wanted"] else Confidence.HIGH,
+            related=[("the optimizer is built here", sighting.built), ("steps here", sighting.site)],
+            confidence=Confidence.MEDIUM if sighting.wanted else Confidence.HIGH,
             subject=name,
         )
 

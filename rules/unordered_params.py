@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import handed, repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.building import RefusedSet, SetGiven
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import Items, Thing, options, unordered
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.place import Place
 
@@ -24,7 +25,7 @@ class UnorderedParams(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = frozenset({"set-given", "refused-set"})
+    watches = (SetGiven, RefusedSet)
     listens = handed.KINDS
 
     def on_event(self, event: Event, report: Report) -> None:
@@ -54,9 +55,9 @@ class UnorderedParams(Rule):
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         report(
             "parameters are handed over in a set, which has no order",
-            label="is given a set, and torch refuses it here"
-            if sighting.kind == "refused-set"
-            else f"is given a set of {sighting.detail['number']} tensors",
+            label=f"is given a set of {sighting.number} tensors"
+            if isinstance(sighting, SetGiven)
+            else "is given a set, and torch refuses it here",
             why="their order changes between runs, so that a resumed optimizer pairs its state with other parameters",
             help="hand over a list",
         )

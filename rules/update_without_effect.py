@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.sightings.numbers import NoEffect
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 SURE = 20  # steps after which zero gradients, or an optimizer of somebody's own that waits, are no beginning any more
 
@@ -19,24 +20,25 @@ class UpdateWithoutEffect(Rule):
     slug = "update-without-effect"
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
-    watches = frozenset({"no-effect"})
+    watches = (NoEffect,)
     yields_to = frozenset({("GL403", "optimizer")})
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        reason, detail = sighting.detail["reason"], sighting.detail
+        assert isinstance(sighting, NoEffect)
+        reason = sighting.reason
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
         late = sighting.step >= SURE
         if reason == "rate":
-            says, sure = "its learning rate is 0", not detail["scheduled"]
+            says, sure = "its learning rate is 0", not sighting.scheduled
             help = f"give `{name}` a learning rate, or look at who sets `{name}.param_groups[0]['lr']`"
         elif reason == "gradient":
             says, sure = "all its gradients were exactly 0", late
             help = "look for a loss that does not depend on the weights, a mask of zeros, or units that are all dead"
-            if detail["half"] == "float16":
+            if sighting.half == "float16":
                 help = "scale the loss by a `torch.amp.GradScaler`, for in float16 small gradients become 0; or " + help
         else:
-            says, sure = f"the gradients were not 0 and the learning rate is {detail['lr']:g}", detail["own"] or late
-            step = sighting.source("", f"{name}.step()")
+            says, sure = f"the gradients were not 0 and the learning rate is {sighting.rate:g}", sighting.own or late
+            step = sighting.source(f"{name}.step()")
             help = f"see whether `{step}` writes into the weights or into copies of them, and whether it was replaced"
         report(
             "the steps move no weight",
@@ -44,6 +46,6 @@ class UpdateWithoutEffect(Rule):
             why="the model stays as it was initialised, whatever the loss says",
             help=help,
             note="a warm-up that begins at 0 is legitimate" if reason == "rate" else "",
-            related=[("built here", sighting.sites.get("built"))],
+            related=[("built here", sighting.built)],
             confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
         )

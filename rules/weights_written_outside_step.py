@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.runtime.sightings.mode import WrittenOutside
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class WeightsWrittenOutsideStep(Rule):
@@ -18,10 +19,11 @@ class WeightsWrittenOutsideStep(Rule):
     slug = "weights-written-outside-step"
     severity = Severity.WARNING
     witnesses = frozenset({"run"})
-    watches = frozenset({"written-outside"})
+    watches = (WrittenOutside,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        step = sighting.source("", "the step")
+        assert isinstance(sighting, WrittenOutside)
+        step = sighting.source("the step")
         report(
             "weights are written outside of the step",
             label=f"{sighting.at_step}: {told(sighting.names)} had been changed since the step before",

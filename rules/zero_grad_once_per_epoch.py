@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import STALE_STEP
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sighting import written
+from gradcheck_lint.runtime.sightings.order import StaleStep
 
 if TYPE_CHECKING:
     from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.turns import Carried
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 class ZeroGradOncePerEpoch(Rule):
@@ -22,7 +24,7 @@ class ZeroGradOncePerEpoch(Rule):
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({STALE_STEP})
-    watches = frozenset({STALE_STEP})
+    watches = (StaleStep,)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -63,26 +65,24 @@ class ZeroGradOncePerEpoch(Rule):
         return Fix(f"move `{name}.zero_grad()` into the loop", Safety.UNSAFE, edits)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        from gradcheck_lint.facts.clearing import again, clears, stopped
-
-        detail = sighting.detail
-        if not clears(sighting) or again(sighting) or (detail.get("closure") and detail["lbfgs"]):
+        assert isinstance(sighting, StaleStep)
+        if not sighting.clears or sighting.again or (sighting.closure is not None and sighting.searches):
             return  # GL101 and GL113 are about those
-        if (detail["times"] < 2 and not detail.get("outside")) or stopped(sighting):
+        if (sighting.tally.times < 2 and sighting.outside is None) or sighting.stopped:
             return  # once may be where one phase of the training ends; GL101 is about the other
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        backward = sighting.source("made", "loss.backward()")
+        backward = written(sighting.made, "loss.backward()")
         report(
             "gradients are cleared outside of the loop in which the step is",
-            site=sighting.sites.get("made"),
+            site=sighting.made,
             label=f"{sighting.at_step}: the gradients of the step before were still there when backward ran",
             why="only the first update after a clearing is clean, each later one repeats the batches before it",
             help=f"call `{name}.zero_grad()` before `{backward}`, or move the step out of the loop",
             note="for accumulation, clear after each step, under the same condition as the step",
             related=[
                 (
-                    "cleared here, after the loop" if detail.get("outside") else "cleared last here",
-                    sighting.sites.get("zero"),
+                    "cleared here, after the loop" if sighting.outside is not None else "cleared last here",
+                    sighting.clearing,
                 ),
                 ("uses them", sighting.site),
             ],

@@ -16,7 +16,8 @@ from gradcheck_lint import testing
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.page import HEADINGS, Page
 from gradcheck_lint.rule import Rule, RunReport
-from gradcheck_lint.runtime.record import Sighting
+from gradcheck_lint.runtime.sighting import Sighting
+from gradcheck_lint.runtime.sightings.order import StaleStep
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.testing import ExampleError, check_lint, check_page, check_run, check_watch, name
 
@@ -296,7 +297,7 @@ for _ in range(3):
 class Carried(Rule):
     code = "GL901"
     slug = "some-mistake"
-    watches = frozenset({"stale-step"})
+    watches = (StaleStep,)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         report("it is so", label="", why="", help="")

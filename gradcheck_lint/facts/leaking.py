@@ -8,7 +8,7 @@ from gradcheck_lint.finding import Confidence
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
-    from gradcheck_lint.runtime.record import Sighting
+    from gradcheck_lint.runtime.sightings.order import LeakedGradients
 
 MEANT = "a network that is meant to learn from both losses is legitimate: add them, and step once"
 USED = "uses the gradients of both"
@@ -19,7 +19,7 @@ def clearing(mine: str) -> str:
 
 
 def report_leak(
-    sighting: Sighting,
+    sighting: LeakedGradients,
     report: RunReport,
     message: str,
     *,
@@ -29,13 +29,13 @@ def report_leak(
 ) -> None:
     """`instead`: what may be done in place of clearing. `why` may name the optimizers, as {mine} and {theirs}."""
     mine = sighting.optimizer.label if sighting.optimizer else "optimizer"
-    theirs = sighting.detail["other"]
+    theirs = sighting.other
     report(
         message,
         label=f"{sighting.at_step}: this backward, made for the step of `{theirs}`, had filled its gradients too",
         why=why.format(mine=mine, theirs=theirs),
         help=f"{instead}, or {clearing(mine)}" if instead else clearing(mine),
         note=MEANT,
-        related=[("the backward of its own loss", sighting.sites.get("own")), (USED, sighting.sites.get("used"))],
+        related=[("the backward of its own loss", sighting.own), (USED, sighting.used)],
         confidence=confidence,
     )

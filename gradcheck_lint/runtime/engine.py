@@ -7,7 +7,6 @@ the cause is seen later, what was told before it is not in the record any more.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gradcheck_lint.rule import Rule
-    from gradcheck_lint.runtime.record import Sighting, Site
+    from gradcheck_lint.runtime.record import Site
+    from gradcheck_lint.runtime.sighting import Sighting
 
 
 MOST = 1000  # findings, and problems, that are kept
@@ -64,11 +64,8 @@ class Engine:
         ignored: Callable[[str], frozenset[str]] | None = None,
     ) -> None:
         """ignored: the codes that are off in a file, if some are."""
-        self._by_kind: dict[str, list[Rule]] = defaultdict(list)
-        for rule in rules:
-            for kind in rule.watches:
-                self._by_kind[kind].append(rule)
         self._rules = rules
+        self._by_kind: dict[type[Sighting], list[Rule]] = {}  # the rules that want it, of each kind that has come
         self._silenced: set[tuple[str, str, int, str]] = set()
         self._least = least
         self._tell = tell
@@ -83,21 +80,27 @@ class Engine:
     @property
     def rules(self) -> int:
         """How many rules watch."""
-        return len({id(rule) for rules in self._by_kind.values() for rule in rules})
+        return sum(bool(rule.watches) for rule in self._rules)
 
-    def wants(self, kind: str) -> bool:
+    def wants(self, kind: type[Sighting]) -> bool:
         """Whether some rule listens to this kind of sighting."""
-        return kind in self._by_kind
+        return bool(self._wanting(kind))
+
+    def _wanting(self, kind: type[Sighting]) -> list[Rule]:
+        if kind not in self._by_kind:
+            self._by_kind[kind] = [rule for rule in self._rules if issubclass(kind, rule.watches)]
+        return self._by_kind[kind]
 
     def take(self, sighting: Sighting) -> None:
         """Let the rules judge; may raise what `tell` raises, and nothing else."""
         found: list[tuple[str, _Kept]] = []
-        for rule in self._by_kind.get(sighting.kind, ()):
+        kind = type(sighting)
+        for rule in self._wanting(kind):
             report = _Report(rule, sighting)
             try:
                 rule.on_sighting(sighting, report)
             except Exception as error:  # a mistake of the rule's must not reach the program
-                self._note_problem(f"{rule.code} failed on {sighting.kind}: {type(error).__name__}: {error}")
+                self._note_problem(f"{rule.code} failed on {kind.__name__}: {type(error).__name__}: {error}")
                 continue
             found += [(subject, _Kept(rule, _about(sighting, one), one)) for subject, one in report.findings]
         found = [(subject, kept) for subject, kept in found if kept.finding.confidence >= self._least]
@@ -209,7 +212,7 @@ class _Report:
             severity=rule.severity,
             confidence=confidence,
             message=message,
-            span=_span(site or sighting.site or sighting.sites.get("step") or sighting.sites.get("built")),
+            span=_span(site or sighting.site or sighting.stepped or sighting.built),
             label=label,
             why=why,
             help=help,
@@ -226,11 +229,10 @@ def _key(finding: Finding, subject: str) -> tuple[str, str, int, str]:
 
 
 def _about(sighting: Sighting, finding: Finding) -> _About:
-    others = sighting.detail.get("other", ())
     return _About(
         sighting.optimizer.index if sighting.optimizer else None,
         sighting.optimizer.label if sighting.optimizer else "",
-        frozenset((others,) if isinstance(others, str) else others),
+        frozenset(sighting.others()),
         sighting.step,
         (finding.span.path, finding.span.line),
         frozenset(sighting.names),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.runtime.sightings.numbers import LayerChange
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradcheck_lint.runtime.record import Sighting
 
 MOST = 60
 
@@ -57,7 +58,7 @@ def common(names: Sequence[str]) -> str:
     return ".".join(shared)
 
 
-def layer(sighting: Sighting) -> str:
+def layer(sighting: LayerChange) -> str:
     """The layer that is named, and how many more there are."""
-    more = sighting.detail["layers"] - 1
+    more = sighting.layers - 1
     return f"layer {sighting.names[0]}" + (f" (and {more} more)" if more else "")

@@ -1,6 +1,6 @@
 """Whether an optimizer that was given a whole model can train nothing of it but its norm layers.
 
-Sighting: "norms-alone". Such a model still learns a little, so that nobody looks at the flags; the condition that was
+Sighting: NormsAlone. Such a model still learns a little, so that nobody looks at the flags; the condition that was
 to freeze the norm layers was turned round, or a library froze all that it did not think of.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.sightings.mode import NormsAlone
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -41,7 +42,7 @@ class Norms(Check):
             layers += bool(own) and not norm
             (alone if norm else frozen).extend(f"{name}.{key}" for key, p in own if norm is p.requires_grad)
         if alone and layers >= LAYERS:
-            observer.sight("norms-alone", mark, names=tuple(alone), frozen=tuple(frozen))
+            self.session.take(NormsAlone(observer.scene(mark), names=tuple(alone), frozen=tuple(frozen)))
 
 
 def _is_norm(module: Module) -> bool:

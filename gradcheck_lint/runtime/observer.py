@@ -11,7 +11,6 @@ in ways that nobody can hook.
 from __future__ import annotations
 
 import sys
-import time
 import weakref
 from collections import deque
 from functools import partial
@@ -22,8 +21,25 @@ from gradcheck_lint import cycle
 from gradcheck_lint.runtime import patches, sites, stores
 from gradcheck_lint.runtime.gradients import Gradients, Touched
 from gradcheck_lint.runtime.names import attributes
-from gradcheck_lint.runtime.record import Event, Moment, Parameter, Sighting, Site, Watched
+from gradcheck_lint.runtime.record import Event, Moment, Parameter, Watched
 from gradcheck_lint.runtime.sampling import Sampling
+from gradcheck_lint.runtime.sighting import Scene
+from gradcheck_lint.runtime.sightings.order import (
+    CallMissing,
+    Closure,
+    ClosureCalled,
+    ClosureMissing,
+    ClosureWithoutLoss,
+    Discarded,
+    EarlySchedule,
+    EmptyStep,
+    ErasedStep,
+    PlainScalerStep,
+    ScaledStep,
+    StaleStep,
+    Tally,
+)
+from gradcheck_lint.runtime.sites import resolve
 from gradcheck_lint.runtime.trails import outside, same_rounds, trail
 
 if TYPE_CHECKING:
@@ -107,7 +123,7 @@ class Observer:
         self.names: dict[int, str] = {}
         self.opaque = ""  # why breaches of this optimizer cannot be told, empty if they can
         self.scaler_stepping = False
-        self.idle: tuple[sites.Mark | None, dict[str, Any]] | None = None  # a step before any backward
+        self.idle: tuple[sites.Mark | None, Tally] | None = None  # a step before any backward
         self.skipped = 0  # steps that a scaler left out
         self.broken = False  # it is known why its steps find no gradients: the model has other tensors now, say
         self.rounds: deque[Round] = deque(maxlen=ROUNDS)
@@ -119,7 +135,7 @@ class Observer:
         self._odd_lines: dict[tuple[str, int, int], int] = {}  # how often something was wrong with that
         self._idle_zeros: set[tuple[str, int, int]] = set()  # lines that have cleared what nobody misses
         self.trails: dict[int, Trail] = {}  # by the order of the event
-        self._instead: dict[str, Any] = {}  # the optimizer that is cleared instead of this one
+        self._instead: tuple[str, sites.Mark | None] = "", None  # the optimizer that is cleared instead of this one
         self._early: dict[tuple[int, int], int] = {}  # lines that moved the schedule before the first step
         self._ref = weakref.ref(optimizer)
         self._before: Any = None  # the handles of the hooks on the step
@@ -340,14 +356,9 @@ class Observer:
         self.sampling.attend(self.watched.steps + 3)
         more, lost = self._habit.beyond(steps, zeros, backwards)
         if 0 < more < steps and 0 < lost < (usual := self._usual()) * more:
-            self.sight(
-                cycle.DISCARDED,
-                self.mark_of("zero"),
-                window=lost // more or 1,
-                usual=usual,
-                regular=False,
-                finite=True,
-            )
+            scene = self.scene(self.mark_of("zero"))
+            size = lost // more or 1
+            self.session.take(Discarded(scene, window=size, usual=usual, regular=False, finite=True, made=None))
 
     def _counted(self) -> tuple[int, int] | None:
         """How many zeroings and backwards there were since this was last asked; None if it was in another thread."""
@@ -378,13 +389,13 @@ class Observer:
         self.session.remember(self, event)
         return breach
 
-    def tally(self, kind: str, mark: sites.Mark | None) -> dict[str, Any]:
+    def tally(self, kind: str, mark: sites.Mark | None) -> Tally:
         """Count that something was wrong with an event of this line: how often it was, and how often the line ran."""
         if mark is None:
-            return {"times": 1, "of": 1}
+            return Tally()
         line = (kind, id(mark.code), mark.last)
         self._odd_lines[line] = self._odd_lines.get(line, 0) + 1
-        return {"times": self._odd_lines[line], "of": self._lines.get(line, 1)}
+        return Tally(self._odd_lines[line], self._lines.get(line, 1))
 
     def on_zero(self, mark: sites.Mark | None) -> None:
         """The gradients of this optimizer were cleared."""
@@ -405,7 +416,8 @@ class Observer:
             if 0 < window < usual:  # a part of a window, if it is made by the same line as the whole ones
                 lines = {event.mark for event in self.rounds[-1].window} if self.rounds else set()
                 finite = all(event.mark in lines for event in self.window) and self.finite()
-            self.sight(breach, mark, window=window, usual=usual, made=self._marks(), regular=regular, finite=finite)
+            scene, made = self.scene(mark), resolve(self._marks())
+            self.session.take(Discarded(scene, window=window, usual=usual, regular=regular, finite=finite, made=made))
             self.look_closely()
         elif line is not None:
             self._idle_zeros.add(line)
@@ -495,7 +507,7 @@ class Observer:
         if early:
             self._early[line] = self._early.get(line, 0) + 1
         elif self._early.get(line) == 1:
-            self.sight(cycle.EARLY_SCHEDULE, mark, scheduler=type(scheduler).__name__)
+            self.session.take(EarlySchedule(self.scene(mark)))
 
     # The step
 
@@ -542,9 +554,9 @@ class Observer:
         closure = kwargs.get("closure") if "closure" in kwargs else (args[1] if len(args) > 1 else None)
         own = callable(closure) and not _does_nothing(closure)
         if closure is not None and not callable(closure) and type(optimizer).__module__.startswith("torch.optim."):
-            self.sight("closure-called", mark, given=type(closure).__name__)
+            self.session.take(ClosureCalled(self.scene(mark), given=type(closure).__name__))
         elif not own and watched.steps == 1 and self.searches():
-            self.sight("closure-missing", mark)
+            self.session.take(ClosureMissing(self.scene(mark)))
         if callable(closure):
             wrapped = self._wrap(closure, mark, own=own)
             if "closure" in kwargs:
@@ -576,11 +588,12 @@ class Observer:
     def _closure_ends(self, mark: sites.Mark | None, result: Any, begins: sites.Mark | None) -> None:
         made = self.watched.backwards - self._closure_backwards
         if result is None:
-            self.sight("closure-without-loss", mark, lbfgs=self.searches(), begins=begins)
+            scene = self.scene(mark)
+            self.session.take(ClosureWithoutLoss(scene, searches=self.searches(), begins=resolve(begins)))
         cleared = self.watched.zeros - self._closure_zeros
-        self._uses_gradients(mark, closure=True, made_inside=made, cleared_inside=cleared, begins=begins)
+        self._uses_gradients(mark, Closure(made, cleared, resolve(begins)))
 
-    def _uses_gradients(self, mark: sites.Mark | None, **detail: Any) -> None:
+    def _uses_gradients(self, mark: sites.Mark | None, closure: Closure | None = None) -> None:
         """The optimizer is about to read the gradients."""
         session = self.session
         session.before_update(self, mark)
@@ -589,10 +602,10 @@ class Observer:
         if breach is None and before.gradient in (cycle.FIRST, cycle.READY) and self.erased_by_hand():
             breach = cycle.ERASED_STEP
         if breach is not None and not self.opaque:
-            self._judge(breach, before, mark, detail)
+            self._judge(breach, before, mark, closure)
         if self.window:
             self.windows.append(len(self.window))
-        if not detail:
+        if closure is None:
             self._end_round(mark)
         session.used(self, mark)
         self._new_window()
@@ -618,7 +631,7 @@ class Observer:
         """Whether this is an optimizer that calls its closure again and again, and cannot do without."""
         return any(kind.__name__ == "LBFGS" for kind in type(self._ref()).__mro__)
 
-    def _judge(self, breach: str, before: cycle.State, mark: sites.Mark | None, detail: dict[str, Any]) -> None:
+    def _judge(self, breach: str, before: cycle.State, mark: sites.Mark | None, closure: Closure | None) -> None:
         """Tell a breach at a step, if the tensors agree with the machine."""
         if breach == cycle.STALE_STEP:
             self._rewrites = self._rewrites or (self._old_window and not self.gradients.summed(self.parameters()))
@@ -630,61 +643,68 @@ class Observer:
         tally = self.tally("step", mark)
         if breach in (cycle.EMPTY_STEP, cycle.ERASED_STEP) and self.broken:
             return
-        if breach == cycle.EMPTY_STEP and not self.watched.backwards and not detail:
-            self.idle = (mark, {**tally, "gradient": before.gradient, "began": self.began})
+        if breach == cycle.EMPTY_STEP and not self.watched.backwards and closure is None:
+            self.idle = (mark, tally)
             return  # it may be another's turn; told at the end, if none has come by then
         if self.named_only(mark, _LACKS.get(breach, "")):
             return
-        scaled = breach in (cycle.SCALED_STEP, cycle.SCALED_CLIP)
-        if scaled:
+        scene, take = self.scene(mark), self.session.take
+        made, cleared = self._marks(before.made), before.cleared if isinstance(before.cleared, Event) else None
+        if breach == cycle.STALE_STEP:
+            other = self._cleared_instead()
+            take(
+                StaleStep(
+                    scene,
+                    tally=tally,
+                    closure=closure,
+                    searches=self.searches(),
+                    made=resolve(made),
+                    zeros=self.watched.zeros,
+                    cleared_at=cleared.step if cleared is not None else None,
+                    each_round=same_rounds(cleared.mark if cleared else self.mark_of("zero"), made),
+                    outside=resolve(self._cleared_outside()),
+                    other=other[0],
+                    other_zero=resolve(other[1]),
+                )
+            )
+        elif breach == cycle.ERASED_STEP:
+            place = resolve(cleared.mark) if cleared is not None else None
+            take(ErasedStep(scene, tally=tally, closure=closure, began=self.began, made=resolve(made), cleared=place))
+        elif breach == cycle.EMPTY_STEP:
+            take(EmptyStep(scene, tally=tally, closure=closure))
+        elif breach == cycle.SCALED_STEP:
             self.suspect()
-        self.sight(
-            breach,
-            mark,
-            **tally,
-            **self._cleared_instead(breach),
-            **self._cleared_outside(breach),
-            untouched=scaled and self.untouched(),
-            began=self.began,
-            lbfgs=self.searches(),
-            made=self._marks(before.made),
-            cleared=(cleared := before.cleared.mark if isinstance(before.cleared, Event) else None),
-            each_round=same_rounds(cleared or self.mark_of("zero"), self._marks(before.made)),
-            zeros=self.watched.zeros,
-            cleared_at=before.cleared.step if isinstance(before.cleared, Event) else None,
-            made_at=before.made.step if isinstance(before.made, Event) else None,
-            gradient=before.gradient,
-            windows=tuple(self.windows),
-            **detail,
-        )
+            take(ScaledStep(scene, untouched=self.untouched()))
+        elif breach == cycle.PLAIN_SCALER_STEP:
+            take(PlainScalerStep(scene, gradient=before.gradient, made=resolve(made)))
 
     def named_only(self, mark: sites.Mark | None, method: str) -> bool:
         """Whether the function of this line names a method and does not call it; if so, that is told."""
         owner = self.watched.name.rpartition(".")[2] if method == "step" else ""  # a schedule steps too
         missing = stores.uncalled(mark.code, method, owner) if mark is not None and method else None
         if missing is not None:
-            self.sight("call-missing", missing, method=method)
+            self.session.take(CallMissing(self.scene(missing), method=method))
         return missing is not None
 
-    def _cleared_instead(self, breach: str) -> dict[str, Any]:
-        """The optimizer that was cleared in this one's place: again, though it has not stepped since."""
-        if breach != cycle.STALE_STEP or self.watched.zeros or self._instead:
-            return self._instead if breach == cycle.STALE_STEP else {}
+    def _cleared_instead(self) -> tuple[str, sites.Mark | None]:
+        """The optimizer that was cleared in this one's place, and where: again, though it has not stepped since."""
+        if self.watched.zeros or self._instead[0]:
+            return self._instead
         since = self.rounds[-1].window[-1].order if self.rounds and self.rounds[-1].window else 0
         for other in self.session.observers.values():
             zero, step = other.latest.get("zero"), other.latest.get("step")
             if other is self or zero is None or zero.order <= since or (step is not None and step.order > zero.order):
                 continue
             if other.watched.zeros > 2 * other.watched.steps - 1:
-                self._instead = {"other": other.label, "other_zero": zero.mark}
+                self._instead = other.label, zero.mark
         return self._instead
 
-    def _cleared_outside(self, breach: str) -> dict[str, Any]:
+    def _cleared_outside(self) -> sites.Mark | None:
         """The call that will clear the gradients when the loop is over in which they are used, if none did so far."""
-        if breach != cycle.STALE_STEP or self.watched.zeros or self._odd_lines_of("step") > _LOOKS:
-            return {}
+        if self.watched.zeros or self._odd_lines_of("step") > _LOOKS:
+            return None
         found = outside(sites.frames(2), self._names_of_clearing, "zero_grad")
-        return {"zero": sites.Mark(*found), "outside": True} if found is not None else {}
+        return sites.Mark(*found) if found is not None else None
 
     def _odd_lines_of(self, kind: str) -> int:
         return sum(times for line, times in self._odd_lines.items() if line[0] == kind)
@@ -755,24 +775,17 @@ class Observer:
             return made.mark  # type: ignore[no-any-return]
         return self.window[0].mark if self.window else None
 
-    def sight(
-        self, kind: str, mark: sites.Mark | None, *, names: tuple[str, ...] = (), step: int | None = None, **detail: Any
-    ) -> None:
-        """Hand something to the rules; marks among the details become sites. `step`: if it was not this one."""
-        places = {"built": self.built, "step": self.mark_of("step"), "backward": self.mark_of("backward")}
-        places["zero"] = self.mark_of("zero")
-        for key in [key for key, value in detail.items() if isinstance(value, sites.Mark)]:
-            places[key] = detail.pop(key)
-        known: dict[str, Site] = {}
-        for key in [key for key, value in detail.items() if isinstance(value, Site)]:
-            known[key] = detail.pop(key)
-        for what, place in places.items():
-            site = sites.resolve(place)
-            if site is not None:
-                known[what] = site
-        site = sites.resolve(mark)
-        step = self.watched.steps if step is None else step
-        self.session.take(Sighting(kind, step, site, self.watched, names, known, detail | {"time": time.monotonic()}))
+    def scene(self, mark: sites.Mark | None, step: int | None = None) -> Scene:
+        """This place, for a sighting that is about this optimizer; step: if it was not this one."""
+        return Scene(
+            self.watched.steps if step is None else step,
+            resolve(mark),
+            self.watched,
+            resolve(self.built),
+            resolve(self.mark_of("step")),
+            resolve(self.mark_of("backward")),
+            resolve(self.mark_of("zero")),
+        )
 
     def mark_of(self, kind: str) -> sites.Mark | None:
         event = self.latest.get(kind)

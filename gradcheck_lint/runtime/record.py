@@ -1,4 +1,4 @@
-"""What the watcher has seen, as plain data: places, events, sightings, and the record of the whole run.
+"""What the watcher has seen, as plain data: places, events, and the record of the whole run.
 
 Nothing here holds a tensor or needs torch, so that a record can be saved, sent between ranks and rendered later.
 """
@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gradcheck_lint.finding import Finding
 
 
@@ -82,34 +80,6 @@ class Model:
     name: str
     kind: str  # the class
     parameters: int  # how many tensors it has
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """Something that a rule may want to judge: what was seen, at which step, in which lines.
-
-    `kind` is one of the breaches of `gradcheck_lint.cycle` or a word of the module that sights it. `names` are the
-    parameters or modules that it is about, `sites` other lines by what they did ("built", "backward", "step",
-    "cleared", "made"), `detail` the numbers that belong to it.
-    """
-
-    kind: str
-    step: int  # of the optimizer, counted from 1; 0 before its first
-    site: Site | None
-    optimizer: Watched | None = None
-    names: tuple[str, ...] = ()
-    sites: Mapping[str, Site] = field(default_factory=dict)
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def at_step(self) -> str:
-        """ "at step 2 of SGD", to begin a sentence with."""
-        return f"at step {max(self.step, 1)} of {self.optimizer.label if self.optimizer else 'the run'}"
-
-    def source(self, what: str = "", default: str = "") -> str:
-        """The user's own text of the call at `sites[what]` (the sighting's own site without it), or `default`."""
-        site = self.sites.get(what) if what else self.site
-        return site.text if site is not None and site.text else default
 
 
 class Moment(NamedTuple):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint import cycle
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.sightings.order import ScalerRefused, UnscaledTwice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +112,7 @@ class Scaling:
         breach = observer.event("unscale", mark=mark)
         observer.touch()
         if breach is not None:
-            observer.sight(breach, mark, before=before)
+            self._session.take(UnscaledTwice(observer.scene(mark), before=sites.resolve(before)))
 
     def _has_unscaled(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
         if refuses(args[0], error):
@@ -152,12 +153,13 @@ class Scaling:
         if observer is None:
             return
         bypassed = [other.label for other in self._awake() if other.state.scale == cycle.SCALED]
-        observer.sight(
-            "scaler-refused",
-            sites.here(),
-            call=kind,
-            gradient=observer.state.gradient,
-            scale=observer.state.scale,
-            bypassed=tuple(bypassed),
-            updated=self._updated,
+        self._session.take(
+            ScalerRefused(
+                observer.scene(sites.here()),
+                call=kind,
+                gradient=observer.state.gradient,
+                scale=observer.state.scale,
+                bypassed=tuple(bypassed),
+                updated=self._updated,
+            )
         )

@@ -22,9 +22,11 @@ from gradcheck_lint.runtime.engine import Engine
 from gradcheck_lint.runtime.graph import Canaries, reach
 from gradcheck_lint.runtime.names import Models, variable
 from gradcheck_lint.runtime.observer import Observer, moment
-from gradcheck_lint.runtime.record import Event, RunRecord, Sighting, Watched
+from gradcheck_lint.runtime.record import Event, RunRecord, Watched
 from gradcheck_lint.runtime.scaling import Scaling, scaled
 from gradcheck_lint.runtime.series import SeriesKeeper
+from gradcheck_lint.runtime.sighting import Scene, Sighting
+from gradcheck_lint.runtime.sightings.order import EmptyClip, ScaledClip
 from gradcheck_lint.runtime.trails import trail
 from gradcheck_lint.runtime.turn import CROWD, UNSURE, Turn
 
@@ -320,11 +322,15 @@ class Session:
     def take(self, sighting: Sighting) -> None:
         self.engine.take(sighting)
 
-    def sight(self, kind: str, mark: sites.Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
-        """Hand something to the rules that belongs to no optimizer; marks among the details become sites."""
-        marks = {key: detail.pop(key) for key, value in list(detail.items()) if isinstance(value, sites.Mark)}
-        known = {key: site for key, value in marks.items() if (site := sites.resolve(value)) is not None}
-        self.take(Sighting(kind, 0, sites.resolve(mark), None, names, known, detail))
+    def scene(self, mark: sites.Mark | None) -> Scene:
+        """This place, for a sighting that belongs to no optimizer."""
+        return Scene(0, sites.resolve(mark))
+
+    def scene_of_next(self, mark: sites.Mark | None) -> Scene:
+        """This place, for a sighting about the run as a whole, or its one optimizer, at the step to come."""
+        watched = [observer.watched for observer in self.observers.values()]
+        step = max((observer.steps for observer in self.observers.values()), default=0) + 1
+        return Scene(step, sites.resolve(mark), watched[0] if len(watched) == 1 else None)
 
     def remember(self, observer: Observer, event: Event) -> None:
         if len(self._moments) < MOMENTS:
@@ -666,15 +672,11 @@ class Session:
                 continue  # it may be another's turn
             if breach is None or observer.opaque or (breach == cycle.EMPTY_CLIP and observer.written()):
                 continue
-            observer.sight(
-                breach,
-                mark,
-                gradient=observer.state.gradient,
-                steps=observer.watched.steps,
-                untouched=breach == cycle.SCALED_CLIP and observer.untouched(),
-                bound=bound,
-                **observer.tally("clip", mark),
-            )
+            tally = observer.tally("clip", mark)
+            if breach == cycle.SCALED_CLIP:
+                self.take(ScaledClip(observer.scene(mark), untouched=observer.untouched(), bound=bound))
+            else:
+                self.take(EmptyClip(observer.scene(mark), tally=tally, gradient=observer.state.gradient))
 
     def _scheduled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         scheduler = args[0]

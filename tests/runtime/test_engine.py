@@ -17,35 +17,65 @@ from gradcheck_lint.config import Settings
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.rule import Rule, RunReport
 from gradcheck_lint.runtime.engine import Engine
-from gradcheck_lint.runtime.record import Sighting, Site, Watched
+from gradcheck_lint.runtime.record import Site, Watched
+from gradcheck_lint.runtime.sighting import Scene, Sighting, kind
 
 MEDIUM, HIGH = Confidence.MEDIUM, Confidence.HIGH
 ALL = {rule.code: rule for rule in registry.load(packs=False)}
 
 
+@kind
+class Seen(Sighting):
+    sure: Confidence = HIGH
+    other: tuple[str, ...] = ()
+
+    def others(self) -> tuple[str, ...]:
+        return self.other
+
+
+@kind
+class OfCause(Seen):
+    pass
+
+
+@kind
+class OfSymptom(Seen):
+    pass
+
+
+@kind
+class OfBoth(Seen):
+    pass
+
+
 class Cause(Rule):
     code = "GL901"
     slug = "cause"
-    watches = frozenset({"cause", "both"})
+    watches = (OfCause, OfBoth)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        report("a cause", label="", why="", help="", confidence=sighting.detail.get("sure", HIGH))
+        assert isinstance(sighting, Seen)
+        report("a cause", label="", why="", help="", confidence=sighting.sure)
 
 
 class Symptom(Rule):
     code = "GL900"
     slug = "symptom"
-    watches = frozenset({"symptom", "both"})
+    watches = (OfSymptom, OfBoth)
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        report("a symptom", label="", why="", help="", confidence=sighting.detail.get("sure", HIGH))
+        assert isinstance(sighting, Seen)
+        report("a symptom", label="", why="", help="", confidence=sighting.sure)
 
 
 FIRST, SECOND = Watched(0, "first", "SGD"), Watched(1, "second", "SGD")
 
 
-def sighting(kind: str, step: int = 1, line: int = 7, about: Watched = FIRST, names: Any = (), **more: Any) -> Sighting:
-    return Sighting(kind, step, Site("train.py", line), about, tuple(names), {}, more)
+KINDS = {"cause": OfCause, "symptom": OfSymptom, "both": OfBoth}
+
+
+def sighting(what: str, step: int = 1, line: int = 7, about: Watched = FIRST, names: Any = (), **more: Any) -> Sighting:
+    return KINDS[what](Scene(step, Site("train.py", line), about), names=tuple(names), **more)
 
 
 class Run:
@@ -132,11 +162,11 @@ def test_two_mistakes_are_told_as_two(what: str, cause: dict[str, Any], symptom:
 
 def test_cause_names_another_optimizer() -> None:
     run = Run("optimizer")
-    assert run.take(sighting("symptom"), sighting("cause", about=SECOND, other="first")) == ["GL901"]
+    assert run.take(sighting("symptom"), sighting("cause", about=SECOND, other=("first",))) == ["GL901"]
     run = Run("optimizer")
     assert run.take(sighting("symptom"), sighting("cause", about=SECOND, other=("third",))) == ["GL900", "GL901"]
     run = Run("optimizer")
-    assert run.take(sighting("symptom", other="second"), sighting("cause", about=SECOND)) == ["GL900", "GL901"]
+    assert run.take(sighting("symptom", other=("second",)), sighting("cause", about=SECOND)) == ["GL900", "GL901"]
 
 
 def test_rules_yield_to_rules_that_there_are() -> None:

@@ -1,6 +1,6 @@
 """What lies in the attributes of modules without being registered, and attributes that a module does not know.
 
-Sighting: "requires-grad-attribute" (`model.requires_grad = False`, which torch does not read).
+Sighting: RequiresGradAttribute (`model.requires_grad = False`, which torch does not read).
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.codes import attribute_set, methods
 from gradcheck_lint.runtime.names import attributes, expression
+from gradcheck_lint.runtime.sightings.holding import BufferTrained, LayersUnregistered, PartNoModule, TensorUnregistered
+from gradcheck_lint.runtime.sightings.mode import RequiresGradAttribute
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,22 +31,22 @@ _ITEMS = 1000  # of a container that are looked at
 class Hidden(NamedTuple):
     """Where something that should be registered lies."""
 
-    kind: str  # "layer-unregistered", "tensor-unregistered", "buffer-trained" or "part-no-module"
+    kind: type[LayersUnregistered | TensorUnregistered | BufferTrained | PartNoModule]
     attribute: str  # "layers"
     owner: type  # the class of the module
     container: str  # "list", "tuple", "dict", or "" for a plain attribute
     path: str  # "layers[0].weight"
     holder: type | None = None  # the class of what is in the attribute, if that is no module and should be one
 
-    def made(self) -> Mark | Site | None:
+    def made(self) -> Site | None:
         """The line that makes it so: where the attribute gets its value, or the class that is no module begins."""
         if self.holder is not None:
             return sites.of_class(self.holder, next(methods(self.holder), None))
-        if self.kind == "buffer-trained":
+        if self.kind is BufferTrained:
             marks = (stores.called_with(code, "register_buffer", self.attribute) for code in methods(self.owner))
         else:
             marks = (stores.first_set_on(code, self.attribute) for code in methods(self.owner))
-        return next((mark for mark in marks if mark is not None), None)
+        return resolve(next((mark for mark in marks if mark is not None), None))
 
 
 def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
@@ -59,20 +62,20 @@ def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
             owner = type(module)
             for name, buffer in module._buffers.items():
                 if buffer is not None and buffer.requires_grad and buffer.is_leaf:
-                    found[id(buffer)] = Hidden("buffer-trained", name, owner, "", name)
+                    found[id(buffer)] = Hidden(BufferTrained, name, owner, "", name)
             for name, part, value, container in _contents(module):
                 if issubclass(type(value), Module) and container:
                     for key, parameter in value.named_parameters():
                         path = f"{name}{part}.{key}"
-                        found[id(parameter)] = Hidden("layer-unregistered", name, owner, container, path)
+                        found[id(parameter)] = Hidden(LayersUnregistered, name, owner, container, path)
                 elif issubclass(type(value), Tensor) and value.requires_grad:
                     leaves = [value] if value.is_leaf else _sources(value)
                     for leaf in leaves:
                         if value.is_leaf or isinstance(leaf, Parameter):
-                            found[id(leaf)] = Hidden("tensor-unregistered", name, owner, container, name + part)
+                            found[id(leaf)] = Hidden(TensorUnregistered, name, owner, container, name + part)
                 elif not issubclass(type(value), (Module, Tensor)) and _should_be_a_module(type(value)):
                     for path, parameter in _of_part(value):
-                        place = Hidden("part-no-module", name, owner, container, f"{name}{part}.{path}", type(value))
+                        place = Hidden(PartNoModule, name, owner, container, f"{name}{part}.{path}", type(value))
                         found[id(parameter)] = place
     return {key: place for key, place in found.items() if key not in registered}
 
@@ -150,11 +153,7 @@ class Attributes(Check):
             self._told.add(id(module))
             names = (expression(label, name),)
             made = attribute_set(sites.frames(2), module, "requires_grad", names[0], Module)
-            observer.sight(
-                "requires-grad-attribute",
-                mark,
-                names=names,
-                value=value,
-                number=len(wrong),
-                made=made,
+            scene = observer.scene(mark)
+            self.session.take(
+                RequiresGradAttribute(scene, names=names, value=value, number=len(wrong), made=resolve(made))
             )

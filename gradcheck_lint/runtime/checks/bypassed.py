@@ -2,8 +2,8 @@
 
 DistributedDataParallel averages gradients inside backward, by collectives that its process group counts. A backward
 that was to be averaged and after which that number has not moved, up to the step, was not averaged by anybody.
-Lightning and Accelerate are asked by what they themselves keep. Sightings: "unsynchronised", "closure-skipped",
-"nothing-returned", "plain-backward", "unprepared".
+Lightning and Accelerate are asked by what they themselves keep. Sightings: Unsynchronised, ClosureSkipped,
+NothingReturned, PlainBackward, Unprepared.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.replicas import Replica, replicas, spread
 from gradcheck_lint.runtime.objects import instances
+from gradcheck_lint.runtime.sightings.order import (
+    ClosureSkipped,
+    NothingReturned,
+    PlainBackward,
+    Unprepared,
+    Unsynchronised,
+)
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,13 +136,14 @@ class Bypassed(Check):
                 how = "raw"
             if how or times == 2:
                 self.alone.add(index)
-                observer.sight(
-                    "unsynchronised",
-                    observer.mark_of("backward") or mark,
-                    names=tuple(observer.name(p) for p in observer.parameters() if id(p) in replica.ids),
-                    how=how,
-                    model=self._called(replica.wrapper),
-                    moved=self._moved.get(id(replica)),
+                self.session.take(
+                    Unsynchronised(
+                        observer.scene(observer.mark_of("backward") or mark),
+                        names=tuple(observer.name(p) for p in observer.parameters() if id(p) in replica.ids),
+                        how=how,
+                        model=self._called(replica.wrapper),
+                        moved=resolve(self._moved.get(id(replica))),
+                    )
                 )
 
     def _called(self, wrapper: Module) -> str:
@@ -165,11 +174,11 @@ class Bypassed(Check):
         if result is None:
             observer.broken = True  # which is why it has no gradients
             if self._again("closure", index) == 1:  # Lightning itself raises as soon as the step is over
-                observer.sight("closure-skipped", mark)
+                self.session.take(ClosureSkipped(observer.scene(mark)))
         elif getattr(result, "closure_loss", self) is None:
             observer.broken = True
             if self._again("nothing", index) == 3:
-                observer.sight("nothing-returned", mark)
+                self.session.take(NothingReturned(observer.scene(mark)))
         else:
             self._times["nothing", index] = 3  # some batches are left out on purpose
 
@@ -178,7 +187,7 @@ class Bypassed(Check):
         mark, self._plain = self._plain, None
         for observer in touched:
             if self._is_prepared(observer) and self._again("plain", observer.watched.index) == 2:
-                observer.sight("plain-backward", mark, number=_accumulates())
+                self.session.take(PlainBackward(observer.scene(mark), number=_accumulates()))
 
     def _judge_prepared(self, observer: Observer, mark: Mark | None) -> None:
         """Between the last micro-batches of a window a prepared optimizer makes no step; another does."""
@@ -186,7 +195,7 @@ class Bypassed(Check):
         if state is None or state.sync_gradients or _through_accelerate():
             return
         if not self._is_prepared(observer) and self._again("unprepared", observer.watched.index) == 2:
-            observer.sight("unprepared", mark, number=_accumulates())
+            self.session.take(Unprepared(observer.scene(mark), number=_accumulates()))
 
     def _is_prepared(self, observer: Observer) -> bool:
         """Whether Accelerate has wrapped the optimizer."""

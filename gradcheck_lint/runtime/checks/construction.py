@@ -1,8 +1,9 @@
 """What an optimizer is built of: the tensors and options that it is given, and why torch refuses them.
 
-Sightings: "set-given", "non-leaf-given", "given-twice", "iterator-spent", "never-trained" (none of what was given is
-ever made to require grad), "odd-option" (an option that torch lets through and that does nothing or harm),
-"zero-rate", "attribute-assigned" (`optimizer.lr = ...`), "refused" (torch's own error, if it ended the program).
+Sightings: SetGiven, NonLeafGiven, GivenTwice, IteratorSpent, NeverTrained (none of what was given is ever made to
+require grad), OddOption (an option that torch lets through and that does nothing or harm), ZeroRate, AttributeAssigned
+(`optimizer.lr = ...`), and what torch refused, if that ended the program: RefusedEmpty, RefusedSpent, RefusedTwice,
+RefusedNonLeaf, RefusedSet, RefusedLoad.
 """
 
 from __future__ import annotations
@@ -15,6 +16,24 @@ from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.codes import attribute_set
 from gradcheck_lint.runtime.names import names_of, variable
+from gradcheck_lint.runtime.sightings.building import (
+    AttributeAssigned,
+    GivenTwice,
+    IteratorSpent,
+    NeverTrained,
+    NonLeafGiven,
+    NothingHeld,
+    OddOption,
+    RefusedEmpty,
+    RefusedLoad,
+    RefusedNonLeaf,
+    RefusedSet,
+    RefusedSpent,
+    RefusedTwice,
+    SetGiven,
+    ZeroRate,
+)
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +44,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.record import Event
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sighting import Scene, Sighting
     from gradcheck_lint.runtime.sites import Mark
 
 _LONG = 1000  # what has been so for so many steps was so in the last few as well
@@ -36,10 +56,7 @@ class Refusal(NamedTuple):
     """An error of torch's that may be about to end the program."""
 
     words: str
-    why: str  # "empty", "spent", "twice", "non-leaf", "set", "load"
-    mark: Mark | None
-    names: tuple[str, ...]
-    detail: dict[str, Any]
+    sighting: Sighting
 
 
 class Start(NamedTuple):
@@ -74,7 +91,7 @@ class Construction(Check):
         self._refusal: Refusal | None = None
         self._starts: dict[int, Start] = {}
         self._still: dict[int, Still] = {}  # by observer
-        self._told: set[tuple[str, int]] = set()
+        self._told: set[tuple[type[Sighting], int, str]] = set()
         self._empty: set[int] = set()  # observers that were given an iterator which had been read
 
     # Building
@@ -91,23 +108,24 @@ class Construction(Check):
         if observer is None:
             return
         if self._sets:
-            observer.sight("set-given", mark, number=self._sets, names=())
+            self.session.take(SetGiven(observer.scene(mark), number=self._sets))
         if self._begun:
-            observer.sight("iterator-spent", mark, begun=True, names=())
+            self.session.take(IteratorSpent(observer.scene(mark), begun=True))
         parameters = observer.parameters()
         stems = tuple(observer.name(p) for p in parameters if not p.is_leaf)
         if stems and not any(group.get("differentiable") for group in optimizer.param_groups):
-            made = (stores.stored(frame, stems[0]) for frame in sites.frames(2))
-            observer.sight("non-leaf-given", mark, names=stems, made=next((one for one in made if one), None))
+            marks = (stores.stored(frame, stems[0]) for frame in sites.frames(2))
+            made = resolve(next((one for one in marks if one), None))
+            self.session.take(NonLeafGiven(observer.scene(mark), names=stems, made=made))
         for number, group in enumerate(optimizer.param_groups):
             ids = [id(p) for p in group["params"]]
             twice = {key for key in ids if ids.count(key) > 1} if len(set(ids)) < len(ids) else set()
             if twice:
                 names = tuple(dict.fromkeys(observer.name(p) for p in group["params"] if id(p) in twice))
-                observer.sight("given-twice", mark, names=names, group=number)
+                self.session.take(GivenTwice(observer.scene(mark), names=names))
             if number in self._spent and not ids:
                 self._empty.add(observer.watched.index)
-                observer.sight("iterator-spent", mark, group=number, names=())
+                self.session.take(IteratorSpent(observer.scene(mark), group=number))
         self._options(observer, optimizer, optimizer.param_groups, mark)
 
     def attached(self, observer: Observer) -> None:
@@ -122,16 +140,16 @@ class Construction(Check):
         known = {*optimizer.defaults, *_BOOKKEEPING}
         for group in groups:
             if group.get("nesterov") and not group.get("momentum") and "momentum" in group:
-                self._once(observer, "odd-option", mark, option="nesterov", value=True, known=())
+                self._odd(observer, mark, "nesterov", True)
             lr = group.get("lr")
             if isinstance(lr, float) and lr < 0:
-                self._once(observer, "odd-option", mark, option="lr", value=lr, known=())
+                self._odd(observer, mark, "lr", lr)
             if not type(optimizer).__module__.startswith("torch.optim"):
                 continue
             for key in group:
                 near = _near(key, known) if key not in known else ""
                 if near:
-                    self._once(observer, "odd-option", mark, option=key, value=group[key], known=(near,))
+                    self._odd(observer, mark, key, group[key], near)
 
     # Steps
 
@@ -148,7 +166,7 @@ class Construction(Check):
             self._attributes(observer, optimizer, start, mark)
         self._look(observer, optimizer, mark)
         if steps == 1 and not observer.parameters():
-            observer.sight("nothing-held", mark, spent=observer.watched.index in self._empty)
+            self.session.take(NothingHeld(observer.scene(mark), spent=observer.watched.index in self._empty))
             observer.broken = True
 
     def _attributes(self, observer: Observer, optimizer: Optimizer, start: Start, mark: Mark | None) -> None:
@@ -172,7 +190,9 @@ class Construction(Check):
             made = None
             if not where:
                 made = attribute_set(sites.frames(2), optimizer, key, observer.watched.name, Optimizer)
-            self._once(observer, "attribute-assigned", mark, option=key, value=value, real=real, where=where, made=made)
+            if self._is_new(AttributeAssigned, observer, key):
+                scene, place = observer.scene(mark), resolve(made)
+                self.session.take(AttributeAssigned(scene, option=key, value=value, real=real, where=where, made=place))
 
     def _look(self, observer: Observer, optimizer: Optimizer, mark: Mark | None) -> None:
         """Note what has been so at every step until now."""
@@ -213,10 +233,11 @@ class Construction(Check):
         if still.zero and observer.steps > 1:
             start = self._starts.get(observer.watched.index)
             given = start.defaults.get("lr") if start is not None else None
-            self._once(observer, "zero-rate", still.mark, steps=observer.steps, given=given)
-        if still.frozen:
-            names = tuple(still.frozen.values())
-            self._once(observer, "never-trained", still.mark, names=names, whole=still.whole, steps=observer.steps)
+            if self._is_new(ZeroRate, observer):
+                self.session.take(ZeroRate(observer.scene(still.mark), steps=observer.steps, given=given))
+        if still.frozen and self._is_new(NeverTrained, observer):
+            names, scene = tuple(still.frozen.values()), observer.scene(still.mark)
+            self.session.take(NeverTrained(scene, names=names, whole=still.whole, steps=observer.steps))
 
     def backward_failed(self, event: Event, error: BaseException) -> None:
         for observer in self.session.observers.values():
@@ -230,36 +251,33 @@ class Construction(Check):
             self._tell(observer)
         refusal = self._refusal
         if refusal is not None and refusal.words and refusal.words in self.session.record.ended:
-            self.session.sight(
-                f"refused-{refusal.why}", refusal.mark, names=refusal.names, words=refusal.words, **refusal.detail
-            )
+            self.session.take(refusal.sighting)
 
     # Refusals
 
     def optimizer_refused(self, optimizer: Optimizer, given: object, error: Exception, mark: Mark | None) -> None:
-        words = str(error)
-        why = _why(words, error)
-        if why == "empty" and self._spent:
-            why = "spent"
-        tensors = list(_given_tensors(given))
+        sighting = self._refused(_why(error), self.session.scene(mark), list(_given_tensors(given)))
+        if sighting is not None:
+            self._refusal = Refusal(str(error), sighting)
+
+    def _refused(self, why: type[Refused] | None, scene: Scene, tensors: list[Tensor]) -> Sighting | None:
+        """What torch's reason means for tensors that an optimizer was to be built of."""
         frames = sites.frames(2)
-        names: tuple[str, ...] = ()
-        detail: dict[str, Any] = {}
-        if why == "non-leaf":
+        if why is RefusedNonLeaf:
             stems = [t for t in tensors if not t.is_leaf]
             names = tuple(name for t in stems if (name := variable(t, frames)))
-            if names:
-                marks = (stores.stored(frame, names[0]) for frame in frames)
-                detail["made"] = next((one for one in marks if one is not None), None)
-            detail["made_by"] = type(stems[0].grad_fn).__name__.partition("Backward")[0] if stems else ""
-        elif why == "twice":
+            marks = (stores.stored(frame, names[0]) for frame in frames) if names else ()
+            made = resolve(next((one for one in marks if one is not None), None))
+            operation = type(stems[0].grad_fn).__name__.partition("Backward")[0] if stems else ""
+            return RefusedNonLeaf(scene, names=names, made=made, operation=operation)
+        if why is RefusedTwice:
             ids = [id(t) for t in tensors]
             twice = [t for t in tensors if ids.count(id(t)) > 1]
-            names = tuple(dict.fromkeys(name for name in names_of(self.session.models, twice, frames) if name))
-        elif why == "empty":
-            detail["hidden"] = _containers(frames)
-        if why:
-            self._refusal = Refusal(words, why, mark, names, detail)
+            known = names_of(self.session.models, twice, frames)
+            return RefusedTwice(scene, names=tuple(dict.fromkeys(name for name in known if name)))
+        if why is RefusedEmpty:
+            return RefusedSpent(scene) if self._spent else RefusedEmpty(scene, hidden=_containers(frames))
+        return RefusedSet(scene) if why is RefusedSet else None
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if kind == "add_param_group":
@@ -269,8 +287,8 @@ class Construction(Check):
             given = args[0] if args else kwargs.get("parameters")
             name = _spent_variable() if isinstance(given, list) and not given else ""
             observer = next((o for o in self.session.observers.values() if o.awake), None)
-            if name and observer is not None:
-                self._once(observer, "iterator-spent", sites.here(2), names=(name,), clip=True)
+            if name and observer is not None and self._is_new(IteratorSpent, observer):
+                self.session.take(IteratorSpent(observer.scene(sites.here(2)), names=(name,)))
 
     def call_ended(
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
@@ -280,32 +298,45 @@ class Construction(Check):
             if observer is not None:
                 self._options(observer, args[0], args[0].param_groups[-1:], sites.here(2))
                 if self._group_spent and not args[0].param_groups[-1]["params"]:
-                    observer.sight("iterator-spent", sites.here(2), group=len(args[0].param_groups) - 1, names=())
+                    number = len(args[0].param_groups) - 1
+                    self.session.take(IteratorSpent(observer.scene(sites.here(2)), group=number))
         elif error is not None and kind in ("add_param_group", "load_state_dict", "module.load_state_dict"):
-            why = "load" if kind.endswith("load_state_dict") else _why(str(error), error)
-            if why and self._refusal is None:
-                detail = {"groups": _groups(args), "given": type(args[1]).__name__ if len(args) > 1 else ""}
-                self._refusal = Refusal(str(error), why, sites.here(2), (), detail)
+            sighting: Sighting | None
+            if kind.endswith("load_state_dict"):
+                sighting = RefusedLoad(self.session.scene(sites.here(2)), words=str(error), groups=_groups(args))
+            else:
+                why = _why(error)
+                sighting = why(self.session.scene(sites.here(2))) if why is not None else None
+            if sighting is not None and self._refusal is None:
+                self._refusal = Refusal(str(error), sighting)
 
-    def _once(self, observer: Observer, kind: str, mark: Mark | None, **detail: Any) -> None:
-        key = (f"{kind} {detail.get('option', '')}", observer.watched.index)
-        if key not in self._told:
-            self._told.add(key)
-            observer.sight(kind, mark, **detail)
+    def _odd(self, observer: Observer, mark: Mark | None, option: str, value: object, likely: str = "") -> None:
+        if self._is_new(OddOption, observer, option):
+            self.session.take(OddOption(observer.scene(mark), option=option, value=value, likely=likely))
+
+    def _is_new(self, kind: type[Sighting], observer: Observer, option: str = "") -> bool:
+        """Whether nothing of this kind was told of this optimizer before; from now on something was."""
+        key = kind, observer.watched.index, option
+        new = key not in self._told
+        self._told.add(key)
+        return new
 
 
-_REASONS = (
-    ("non-leaf Tensor", "non-leaf"),
-    ("empty parameter list", "empty"),
-    ("more than one parameter group", "twice"),
-    ("organized in ordered collections", "set"),
+Refused = RefusedNonLeaf | RefusedEmpty | RefusedTwice | RefusedSet
+
+_REASONS: tuple[tuple[str, type[Refused]], ...] = (
+    ("non-leaf Tensor", RefusedNonLeaf),
+    ("empty parameter list", RefusedEmpty),
+    ("more than one parameter group", RefusedTwice),
+    ("organized in ordered collections", RefusedSet),
 )
 
 
-def _why(words: str, error: BaseException) -> str:
+def _why(error: BaseException) -> type[Refused] | None:
+    """Which of the reasons torch names, if one of them."""
     if not isinstance(error, (ValueError, TypeError, RuntimeError)):
-        return ""
-    return next((why for piece, why in _REASONS if piece in words), "")
+        return None
+    return next((why for piece, why in _REASONS if piece in str(error)), None)
 
 
 def _parts(given: object) -> Iterator[object]:

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Severity, Span
 from gradcheck_lint.runtime.record import Site
@@ -108,13 +108,14 @@ def _finding(plain: Mapping[str, Any]) -> Finding:
     )
 
 
+What = Literal["steps", "order", "rates", "start", "gradients", "parameters"]
+"""What differs; "start" are the parameters before any update."""
+
+
 class Divergence(NamedTuple):
-    """What differs between ranks, of one optimizer.
+    """What differs between ranks, of one optimizer."""
 
-    `what` is "steps", "order", "rates", "start" (the parameters, before any update), "gradients" or "parameters".
-    """
-
-    what: str
+    what: What
     step: int
     kept: tuple[Kept, ...]  # by rank
     ranks: tuple[int, int]  # one that differs, and one that it differs from
@@ -195,7 +196,7 @@ def _values(kept: tuple[Kept, ...], reports: Sequence[RankReport]) -> Divergence
         if not parameters and not gradients and len(set(rates)) == 1:
             agreed += 1
             continue
-        what = "parameters"
+        what: What = "parameters"
         differing, values = parameters, [sample.parameters for sample in samples]
         if len(set(rates)) > 1:
             odd, usual = _odd(rates)

@@ -4,7 +4,7 @@ Of each layer a piece of the largest weight is kept before the update and compar
 what the gradient should have done, later for the size of the update only. Works with the plans and readings of
 `values`, which is asked before.
 
-Sightings: "no-effect", "lost-to-rounding", and the kind of `history` that is about updates.
+Sightings: NoEffect, LostToRounding, and the kind of `history` that is about updates.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import math
 import weakref
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gradcheck_lint.runtime import reading
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.plans import Plan, Plans
 from gradcheck_lint.runtime.checks.values import Values
 from gradcheck_lint.runtime.sampling import EARLY
+from gradcheck_lint.runtime.sightings.numbers import LostToRounding, NoEffect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +80,15 @@ class _Effect(NamedTuple):
     fed: int
     moved: int
     should: int
+
+
+class _How(NamedTuple):
+    """How an optimizer makes its updates."""
+
+    own: bool  # it is one of torch's
+    direct: bool
+    scheduled: bool
+    rate: float | None  # the highest
 
 
 class Effects(Check):
@@ -176,20 +186,18 @@ class Effects(Check):
         own = type(optimizer).__module__.startswith("torch.optim")
         plainly = bool({kind.__name__ for kind in type(optimizer).__mro__} & (_GRADIENT | _FULL_RATE))
         known = [rate for rate in before.rates if rate is not None]
-        detail: dict[str, Any] = {
-            "own": own,
-            "direct": _direct(optimizer),
-            "half": next((effect.half for effect in effects if effect.half), ""),
-            "scheduled": any("initial_lr" in group for group in optimizer.param_groups),
-            "lr": max(known, default=None),
-            "steps": tuple(step for step, _ in stuck),
-        }
+        how = _How(
+            own,
+            _direct(optimizer),
+            scheduled=any("initial_lr" in group for group in optimizer.param_groups),
+            rate=max(known, default=None),
+        )
         fed, moved = sum(effect.fed for effect in effects), sum(effect.moved for effect in effects)
         should = sum(effect.should for effect in effects)
-        if self._lost(observer, before, effects, detail) or observer.watched.index in self._moving or observer.pauses:
+        if self._lost(observer, before, effects, how) or observer.watched.index in self._moving or observer.pauses:
             return
         if len(known) == len(before.rates) and not any(known):
-            reason = "rate"
+            reason: Literal["rate", "gradient", "step"] = "rate"
         elif plan.total == 0:
             reason = "gradient"
         elif fed and should * 2 > fed and not moved:
@@ -201,18 +209,21 @@ class Effects(Check):
             len(stuck) >= (PLAINLY if reason == "step" and own and plainly else STUCK)
             and len({why for _, why in stuck}) == 1
         ):
-            detail["steps"] = tuple(step for step, _ in stuck)
             names = tuple(plan.names[effect.which] for effect in effects)
-            self._plans.sight_once(
-                observer, "no-effect", before.mark, key=f"no-effect {len(stuck)}", names=names, step=before.step,
-                reason=reason, **detail,
-            )  # fmt: skip
+            if self._plans.is_new(observer, NoEffect, len(stuck)):
+                half = next((effect.half for effect in effects if effect.half), "")
+                scene = observer.scene(before.mark, before.step)
+                self.session.take(
+                    NoEffect(
+                        scene, names=names, reason=reason, own=own, half=half, scheduled=how.scheduled, rate=how.rate
+                    )
+                )
 
-    def _lost(self, observer: Observer, before: _Before, effects: list[_Effect], detail: dict[str, Any]) -> bool:
+    def _lost(self, observer: Observer, before: _Before, effects: list[_Effect], how: _How) -> bool:
         """Whether updates of half precision weights vanish when they are rounded."""
         names, rounding = before.plan.names, before.weights.rounding
         lost, fed, moved = [], 0, 0
-        enough = PLAINLY if detail["direct"] else SLOWLY
+        enough = PLAINLY if how.direct else SLOWLY
         for effect in effects:
             if not effect.half or effect.fed < WIDE or before.rates[effect.which] in (0, None):
                 continue
@@ -224,11 +235,19 @@ class Effects(Check):
                 lost.append(effect)
         if not lost:
             return any(seen and seen[-1] == (before.step, 1) for seen in rounding.values())
-        self._plans.sight_once(
-            observer, "lost-to-rounding", before.mark, names=tuple(names[effect.which] for effect in lost),
-            step=before.step, share=sum(effect.moved for effect in lost) / sum(effect.fed for effect in lost),
-            most=moved < _FEW * fed, dtype=lost[0].half, total=len(effects), **detail,
-        )  # fmt: skip
+        if self._plans.is_new(observer, LostToRounding):
+            self.session.take(
+                LostToRounding(
+                    observer.scene(before.mark, before.step),
+                    names=tuple(names[effect.which] for effect in lost),
+                    share=sum(effect.moved for effect in lost) / sum(effect.fed for effect in lost),
+                    most=moved < _FEW * fed,
+                    dtype=lost[0].half,
+                    own=how.own,
+                    scheduled=how.scheduled,
+                    rate=how.rate,
+                )
+            )
         return True
 
     def ended(self) -> None:

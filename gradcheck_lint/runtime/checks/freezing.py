@@ -1,6 +1,6 @@
 """Is what the user named in `expect_frozen=` really frozen? Looked at before the first updates, and now and then.
 
-Sighting: "freeze-not-applied" (parameters of that name require grad, or there are none of that name).
+Sighting: ShouldBeFrozen (parameters of that name require grad, or there are none of that name).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime import patches
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.sightings.mode import ShouldBeFrozen
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.observer import Observer
@@ -43,4 +44,4 @@ class Freezing(Check):
             if loose or (not named and known and steps == _EARLY):
                 self._told.add(word)
                 held = sum(id(named[name]) in ids for name in loose)
-                observer.sight("freeze-not-applied", mark, names=tuple(loose), word=word, held=held)
+                self.session.take(ShouldBeFrozen(observer.scene(mark), names=tuple(loose), word=word, held=held))

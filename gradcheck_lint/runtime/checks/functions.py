@@ -1,7 +1,7 @@
 """The user's own autograd Functions: what torch refuses in them, what they keep, and whether their gradients are right.
 
-Sightings: "function-refused" (what backward returned does not fit), "kept-on-context" (inputs or outputs that are
-attributes of ctx), and on the level "deep" "gradient-wrong": `torch.autograd.gradcheck` on double copies of the inputs
+Sightings: FunctionMisfit (what backward returned does not fit), KeptOnContext (inputs or outputs that are
+attributes of ctx), and on the level "deep" NotTheDerivative: `torch.autograd.gradcheck` on double copies of the inputs
 really seen, once for each class. Estimators that are wrong on purpose are left in peace: those of a function that is
 flat (straight-through) and those of one that hands its input on (gradient reversal, scaling, clipping).
 """
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime import dynamo, sites, stores
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import has_memory
-from gradcheck_lint.runtime.record import Sighting, Watched
+from gradcheck_lint.runtime.sightings.reach import KeptOnContext, NotTheDerivative, WrongNumber, WrongShape, WrongType
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.record import Event
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sighting import Scene
+    from gradcheck_lint.runtime.sites import Mark
 
 WALKS = 3  # backwards whose graph is looked at
 SMALL = 100  # elements up to which each of them is moved by gradcheck
@@ -118,20 +121,12 @@ class Functions(Check):
         self._told: set[tuple[str, str]] = set()
         self._examines = False
 
-    def _sight(self, kind: str, owner: type, *, names: tuple[str, ...] = (), **detail: Any) -> None:
-        watched = [observer.watched for observer in self.session.observers.values()]
-        one: Watched | None = watched[0] if len(watched) == 1 else None
-        method = "forward" if kind == "kept-on-context" else "backward"
-        code = sites.code_of(getattr(owner, method))
-        mark = detail.pop("mark", None)
+    def _scene(self, method: Any, mark: Mark | None = None) -> Scene:
+        """At this line, or else at what a method of a Function returns."""
+        code = sites.code_of(method)
         if mark is None and code is not None:
             mark = stores.returned(code) or sites.Mark(code, -1, code.co_firstlineno)
-        step = max((observer.steps for observer in self.session.observers.values()), default=0) + 1
-        called = sites.resolve(sites.here(3))
-        known = {"called": called} if called is not None else {}
-        self.session.take(
-            Sighting(kind, step, sites.resolve(mark), one, names, known, detail | {"class": owner.__name__})
-        )
+        return self.session.scene_of_next(mark)
 
     # What is kept
 
@@ -163,7 +158,8 @@ class Functions(Check):
                 code = sites.code_of(owner.forward)  # type: ignore[attr-defined]
                 marks += [stores.set_on(code, names[0])] if code is not None else []
                 mark = next((mark for mark in marks if mark is not None), None)
-                self._sight("kept-on-context", owner, names=names, what=what, mark=mark)
+                scene = self._scene(owner.forward, mark)  # type: ignore[attr-defined]
+                self.session.take(KeptOnContext(scene, names=names, owner=owner.__name__, output=what == "output"))
 
     # What is refused
 
@@ -181,14 +177,15 @@ class Functions(Check):
         owners = [owner for owner in classes if _own(owner)]
         if len(owners) != 1:
             return
+        scene, owner, called = self._scene(owners[0].backward), owners[0].__name__, resolve(sites.here(2))
+        take = self.session.take
         if number is not None:
-            self._sight("function-refused", owners[0], what="number", expected=int(found[2]), got=int(found[3]))
+            take(WrongNumber(scene, owner=owner, called=called, expected=int(number[2]), got=int(number[3])))
         elif shape is not None:
-            self._sight(
-                "function-refused", owners[0], what="shape", index=int(found[2]), expected=found[4], got=found[3]
-            )
+            index = int(shape[2])
+            take(WrongShape(scene, owner=owner, called=called, index=index, expected=shape[4], got=shape[3]))
         else:
-            self._sight("function-refused", owners[0], what="type", got=found[1])
+            take(WrongType(scene, owner=owner, called=called, got=found[1]))
 
     @staticmethod
     def _nodes(error: BaseException) -> Sequence[Any]:
@@ -242,13 +239,16 @@ class Functions(Check):
                 return
         if wrong:
             worst = max(wrong, key=lambda one: abs(one.told - one.true))
-            self._sight(
-                "gradient-wrong",
-                owner,
-                names=(_argument(owner, worst.argument),),
-                told=worst.told,
-                true=worst.true,
-                given=worst.given,
+            self.session.take(
+                NotTheDerivative(
+                    self._scene(owner.backward),
+                    names=(_argument(owner, worst.argument),),
+                    owner=owner.__name__,
+                    said=worst.told,
+                    true=worst.true,
+                    given=worst.given,
+                    called=resolve(sites.here(2)),
+                )
             )
 
 

@@ -9,6 +9,8 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.runtime.sightings.numbers import GradientExplodes, GradientVanishes, LayerChange, UpdateExtreme
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,7 +27,7 @@ SETTLED = 5  # the step from which on updates are judged; before, weights may be
 class Change(NamedTuple):
     """A layer whose numbers are not what they were."""
 
-    kind: str  # "gradient-explodes", "gradient-vanishes" or "update-extreme"
+    kind: type[LayerChange]
     layer: str
     now: float
     usual: float
@@ -59,7 +61,7 @@ class History:
                 shares.append(share)
                 if share < TINY and len(shares) >= ALWAYS and len(norms) > 1 and 0 < min(shares) <= max(shares) < TINY:
                     usual = median(shares)
-                    changes.append(Change("gradient-vanishes", layer, share, usual, max(shares) < TINY / 100, True))
+                    changes.append(Change(GradientVanishes, layer, share, usual, max(shares) < TINY / 100, True))
         self.totals.append(total)
         return changes
 
@@ -73,7 +75,7 @@ class History:
         usual = median(shares)
         if share >= FADED * usual:
             return []
-        return [Change("gradient-vanishes", layer, share, usual, share < FADED * FADED * usual)]
+        return [Change(GradientVanishes, layer, share, usual, share < FADED * FADED * usual)]
 
     def updates(self, step: int, ratios: Mapping[str, float]) -> list[Change]:
         """Take the size of each layer's update as a part of its weights at one more step."""
@@ -85,7 +87,7 @@ class History:
             earlier.append(ratio)
             latest = earlier[-IN_A_ROW:]
             if len(latest) == IN_A_ROW and min(latest) > LARGE:
-                changes.append(Change("update-extreme", layer, ratio, median(earlier), min(latest) > 10 * LARGE))
+                changes.append(Change(UpdateExtreme, layer, ratio, median(earlier), min(latest) > 10 * LARGE))
         return changes
 
 
@@ -95,4 +97,4 @@ def _exploded(layer: str, norm: float, earlier: list[float]) -> list[Change]:
         return []
     usual = median(earlier)
     extreme = norm > 1e4 and norm > 10 * GROWN * largest and norm > 1e6 * usual
-    return [Change("gradient-explodes", layer, norm, usual, extreme)]
+    return [Change(GradientExplodes, layer, norm, usual, extreme)]

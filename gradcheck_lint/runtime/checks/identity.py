@@ -1,8 +1,8 @@
 """Does the model still hold the tensors that its optimizer was given? Slots that change, ties that break.
 
-Sightings: "parameter-replaced", "layer-replaced", "parameter-moved" (a slot of the model holds another object than the
-optimizer: by an assignment, or because the model was moved), "entry-replaced" (the optimizer's own list was changed by
-hand), "tie-broken" (what was one parameter in two places is two). Leaves that no optimizer holds at all are the
+Sightings: ParameterReplaced, LayerReplaced, ParameterMoved (a slot of the model holds another object than the
+optimizer: by an assignment, or because the model was moved), EntryReplaced (the optimizer's own list was changed by
+hand), TieBroken (what was one parameter in two places is two). Leaves that no optimizer holds at all are the
 business of `strays`.
 """
 
@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.check import Check
-from gradcheck_lint.runtime.layers import common
 from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.reading import beginning, equal
 from gradcheck_lint.runtime.references import Ref
+from gradcheck_lint.runtime.sightings.holding import (
+    EntryReplaced,
+    LayerReplaced,
+    ParameterMoved,
+    ParameterReplaced,
+    TieBroken,
+)
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.runtime.sites import Mark
 
 _CLOSELY = 3  # steps of each optimizer before which all slots are compared; later only when something was assigned
@@ -208,7 +216,7 @@ class Identity(Check):
         parameters = observer.parameters()
         useless = [p for p in parameters if id(p) in new.ids and p.grad is None and id(p) not in observer.received]
         if useless:
-            observer.sight("entry-replaced", new.mark, names=(), number=len(useless), of=len(parameters))
+            self.session.take(EntryReplaced(observer.scene(new.mark), number=len(useless), of=len(parameters)))
         else:
             observer.broken = False
             self.told -= new.gone
@@ -250,7 +258,7 @@ class Identity(Check):
     def _judge(self, observer: Observer, mark: Mark | None) -> None:
         """Tell of the new parameters that take part in the loss and that no optimizer has."""
         held: set[int] | None = None
-        told: dict[tuple[str, Any], list[tuple[Change, list[Tensor]]]] = {}
+        told: dict[tuple[type[Sighting], Any], list[tuple[Change, list[Tensor]]]] = {}
         rest: list[Change] = []
         ids = observer.ids()
         for change in self._changes:
@@ -270,7 +278,7 @@ class Identity(Check):
             if change.how == "added" and (stays := self._stays(change, lost, observer)) is not True:
                 rest += [change] if stays is None else []
                 continue
-            kind = "parameter-moved" if change.how == "moved" else _KINDS[change.slot.kind]
+            kind = ParameterMoved if change.how == "moved" else _KINDS[change.slot.kind]
             told.setdefault((kind, _line(change.mark)), []).append((change, lost))
         self._changes = rest[-_MOST:]
         if not told:
@@ -282,15 +290,15 @@ class Identity(Check):
                 continue
             self.told |= found.keys()
             observer.broken = observer.broken or not any(p.grad is not None for p in observer.parameters())
-            observer.sight(
-                kind,
-                mark,
-                names=_outermost(change.slot.name for change, _ in pairs),
-                made=pairs[0][0].mark,
-                number=len(found),
-                added=all(change.how == "added" for change, _ in pairs),
-                prefix=common([change.slot.name for change, _ in pairs]),
-            )
+            scene, made = observer.scene(mark), resolve(pairs[0][0].mark)
+            names = _outermost(change.slot.name for change, _ in pairs)
+            added = all(change.how == "added" for change, _ in pairs)
+            if kind is ParameterMoved:
+                self.session.take(ParameterMoved(scene, names=names, made=made))
+            elif kind is ParameterReplaced:
+                self.session.take(ParameterReplaced(scene, names=names, made=made, number=len(found), added=added))
+            else:
+                self.session.take(LayerReplaced(scene, names=names, made=made, number=len(found), added=added))
 
     def _stays(self, change: Change, lost: list[Tensor], observer: Observer) -> bool | None:
         """Whether what was added is there at the next step too, and is no copy for one step; None: not known yet."""
@@ -356,10 +364,11 @@ class Identity(Check):
                     continue  # one of them is not in use
                 self.told |= {key for key in tensors if key not in ids}
                 names = tuple(name for _, _, name in tie.places)
-                observer.sight("tie-broken", mark, names=names, made=made, held=sum(key in ids for key in tensors))
+                held = sum(key in ids for key in tensors)
+                self.session.take(TieBroken(observer.scene(mark), names=names, made=resolve(made), held=held))
 
 
-_KINDS = {"_parameters": "parameter-replaced", "_modules": "layer-replaced"}
+_KINDS: dict[str, type[Sighting]] = {"_parameters": ParameterReplaced, "_modules": LayerReplaced}
 
 
 def _beginning(parameter: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ Two optimizers that share a part of the network fill each other's gradients by r
 things: the other optimizer has stepped on this backward already, this one has had a backward of its own since that
 the other does not use, and the one network is applied to what the other puts out, not the reverse.
 
-Sightings: "leak" (the network of the optimizer lies between the other's and the loss, as a critic behind an actor) and
-"leak-upstream" (it lies behind the other's, as a generator whose fakes were not detached).
+Sightings: Leak (the network of the optimizer lies between the other's and the loss, as a critic behind an actor) and
+LeakUpstream (it lies behind the other's, as a generator whose fakes were not detached).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.gradients import LOOKED_AT, holds_something
 from gradcheck_lint.runtime.graph import kind
+from gradcheck_lint.runtime.sightings.order import Leak, LeakUpstream
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +57,7 @@ class Made(NamedTuple):
     order: Order | None
 
 
-class Leak(NamedTuple):
+class Suspicion(NamedTuple):
     """One that is certain as soon as the other optimizer is seen not to use the backward `own`."""
 
     observer: Observer
@@ -63,7 +65,7 @@ class Leak(NamedTuple):
     leaked: Event
     own: Event
     step: Mark | None
-    kind: str
+    upstream: bool
     real: bool
 
 
@@ -76,7 +78,7 @@ class Leaks(Check):
         self._walked = 0
         self._made: dict[int, Made] = {}
         self._used: dict[int, dict[int, int]] = {}  # by backward: which optimizers' steps used it, and when
-        self._waiting: list[Leak] = []
+        self._waiting: list[Suspicion] = []
         self._empty: dict[int, int] = {}  # by optimizer: the latest backward that found nothing in its gradients
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
@@ -145,9 +147,8 @@ class Leaks(Check):
                     continue  # each is trained by way of the other, or its own loss does not go through the other
                 if over and (mine, other) in made.order.also:
                     continue  # it takes part without the other's output as well: the loss is one of both
-                what = "leak" if over else "leak-upstream"
                 real = over or (other, mine) in made.order.also
-                leak = Leak(observer, others[other], made.event, own[0].event, mark, what, real)
+                leak = Suspicion(observer, others[other], made.event, own[0].event, mark, not over, real)
                 if own[0].touched == {mine}:
                     self._tell(leak)
                 else:
@@ -165,15 +166,13 @@ class Leaks(Check):
             if all(event.order != leak.own.order for event in observer.window):
                 self._tell(leak)
 
-    def _tell(self, leak: Leak) -> None:
-        leak.observer.sight(
-            leak.kind,
-            leak.leaked.mark,
-            used=leak.step,
-            own=leak.own.mark,
-            other=leak.other.label,
-            real=leak.real,
-        )
+    def _tell(self, leak: Suspicion) -> None:
+        scene, other = leak.observer.scene(leak.leaked.mark), leak.other.label
+        own, used = resolve(leak.own.mark), resolve(leak.step)
+        if leak.upstream:
+            self.session.take(LeakUpstream(scene, other=other, own=own, used=used, real=leak.real))
+        else:
+            self.session.take(Leak(scene, other=other, own=own, used=used))
 
 
 def order(roots: Sequence[Tensor], owners: dict[int, int]) -> Order | None:

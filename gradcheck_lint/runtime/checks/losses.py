@@ -1,9 +1,9 @@
 """The tensors on which backward is called: whether they lead anywhere, and whether their graphs are let go.
 
-Sightings: "loss-rebuilt" (backward on a tensor that begins at itself), "backward-refused" (torch finds no graph; with
-what is known of the reason), "step-without-grad-mode" (steps without gradients while gradients are switched off),
-"running-total" (the sum holds the loss of an earlier step), "graph-kept" (the graphs of many steps in a row are still
-in memory), "never-a-gradient" (parameters that backward never reached).
+Sightings: LossLeadsNowhere (backward on a tensor that begins at itself), BackwardRefused (torch finds no graph; with
+what is known of the reason), StepWithoutGradMode (steps without gradients while gradients are switched off),
+RunningTotal (the sum holds the loss of an earlier step), GraphKept (the graphs of many steps in a row are still
+in memory), NeverAGradient (parameters that backward never reached).
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
 from gradcheck_lint.runtime.handed import handed_over
 from gradcheck_lint.runtime.names import attributes, variable
-from gradcheck_lint.runtime.record import Sighting, Watched
 from gradcheck_lint.runtime.references import Place
+from gradcheck_lint.runtime.sightings.mode import StepWithoutGradMode
+from gradcheck_lint.runtime.sightings.order import GraphKept, RunningTotal
+from gradcheck_lint.runtime.sightings.reach import BackwardRefused, LossLeadsNowhere, NeverAGradient
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,18 +77,6 @@ class Losses(Check):
         self._kept = False
         self._unfed: dict[int, Unfed] = {}  # by optimizer
         self._first: dict[int, frozenset[int]] = {}  # the ids of what each optimizer was to train when it was met
-
-    def _sight(self, what: str, mark: Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
-        """About the run as a whole, or its one optimizer."""
-        watched = [observer.watched for observer in self.session.observers.values()]
-        one: Watched | None = watched[0] if len(watched) == 1 else None
-        known = {}
-        for key in [key for key, value in detail.items() if isinstance(value, sites.Mark)]:
-            site = sites.resolve(detail.pop(key))
-            if site is not None:
-                known[key] = site
-        step = max((observer.steps for observer in self.session.observers.values()), default=0) + 1
-        self.session.take(Sighting(what, step, sites.resolve(mark), one, names, known, detail))
 
     def _done(self) -> tuple[int, ...]:
         return tuple(observer.steps for observer in self.session.observers.values())
@@ -153,16 +144,17 @@ class Losses(Check):
     def _tell_rebuilt(self, rebuilt: Rebuilt, place: Call) -> None:
         alone = not self._sound  # no backward went through a graph
         self._sound.add(place)
-        if self.session.engine.wants("loss-rebuilt"):
+        if self.session.engine.wants(LossLeadsNowhere):
             for observer in self.session.observers.values():
                 observer.broken = observer.broken or not observer.window
-        self._sight(
-            "loss-rebuilt",
-            rebuilt.mark,
-            names=rebuilt.names,
-            made=rebuilt.made,
-            summed=rebuilt.summed,
-            sure=alone or not rebuilt.summed,
+        self.session.take(
+            LossLeadsNowhere(
+                self.session.scene_of_next(rebuilt.mark),
+                names=rebuilt.names,
+                made=resolve(rebuilt.made),
+                summed=rebuilt.summed,
+                sure=alone or not rebuilt.summed,
+            )
         )
 
     def _mark(self, root: Tensor, place: Call, event: Event, options: dict[str, Any]) -> None:
@@ -180,16 +172,11 @@ class Losses(Check):
         moved = [now > then for now, then in zip(steps, earlier.steps, strict=True) if now]
         if moved and all(moved):  # each optimizer has stepped since
             self._carried.add(place)
-            if session.engine.wants("running-total"):
+            if session.engine.wants(RunningTotal):
                 session.explained = event.order
             name, made = _sum_of(root)
-            self._sight(
-                "running-total",
-                event.mark,
-                names=(name,) if name else (),
-                made=made,
-                earlier=max(earlier.steps) + 1,
-            )
+            scene, names = session.scene_of_next(event.mark), (name,) if name else ()
+            session.take(RunningTotal(scene, names=names, made=resolve(made), earlier=max(earlier.steps) + 1))
 
     # Refused
 
@@ -206,25 +193,31 @@ class Losses(Check):
         frames = sites.frames(2)
         name = variable(root, frames)
         trained = [p for observer in self.session.observers.values() for p in observer.parameters()]
-        detail: dict[str, Any] = {"because": "", "trainable": any(p.requires_grad for p in trained)}
         names: tuple[str, ...] = ()
+        made = None
         if not torch.is_grad_enabled():
-            detail["because"] = "off"
+            because = "off"
         elif root.is_inference():
-            detail["because"] = "inference"
+            because = "inference"
         elif (decorated := self._decorated()) is not None:
-            detail["because"] = "decorated"
-            names = (decorated[0],)
-            detail["made"] = decorated[1]
+            because = "decorated"
+            names, made = (decorated[0],), decorated[1]
         else:
             names = tuple(_with_graph(frames))
-            detail["because"] = "cut" if names else ""
-        if name and "made" not in detail:
+            because = "cut" if names else ""
+        if name and because != "decorated":
             made = _first(stores.stored(frame, name) for frame in frames)
-            if made is not None:
-                detail["made"] = made
-        detail["inference"] = torch.is_inference_mode_enabled() or root.is_inference()
-        self._sight("backward-refused", mark, names=names, root=name, dtype=str(root.dtype), **detail)
+        self.session.take(
+            BackwardRefused(
+                self.session.scene_of_next(mark),
+                names=names,
+                because=because,
+                trainable=any(p.requires_grad for p in trained),
+                inference=torch.is_inference_mode_enabled() or root.is_inference(),
+                root=name,
+                made=resolve(made),
+            )
+        )
 
     def _decorated(self) -> tuple[str, Mark] | None:
         """A module whose forward is decorated with `torch.no_grad()` or `torch.inference_mode()`."""
@@ -270,7 +263,7 @@ class Losses(Check):
             return
         self._idle[index] = self._idle.get(index, 0) + 1
         if self._idle[index] == 2:
-            observer.sight("step-without-grad-mode", mark, inference=torch.is_inference_mode_enabled())
+            self.session.take(StepWithoutGradMode(observer.scene(mark)))
 
     def _look_for_kept(self, observer: Observer, mark: Mark) -> None:
         import gc
@@ -290,7 +283,8 @@ class Losses(Check):
             if found:
                 name, made = found, stores.grown(frame, found)
                 break
-        observer.sight("graph-kept", mark, names=(name,) if name else (), made=made, first=first)
+        names = (name,) if name else ()
+        self.session.take(GraphKept(observer.scene(mark), names=names, made=resolve(made), first=first))
 
     def _many(self, steps: tuple[int, ...]) -> bool:
         """Whether the graphs of many steps in a row are in memory, or of a few that lie far apart."""
@@ -357,13 +351,14 @@ class Losses(Check):
             branch = any(_is_branch(prefix, name) and _any_of(unfed.fed, name) for name in unfed.lists)
             alike.setdefault((_NUMBER.sub("*", prefix), branch), []).extend(members)
         for (_, branch), members in alike.items():
-            observer.sight(
-                "never-a-gradient",
-                observer.built or (latest.mark if latest else None),
-                names=tuple(members),
-                prefix=_prefix(members[0], unfed.fed),
-                checked=observer.watched.checked,
-                branch=branch,
+            self.session.take(
+                NeverAGradient(
+                    observer.scene(observer.built or (latest.mark if latest else None)),
+                    names=tuple(members),
+                    prefix=_prefix(members[0], unfed.fed),
+                    checked=observer.watched.checked,
+                    branch=branch,
+                )
             )
 
 

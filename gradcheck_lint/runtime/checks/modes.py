@@ -1,8 +1,8 @@
 """Training and evaluation mode of the layers that an optimizer trains.
 
 Modes change by calls of `train()` and `eval()`, so layers are looked at only when there was such a call since the last
-look. Sightings: "eval-at-step" (layers that were in training mode at an earlier step are in evaluation mode),
-"frozen-statistics" (norm layers whose weights are frozen and whose statistics are not).
+look. Sightings: EvalAtStep (layers that were in training mode at an earlier step are in evaluation mode),
+FrozenStatistics (norm layers whose weights are frozen and whose statistics are not).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.by_hand import twins, writes_networks
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.sightings.mode import EvalAtStep, FrozenStatistics
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -103,9 +105,11 @@ class Modes(Check):
             seen.told = True
             call = found[0][1]
             root = call.module()
-            observer.sight(
-                "eval-at-step", call.mark, names=tuple(name for name, _ in found), since=seen.suspected,
-                whole=not training, module=self._name(root) if root is not None else "", step_at=mark,
+            self.session.take(
+                EvalAtStep(
+                    observer.scene(call.mark), names=tuple(name for name, _ in found), since=seen.suspected,
+                    whole=not training, module=self._name(root) if root is not None else "", step_at=resolve(mark),
+                )
             )  # fmt: skip
 
     def glance(self, observer: Observer, mark: Mark | None) -> None:
@@ -165,6 +169,6 @@ class Modes(Check):
             moving = [(name, module) for name, module in moving if id(module) not in followers]
         if moving and observer.watched.steps > 1:
             seen.statistics = True
-            observer.sight("frozen-statistics", mark, names=tuple(name for name, _ in moving))
+            self.session.take(FrozenStatistics(observer.scene(mark), names=tuple(name for name, _ in moving)))
         elif moving:
             seen.looked = -1  # look again at the next step

@@ -1,6 +1,6 @@
 """Where tensors lie: is each parameter on the device of its gradient and of what the optimizer remembers of it?
 
-Sightings: "state-elsewhere" (state or gradient on another device than its parameter), "on-meta" (some of the
+Sightings: StateElsewhere (state or gradient on another device than its parameter), OnMeta (some of the
 parameters that are trained have no values at all).
 """
 
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.sampling import EARLY
+from gradcheck_lint.runtime.sightings.holding import OnMeta, StateElsewhere
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.runtime.sites import Mark
 
 
@@ -27,7 +29,7 @@ class Placement(Check):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._moved = True
-        self._told: set[tuple[str, int]] = set()
+        self._told: set[tuple[type[Sighting], int]] = set()
 
     def call_ended(
         self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
@@ -66,11 +68,15 @@ class Placement(Check):
                     apart.setdefault(key, []).append(observer.name(parameter))
                     break
         for (what, here, there), names in apart.items():
-            self._sight_once(observer, "state-elsewhere", mark, names=tuple(names), what=what, here=here, there=there)
-        if without and real:
-            self._sight_once(observer, "on-meta", mark, names=tuple(without), total=len(parameters))
+            if self._is_new(StateElsewhere, observer):
+                scene = observer.scene(mark)
+                self.session.take(StateElsewhere(scene, names=tuple(names), what=what, here=here, there=there))
+        if without and real and self._is_new(OnMeta, observer):
+            self.session.take(OnMeta(observer.scene(mark), names=tuple(without), total=len(parameters)))
 
-    def _sight_once(self, observer: Observer, kind: str, mark: Mark | None, **detail: Any) -> None:
-        if (kind, observer.watched.index) not in self._told:
-            self._told.add((kind, observer.watched.index))
-            observer.sight(kind, mark, **detail)
+    def _is_new(self, kind: type[Sighting], observer: Observer) -> bool:
+        """Whether nothing of this kind was told of this optimizer before; from now on something was."""
+        key = kind, observer.watched.index
+        new = key not in self._told
+        self._told.add(key)
+        return new

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime import reading
 from gradcheck_lint.runtime.checks.history import Change, History
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.runtime.sites import Mark
 
 
@@ -47,7 +48,7 @@ class Plans:
         self.session = session
         self.later = Later()
         self._plans: dict[int, Plan] = {}
-        self._told: set[tuple[str, int]] = set()
+        self._told: set[tuple[int, type[Sighting], object]] = set()
 
     def of(self, observer: Observer) -> Plan | None:
         """The plan of an optimizer, if there was a sample."""
@@ -71,16 +72,16 @@ class Plans:
 
     # Telling
 
-    def sight_once(self, observer: Observer, kind: str, mark: Mark | None, *, key: str = "", **detail: Any) -> None:
-        """Hand something to the rules, unless the same was told of this optimizer; `key`: what makes it the same."""
-        told = (key or kind, observer.watched.index)
-        if told not in self._told:
-            self._told.add(told)
-            observer.sight(kind, mark, **detail)
+    def is_new(self, observer: Observer, kind: type[Sighting], key: object = None) -> bool:
+        """Whether the same was not told of this optimizer before; from now on it was. key: what makes it the same."""
+        told = observer.watched.index, kind, key
+        new = told not in self._told
+        self._told.add(told)
+        return new
 
-    def told(self, observer: Observer, *kinds: str) -> bool:
+    def told(self, observer: Observer, *kinds: type[Sighting]) -> bool:
         """Whether one of these was told of this optimizer."""
-        return any((kind, observer.watched.index) in self._told for kind in kinds)
+        return any((observer.watched.index, kind, None) in self._told for kind in kinds)
 
     def changed(self, observer: Observer, mark: Mark | None, step: int, changes: list[Change]) -> None:
         """Tell each kind of change once, and again when it is extreme: of the layer in which it is worst."""
@@ -91,7 +92,10 @@ class Plans:
                 worst = min(alike, key=lambda change: change.now)
             # a parameter before a norm may get nothing but rounding errors; a chain of layers does not
             extreme = worst.extreme and not (worst.always and len(alike) == 1)
-            self.sight_once(
-                observer, kind, mark, key=f"{kind} {extreme}", names=(worst.layer,), step=step, now=worst.now,
-                usual=worst.usual, extreme=extreme, always=worst.always, layers=len(alike),
-            )  # fmt: skip
+            if self.is_new(observer, kind, extreme):
+                self.session.take(
+                    kind(
+                        observer.scene(mark, step), names=(worst.layer,), now=worst.now, usual=worst.usual,
+                        extreme=extreme, always=worst.always, layers=len(alike),
+                    )
+                )  # fmt: skip

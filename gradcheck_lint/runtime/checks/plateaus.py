@@ -1,6 +1,6 @@
 """Parameters that the loss reaches only through operations whose derivative is zero everywhere: rounding, signs, draws.
 
-Their gradients are there and hold nothing but zeros, so nobody misses them. Sighting: "no-derivative".
+Their gradients are there and hold nothing but zeros, so nobody misses them. Sighting: NoDerivative.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.gradients import holds_something
 from gradcheck_lint.runtime.graph import behind, kind, reach
+from gradcheck_lint.runtime.sightings.reach import NoDerivative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,13 +64,14 @@ class Plateaus(Check):
             if id(parameter) in self._behind and id(parameter) not in self._alive and _is_zero(parameter):
                 dead.setdefault(self._behind[id(parameter)], []).append(parameter)
         for operation, those in dead.items():
-            observer.sight(
-                "no-derivative",
-                self._marks.get(operation) or observer.mark_of("backward") or mark,
-                names=tuple(map(observer.name, those)),
-                operation=_called(operation)[0],
-                draws=operation in ("Bernoulli", "Poisson", "Normal"),
-                whole=len(those) == sum(p.grad is not None for p in parameters),
+            self.session.take(
+                NoDerivative(
+                    observer.scene(self._marks.get(operation) or observer.mark_of("backward") or mark),
+                    names=tuple(map(observer.name, those)),
+                    operation=_called(operation)[0],
+                    draws=operation in ("Bernoulli", "Poisson", "Normal"),
+                    whole=len(those) == sum(p.grad is not None for p in parameters),
+                )
             )
 
     def _place(self, operation: str) -> Mark | None:

@@ -2,7 +2,7 @@
 
 Only the first losses are looked at, and only where something says that mixed precision is meant: an autocast block was
 entered, a `GradScaler` has scaled the loss, or the `forward` of the model was wrapped in autocast. Sighting:
-"autocast-lost", with `how`: "outside" (the layers ran before or after the block), "device" (the block is for another
+FullPrecision, with `how`: "outside" (the layers ran before or after the block), "device" (the block is for another
 device), "forward" (the layers were called past the `forward` that is wrapped), "unused" (a block was entered and has
 nothing to do with the loss), "scaler" (there was no block at all).
 """
@@ -19,6 +19,8 @@ from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.graph import LIMIT, kind
 from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.scaling import is_scaled
+from gradcheck_lint.runtime.sightings.mode import FullPrecision
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,15 +142,16 @@ class Precision(Check):
             sure = how != "scaler"
         if block is not None:
             sure = sure and not self._others(suspicion)  # for which the block may be
-        observer.sight(
-            "autocast-lost",
-            block.mark if block is not None else suspicion.event.mark,
-            names=suspicion.names,
-            how=how,
-            sure=sure,
-            device=suspicion.device,
-            meant=block.device if block is not None else "",
-            backward=suspicion.event.mark,
+        self.session.take(
+            FullPrecision(
+                observer.scene(block.mark if block is not None else suspicion.event.mark),
+                names=suspicion.names,
+                how=how,
+                sure=sure,
+                device=suspicion.device,
+                meant=block.device if block is not None else "",
+                loss=resolve(suspicion.event.mark),
+            )
         )
 
     def _others(self, suspicion: Suspicion) -> bool:

@@ -2,7 +2,7 @@
 
 At a few steps the lengths of all gradients and parameters are computed and stay on the device, unread. When the run
 is over each rank puts what it has into the store of the process group, and rank 0 compares. There is no collective:
-a rank that ended otherwise, or earlier, makes nobody wait for longer than a moment. Sightings: "ranks-diverged".
+a rank that ended otherwise, or earlier, makes nobody wait for longer than a moment. Sightings: RanksApart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from gradcheck_lint.runtime.checks.bypassed import Bypassed
 from gradcheck_lint.runtime.checks.divergence import Divergence, Kept, RankReport, Sample, compare
 from gradcheck_lint.runtime.checks.replicas import Replica, collectives, replicas, world
 from gradcheck_lint.runtime.reading import has_memory
-from gradcheck_lint.runtime.record import Sighting
+from gradcheck_lint.runtime.sighting import Scene
+from gradcheck_lint.runtime.sightings.ranks import RanksApart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,22 +192,25 @@ class Ranks(Check):
         if divergence.what == "gradients" and len(set(divergence.clips)) > 1 and clips:
             place = "clip"
             known["clip"] = clips[0]
+        scene = Scene(
+            divergence.step,
+            known.get(place) or known.get("step"),
+            observer.watched,
+            built=known.get("built"),
+            stepped=known.get("step"),
+            backward=known.get("backward"),
+        )
         self.session.take(
-            Sighting(
-                "ranks-diverged",
-                divergence.step,
-                known.get(place) or known.get("step"),
-                observer.watched,
-                divergence.names,
-                known,
-                {
-                    "what": divergence.what,
-                    "ranks": divergence.ranks,
-                    "values": divergence.values,
-                    "total": divergence.total,
-                    "certain": divergence.certain,
-                    "clips": divergence.clips,
-                },
+            RanksApart(
+                scene,
+                names=divergence.names,
+                what=divergence.what,
+                ranks=divergence.ranks,
+                values=divergence.values,
+                total=divergence.total,
+                certain=divergence.certain,
+                clips=divergence.clips,
+                clip=known.get("clip"),
             )
         )
 

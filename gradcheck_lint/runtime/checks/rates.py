@@ -1,6 +1,6 @@
 """Learning rates while the run goes on: has a schedule taken them to zero, or below, and training does not end?
 
-Sighting: "schedule-over".
+Sighting: ScheduleOver.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime import reading
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.sightings.clock import ScheduleOver
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.observer import Observer
@@ -70,14 +71,9 @@ class Rates(Check):
     @staticmethod
     def _tell(observer: Observer, seen: _Rates, step: int, rate: float) -> None:
         seen.told = True
-        observer.sight(
-            "schedule-over",
-            observer.mark_of("schedule") or observer.mark_of("step"),
-            step=step,
-            since=seen.since,
-            rate=rate if rate < -NOTHING * seen.highest else 0.0,
-            highest=seen.highest,
-        )
+        scene = observer.scene(observer.mark_of("schedule") or observer.mark_of("step"), step)
+        below = rate if rate < -NOTHING * seen.highest else 0.0
+        observer.session.take(ScheduleOver(scene, since=seen.since, rate=below, highest=seen.highest))
 
 
 def _rates(observer: Observer) -> list[float]:

@@ -1,8 +1,8 @@
 """Optimizers, schedulers and scalers that are built again and again, and schedulers that move what does not train.
 
-Sightings: "rebuilt" (the same line has built another one for what the last one trained), "schedule-elsewhere" (the
-optimizer of a scheduler never steps, another one over the same parameters does), "schedule-left" (its optimizer was
-given up for another one), "schedule-unfinished" (a schedule that was made for as many steps as the optimizer took has
+Sightings: BuiltAnew (the same line has built another one for what the last one trained), ScheduleElsewhere (the
+optimizer of a scheduler never steps, another one over the same parameters does), ScheduleLeft (its optimizer was
+given up for another one), ScheduleUnfinished (a schedule that was made for as many steps as the optimizer took has
 moved a small part of the way).
 """
 
@@ -11,12 +11,14 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import beginning, equal, plain_rates
 from gradcheck_lint.runtime.references import Ref
+from gradcheck_lint.runtime.sightings.clock import BuiltAnew, ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,9 +161,15 @@ class Rebuilt(Check):
         values = beginning(parameter, _VALUES)
         line.kept = Kept(Ref(parameter), values, version, step, each)
 
-    def _tell(self, observer: Observer | None, mark: Mark | None, what: str, line: Line) -> None:
+    def _tell(
+        self,
+        observer: Observer | None,
+        mark: Mark | None,
+        what: Literal["optimizer", "scheduler", "scaler"],
+        line: Line,
+    ) -> None:
         if observer is not None:
-            observer.sight("rebuilt", mark, what=what, times=line.times, steps=line.most)
+            self.session.take(BuiltAnew(observer.scene(mark), what=what, times=line.times, steps=line.most))
 
     # Schedulers and scalers
 
@@ -218,8 +226,9 @@ class Rebuilt(Check):
         ids = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
         for other in self.session.observers.values():
             if other is not own and other.watched.steps > 1 and ids & other.ids():
-                built = own.built if own is not None else None
-                other.sight("schedule-elsewhere", mark, scheduler=type(scheduler).__name__, scheduled=built)
+                built = resolve(own.built) if own is not None else None
+                kind = type(scheduler).__name__
+                self.session.take(ScheduleElsewhere(other.scene(mark), scheduler=kind, scheduled=built))
                 return
 
     def _note_schedulers(self, observer: Observer, ids: frozenset[int]) -> None:
@@ -251,7 +260,8 @@ class Rebuilt(Check):
                 del self._left[key]
                 _, mark, _ = self._moved.get(key, (None, other.built, 0))
                 kind = type(scheduler).__name__
-                other.sight("schedule-left", mark, scheduler=kind, scheduled=own.built, moves=moves)
+                built = resolve(own.built)
+                self.session.take(ScheduleLeft(other.scene(mark), scheduler=kind, scheduled=built, moves=moves))
 
     def _scaler_built(self, scaler: Any) -> None:
         mark = sites.here()
@@ -277,9 +287,7 @@ class Rebuilt(Check):
             if observer is None or not isinstance(total, int):
                 continue
             if total == observer.watched.steps and times * 2 <= total:
-                observer.sight(
-                    "schedule-unfinished", mark, scheduler=type(scheduler).__name__, times=times, total=total
-                )
+                self.session.take(ScheduleUnfinished(observer.scene(mark), times=times, total=total))
 
 
 def _untouched(kept: Kept, steps: int) -> bool:

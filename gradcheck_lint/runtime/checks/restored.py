@@ -2,8 +2,8 @@
 
 An optimizer knows its parameters by number alone. The keys of the state that the model was given tell in which order
 the model of the checkpoint had them: where that is another order, the optimizer's state goes to other parameters.
-Sightings: "state-permuted", "rate-lost" (a scheduler that was built after the optimizer's state was loaded has set the
-rate back), "restored-in-vain" (another optimizer was built after that, and trains).
+Sightings: StatePermuted, RateLost (a scheduler that was built after the optimizer's state was loaded has set the
+rate back), RestoredInVain (another optimizer was built after that, and trains).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.storage import SHAPED
 from gradcheck_lint.runtime.reading import plain_rates
+from gradcheck_lint.runtime.sightings.holding import RateLost, RestoredInVain, StatePermuted
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,13 +190,14 @@ class Restored(Check):
         if moved:
             self._told.add(observer.watched.index)
             load.settled = True
-            observer.sight(
-                "state-permuted",
-                load.mark,
-                names=tuple(observer.name(parameter) for parameter, _ in moved),
-                others=tuple(observer.name(other) for _, other in moved),
-                total=len(observer.parameters()),
-                sure=sure,
+            self.session.take(
+                StatePermuted(
+                    observer.scene(load.mark),
+                    names=tuple(observer.name(parameter) for parameter, _ in moved),
+                    given=tuple(observer.name(other) for _, other in moved),
+                    total=len(observer.parameters()),
+                    sure=sure,
+                )
             )
 
     # The rate
@@ -230,7 +233,8 @@ class Restored(Check):
             scheduler = ref()
             if getattr(scheduler, "_last_lr", None) == load.rates:
                 epoch = getattr(scheduler, "last_epoch", 0)
-                observer.sight("rate-lost", mark, now=lost[0][0], restored=lost[0][1], epoch=epoch, loaded=load.mark)
+                (rate, before), loaded = lost[0], resolve(load.mark)
+                self.session.take(RateLost(observer.scene(mark), now=rate, restored=before, epoch=epoch, loaded=loaded))
                 return
 
     # Another optimizer
@@ -246,7 +250,8 @@ class Restored(Check):
             if other.watched.index > observer.watched.index or load is None or load.step != other.steps:
                 continue
             if load.remembers and load.ids <= ids:
-                observer.sight("restored-in-vain", observer.built or mark, loaded=load.mark, other=other.label)
+                scene = observer.scene(observer.built or mark)
+                self.session.take(RestoredInVain(scene, loaded=resolve(load.mark), other=other.label))
                 return
 
 

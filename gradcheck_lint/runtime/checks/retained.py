@@ -1,7 +1,7 @@
 """Graphs that go backward twice: after a step has changed the weights, or although they were freed.
 
-Sightings: "graph-again" (the same loss goes backward after a step), "graph-freed" (torch refuses, for a part of the
-graph was freed by an earlier backward), "graph-outdated" (torch refuses, for a step has changed what an old part of
+Sightings: GraphAgain (the same loss goes backward after a step), GraphFreed (torch refuses, for a part of the
+graph was freed by an earlier backward), GraphOutdated (torch refuses, for a step has changed what an old part of
 the graph needs).
 """
 
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.check import Check
-from gradcheck_lint.runtime.record import Sighting
 from gradcheck_lint.runtime.references import Ref
+from gradcheck_lint.runtime.sighting import Scene
+from gradcheck_lint.runtime.sightings.order import GraphAgain, GraphFreed, GraphOutdated
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,7 @@ class Retained(Check):
         if before is None or before.steps == now.steps or event.mark is None:
             return
         if now.retained and before.mark == event.mark:
-            self._sight("graph-again", event.mark, steps=now.steps - before.steps)
+            self.session.take(GraphAgain(self._scene(event.mark)))
 
     def backward_failed(self, event: Event, error: BaseException) -> None:
         text = str(error)
@@ -83,16 +85,12 @@ class Retained(Check):
             same = last is not None and last.steps == now.steps
             names = self._shared(last.born) if self._before is None and last is not None else ()
             where = self._before or last
-            self._sight(
-                "graph-freed",
-                event.mark,
-                names=names,
-                again=self._before is not None,
-                same_round=same,
-                freed=where.mark if where is not None else None,
-            )
+            freed = resolve(where.mark) if where is not None else None
+            again = self._before is not None
+            scene = self._scene(event.mark)
+            self.session.take(GraphFreed(scene, names=names, again=again, same_round=same, freed=freed))
         elif any(ran.retained and ran.mark == now.mark and ran.steps < now.steps for ran in earlier):
-            self._sight("graph-outdated", event.mark)
+            self.session.take(GraphOutdated(self._scene(event.mark)))
 
     def _shared(self, born: int) -> tuple[str, ...]:
         """The user's variable that holds a result whose graph was freed, and which the earlier loss was made after."""
@@ -120,17 +118,13 @@ class Retained(Check):
                     todo.append(following)
         return found
 
-    def _sight(self, kind: str, mark: Mark | None, *, names: tuple[str, ...] = (), **detail: Any) -> None:
-        """Tell it of the optimizer that stepped last, or of the run where none is known."""
-        freed = detail.pop("freed", None)
+    def _scene(self, mark: Mark | None) -> Scene:
+        """Of the optimizer that stepped last, or of the run where none is known."""
         stepped = [o for o in self.session.observers.values() if o.awake and "step" in o.latest]
         if stepped:
             latest = max(stepped, key=lambda o: o.latest["step"].order)
-            latest.sight(kind, mark, names=names, freed=freed, **detail)
-            return
-        known = {"freed": site} if (site := sites.resolve(freed)) is not None else {}
-        watched = next((o.watched for o in self.session.observers.values()), None)
-        self.session.take(Sighting(kind, 0, sites.resolve(mark), watched, names, known, detail))
+            return latest.scene(mark)
+        return Scene(0, resolve(mark), next((o.watched for o in self.session.observers.values()), None))
 
 
 def _born(node: Any) -> int:

@@ -1,19 +1,28 @@
 """How backwards, clearings, clippings and steps go together over several steps of one optimizer.
 
-Sightings: "window-cleared" (gradients are cleared between the backwards of one step), "step-outside" (the same, with
-the step outside of the loop that goes backward), "window-early" (a window that closes on its first backward),
-"window-clipped" (clipping between the backwards of one step), "skip-left" (a backward that no step follows leaves its
-gradients to the next), "never-stepped" (gradients are made and cleared, and never used).
+Sightings: WindowCleared (gradients are cleared between the backwards of one step), StepOutside (the same, with
+the step outside of the loop that goes backward), WindowEarly (a window that closes on its first backward),
+WindowClipped (clipping between the backwards of one step), SkipLeft (a backward that no step follows leaves its
+gradients to the next), NeverStepped (gradients are made and cleared, and never used).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint.cycle import EMPTY_STEP
 from gradcheck_lint.runtime import patches
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import beginning, equal
+from gradcheck_lint.runtime.sightings.order import (
+    EmptyStep,
+    NeverStepped,
+    SkipLeft,
+    StepOutside,
+    WindowCleared,
+    WindowClipped,
+    WindowEarly,
+)
+from gradcheck_lint.runtime.sites import resolve
 from gradcheck_lint.runtime.trails import calls, left_loop, same_calls
 
 if TYPE_CHECKING:
@@ -125,14 +134,12 @@ class Rounds(Check):
                 return
             if self._used_by_another(observer, dropped.window[0]):
                 return
-        outside = left_loop(way, last.trail)
-        observer.sight(
-            "step-outside" if outside else "window-cleared",
-            last.mark,
-            made=used.mark,
-            cleared=last.dropped[-1].mark,
-            backwards=len(last.dropped) + 1,
-        )
+        scene, made, cleared = observer.scene(last.mark), resolve(used.mark), resolve(last.dropped[-1].mark)
+        backwards = len(last.dropped) + 1
+        if left_loop(way, last.trail):
+            self.session.take(StepOutside(scene, made=made, cleared=cleared, backwards=backwards))
+        else:
+            self.session.take(WindowCleared(scene, made=made, cleared=cleared, backwards=backwards))
 
     def _used_by_another(self, observer: Observer, event: Event) -> bool:
         others = (other for other in self.session.observers.values() if other is not observer)
@@ -151,7 +158,8 @@ class Rounds(Check):
             if len(round_.clips) != len(round_.window) or len(set(round_.clips)) != 1:
                 return
         if len(before.window) == len(last.window) and _line(before) == _line(last):
-            observer.sight("window-clipped", last.clips[0], made=last.window[0].mark, backwards=len(last.window))
+            scene, made = observer.scene(last.clips[0]), resolve(last.window[0].mark)
+            self.session.take(WindowClipped(scene, made=made, backwards=len(last.window)))
 
     def _early(self, observer: Observer, rounds: list[Round], left: int) -> None:
         """One backward before the first step, and k before each of the others; or the last is k - 1 short of a step."""
@@ -163,7 +171,8 @@ class Rounds(Check):
         if any(_line(round_) != _line(first) or round_.mark != first.mark or round_.dropped for round_ in rounds):
             return
         if _line(first) is not None and observer.finite():
-            observer.sight("window-early", first.mark, made=first.window[0].mark, size=size)
+            made = resolve(first.window[0].mark)
+            self.session.take(WindowEarly(observer.scene(first.mark), made=made, size=size))
 
     def _left(self, observer: Observer, before: list[Round], window: tuple[Event, ...], mark: Mark | None) -> None:
         """More backwards than each step had before, of the same line, and not all of their gradients are numbers."""
@@ -175,16 +184,8 @@ class Rounds(Check):
             return
         finite = observer.finite()
         if not finite or (mark is None and len(before) > 2 and len(window) > 2 * usual):
-            observer.sight(
-                "skip-left",
-                line,
-                used=mark,
-                window=len(window),
-                usual=usual,
-                finite=finite,
-                after=window[0].step,
-                stepped=mark is not None,
-            )
+            scene, used = observer.scene(line), resolve(mark)
+            self.session.take(SkipLeft(scene, used=used, window=len(window), usual=usual, finite=finite))
 
     def _tell_idle(self, observer: Observer) -> None:
         """It has stepped from the first to the last without any gradient, and has moved nothing."""
@@ -197,9 +198,10 @@ class Rounds(Check):
                 return
         elif not observer.awake and (began is None or not _same(began.values, now)):
             return
-        mark, detail = observer.idle
+        mark, tally = observer.idle
         if not observer.named_only(mark, "backward"):
-            observer.sight(EMPTY_STEP, mark, made=None, elsewhere=bool(self.session.backwards), **detail)
+            elsewhere = bool(self.session.backwards)
+            self.session.take(EmptyStep(observer.scene(mark), tally=tally, elsewhere=elsewhere))
 
     def _never_stepped(self, observer: Observer) -> None:
         watched = observer.watched
@@ -219,7 +221,9 @@ class Rounds(Check):
         stepped = tuple(other.label for other in others)
         if latest is not None and observer.named_only(latest.mark, "step"):
             return
-        observer.sight("never-stepped", site, backwards=watched.backwards, other=stepped, somewhere=somewhere)
+        self.session.take(
+            NeverStepped(observer.scene(site), backwards=watched.backwards, stepping=stepped, somewhere=somewhere)
+        )
 
 
 def _line(round_: Round) -> Mark | None:

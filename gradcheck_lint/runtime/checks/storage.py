@@ -1,9 +1,9 @@
 """Memory that is exchanged under a parameter, and state that is loaded: does it still fit?
 
 `.data = ...` exchanges the memory of a tensor and leaves no trace in its version, so the address is what is compared.
-Sightings: "memory-shared" (a parameter has got the memory of another), "data-misfit" and "state-left-behind" (it has
+Sightings: MemoryShared (a parameter has got the memory of another), DataMisfit and StateLeftBehind (it has
 become of another shape, dtype or device than what its optimizer remembers: by an assignment, or because the model was
-moved), "state-misfit" (a state of another shape was loaded), "nothing-loaded", "own-state-loaded" (a model is given
+moved), StateMisfit (a state of another shape was loaded), NothingLoaded, OwnStateLoaded (a model is given
 the state that is its own memory, after steps that should be undone).
 """
 
@@ -17,6 +17,15 @@ from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.names import names_of
 from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.references import Ref
+from gradcheck_lint.runtime.sightings.holding import (
+    DataMisfit,
+    MemoryShared,
+    NothingLoaded,
+    OwnStateLoaded,
+    StateLeftBehind,
+    StateMisfit,
+)
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.runtime.sites import Mark
 
 _CLOSELY = 3  # steps before which all parameters are compared
@@ -62,7 +72,7 @@ class Storage(Check):
         self._all = False  # whether all parameters are compared before the next step
         self._next: dict[int, tuple[int, int]] = {}  # by observer: the group and the place in it to go on at
         self._searches = _SEARCHES
-        self._told: set[str] = set()
+        self._told: set[type[Sighting]] = set()
         self._taken: list[tuple[Ref, int]] = []  # states, and how many steps there had been
 
     def attached(self, observer: Observer) -> None:
@@ -108,30 +118,24 @@ class Storage(Check):
         if misfits:
             moved = self._moved({id(p) for p, _, _ in misfits})
             what = _differing(misfits[0][1], misfits[0][2])
-            self._sight(
-                observer,
-                "state-left-behind" if moved is not None else "data-misfit",
-                mark,
-                names=tuple(observer.name(p) for p, _, _ in misfits),
-                now=what[0],
-                state=what[1],
-                made=moved[1] if moved is not None else None,
-            )
+            names = tuple(observer.name(p) for p, _, _ in misfits)
+            if moved is None:
+                if self._is_new(DataMisfit):
+                    self.session.take(DataMisfit(observer.scene(mark), names=names, now=what[0], state=what[1]))
+            elif self._is_new(StateLeftBehind):
+                made = resolve(moved[1])
+                self.session.take(
+                    StateLeftBehind(observer.scene(mark), names=names, now=what[0], state=what[1], made=made)
+                )
         elif not other:
             shared = self._sharing([p for p, _, _ in changed])
             if shared:
                 names = tuple(observer.name(p) for p, _ in shared)
                 near = names_of(self.session.models, [q for _, q in shared], sites.frames(2))
                 owners = tuple(dict.fromkeys(name or "another parameter" for name in near))
-                held = self.session.held()
-                self._sight(
-                    observer,
-                    "memory-shared",
-                    mark,
-                    names=names,
-                    others=tuple(name for name in owners if name not in names) or names,
-                    both=all(id(q) in held for _, q in shared),
-                )
+                if self._is_new(MemoryShared):
+                    others = tuple(name for name in owners if name not in names) or names
+                    self.session.take(MemoryShared(observer.scene(mark), names=names, owners=others))
 
     def _moved(self, ids: set[int]) -> tuple[Module, Mark | None] | None:
         """The latest move, if it was of these."""
@@ -186,8 +190,9 @@ class Storage(Check):
             missing, unexpected = (list(getattr(result, f"{what}_keys", ())) for what in ("missing", "unexpected"))
             own = len(args[0].state_dict()) if missing and unexpected else 0
             if own and len(missing) >= own and len(unexpected) >= len(state or ()):
-                mark = sites.here(2)
-                self._sight(None, "nothing-loaded", mark, wanted=missing[0], given=unexpected[0], number=own)
+                if self._is_new(NothingLoaded):
+                    scene = self.session.scene(sites.here(2))
+                    self.session.take(NothingLoaded(scene, wanted=missing[0], given=unexpected[0]))
 
     def _takes(self, state: object) -> None:
         first = next(_tensors(state), None)
@@ -205,8 +210,9 @@ class Storage(Check):
         if steps is None or self.session.steps <= steps:
             return
         own = {t.data_ptr() for t in (*args[0].parameters(), *args[0].buffers()) if t.numel()}
-        if own and all(t.data_ptr() in own for t in tensors if t.numel()):
-            self._sight(None, "own-state-loaded", sites.here(2), steps=self.session.steps - steps)
+        if own and all(t.data_ptr() in own for t in tensors if t.numel()) and self._is_new(OwnStateLoaded):
+            scene = self.session.scene(sites.here(2))
+            self.session.take(OwnStateLoaded(scene, steps=self.session.steps - steps))
 
     def _loaded(self, observer: Observer) -> None:
         optimizer = observer.optimizer
@@ -214,19 +220,16 @@ class Storage(Check):
             return
         held = [(p, _misfit(p, optimizer.state.get(p, {}), shape=True)) for p in observer.parameters()]
         wrong = [(p, state) for p, state in held if state is not None]
-        if wrong:
+        if wrong and self._is_new(StateMisfit):
             names = tuple(observer.name(p) for p, _ in wrong)
             shapes = tuple(wrong[0][0].shape), tuple(wrong[0][1].shape)
-            self._sight(observer, "state-misfit", sites.here(2), names=names, shapes=shapes)
+            self.session.take(StateMisfit(observer.scene(sites.here(2)), names=names, shapes=shapes))
 
-    def _sight(self, observer: Observer | None, kind: str, mark: Mark | None, **detail: Any) -> None:
-        if kind in self._told:
-            return
+    def _is_new(self, kind: type[Sighting]) -> bool:
+        """Whether nothing of this kind was told before; from now on something was."""
+        new = kind not in self._told
         self._told.add(kind)
-        if observer is not None:
-            observer.sight(kind, mark, **detail)
-        else:
-            self.session.sight(kind, mark, **detail)
+        return new
 
 
 def _kept(tensor: Tensor) -> Kept:

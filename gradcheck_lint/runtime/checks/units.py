@@ -1,6 +1,6 @@
 """Units that never get a gradient: rows of the weights of linear and convolutional layers.
 
-Sighting: "dead-units" (at none of the early samples did these rows have a gradient).
+Sighting: UnitsDead (at none of the early samples did these rows have a gradient).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.later import Later
 from gradcheck_lint.runtime.reading import plain, sampled
 from gradcheck_lint.runtime.sampling import EARLY
+from gradcheck_lint.runtime.sightings.numbers import UnitsDead
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,10 +131,12 @@ class Units(Check):
         blocker = self._blocker() if first else ""
         if first:  # and those that get nothing but zeros from it are not dead themselves
             found = [i for i in found if i >= first - 1 and not biased[i]] or [first - 1]
-        observer.sight(
-            "dead-units", mark, names=tuple(names[index] for index in found), step=step,
-            dead=sum(dead[index] for index in found), rows=sum(rows[index] for index in found),
-            whole=whole, total=len(rows), blocker=blocker, before=first,
+        self.session.take(
+            UnitsDead(
+                observer.scene(mark, step), names=tuple(names[index] for index in found),
+                dead=sum(dead[index] for index in found), rows=sum(rows[index] for index in found),
+                whole=whole, total=len(rows), blocker=blocker, before=first,
+            )
         )  # fmt: skip
 
     def _blocker(self) -> str:

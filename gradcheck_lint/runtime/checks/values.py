@@ -4,8 +4,8 @@ Values are read at a few early steps and then at samples, many tensors with one 
 each step that is checked. On an accelerator nothing waits: see `later`. What a step does with the gradients is looked
 at in `effects`.
 
-Sightings: "loss-not-finite", "gradient-not-finite", "weight-not-finite", "gradient-underflow", and those kinds of
-`history` that are about gradients.
+Sightings: LossIsNaN, GradientNotFinite, WeightNotFinite, GradientUnderflow, and those kinds of `history` that are
+about gradients.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from gradcheck_lint.runtime import reading, sites
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.plans import Plan, Plans
 from gradcheck_lint.runtime.sampling import EARLY
+from gradcheck_lint.runtime.sightings.numbers import GradientNotFinite, GradientUnderflow, LossIsNaN, WeightNotFinite
+from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +148,7 @@ class Values(Check):
             return
         for observer in self.session.observers.values():
             if observer.latest.get("step") is not None and self._spoilt(observer):
-                self.plans.sight_once(observer, "loss-not-finite", event.mark, step=step, value=str(value), spoils=True)
+                self._tell_loss(observer, event.mark, step, value, spoils=True, scaled=False)
 
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         if not self._losses:
@@ -161,25 +163,32 @@ class Values(Check):
 
     def _judge_loss(self, observer: Observer, loss: _Loss, spoilt: tuple[str, ...] | None, mark: Mark | None) -> None:
         """A loss that is not finite was used. spoilt: the weights that were not before; None to look for them."""
-        if self.plans.told(observer, "weight-not-finite", "loss-not-finite"):
+        if self.plans.told(observer, WeightNotFinite, LossIsNaN):
             return  # the loss only shows what was told
         spoilt = self._spoilt(observer) if spoilt is None else spoilt
-        if spoilt and self.plans.told(observer, "gradient-not-finite"):
+        if spoilt and self.plans.told(observer, GradientNotFinite):
             return
         step = observer.watched.steps
         if spoilt and step > 1:
             since, before = self._last_loss(step)
             plan = self.plans.of(observer)
             finite = plan is not None and step - 1 in plan.finite
-            self.plans.sight_once(
-                observer, "weight-not-finite", mark or sites.here(2), names=spoilt, step=step - 1, loss=before,
-                since=since, total=len(observer.parameters()), finite=finite, lost=_lost(observer) if finite else (),
-            )  # fmt: skip
+            if self.plans.is_new(observer, WeightNotFinite):
+                self.session.take(
+                    WeightNotFinite(
+                        observer.scene(mark or sites.here(2), step - 1), names=spoilt, loss=before, since=since,
+                        total=len(observer.parameters()), finite=finite, lost=_lost(observer) if finite else None,
+                    )
+                )  # fmt: skip
         elif not spoilt:
             bad = any(p.grad is not None and not reading.finite(p.grad.detach()) for p in observer.parameters())
-            self.plans.sight_once(
-                observer, "loss-not-finite", loss.mark, value=str(loss.value), scaled=loss.scaled, spoils=bad
-            )
+            self._tell_loss(observer, loss.mark, step, loss.value, spoils=bad, scaled=loss.scaled)
+
+    def _tell_loss(
+        self, observer: Observer, mark: Mark | None, step: int, value: float, *, spoils: bool, scaled: bool
+    ) -> None:
+        if self.plans.is_new(observer, LossIsNaN):
+            self.session.take(LossIsNaN(observer.scene(mark, step), value=str(value), spoils=spoils, scaled=scaled))
 
     def _last_loss(self, step: int) -> tuple[int, float | None]:
         """The last loss before a step that was seen to be finite, and when."""
@@ -264,7 +273,7 @@ class Values(Check):
         return True
 
     def _not_finite(self, observer: Observer, bad: _Bad) -> None:
-        if self.plans.told(observer, "gradient-not-finite"):
+        if self.plans.told(observer, GradientNotFinite):
             return
         if bad.sample.step != observer.watched.steps:  # known late: what has become of the weights tells if it was so
             self._tell_gradient(observer, bad)
@@ -287,25 +296,25 @@ class Values(Check):
             self._tell_gradient(observer, bad)
 
     def _tell_gradient(self, observer: Observer, bad: _Bad) -> None:
-        if self.plans.told(observer, "loss-not-finite", "weight-not-finite"):
+        if self.plans.told(observer, LossIsNaN, WeightNotFinite):
             return  # the first that was not finite is known
         sample = bad.sample
         # the parameter that backward reached first is the nearest to the cause
         first = {key: place for place, key in enumerate(observer.received)}
         order = sorted(bad.indices, key=lambda index: first.get(sample.plan.ids[index], len(first)))
         since, loss = self._last_loss(sample.step + 1)
-        self.plans.sight_once(
-            observer,
-            "gradient-not-finite",
-            sample.mark,
-            names=tuple(sample.plan.names[index] for index in order),
-            step=sample.step,
-            made=sample.backward,
-            total=len(sample.order),
-            loss=loss,
-            since=since,
-            spoilt=self._spoilt(observer),
-        )
+        if self.plans.is_new(observer, GradientNotFinite):
+            self.session.take(
+                GradientNotFinite(
+                    observer.scene(sample.mark, sample.step),
+                    names=tuple(sample.plan.names[index] for index in order),
+                    made=resolve(sample.backward),
+                    total=len(sample.order),
+                    loss=loss,
+                    since=since,
+                    spoilt=self._spoilt(observer),
+                )
+            )
 
     # Gradients that are too small for their dtype
 
@@ -337,18 +346,23 @@ class Values(Check):
         if not faint:
             return
         event = observer.latest.get("backward")
-        self.plans.sight_once(
-            observer, "gradient-underflow", sample.mark, names=tuple(plan.names[index] for index in faint), step=step,
-            zeros=max(known[index][-1][1] for index in faint), early=all(known[index][0][0] == 1 for index in faint),
-            scaled=event is not None and event.how == "scaled",
-            dtype=str(parameters[faint[0]].dtype).removeprefix("torch."), total=len(norms),
-        )  # fmt: skip
+        if self.plans.is_new(observer, GradientUnderflow):
+            self.session.take(
+                GradientUnderflow(
+                    observer.scene(sample.mark, step),
+                    names=tuple(plan.names[index] for index in faint),
+                    zeros=max(known[index][-1][1] for index in faint),
+                    early=all(known[index][0][0] == 1 for index in faint),
+                    scaled=event is not None and event.how == "scaled",
+                    dtype=str(parameters[faint[0]].dtype).removeprefix("torch."),
+                )
+            )
 
     def ended(self) -> None:
         self.plans.later.finish()
 
 
-def _lost(observer: Observer) -> tuple[str, float, str] | tuple[()]:
+def _lost(observer: Observer) -> tuple[str, float, str] | None:
     """An option of the optimizer that keeps it from dividing by zero, and is zero in the dtype of its weights."""
     import torch
 
@@ -358,7 +372,7 @@ def _lost(observer: Observer) -> tuple[str, float, str] | tuple[()]:
             for dtype in {parameter.dtype for parameter in group["params"] if parameter.is_floating_point()}:
                 if float(torch.tensor(eps, dtype=dtype)) == 0:
                     return "eps", eps, str(dtype).removeprefix("torch.")
-    return ()
+    return None
 
 
 def _value(loss: Tensor) -> float | None:

@@ -1,7 +1,7 @@
 """Weights that move although they should not: outside of the step, or although they are frozen.
 
-Sightings: "written-outside" (the values of parameters were changed between two steps), "frozen-moves" (a step moves
-parameters that were trained and then frozen), "expected-frozen-moved" (so do parameters that the user has named as
+Sightings: WrittenOutside (the values of parameters were changed between two steps), FrozenMoves (a step moves
+parameters that were trained and then frozen), ExpectedFrozenMoved (so do parameters that the user has named as
 frozen).
 """
 
@@ -13,12 +13,14 @@ from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import piece, plain, sampled
 from gradcheck_lint.runtime.references import Ref
 from gradcheck_lint.runtime.sampling import EARLY
+from gradcheck_lint.runtime.sightings.mode import ExpectedFrozenMoved, FrozenMoves, WrittenOutside
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.runtime.sites import Mark
 
 
@@ -36,6 +38,16 @@ class _Version(NamedTuple):
     number: int
 
 
+class _Frozen(NamedTuple):
+    """Parameters with `requires_grad` False and a gradient, before an update, and what may move them."""
+
+    kept: list[_Kept]
+    mark: Mark | None
+    decay: bool
+    momentum: bool
+    old: bool
+
+
 class Writes(Check):
     """Compares version counters and pieces of values, at the early samples and now and then."""
 
@@ -45,9 +57,9 @@ class Writes(Check):
         super().__init__(session)
         self._versions: dict[int, dict[int, _Version]] = {}
         self._loaded = False
-        self._frozen: dict[int, tuple[list[_Kept], Mark | None, dict[str, Any]]] = {}
+        self._frozen: dict[int, _Frozen] = {}
         self._expected: dict[str, _Kept] = {}
-        self._told: set[tuple[str, int]] = set()
+        self._told: set[tuple[type[Sighting], int]] = set()
 
     def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._loaded = True
@@ -56,7 +68,7 @@ class Writes(Check):
 
     def after_update(self, observer: Observer) -> None:
         index = observer.watched.index
-        if observer.watched.steps + 1 in EARLY and ("written-outside", index) not in self._told:
+        if observer.watched.steps + 1 in EARLY and (WrittenOutside, index) not in self._told:
             self._loaded = False
             self._versions[index] = {id(p): v for p in observer.parameters() if (v := _version(p)) is not None}
         self._compare_frozen(observer)
@@ -74,8 +86,8 @@ class Writes(Check):
             if other is not observer:
                 others |= other.ids()
         names = tuple(observer.name(p) for p in written if id(p) not in others)
-        if names:
-            self._sight_once(observer, "written-outside", mark, names=names, total=len(versions))
+        if names and self._is_new(WrittenOutside, observer):
+            self.session.take(WrittenOutside(observer.scene(mark), names=names))
 
     # Frozen parameters
 
@@ -86,7 +98,7 @@ class Writes(Check):
             return
         received = observer.received
         frozen = [p for p in observer.parameters() if not p.requires_grad and p.grad is not None and id(p) in received]
-        if frozen and ("frozen-moves", observer.watched.index) not in self._told:
+        if frozen and (FrozenMoves, observer.watched.index) not in self._told:
             self._keep_frozen(observer, frozen, mark)
         if self.session.options.expect_frozen:
             self._compare_expected(observer, mark)
@@ -99,12 +111,13 @@ class Writes(Check):
         group = next(g for g in optimizer.param_groups if any(id(p) in ids for p in g["params"]))
         kept = [kept for p in frozen if (kept := self._keep(p, observer.name(p))) is not None]
         gradients = [values for p in frozen if p.grad is not None and (values := plain(p.grad)) is not None]
-        detail = {
-            "decay": bool(group.get("weight_decay", 0)),
-            "momentum": bool(group.get("momentum", 0) or "betas" in group),
-            "old": any(bool(grad.any()) for grad in gradients),
-        }
-        self._frozen[observer.watched.index] = (kept, mark, detail)
+        self._frozen[observer.watched.index] = _Frozen(
+            kept,
+            mark,
+            decay=bool(group.get("weight_decay", 0)),
+            momentum=bool(group.get("momentum", 0) or "betas" in group),
+            old=any(bool(grad.any()) for grad in gradients),
+        )
 
     @staticmethod
     def _keep(parameter: Tensor, name: str) -> _Kept | None:
@@ -117,10 +130,10 @@ class Writes(Check):
         waiting = self._frozen.pop(observer.watched.index, None)
         if waiting is None:
             return
-        kept, mark, detail = waiting
-        names = tuple(one.name for one in kept if _moved(one))
-        if names:
-            self._sight_once(observer, "frozen-moves", mark, names=names, **detail)
+        names = tuple(one.name for one in waiting.kept if _moved(one))
+        if names and self._is_new(FrozenMoves, observer):
+            _, mark, decay, momentum, old = waiting
+            self.session.take(FrozenMoves(observer.scene(mark), names=names, decay=decay, momentum=momentum, old=old))
 
     def _compare_expected(self, observer: Observer, mark: Mark | None) -> None:
         """What the user said is frozen, held against what it was when it was first seen."""
@@ -139,10 +152,10 @@ class Writes(Check):
                     self._expected[name] = fresh
             elif _moved(kept):
                 moved.append(name)
-        if moved:
+        if moved and self._is_new(ExpectedFrozenMoved, observer):
             ids = observer.ids()
             held = sum(id(known[name]) in ids for name in moved)
-            self._sight_once(observer, "expected-frozen-moved", mark, names=tuple(moved), held=held)
+            self.session.take(ExpectedFrozenMoved(observer.scene(mark), names=tuple(moved), held=held))
 
     def ended(self) -> None:
         if self.session.options.expect_frozen:
@@ -152,10 +165,12 @@ class Writes(Check):
         self._frozen.clear()
         self._expected.clear()
 
-    def _sight_once(self, observer: Observer, kind: str, mark: Mark | None, **detail: Any) -> None:
-        if (kind, observer.watched.index) not in self._told:
-            self._told.add((kind, observer.watched.index))
-            observer.sight(kind, mark, **detail)
+    def _is_new(self, kind: type[Sighting], observer: Observer) -> bool:
+        """Whether nothing of this kind was told of this optimizer before; from now on something was."""
+        key = kind, observer.watched.index
+        new = key not in self._told
+        self._told.add(key)
+        return new
 
 
 def _version(parameter: Tensor) -> _Version | None:

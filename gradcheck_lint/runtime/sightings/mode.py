@@ -1,0 +1,84 @@
+"""What is switched on and off: training and evaluation mode, grad mode, freezing, autocast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.runtime.sighting import Sighting, kind
+
+if TYPE_CHECKING:
+    from gradcheck_lint.runtime.record import Site
+
+
+@kind
+class EvalAtStep(Sighting):
+    """Layers that are trained are in evaluation mode, and were not before."""
+
+    since: int
+    whole: bool  # none of the others is in training mode either
+    module: str
+    step_at: Site | None
+
+
+@kind
+class StepWithoutGradMode(Sighting):
+    pass
+
+
+@kind
+class FrozenStatistics(Sighting):
+    """Norm layers were frozen by their weights alone."""
+
+
+@kind
+class NormsAlone(Sighting):
+    """Everything but the norm layers is frozen."""
+
+    frozen: tuple[str, ...]
+
+
+@kind
+class ShouldBeFrozen(Sighting):
+    """What `expect_frozen` names requires grad; without names nothing is called so."""
+
+    word: str
+    held: int
+
+
+@kind
+class ExpectedFrozenMoved(Sighting):
+    held: int
+
+
+@kind
+class FrozenMoves(Sighting):
+    """The step moves parameters with `requires_grad` False."""
+
+    decay: bool
+    momentum: bool
+    old: bool  # by the gradient of an earlier step
+
+
+@kind
+class WrittenOutside(Sighting):
+    """Weights were written between two steps."""
+
+
+@kind
+class RequiresGradAttribute(Sighting):
+    """`requires_grad` was assigned to a module."""
+
+    value: bool
+    number: int
+    made: Site | None
+
+
+@kind
+class FullPrecision(Sighting):
+    """The layers run in float32."""
+
+    how: str  # "outside", "device", "forward", "unused" or "scaler"
+    sure: bool
+    device: str
+    meant: str
+    loss: Site | None

@@ -1,0 +1,93 @@
+"""Which leaves a backward reaches, what cuts the others off, and whether what flows back is the derivative."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.runtime.sighting import Sighting, kind
+
+if TYPE_CHECKING:
+    from gradcheck_lint.runtime.record import Site
+
+
+@kind
+class BackwardRefused(Sighting):
+    """torch has refused to go backward from a loss that has no graph."""
+
+    because: str  # "off", "inference", "decorated", "cut", or "" where nothing at hand has a graph
+    trainable: bool
+    inference: bool
+    root: str  # the variable
+    made: Site | None
+
+
+@kind
+class LossLeadsNowhere(Sighting):
+    """A loss requires grad and leads back to no parameter."""
+
+    made: Site | None
+    summed: bool
+    sure: bool
+
+
+@kind
+class NeverAGradient(Sighting):
+    """Parameters that no loss depends on."""
+
+    prefix: str
+    checked: int
+    branch: bool  # another of these modules was taken each time
+
+
+@kind
+class NoDerivative(Sighting):
+    """Every way to them leads through an operation whose derivative is zero."""
+
+    operation: str
+    draws: bool
+    whole: bool  # there are no other parameters
+
+
+@kind
+class FunctionMisfit(Sighting):
+    """What an autograd Function returns from backward does not fit its inputs."""
+
+    owner: str
+    called: Site | None
+
+
+@kind
+class WrongNumber(FunctionMisfit):
+    got: int
+    expected: int
+
+
+@kind
+class WrongShape(FunctionMisfit):
+    index: int
+    got: str
+    expected: str
+
+
+@kind
+class WrongType(FunctionMisfit):
+    got: str
+
+
+@kind
+class KeptOnContext(Sighting):
+    """An autograd Function keeps a tensor as an attribute of ctx."""
+
+    owner: str
+    output: bool  # what it returns; else what it was given
+
+
+@kind
+class NotTheDerivative(Sighting):
+    """The backward of an autograd Function is not the derivative of its forward."""
+
+    owner: str
+    said: float
+    true: float
+    given: bool  # it is not None
+    called: Site | None
