@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # for a type checker it is true, as that of `typing`
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safety, Severity, Span
     from gradcheck_lint.rule import Rule
-    from gradcheck_lint.runtime.session import FindingError
+    from gradcheck_lint.runtime.guard import FindingError
     from gradcheck_lint.runtime.watch import GradlintWarning, watch
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ _HOMES = {
     "Safety": "finding",
     "Severity": "finding",
     "Span": "finding",
-    "FindingError": "runtime.session",
+    "FindingError": "runtime.guard",
     "GradlintWarning": "runtime.watch",
     "Rule": "rule",
     "watch": "runtime.watch",

@@ -18,11 +18,11 @@ _AROUND = 2  # lines of source before and after each place that are kept
 
 def conclude(session: Session) -> None:
     """Fill in what needs nothing but what is known already."""
-    for observer in session.everybody():
+    for observer in session.roster.everybody():
         observer.watched.blind = (*_blind(session, observer), *session.unseen)
     record = session.record
     record.checked["rules"] = session.engine.rules
-    record.checked["steps"] = sum(observer.watched.checked for observer in session.everybody())
+    record.checked["steps"] = sum(observer.watched.checked for observer in session.roster.everybody())
     kept, left_out = sum(map(len, record.series.values())), session.series.left_out
     record.checked["numbers read"] = kept + left_out
     if left_out:

@@ -274,14 +274,14 @@ def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
             for session in list(listeners):
                 if session.hears(kind, args):
                     begun.append(session)
-                    session.begin(kind, args, kwargs)
+                    session.calls.begin(kind, args, kwargs)
             result = original(*args, **kwargs)
         except BaseException as raised:
             error = raised
             raise
         finally:
             for session in begun:
-                session.end(kind, args, kwargs, result, error)
+                session.calls.end(kind, args, kwargs, result, error)
         return result
 
     return wrapper
@@ -308,7 +308,7 @@ def _noted(original: Callable[..., Any], note: Callable[[Any], None]) -> Callabl
         result = original(self, *error)
         if looking and not tracing():
             for session in list(looking[:1]):
-                session.aside(note, self)
+                session.guard.aside(note, self)
         return result
 
     return wrapper
@@ -320,18 +320,18 @@ def _built(original: Callable[..., Any]) -> Callable[..., Any]:
         given = args[0] if args else kwargs.get("params")
         heard = [session for session in list(ACTIVE) if session.hears("build", ())]
         for session in heard:
-            session.guard(session.building, given, mark)
+            session.guard.run(session.building, given, mark)
         try:
             original(self, *args, **kwargs)
         except Exception as error:
             for session in heard:
-                session.guard(session.refused, self, given, error, mark)
+                session.guard.run(session.refused, self, given, error, mark)
             raise
         for session in list(ACTIVE):
             if session in heard:
-                session.guard(session.built, self, given, mark)
+                session.guard.run(session.built, self, given, mark)
             else:
-                session.built_elsewhere(self, mark)
+                session.roster.built_elsewhere(self, mark)
 
     return wrapper
 
@@ -351,12 +351,12 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
                 if counts.aside or counts.era != _era or counts.backwards >= counts.look:
                     _show(counts, args, kwargs)
                 for session in list(GLANCING):
-                    session.glance_at_loss(args, kwargs)
+                    session.backward.glance(args, kwargs)
                 try:
                     return original(*args, **kwargs)
                 except BaseException as raised:
                     for session in list(ACTIVE):
-                        session.backward_raised(raised)
+                        session.backward.raised(raised)
                     raise
             begun: list[Session] = []
             error: BaseException | None = None
@@ -368,7 +368,7 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             finally:
                 for session in begun:
-                    session.backward_ends(error)
+                    session.backward.ends(error)
         finally:
             counts.running -= 1
 
@@ -378,12 +378,12 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
 def _begin_all(begun: list[Session], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """A backward is about to run while some session is awake; those that listen to it come into the list."""
     for session in list(ACTIVE):
-        if session.hears_backward(args, kwargs):
+        if session.backward.hears(args, kwargs):
             if session in LOUD:
                 begun.append(session)
-                session.backward_begins(args, kwargs)
+                session.backward.begins(args, kwargs)
             elif session in GLANCING:
-                session.glance_at_loss(args, kwargs)
+                session.backward.glance(args, kwargs)
 
 
 def _show(counts: Counts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -394,11 +394,11 @@ def _show(counts: Counts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None
     sessions = list(ACTIVE)
     counts.aside = any(session.turn.thread != threading.get_ident() for session in sessions)  # then each one is asked
     for session in sessions:
-        session.hears_backward(args, kwargs)
+        session.backward.hears(args, kwargs)
 
 
 def _registered(module: Any, name: str, thing: Any) -> None:
     """A parameter or a module is assigned to an attribute of a module."""
     for session in list(ACTIVE):
         if session.hears("register", ()):
-            session.guard(session.registered, module, name, thing)
+            session.guard.run(session.registered, module, name, thing)

@@ -11,8 +11,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.runtime.replicas import world
+
 if TYPE_CHECKING:
-    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.guard import Guard
+    from gradcheck_lint.runtime.session import Options
 
 FIRST = 20  # steps that are checked thoroughly before sampling begins
 EARLY = frozenset({1, 2, 5, 10, 20})  # at which of them values are read
@@ -24,10 +27,10 @@ _FARTHEST = 20  # times that: samples that cost much are no farther apart; nor c
 class Sampling:
     """The steps of one optimizer, counted from 1."""
 
-    def __init__(self, session: Session) -> None:
-        options = session.options
+    def __init__(self, options: Options, guard: Guard) -> None:
         self.number = 0  # of samples so far, after the first steps
-        self._session = session
+        self._budget = options.budget / 2
+        self._guard = guard
         self._until = FIRST
         self._every = options.every
         self.apart = options.every * -(-APART // options.every)  # steps from one sample to the next, at the least
@@ -59,18 +62,18 @@ class Sampling:
 
     def woke(self) -> None:
         """The next step is checked, after some that were not."""
-        self._woke = self._session.watching
+        self._woke = self._guard.watching
 
     def rest(self, after: int) -> int:
         """The same as `next`, when a few steps have been checked and the next ones are not."""
         if self._latest and after > self._latest:
-            far = self._steps_for(self._session.spent() - self._woke, time.perf_counter(), after)
+            far = self._steps_for(self._guard.spent() - self._woke, time.perf_counter(), after)
             self._awake = after + min(far, _FARTHEST * self._every)
         return self.next(after)
 
     def _steps_for(self, cost: float, now: float, step: int) -> int:
         """How many steps take so long that seconds of watching are the part of it that they may be."""
-        budget = self._session.options.budget / 2
+        budget = self._budget
         if not budget or not self._alone():
             return 0
         one = (now - self._at) / (step - self._latest)
@@ -100,13 +103,11 @@ class Sampling:
         self.number += step > FIRST
         now = time.perf_counter()
         if self._latest and step > self._latest:
-            far = self._steps_for(self._session.spent() - self._woke, now, step)
+            far = self._steps_for(self._guard.spent() - self._woke, now, step)
             self._due = step + min(far, _FARTHEST * self.apart)
         self._at, self._latest = now, step
 
     @staticmethod
     def _alone() -> bool:
         """Whether this is the only process; ranks are compared at the same steps."""
-        from gradcheck_lint.runtime.checks.replicas import world
-
         return world()[1] == 1

@@ -105,12 +105,12 @@ class Scaling:
         if observer is None or not observer.awake or not args[0].is_enabled():
             return
         if observer.scaler_stepping:  # the scaler's step unscales by itself
-            observer.touch()
+            observer.machine.touch()
             return
         mark = sites.here(3)
         before = observer.mark_of("unscale")
-        breach = observer.event("unscale", mark=mark)
-        observer.touch()
+        breach = observer.machine.event("unscale", mark=mark)
+        observer.machine.touch()
         if breach is not None:
             self._session.take(UnscaledTwice(observer.scene(mark), before=sites.resolve(before)))
 
@@ -130,7 +130,7 @@ class Scaling:
         if observer is not None and observer.scaler_stepping:
             observer.scaler_stepping = False
             if error is None and observer.watched.steps == self._steps:
-                observer.skips()  # for the gradients were not finite
+                observer.machine.skips()  # for the gradients were not finite
         if refuses(args[0], error):
             self._refused("scaler.step", observer)
 
@@ -152,13 +152,13 @@ class Scaling:
         """A scaler has raised: it was called out of turn."""
         if observer is None:
             return
-        bypassed = [other.label for other in self._awake() if other.state.scale == cycle.SCALED]
+        bypassed = [other.label for other in self._awake() if other.machine.state.scale == cycle.SCALED]
         self._session.take(
             ScalerRefused(
                 observer.scene(sites.here()),
                 call=kind,
-                gradient=observer.state.gradient,
-                scale=observer.state.scale,
+                gradient=observer.machine.state.gradient,
+                scale=observer.machine.state.scale,
                 bypassed=tuple(bypassed),
                 updated=self._updated,
             )

@@ -84,7 +84,7 @@ class Turn:
 
     def deputy(self, me: int) -> bool:
         """Whether this is a thread of autograd's that works for the one that has the turn."""
-        return bool(self._session.in_backward) and not self._closed and not _is_of_python(me)
+        return bool(self._session.backward.running) and not self._closed and not _is_of_python(me)
 
     def lost(self) -> bool:
         """Whether nobody is listened to any more, not even who is in the watcher at this moment."""
@@ -255,13 +255,13 @@ class Turn:
     def _has_left(self, observer: Observer, *, steps: bool) -> bool:
         """Whether the thread that has the turn is done with this optimizer, as far as anybody can see."""
         session = self._session
-        busy = session.in_backward or any(other.steps_now for other in session.observers.values())
+        busy = session.backward.running or any(other.stepping.running for other in session.observers.values())
         return bool(observer.owner) and not busy and self._is_at_rest(observer, steps=steps)
 
     @staticmethod
     def _is_at_rest(observer: Observer, *, steps: bool) -> bool:
         """Whether a cycle is over, or nobody knows; a step is no beginning of one."""
-        return not observer.awake or (observer.state.gradient in _AT_REST and not steps)
+        return not observer.awake or (observer.machine.state.gradient in _AT_REST and not steps)
 
     def _give(self, thread: int) -> int:
         """Who has the turn from now on; nobody else comes in. Who had it before."""
@@ -300,7 +300,7 @@ class Turn:
             session = self._session
             for observer in observers:
                 ids = ids | observer.ids() if ids is not None else None
-                session.let_go(observer, SHARED if observer.owner else CROWD)
+                session.roster.let_go(observer, SHARED if observer.owner else CROWD)
             session.forsake(ids)
             if not self._closed:
                 self._give(former)

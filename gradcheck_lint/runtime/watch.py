@@ -19,8 +19,9 @@ from gradcheck_lint.config import Selection, Settings, on_top
 from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.runtime import termination
+from gradcheck_lint.runtime.guard import FindingError, one_line
 from gradcheck_lint.runtime.record import Terminated, ending
-from gradcheck_lint.runtime.session import FindingError, Options, Session, one_line
+from gradcheck_lint.runtime.session import Options, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,9 +160,9 @@ class watch:  # noqa: N801 - used like a function
         try:
             session.start()
             for model in self._models:
-                session.watch_model(model)
+                session.roster.add_model(model)
             for optimizer in self._optimizers:
-                session.guard(session.watch, optimizer)
+                session.guard.run(session.watch, optimizer)
         except BaseException:
             session.stop()
             raise

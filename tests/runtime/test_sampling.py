@@ -28,9 +28,8 @@ def steps(
     """
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(sampling, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    session: Any = SimpleNamespace(options=Options(**given), watching=0.0)
-    session.spent = lambda: session.watching
-    it = Sampling(session)
+    guard: Any = SimpleNamespace(watching=0.0, spent=lambda: guard.watching)
+    it = Sampling(Options(**given), guard)
     checked, thorough, read = [], [], []
     coming = 1
     for step in range(1, number + 1):
@@ -43,7 +42,7 @@ def steps(
             thorough.append(step)
         if it.reads(step) and deep:
             read.append(step)
-        session.watching += sample if deep else check
+        guard.watching += sample if deep else check
         if deep:
             it.done(step)
         coming = it.next(step)
@@ -106,8 +105,8 @@ def test_what_is_asked_for_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_attention_and_a_roused_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    session: Any = SimpleNamespace(options=Options(every=10), watching=0.0)
-    it = Sampling(session)
+    guard: Any = SimpleNamespace(watching=0.0)
+    it = Sampling(Options(every=10), guard)
     it.attend(33)
     assert (it.next(31), it.next(33), it.thorough(33), it.thorough(40)) == (32, 40, True, False)
     it.rouse()

@@ -19,8 +19,8 @@ from torch import nn
 from gradcheck_lint import watch
 from gradcheck_lint.runtime import patches
 from gradcheck_lint.runtime.check import Check
-from gradcheck_lint.runtime.checks import checks
-from gradcheck_lint.runtime.session import Session
+from gradcheck_lint.runtime.checks.listed import CHECKS
+from gradcheck_lint.runtime.roster import Roster
 from gradcheck_lint.runtime.turn import Turn
 
 QUIET: dict[str, Any] = {"quiet": True, "on_finding": "ignore"}
@@ -321,8 +321,8 @@ class Reader(Check):
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> None:
     Reader.reads.clear()
-    listed = [*checks(), Reader]
-    monkeypatch.setattr("gradcheck_lint.runtime.checks.checks", lambda: listed)
+    listed = [*CHECKS, Reader]
+    monkeypatch.setattr("gradcheck_lint.runtime.session.CHECKS", listed)
 
 
 def test_the_turn_does_not_pass_in_the_middle_of_the_first_backward() -> None:
@@ -433,10 +433,10 @@ def test_a_backward_waits_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("reader")
 def test_the_end_while_another_thread_parts_two(monkeypatch: pytest.MonkeyPatch) -> None:
     mine, theirs = guarded_model(), guarded_model()
-    trained, parting, parted, let_go = threading.Event(), threading.Event(), threading.Event(), Session.let_go
+    trained, parting, parted, let_go = threading.Event(), threading.Event(), threading.Event(), Roster.let_go
     monkeypatch.setattr(Reader, "seconds", 0.8)
 
-    def stay(self: Session, *args: Any) -> None:
+    def stay(self: Roster, *args: Any) -> None:
         let_go(self, *args)
         parting.set()
         Reader.reads.wait(0.5)  # that does not come where the end waits for this
@@ -452,7 +452,7 @@ def test_the_end_while_another_thread_parts_two(monkeypatch: pytest.MonkeyPatch)
         theirs[1].zero_grad()
         parted.set()
 
-    monkeypatch.setattr(Session, "let_go", stay)
+    monkeypatch.setattr(Roster, "let_go", stay)
     threads = [threading.Thread(target=train), threading.Thread(target=part)]
     with guarded.looks() as seen:
         with watch(mine[1], theirs[1], **QUIET):

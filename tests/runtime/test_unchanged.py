@@ -17,7 +17,7 @@ from gradcheck_lint import FindingError, GradlintWarning, registry, watch
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.runtime import patches, sampling
 from gradcheck_lint.runtime.check import Check
-from gradcheck_lint.runtime.checks import checks
+from gradcheck_lint.runtime.checks.listed import CHECKS
 from gradcheck_lint.runtime.session import Options, Session
 
 RULES = registry.load(packs=False)
@@ -158,8 +158,8 @@ def failing(name: str) -> type[Check]:
 @pytest.mark.parametrize("name", [name for name, hook in vars(Check).items() if callable(hook) and name[0] != "_"])
 def test_a_check_that_fails_is_noted_and_goes_no_further(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = run(programs.adam_with_schedule_and_clipping)
-    listed = [*checks(), failing(name)]
-    monkeypatch.setattr("gradcheck_lint.runtime.checks.checks", lambda: listed)
+    listed = [*CHECKS, failing(name)]
+    monkeypatch.setattr("gradcheck_lint.runtime.session.CHECKS", listed)
     made, session = watched(programs.adam_with_schedule_and_clipping, every=2)
     assert same(plain, made)
     if name not in ("optimizer_refused", "backward_failed"):
@@ -179,7 +179,7 @@ def test_what_a_handler_of_a_signal_raises_is_the_programs_own(monkeypatch: pyte
             if not came:
                 signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("gradcheck_lint.runtime.checks.checks", lambda: [Alarm, *checks()])
+    monkeypatch.setattr("gradcheck_lint.runtime.session.CHECKS", [Alarm, *CHECKS])
     before = signal.signal(signal.SIGTERM, late)
     try:
         model, optimizer = parts()

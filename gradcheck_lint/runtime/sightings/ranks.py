@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradcheck_lint.runtime.sighting import Sighting, kind
 
 if TYPE_CHECKING:
-    from gradcheck_lint.runtime.checks.divergence import What
     from gradcheck_lint.runtime.record import Site
+
+What = Literal["steps", "order", "rates", "start", "gradients", "parameters"]
+"""What differs; "start" are the parameters before any update."""
 
 
 @kind

@@ -1,0 +1,1 @@
+"""What is switched on and off: training and evaluation mode, grad mode, freezing, autocast."""

@@ -1,0 +1,174 @@
+"""Training and evaluation mode of the layers that an optimizer trains.
+
+Modes change by calls of `train()` and `eval()`, so layers are looked at only when there was such a call since the last
+look. Sightings: EvalAtStep (layers that were in training mode at an earlier step are in evaluation mode),
+FrozenStatistics (norm layers whose weights are frozen and whose statistics are not).
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.by_hand import twins, writes_networks
+from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.sightings.mode import EvalAtStep, FrozenStatistics
+from gradcheck_lint.runtime.sites import resolve
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.session import Session
+    from gradcheck_lint.runtime.sites import Mark
+
+
+class _Call(NamedTuple):
+    """A call of `eval()`."""
+
+    module: weakref.ref[Module]
+    mark: Mark | None
+
+
+@dataclass
+class _Seen:
+    """What is known of the layers of one optimizer."""
+
+    looked: int = -1  # the number of calls of train() and eval() at the last look
+    trained: dict[int, weakref.ref[Module]] = field(default_factory=dict)
+    suspected: int = 0  # the step at which layers were first seen in evaluation mode
+    told: bool = False
+    statistics: bool = False
+
+
+class Modes(Check):
+    """Follows `train()` and `eval()`."""
+
+    hears = frozenset({"module.train"})
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._calls = 0
+        self._depth = 0
+        self._evals: dict[int, _Call] = {}
+        self._seen: dict[int, _Seen] = {}
+
+    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind != "module.train":
+            return
+        self._depth += 1
+        if self._depth > 1:
+            return  # the module hands it on to its children
+        self._calls += 1
+        module = args[0]
+        if args[1] if len(args) > 1 else kwargs.get("mode", True):
+            self._evals.pop(id(module), None)
+        else:
+            self._evals[id(module)] = _Call(weakref.ref(module), sites.here(2))
+
+    def call_ended(
+        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+    ) -> None:
+        if kind == "module.train" and self._depth:
+            self._depth -= 1
+
+    def model_found(self) -> None:
+        for seen in self._seen.values():
+            seen.looked = -1
+
+    def before_update(self, observer: Observer, mark: Mark | None) -> None:
+        seen = self._seen.setdefault(observer.watched.index, _Seen())
+        if seen.told or (seen.looked == self._calls and not seen.suspected):
+            return
+        seen.looked = self._calls
+        step = observer.watched.steps
+        ids = observer.ids()
+        training: list[Module] = []
+        undone: list[tuple[str, Module]] = []
+        for name, module in self._layers(ids):
+            if module.training:
+                training.append(module)
+            elif (ref := seen.trained.get(id(module))) is not None and ref() is module:
+                undone.append((name, module))
+        seen.trained.update({id(module): weakref.ref(module) for module in training})
+        if not seen.statistics:
+            self._look_at_statistics(observer, seen, mark, ids)
+        found = [(name, call) for name, module in undone if (call := self._call(module, ids)) is not None]
+        if not found:
+            seen.suspected = 0
+        elif not seen.suspected:
+            seen.suspected = step
+            observer.attention.attend(2)  # one step in evaluation mode may be meant so; two are not
+        elif step > seen.suspected:
+            seen.told = True
+            call = found[0][1]
+            root = call.module()
+            self.session.take(
+                EvalAtStep(
+                    observer.scene(call.mark), names=tuple(name for name, _ in found), since=seen.suspected,
+                    whole=not training, module=self._name(root) if root is not None else "", step_at=resolve(mark),
+                )
+            )  # fmt: skip
+
+    def glance(self, observer: Observer, mark: Mark | None) -> None:
+        self.before_update(observer, mark)
+
+    def _layers(self, ids: set[int]) -> list[tuple[str, Module]]:
+        """The layers that compute something else in training mode, in the models that hold some of these tensors."""
+        from torch.nn.modules.batchnorm import _NormBase
+        from torch.nn.modules.dropout import _DropoutNd
+
+        found: list[tuple[str, Module]] = []
+        trained = [model for _, model in self.session.models if any(id(p) in ids for p in model.parameters())]
+        mine = {id(module) for model in trained for module in model.modules()}
+        for name, module in self.session.models.modules():
+            if id(module) not in mine:
+                continue
+            if isinstance(module, _NormBase):
+                if module.track_running_stats and any(id(p) in ids and p.requires_grad for p in module.parameters()):
+                    found.append((name, module))
+            elif isinstance(module, _DropoutNd):
+                if module.p > 0:
+                    found.append((name, module))
+        return found
+
+    def _call(self, module: Module, ids: set[int]) -> _Call | None:
+        """The call of `eval()` on something around this layer that is trained as well; not one on the layer alone."""
+        from torch.nn.modules.batchnorm import _NormBase
+        from torch.nn.modules.dropout import _DropoutNd
+
+        for call in reversed(list(self._evals.values())):
+            root = call.module()
+            if root is None or isinstance(root, (_NormBase, _DropoutNd)):
+                continue
+            if any(part is module for part in root.modules()) and any(
+                id(p) in ids and p.requires_grad for p in root.parameters()
+            ):
+                return call
+        return None
+
+    def _name(self, module: Module) -> str:
+        return next((name for name, known in self.session.models.modules() if known is module), "")
+
+    def _look_at_statistics(self, observer: Observer, seen: _Seen, mark: Mark | None, ids: set[int]) -> None:
+        """Norm layers that were frozen by their weights alone."""
+        from torch.nn.modules.batchnorm import _NormBase
+
+        moving = []
+        for name, module in self.session.models.modules():
+            if not isinstance(module, _NormBase) or not module.training or module.running_mean is None:
+                continue
+            own = list(module.parameters())
+            if own and not any(p.requires_grad for p in own):
+                moving.append((name, module))
+        if moving and writes_networks(sites.frames(2)):  # then a copy of what is trained may be a target or an average
+            trained = [m for _, m in self.session.models.modules() if any(id(p) in ids for p in m._parameters.values())]
+            followers = twins([module for _, module in moving], trained)
+            moving = [(name, module) for name, module in moving if id(module) not in followers]
+        if moving and observer.watched.steps > 1:
+            seen.statistics = True
+            self.session.take(FrozenStatistics(observer.scene(mark), names=tuple(name for name, _ in moving)))
+        elif moving:
+            seen.looked = -1  # look again at the next step

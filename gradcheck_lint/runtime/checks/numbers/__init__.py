@@ -1,0 +1,1 @@
+"""What the numbers say: the loss, the gradients, and what the steps make of them."""
