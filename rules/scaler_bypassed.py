@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import NOTHING_NEW, PLAIN, PLAIN_SCALER_STEP, SCALED_STEP, UNSCALED_TWICE
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.order import PlainScalerStep, ScaledStep, ScalerRefused, UnscaledTwice
 
@@ -151,19 +152,19 @@ class ScalerBypassed(Rule):
 
     def refused(self, sighting: ScalerRefused, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
-        if sighting.call == "scaler.step" and sighting.scale == PLAIN:
+        if sighting.call is Call.SCALER_STEP and sighting.scale == PLAIN:
             if sighting.gradient not in NOTHING_NEW:  # else GL104
                 self.plain(sighting, sighting.backward, report)
-        elif sighting.call == "scaler.step":
+        elif sighting.call is Call.SCALER_STEP:
             report(
                 "the gradient scaler steps in a loop that never updates it",
                 label=f"after step {sighting.step} of {name}: `update()` had not run since",
                 why="the scale never adapts, and the second step raises a RuntimeError",
                 help="call the scaler's `update()` once after the last step of each iteration",
             )
-        elif sighting.call == "scaler.update" and sighting.bypassed:
+        elif sighting.call is Call.SCALER_UPDATE and sighting.bypassed:
             self.past(sighting, sighting.bypassed[0], report)
-        elif sighting.call == "scaler.update" and sighting.updated:
+        elif sighting.call is Call.SCALER_UPDATE and sighting.updated:
             report(
                 "the gradient scaler is updated twice",
                 label=f"after step {sighting.step} of {name}: no step had run since the update before",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.cycle import EMPTY_STEP, ERASED_STEP, NOTHING_NEW
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sightings.order import EmptyStep, ErasedStep, ScalerRefused
 
 if TYPE_CHECKING:
@@ -79,16 +80,13 @@ class StepWithoutBackward(Rule):
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         if isinstance(sighting, ScalerRefused):
-            if sighting.call != "scaler.step" or sighting.gradient not in NOTHING_NEW or sighting.optimizer is None:
+            if sighting.call is not Call.SCALER_STEP or sighting.gradient not in NOTHING_NEW:
                 return
-        elif (
-            not isinstance(sighting, (EmptyStep, ErasedStep))
-            or not sighting.tally.always
-            or sighting.closure is not None
-        ):
-            return  # this line mostly finds gradients, or GL113
-        if isinstance(sighting, ErasedStep) and sighting.began not in NOTHING_NEW:
-            return  # GL103
+        elif isinstance(sighting, (EmptyStep, ErasedStep)):
+            if not sighting.tally.always or sighting.closure is not None:
+                return  # this line mostly finds gradients, or GL113
+            if isinstance(sighting, ErasedStep) and sighting.began not in NOTHING_NEW:
+                return  # GL103
         step = sighting.source("optimizer.step()")
         missed = isinstance(sighting, EmptyStep) and sighting.elsewhere
         report(

@@ -18,6 +18,7 @@ import argparse
 import difflib
 import json
 import os
+import random
 import runpy
 import shutil
 import subprocess
@@ -113,6 +114,8 @@ def run_all(folder: Path, files: list[str]) -> None:
     import gradcheck_lint.runtime.session  # noqa: F401
     from gradcheck_lint import registry
 
+    torch.manual_seed(0)  # the numbers of two runs are to be compared
+    random.seed(0)
     torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.1)  # the first one imports a large part of torch
     registry.load(packs=False)
     for file in files:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint import cycle
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sightings.order import EmptyClip, ScaledClip
 
 if TYPE_CHECKING:
@@ -24,22 +25,22 @@ class Calls:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._begins = {
-            "zero_grad": self._zeroed,
-            "module.zero_grad": self._module_zeroed,
-            "clip": self._clipped,
-            "scheduler.step": self._scheduled,
+            Call.ZERO_GRAD: self._zeroed,
+            Call.MODULE_ZERO_GRAD: self._module_zeroed,
+            Call.CLIP: self._clipped,
+            Call.SCHEDULER_STEP: self._scheduled,
             **session.scaling.begins(),
         }
-        self._ends = {"add_param_group": self._group_added, **session.scaling.ends()}
+        self._ends = {Call.ADD_PARAM_GROUP: self._group_added, **session.scaling.ends()}
 
-    def begin(self, kind: str, args: Args, kwargs: Kwargs) -> None:
+    def begin(self, kind: Call, args: Args, kwargs: Kwargs) -> None:
         """A wrapped call begins."""
         handler, guard = self._begins.get(kind), self._session.guard
         if handler is not None:
             guard.run(handler, args, kwargs)
         guard.call_begins(kind, args, kwargs)
 
-    def end(self, kind: str, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
+    def end(self, kind: Call, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
         """It has ended, or raised `error`."""
         handler, guard = self._ends.get(kind), self._session.guard
         if handler is not None:

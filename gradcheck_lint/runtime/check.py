@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
+    from gradcheck_lint.runtime.call import Call
     from gradcheck_lint.runtime.observer import Observer
     from gradcheck_lint.runtime.record import Event
     from gradcheck_lint.runtime.session import Session
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Check:
     """Empty hooks, and the kinds of calls, as in `patches`, for `call_begins` and `call_ended`."""
 
-    hears: ClassVar[frozenset[str]] = frozenset()
+    hears: ClassVar[frozenset[Call]] = frozenset()
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -68,11 +69,11 @@ class Check:
         mark: where the optimizer stepped the last time that this was looked at.
         """
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A call that `patches` wraps begins; kinds as there. Those of every step are heard only while one is awake."""
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         """It has ended."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gradcheck_lint.finding import Finding
+    from gradcheck_lint.runtime.call import Call
     from gradcheck_lint.runtime.turn import Turn
 
 _GIVE_UP = 5  # problems after which a hook is left alone
@@ -53,7 +54,7 @@ class _Hooks:
         self.ends = _by_kind(filled["call_ended"])
 
 
-def _by_kind(pairs: Sequence[tuple[Check, Callable[..., Any]]]) -> dict[str, list[Callable[..., Any]]]:
+def _by_kind(pairs: Sequence[tuple[Check, Callable[..., Any]]]) -> dict[Call, list[Callable[..., Any]]]:
     kinds = {kind for check, _ in pairs for kind in check.hears}
     return {kind: [function for check, function in pairs if kind in check.hears] for kind in kinds}
 
@@ -82,14 +83,14 @@ class Guard:
         """Call this hook of a check no more: it has seen what it wanted to see."""
         self._hooks.now[hook] = [other for other in self._hooks.now[hook] if other != function]
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Tell the checks that hear this kind of call."""
         functions = self._hooks.begins.get(kind)
         if functions:
             self._call(functions, kind, args, kwargs)
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         functions = self._hooks.ends.get(kind)
         if functions:

@@ -17,6 +17,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import dynamo, regions, sites, stacks
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.graph import reach
 from gradcheck_lint.runtime.references import Others
 
@@ -151,11 +152,11 @@ def _unseen(me: int) -> list[int]:
 
 _EVERY_STEP = frozenset(
     {
-        "zero_grad", "module.zero_grad", "scaler.scale", "scaler.unscale_", "scaler.step", "scaler.update",
-        "scheduler.step", "clip",
+        Call.ZERO_GRAD, Call.MODULE_ZERO_GRAD, Call.SCALER_SCALE, Call.SCALER_UNSCALE, Call.SCALER_STEP,
+        Call.SCALER_UPDATE, Call.SCHEDULER_STEP, Call.CLIP,
     }
 )  # fmt: skip
-_ZEROS = frozenset({"zero_grad", "module.zero_grad"})
+_ZEROS = frozenset({Call.ZERO_GRAD, Call.MODULE_ZERO_GRAD})
 
 
 def start(session: Session) -> None:
@@ -205,22 +206,22 @@ def _install() -> None:
     _wrap(torch.autograd, "backward", _backward)
     _wrap(Optimizer, "__init__", _built)
     for name in ("zero_grad", "add_param_group", "load_state_dict"):
-        _wrap(Optimizer, name, functools.partial(_told, kind=name))
+        _wrap(Optimizer, name, functools.partial(_told, kind=Call(name)))
     for name in ("zero_grad", "train", "_apply", "load_state_dict", "state_dict"):
-        _wrap(Module, name, functools.partial(_told, kind=f"module.{name}"))
-    _wrap(lr_scheduler.LRScheduler, "__init__", functools.partial(_told, kind="scheduler.__init__"))
+        _wrap(Module, name, functools.partial(_told, kind=Call(f"module.{name}")))
+    _wrap(lr_scheduler.LRScheduler, "__init__", functools.partial(_told, kind=Call.SCHEDULER_BUILD))
     for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
-        _wrap(scheduler, "step", functools.partial(_told, kind="scheduler.step"))
+        _wrap(scheduler, "step", functools.partial(_told, kind=Call.SCHEDULER_STEP))
     scaler = torch.amp.grad_scaler.GradScaler
     for name in ("__init__", "scale", "unscale_", "step", "update"):
-        _wrap(scaler, name, functools.partial(_told, kind=f"scaler.{name}"))
+        _wrap(scaler, name, functools.partial(_told, kind=Call(f"scaler.{name}")))
     if regions.available():
         autocast = torch.amp.autocast_mode.autocast
         _wrap(autocast, "__enter__", functools.partial(_noted, note=regions.entered))
         _wrap(autocast, "__exit__", functools.partial(_noted, note=regions.left))
     # The public functions may have been imported by name before; they look these up when they are called.
     for name in ("_clip_grads_with_norm_", "clip_grads_with_norm_"):
-        _wrap(clip_grad, name, functools.partial(_told, kind="clip"))
+        _wrap(clip_grad, name, functools.partial(_told, kind=Call.CLIP))
     by_name = ["clip_grad_value_"] + ([] if hasattr(clip_grad, "_clip_grads_with_norm_") else ["clip_grad_norm_"])
     for owner in (clip_grad, torch.nn.utils):
         for name in by_name:
@@ -253,7 +254,7 @@ def _put(owner: Any, name: str, ours: Any) -> None:
     setattr(owner, name, ours)
 
 
-def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
+def _told(original: Callable[..., Any], kind: Call) -> Callable[..., Any]:
     """Tell the sessions before and after a call."""
     tracing = dynamo.tracing()
     listeners = LOUD if kind in _EVERY_STEP else ACTIVE
@@ -289,7 +290,7 @@ def _told(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
 
 def _clip(original: Callable[..., Any]) -> Callable[..., Any]:
     """Tell of a clipping; parameters that come out of a generator are put into a list, so that both can read them."""
-    told = _told(original, "clip")
+    told = _told(original, Call.CLIP)
 
     def wrapper(parameters: Any, *args: Any, **kwargs: Any) -> Any:
         if LOUD and isinstance(parameters, GeneratorType):
@@ -318,7 +319,7 @@ def _built(original: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         mark = sites.here(2)
         given = args[0] if args else kwargs.get("params")
-        heard = [session for session in list(ACTIVE) if session.hears("build", ())]
+        heard = [session for session in list(ACTIVE) if session.hears(Call.BUILD, ())]
         for session in heard:
             session.guard.run(session.building, given, mark)
         try:
@@ -400,5 +401,5 @@ def _show(counts: Counts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None
 def _registered(module: Any, name: str, thing: Any) -> None:
     """A parameter or a module is assigned to an attribute of a module."""
     for session in list(ACTIVE):
-        if session.hears("register", ()):
+        if session.hears(Call.REGISTER, ()):
             session.guard.run(session.registered, module, name, thing)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint import cycle
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sightings.order import ScalerRefused, UnscaledTwice
 
 if TYPE_CHECKING:
@@ -76,21 +77,21 @@ class Scaling:
         self._steps = -1  # of the optimizer that a scaler makes step, before it did
         self._updated = False  # whether the call of a scaler before this one was its update
 
-    def begins(self) -> dict[str, Callable[[Args, Kwargs], None]]:
+    def begins(self) -> dict[Call, Callable[[Args, Kwargs], None]]:
         """What is done when a call begins, by the kind of the call."""
         return {
-            "scaler.scale": self._scales,
-            "scaler.unscale_": self._unscales,
-            "scaler.step": self._steps_now,
+            Call.SCALER_SCALE: self._scales,
+            Call.SCALER_UNSCALE: self._unscales,
+            Call.SCALER_STEP: self._steps_now,
         }
 
-    def ends(self) -> dict[str, Callable[[Args, Kwargs, object, BaseException | None], None]]:
+    def ends(self) -> dict[Call, Callable[[Args, Kwargs, object, BaseException | None], None]]:
         """The same when it has ended."""
         return {
-            "scaler.scale": self._has_scaled,
-            "scaler.unscale_": self._has_unscaled,
-            "scaler.step": self._has_stepped,
-            "scaler.update": self._has_updated,
+            Call.SCALER_SCALE: self._has_scaled,
+            Call.SCALER_UNSCALE: self._has_unscaled,
+            Call.SCALER_STEP: self._has_stepped,
+            Call.SCALER_UPDATE: self._has_updated,
         }
 
     def _scales(self, args: Args, kwargs: Kwargs) -> None:
@@ -116,7 +117,7 @@ class Scaling:
 
     def _has_unscaled(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
         if refuses(args[0], error):
-            self._refused("scaler.unscale_", self._observer(args, kwargs))
+            self._refused(Call.SCALER_UNSCALE, self._observer(args, kwargs))
 
     def _steps_now(self, args: Args, kwargs: Kwargs) -> None:
         observer = self._observer(args, kwargs)
@@ -132,12 +133,12 @@ class Scaling:
             if error is None and observer.watched.steps == self._steps:
                 observer.machine.skips()  # for the gradients were not finite
         if refuses(args[0], error):
-            self._refused("scaler.step", observer)
+            self._refused(Call.SCALER_STEP, observer)
 
     def _has_updated(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
         self._updated = self._updated or error is None
         if refuses(args[0], error):
-            self._refused("scaler.update", next(iter(self._awake()), None))
+            self._refused(Call.SCALER_UPDATE, next(iter(self._awake()), None))
 
     def _awake(self) -> list[Observer]:
         return [observer for observer in self._session.observers.values() if observer.awake]
@@ -148,7 +149,7 @@ class Scaling:
         optimizer = getattr(optimizer, "optimizer", optimizer)
         return self._session.observers.get(id(optimizer))
 
-    def _refused(self, kind: str, observer: Observer | None) -> None:
+    def _refused(self, kind: Call, observer: Observer | None) -> None:
         """A scaler has raised: it was called out of turn."""
         if observer is None:
             return

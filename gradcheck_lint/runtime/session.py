@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.runtime import dynamo, patches, sites
 from gradcheck_lint.runtime.backwards import Backwards
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.calls import Calls
 from gradcheck_lint.runtime.checks.listed import CHECKS
 from gradcheck_lint.runtime.ending import conclude
@@ -213,10 +214,10 @@ class Session:
             elif not wanted and self in sessions:
                 sessions.remove(self)
 
-    def hears(self, kind: str, args: tuple[Any, ...]) -> bool:
+    def hears(self, kind: Call, args: tuple[Any, ...]) -> bool:
         """Whether a call in this thread is listened to."""
         me, turn = get_ident(), self.turn
-        observer = self.observers.get(id(args[0])) if kind == "zero_grad" and args else None
+        observer = self.observers.get(id(args[0])) if kind is Call.ZERO_GRAD and args else None
         if observer is not None:
             return self.hears_work(observer, steps=False)
         return me == turn.thread or bool(self.guard.aside(turn.begins, me))

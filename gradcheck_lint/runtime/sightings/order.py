@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.runtime.sighting import Sighting, kind
 
 if TYPE_CHECKING:
+    from gradcheck_lint.runtime.call import Call
     from gradcheck_lint.runtime.record import Site
 
 _A_WHILE = 10  # rounds after which gradients that are not cleared any more were cleared on purpose before
@@ -192,7 +193,7 @@ class UnscaledTwice(Sighting):
 class ScalerRefused(Sighting):
     """A scaler has raised: it was called out of turn."""
 
-    call: str  # "scaler.step" or "scaler.update", say
+    call: Call
     gradient: str
     scale: str
     bypassed: tuple[str, ...]  # the optimizers with scaled gradients

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import beginning, equal, plain_rates
 from gradcheck_lint.runtime.references import Ref
@@ -79,7 +80,7 @@ class Left:
 class Rebuilt(Check):
     """Counts what each line builds; values are read from the second time on."""
 
-    hears = frozenset({"scheduler.__init__", "scheduler.step", "scaler.__init__", "scaler.update"})
+    hears = frozenset({Call.SCHEDULER_BUILD, Call.SCHEDULER_STEP, Call.SCALER_BUILD, Call.SCALER_UPDATE})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -174,17 +175,17 @@ class Rebuilt(Check):
     # Schedulers and scalers
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         if error is not None:
             return
-        if kind == "scheduler.__init__":
+        if kind is Call.SCHEDULER_BUILD:
             self._scheduler_built(args[0])
-        elif kind == "scheduler.step":
+        elif kind is Call.SCHEDULER_STEP:
             self._scheduler_moved(args[0])
-        elif kind == "scaler.__init__" and args[0].is_enabled():
+        elif kind is Call.SCALER_BUILD and args[0].is_enabled():
             self._scaler_built(args[0])
-        elif kind == "scaler.update":
+        elif kind is Call.SCALER_UPDATE:
             self._scaler_updated(args[0])
 
     def _scheduler_built(self, scheduler: Any) -> None:

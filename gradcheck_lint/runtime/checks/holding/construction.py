@@ -13,6 +13,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites, stores
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.codes import attribute_set
 from gradcheck_lint.runtime.names import names_of, variable
@@ -80,7 +81,7 @@ class Still:
 class Construction(Check):
     """Looks when an optimizer is built, and at its options in the first steps."""
 
-    hears = frozenset({"add_param_group", "clip", "load_state_dict", "module.load_state_dict"})
+    hears = frozenset({Call.ADD_PARAM_GROUP, Call.CLIP, Call.LOAD_STATE, Call.MODULE_LOAD_STATE})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -279,11 +280,11 @@ class Construction(Check):
             return RefusedSpent(scene) if self._spent else RefusedEmpty(scene, hidden=_containers(frames))
         return RefusedSet(scene) if why is RefusedSet else None
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind == "add_param_group":
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind is Call.ADD_PARAM_GROUP:
             group = args[1] if len(args) > 1 else kwargs.get("param_group")
             self._group_spent = isinstance(group, dict) and _is_spent(group.get("params"))
-        elif kind == "clip":
+        elif kind is Call.CLIP:
             given = args[0] if args else kwargs.get("parameters")
             name = _spent_variable() if isinstance(given, list) and not given else ""
             observer = next((o for o in self.session.observers.values() if o.awake), None)
@@ -291,18 +292,18 @@ class Construction(Check):
                 self.session.take(IteratorSpent(observer.scene(sites.here(2)), names=(name,)))
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        if kind == "add_param_group" and error is None:
+        if kind is Call.ADD_PARAM_GROUP and error is None:
             observer = self.session.observers.get(id(args[0]))
             if observer is not None:
                 self._options(observer, args[0], args[0].param_groups[-1:], sites.here(2))
                 if self._group_spent and not args[0].param_groups[-1]["params"]:
                     number = len(args[0].param_groups) - 1
                     self.session.take(IteratorSpent(observer.scene(sites.here(2)), group=number))
-        elif error is not None and kind in ("add_param_group", "load_state_dict", "module.load_state_dict"):
+        elif error is not None and kind in (Call.ADD_PARAM_GROUP, Call.LOAD_STATE, Call.MODULE_LOAD_STATE):
             sighting: Sighting | None
-            if kind.endswith("load_state_dict"):
+            if kind is not Call.ADD_PARAM_GROUP:
                 sighting = RefusedLoad(self.session.scene(sites.here(2)), words=str(error), groups=_groups(args))
             else:
                 why = _why(error)

@@ -12,6 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.reading import beginning, equal
@@ -111,7 +112,7 @@ class _Entries(NamedTuple):
 class Identity(Check):
     """Compares objects, never values."""
 
-    hears = frozenset({"module._apply", "module.load_state_dict"})
+    hears = frozenset({Call.MODULE_APPLY, Call.MODULE_LOAD_STATE})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -313,8 +314,8 @@ class Identity(Check):
 
     # Ties
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind != "module._apply" and not (kind == "module.load_state_dict" and _assigns(args, kwargs)):
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind is not Call.MODULE_APPLY and not (kind is Call.MODULE_LOAD_STATE and _assigns(args, kwargs)):
             return
         self._depth += 1
         if self._depth == 1 and (self.session.roster.awake() or not self.session.observers):
@@ -327,9 +328,9 @@ class Identity(Check):
             self._ties = _ties(slots)
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        if kind != "module._apply" and not (kind == "module.load_state_dict" and _assigns(args, kwargs)):
+        if kind is not Call.MODULE_APPLY and not (kind is Call.MODULE_LOAD_STATE and _assigns(args, kwargs)):
             return
         self._depth -= 1
         if self._depth or error is not None:
@@ -339,7 +340,7 @@ class Identity(Check):
             self._note_tie(tie, mark)
         self._ties = []
         if self._slots and self.session.roster.awake():
-            self.compare("moved" if kind == "module._apply" else "assigned", mark)
+            self.compare("moved" if kind is Call.MODULE_APPLY else "assigned", mark)
 
     def _note_tie(self, tie: Tie, mark: Mark | None) -> None:
         if len({id(tensor) for tensor in tie.tensors()}) > 1 and all(

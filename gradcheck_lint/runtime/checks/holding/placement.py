@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.sampling import EARLY
 from gradcheck_lint.runtime.sightings.holding import OnMeta, StateElsewhere
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Placement(Check):
     """Compares devices, at the early samples, after something was moved or loaded, and now and then."""
 
-    hears = frozenset({"module._apply", "module.load_state_dict", "load_state_dict"})
+    hears = frozenset({Call.MODULE_APPLY, Call.MODULE_LOAD_STATE, Call.LOAD_STATE})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -32,7 +33,7 @@ class Placement(Check):
         self._told: set[tuple[type[Sighting], int]] = set()
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         self._moved = True
         self.session.roster.rouse()

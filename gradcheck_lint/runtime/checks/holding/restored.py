@@ -13,9 +13,10 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.holding.storage import SHAPED
 from gradcheck_lint.runtime.reading import plain_rates
@@ -58,9 +59,7 @@ class Load:
 class Restored(Check):
     """Looks when something is loaded, and at the first step after that. Compares keys, shapes and rates."""
 
-    hears: ClassVar[frozenset[str]] = frozenset(
-        {"load_state_dict", "module.load_state_dict", "scheduler.__init__", "scheduler.step"}
-    )
+    hears = frozenset({Call.LOAD_STATE, Call.MODULE_LOAD_STATE, Call.SCHEDULER_BUILD, Call.SCHEDULER_STEP})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -77,23 +76,23 @@ class Restored(Check):
         if observer is not None and _as_they_come(given):
             self._as_they_come.add(observer.watched.index)
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind == "load_state_dict":
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind is Call.LOAD_STATE:
             self._names = [group.get("param_names") for group in getattr(args[0], "param_groups", ())]
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         if error is not None:
             return
-        if kind == "module.load_state_dict":
+        if kind is Call.MODULE_LOAD_STATE:
             self._model_loaded(args[0], args[1] if len(args) > 1 else kwargs.get("state_dict"))
-        elif kind == "load_state_dict":
+        elif kind is Call.LOAD_STATE:
             observer = self.session.observers.get(id(args[0]))
             if observer is not None:
                 self._optimizer_loaded(observer, args[1] if len(args) > 1 else kwargs.get("state_dict"))
         elif self._loads:
-            self._scheduled(args[0], built=kind == "scheduler.__init__")
+            self._scheduled(args[0], built=kind is Call.SCHEDULER_BUILD)
 
     # Order
 

@@ -13,6 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.names import names_of
 from gradcheck_lint.runtime.objects import instances
@@ -62,7 +63,7 @@ class Kept(NamedTuple):
 class Storage(Check):
     """Compares addresses, shapes, dtypes and devices, never values."""
 
-    hears = frozenset({"module._apply", "module.load_state_dict", "module.state_dict", "load_state_dict"})
+    hears = frozenset({Call.MODULE_APPLY, Call.MODULE_LOAD_STATE, Call.MODULE_STATE, Call.LOAD_STATE})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -163,29 +164,29 @@ class Storage(Check):
 
     # Calls
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind == "module._apply":
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind is Call.MODULE_APPLY:
             self._depth += 1
             if self._depth == 1:
                 self._move = (weakref.ref(args[0]), sites.here(2))
                 self._all = True
-        elif kind == "module.load_state_dict":
+        elif kind is Call.MODULE_LOAD_STATE:
             self._loads(args, kwargs)
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        if kind == "module._apply":
+        if kind is Call.MODULE_APPLY:
             self._depth -= 1
-        elif kind == "module.state_dict" and error is None:
+        elif kind is Call.MODULE_STATE and error is None:
             self._takes(result)
         elif error is not None:
             return
-        elif kind == "load_state_dict":
+        elif kind is Call.LOAD_STATE:
             observer = self.session.observers.get(id(args[0]))
             if observer is not None:
                 self._loaded(observer)
-        elif kind == "module.load_state_dict":
+        elif kind is Call.MODULE_LOAD_STATE:
             state = args[1] if len(args) > 1 else kwargs.get("state_dict")
             missing, unexpected = (list(getattr(result, f"{what}_keys", ())) for what in ("missing", "unexpected"))
             own = len(args[0].state_dict()) if missing and unexpected else 0

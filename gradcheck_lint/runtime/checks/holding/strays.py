@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import stores
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.holding.identity import Identity
 from gradcheck_lint.runtime.checks.holding.leaves import Leaves
@@ -46,7 +47,7 @@ _MOST = 2000  # leaves that are remembered
 class Strays(Check):
     """Looks at the graph of the first losses, and later now and then or when something is odd."""
 
-    hears = frozenset({"module._apply", "module.load_state_dict"})
+    hears = frozenset({Call.MODULE_APPLY, Call.MODULE_LOAD_STATE})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -85,8 +86,8 @@ class Strays(Check):
         self._leaves.held(held, found=False)
         self._unheld.built(held, optimizer.param_groups, mark, observer)
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        loads = kind == "module.load_state_dict"
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        loads = kind is Call.MODULE_LOAD_STATE
         if loads:
             self._unheld.loaded(args[0])
         if self._leaves:
@@ -95,15 +96,15 @@ class Strays(Check):
                 stray.compare()
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         """Moving a model at the end of a training, or loading its best state, takes nothing back of what was seen."""
         if not self._leaves:
             return
-        if kind == "module._apply":
+        if kind is Call.MODULE_APPLY:
             for stray in self._leaves.within(args[0], recurse=False):
                 stray.converted()
-        elif kind == "module.load_state_dict":
+        elif kind is Call.MODULE_LOAD_STATE:
             held = self.session.roster.held()
             whole = any(id(parameter) in held for parameter in args[0].parameters())
             for stray in self._leaves.within(args[0], recurse=True):

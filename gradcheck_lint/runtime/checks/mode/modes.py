@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.by_hand import twins, writes_networks
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.sightings.mode import EvalAtStep, FrozenStatistics
 from gradcheck_lint.runtime.sites import resolve
@@ -46,7 +47,7 @@ class _Seen:
 class Modes(Check):
     """Follows `train()` and `eval()`."""
 
-    hears = frozenset({"module.train"})
+    hears = frozenset({Call.MODULE_TRAIN})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -55,8 +56,8 @@ class Modes(Check):
         self._evals: dict[int, _Call] = {}
         self._seen: dict[int, _Seen] = {}
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind != "module.train":
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind is not Call.MODULE_TRAIN:
             return
         self._depth += 1
         if self._depth > 1:
@@ -69,9 +70,9 @@ class Modes(Check):
             self._evals[id(module)] = _Call(weakref.ref(module), sites.here(2))
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        if kind == "module.train" and self._depth:
+        if kind is Call.MODULE_TRAIN and self._depth:
             self._depth -= 1
 
     def model_found(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import piece, plain, sampled
 from gradcheck_lint.runtime.references import Ref
@@ -51,7 +52,7 @@ class _Frozen(NamedTuple):
 class Writes(Check):
     """Compares version counters and pieces of values, at the early samples and now and then."""
 
-    hears = frozenset({"module.load_state_dict", "module._apply"})
+    hears = frozenset({Call.MODULE_LOAD_STATE, Call.MODULE_APPLY})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -61,7 +62,7 @@ class Writes(Check):
         self._expected: dict[str, _Kept] = {}
         self._told: set[tuple[type[Sighting], int]] = set()
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._loaded = True
 
     # Between two steps

@@ -13,6 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.replicas import Replica, replicas, spread
@@ -53,7 +54,7 @@ class _Window:
 class Bypassed(Check):
     """Silent where neither a wrapper nor a framework is in use."""
 
-    hears = frozenset({"module._apply"})
+    hears = frozenset({Call.MODULE_APPLY})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -79,8 +80,8 @@ class Bypassed(Check):
         self._replicas = [replica for replica in self._replicas if replica.wrapper is not None]
         self._replicas += [replica for replica in replicas() if id(replica.wrapper) not in known]
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind != "module._apply":
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind is not Call.MODULE_APPLY:
             return
         self._moving += 1
         if self._moving == 1 and spread():
@@ -89,9 +90,9 @@ class Bypassed(Check):
             self._nodes = [(replica, _node(replica)) for replica in self._replicas if replica.ids & moving]
 
     def call_ended(
-        self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
+        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        if kind != "module._apply":
+        if kind is not Call.MODULE_APPLY:
             return
         self._moving -= 1
         if self._moving == 0:

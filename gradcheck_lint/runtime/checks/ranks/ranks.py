@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.order.bypassed import Bypassed
 from gradcheck_lint.runtime.checks.ranks.divergence import Divergence, Kept, RankReport, Sample, compare
@@ -50,7 +51,7 @@ class _Sampled:
 class Ranks(Check):
     """Silent in a run of one process."""
 
-    hears = frozenset({"clip"})
+    hears = frozenset({Call.CLIP})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -69,8 +70,8 @@ class Ranks(Check):
         if self._replicas and not self._averaged:
             self._averaged = any(replica.synchronises for replica in self._replicas)
 
-    def call_begins(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind == "clip":
+    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kind is Call.CLIP:
             self._clips += 1
             self._clip = self._clip or sites.here(2)
 
