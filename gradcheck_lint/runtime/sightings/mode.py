@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gradcheck_lint.runtime.sighting import Sighting, kind
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import Site
+
+Lost = Literal["outside", "device", "forward", "unused", "scaler"]
+"""How mixed precision was lost: see `gradcheck_lint.runtime.checks.mode.precision`."""
 
 
 @kind
@@ -77,7 +80,7 @@ class RequiresGradAttribute(Sighting):
 class FullPrecision(Sighting):
     """The layers run in float32."""
 
-    how: str  # "outside", "device", "forward", "unused" or "scaler"
+    how: Lost
     sure: bool
     device: str
     meant: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gradcheck_lint.runtime.sighting import Sighting, kind
 
@@ -340,7 +340,7 @@ class GonePast(Sighting):
 class Unsynchronised(GonePast):
     """No gradient was averaged over the ranks."""
 
-    how: str  # "moved", "raw" or ""
+    how: Literal["moved", "raw", ""]  # the model was moved after it was wrapped, or its forward goes past the wrapper
     model: str
     moved: Site | None
 

@@ -9,7 +9,7 @@ business of `strays`.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
@@ -42,12 +42,15 @@ _VALUES = 16
 _MOST = 1000  # changes that are remembered
 _PATIENCE = 20  # steps that are waited for a new parameter to take part in a loss
 
+_Kind = Literal["_parameters", "_modules"]
+_How = Literal["assigned", "added", "moved"]
+
 
 class Slot(NamedTuple):
     """A place in a model that held one thing when we looked."""
 
     owner: weakref.ref[Module]
-    kind: str  # "_parameters" or "_modules"
+    kind: _Kind
     key: str
     held: int  # the id of what it held
     name: str
@@ -57,11 +60,11 @@ class Slot(NamedTuple):
 class Change:
     """A slot that holds another thing than before, or one that is new."""
 
-    def __init__(self, slot: Slot, old: frozenset[int], mark: Mark | None, how: str) -> None:
+    def __init__(self, slot: Slot, old: frozenset[int], mark: Mark | None, how: _How) -> None:
         self.slot = slot
         self.old = old  # the ids of the parameters that were there; of all of the model if there was no such slot
         self.mark = mark
-        self.how = how  # "assigned", "added" or "moved"
+        self.how = how
         self.age = 0
         self.met: Met | None = None
 
@@ -222,7 +225,7 @@ class Identity(Check):
             observer.broken = False
             self.told -= new.gone
 
-    def compare(self, how: str, mark: Mark | None) -> None:
+    def compare(self, how: Literal["assigned", "moved"], mark: Mark | None) -> None:
         """Look at all slots, and note those that hold something else."""
         same = self._seen == self.session.registrations.number
         self._seen = self.session.registrations.number
@@ -373,7 +376,7 @@ class Identity(Check):
                 self.session.take(TieBroken(observer.scene(mark), names=names, made=resolve(made), held=held))
 
 
-_KINDS: dict[str, type[Sighting]] = {"_parameters": ParameterReplaced, "_modules": LayerReplaced}
+_KINDS: dict[_Kind, type[Sighting]] = {"_parameters": ParameterReplaced, "_modules": LayerReplaced}
 
 
 def _beginning(parameter: Tensor) -> Tensor:

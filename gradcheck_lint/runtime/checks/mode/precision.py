@@ -19,7 +19,7 @@ from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.graph import LIMIT, kind
 from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.scaling import is_scaled
-from gradcheck_lint.runtime.sightings.mode import FullPrecision
+from gradcheck_lint.runtime.sightings.mode import FullPrecision, Lost
 from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Graph(NamedTuple):
 class Suspicion(NamedTuple):
     """A loss that may have lost its mixed precision. Holds no tensor."""
 
-    how: str
+    how: Lost
     weights: frozenset[int]  # ids
     names: tuple[str, ...]
     device: str
@@ -109,7 +109,7 @@ class Precision(Check):
         if not graph.weights or any(not block.on and _any(block, graph.layers) for block in blocks):
             return  # somebody has turned it off here
         how, block = _judged(graph, meant, since, wrapped, scaled=scaled)
-        if how:
+        if how is not None:
             weights = graph.weights
             owner = next(o for o in self.session.observers.values() if weights.keys() & o.ids())
             names = tuple(owner.name(weight) for weight in reversed(weights.values()))
@@ -177,23 +177,23 @@ def _strangers(known: set[int] | frozenset[int]) -> bool:
 
 def _judged(
     graph: Graph, meant: list[Region], since: list[Region], wrapped: list[Module], *, scaled: bool
-) -> tuple[str, Region | None]:
-    """How the mixed precision of this loss was lost, and the block that was to bring it; "" if nothing says so."""
+) -> tuple[Lost | None, Region | None]:
+    """How the mixed precision of this loss was lost, and the block that was to bring it; None if nothing says so."""
     around = [block for block in meant if _any(block, graph.layers)]
     beside = [block for block in meant if _any(block, graph.nodes)]
     if around:
         devices = {weight.device.type for weight in graph.weights.values()}
         if any(block.device in devices for block in around):
-            return "", None  # nobody knows why it has no effect
+            return None, None  # nobody knows why it has no effect
         return "device", around[-1]
     if beside:
         return "outside", beside[-1]
     if wrapped:
         inside = {id(p) for module in wrapped for p in module.parameters()}
-        return "forward" if graph.weights.keys() <= inside else "", None
+        return ("forward" if graph.weights.keys() <= inside else None), None
     if scaled:
         return ("unused", since[-1]) if since else ("scaler", None)
-    return "", None
+    return None, None
 
 
 def look(roots: Sequence[Tensor], held: set[int]) -> Graph:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
@@ -130,7 +130,7 @@ class Bypassed(Check):
                 self._times.pop(("averaging", id(replica)), None)
                 continue
             times = self._again("averaging", id(replica))
-            how = ""
+            how: Literal["moved", "raw", ""] = ""
             if id(replica) in self._moved:
                 how = "moved"
             elif not replica.called or (times == 2 and replica.rounds == 0):

@@ -19,7 +19,7 @@ from gradcheck_lint.runtime.names import attributes, variable
 from gradcheck_lint.runtime.references import Place
 from gradcheck_lint.runtime.sightings.mode import StepWithoutGradMode
 from gradcheck_lint.runtime.sightings.order import GraphKept, RunningTotal
-from gradcheck_lint.runtime.sightings.reach import BackwardRefused, LossLeadsNowhere, NeverAGradient
+from gradcheck_lint.runtime.sightings.reach import BackwardRefused, Because, LossLeadsNowhere, NeverAGradient
 from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Losses(Check):
         names: tuple[str, ...] = ()
         made = None
         if not torch.is_grad_enabled():
-            because = "off"
+            because: Because = "off"
         elif root.is_inference():
             because = "inference"
         elif (decorated := self._decorated()) is not None:
