@@ -305,7 +305,7 @@ def _may_have_packs() -> bool:
 
 
 def _check(rules: Sequence[type[Rule]]) -> None:
-    """Raises RegistryError for a rule with a name that is missing, malformed, or another rule's."""
+    """Raises RegistryError for a rule with a name that is missing, malformed, or another rule's, or odd sightings."""
     owners: dict[str, type[Rule]] = {}
     for rule in rules:
         where = f"the rule class {rule.__name__} in {_file(rule)}"
@@ -314,6 +314,8 @@ def _check(rules: Sequence[type[Rule]]) -> None:
             raise RegistryError(f"{where} has the code {code!r}; it has to be capital letters and digits, as GL101")
         if not (isinstance(slug, str) and _SLUG.fullmatch(slug)):
             raise RegistryError(f"{where} has the slug {slug!r}; it has to be words joined by hyphens")
+        if not (isinstance(rule.watches, tuple) and all(isinstance(kind, type) for kind in rule.watches)):
+            raise RegistryError(f"{where} watches {rule.watches!r}; it has to be a tuple of classes of sightings")
         for word in (code, slug):
             other = owners.setdefault(word, rule)
             if other is not rule:

@@ -108,6 +108,14 @@ def test_names_have_to_be_sound(tmp_path: Path, code: str, slug: str, expected: 
     assert "mine.py" in str(caught.value)
 
 
+def test_what_a_rule_watches_are_classes(tmp_path: Path) -> None:
+    file = write_rule(tmp_path, "mine", "XX101", "other")
+    with file.open("a", encoding="utf-8") as text:
+        text.write("    watches = frozenset({'stale-step'})\n")
+    with pytest.raises(RegistryError, match=r"mine\.py watches frozenset\(\{'stale-step'\}\); it has to be a tuple"):
+        registry.load([tmp_path], packs=False)
+
+
 @pytest.mark.parametrize("text", ["class (:", "import nothing_of_that_name", "1 / 0", "raise SystemExit(0)"])
 def test_file_that_breaks_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "broken.py").write_text(text, encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gradcheck_lint.runtime.checks.numbers.history import Change, History
+from gradcheck_lint.runtime.sightings.numbers import GradientExplodes, GradientVanishes
 
 
 def test_exploding_needs_a_history_and_a_large_factor() -> None:
@@ -13,7 +14,7 @@ def test_exploding_needs_a_history_and_a_large_factor() -> None:
         assert history.gradients({"a": norm, "b": norm}) == []
     assert history.gradients({"a": 150.0, "b": 1.0}) == []
     changes = history.gradients({"a": 1e9, "b": 1.0})
-    assert [(change.kind, change.layer, change.extreme) for change in changes] == [("gradient-explodes", "a", True)]
+    assert [(change.kind, change.layer, change.extreme) for change in changes] == [(GradientExplodes, "a", True)]
 
 
 def test_all_gradients_fading_together_is_learning() -> None:
@@ -25,7 +26,7 @@ def test_all_gradients_fading_together_is_learning() -> None:
 def test_vanishing_is_told_of_the_layer_that_does() -> None:
     history = History()
     told = [change for _ in range(5) for change in history.gradients({"first": 1e-14, "last": 1.0})]
-    assert told == [Change("gradient-vanishes", "first", pytest.approx(1e-14), pytest.approx(1e-14), True, True)]
+    assert told == [Change(GradientVanishes, "first", pytest.approx(1e-14), pytest.approx(1e-14), True, True)]
 
 
 def test_first_updates_may_be_large() -> None:
