@@ -6,11 +6,12 @@ named fields, marked by `kind`; rules name the classes that they want in `Rule.w
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
+    from typing_extensions import Self, dataclass_transform
 
     from gradcheck_lint.runtime.record import Site, Watched
 
@@ -18,10 +19,19 @@ if TYPE_CHECKING:
 
     @dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
     def kind(cls: type[T]) -> type[T]:
-        """Make a class a kind of sighting: frozen, with slots, its fields given by name."""
+        """Make a class a kind of sighting: a frozen dataclass whose fields are given by name."""
 
-else:  # what nobody calls is not generated: the linter imports all kinds, and compares or prints none
-    kind = dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+else:
+
+    def kind(cls):
+        _waiting.add(cls)
+        return cls
+
+
+_waiting: set[type] = set()
+"""Kinds that are no dataclasses yet. They become some when the first of them is made: the linter imports all kinds and
+makes none, and the forty milliseconds that all of them take together are much to it."""
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,15 @@ class Sighting:
 
     scene: Scene
     names: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        if cls in _waiting:
+            with _lock:
+                for each in reversed(cls.__mro__):  # fields are inherited
+                    if each in _waiting:
+                        dataclass(frozen=True, kw_only=True, eq=False)(each)
+                        _waiting.discard(each)
+        return object.__new__(cls)
 
     @property
     def step(self) -> int:
