@@ -31,7 +31,7 @@ else:
 _waiting: set[type] = set()
 """Kinds that are no dataclasses yet. They become some when the first of them is made: the linter imports all kinds and
 makes none, and the forty milliseconds that all of them take together are much to it."""
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal may come in between
 
 
 @dataclass(frozen=True, slots=True)
