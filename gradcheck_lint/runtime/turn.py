@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint import cycle
+from gradcheck_lint.runtime import patches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -117,8 +118,6 @@ class Turn:
 
     def follows(self, me: int) -> bool:
         """Whether what another thread builds is a concern of this session's."""
-        from gradcheck_lint.runtime import patches
-
         others = (session for session in list(patches.ACTIVE) if session is not self._session)
         return self._session.options.everything and not any(session.turn.opener == me for session in others)
 
@@ -151,8 +150,6 @@ class Turn:
         """
         if self.deputy(me):
             return True
-        from gradcheck_lint.runtime import patches
-
         self._asking.add(me)
         try:
             try:
@@ -207,14 +204,10 @@ class Turn:
         Waits for those that nobody was asked about to end. They must be known to the session before: whoever begins to
         go backward after that is asked.
         """
-        from gradcheck_lint.runtime import patches
-
         return patches.quiet(threading.get_ident(), ids, patience, self._asking, wait=False)
 
     def close(self, me: int) -> bool:
         """The watching ends in this thread; whether what is watched may still be looked at."""
-        from gradcheck_lint.runtime import patches
-
         with self._decides() as decides:
             self._closed = True
             self._give(me)
@@ -271,8 +264,6 @@ class Turn:
 
     def _take(self, me: int, *, trains: bool) -> bool:
         """Give the turn to this thread, if the former one leaves the watcher and is in no backward."""
-        from gradcheck_lint.runtime import patches
-
         self._losing = self.thread
         former = self._give(me)
         patches.look_again()  # from now on the former is asked before it goes backward

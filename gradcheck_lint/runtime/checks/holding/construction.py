@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks.holding.attributes import hidden
 from gradcheck_lint.runtime.codes import attribute_set
-from gradcheck_lint.runtime.names import names_of, variable
+from gradcheck_lint.runtime.names import modules_of, names_of, variable
 from gradcheck_lint.runtime.sightings.building import (
     AttributeAssigned,
     GivenTwice,
@@ -395,9 +396,6 @@ def _given_tensors(given: object) -> Iterator[Tensor]:
 
 def _containers(frames: Any) -> tuple[str, ...]:
     """Plain containers of layers in the modules that are at hand: "Net.layers" (list)."""
-    from gradcheck_lint.runtime.checks.holding.attributes import hidden
-    from gradcheck_lint.runtime.names import modules_of
-
     found: dict[str, None] = {}
     for frame in frames:
         for _, module in modules_of(frame):

@@ -23,6 +23,7 @@ from gradcheck_lint.runtime.sightings.order import (
     WindowEarly,
 )
 from gradcheck_lint.runtime.sites import resolve
+from gradcheck_lint.runtime.subject import is_lazy
 from gradcheck_lint.runtime.trails import calls, left_loop, same_calls
 
 if TYPE_CHECKING:
@@ -246,7 +247,5 @@ def _same(then: list[Tensor], now: list[Tensor]) -> bool:
 
 def _values(observer: Observer) -> list[Tensor]:
     """A few values of a few parameters."""
-    from gradcheck_lint.runtime.subject import is_lazy
-
     found = [p for p in observer.parameters() if not is_lazy(p) and not p.is_sparse and not p.is_meta]
     return [beginning(p, _BYTES) for p in (found[:1] + found[-1:])]

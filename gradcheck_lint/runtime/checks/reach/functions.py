@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import dynamo, sites, stores
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks.reach.losses import roots_of
+from gradcheck_lint.runtime.graph import reach
 from gradcheck_lint.runtime.reading import has_memory
 from gradcheck_lint.runtime.sightings.reach import KeptOnContext, NotTheDerivative, WrongNumber, WrongShape, WrongType
 from gradcheck_lint.runtime.sites import resolve
@@ -189,9 +191,6 @@ class Functions(Check):
 
     @staticmethod
     def _nodes(error: BaseException) -> Sequence[Any]:
-        from gradcheck_lint.runtime.checks.reach.losses import roots_of
-        from gradcheck_lint.runtime.graph import reach
-
         return reach(roots_of(error)).functions
 
     # Whether the gradients are right
