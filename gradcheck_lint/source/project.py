@@ -147,7 +147,7 @@ class _Loader:
         lowered = lower_block([node], chunk)[0]
         assert isinstance(lowered, tree.Function)
         # parameters and decorators now belong to the same chunk as the body
-        self.function.at = node
+        self.function.at = lowered.at
         self.function.parameters = lowered.parameters
         self.function.decorators = lowered.decorators
         return lowered.body
