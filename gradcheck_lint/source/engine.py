@@ -26,7 +26,7 @@ from gradcheck_lint.source.events import Event, Timeline
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.interpret import Interpreter
 from gradcheck_lint.source.islands import islands, run
-from gradcheck_lint.source.outcome import Basis, Outcome, Work
+from gradcheck_lint.source.outcome import Basis, Island, Outcome, Work
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
@@ -75,7 +75,7 @@ def analyse(
     return findings
 
 
-def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
+def analyse_island(work: Work, island: Island) -> Outcome:
     """All that is found in files that belong together, and the other files that were read for it."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, RECURSION))
@@ -84,7 +84,7 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
         with own_serials():
-            return _analysed(work, files)
+            return _analysed(work, island)
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
@@ -92,8 +92,8 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
             gc.enable()
 
 
-def _analysed(work: Work, files: Sequence[SourceFile]) -> Outcome:
-    analysis = _Analysis(files, work)
+def _analysed(work: Work, island: Island) -> Outcome:
+    analysis = _Analysis(island, work)
     analysis.run()
     cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
     training = tuple(path for path in analysis.listed if path in analysis.training)
@@ -103,8 +103,8 @@ def _analysed(work: Work, files: Sequence[SourceFile]) -> Outcome:
 
 
 class _Analysis:
-    def __init__(self, files: Sequence[SourceFile], work: Work) -> None:
-        self.files, self.rules = files, work.rules
+    def __init__(self, island: Island, work: Work) -> None:
+        self.files, self.beside, self.rules = island.files, island.beside, work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
         self.problems: list[Problem] = []
         self.project = Project(_triggers((CYCLE_WORDS, *work.triggers)), work.finder, self.failed)
@@ -119,7 +119,9 @@ class _Analysis:
         """Each step is guarded by itself: a mistake of ours costs what it was made on, and nothing else."""
         for file in self.files:
             self.guarded(file.path, partial(self.read, file))
-        modules = list(self.listed.values())
+        modules = [module for module in self.project.modules.values() if module is not None]
+        for file in self.beside:
+            self.guarded(file.path, partial(self.project.add_beside, file))
         self.size = sum(len(module.text) for module in modules)
         self.interpreter.purse = Purse(limits.ENTRY_WORK, self.size)
         self.events = limits.JUDGED * max(limits.AT_LEAST, self.size // limits.EVERY)
@@ -136,7 +138,7 @@ class _Analysis:
             timeline.judged()
             if timeline.cut:
                 self.cut[timeline.home.path, timeline.name] = None
-        for module in self.listed.values():
+        for module in modules:
             self.guarded(module.path, partial(self.classes, module))
 
     def read(self, file: SourceFile) -> None:
