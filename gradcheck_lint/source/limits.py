@@ -14,7 +14,7 @@ from __future__ import annotations
 
 LARGEST_IMPORTED = 1_000_000  # bytes of a file that is only imported: nobody asked about it, so it is read for less
 
-ISLAND = 12_000_000  # bytes of files that are analysed together, which takes 30 to 60 times as much memory
+ISLAND = 8_000_000  # bytes of files that are analysed together, which takes 20 to 60 times as much memory
 
 # ---------------------------------------------------------------- text
 
