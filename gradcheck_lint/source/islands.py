@@ -80,7 +80,7 @@ def _by_folder(files: list[tuple[SourceFile, list[str]]], depth: int) -> list[li
 
 
 def _size(files: Iterable[SourceFile]) -> int:
-    return sum(len(file.data) for file in files)
+    return sum(file.size for file in files)
 
 
 def run(

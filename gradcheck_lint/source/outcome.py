@@ -59,7 +59,7 @@ class Island(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of its own files."""
-        return sum(len(file.data) for file in self.files)
+        return sum(file.size for file in self.files)
 
     @property
     def paths(self) -> set[str]:
