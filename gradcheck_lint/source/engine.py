@@ -132,6 +132,7 @@ class _Analysis:
             self.guarded(module.path, partial(self.choose, module, chosen))
         for module in chosen:
             self.guarded(module.path, partial(self.interpret, module))
+            module.outline.let_go()
         for timeline in self.interpreter.timelines:
             timeline.loose = timeline.loose or self.interpreter.patched
             self.guarded(timeline.home.path, partial(self.judge, timeline))
