@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.classes import ClassFacts, class_facts
+from gradcheck_lint.source.events import Build, SetAttribute
 from gradcheck_lint.source.interpret import Arguments
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
 
@@ -60,14 +61,14 @@ def owners(facts: ClassFacts) -> Iterator[tuple[str, Event]]:
             continue
         for other in class_facts(i, module):
             if other.qualname != facts.qualname and name.search(other.text) and other.is_module:
-                for event in other.made.events("set-attribute", "build"):
-                    if event.kind == "build" and _contains(event, facts):
+                for event in other.made.events(SetAttribute, Build):
+                    if isinstance(event, Build) and _contains(event, facts):
                         yield "", event
-                    elif event.kind == "set-attribute" and event.concerns(other.instance) and _kept(event, facts):
-                        yield event.detail["attr"], event
+                    elif isinstance(event, SetAttribute) and event.concerns(other.instance) and _kept(event, facts):
+                        yield event.attr, event
         i.namespace(module)
     for timeline in list(i.timelines):
-        for event in timeline.events("build"):
+        for event in timeline.events(Build):
             if _contains(event, facts):
                 yield "", event
             attribute = _handed_in(event, facts)
@@ -75,9 +76,9 @@ def owners(facts: ClassFacts) -> Iterator[tuple[str, Event]]:
                 yield attribute, event
 
 
-def _kept(event: Event, facts: ClassFacts) -> bool:
+def _kept(event: SetAttribute, facts: ClassFacts) -> bool:
     """Whether an attribute is assigned an object of the class."""
-    return any(_is_one(o, facts) for o in options(event.detail["value"]))
+    return any(_is_one(o, facts) for o in options(event.value))
 
 
 def _is_one(value: Value, facts: ClassFacts) -> bool:
@@ -97,9 +98,9 @@ def _held(value: Value | None, facts: ClassFacts) -> bool:
     return False
 
 
-def _contains(event: Event, facts: ClassFacts) -> bool:
+def _contains(event: Build, facts: ClassFacts) -> bool:
     """Whether a container of torch is built with an object of the class in it."""
-    args = event.detail.get("args")
+    args = event.args
     return (
         isinstance(event.subject, Thing)
         and isinstance(event.subject.cls, External)
@@ -109,9 +110,9 @@ def _contains(event: Event, facts: ClassFacts) -> bool:
     )
 
 
-def _handed_in(event: Event, facts: ClassFacts) -> str | None:
+def _handed_in(event: Build, facts: ClassFacts) -> str | None:
     """The attribute in which a module keeps the object of the class that it is built with."""
-    thing, args = event.subject, event.detail.get("args")
+    thing, args = event.subject, event.args
     if not isinstance(thing, Thing) or thing.role != "module" or not isinstance(args, Arguments):
         return None
     init = thing.cls.member("__init__") if isinstance(thing.cls, ClassValue) else None
