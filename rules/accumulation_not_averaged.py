@@ -130,7 +130,7 @@ def _mean(window: Window) -> bool:
         if event.place != loss.place:
             continue
         if isinstance(event, ev.TorchCall):
-            name, args = str(event.name), event.args
+            name, args = event.name, event.args
             return name.startswith("torch.nn.functional.") and _loss(name) and "reduction" not in args.keywords
         module = only(event.subject, "module") if isinstance(event, ev.Forward) else None
         if module is not None:

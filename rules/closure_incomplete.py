@@ -190,8 +190,7 @@ def _calls(step: tl.Part) -> Iterable[tl.Call]:
 def _takes_gradients(run: tl.Call | None) -> bool:
     """Whether the closure gets its gradients without backward."""
     return run is not None and any(
-        isinstance(e, ev.TorchCall) and str(e.name).startswith(("torch.autograd", "torch.func"))
-        for e in tl.inside(run.body)
+        isinstance(e, ev.TorchCall) and e.name.startswith(("torch.autograd", "torch.func")) for e in tl.inside(run.body)
     )
 
 

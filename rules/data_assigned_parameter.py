@@ -149,7 +149,7 @@ _OF_DOUBLES = frozenset({"ones", "zeros", "eye", "identity", "randn", "rand", "n
 
 
 def _unsettles(event: Move | TorchCall) -> bool:
-    return isinstance(event, Move) or str(event.name).startswith("torch.set_default")
+    return isinstance(event, Move) or event.name.startswith("torch.set_default")
 
 
 def _changes(timeline: Timeline, event: SetData, parameter: Thing, module: Thing, source: tree.Expression) -> bool:

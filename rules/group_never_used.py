@@ -105,7 +105,7 @@ def splits(timeline: Timeline) -> list[tuple[Place, list[str]]]:
         loop = event.statement.node
         if event.by != "for" or not isinstance(loop, tree.For) or len(loop.body) != 1:
             continue
-        if not isinstance(event.subject, Thing) or not event.subject.detail.get("named"):
+        if not event.subject.detail.get("named"):
             continue
         lists = cases(loop.body[0])
         if len(set(lists)) > 1:

@@ -46,9 +46,9 @@ class LayerBuiltInForward(Rule):
             return
         timeline = facts.called("forward") if facts.is_module else None
         for event, around in timeline.located() if timeline is not None else ():
-            thing = event.subject
-            if not isinstance(event, ev.Build) or not isinstance(thing, Thing) or event.context & _SILENT:
+            if not isinstance(event, ev.Build) or event.context & _SILENT:
                 continue
+            thing = event.subject
             confidence = _trainable(facts, thing)
             if confidence is None or thing.detail.get("escaped") or _guarded(around):
                 continue

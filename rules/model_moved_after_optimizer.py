@@ -147,7 +147,7 @@ def _places(module: Thing, events: list[Event]) -> list[dict[str, str]]:
         return []
     found = [{"dtype": "float32", "device": "cpu"}]
     for e in events:
-        if isinstance(e, TorchCall) and str(e.name).startswith("torch.set_default"):
+        if isinstance(e, TorchCall) and e.name.startswith("torch.set_default"):
             return []
         if isinstance(e, Move) and any(module.inside(t) or t.inside(module) for t in things(e.subject)):
             reached = _goal(e)
@@ -163,7 +163,7 @@ def _overwrites(event: Move, earlier: list[Event]) -> bool:
         return True
     flag: Value | None = None
     for e in earlier:
-        if isinstance(e, TorchCall) and str(e.name).endswith(".set_overwrite_module_params_on_conversion"):
+        if isinstance(e, TorchCall) and e.name.endswith(".set_overwrite_module_params_on_conversion"):
             flag = e.args.get(0, "value")
     return isinstance(flag, Constant) and flag.value is True
 

@@ -141,7 +141,6 @@ def _target(event: Rebind | SetAttribute) -> tree.Expression | None:
     from gradcheck_lint.source import tree
 
     if isinstance(event, Rebind):
-        found: tree.Expression = event.target
-        return found
+        return event.target
     node = event.place.node
     return node if isinstance(node, tree.Attribute) else None

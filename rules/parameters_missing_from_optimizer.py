@@ -240,7 +240,7 @@ class _Facts:
         """By which attribute a module has a part."""
         for event in self.timeline.events(SetAttribute):
             if event.concerns(module) and part in things(event.value):
-                return str(event.attr)
+                return event.attr
         return part.parent[1] if part.parent is not None and part.parent[0] is module else ""
 
 

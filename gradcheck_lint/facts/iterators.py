@@ -49,8 +49,8 @@ def uses(timeline: Timeline) -> Iterator[Use]:
     seen: set[int] = set()
     again: dict[int, Thing] = {}
     for event, around in timeline.located():
-        thing = event.subject
-        if isinstance(event, Consume) and isinstance(thing, Thing):
+        if isinstance(event, Consume):
+            thing = event.subject
             if thing.serial in seen or any(isinstance(step, Loop) for step in around):
                 again.setdefault(thing.serial, thing)
             seen.add(thing.serial)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.classes import ClassFacts, class_facts
 from gradcheck_lint.source.events import Build, SetAttribute
-from gradcheck_lint.source.interpret import Arguments
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -100,20 +99,15 @@ def _held(value: Value | None, facts: ClassFacts) -> bool:
 
 def _contains(event: Build, facts: ClassFacts) -> bool:
     """Whether a container of torch is built with an object of the class in it."""
-    args = event.args
-    return (
-        isinstance(event.subject, Thing)
-        and isinstance(event.subject.cls, External)
-        and event.subject.cls.name in _CONTAINERS
-        and isinstance(args, Arguments)
-        and any(_held(a, facts) for a in args.all())
-    )
+    made = event.subject.cls
+    held = isinstance(made, External) and made.name in _CONTAINERS
+    return held and any(_held(a, facts) for a in event.args.all())
 
 
 def _handed_in(event: Build, facts: ClassFacts) -> str | None:
     """The attribute in which a module keeps the object of the class that it is built with."""
     thing, args = event.subject, event.args
-    if not isinstance(thing, Thing) or thing.role != "module" or not isinstance(args, Arguments):
+    if thing.role != "module":
         return None
     init = thing.cls.member("__init__") if isinstance(thing.cls, ClassValue) else None
     if not isinstance(init, FunctionValue):

@@ -2,7 +2,7 @@
 
 `call` is the interpreter's view of one call expression. Methods of optimizers, models, tensors, scalers and
 schedulers become events (`_METHODS`); functions of torch and of Python give the values that they give
-(`_FUNCTIONS`); a call of anything else gives an opaque thing, and an "unknown" event if it may turn the cycle.
+(`_FUNCTIONS`); a call of anything else gives an opaque thing, and an `Unknown` event if it may turn the cycle.
 """
 
 from __future__ import annotations

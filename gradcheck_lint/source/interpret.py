@@ -2,7 +2,7 @@
 
 Both arms of a branch are taken and the values joined after it; a loop's body is run once more where its first run
 changed something that matters; a call of the project's own code is followed into its body with the arguments it is
-given. What cannot be followed gives an opaque thing that remembers what it was made from, and an "unknown" event
+given. What cannot be followed gives an opaque thing that remembers what it was made from, and an `Unknown` event
 where it might touch the gradient cycle.
 """
 
