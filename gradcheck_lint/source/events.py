@@ -185,7 +185,10 @@ class Build(Event):
 
 
 class BuildOptimizer(Build):
-    """An optimizer is made and given parameters; `parts` are the parts of the modules in these, by their serials."""
+    """An optimizer is made and given parameters; `parts` are the parts of the modules in these, by their serials.
+
+    A copy of something is a plain Build: that it is an optimizer may be seen only later, by what is done with it.
+    """
 
     __slots__ = ("given", "parts")
 

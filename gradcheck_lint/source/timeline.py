@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.events import (
-    Build,
-    Event,
-    GradWrite,
-    Hook,
-    Step,
-    Unknown,
-    Unscale,
-    Zero,
-)
+from gradcheck_lint.source.events import Build, Event, GradWrite, Hook, Step, Unknown, Unscale, Zero
 from gradcheck_lint.source.values import ClassValue, Thing, new_serial, options
 
 if TYPE_CHECKING:
@@ -34,7 +25,7 @@ H = TypeVar("H", bound=Event)
 
 
 class Sequence:
-    """Steps one after the other."""
+    """Parts one after the other."""
 
     __slots__ = ("steps",)
 
