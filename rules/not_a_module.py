@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
+from gradcheck_lint.source.events import SetAttribute
 from gradcheck_lint.source.place import Place, name_of
 from gradcheck_lint.source.values import Value, only, options
 
@@ -87,9 +88,9 @@ def _becomes_a_part(facts: ClassFacts) -> bool:
 def _layers(facts: ClassFacts) -> list[str]:
     """The attributes with layers or parameters that objects of the class make themselves."""
     names: dict[str, None] = {}
-    for event in facts.made.events("set-attribute"):
-        if event.concerns(facts.instance) and any(_weighty(facts, o) for o in options(event.detail["value"])):
-            names[event.detail["attr"]] = None
+    for event in facts.made.events(SetAttribute):
+        if event.concerns(facts.instance) and any(_weighty(facts, o) for o in options(event.value)):
+            names[event.attr] = None
     return list(names)
 
 

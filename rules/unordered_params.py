@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.record import Sighting
-    from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.place import Place
 
 
@@ -27,7 +26,7 @@ class UnorderedParams(Rule):
     watches = frozenset({"set-given", "refused-set"})
     listens = handed.KINDS
 
-    def on_event(self, event: Event, report: Report) -> None:
+    def on_event(self, event: handed.Handing, report: Report) -> None:
         written = handed.argument(event)
         if not handed.takes_parameters(event) or written is None or handed.refused(event):
             return

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.effort import Stop
 from gradcheck_lint.source.interpret import Arguments
@@ -31,7 +31,7 @@ class ClassFacts:
 
     def __init__(self, interpreter: Interpreter, home: Module, qualname: str, definitions: list[Definition]) -> None:
         self.interpreter, self.home, self.qualname, self.definitions = interpreter, home, qualname, definitions
-        self._called: dict[str, ev.Timeline | None] = {}
+        self._called: dict[str, tl.Timeline | None] = {}
 
     # ------------------------------------------------------------ text
 
@@ -112,7 +112,7 @@ class ClassFacts:
         return thing
 
     @cached_property
-    def made(self) -> ev.Timeline:
+    def made(self) -> tl.Timeline:
         """What `__init__` causes."""
 
         def run() -> None:
@@ -125,7 +125,7 @@ class ClassFacts:
         self.made  # noqa: B018 - runs `__init__`
         return self.interpreter.get(self.instance.serial, name)
 
-    def called(self, name: str) -> ev.Timeline | None:
+    def called(self, name: str) -> tl.Timeline | None:
         """What a method called with unknown arguments causes after `__init__`; None if it has no such method."""
         if name not in self._called:
             self.made  # noqa: B018 - runs `__init__`
@@ -136,11 +136,11 @@ class ClassFacts:
                 self._called[name] = self._apart(lambda: self.interpreter.follow(bound, None, None))
         return self._called[name]
 
-    def _apart(self, run: Callable[[], object]) -> ev.Timeline:
+    def _apart(self, run: Callable[[], object]) -> tl.Timeline:
         """The timeline of something that is interpreted apart from the program."""
         i = self.interpreter
         saved = (i.timeline, i.sequence, i.steps, i.followed, i.frames, i.undo, i.looping, i.relevant)
-        i.timeline = timeline = ev.Timeline(self.home, None)
+        i.timeline = timeline = tl.Timeline(self.home, None)
         i.sequence, i.steps, i.followed, i.frames, i.undo, i.looping = timeline.tree, 0, {}, [], [], 0
         i.relevant = self._relevant
         unrolled, i.unrolled = i.unrolled, 1

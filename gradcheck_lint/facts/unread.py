@@ -15,8 +15,9 @@ from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.place import Place
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.project import Module
+    from gradcheck_lint.source.timeline import Timeline
 
 _ANYTHING = re.compile(r"\b(locals|globals|vars|eval|exec)\(|\bimport \*")
 

@@ -2,7 +2,7 @@
 
 `call` is the interpreter's view of one call expression. Methods of optimizers, models, tensors, scalers and
 schedulers become events (`_METHODS`); functions of torch and of Python give the values that they give
-(`_FUNCTIONS`); a call of anything else gives an opaque thing, and an "unknown" event if it may turn the cycle.
+(`_FUNCTIONS`); a call of anything else gives an opaque thing, and an `Unknown` event if it may turn the cycle.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from gradcheck_lint.source import access, decorated, frameworks, gradflag, limits, parts, tensors, torch_api, tree
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.holdings import callables, held
@@ -113,7 +114,7 @@ def _each(i: Interpreter, node: tree.Call, runs: list[Callable[[], Value]]) -> V
 
     sequences, _ = i.arms([arm(run) for run in runs], node)
     if any(s.steps for s in sequences):
-        i.sequence.steps.append(ev.Branch(None, sequences, i.place(node)))
+        i.sequence.steps.append(tl.Branch(None, sequences, i.place(node)))
     result = results[0]
     for value in results[1:]:
         result = join(result, value)
@@ -180,7 +181,7 @@ def _follow(i: Interpreter, target: FunctionValue, args: Arguments, node: tree.C
             name in child.members for child in i.children.get(receiver.cls.serial, ())
         )
         if overridden or (name != "__init__" and _abstract(i, target.function)):
-            i.emit("unknown", node, None, name=name)
+            i.emit(node, ev.Unknown(None, name=name))
     wrapped = decorated.call(i, target, args, node)
     if wrapped is not None:
         return wrapped
@@ -224,14 +225,14 @@ def _instantiate(i: Interpreter, cls: ClassValue, args: Arguments, node: tree.Ca
             i.consume(value, node, "?")
         given = thing.detail["params"] = parts.picture(thing.detail["params"])
         i.escape(args.all())
-        i.emit("build", node, thing, args=args, name=cls.name, given=given, parts=parts.parts_in(i, given))
+        i.emit(node, ev.BuildOptimizer(thing, args=args, name=cls.name, given=given, parts=parts.parts_in(i, given)))
         return thing
     if thing.role == "scheduler":
         thing.detail.update(name=cls.name, optimizer=args.get(0, "optimizer"))
-        i.emit("build", node, thing, args=args, name=cls.name)
+        i.emit(node, ev.Build(thing, args=args, name=cls.name))
         return thing
     if thing.role == "module":
-        i.emit("build", node, thing, args=args, name=cls.name)
+        i.emit(node, ev.Build(thing, args=args, name=cls.name))
         init = cls.member("__init__")
         if isinstance(init, FunctionValue) and i.relevant(init.function):
             i.prepare(thing, node, args)
@@ -264,7 +265,7 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
             member = thing.cls.member(name)
             if isinstance(member, FunctionValue):
                 if thing.role == "module":
-                    i.emit("forward", node, thing, args=args)
+                    i.emit(node, ev.Forward(thing, args=args))
                 before = new_serial()
                 result = _follow(i, member.bind(thing), args, node)
                 if not tracked(result):
@@ -273,7 +274,7 @@ def _call_thing(i: Interpreter, thing: Thing, args: Arguments, node: tree.Call) 
                     _mark(result, _run(i, thing, args, node), before)
                 return result
     if thing.role == "module" or (thing.role == "opaque" and thing.detail.get("module")):
-        i.emit("forward", node, thing, args=args)
+        i.emit(node, ev.Forward(thing, args=args))
         return _result(i, thing, args, node)
     method = thing.detail.get("method")
     if isinstance(method, str) and args.positional:  # `operator.methodcaller("zero_grad")`, called
@@ -340,10 +341,10 @@ def _external(i: Interpreter, target: External, args: Arguments, node: tree.Call
             return wrapped
     if torch_api.makes_model(name) or last == "from_pretrained":
         thing = Thing("module", last, i.place(node), cls=target, detail={"args": args, "pretrained": True})
-        i.emit("build", node, thing, args=args, name=name)
+        i.emit(node, ev.Build(thing, args=args, name=name))
         return thing
     if (name.startswith("torch.") or head == "builtins") and name not in EXECUTING:
-        i.emit("call", node, None, name=name, args=args, receiver=None)
+        i.emit(node, ev.TorchCall(name=name, args=args, receiver=None))
         if parts.reshapes(name):
             parts.given(i, node, args.all())
         called = turning(i, args.all(), args, node)
@@ -402,9 +403,9 @@ def _build(i: Interpreter, role: str, name: str, args: Arguments, node: tree.Cal
         parts.composed(thing, args.positional)
     if role == "optimizer":
         given = thing.detail["params"]
-        i.emit("build", node, thing, args=args, name=name, given=given, parts=parts.parts_in(i, given))
+        i.emit(node, ev.BuildOptimizer(thing, args=args, name=name, given=given, parts=parts.parts_in(i, given)))
     else:
-        i.emit("build", node, thing, args=args, name=name)
+        i.emit(node, ev.Build(thing, args=args, name=name))
     return thing
 
 
@@ -441,7 +442,7 @@ def _tensor(i: Interpreter, args: Arguments, node: tree.Call, last: str) -> Valu
             "dtype": tensors.dtype_of(last, args),
         },
     )  # fmt: skip
-    i.emit("build", node, thing, args=args, name=f"torch.{last}")
+    i.emit(node, ev.Build(thing, args=args, name=f"torch.{last}"))
     return thing
 
 
@@ -452,7 +453,7 @@ def _parameter(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None
     known = {key: data.detail.get(key) for key in ("dtype", "device")} if data is not None else {"device": ...}
     detail = {"leaf": True, "grad": grad, "args": args, "made_by": "Parameter", **known}
     thing = Thing("tensor", "Parameter", i.place(node), detail=detail)
-    i.emit("build", node, thing, args=args, name="torch.nn.Parameter")
+    i.emit(node, ev.Build(thing, args=args, name="torch.nn.Parameter"))
     return thing
 
 
@@ -465,10 +466,10 @@ def _variable(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
             i.place(node),
             detail={"leaf": True, "grad": True, "args": args, "made_by": "Variable"},
         )
-        i.emit("build", node, thing, args=args, name="torch.autograd.Variable")
+        i.emit(node, ev.Build(thing, args=args, name="torch.autograd.Variable"))
         return thing
     if any(gradflag.misspelt(keyword) for keyword in args.keywords):
-        i.emit("call", node, None, name="torch.autograd.Variable", args=args, receiver=None)
+        i.emit(node, ev.TorchCall(name="torch.autograd.Variable", args=args, receiver=None))
     return args.positional[0] if args.positional else None
 
 
@@ -663,7 +664,7 @@ def _setattr(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
             if thing.role in ("tensor", "optimizer", "grad"):
                 unknown(i, node, thing, "setattr")
         if name is not None:
-            i.emit("register", node, args.positional[0], name=name, value=args.positional[2], how="setattr")
+            i.emit(node, ev.Register(args.positional[0], name=name, value=args.positional[2], how="setattr"))
     return NONE
 
 
@@ -721,7 +722,7 @@ def _deepcopy(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
     copied = Thing(thing.role, "", i.place(node), cls=thing.cls, detail=detail, certain=thing.certain)
     copied.ready = True
     if thing.role in ("module", "opaque"):
-        i.emit("build", node, copied, args=args, name="copy.deepcopy")
+        i.emit(node, ev.Build(copied, args=args, name="copy.deepcopy"))
     return copied
 
 
@@ -732,7 +733,7 @@ def _autograd_backward(i: Interpreter, args: Arguments, node: tree.Call) -> Valu
 
 
 def _leave(i: Interpreter, args: Arguments, node: tree.Call) -> Value | None:
-    i.sequence.steps.append(ev.Jump("raise", i.place(node)))
+    i.sequence.steps.append(tl.Jump("raise", i.place(node)))
     return NO_RETURN
 
 
@@ -953,8 +954,11 @@ def _emit_backward(
 ) -> None:
     retain = args.keywords.get("retain_graph")
     i.emit(
-        "backward", node, loss, scaled=scaled, engine=engine,
-        retain=retain, inputs=args.keywords.get("inputs"), create_graph=args.keywords.get("create_graph"),
+        node,
+        ev.Backward(
+            loss, scaled=scaled, engine=engine,
+            retain=retain, inputs=args.keywords.get("inputs"), create_graph=args.keywords.get("create_graph"),
+        ),
     )  # fmt: skip
 
 
@@ -984,7 +988,7 @@ def _zero_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call) ->
     for thing in things(base):
         if thing.role == "opaque":
             thing.detail["module"] = True
-    i.emit("zero", node, base, how="zero_grad")
+    i.emit(node, ev.Zero(base, how="zero_grad"))
     return NONE
 
 
@@ -997,20 +1001,20 @@ def _step(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
         followed = closure if isinstance(closure, FunctionValue) else None
         if followed is not None:
             i.sequence.steps.append(_in_closure(i, followed, node))
-        i.emit("step", node, base, scaler=None, closure=closure, called=_called(i, node), args=args)
+        i.emit(node, ev.Step(base, scaler=None, closure=closure, called=_called(i, node), args=args))
         return Thing("opaque", "", i.place(node), certain=False)
     if thing.role == "scaler" and args.positional:
         scaler = None if _switched_off(thing) else base
-        i.emit("step", node, args.positional[0], scaler=scaler, closure=None, args=args)
+        i.emit(node, ev.Step(args.positional[0], scaler=scaler, closure=None, args=args))
         return Thing("opaque", "", i.place(node), certain=False)
     if thing.role == "scheduler":
-        i.emit("schedule", node, base, args=args)
+        i.emit(node, ev.Schedule(base, args=args))
         return NONE
     if thing.role in ("module", "opaque") and re.search(r"(?i)engine|model", thing.label):
-        i.emit("unknown", node, None, name="step")
+        i.emit(node, ev.Unknown(None, name="step"))
         return NONE
     if thing.role in ("instance", "super"):
-        i.emit("unknown", node, None, name="step")
+        i.emit(node, ev.Unknown(None, name="step"))
         return NONE
     return None
 
@@ -1030,8 +1034,8 @@ def _called(i: Interpreter, node: tree.Call) -> Value | None:
     return None
 
 
-def _in_closure(i: Interpreter, closure: FunctionValue, node: tree.Call) -> ev.Sequence:
-    saved, i.sequence = i.sequence, ev.Sequence()
+def _in_closure(i: Interpreter, closure: FunctionValue, node: tree.Call) -> tl.Sequence:
+    saved, i.sequence = i.sequence, tl.Sequence()
     made = i.sequence
     i.follow(closure, Arguments([], {}), node)
     i.sequence = saved
@@ -1040,13 +1044,13 @@ def _in_closure(i: Interpreter, closure: FunctionValue, node: tree.Call) -> ev.S
 
 def _unscale(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     if not any(_switched_off(t) for t in things(base)):
-        i.emit("unscale", node, args.get(0, "optimizer"), scaler=base)
+        i.emit(node, ev.Unscale(args.get(0, "optimizer"), scaler=base))
     return NONE
 
 
 def _update(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     if any(t.role == "scaler" for t in things(base)):
-        i.emit("update", node, base)
+        i.emit(node, ev.Update(base))
         return NONE
     return None
 
@@ -1101,13 +1105,13 @@ def _apply(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Val
     if thing is None or thing.role not in ("module", "opaque") or not callables(function):
         return None
     part = Thing("module", "", i.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False)
-    saved, i.sequence = i.sequence, ev.Sequence()
+    saved, i.sequence = i.sequence, tl.Sequence()
     body, start = i.sequence, new_serial()
     for called in callables(function):
         apply(i, called, Arguments([part], {}), node)
     i.sequence = saved
     if body.steps:
-        i.sequence.steps.append(ev.Loop(body, node, i.place(node), start=start))
+        i.sequence.steps.append(tl.Loop(body, node, i.place(node), start=start))
     return base
 
 
@@ -1136,7 +1140,7 @@ def _mode(training: bool) -> Callable[[Interpreter, Value, Arguments, tree.Call]
             flag = bool(given.value) if isinstance(given, Constant) and given.value is not ... else None
         if not any(t.role in ("module", "opaque", "super") for t in things(base)):
             return None
-        i.emit("mode", node, base, training=flag)
+        i.emit(node, ev.SetMode(base, training=flag))
         return base
 
     return mode
@@ -1150,7 +1154,7 @@ def _move(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
     if thing.role == "tensor":
         return tensors.converted(i, thing, how, args, node)
     if thing.role in ("module", "opaque"):
-        i.emit("move", node, thing, how=how, args=args)
+        i.emit(node, ev.Move(thing, how=how, args=args))
         return thing
     return None
 
@@ -1189,7 +1193,7 @@ def _requires_grad(i: Interpreter, base: Value, args: Arguments, node: tree.Call
 
     def write(thing: Thing) -> None:
         owner = owner_of(thing)
-        i.emit("freeze", node, owner, value=value, how="requires_grad_", thing=thing, parts=parts.parts_in(i, owner))
+        i.emit(node, ev.Freeze(owner, value=value, how="requires_grad_", thing=thing, parts=parts.parts_in(i, owner)))
         if thing.role == "tensor":
             tensors.now_requires_grad(thing, value if sole else None)
 
@@ -1241,12 +1245,12 @@ def _add_group(i: Interpreter, base: Value, args: Arguments, node: tree.Call) ->
     for thing in things(base):
         if group is not None:
             thing.detail.setdefault("added", []).append(group)
-    i.emit("add-group", node, base, group=group, parts=parts.parts_in(i, group))
+    i.emit(node, ev.AddGroup(base, group=group, parts=parts.parts_in(i, group)))
     return NONE
 
 
 def _load_state(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    i.emit("load-state", node, base, state=args.get(0, "state_dict"), args=args)
+    i.emit(node, ev.LoadState(base, state=args.get(0, "state_dict"), args=args))
     return Thing("opaque", "", i.place(node), certain=False, detail={"load_result": base})
 
 
@@ -1275,13 +1279,13 @@ def _hook(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Valu
     """A hook may run at any time, unless it is a function of the project that was seen to turn nothing."""
     hooks = callables(args.get(0, "hook"))
     if not hooks or any(turns(i, hook, node) for hook in hooks):
-        i.emit("hook", node, base)
+        i.emit(node, ev.Hook(base))
     return Thing("opaque", "", i.place(node), certain=False)
 
 
 def _resize(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """model.resize_token_embeddings(n) gives the model another embedding."""
-    i.emit("call", node, None, name="resize_token_embeddings", args=args, receiver=base)
+    i.emit(node, ev.TorchCall(name="resize_token_embeddings", args=args, receiver=base))
     parts.given(i, node, [base])
     return Thing("opaque", "", i.place(node), deps=depends(base), certain=False)
 
@@ -1290,7 +1294,7 @@ def _register(how: str) -> Callable[[Interpreter, Value, Arguments, tree.Call], 
     def register(i: Interpreter, base: Value, args: Arguments, node: tree.Call) -> Value | None:
         name = args.get(0, "name")
         value = args.get(1, {"parameter": "param", "buffer": "tensor"}.get(how, how))
-        i.emit("register", node, base, name=name, value=value, how=how)
+        i.emit(node, ev.Register(base, name=name, value=value, how=how))
         if isinstance(name, Constant) and isinstance(name.value, str) and value is not None:
             for thing in things(base):
                 i.set(thing.serial, name.value, value)
@@ -1312,7 +1316,7 @@ def _clip(i: Interpreter, args: Arguments, node: tree.Call) -> Value:
         _consume_all(i, value, node.args[0].value if node.args else node, "clip" if len(found) == 1 else "?")
     statement = i.frame.statement
     used = not (isinstance(statement, tree.Evaluate) and statement.value is node)
-    i.emit("clip", node, parameters, norm=args.get(1, "max_norm"), used=used)
+    i.emit(node, ev.Clip(parameters, norm=args.get(1, "max_norm"), used=used))
     return Thing("opaque", "", i.place(node), certain=False)
 
 
@@ -1323,9 +1327,9 @@ def _clip_method(i: Interpreter, base: Value, args: Arguments, node: tree.Call) 
     for value in args.positional[:1]:
         i.consume(value, node.args[0].value, "clip")
     if thing is not None and thing.role == "module":
-        i.emit("clip", node, base, norm=args.get(0, "max_norm"), used=True, engine=True)
+        i.emit(node, ev.Clip(base, norm=args.get(0, "max_norm"), used=True, engine=True))
     else:
-        i.emit("clip", node, args.get(0, "parameters"), norm=args.get(1, "max_norm"), used=True, engine=True)
+        i.emit(node, ev.Clip(args.get(0, "parameters"), norm=args.get(1, "max_norm"), used=True, engine=True))
     return Thing("opaque", "", i.place(node), certain=False)
 
 

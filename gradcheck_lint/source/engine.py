@@ -14,15 +14,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 
-from gradcheck_lint.cycle import Breach
 from gradcheck_lint.facts.classes import class_facts
 from gradcheck_lint.finding import Confidence, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.result import AnalysisError, Extent, Problem
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import follow, limits, tree
+from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.calls import call
 from gradcheck_lint.source.effort import Purse, Stop
-from gradcheck_lint.source.events import Event, Timeline
+from gradcheck_lint.source.events import Backward, Build, Clip, Event, Schedule, Step, Unscale, Zero
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.interpret import Interpreter
 from gradcheck_lint.source.islands import islands, run
@@ -32,10 +32,11 @@ from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
 from gradcheck_lint.source.replaced import doubtful
 from gradcheck_lint.source.store import Store
+from gradcheck_lint.source.timeline import Timeline
 from gradcheck_lint.source.triggers import Triggers
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options, own_serials
 
-TRAINING = frozenset(["zero", "backward", "step", "unscale", "clip"])
+TRAINING = (Zero, Backward, Step, Unscale, Clip)
 """The kinds of events that make code training code, besides the building of an optimizer."""
 
 RECURSION = 8000  # frames; deep expressions need several for each level
@@ -246,7 +247,7 @@ class _Analysis:
         for event in timeline.events():
             size += 1
             path = event.place.chunk.path
-            if path not in self.training and (event.kind in TRAINING or _builds_optimizer(event)):
+            if path not in self.training and (isinstance(event, TRAINING) or _builds_optimizer(event)):
                 self.training.add(path)
         self.events -= size
         if self.events < 0 and size > limits.SMALL:
@@ -276,7 +277,7 @@ class _Analysis:
         """Collect the places where the protocol is broken for one of the optimizers."""
         if not any(r.breaches for r in self.rules):
             return
-        used = {id(o) for e in timeline.events("step", "schedule", "zero") for o in options(e.subject)}
+        used = {id(o) for e in timeline.events(Step, Schedule, Zero) for o in options(e.subject)}
         for optimizer in timeline.optimizers():
             if not optimizer.summary and id(optimizer) in used:
                 self.guarded(timeline.home.path, partial(self.breaches, timeline, optimizer, found))
@@ -377,7 +378,7 @@ class _Analysis:
 
 
 def _builds_optimizer(event: Event) -> bool:
-    return event.kind == "build" and any(
+    return isinstance(event, Build) and any(
         isinstance(option, Thing) and option.role == "optimizer" for option in options(event.subject)
     )
 

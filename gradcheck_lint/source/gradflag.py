@@ -6,14 +6,15 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Branch
 from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.timeline import Branch
 from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Partial, Thing, Value, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event, SetAttribute
+    from gradcheck_lint.source.timeline import Timeline
 
 TENSOR, MODULE = "tensor", "module"
 _CONTAINERS = ("torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict")
@@ -223,10 +224,10 @@ def callable_value(value: Value) -> bool:
     return any(isinstance(o, (FunctionValue, ClassValue, Partial, External)) for o in options(value))
 
 
-def plain_flag(event: Event) -> bool:
+def plain_flag(event: SetAttribute) -> bool:
     """Whether what is assigned is no function for certain: a constant, or the result of a comparison or a `not`."""
     value = _assigned(event)
-    if all(isinstance(o, Constant) for o in options(event.detail["value"])):
+    if all(isinstance(o, Constant) for o in options(event.value)):
         return True
     return isinstance(value, tree.Operation) and value.op in ("not", "==", "!=", "is", "is not", "in", "not in")
 

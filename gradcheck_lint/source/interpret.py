@@ -2,7 +2,7 @@
 
 Both arms of a branch are taken and the values joined after it; a loop's body is run once more where its first run
 changed something that matters; a call of the project's own code is followed into its body with the arguments it is
-given. What cannot be followed gives an opaque thing that remembers what it was made from, and an "unknown" event
+given. What cannot be followed gives an opaque thing that remembers what it was made from, and an `Unknown` event
 where it might touch the gradient cycle.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from gradcheck_lint.source import (
     access,
@@ -27,6 +27,7 @@ from gradcheck_lint.source import (
     yields,
 )
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import Allowance, Purse, Stop, meter, spend
 from gradcheck_lint.source.holding import leaves_of, regroup
 from gradcheck_lint.source.holdings import KEPT, Holdings, callables, handed, held
@@ -70,6 +71,8 @@ LONG = 150_000  # calls and statements run for all of them; from there on, each 
 
 _MISSING = Constant(...)
 NONE = Constant(None)
+
+Emitted = TypeVar("Emitted", bound=ev.Event)
 
 
 class Arguments:
@@ -124,7 +127,7 @@ class Frame:
         self.owner: ClassValue | None = None
         self.context: frozenset[str] = frozenset()
         self.statement: tree.Node | None = None
-        self.again: list[ev.Event] = []  # calls of the same function from inside of it
+        self.again: list[tuple[tl.Sequence, ev.Unknown]] = []  # calls of the same function from inside of it
         self.yielding: yields.Yielding | None = None  # what to do where it yields
 
 
@@ -150,8 +153,8 @@ class Interpreter:
         self.scope_of: dict[str, int] = {}  # module path → its scope
         self.globals: dict[int, dict[str, None]] = {}  # scope of a module → the names bound in it, first to last
         self.stars: dict[str, str] = {}  # path of a module → the outside module that it imports * from
-        self.sequence = ev.Sequence()
-        self.timelines: list[ev.Timeline] = []
+        self.sequence = tl.Sequence()
+        self.timelines: list[tl.Timeline] = []
         self.decorators: dict[int, list[tree.Expression]] = {}  # function → those that have not been looked at
         self.wrapped: dict[int, tuple[Value | None, bool]] = {}  # function → what these made of it
         self.keepers: set[int] = set()  # things and scopes that were given an optimizer or an object of the project
@@ -160,12 +163,12 @@ class Interpreter:
         self.reached_by_modules: set[int] = set()  # functions that the own code of a module ran
         self.reached: set[int] = set()  # functions that some entry point ran
         self.classes: list[ClassValue] = []
-        self.instances: dict[int, tuple[Thing, ev.Sequence]] = {}
+        self.instances: dict[int, tuple[Thing, tl.Sequence]] = {}
         self.unmade: set[int] = set()  # classes whose instance was made in part only, as that was too much
         self.spent, self.budget = 0, BUDGET
         self.steps = 0
         self.turned = 0  # events so far that turn the cycle, or may
-        self.timeline: ev.Timeline | None = None
+        self.timeline: tl.Timeline | None = None
         self.children: dict[int, list[ClassValue]] = {}  # class → classes derived from it
         self.places: dict[int, Place] = {}
         self.chunk_of: dict[int, Chunk] = {}  # nested function → the chunk that it was parsed in
@@ -179,7 +182,7 @@ class Interpreter:
         self.clearing: set[int] = set()  # those of them that cleared gradients
         self.sizes: dict[int, int] = {}  # what follows a `%` in the test being looked at, if it is a known number
         self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
-        self.ended: dict[int, dict[int, ev.Sequence]] = {}  # loop → the sequences in which its flag was set
+        self.ended: dict[int, dict[int, tl.Sequence]] = {}  # loop → the sequences in which its flag was set
         self.looping = 0  # loops around the statement being run
         self.unsettled = False  # a loop inside of the one being run would have to be run again
         self.unrolled = 1  # how often the statement being run is run for loops over known lists
@@ -210,13 +213,13 @@ class Interpreter:
             saved = (self.frames, self.sequence, self.timeline, self.steps, self.followed, self.depth, self.spotted)
             loops = (self.looping, self.unrolled)
             self.looping, self.unrolled = 0, 1
-            self.frames, self.sequence, self.steps, self.followed, self.depth = [], ev.Sequence(), 0, {}, 0
+            self.frames, self.sequence, self.steps, self.followed, self.depth = [], tl.Sequence(), 0, {}, 0
             self.spotted = Spotted()
             trains, self.trains = self.trains, True
             trying, self.trying, unsettled, self.unsettled = self.trying, False, self.unsettled, False
             reached = set(self.reached)
             undo, self.undo = self.undo, []  # what a module binds stays, also if a function was the first to ask for it
-            self.timeline = ev.Timeline(module, None)
+            self.timeline = tl.Timeline(module, None)
             self.timeline.tree = self.sequence
             frame = Frame(module, module.chunk, None, None)
             frame.serial = scope
@@ -247,7 +250,7 @@ class Interpreter:
     def run_function(self, function: FunctionValue) -> None:
         """Run a function that nothing known calls, with unknown arguments."""
         home = function.home
-        self.timeline = ev.Timeline(home, function.function, function.owner)
+        self.timeline = tl.Timeline(home, function.function, function.owner)
         self.sequence = self.timeline.tree
         self.spent += self.steps
         lines = self.lines(function.function)
@@ -306,7 +309,7 @@ class Interpreter:
         if (
             self.timeline is None
             or not self.trains
-            or not any(event.kind in ev.TURNING for event, _ in ev.located(self.timeline.tree))
+            or not any(isinstance(event, ev.Turning) for event, _ in tl.located(self.timeline.tree))
         ):
             return
         self.frames.append(frame)
@@ -328,14 +331,14 @@ class Interpreter:
             self.timeline.loose = True
         self.purse.pay(allowance.used)
 
-    def instance(self, cls: ClassValue) -> tuple[Thing, ev.Sequence]:
+    def instance(self, cls: ClassValue) -> tuple[Thing, tl.Sequence]:
         """An instance of a class made with unknown arguments, and the events of making it.
 
         They are the same whoever asks first: an entry point at its start, or `spotted` in the middle of one.
         """
         if cls.serial not in self.instances:
             thing = self.new_instance(cls, None)
-            saved, self.sequence = self.sequence, ev.Sequence()
+            saved, self.sequence = self.sequence, tl.Sequence()
             undo, self.undo = self.undo, []
             steps, under_way = self.steps, (self.frames, self.depth, self.looping, self.unrolled)
             self.frames, self.depth, self.looping, self.unrolled = [], 0, 0, 1
@@ -348,7 +351,7 @@ class Interpreter:
                     self.prepare(thing, None)
                 except Stop:  # its methods are looked at all the same, with what is known of it up to there
                     self.unmade.add(cls.serial)
-                    ev.lead_on(made)
+                    tl.lead_on(made)
                     self.unwind(0)
                     self.steps = steps
                 finally:
@@ -401,20 +404,20 @@ class Interpreter:
 
     def arms(
         self, arms: Sequence[Callable[[], bool]], node: tree.Node, test: tree.Expression | None = None
-    ) -> tuple[list[ev.Sequence], bool]:
+    ) -> tuple[list[tl.Sequence], bool]:
         """Run alternatives from the same start and join what they leave; True if none goes on afterwards."""
         saved = self.sequence
-        sequences: list[ev.Sequence] = []
+        sequences: list[tl.Sequence] = []
         left: list[dict[tuple[int, str], Value]] = []
         for arm in arms:
-            self.sequence = ev.Sequence()
+            self.sequence = tl.Sequence()
             sequences.append(self.sequence)
             self.undo.append({})
             self.depth += 1
             try:
                 ended = arm()
             except Stop:
-                self.cut_short(saved, ev.Branch(test, sequences, self.place(node)))
+                self.cut_short(saved, tl.Branch(test, sequences, self.place(node)))
                 raise
             self.depth -= 1
             written = self.rollback(self.undo.pop())
@@ -439,13 +442,13 @@ class Interpreter:
             self.put(key, value)
         return sequences, False
 
-    def cut_short(self, outer: ev.Sequence, step: ev.Branch | ev.Loop | ev.Call) -> None:
+    def cut_short(self, outer: tl.Sequence, step: tl.Branch | tl.Loop | tl.Call) -> None:
         """The work is cut short inside of a step: keep what it has so far, and let no path lead on from there."""
-        inner = step.arms[-1] if isinstance(step, ev.Branch) else step.body
-        inner.steps.append(ev.Jump("raise", step.place))
-        if isinstance(step, ev.Loop):
+        inner = step.arms[-1] if isinstance(step, tl.Branch) else step.body
+        inner.steps.append(tl.Jump("raise", step.place))
+        if isinstance(step, tl.Loop):
             step.unfinished = True
-        outer.steps += [step, ev.Jump("raise", step.place)]
+        outer.steps += [step, tl.Jump("raise", step.place)]
         self.sequence = outer
 
     # ------------------------------------------------------------ events
@@ -460,12 +463,15 @@ class Interpreter:
             found = self.places[id(node)] = Place(self.frame.chunk, node)
         return found
 
-    def emit(self, kind: str, node: tree.Node, subject: Value | None, **detail: Any) -> ev.Event:
+    def emit(self, node: tree.Node, event: Emitted) -> Emitted:
+        """Tell of an event: it happens now, where the node stands."""
         frame = self.frame
-        statement = self.place(frame.statement) if frame.statement is not None else self.place(node)
-        event = ev.Event(kind, self.place(node), statement, subject, detail, frame.context, frame.function)
+        event.place = self.place(node)
+        event.statement = self.place(frame.statement) if frame.statement is not None else event.place
+        event.context, event.function = frame.context, frame.function
+        event.serial = new_serial()
         self.sequence.steps.append(event)
-        if kind in ev.TURNING:
+        if isinstance(event, ev.Turning):
             self.turned += 1
         return event
 
@@ -477,7 +483,7 @@ class Interpreter:
         frame = Frame(target.home, target.chunk or target.home.chunk, None, None)
         frame.serial = target.scope if target.scope is not None else frame.serial
         saved = (self.frames, self.sequence)
-        self.frames, self.sequence = [frame], ev.Sequence()
+        self.frames, self.sequence = [frame], tl.Sequence()
         try:
             yield
         finally:
@@ -508,7 +514,7 @@ class Interpreter:
         if isinstance(node.value, tree.Call):
             return isinstance(value, External) and value.name == "builtins.NoReturn"
         if not isinstance(node.value, tree.Constant):
-            self.emit("evaluate", node.value, None, value=value, expression=node.value, of=self.compared(node.value))
+            self.emit(node.value, ev.Evaluate(value=value, expression=node.value, of=self.compared(node.value)))
         return False
 
     def compared(self, node: tree.Expression) -> Value | None:
@@ -532,7 +538,7 @@ class Interpreter:
     def do_augment(self, node: tree.Augment) -> bool:
         old = self.eval(node.target)
         value = self.eval(node.value)
-        self.emit("augment", node.target, old, op=node.op, value=value, target=node.target)
+        self.emit(node.target, ev.Augment(old, op=node.op, value=value, target=node.target))
         if isinstance(old, Items) and node.op == "+":
             if isinstance(value, Items) and old.kind == "list":
                 self.assign(node.target, self.added(old, value, node), None, quiet=True)
@@ -572,18 +578,18 @@ class Interpreter:
         value = self.eval(node.value) if node.value is not None else NONE
         self.frame.returns.append(value)
         if self.frame.function is not None and node.value is not None:
-            self.emit("return", node, None, value=value, function=self.frame.function)
-        self.sequence.steps.append(ev.Jump("return", self.place(node)))
+            self.emit(node, ev.Return(value=value))
+        self.sequence.steps.append(tl.Jump("return", self.place(node)))
         return True
 
     def do_raise(self, node: tree.Raise) -> bool:
         if node.value is not None:
             self.eval(node.value)
-        self.sequence.steps.append(ev.Jump("raise", self.place(node)))
+        self.sequence.steps.append(tl.Jump("raise", self.place(node)))
         return True
 
     def do_jump(self, node: tree.Jump) -> bool:
-        self.sequence.steps.append(ev.Jump(node.kind, self.place(node)))
+        self.sequence.steps.append(tl.Jump(node.kind, self.place(node)))
         return True
 
     def do_delete(self, node: tree.Delete) -> bool:
@@ -669,7 +675,7 @@ class Interpreter:
             return self.block(node.orelse)
 
         sequences, ended = self.arms([first, second], node, node.test)
-        self.sequence.steps.append(ev.Branch(node.test, sequences, place, sizes))
+        self.sequence.steps.append(tl.Branch(node.test, sequences, place, sizes))
         return ended
 
     def assume(self, test: tree.Expression, holds: bool) -> None:
@@ -724,8 +730,8 @@ class Interpreter:
             if self.unrolled * count <= limits.UNROLLED and any(tracked(i) for i in iterable.items):
                 self.unrolled *= count
                 for item in iterable.items:
-                    saved, self.sequence = self.sequence, ev.Sequence()
-                    step = ev.Loop(self.sequence, node, self.place(node), once=True, start=new_serial())
+                    saved, self.sequence = self.sequence, tl.Sequence()
+                    step = tl.Loop(self.sequence, node, self.place(node), once=True, start=new_serial())
                     try:
                         self.assign(node.target, item, None, quiet=True)
                         self.block(node.body)
@@ -758,7 +764,7 @@ class Interpreter:
         once = isinstance(node.iter, tree.Call) and _range_of_one(node.iter)
         self.loop(node, node.body, bind, endless=False, once=once)
         made = self.sequence.steps[-1]
-        if isinstance(made, ev.Loop):
+        if isinstance(made, tl.Loop):
             made.rounds = self.rounds(node.iter, iterable)
             made.listed = isinstance(iterable, Items) and iterable.place is not None
             made.groups = bool(things(iterable, "groups"))
@@ -802,7 +808,7 @@ class Interpreter:
         self.looping += 1
         outer, self.unsettled = self.unsettled, False
         for _ in range(3):
-            self.sequence = ev.Sequence()
+            self.sequence = tl.Sequence()
             self.undo.append({})
             start = new_serial()
             try:
@@ -812,7 +818,7 @@ class Interpreter:
                     value = self.eval(test)
                     endless = endless and self.truth(test, value) is True
             except Stop:
-                step = ev.Loop(self.sequence, node, place, once=once, endless=endless, start=start)
+                step = tl.Loop(self.sequence, node, place, once=once, endless=endless, start=start)
                 self.cut_short(saved, step)
                 raise
             result = self.sequence
@@ -839,7 +845,7 @@ class Interpreter:
         self.unsettled = outer
         self.sequence = saved
         flags.leave(result, self.ended.pop(id(node), {}), place)
-        self.sequence.steps.append(ev.Loop(result, node, place, once=once, endless=endless, start=start))
+        self.sequence.steps.append(tl.Loop(result, node, place, once=once, endless=endless, start=start))
         return endless
 
     def widen(self, body: tree.Block) -> None:
@@ -865,11 +871,11 @@ class Interpreter:
 
         handlers = [lambda h=h: self.block(h) for h in node.handlers]
         sequences, ended = self.arms([body, *handlers], node)
-        branch = ev.Attempt(None, sequences, place)
+        branch = tl.Attempt(None, sequences, place)
         if not node.final:
             self.sequence.steps.append(branch)
             return ended
-        guarded = ev.Guarded(ev.Sequence(), ev.Sequence())
+        guarded = tl.Guarded(tl.Sequence(), tl.Sequence())
         guarded.body.steps.append(branch)
         self.sequence.steps.append(guarded)
         saved, self.sequence = self.sequence, guarded.final
@@ -918,7 +924,7 @@ class Interpreter:
         self.eval(node.subject)
         arms = [lambda a=a: self.block(a) for a in node.arms]
         sequences, _ = self.arms([*arms, lambda: False], node)
-        self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
+        self.sequence.steps.append(tl.Branch(None, sequences, self.place(node)))
         return False
 
     def do_function(self, node: tree.Function) -> bool:
@@ -1045,7 +1051,7 @@ class Interpreter:
             return
         sequences, _ = self.arms([arm(thing) for thing in found], node)
         if any(s.steps for s in sequences):
-            self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
+            self.sequence.steps.append(tl.Branch(None, sequences, self.place(node)))
 
     def patch(self, owner: Value, attr: str, value: Value, node: tree.Node) -> None:
         """An attribute of a module or class is assigned, which all code sees."""
@@ -1117,8 +1123,8 @@ class Interpreter:
         if old is not None and old is not value:
             held = [t for t in things(old) if t.role in _HELD]
             if held and not any(value is t for t in held):
-                self.emit("rebind", target, old, value=value, target=target, source=source)
-        self.emit("assign", target, value, target=target, value=value, expression=source, old=old)
+                self.emit(target, ev.Rebind(old, value=value, target=target, source=source))
+        self.emit(target, ev.Assign(target=target, value=value, expression=source, old=old))
 
     def set_attribute(
         self,
@@ -1133,27 +1139,27 @@ class Interpreter:
             if _is_none(value):
                 self.zero_tensor(thing, target, "grad = None")
             else:
-                self.emit("grad-write", target, owner_of(thing), value=value)
+                self.emit(target, ev.GradWrite(owner_of(thing), value=value))
         elif attr.endswith("_grad") and attr != "requires_grad" and thing.role == "tensor":
-            self.emit("grad-write", target, owner_of(thing), value=value)  # `main_grad`: kept beside it, for a step
+            self.emit(target, ev.GradWrite(owner_of(thing), value=value))  # `main_grad`: kept beside it, for a step
         elif attr == "requires_grad":
             flag = bool(value.value) if isinstance(value, Constant) and value.value is not ... else None
             owner = owner_of(thing)
             held = parts.parts_in(self, owner)
-            self.emit("freeze", target, owner, value=flag, how="attribute", thing=thing, parts=held)
+            self.emit(target, ev.Freeze(owner, value=flag, how="attribute", thing=thing, parts=held))
             if thing.role == "tensor":
                 tensors.now_requires_grad(thing, flag)
         elif attr == "data" and thing.role == "grad":
             self.overwrite_grad(thing, target, value)
         elif attr == "data":
-            self.emit("set-data", target, thing, value=value, source=source)
+            self.emit(target, ev.SetData(thing, value=value, source=source))
         elif attr == "param_groups":
             regroup(thing)
-        self.emit("set-attribute", target, thing, attr=attr, value=value, old=old, source=source)
+        self.emit(target, ev.SetAttribute(thing, attr=attr, value=value, old=old, source=source))
 
     def set_item(self, target: tree.Subscript, base: Value, index: Value, value: Value, quiet: bool) -> None:
         if not quiet:
-            self.emit("set-item", target, base, index=index, value=value)
+            self.emit(target, ev.SetItem(base, index=index, value=value))
         for thing in things(base):
             if thing.role == "state-dict":
                 thing.detail["rewritten"] = True
@@ -1198,19 +1204,19 @@ class Interpreter:
 
     def change_grad(self, grad: Thing, node: tree.Node) -> None:
         """The gradient `grad` is changed in place, or by code that cannot be seen."""
-        self.emit("grad-change", node, owner_of(grad))
+        self.emit(node, ev.GradChange(owner_of(grad)))
 
     def overwrite_grad(self, grad: Thing, node: tree.Node, value: Value | None) -> None:
         """The gradient `grad` gets other values in place, and nothing of those that it had is left."""
         if value is not None and _is_zero(value):
             self.zero_grad_of(grad, node, "grad.zero_()")
         else:
-            self.emit("grad-write", node, owner_of(grad), value=value)
+            self.emit(node, ev.GradWrite(owner_of(grad), value=value))
 
     def zero_tensor(self, thing: Thing, node: tree.Node, how: str) -> None:
         while thing.role in ("grad", "data") and thing.parent is not None:
             thing = thing.parent[0]
-        self.emit("zero", node, owner_of(thing), how=how)
+        self.emit(node, ev.Zero(owner_of(thing), how=how))
 
     # ------------------------------------------------------------ expressions
 
@@ -1261,7 +1267,7 @@ class Interpreter:
         """Tell of a name that is nearly `requires_grad`, and that nothing known has given to the object."""
         if node.attr.startswith("re") and gradflag.misspelt(node.attr):
             if not any((t.serial, node.attr) in self.store for t in things(base)):
-                self.emit("misspelt", node, base, attr=node.attr, called=called)
+                self.emit(node, ev.Misspelt(base, attr=node.attr, called=called))
 
     def attribute(self, base: Value, attr: str, node: tree.Node) -> Value:
         """What `base.attr` is (a method that is not known gives an opaque thing)."""
@@ -1441,7 +1447,7 @@ class Interpreter:
 
     def eval_comprehension(self, node: tree.Comprehension) -> Value:
         saved = self.sequence
-        self.sequence = ev.Sequence()
+        self.sequence = tl.Sequence()
         body = self.sequence
         start = new_serial()
         conditions = False
@@ -1463,8 +1469,12 @@ class Interpreter:
         self.sequence = saved
         only_one = len(sources) == 1 and isinstance(sources[0], Items) and sources[0].complete
         once = only_one and isinstance(sources[0], Items) and len(sources[0].items) == 1
-        loop = ev.Loop(body, node, self.place(node), start=start, once=once) if body.steps else None
-        lazy = loop is not None and node.kind == "generator" and any(e.kind in ev.TURNING for e, _ in ev.located(loop))
+        loop = tl.Loop(body, node, self.place(node), start=start, once=once) if body.steps else None
+        lazy = (
+            loop is not None
+            and node.kind == "generator"
+            and any(isinstance(e, ev.Turning) for e, _ in tl.located(loop))
+        )
         if loop is not None and not lazy:
             self.sequence.steps.append(loop)
         found = only(element)
@@ -1581,7 +1591,7 @@ class Interpreter:
             return [first, *found]
         sequences, _ = self.arms([second, lambda: False], node)
         if sequences[0].steps:
-            self.sequence.steps.append(ev.Branch(None, sequences, self.place(node)))
+            self.sequence.steps.append(tl.Branch(None, sequences, self.place(node)))
         return [first, *found]
 
     def computed(self, node: tree.Node, values: list[Value]) -> Value:
@@ -1646,7 +1656,7 @@ class Interpreter:
 
         sequences, _ = self.arms([arm(node.body), arm(node.orelse)], node, node.test)
         if any(s.steps for s in sequences):
-            self.sequence.steps.append(ev.Branch(node.test, sequences, self.place(node)))
+            self.sequence.steps.append(tl.Branch(node.test, sequences, self.place(node)))
         result = join(found[0], found[1])
         if isinstance(result, Thing) and result.place is None:
             result.place = self.place(node)
@@ -1711,7 +1721,7 @@ class Interpreter:
     def iterate(self, value: Value, node: tree.Expression) -> None:
         """Tell what a loop goes over where it is looked up there, not made by a call."""
         if isinstance(node, tree.Attribute):
-            self.emit("iterate", node, None, value=value, expression=node)
+            self.emit(node, ev.Iterate(value=value, expression=node))
 
     def parameter_of(self, source: Thing, node: tree.Node) -> Thing:
         return Thing(
@@ -1732,12 +1742,12 @@ class Interpreter:
                 unknown(self, node, held(self, generator.target, *generator.args.all()).subject, by)
         for thing in things(value, "parameters"):
             if thing.detail.get("kind") == "generator":
-                self.emit("consume", node, thing, by=by if sure and not thing.detail.get("several") else "?")
+                self.emit(node, ev.Consume(thing, by=by if sure and not thing.detail.get("several") else "?"))
 
     def iterator(self, thing: Thing, node: tree.Node) -> Thing:
         """Tell of a new iterator over parameters, which can be used up."""
         if thing.detail.get("kind") == "generator":
-            self.emit("iterator", node, thing)
+            self.emit(node, ev.NewIterator(thing))
         return thing
 
     def escape(self, values: Iterable[Value]) -> None:
@@ -1846,7 +1856,7 @@ class Interpreter:
         if self.frames:
             frame.context = self.frame.context - {"try"}
         saved = self.sequence
-        self.sequence = ev.Sequence()
+        self.sequence = tl.Sequence()
         inner = self.sequence
         before, turned_before = self.steps, self.turned
         self.frames.append(frame)
@@ -1860,7 +1870,7 @@ class Interpreter:
         except Stop:
             inside = node is not None and len(self.frames) > 1
             place = Place(self.frames[-2].chunk, node) if inside and node is not None else Place(frame.chunk, function)
-            self.cut_short(saved, ev.Call(inner, function, place))
+            self.cut_short(saved, tl.Call(inner, function, place))
             raise
         finally:
             self.frames.pop()
@@ -1869,15 +1879,15 @@ class Interpreter:
         turned = self.turned - turned_before
         if turned > len(frame.again):
             self.turning.add(id(function))
-            if id(function) not in self.clearing and any(event.kind == "zero" for event in ev.inside(inner)):
+            if id(function) not in self.clearing and any(isinstance(event, ev.Zero) for event in tl.inside(inner)):
                 self.clearing.add(id(function))
         else:
-            for event in frame.again:
-                event.kind = "call"  # it calls itself, and turns nothing
+            for sequence, event in frame.again:
+                sequence.steps.remove(event)  # it calls itself, and turns nothing
         returns: list[Value] = frame.returns or [NONE]
         if sight is not None and not turned and not any(tracked(r) for r in returns):
             self.quiet.add(sight)
-        if not any(not isinstance(s, ev.Jump) for s in inner.steps):
+        if not any(not isinstance(s, tl.Jump) for s in inner.steps):
             if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
                 self.idle.add(id(function))
         elif inner.steps:
@@ -1885,7 +1895,7 @@ class Interpreter:
             if yielding is not None and yielding.around:
                 saved.steps.append(inner)  # a jump in the body of a `with` leaves more than the context manager
             else:
-                saved.steps.append(ev.Call(inner, function, place))
+                saved.steps.append(tl.Call(inner, function, place))
         if not ended and frame.returns:
             returns = [*frame.returns, NONE]
         result_value = returns[0]
@@ -1922,13 +1932,13 @@ class Interpreter:
         for frame in self.frames:
             # whether it turns anything shows when the call under way is over
             if frame.function is function and not _counts(args):
-                frame.again.append(unknown(self, node, found.subject, function.name))
+                frame.again.append((self.sequence, unknown(self, node, found.subject, function.name)))
                 return
         tried = id(function) in self.reached and not any(callables(value) for value in args.all())
         if tried and id(function) not in self.turning and not any(t.role == "optimizer" for t in found.things.values()):
             return
         event = unknown(self, node, found.subject, function.name)
-        event.detail["clears"] = id(function) in self.clearing
+        event.clears = id(function) in self.clearing
 
     def bind(self, function: tree.Function, target: FunctionValue, args: Arguments | None) -> None:
         scope = self.frame.serial
@@ -2008,7 +2018,7 @@ class Interpreter:
                 return
             saved = self.sequence
             if args is None and self.frames:
-                self.sequence = ev.Sequence()  # asked for long after it was made: these events are past
+                self.sequence = tl.Sequence()  # asked for long after it was made: these events are past
             if args is None:
                 args = thing.detail.get("args")
             self.run_init(init.bind(thing), args, node)

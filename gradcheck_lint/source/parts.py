@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.events import Grow
 from gradcheck_lint.source.holding import OWNERS
 from gradcheck_lint.source.holdings import Holdings, held
 from gradcheck_lint.source.values import (
@@ -151,7 +152,7 @@ def may_grow(
         changed(module)
     several = tuple(modules.values())
     subject = None if found.anything else several[0] if len(several) == 1 else Choice(several)
-    i.emit("grow", node, subject)
+    i.emit(node, Grow(subject))
 
 
 _GIVEN = frozenset({"module", "opaque", "tensor"})

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holdings import Holdings, callables, empty, held
 from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, options, things
@@ -203,9 +204,9 @@ _HARMLESS = frozenset(
 """Methods of torch's own modules, optimizers and tensors that neither clear nor step."""
 
 
-def unknown(i: Interpreter, node: tree.Node, subject: Value | None, name: str) -> ev.Event:
+def unknown(i: Interpreter, node: tree.Node, subject: Value | None, name: str) -> ev.Unknown:
     """Tell that unseen code may turn the cycle of `subject`; None stands for all there is."""
-    return i.emit("unknown", node, subject, name=name)
+    return i.emit(node, ev.Unknown(subject, name=name))
 
 
 def turning(i: Interpreter, values: Sequence[Value], args: Arguments, node: tree.Node) -> Holdings | None:
@@ -240,7 +241,7 @@ def turns(i: Interpreter, function: Value, node: tree.Node, args: Arguments | No
     if sight is not None and sight in i.tried:
         return i.tried[sight]
     saved = (i.sequence, i.followed, i.reached, i.spotted, i.idle, i.trying)
-    made = i.sequence = ev.Sequence()
+    made = i.sequence = tl.Sequence()
     i.followed, i.reached, i.spotted, i.idle = {}, set(i.reached), type(i.spotted)(), set(i.idle)
     i.undo.append({})
     i.trying = True
@@ -254,7 +255,7 @@ def turns(i: Interpreter, function: Value, node: tree.Node, args: Arguments | No
         i.sequence, i.followed, i.reached, i.spotted, i.idle, i.trying = saved
         i.reached |= i.reached_by_modules
         i.rollback(i.undo.pop())
-    turned = any(event.kind in ev.TURNING or event.kind == "hook" for event, _ in ev.located(made))
+    turned = any(isinstance(event, (ev.Turning, ev.Hook)) for event, _ in tl.located(made))
     if sight is not None:
         i.tried[sight] = turned
     return turned

@@ -17,9 +17,9 @@ from gradcheck_lint.source.effort import spend
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
-    from gradcheck_lint.source.events import Loop
     from gradcheck_lint.source.place import Chunk, Place
     from gradcheck_lint.source.project import Module
+    from gradcheck_lint.source.timeline import Loop
 
 
 class _Serials(threading.local):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holdings import held
 from gradcheck_lint.source.touch import unknown
@@ -96,11 +97,11 @@ def at_yield(i: Interpreter, node: tree.Other, values: list[Value]) -> None:
         if inner is not None:
             run(i, inner, node, lambda v: _visit(i, frame, yielding, v))
             return
-        saved, i.sequence = i.sequence, ev.Sequence()
+        saved, i.sequence = i.sequence, tl.Sequence()
         body, start = i.sequence, new_serial()
         _visit(i, frame, yielding, i.element(value, node))
         i.sequence = saved
-        i.sequence.steps.append(ev.Loop(body, node, i.place(node), start=start))
+        i.sequence.steps.append(tl.Loop(body, node, i.place(node), start=start))
         return
     _visit(i, frame, yielding, value)
 
@@ -117,13 +118,13 @@ def _lent(i: Interpreter, node: tree.Other, values: list[Value]) -> None:
     if function.parameters or found:
         subject = None if function.parameters else found.subject
         own = any(isinstance(n, tree.Attribute) and n.attr == "backward" for n in tree.walk_block(function.body))
-        i.emit("unknown", node, subject, name="yield", sure=not own)
+        i.emit(node, ev.Unknown(subject, name="yield", sure=not own))
 
 
 def _visit(i: Interpreter, frame: Frame, yielding: Yielding, value: Value) -> None:
     yielding.done += 1
     if yielding.done > MOST:
-        i.emit("unknown", frame.function or frame.home.body[0], None, name="yield")
+        i.emit(frame.function or frame.home.body[0], ev.Unknown(None, name="yield"))
         return
     frames, i.frames = i.frames, yielding.outer
     outer = i.frame
@@ -141,12 +142,12 @@ def loop_over(i: Interpreter, generator: Running, node: tree.For) -> bool:
     i.widen(node.body)
 
     def visit(value: Value) -> None:
-        saved, i.sequence = i.sequence, ev.Sequence()
+        saved, i.sequence = i.sequence, tl.Sequence()
         body, start = i.sequence, new_serial()
         i.assign(node.target, value, None, quiet=True)
         i.block(node.body)
         i.sequence = saved
-        i.sequence.steps.append(ev.Turn(body, node, i.place(node), once=True, start=start))
+        i.sequence.steps.append(tl.Turn(body, node, i.place(node), once=True, start=start))
 
     return run(i, generator, node, visit)
 
@@ -200,7 +201,7 @@ def _object(
     if isinstance(enter, FunctionValue):
         i.spotted.note(enter)
         entered = i.follow(enter.bind(thing), Arguments([], {}), node)
-    guarded = ev.Guarded(ev.Sequence(), ev.Sequence())
+    guarded = tl.Guarded(tl.Sequence(), tl.Sequence())
     i.sequence.steps.append(guarded)
     saved, i.sequence = i.sequence, guarded.body
     ended = body(entered)

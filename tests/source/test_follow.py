@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from gradcheck_lint.cycle import BREACHES, DISCARDED, Breach
+from gradcheck_lint.cycle import BREACHES, DISCARDED
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 
