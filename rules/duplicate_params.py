@@ -11,14 +11,14 @@ from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import AddGroup
-from gradcheck_lint.source.parts import filtered, has_parameters, module_of, registered
 from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.run.parts import filtered, has_parameters, module_of, registered
 from gradcheck_lint.source.values import Items, Thing, Value, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.record import Sighting
-    from gradcheck_lint.source.parts import Parts
+    from gradcheck_lint.source.run.parts import Parts
 
 
 class Mention(NamedTuple):

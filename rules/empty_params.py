@@ -9,7 +9,7 @@ from gradcheck_lint.facts.freezing import frozen
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.events import BuildOptimizer, Step
-from gradcheck_lint.source.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
+from gradcheck_lint.source.run.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
 from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
 
 if TYPE_CHECKING:

@@ -104,7 +104,7 @@ def _trainable(facts: ClassFacts, thing: Thing) -> Confidence | None:
     from gradcheck_lint.facts.classes import has_weights
 
     if thing.role == "module":
-        return Confidence.HIGH if "args" in thing.detail and has_weights(facts.interpreter, thing) else None
+        return Confidence.HIGH if "args" in thing.detail and has_weights(facts.machine, thing) else None
     if thing.detail.get("made_by") != "Parameter" or thing.detail.get("grad") is not True:
         return None
     data = only(thing.detail["args"].get(0, "data"), "tensor")
@@ -147,7 +147,7 @@ def _only_used(facts: ClassFacts, timeline: tl.Timeline, thing: Thing, around: t
                 return False
         elif _has(event.subject, thing, part=True) or (isinstance(event, ev.Put) and _has(event.value, thing)):
             return False
-    store = facts.interpreter.store.items()
+    store = facts.machine.store.items()
     if isinstance(thing.cls, External) and any(owner == thing.serial for (owner, _), _ in store):
         return False  # somebody reaches for its weights
     return not any(owner == facts.instance.serial and _has(v, thing, inside=True) for (owner, _), v in store)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import gradflag
 from gradcheck_lint.facts.repair import replace
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import SetAttribute
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options
 

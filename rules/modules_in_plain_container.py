@@ -52,14 +52,14 @@ class ModulesInPlainContainer(Rule):
             if not held or not all(isinstance(o, (Items, Table)) for o in held):
                 continue
             made = [t for o in held for t in made_modules(o)]
-            layers = [t for t in made if t.place is not None and has_weights(facts.interpreter, t, mode=True)]
+            layers = [t for t in made if t.place is not None and has_weights(facts.machine, t, mode=True)]
             if not layers or any(t in registered or t in touched for t in made) or _handed_on(facts, name):
                 continue
             assigned = _assignment(facts, name)
             if assigned is None:
                 continue
             kind = "dictionary" if isinstance(held[0], Table) else getattr(held[0], "kind", "list")
-            weighty = any(has_weights(facts.interpreter, t) for t in layers)
+            weighty = any(has_weights(facts.machine, t) for t in layers)
             confidence = Confidence.MEDIUM if _shared(facts, name) or _lent(facts, name) else Confidence.HIGH
             one = _Hidden(name, kind, assigned, _fix(facts, name, held, assigned))
             hidden.setdefault((weighty, confidence), []).append(one)

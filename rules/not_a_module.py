@@ -100,7 +100,7 @@ def _weighty(facts: ClassFacts, value: Value) -> bool:
     tensor = only(value, "tensor")
     if tensor is not None:
         return tensor.detail.get("made_by") == "Parameter" and tensor.detail.get("grad") is True
-    return any(t.place is not None and has_weights(facts.interpreter, t) for t in made_modules(value))
+    return any(t.place is not None and has_weights(facts.machine, t) for t in made_modules(value))
 
 
 def _reached_for(facts: ClassFacts, attr: str) -> bool:

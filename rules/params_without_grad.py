@@ -11,7 +11,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Backward, BuildOptimizer, GradWrite, Step
-from gradcheck_lint.source.parts import module_of
+from gradcheck_lint.source.run.parts import module_of
 from gradcheck_lint.source.values import Thing, only
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import gradflag
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.events import Build, Misspelt, SetAttribute, TorchCall
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, options
@@ -30,7 +31,7 @@ class RequiresGradMisspelt(Rule):
         for event in timeline.events(SetAttribute, Misspelt, Build, TorchCall):
             if isinstance(event, (Build, TorchCall)):
                 self.keyword(event, report)
-            elif gradflag.misspelt(event.attr):
+            elif torch_api.misspelt(event.attr):
                 self.attribute(timeline, event, report)
 
     def attribute(self, timeline: Timeline, event: SetAttribute | Misspelt, report: Report) -> None:
@@ -60,7 +61,7 @@ class RequiresGradMisspelt(Rule):
         if not (isinstance(subject, Thing) and subject.role == "tensor") and event.name != _VARIABLE:
             return
         for argument in node.args:
-            if argument.keyword is None or not gradflag.misspelt(argument.keyword):
+            if argument.keyword is None or not torch_api.misspelt(argument.keyword):
                 continue
             name = argument.keyword
             report(

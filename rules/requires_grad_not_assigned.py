@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import repair
+from gradcheck_lint.facts import gradflag, repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Evaluate, SetAttribute
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, Thing, options, things

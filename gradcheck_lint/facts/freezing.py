@@ -9,7 +9,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.follow import Flow, States, Walk
 from gradcheck_lint.source.holding import belongs
-from gradcheck_lint.source.parts import filtered, may_change, walked_from
+from gradcheck_lint.source.run.parts import filtered, may_change, walked_from
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, contents, options, things
 
 if TYPE_CHECKING:

@@ -54,19 +54,19 @@ def extended(facts: ClassFacts) -> bool:
 
 def owners(facts: ClassFacts) -> Iterator[tuple[str, Event]]:
     """How modules get hold of objects of a class: the attribute ("" in a container of torch), and the event."""
-    i, name = facts.interpreter, re.compile(rf"\b{facts.name}\(")
-    for module in list(i.project.modules.values()):
+    machine, name = facts.machine, re.compile(rf"\b{facts.name}\(")
+    for module in list(machine.project.modules.values()):
         if module is None or not name.search(module.text):
             continue
-        for other in class_facts(i, module):
+        for other in class_facts(machine, module):
             if other.qualname != facts.qualname and name.search(other.text) and other.is_module:
                 for event in other.made.events(SetAttribute, Build):
                     if isinstance(event, Build) and _contains(event, facts):
                         yield "", event
                     elif isinstance(event, SetAttribute) and event.concerns(other.instance) and _kept(event, facts):
                         yield event.attr, event
-        i.namespace(module)
-    for timeline in list(i.timelines):
+        machine.namespace(module)
+    for timeline in list(machine.timelines):
         for event in timeline.events(Build):
             if _contains(event, facts):
                 yield "", event
@@ -112,7 +112,7 @@ def _handed_in(event: Build, facts: ClassFacts) -> str | None:
     init = thing.cls.member("__init__") if isinstance(thing.cls, ClassValue) else None
     if not isinstance(init, FunctionValue):
         return None
-    found = facts.interpreter.project.definition_of.get(id(init.function))
+    found = facts.machine.project.definition_of.get(id(init.function))
     names = [p.name for p in init.function.parameters[1:] if not p.star]
     given = [*zip(names, args.positional, strict=False), *args.keywords.items()]
     for name, value in given:

@@ -20,17 +20,18 @@ from gradcheck_lint.result import AnalysisError, Extent, Problem
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import follow, limits, tree
 from gradcheck_lint.source.breach import Breach
-from gradcheck_lint.source.calls import call
 from gradcheck_lint.source.effort import Purse, Stop
 from gradcheck_lint.source.events import Backward, Build, Clip, Event, Schedule, Step, Unscale, Zero
 from gradcheck_lint.source.file import DecodeError, SourceFile
-from gradcheck_lint.source.interpret import Interpreter
 from gradcheck_lint.source.islands import islands, run
+from gradcheck_lint.source.libraries import library
 from gradcheck_lint.source.outcome import Basis, Island, Outcome, Work
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
 from gradcheck_lint.source.replaced import doubtful
+from gradcheck_lint.source.run import program
+from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.store import Store
 from gradcheck_lint.source.timeline import Timeline
 from gradcheck_lint.source.triggers import Triggers
@@ -110,7 +111,9 @@ class _Analysis:
         self.problems: list[Problem] = []
         self.project = Project(_triggers((CYCLE_WORDS, *work.triggers)), work.finder, self.failed)
         self.relevance = Relevance(self.project, self.failed)
-        self.interpreter = Interpreter(self.project, self.relevance, self.relevance.turns, call, self.failed)
+        self.machine = Machine(
+            self.project, self.relevance, self.relevance.turns, self.failed, program.LANGUAGE, library()
+        )
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.training: set[str] = set()  # paths of the files in which an optimizer or a backward was seen
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
@@ -124,7 +127,7 @@ class _Analysis:
         for file in self.beside:
             self.guarded(file.path, partial(self.project.add_beside, file))
         self.size = sum(len(module.text) for module in modules)
-        self.interpreter.purse = Purse(limits.ENTRY_WORK, self.size)
+        self.machine.purse = Purse(limits.ENTRY_WORK, self.size)
         self.events = limits.JUDGED * max(limits.AT_LEAST, self.size // limits.EVERY)
         self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)
@@ -134,8 +137,8 @@ class _Analysis:
         for module in chosen:
             self.guarded(module.path, partial(self.interpret, module))
             module.outline.let_go()
-        for timeline in self.interpreter.timelines:
-            timeline.loose = timeline.loose or self.interpreter.patched
+        for timeline in self.machine.timelines:
+            timeline.loose = timeline.loose or self.machine.patched
             self.guarded(timeline.home.path, partial(self.judge, timeline))
             timeline.judged()
             if timeline.cut:
@@ -211,8 +214,8 @@ class _Analysis:
             chosen.append(module)
 
     def interpret(self, module: Module) -> None:
-        interpreter = self.interpreter
-        scope = interpreter.namespace(module)
+        machine = self.machine
+        scope = machine.namespace(module)
         entries = [
             (d, f)
             for d in module.outline.definitions
@@ -225,14 +228,14 @@ class _Analysis:
                 words[word] = words.get(word, 0) + 1
         entries.sort(key=lambda e: words.get(e[0].name, 0) > 1)  # callers first, so that callees are met with arguments
         for _, function in entries:
-            if id(function.function) not in interpreter.reached:
-                self.guarded(module.path, partial(interpreter.run_function, function))
+            if id(function.function) not in machine.reached:
+                self.guarded(module.path, partial(program.run_function, machine, function))
 
     def value(self, module: Module, scope: int, definition: Definition) -> Iterator[FunctionValue]:
         """The function that a definition of a module binds, if it is still reachable by name."""
-        interpreter = self.interpreter
+        machine = self.machine
         parts = definition.qualname.split(".")
-        value = interpreter.get(scope, parts[0])
+        value = machine.get(scope, parts[0])
         for part in parts[1:]:
             value = value.members.get(part) if isinstance(value, ClassValue) else None
         if isinstance(value, FunctionValue):
@@ -283,7 +286,7 @@ class _Analysis:
                 self.guarded(timeline.home.path, partial(self.breaches, timeline, optimizer, found))
 
     def breaches(self, timeline: Timeline, optimizer: Thing, found: list[Breach]) -> None:
-        some, all_paths = follow.breaches(timeline, optimizer, self.interpreter.timelines)
+        some, all_paths = follow.breaches(timeline, optimizer, self.machine.timelines)
         found += some
         if not all_paths:
             raise Stop
@@ -303,7 +306,7 @@ class _Analysis:
         """Ask the rules about the classes of a module: each hears of those whose text its triggers match."""
         rules = [(r, _triggers((r.triggers,))) for r in self.rules if _about_classes(r)]
         wanted = [(r, t) for r, t in rules if t.search(module.text)] if module.torchy else []
-        for facts in class_facts(self.interpreter, module) if wanted else ():
+        for facts in class_facts(self.machine, module) if wanted else ():
             for rule, triggers in wanted:
                 if triggers.search(facts.text):
                     ask = partial(rule.on_class, facts, self.reporter(rule))
@@ -360,7 +363,7 @@ class _Analysis:
         names = frozenset[str]().union(
             *(m.replaced.for_good for m in files.values()),
             *(m.replaced.for_a_while for m in here.values()),
-            self.interpreter.replaced,
+            self.machine.replaced,
         )
         if not names:
             return False

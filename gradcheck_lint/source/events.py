@@ -1,6 +1,6 @@
 """What a program does that matters to training: one class for each kind of event.
 
-`interpret` makes them (`Interpreter.emit` fills in where they happen), `Timeline.events` gives them to rules. `subject`
+`run` makes them (`Machine.emit` fills in where they happen), `Timeline.events` gives them to rules. `subject`
 is what an event happens to, as far as the code shows; it is None where it may be anything, or where there is no such
 thing.
 """
@@ -14,9 +14,9 @@ from gradcheck_lint.source.values import Choice, Thing, Value
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
-    from gradcheck_lint.source.interpret import Arguments
-    from gradcheck_lint.source.parts import Parts
     from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.run.arguments import Arguments
+    from gradcheck_lint.source.run.parts import Parts
 
 
 class Event:

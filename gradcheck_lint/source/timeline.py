@@ -1,6 +1,6 @@
 """A timeline: the events that an entry point causes, as a tree of sequences, branches, loops and calls.
 
-`interpret` makes one `Timeline` for each entry point.
+`run` makes one `Timeline` for each entry point.
 """
 
 from __future__ import annotations

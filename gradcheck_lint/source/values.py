@@ -58,6 +58,9 @@ class Constant(Value):
         return f"Constant({self.value!r})"
 
 
+NONE = Constant(None)
+
+
 class External(Value):
     """A name that leads out of the project: `torch.optim.SGD`, `builtins.list`."""
 
@@ -275,7 +278,7 @@ class Thing(Value):
     place     where it was made, if the code shows that
     cls       its class, if known
     deps      the things that took part in making it (a loss depends on the modules that it was computed with)
-    detail    more facts, by role: see `interpret`
+    detail    more facts, by role: see `run`
     summary   stands for several objects (the element of a list that is looped over)
     certain   its role follows from how it was made, not from its name
     parent    the thing and attribute (or index) that it was read from

@@ -216,7 +216,7 @@ def test_what_is_not_followed_any_more_leaves_doubt(monkeypatch: pytest.MonkeyPa
         return found
 
     assert by_entry() == {"first": {True}, "second": {True}}
-    monkeypatch.setattr("gradcheck_lint.source.interpret.HEAVY", 2)
+    monkeypatch.setattr("gradcheck_lint.source.limits.HEAVY", 2)
     assert by_entry() == {"first": {True}, "second": {False}}
 
 

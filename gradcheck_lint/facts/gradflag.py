@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 TENSOR, MODULE = "tensor", "module"
 _CONTAINERS = ("torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict")
 _WALKS = frozenset({"children", "modules", "named_children", "named_modules"})
-_NEAR = re.compile(r"req\w*gr", re.IGNORECASE)
 
 
 _LAYERS = frozenset(
@@ -199,24 +198,6 @@ def set_elsewhere(timeline: Timeline, name: str) -> bool:
     """Whether some text of the project sets an attribute of this name, or defines a method of it."""
     pattern = re.compile(rf"\.{name}\s*(?::[^=\n]+)?=(?!=)|setattr\([^)\n]*[\"']{name}[\"']|\bdef {name}\b")
     return any(pattern.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
-
-
-def misspelt(name: str) -> bool:
-    """Whether a name is meant to be `requires_grad` (or `requires_grad_`), and is not."""
-    if name in ("requires_grad", "requires_grad_") or name.startswith("_") or not _NEAR.match(name):
-        return False
-    plain = re.sub(r"(?:ients?|s)$", "", name.lower().replace("_", ""))
-    return _distance(plain, "requiresgrad") <= 2
-
-
-def _distance(one: str, other: str) -> int:
-    """How many letters must be put in, left out or exchanged to make one word of the other."""
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        before, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
-    return row[-1]
 
 
 def callable_value(value: Value) -> bool:
