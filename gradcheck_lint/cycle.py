@@ -8,7 +8,7 @@ torch: the linter feeds it the events that the code must cause, the watcher thos
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 # What the gradients of an optimizer are.
 ABSENT = "absent"  # the optimizer does not exist yet
@@ -141,21 +141,3 @@ EXCUSES: dict[str, frozenset[str]] = {
     STALE_STEP: frozenset({FIRST}),  # the first round, before there was anything to clear
 }
 """States that break nothing themselves, but do not make the breach of the other states any less certain."""
-
-
-class Breach(NamedTuple):
-    """A place at which the protocol is broken: which way, by which event, for which optimizer.
-
-    `event`, `made`, `cleared` and `optimizer` are the witness's own objects (source events and things, or records of
-    a run); `around` are the steps around the event, outermost first; `certain` is False where something unseen
-    might mend it.
-    """
-
-    kind: str
-    event: Any
-    optimizer: Any
-    made: tuple[Any, ...]
-    cleared: tuple[Any, ...]
-    around: tuple[Any, ...]
-    timeline: Any
-    certain: bool

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.errors import ConfigError, shown
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.source.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -305,7 +306,9 @@ def _may_have_packs() -> bool:
 
 
 def _check(rules: Sequence[type[Rule]]) -> None:
-    """Raises RegistryError for a rule with a name that is missing, malformed, or another rule's, or odd sightings."""
+    """Raises RegistryError for a rule whose name is unfit or another rule's, and for one that listens to no event or
+    watches for what is no sighting.
+    """
     owners: dict[str, type[Rule]] = {}
     for rule in rules:
         where = f"the rule class {rule.__name__} in {_file(rule)}"
@@ -314,12 +317,18 @@ def _check(rules: Sequence[type[Rule]]) -> None:
             raise RegistryError(f"{where} has the code {code!r}; it has to be capital letters and digits, as GL101")
         if not (isinstance(slug, str) and _SLUG.fullmatch(slug)):
             raise RegistryError(f"{where} has the slug {slug!r}; it has to be words joined by hyphens")
+        if not isinstance(rule.listens, tuple) or not all(map(_is_event, rule.listens)):
+            raise RegistryError(f"{where} listens to {rule.listens!r}; it has to be classes, as (events.Step,)")
         if not (isinstance(rule.watches, tuple) and all(isinstance(kind, type) for kind in rule.watches)):
             raise RegistryError(f"{where} watches {rule.watches!r}; it has to be a tuple of classes of sightings")
         for word in (code, slug):
             other = owners.setdefault(word, rule)
             if other is not rule:
                 raise RegistryError(f'"{word}" names two rules: {_file(other)} and {_file(rule)}; rename one')
+
+
+def _is_event(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Event)
 
 
 def _file(rule: type[Rule]) -> str:

@@ -8,20 +8,21 @@ libcst.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from gradcheck_lint.finding import Confidence, Safety, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.finding import Fix
     from gradcheck_lint.runtime.record import Site
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.breach import Breach
+    from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class Report(Protocol):
@@ -77,7 +78,7 @@ class Rule:
     (or the words of the gradient cycle), are read; all others are skipped unread. For a rule with `on_class` it is
     about the text of a class instead, and makes no function be read."""
 
-    listens: ClassVar[frozenset[str]] = frozenset()
+    listens: ClassVar[tuple[type[Event], ...]] = ()
     """The kinds of events (`gradcheck_lint.source.events`) that `on_event` wants."""
 
     breaches: ClassVar[frozenset[str]] = frozenset()
@@ -91,8 +92,11 @@ class Rule:
     same "optimizer", the same "step" of it, the same "line" of the program, or parameters whose "names" the cause
     tells too. Beside such a finding this one is not told."""
 
-    def on_event(self, event: Event, report: Report) -> None:
-        """Called once for each event of a kind in `listens`, in the order in which the program causes them."""
+    def on_event(self, event: Any, report: Report) -> None:
+        """Called once for each event of a kind in `listens`, in the order in which the program causes them.
+
+        A rule writes what it listens to in place of Any: `def on_event(self, event: events.Step, report: Report)`.
+        """
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         """Called once for each place at which the protocol is broken in a way named in `breaches`."""

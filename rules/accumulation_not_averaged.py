@@ -10,6 +10,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import Discarded
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, reaches
 from gradcheck_lint.source.values import Thing, only
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
 
-    Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
+    Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
 
 SCALED_BY_GRADIENT = frozenset({"SGD", "ASGD"})
 """Optimizers whose step is proportional to the gradient; the others divide by its size."""
@@ -33,7 +34,7 @@ class AccumulationNotAveraged(Rule):
     witnesses = frozenset({"source", "run"})
     watches = (Discarded,)
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         for window in windows(timeline):
             if not window.closes:
                 continue  # nothing is accumulated
@@ -61,7 +62,7 @@ class AccumulationNotAveraged(Rule):
             confidence=Confidence.HIGH if window.named else Confidence.MEDIUM,
         )
 
-    def lost(self, timeline: ev.Timeline, window: Window, report: Report) -> None:
+    def lost(self, timeline: tl.Timeline, window: Window, report: Report) -> None:
         """The counter starts again with each epoch, and so do the gradients."""
         located = list(timeline.located())
         around = next(a for e, a in located if e is window.step)
@@ -71,10 +72,10 @@ class AccumulationNotAveraged(Rule):
         outer = turns[-2]
         position = next(n for n, (e, _) in enumerate(located) if e is window.inner[0][0])
         before = [e for e, a in located[:position] if outer in a and query.always(query.inside(a, outer)[:1])]
-        after = [e for e, a in located[position:] if window.loop not in a and (outer in a or e.kind == "step")]
-        if any(e.kind in ("step", "unknown") for e in after):
+        after = [e for e, a in located[position:] if window.loop not in a and (outer in a or isinstance(e, ev.Step))]
+        if any(isinstance(e, (ev.Step, ev.Unknown)) for e in after):
             return
-        if not any(e.kind == "zero" and reaches(e.subject, window.optimizer) != NO for e in before):
+        if not any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) != NO for e in before):
             return
         count, k = _length(window), window.size
         if k and count is not None and count % k == 0:
@@ -129,10 +130,10 @@ def _mean(window: Window) -> bool:
     for event, _ in window.inner:
         if event.place != loss.place:
             continue
-        if event.kind == "call":
-            name, args = str(event.detail["name"]), event.detail["args"]
+        if isinstance(event, ev.TorchCall):
+            name, args = event.name, event.args
             return name.startswith("torch.nn.functional.") and _loss(name) and "reduction" not in args.keywords
-        module = only(event.subject, "module") if event.kind == "forward" else None
+        module = only(event.subject, "module") if isinstance(event, ev.Forward) else None
         if module is not None:
             made = module.detail.get("args")
             return _loss(query.torch_class(module)) and made is not None and _default(made.keywords)

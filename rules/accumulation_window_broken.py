@@ -11,6 +11,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.order import WindowCleared, WindowClipped, WindowEarly
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import YES, reaches
 from gradcheck_lint.source.place import Place
@@ -29,7 +30,7 @@ class AccumulationWindowBroken(Rule):
     witnesses = frozenset({"source", "run"})
     watches = (WindowCleared, WindowEarly, WindowClipped)
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         for window in windows(timeline):
             confidence = Confidence.HIGH if window.named or window.divided else Confidence.MEDIUM
             each = [e for e, a in window.zeros(YES) if query.always(a) and not query.loops(a)]
@@ -42,10 +43,10 @@ class AccumulationWindowBroken(Rule):
                 self.early(window, confidence, report)
             for event, around in window.inner:
                 inner = query.inside(around, window.loop)
-                if event.kind == "clip" and query.always(inner) and not query.loops(inner):
+                if isinstance(event, ev.Clip) and query.always(inner) and not query.loops(inner):
                     self.clipped(window, event, confidence, report)
 
-    def zeroed(self, window: Window, zero: ev.Event, confidence: Confidence, report: Report) -> None:
+    def zeroed(self, window: Window, zero: ev.Zero, confidence: Confidence, report: Report) -> None:
         again = any(window.branch in a for _, a in window.zeros(YES))
         call = repair.text(zero.place)
         report(
@@ -73,8 +74,8 @@ class AccumulationWindowBroken(Rule):
             confidence=confidence,
         )
 
-    def clipped(self, window: Window, clip: ev.Event, confidence: Confidence, report: Report) -> None:
-        if clip.detail.get("engine") or reaches(clip.subject, window.optimizer) != YES:
+    def clipped(self, window: Window, clip: ev.Clip, confidence: Confidence, report: Report) -> None:
+        if clip.engine or reaches(clip.subject, window.optimizer) != YES:
             return
         report(
             clip.place,
@@ -83,8 +84,8 @@ class AccumulationWindowBroken(Rule):
             why="late micro-batches get more weight than early ones, and the step turns into another direction",
             help=f"clip once, before `{query.spoken(window.step)}.step()`",
             related=[("the window closes here", window.step.place)],
-            fix=None if clip.detail["used"] else _moved(clip, window.step, before=True, drop=False),
-            confidence=Confidence.MEDIUM if clip.detail["used"] else confidence,
+            fix=None if clip.used else _moved(clip, window.step, before=True, drop=False),
+            confidence=Confidence.MEDIUM if clip.used else confidence,
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

@@ -12,7 +12,7 @@ from gradcheck_lint.runtime.sightings.order import RunningTotal
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 HEADLINE = "backward runs on a sum that holds losses of earlier steps"
 WHY = (

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import GraphAgain, GraphFreed, GraphOutdated
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import only, passes
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
 
-    Around = Sequence[ev.Step]
+    Around = Sequence[tl.Part]
 
 WHY_FREED = "the first backward has freed the graph, and the second one raises an error"
 WHY_OLD = "every step after the first uses the gradient of weights that are long gone"
@@ -34,10 +35,10 @@ class BackwardTwice(Rule):
     watches = (GraphAgain, GraphFreed, GraphOutdated)
     yields_to = frozenset({("GL309", "step"), ("GL201", "step")})
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         modules = regone.trained(timeline)
         confidence = regone.confidence(timeline)
-        before = [(e, a) for e, a in timeline.located() if e.kind == "backward" and not e.detail.get("engine")]
+        before = [(e, a) for e, a in timeline.located() if isinstance(e, ev.Backward) and not e.engine]
         for back in regone.backwards(timeline):
             event, around, loop = back.event, back.around, back.each
             if loop is not None and self.again(timeline, back, loop, confidence, report):
@@ -64,7 +65,7 @@ class BackwardTwice(Rule):
                 break
 
     def again(
-        self, timeline: ev.Timeline, back: regone.Back, loop: ev.Loop, confidence: Confidence, report: Report
+        self, timeline: tl.Timeline, back: regone.Back, loop: tl.Loop, confidence: Confidence, report: Report
     ) -> bool:
         """Whether each round of the loop goes through a graph that an earlier one has used, or one from before it."""
         event = back.event
@@ -87,14 +88,14 @@ class BackwardTwice(Rule):
             return True
         inner = timeline.within(loop)
         old = [t for t in back.runs if t.serial < loop.start]
-        assigned = [e for e, _ in inner if e.kind == "assign"]
-        if not old or any(e.kind == "forward" and e.place in [t.place for t in old] for e, _ in inner):
+        assigned = [e for e, _ in inner if isinstance(e, ev.Assign)]
+        if not old or any(isinstance(e, ev.Forward) and e.place in [t.place for t in old] for e, _ in inner):
             return False
         if back.loss.serial < loop.start:
             name = query.receiver(event)
-            if any(tree.dotted(e.detail["target"]) == name or repair.text(e.place) == name for e in assigned):
+            if any(tree.dotted(e.target) == name or repair.text(e.place) == name for e in assigned):
                 return False
-        elif kept or any(passes(e.detail.get("old")) for e in assigned):
+        elif kept or any(passes(e.old) for e in assigned):
             return False
         report(
             event.place,
@@ -161,8 +162,8 @@ class BackwardTwice(Rule):
 
 def _leads(first: Around, second: Around) -> bool:
     """Whether what has run `first` has certainly run before the second: it is not in a branch or loop of its own."""
-    shared = [s for s in second if not isinstance(s, ev.Arm)]
+    shared = [s for s in second if not isinstance(s, tl.Arm)]
     for step in first:
-        if isinstance(step, (ev.Branch, ev.Loop)) and not any(step is s for s in shared):
-            return isinstance(step, ev.Loop) and step.once
+        if isinstance(step, (tl.Branch, tl.Loop)) and not any(step is s for s in shared):
+            return isinstance(step, tl.Loop) and step.once
     return True

@@ -10,6 +10,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import NeverStepped, StepOutside
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, YES, reaches, shares, trains
 from gradcheck_lint.source.values import External, Thing, options, things
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
 
-    Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
+    Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
 
-_CYCLE = frozenset({"backward", "step", "zero", "unknown", "grad-write", "grad-change"})
+_USED = (ev.Step, ev.Unknown, ev.GradWrite, ev.GradChange)
+_CYCLE = (ev.Zero, ev.Backward, *_USED)
 WHY = "backward only fills `.grad`; without a step no weight ever moves"
 
 
@@ -34,16 +36,16 @@ class BackwardWithoutStep(Rule):
     watches = (StepOutside, NeverStepped)
     yields_to = frozenset({("GL106", "optimizer")})
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         located = list(timeline.located())
-        backward = [(e, a) for e, a in located if e.kind == "backward" and not e.detail.get("inputs")]
+        backward = [(e, a) for e, a in located if isinstance(e, ev.Backward) and not e.inputs]
         if not backward:
             return
-        steps = [(e, a) for e, a in located if e.kind == "step"]
+        steps = [(e, a) for e, a in located if isinstance(e, ev.Step)]
         for optimizer in timeline.optimizers():
             if optimizer.summary or not (optimizer.cls is None or isinstance(optimizer.cls, External)):
                 continue
-            built = next((e for e, _ in located if e.kind == "build" and e.concerns(optimizer)), None)
+            built = next((e for e, _ in located if isinstance(e, ev.Build) and e.concerns(optimizer)), None)
             if any(e.concerns(optimizer) for e, _ in steps):
                 self.outside(timeline, located, optimizer, report)
             elif built is not None and steps:
@@ -52,14 +54,14 @@ class BackwardWithoutStep(Rule):
                 self.missing(timeline, located, backward, optimizer, report)
 
     def missing(
-        self, timeline: ev.Timeline, located: Located, backward: Located, optimizer: Thing, report: Report
+        self, timeline: tl.Timeline, located: Located, backward: Located, optimizer: Thing, report: Report
     ) -> None:
         """No optimizer steps at all."""
         if query.named_only(timeline, "step", optimizer):
             return  # GL105
-        zeros = [a for e, a in located if e.kind == "zero" and e.concerns(optimizer)]
+        zeros = [a for e, a in located if isinstance(e, ev.Zero) and e.concerns(optimizer)]
         turns = [(e, a) for e, a in backward if any(query.loops(a) and query.loops(a)[-1] in z for z in zeros)]
-        turns = [(e, a) for e, a in turns if not any(isinstance(s, ev.Call) and s.function.decorators for s in a)]
+        turns = [(e, a) for e, a in turns if not any(isinstance(s, tl.Call) and s.function.decorators for s in a)]
         turns = [(e, a) for e, a in turns if trains(e.subject, optimizer) != NO]  # else it tries something out
         if not turns or _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
@@ -79,13 +81,13 @@ class BackwardWithoutStep(Rule):
         )
 
     def forgotten(
-        self, timeline: ev.Timeline, located: Located, optimizer: Thing, built: ev.Event, report: Report
+        self, timeline: tl.Timeline, located: Located, optimizer: Thing, built: ev.Event, report: Report
     ) -> None:
         """Another optimizer steps, and this one does not."""
         if query.named_only(timeline, "step", optimizer):
             return  # GL105
-        zeros = [e for e, _ in located if e.kind == "zero" and reaches(e.subject, optimizer) == YES]
-        stepped = [t for e, _ in located if e.kind == "step" for t in things(e.subject)]
+        zeros = [e for e, _ in located if isinstance(e, ev.Zero) and reaches(e.subject, optimizer) == YES]
+        stepped = [t for e, _ in located if isinstance(e, ev.Step) for t in things(e.subject)]
         if not zeros or any(shares(optimizer, other) != NO for other in stepped):
             return
         if _escapes(located, optimizer) or query.unseen(timeline, optimizer):
@@ -100,20 +102,22 @@ class BackwardWithoutStep(Rule):
             confidence=_confidence(timeline),
         )
 
-    def outside(self, timeline: ev.Timeline, located: Located, optimizer: Thing, report: Report) -> None:
+    def outside(self, timeline: tl.Timeline, located: Located, optimizer: Thing, report: Report) -> None:
         """The step stands behind the loop that zeroes and goes backward."""
-        turns = [(e, a) for e, a in located if e.kind in _CYCLE]
+        turns = [(e, a) for e, a in located if isinstance(e, _CYCLE)]
         for (last, inside), (event, around) in pairwise(turns):
-            if event.kind != "step" or not event.concerns(optimizer) or last.kind != "backward":
+            if not isinstance(event, ev.Step) or not event.concerns(optimizer) or not isinstance(last, ev.Backward):
                 continue
             loop = _left(inside, around)
             if loop is None or _reads_gradients(loop.node):
                 continue
             inner = timeline.within(loop)
-            if any(e.kind in _CYCLE - {"zero", "backward"} for e, _ in inner):
+            if any(isinstance(e, _USED) for e, _ in inner):
                 continue
-            made = next((e, a) for e, a in inner if e.kind == "backward")
-            zero = next(((e, a) for e, a in inner if e.kind == "zero" and reaches(e.subject, optimizer) == YES), None)
+            made = next((e, a) for e, a in inner if isinstance(e, ev.Backward))
+            zero = next(
+                ((e, a) for e, a in inner if isinstance(e, ev.Zero) and reaches(e.subject, optimizer) == YES), None
+            )
             if zero is None or not all(query.always(query.inside(a, loop)) for _, a in (made, zero)):
                 continue
             if query.loops(query.inside(zero[1], loop)):
@@ -163,14 +167,14 @@ class BackwardWithoutStep(Rule):
             )
 
 
-def _left(inner: Sequence[ev.Step], outer: Sequence[ev.Step]) -> ev.Loop | None:
+def _left(inner: Sequence[tl.Part], outer: Sequence[tl.Part]) -> tl.Loop | None:
     """The innermost loop around one event, if the other stands behind it, on the same path."""
-    turns = [s for s in inner if isinstance(s, ev.Loop) and not s.once and isinstance(s.node, (tree.For, tree.While))]
+    turns = [s for s in inner if isinstance(s, tl.Loop) and not s.once and isinstance(s.node, (tree.For, tree.While))]
     if not turns or turns[-1] in outer:
         return None
     loop = turns[-1]
-    known = [s for s in outer if not isinstance(s, ev.Arm)]
-    above = [s for s in inner[: inner.index(loop)] if not isinstance(s, ev.Arm)]
+    known = [s for s in outer if not isinstance(s, tl.Arm)]
+    above = [s for s in inner[: inner.index(loop)] if not isinstance(s, tl.Arm)]
     return loop if above[: len(known)] == known or known[: len(above)] == above else None
 
 
@@ -179,13 +183,13 @@ def _reads_gradients(node: tree.Node) -> bool:
     return any(isinstance(n, tree.Attribute) and n.attr in ("grad", "requires_grad_") for n in node.walk())
 
 
-def _around(steps: Sequence[ev.Step]) -> list[tree.Node]:
+def _around(steps: Sequence[tl.Part]) -> list[tree.Node]:
     """The loops around an event, and the functions that were called to come to it."""
     found: list[tree.Node] = []
     for step in steps:
-        if isinstance(step, ev.Loop):
+        if isinstance(step, tl.Loop):
             found.append(step.node)
-        elif isinstance(step, ev.Call):
+        elif isinstance(step, tl.Call):
             found.append(step.function)
     return found
 
@@ -193,14 +197,14 @@ def _around(steps: Sequence[ev.Step]) -> list[tree.Node]:
 def _escapes(located: Located, optimizer: Thing) -> bool:
     """Whether code that is not in sight may step the optimizer."""
     for event, _ in located:
-        if event.kind in ("return", "assign", "set-item", "set-attribute"):
-            value = event.detail.get("value")
+        if isinstance(event, (ev.Return, ev.Assign, ev.SetItem, ev.SetAttribute)):
+            value = event.value
             for option in options(value):
                 if isinstance(option, Thing) and option is not optimizer and option.root is optimizer:
                     return True  # `update = optimizer.step`
-        if event.kind == "backward" and event.detail.get("engine"):
+        if isinstance(event, ev.Backward) and event.engine:
             return True
-        if event.kind == "set-item" and event.concerns(optimizer):
+        if isinstance(event, ev.SetItem) and event.concerns(optimizer):
             return True
     return False
 
@@ -208,19 +212,19 @@ def _escapes(located: Located, optimizer: Thing) -> bool:
 def _name(located: Located, optimizer: Thing, at: ev.Event) -> str:
     """What the code calls an optimizer where an event stands; a function that clears it may call it otherwise."""
     for event, _ in located:
-        if event.kind == "zero" and event.concerns(optimizer):
+        if isinstance(event, ev.Zero) and event.concerns(optimizer):
             spoken = query.receiver(event)
             if spoken and (event.function is at.function or spoken.startswith("self.")):
                 return spoken
     return optimizer.label
 
 
-def _confidence(timeline: ev.Timeline) -> Confidence:
+def _confidence(timeline: tl.Timeline) -> Confidence:
     """A method is not all that a class does: another one may step."""
     return Confidence.HIGH if timeline.entry is None or not _method(timeline) else Confidence.MEDIUM
 
 
-def _method(timeline: ev.Timeline) -> bool:
+def _method(timeline: tl.Timeline) -> bool:
     assert timeline.entry is not None
     found = timeline.home.project.definition_of.get(id(timeline.entry))
     return found is not None and bool(found[1].owner)

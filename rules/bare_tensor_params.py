@@ -8,12 +8,12 @@ from gradcheck_lint.facts import handed, query, repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import AddGroup
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import ClassValue, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
-    from gradcheck_lint.source.events import Event
 
 
 class Mistaken(NamedTuple):
@@ -30,13 +30,13 @@ class BareTensorParams(Rule):
     fix = Safety.SAFE
     listens = handed.KINDS
 
-    def on_event(self, event: Event, report: Report) -> None:
+    def on_event(self, event: handed.Handing, report: Report) -> None:
         written = handed.argument(event)
         if written is None or not handed.takes_parameters(event) or handed.refused(event):
             return
         if not all(isinstance(o, Thing) and query.torch_class(o) for o in options(event.subject)):
             return  # another optimizer may well want it
-        found = [mistaken(o, written, event.kind == "add-group") for o in options(handed.value(event))]
+        found = [mistaken(o, written, isinstance(event, AddGroup)) for o in options(handed.value(event))]
         first = next((f for f in found if f is not None), None)
         if first is None:
             return

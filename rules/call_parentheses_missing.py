@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import CallMissing
+from gradcheck_lint.source.events import Clip, Evaluate, Iterate
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
     from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.timeline import Timeline
 
 METHODS = {
     "optimizer": frozenset({"step", "zero_grad"}),
@@ -35,22 +36,22 @@ class CallParenthesesMissing(Rule):
     triggers = r"\.(?:train|eval)\s*(?:#|\n)"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("evaluate", "iterate", "clip"):
+        for event in timeline.events(Evaluate, Iterate, Clip):
             self.named(timeline, event, report)
 
-    def named(self, timeline: Timeline, event: Event, report: Report) -> None:
+    def named(self, timeline: Timeline, event: Evaluate | Iterate | Clip, report: Report) -> None:
         from gradcheck_lint.facts.rebinding import body_of, tried
         from gradcheck_lint.source import tree
         from gradcheck_lint.source.place import Place
         from gradcheck_lint.source.values import ClassValue, only
 
-        if event.kind == "clip":
+        if isinstance(event, Clip):
             call = event.place.node
             if not isinstance(call, tree.Call) or not call.args:
                 return
             value, node = event.subject, call.args[0].value
         else:
-            value, node = event.detail["value"], event.detail["expression"]
+            value, node = event.value, event.expression
         thing = only(value)
         if thing is None or thing.parent is None or not isinstance(node, tree.Attribute):
             return  # not looked up, or known to be something else
@@ -58,24 +59,22 @@ class CallParenthesesMissing(Rule):
         if isinstance(owner.cls, ClassValue) and owner.cls.member("__getattr__") is not None:
             return  # looking it up may be what does the work
         asked = "try" in event.context and tried(body_of(timeline, event), event.statement.node)  # is it there?
-        if event.kind == "evaluate":
+        if isinstance(event, Evaluate):
             wanted = attr in METHODS.get(owner.role, ()) or attr in EVERYWHERE
         else:
             wanted = attr in PARAMETERS and owner.role == "module"
         if wanted:
-            self.tell(Place(event.place.chunk, node), attr, event.kind, asked, report)
+            self.tell(Place(event.place.chunk, node), attr, isinstance(event, Evaluate), asked, report)
 
-    def tell(self, place: Place, attr: str, kind: str, asked: bool, report: Report) -> None:
+    def tell(self, place: Place, attr: str, thrown_away: bool, asked: bool, report: Report) -> None:
         from gradcheck_lint.facts.repair import append, text
 
         name = text(place)
         report(
             place,
             f"`{attr}` is named but not called",
-            label="looks the method up, and throws it away"
-            if kind == "evaluate"
-            else "is the method, not what it gives",
-            why="the line does nothing" if kind == "evaluate" else "it raises a TypeError that does not say why",
+            label="looks the method up, and throws it away" if thrown_away else "is the method, not what it gives",
+            why="the line does nothing" if thrown_away else "it raises a TypeError that does not say why",
             help=f"write `{name}()`",
             fix=Fix(f"call `{name}()`", Safety.SAFE, (append(place, "()"),)),
             confidence=Confidence.MEDIUM if asked else Confidence.HIGH,

@@ -8,11 +8,12 @@ from gradcheck_lint.cycle import SCALED_CLIP
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import ScaledClip
+from gradcheck_lint.source.events import Step, Unscale
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.breach import Breach
 
 
 LARGE = 1000.0  # a bound that is meant for scaled gradients
@@ -33,8 +34,8 @@ class ClipBeforeUnscale(Rule):
         from gradcheck_lint.facts.turns import measures
         from gradcheck_lint.source.values import depends
 
-        clip = breach.event
-        if measures(clip) or any(thing.role == "scaler" for thing in depends(clip.detail.get("norm"))):
+        clip = breach.clip
+        if measures(clip) or any(thing.role == "scaler" for thing in depends(clip.norm)):
             return  # nothing is limited, or the bound is scaled as well
         name, scaler = breach.optimizer.label, scaling(breach.made)
         report(
@@ -57,9 +58,9 @@ class ClipBeforeUnscale(Rule):
         here = alone(breach.event)
         if here is None or not breach.certain:
             return None
-        later = [b.event for b in beside(breach, breach.event, "step", "unscale") if b.stand.position > here.position]
+        later = [b.event for b in beside(breach, breach.event, Step, Unscale) if b.stand.position > here.position]
         own = [event for event in later if event.concerns(breach.optimizer)]
-        if not own or own[0].kind != "step" or own[0].detail.get("scaler") is None:
+        if not own or not isinstance(own[0], Step) or own[0].scaler is None:
             return None
         call = f"{receiver(own[0].place)}.unscale_({argument(own[0].place, 0)})"
         return Fix(f"call `{call}` first", Safety.SAFE, (insert_before(here, call),))

@@ -8,11 +8,12 @@ from gradcheck_lint.cycle import EMPTY_CLIP, SPENT
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import EmptyClip
+from gradcheck_lint.source.events import Backward, Step, Unscale, Update
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.breach import Breach
 
 
 class ClipOutsideItsSlot(Rule):
@@ -28,7 +29,7 @@ class ClipOutsideItsSlot(Rule):
         from gradcheck_lint.facts.repair import text
         from gradcheck_lint.facts.turns import measures
 
-        if measures(breach.event):
+        if measures(breach.clip):
             return
         name = breach.optimizer.label
         report(
@@ -47,15 +48,15 @@ class ClipOutsideItsSlot(Rule):
         from gradcheck_lint.facts.turns import alone, beside
 
         here = alone(breach.event)
-        if here is None or not breach.certain or list(breach.timeline.events("unscale", "update")):
+        if here is None or not breach.certain or list(breach.timeline.events(Unscale, Update)):
             return None
-        around = beside(breach, breach.event, "backward", "step")
-        own = [b for b in around if b.event.kind == "backward" or b.event.concerns(breach.optimizer)]
+        around = beside(breach, breach.event, Backward, Step)
+        own = [b for b in around if isinstance(b.event, Backward) or b.event.concerns(breach.optimizer)]
         before = [b for b in own if b.stand.position < here.position]
         after = [b for b in own if b.stand.position > here.position]
-        if len(before) > 1 and before[-1].event.kind == "step" and before[-2].event.kind == "backward":
+        if len(before) > 1 and isinstance(before[-1].event, Step) and isinstance(before[-2].event, Backward):
             return Fix("clip before the step", Safety.SAFE, move_before(here, before[-1].stand))
-        if not before and [b.event.kind for b in after] == ["backward", "step"]:
+        if not before and [type(b.event) for b in after] == [Backward, Step]:
             return Fix("clip behind the backward", Safety.SAFE, move_after(here, after[0].stand))
         return None
 

@@ -9,13 +9,13 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import ClosureCalled
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Step
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, FunctionValue, Thing, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event
 
 
 class ClosureCalledNotPassed(Rule):
@@ -24,11 +24,11 @@ class ClosureCalledNotPassed(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    listens = frozenset({"step"})
+    listens = (Step,)
     watches = (ClosureCalled,)
 
-    def on_event(self, event: Event, report: Report) -> None:
-        closure, called = event.detail["closure"], event.detail.get("called")
+    def on_event(self, event: Step, report: Report) -> None:
+        closure, called = event.closure, event.called
         optimizer = only(event.subject, "optimizer")
         if optimizer is None or not isinstance(called, FunctionValue):
             return

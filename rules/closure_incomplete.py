@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import ClosureMissing, ClosureWithoutLoss, EmptyStep, StaleStep
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import name_of
 from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, only
@@ -34,15 +35,15 @@ class ClosureIncomplete(Rule):
     watches = (StaleStep, EmptyStep, ClosureWithoutLoss, ClosureMissing)
     triggers = r"LBFGS|closure"
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         runs = {id(c.place.node): c for c in _calls(timeline.tree)}
-        for event in timeline.events("step"):
+        for event in timeline.events(ev.Step):
             optimizer = only(event.subject, "optimizer")
             if optimizer is None or not isinstance(optimizer.cls, External) or not query.torch_class(optimizer):
                 continue
-            if event.detail.get("scaler") is not None or event.detail["args"].open:
+            if event.scaler is not None or event.args.open:
                 continue
-            closure = event.detail["closure"]
+            closure = event.closure
             if closure is None or (isinstance(closure, Constant) and closure.value is None):
                 if query.torch_class(optimizer) == "LBFGS":
                     self.absent(timeline, event, report)
@@ -50,7 +51,7 @@ class ClosureIncomplete(Rule):
                 run = runs.get(id(event.place.node))
                 self.judge(timeline, event, optimizer, closure, run, report)
 
-    def absent(self, timeline: ev.Timeline, event: ev.Event, report: Report) -> None:
+    def absent(self, timeline: tl.Timeline, event: ev.Step, report: Report) -> None:
         call = query.receiver(event)
         name = _beside(timeline, event)
         fix = None
@@ -69,25 +70,25 @@ class ClosureIncomplete(Rule):
 
     def judge(
         self,
-        timeline: ev.Timeline,
-        event: ev.Event,
+        timeline: tl.Timeline,
+        event: ev.Step,
         optimizer: Thing,
         closure: FunctionValue,
-        run: ev.Call | None,
+        run: tl.Call | None,
         report: Report,
     ) -> None:
         function = closure.function
         place = name_of(closure.place(function))
         call = query.receiver(event)
-        happens = {e.kind for e in ev.inside(run.body)} if run is not None else set()
-        if timeline.cut or timeline.hooked or happens & {"unknown", "grad-write"} or _takes_gradients(run):
+        happens = {type(e) for e in tl.inside(run.body)} if run is not None else set()
+        if timeline.cut or timeline.hooked or happens & {ev.Unknown, ev.GradWrite} or _takes_gradients(run):
             return
         lambda_ = function.name == "<lambda>"
         returned = [n for n in tree.walk_block(function.body) if isinstance(n, tree.Return) and n.value is not None]
         lbfgs = query.torch_class(optimizer) == "LBFGS"
         first = repair.stand(closure.place(function.body[0])) if not lambda_ else None
-        if "backward" not in happens:
-            elsewhere = any(True for _ in timeline.events("backward"))
+        if ev.Backward not in happens:
+            elsewhere = any(True for _ in timeline.events(ev.Backward))
             if not returned or (elsewhere and not lbfgs):
                 return
             last = returned[-1]
@@ -103,8 +104,8 @@ class ClosureIncomplete(Rule):
                 fix=Fix(f"call `{line}`", Safety.SAFE, (repair.insert_before(stand, line),)) if stand else None,
                 confidence=Confidence.MEDIUM if elsewhere else Confidence.HIGH,
             )
-        elif "zero" not in happens and lbfgs and not _once(optimizer):
-            made = next(e for e in ev.inside(run.body) if e.kind == "backward") if run is not None else event
+        elif ev.Zero not in happens and lbfgs and not _once(optimizer):
+            made = next(e for e in tl.inside(run.body) if isinstance(e, ev.Backward)) if run is not None else event
             reachable = made.function is function and call.partition(".")[0] in ("self", call)
             edits = (repair.insert_before(first, f"{call}.zero_grad()"),) if first and reachable else ()
             report(
@@ -178,26 +179,25 @@ def _beginning(sighting: Sighting, begins: Site | None) -> tuple[Site | None, li
     return begins, [("steps here", sighting.site)] if begins is not None else []
 
 
-def _calls(step: ev.Step) -> Iterable[ev.Call]:
+def _calls(step: tl.Part) -> Iterable[tl.Call]:
     """All calls that were followed."""
-    if isinstance(step, ev.Call):
+    if isinstance(step, tl.Call):
         yield step
         yield from _calls(step.body)
-    elif isinstance(step, ev.Sequence):
+    elif isinstance(step, tl.Sequence):
         for inner in step.steps:
             yield from _calls(inner)
-    elif isinstance(step, ev.Branch):
+    elif isinstance(step, tl.Branch):
         for arm in step.arms:
             yield from _calls(arm)
-    elif isinstance(step, (ev.Loop, ev.Guarded)):
+    elif isinstance(step, (tl.Loop, tl.Guarded)):
         yield from _calls(step.body)
 
 
-def _takes_gradients(run: ev.Call | None) -> bool:
+def _takes_gradients(run: tl.Call | None) -> bool:
     """Whether the closure gets its gradients without backward."""
     return run is not None and any(
-        e.kind == "call" and str(e.detail["name"]).startswith(("torch.autograd", "torch.func"))
-        for e in ev.inside(run.body)
+        isinstance(e, ev.TorchCall) and e.name.startswith(("torch.autograd", "torch.func")) for e in tl.inside(run.body)
     )
 
 
@@ -221,7 +221,7 @@ def _backward_of(body: tree.Block) -> str:
     return ""
 
 
-def _beside(timeline: ev.Timeline, event: ev.Event) -> str:
+def _beside(timeline: tl.Timeline, event: ev.Event) -> str:
     """The one function without parameters that is defined where the step is, and goes backward; "" if none is."""
     body = event.function.body if event.function is not None else timeline.home.body
     found = [

@@ -13,6 +13,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import DataMisfit, MemoryShared
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Build, LoadState, Move, SetData, Step, TorchCall, Unknown
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, External, Thing, only, things
@@ -20,7 +21,7 @@ from gradcheck_lint.source.values import Constant, External, Thing, only, things
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 MEMORY = (
     "takes over memory that is not its own",
@@ -38,8 +39,8 @@ class DataAssignedParameter(Rule):
     triggers = r"\.data *= "
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("set-data"):
-            parameter, source = only(event.subject), event.detail["source"]
+        for event in timeline.events(SetData):
+            parameter, source = only(event.subject), event.source
             if parameter is None or source is None or not isinstance(event.place.node, tree.Attribute):
                 continue
             module = owner(parameter)
@@ -87,13 +88,13 @@ _Told = tuple[str, str]
 
 
 def _wrong(
-    timeline: Timeline, event: Event, parameter: Thing, module: Thing | None, source: tree.Expression
+    timeline: Timeline, event: SetData, parameter: Thing, module: Thing | None, source: tree.Expression
 ) -> tuple[_Told | None, bool]:
     """What is wrong with the assignment, if anything is, and whether copying the values would mend it."""
     if module is None:
         return None, False
     memory = _wrapped(event)
-    if memory is not None and any(_wrapped(e) is memory and e is not event for e in timeline.events("set-data")):
+    if memory is not None and any(_wrapped(e) is memory and e is not event for e in timeline.events(SetData)):
         return MEMORY, True
     if _shares(timeline, event, module, source):
         return MEMORY, True
@@ -106,17 +107,17 @@ def _wrong(
     return None, False
 
 
-def _wrapped(event: Event) -> Thing | None:
+def _wrapped(event: SetData) -> Thing | None:
     """The tensor that a new Parameter is made of, whose memory the Parameter has."""
-    made = only(event.detail["value"], "tensor")
+    made = only(event.value, "tensor")
     if made is None or made.detail.get("made_by") != "Parameter":
         return None
     return only(made.detail["args"].get(0, "data"))
 
 
-def _shares(timeline: Timeline, event: Event, module: Thing, source: tree.Expression) -> bool:
+def _shares(timeline: Timeline, event: SetData, module: Thing, source: tree.Expression) -> bool:
     """Whether the memory is that of a parameter of another module, while an optimizer trains one of the two."""
-    value = only(event.detail["value"])
+    value = only(event.value)
     if not isinstance(source, (tree.Name, tree.Attribute)) or value is None:
         return False
     other = owner(value)
@@ -124,16 +125,16 @@ def _shares(timeline: Timeline, event: Event, module: Thing, source: tree.Expres
         return False
     later = after(timeline, event)
     for e in later:
-        if e.kind == "set-data" and e is not event:
+        if isinstance(e, SetData) and e is not event:
             return False  # lent, and given back
-        if e.kind == "step":
+        if isinstance(e, Step):
             held = [h for o in things(e.subject, "optimizer") for h in held_by(o).modules]
             if any(h.inside(m) or m.inside(h) for h in held for m in (module, other)):
                 return True
     return False
 
 
-def _doubles(timeline: Timeline, event: Event, source: tree.Expression) -> bool:
+def _doubles(timeline: Timeline, event: SetData, source: tree.Expression) -> bool:
     """Whether this is `torch.from_numpy` of an array that numpy makes of doubles."""
     if not isinstance(source, tree.Call) or tree.last_name(source.func) != "from_numpy" or len(source.args) != 1:
         return False
@@ -142,32 +143,32 @@ def _doubles(timeline: Timeline, event: Event, source: tree.Expression) -> bool:
         return False
     if tree.last_name(made.func) not in _OF_DOUBLES or any(a.keyword == "dtype" or a.star for a in made.args):
         return False
-    return not any(e.kind in ("move", "call") and _unsettles(e) for e in before(timeline, event))
+    return not any(isinstance(e, (Move, TorchCall)) and _unsettles(e) for e in before(timeline, event))
 
 
 _OF_DOUBLES = frozenset({"ones", "zeros", "eye", "identity", "randn", "rand", "normal", "uniform", "linspace"})
 
 
-def _unsettles(event: Event) -> bool:
-    return event.kind == "move" or str(event.detail["name"]).startswith("torch.set_default")
+def _unsettles(event: Move | TorchCall) -> bool:
+    return isinstance(event, Move) or event.name.startswith("torch.set_default")
 
 
-def _changes(timeline: Timeline, event: Event, parameter: Thing, module: Thing, source: tree.Expression) -> bool:
+def _changes(timeline: Timeline, event: SetData, parameter: Thing, module: Thing, source: tree.Expression) -> bool:
     """Whether the parameter gets another shape, dtype or device while its optimizer has state for it."""
     if not _casts(source) and not _reshapes(event, parameter):
         return False
     earlier = before(timeline, event)
-    if any(e.kind in ("move", "set-data") or (e.kind == "call" and _unsettles(e)) for e in earlier):
+    if any(isinstance(e, (Move, SetData)) or (isinstance(e, TorchCall) and _unsettles(e)) for e in earlier):
         return False
     for e in after(timeline, event):
-        if e.kind in ("set-data", "load-state", "unknown") and e is not event:
+        if isinstance(e, (SetData, LoadState, Unknown)) and e is not event:
             return False
-        if e.kind == "build" and things(e.subject, "optimizer"):
+        if isinstance(e, Build) and things(e.subject, "optimizer"):
             return False
-        if e.kind == "step":
+        if isinstance(e, Step):
             for optimizer in things(e.subject, "optimizer"):
                 holds = any(h.inside(module) or module.inside(h) for h in held_by(optimizer).modules)
-                stepped = any(b.kind == "step" and b.concerns(optimizer) for b in earlier)
+                stepped = any(isinstance(b, Step) and b.concerns(optimizer) for b in earlier)
                 if holds and stepped and keeps_state(optimizer):
                     return True
     return False
@@ -183,9 +184,9 @@ def _casts(source: tree.Expression) -> bool:
     )
 
 
-def _reshapes(event: Event, parameter: Thing) -> bool:
+def _reshapes(event: SetData, parameter: Thing) -> bool:
     """Whether the weight of a linear layer gets a tensor whose numbers are others."""
-    value = only(event.detail["value"], "tensor")
+    value = only(event.value, "tensor")
     layer = parameter.parent[0] if parameter.parent is not None and parameter.parent[1] == "weight" else None
     if value is None or layer is None or not isinstance(layer.cls, External) or layer.cls.name != "torch.nn.Linear":
         return False

@@ -11,15 +11,15 @@ from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.building import GivenTwice, RefusedTwice
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.parts import filtered, has_parameters, module_of, registered
+from gradcheck_lint.source.events import AddGroup
 from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.run.parts import filtered, has_parameters, module_of, registered
 from gradcheck_lint.source.values import Items, Thing, Value, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event
-    from gradcheck_lint.source.parts import Parts
+    from gradcheck_lint.source.run.parts import Parts
 
 
 class Mention(NamedTuple):
@@ -39,19 +39,22 @@ class DuplicateParams(Rule):
     watches = (GivenTwice, RefusedTwice)
     listens = handed.KINDS
 
-    def on_event(self, event: Event, report: Report) -> None:
+    def on_event(self, event: handed.Handing, report: Report) -> None:
         if not handed.takes_parameters(event) or handed.refused(event):
             return
         written = handed.argument(event)
         found = mentions(handed.value(event))
-        parts: Parts = event.detail["parts"]
         earlier: list[Mention] = []
-        if event.kind == "add-group" and isinstance(event.subject, Thing) and not event.subject.detail.get("regrouped"):
+        if (
+            isinstance(event, AddGroup)
+            and isinstance(event.subject, Thing)
+            and not event.subject.detail.get("regrouped")
+        ):
             earlier = mentions(event.subject.detail.get("params"))
         for position, second in enumerate(found):
-            first = next((m for m in found[:position] if overlap(m.thing, second.thing, parts)), None)
+            first = next((m for m in found[:position] if overlap(m.thing, second.thing, event.parts)), None)
             if first is None and not another(second.thing, event):
-                first = next((m for m in earlier if overlap(m.thing, second.thing, parts)), None)
+                first = next((m for m in earlier if overlap(m.thing, second.thing, event.parts)), None)
             if first is None and not visits_all(second.thing):
                 continue
             what = f"`{second.thing.label}`" if second.thing.label else "a parameter"
@@ -140,7 +143,7 @@ def overlap(one: Thing, other: Thing, parts: Parts) -> bool:
     )
 
 
-def another(thing: Thing, event: Event) -> bool:
+def another(thing: Thing, event: handed.Handing) -> bool:
     """Whether what is read from a module may be another part than when the optimizer was built, for the module changed.
 
     `model.blocks[-1]` is another block each time that one has been appended.

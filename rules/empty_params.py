@@ -9,13 +9,14 @@ from gradcheck_lint.facts.freezing import frozen
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import NothingHeld, RefusedEmpty
-from gradcheck_lint.source.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
+from gradcheck_lint.source.events import BuildOptimizer, Step
+from gradcheck_lint.source.run.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
 from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class EmptyParams(Rule):
@@ -26,9 +27,9 @@ class EmptyParams(Rule):
     watches = (RefusedEmpty, NothingHeld)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("build"):
+        for event in timeline.events(BuildOptimizer):
             optimizer = event.subject
-            if not handed.takes_parameters(event) or handed.refused(event) or not isinstance(optimizer, Thing):
+            if not handed.takes_parameters(event) or handed.refused(event):
                 continue
             given = handed.value(event)
             groups = handed.tables(given)
@@ -37,7 +38,7 @@ class EmptyParams(Rule):
             reasons = [why(timeline, event, handed_over.value) for handed_over in handed.collections(given)]
             if not reasons or not all(reasons) or (isinstance(given, Items) and not given.complete):
                 continue
-            stepped = any(e.concerns(optimizer) for e in timeline.events("step"))
+            stepped = any(e.concerns(optimizer) for e in timeline.events(Step))
             report(
                 handed.argument(event) or event.place,
                 "the optimizer gets no parameter",
@@ -71,18 +72,18 @@ def filled_later(optimizer: Thing) -> bool:
     return any(optimizer.detail.get(key) for key in ("added", "opened", "escaped"))
 
 
-def optimizer_made(event: Event) -> int:
+def optimizer_made(event: BuildOptimizer) -> int:
     """When an optimizer was made, in the order of all that the linter has met."""
-    return event.subject.serial if isinstance(event.subject, Thing) else 0
+    return event.subject.serial
 
 
-def why(timeline: Timeline, event: Event, value: Value) -> str:
+def why(timeline: Timeline, event: BuildOptimizer, value: Value) -> str:
     """Why a collection of parameters is empty; "" if it may hold something."""
     found = [_why(timeline, event, option) for option in options(value)]
     return found[0] if all(found) else ""
 
 
-def _why(timeline: Timeline, event: Event, value: Value) -> str:
+def _why(timeline: Timeline, event: BuildOptimizer, value: Value) -> str:
     if isinstance(value, Items):
         here = value.place is not None and value.place.chunk is event.place.chunk
         if not value.complete or value.items or not (here or timeline.entry is None):
@@ -106,6 +107,6 @@ def _why(timeline: Timeline, event: Event, value: Value) -> str:
         return "this layer has no parameters" if name in WITHOUT_PARAMETERS and cls.name.startswith("torch.nn.") else ""
     if module.root.detail.get("escaped", optimizer_made(event)) < optimizer_made(event):
         return ""  # code that is not seen had it in its hands, and may have registered something
-    if isinstance(cls, ClassValue) and not event.detail["parts"].get(module.serial) and makes_no_part(cls, module):
+    if isinstance(cls, ClassValue) and not event.parts.get(module.serial) and makes_no_part(cls, module):
         return "its class registers neither layers nor parameters"
     return ""

@@ -11,6 +11,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.building import IteratorSpent, RefusedSpent
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Assign, Consume
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.facts.iterators import Use
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class GeneratorExhausted(Rule):
@@ -80,7 +81,7 @@ def sure(thing: Thing) -> bool:
 def listed(timeline: Timeline, use: Use) -> tuple[Edit, ...]:
     """Edits that make the iterator a list where it gets its name, and let `next` begin it anew."""
     made = use.thing.place
-    if made is None or not any(e.detail["expression"] is made.node for e in timeline.events("assign")):
+    if made is None or not any(e.expression is made.node for e in timeline.events(Assign)):
         return ()
     edits: list[Edit] = []
     if isinstance(made.node, tree.Comprehension):
@@ -90,9 +91,9 @@ def listed(timeline: Timeline, use: Use) -> tuple[Edit, ...]:
         edits += repair.rebracket(span, "[", "]")
     else:
         edits += repair.enclose(made, "list(", ")")
-    for event in timeline.events("consume"):
-        if event.subject is use.thing and event.detail["by"] == "next" and isinstance(event.place.node, tree.Call):
+    for event in timeline.events(Consume):
+        if event.subject is use.thing and event.by == "next" and isinstance(event.place.node, tree.Call):
             edits += repair.enclose(Place(event.place.chunk, event.place.node.args[0].value), "iter(", ")")
-        elif event.subject is use.thing and event.detail["by"] in ("?", "for, left early"):
+        elif event.subject is use.thing and event.by in ("?", "for, left early"):
             return ()
     return tuple(dict.fromkeys(edits))

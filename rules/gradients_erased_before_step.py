@@ -8,11 +8,12 @@ from gradcheck_lint.cycle import ERASED_STEP, NOTHING_NEW
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import ErasedStep
+from gradcheck_lint.source.events import Step
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.breach import Breach
     from gradcheck_lint.source.events import Event
 
 
@@ -50,7 +51,7 @@ class GradientsErasedBeforeStep(Rule):
         from gradcheck_lint.facts.turns import alone, beside
 
         here = alone(cleared)
-        there = next((b.stand for b in beside(breach, cleared, "step") if b.event.place == breach.event.place), None)
+        there = next((b.stand for b in beside(breach, cleared, Step) if b.event.place == breach.event.place), None)
         if here is None or there is None or there.position < here.position:
             return None
         return Fix(f"move `{text(cleared.place)}` behind `{step}`", Safety.SAFE, move_after(here, there))

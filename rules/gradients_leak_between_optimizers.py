@@ -12,6 +12,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import Leak
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.follow import Path, States, Walk, in_order
 from gradcheck_lint.source.holding import NO, YES, Held, held_by, reaches
 from gradcheck_lint.source.values import Thing, depends, only, passes
@@ -33,14 +34,14 @@ class GradientsLeakBetweenOptimizers(Rule):
     watches = (Leak,)
     yields_to = frozenset({("GL106", "optimizer")})
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         optimizers = [o for o in timeline.optimizers() if o.certain and not o.summary]
-        if len(optimizers) < 2 or timeline.hooked or timeline.cut or any(True for _ in timeline.events("freeze")):
+        if len(optimizers) < 2 or timeline.hooked or timeline.cut or any(True for _ in timeline.events(ev.Freeze)):
             return
         for optimizer in optimizers:
             others = [o for o in optimizers if o is not optimizer]
             foreign = {}
-            for event in timeline.events("backward"):
+            for event in timeline.events(ev.Backward):
                 other = _reached_by_way_of(event, optimizer, others)
                 if other is not None and _Used(timeline, event, other).ever:
                     foreign[id(event)] = other
@@ -76,18 +77,18 @@ class _Used(Walk):
     reaches the generator as well.
     """
 
-    def __init__(self, timeline: ev.Timeline, backward: ev.Event, optimizer: Thing) -> None:
+    def __init__(self, timeline: tl.Timeline, backward: ev.Event, optimizer: Thing) -> None:
         self.backward, self.optimizer, self.ever = backward, optimizer, False
-        heeded = [e for e in timeline.events("step", "zero") if e.kind == "zero" or e.concerns(optimizer)]
+        heeded = [e for e in timeline.events(ev.Step, ev.Zero) if isinstance(e, ev.Zero) or e.concerns(optimizer)]
         super().__init__(timeline, [backward, *heeded])
         self.run(timeline.tree, frozenset({False}))
 
     def event(self, event: ev.Event, states: States) -> States:
         if event is self.backward:
             return frozenset({True})
-        if event.kind == "step" and event.concerns(self.optimizer):
+        if isinstance(event, ev.Step) and event.concerns(self.optimizer):
             self.ever = self.ever or True in states
-        elif event.kind == "zero":
+        elif isinstance(event, ev.Zero):
             reach = reaches(event.subject, self.optimizer)
             return states if reach == NO else frozenset({False}) if reach == YES else states | {False}
         return states
@@ -111,19 +112,19 @@ class _Leak(NamedTuple):
 class _Leaks(Path):
     """Follows foreign gradients to the step that uses them."""
 
-    def __init__(self, timeline: ev.Timeline, optimizer: Thing, foreign: dict[int, Thing]) -> None:
+    def __init__(self, timeline: tl.Timeline, optimizer: Thing, foreign: dict[int, Thing]) -> None:
         self.foreign = foreign
         self.mine = held_by(optimizer).modules
-        self.steps: dict[int, tuple[ev.Event, set[State]]] = {}
+        self.steps: dict[int, tuple[ev.Step, set[State]]] = {}
         super().__init__(timeline, optimizer)
 
-    def heeded(self) -> list[ev.Step]:
-        return [*super().heeded(), *self.timeline.events("backward")]
+    def heeded(self) -> list[tl.Part]:
+        return [*super().heeded(), *self.timeline.events(ev.Backward)]
 
     def event(self, event: ev.Event, states: States) -> States:
-        if event.kind == "step" and event.concerns(self.optimizer) and self.steady[-1]:
+        if isinstance(event, ev.Step) and event.concerns(self.optimizer) and self.steady[-1]:
             self.steps.setdefault(id(event), (event, set()))[1].update(states)
-        if event.kind == "backward":
+        if isinstance(event, ev.Backward):
             return frozenset(self.after(event, state) for state in states)
         return super().event(event, states)
 
@@ -145,12 +146,12 @@ class _Leaks(Path):
         return state
 
 
-def _reached_by_way_of(event: ev.Event, optimizer: Thing, others: list[Thing]) -> Thing | None:
+def _reached_by_way_of(event: ev.Backward, optimizer: Thing, others: list[Thing]) -> Thing | None:
     """The other optimizer whose network's output goes into this one's, on the way to the loss.
 
     Nobody's, where this one's network takes part in the loss without that as well: it is its own loss too.
     """
-    if event.detail.get("inputs") is not None or only(event.subject) is None:
+    if event.inputs is not None or only(event.subject) is None:
         return None
     runs = _outer(passes(event.subject), held_by(optimizer))
     sure = [run for run in runs if any(run.detail["of"].inside(m) and m.certain for m in held_by(optimizer).modules)]
@@ -183,9 +184,9 @@ def _same(module: Thing, held: tuple[Thing, ...]) -> bool:
     return any(module.inside(m) or m.inside(module) for m in held)
 
 
-def _name(timeline: ev.Timeline, optimizer: Thing) -> str:
+def _name(timeline: tl.Timeline, optimizer: Thing) -> str:
     """What the code calls an optimizer."""
-    for event in timeline.events("step", "zero"):
+    for event in timeline.events(ev.Step, ev.Zero):
         if event.concerns(optimizer):
             return query.spoken(event)
     return optimizer.label

@@ -11,6 +11,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import GroupForgotten
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Assign, BuildOptimizer, Consume
 from gradcheck_lint.source.holding import surely_holds
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Table, Thing, Value, only, things
@@ -18,7 +19,7 @@ from gradcheck_lint.source.values import Items, Table, Thing, Value, only, thing
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class GroupNeverUsed(Rule):
@@ -29,16 +30,16 @@ class GroupNeverUsed(Rule):
     watches = (GroupForgotten,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        built = [e for e in timeline.events("build") if handed.takes_parameters(e)]
+        built = [e for e in timeline.events(BuildOptimizer) if handed.takes_parameters(e)]
         if not built:
             return
-        for event in timeline.events("assign"):
-            target = event.detail["target"]
+        for event in timeline.events(Assign):
+            target = event.target
             if not isinstance(target, tree.Name) or not any(e.function is event.function for e in built):
                 continue
-            if target.id.startswith("_") or not of_parameters(event.detail["value"]):
+            if target.id.startswith("_") or not of_parameters(event.value):
                 continue
-            if any(surely_holds(o, event.detail["value"]) for e in built for o in things(e.subject, "optimizer")):
+            if any(surely_holds(o, event.value) for e in built for o in things(e.subject, "optimizer")):
                 continue  # left over: they are trained anyway
             if never_read(timeline, event, target.id):
                 report(
@@ -102,11 +103,11 @@ def _parameter(value: Value) -> bool:
 def splits(timeline: Timeline) -> list[tuple[Place, list[str]]]:
     """The loops over named parameters that sort them into lists by cases, without a case for all others."""
     found = []
-    for event in timeline.events("consume"):
+    for event in timeline.events(Consume):
         loop = event.statement.node
-        if event.detail["by"] != "for" or not isinstance(loop, tree.For) or len(loop.body) != 1:
+        if event.by != "for" or not isinstance(loop, tree.For) or len(loop.body) != 1:
             continue
-        if not isinstance(event.subject, Thing) or not event.subject.detail.get("named"):
+        if not event.subject.detail.get("named"):
             continue
         lists = cases(loop.body[0])
         if len(set(lists)) > 1:

@@ -12,12 +12,13 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import OddOption, ZeroRate
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import AddGroup, Build, BuildOptimizer, LoadState, Step
 from gradcheck_lint.source.values import Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class InvalidOptimizerOptions(Rule):
@@ -36,7 +37,7 @@ class InvalidOptimizerOptions(Rule):
                 name = query.torch_class(optimizer)
                 if name not in known.ORDER:
                     continue
-                found = added(name, event) if event.kind == "add-group" else built(name, event, optimizer)
+                found = added(name, event) if isinstance(event, AddGroup) else built(name, event, optimizer)
                 wrong = next(found, None) or standstill(timeline, event, optimizer)
                 if wrong is None:
                     continue
@@ -80,15 +81,15 @@ class InvalidOptimizerOptions(Rule):
         report("an option of the optimizer makes no sense", label=label, why=why, help=help, subject=option)
 
 
-def plain(event: Event, name: str) -> bool:
+def plain(event: handed.Handing, name: str) -> bool:
     """Whether the code names this very optimizer, and does not choose among several."""
     node = event.place.node
-    return event.kind == "add-group" or (isinstance(node, tree.Call) and tree.last_name(node.func) == name)
+    return isinstance(event, AddGroup) or (isinstance(node, tree.Call) and tree.last_name(node.func) == name)
 
 
-def built(name: str, event: Event, optimizer: Thing) -> Iterator[Wrong]:
+def built(name: str, event: BuildOptimizer, optimizer: Thing) -> Iterator[Wrong]:
     """What is wrong where an optimizer is built."""
-    args, node = event.detail["args"], event.place.node
+    args, node = event.args, event.place.node
     # what comes by `**` may be meant for another branch of those that choose an optimizer, and torch refuses it there
     written = {a.keyword for a in node.args} if isinstance(node, tree.Call) else set(args.keywords)
     given: dict[str, Value] = {k: v for k, v in args.keywords.items() if k != "params" and k in written}
@@ -109,11 +110,11 @@ def built(name: str, event: Event, optimizer: Thing) -> Iterator[Wrong]:
         yield Wrong("groups for `LBFGS`, which has none", "torch refuses them", "hand over one list of parameters")
 
 
-def added(name: str, event: Event) -> Iterator[Wrong]:
+def added(name: str, event: AddGroup) -> Iterator[Wrong]:
     """What is wrong with a group that is added later."""
     optimizer = next(o for o in options(event.subject) if isinstance(o, Thing))
     args = optimizer.detail.get("args")
-    group = event.detail["group"]
+    group = event.group
     if args is not None and isinstance(group, Table):
         given = {k: v for k, v in args.keywords.items() if k != "params"}
         complete = not args.open and len(args.positional) <= 1
@@ -138,9 +139,9 @@ def wrong_group(name: str, group: Table, given: dict[str, Value], complete: bool
         )
 
 
-def standstill(timeline: Timeline, event: Event, optimizer: Thing) -> Wrong | None:
+def standstill(timeline: Timeline, event: handed.Handing, optimizer: Thing) -> Wrong | None:
     """A rate of 0, if the optimizer steps here and nothing that can be seen ever changes it."""
-    if event.kind != "build" or known.constant(event.detail["args"].get(1, "lr")) != 0 or query.unseen(timeline):
+    if not isinstance(event, BuildOptimizer) or known.constant(event.args.get(1, "lr")) != 0 or query.unseen(timeline):
         return None
     if optimizer.detail.get("opened") or optimizer.detail.get("escaped") or optimizer.detail.get("added"):
         return None
@@ -149,12 +150,12 @@ def standstill(timeline: Timeline, event: Event, optimizer: Thing) -> Wrong | No
         isinstance(given, Items) and not given.complete
     ):
         return None
-    if any(e.concerns(optimizer) for e in timeline.events("load-state")):
+    if any(e.concerns(optimizer) for e in timeline.events(LoadState)):
         return None
-    for other in timeline.events("build"):
+    for other in timeline.events(Build):
         scheduler = other.subject
         if isinstance(scheduler, Thing) and any(o is optimizer for o in options(scheduler.detail.get("optimizer"))):
             return None
-    if not any(e.concerns(optimizer) for e in timeline.events("step")):
+    if not any(e.concerns(optimizer) for e in timeline.events(Step)):
         return None
     return Wrong("a rate of 0 that nothing changes", "no step ever moves a parameter", "give `lr` a rate above 0")

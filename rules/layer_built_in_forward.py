@@ -12,6 +12,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.holding import LayerRebuilt
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.values import External, Items, Table, Thing, Value, only, options, things
 
@@ -24,7 +25,10 @@ _FUNCTIONAL = re.compile(r"autograd|\.backward\(|\boptim|functional_call|statele
 _RANDOM = frozenset(["randn", "rand", "empty", "normal", "Tensor", "FloatTensor"])
 _PLAIN = frozenset(["property", "staticmethod", "classmethod", "autocast", "override", "export", "ignore", "unused"])
 _SILENT = frozenset({"no_grad", "inference_mode", "try"})
-_TOUCHING = ("set-attribute", "set-data", "freeze", "load-state", "mode", "register", "iterator", "return", "set-item")
+_TOUCHING = (
+    ev.SetAttribute, ev.SetData, ev.SetItem, ev.SetMode, ev.Freeze, ev.LoadState, ev.Register, ev.NewIterator,
+    ev.Return,
+)  # fmt: skip
 
 
 class LayerBuiltInForward(Rule):
@@ -44,9 +48,9 @@ class LayerBuiltInForward(Rule):
             return
         timeline = facts.called("forward") if facts.is_module else None
         for event, around in timeline.located() if timeline is not None else ():
-            thing = event.subject
-            if event.kind != "build" or not isinstance(thing, Thing) or event.context & _SILENT:
+            if not isinstance(event, ev.Build) or event.context & _SILENT:
                 continue
+            thing = event.subject
             confidence = _trainable(facts, thing)
             if confidence is None or thing.detail.get("escaped") or _guarded(around):
                 continue
@@ -103,7 +107,7 @@ def _trainable(facts: ClassFacts, thing: Thing) -> Confidence | None:
     from gradcheck_lint.facts.classes import has_weights
 
     if thing.role == "module":
-        return Confidence.HIGH if "args" in thing.detail and has_weights(facts.interpreter, thing) else None
+        return Confidence.HIGH if "args" in thing.detail and has_weights(facts.machine, thing) else None
     if thing.detail.get("made_by") != "Parameter" or thing.detail.get("grad") is not True:
         return None
     data = only(thing.detail["args"].get(0, "data"), "tensor")
@@ -112,12 +116,12 @@ def _trainable(facts: ClassFacts, thing: Thing) -> Confidence | None:
     return Confidence.HIGH if data.detail["made_by"] in _RANDOM else Confidence.MEDIUM
 
 
-def _guarded(around: tuple[ev.Step, ...]) -> bool:
+def _guarded(around: tuple[tl.Part, ...]) -> bool:
     """Whether a test asks if it is there already, or a decorator may keep what the function gives."""
     for step in around:
-        if isinstance(step, ev.Call) and any(tree.last_name(d) not in _PLAIN for d in step.function.decorators):
+        if isinstance(step, tl.Call) and any(tree.last_name(d) not in _PLAIN for d in step.function.decorators):
             return True
-        if isinstance(step, ev.Branch) and (step.test is None or any(map(_asks, step.test.walk()))):
+        if isinstance(step, tl.Branch) and (step.test is None or any(map(_asks, step.test.walk()))):
             return True
     return False
 
@@ -130,23 +134,23 @@ def _asks(node: tree.Node) -> bool:
     return isinstance(node, tree.Attribute) and node.attr == "training"
 
 
-def _only_used(facts: ClassFacts, timeline: ev.Timeline, thing: Thing, around: tuple[ev.Step, ...]) -> bool:
+def _only_used(facts: ClassFacts, timeline: tl.Timeline, thing: Thing, around: tuple[tl.Part, ...]) -> bool:
     """Whether what is built is used in the same call, and nothing gives it weights or keeps it for the next one."""
-    if thing.role == "module" and not any(e.concerns(thing) for e in timeline.events("forward")):
+    if thing.role == "module" and not any(e.concerns(thing) for e in timeline.events(ev.Forward)):
         return False
     for event in timeline.events(*_TOUCHING):
-        if event.kind == "set-attribute" and event.concerns(facts.instance) and event.detail["value"] is thing:
-            if any(isinstance(step, ev.Branch) for step in around) or _may_return(timeline.tree, event):
+        if isinstance(event, ev.SetAttribute) and event.concerns(facts.instance) and event.value is thing:
+            if any(isinstance(step, tl.Branch) for step in around) or _may_return(timeline.tree, event):
                 return False  # kept, and perhaps not built in the next call
-        elif event.kind == "return":
-            if event.function is not None and event.function.name == "forward" and _has(event.detail["value"], thing):
+        elif isinstance(event, ev.Return):
+            if event.function is not None and event.function.name == "forward" and _has(event.value, thing):
                 return False
-        elif event.kind == "iterator":
+        elif isinstance(event, ev.NewIterator):
             if any(t.detail.get("of") is thing for t in things(event.subject)):
                 return False
-        elif _has(event.subject, thing, part=True) or _has(event.detail.get("value"), thing):
+        elif _has(event.subject, thing, part=True) or (isinstance(event, ev.Put) and _has(event.value, thing)):
             return False
-    store = facts.interpreter.store.items()
+    store = facts.machine.store.items()
     if isinstance(thing.cls, External) and any(owner == thing.serial for (owner, _), _ in store):
         return False  # somebody reaches for its weights
     return not any(owner == facts.instance.serial and _has(v, thing, inside=True) for (owner, _), v in store)
@@ -164,28 +168,28 @@ def _has(value: Value | None, thing: Thing, part: bool = False, inside: bool = F
     return False
 
 
-def _may_return(step: ev.Step, until: ev.Event) -> bool:
+def _may_return(step: tl.Part, until: ev.Event) -> bool:
     """Whether the functions around an event may be left by a return before it."""
     for found in _steps(step, until):
         if found is until:
             return False
-        if isinstance(found, ev.Jump) and found.kind == "return":
+        if isinstance(found, tl.Jump) and found.kind == "return":
             return True
     return False
 
 
-def _steps(step: ev.Step, until: ev.Event) -> Iterator[ev.Step]:
+def _steps(step: tl.Part, until: ev.Event) -> Iterator[tl.Part]:
     """The events and jumps below a step, in order; of calls, those in the ones that lead to an event."""
-    if isinstance(step, ev.Sequence):
+    if isinstance(step, tl.Sequence):
         for inner in step.steps:
             yield from _steps(inner, until)
-    elif isinstance(step, ev.Branch):
+    elif isinstance(step, tl.Branch):
         for arm in step.arms:
             yield from _steps(arm, until)
-    elif isinstance(step, ev.Loop) or (isinstance(step, ev.Call) and any(e is until for e in ev.inside(step))):
+    elif isinstance(step, tl.Loop) or (isinstance(step, tl.Call) and any(e is until for e in tl.inside(step))):
         yield from _steps(step.body, until)
-    elif isinstance(step, ev.Guarded):
+    elif isinstance(step, tl.Guarded):
         yield from _steps(step.body, until)
         yield from _steps(step.final, until)
-    elif not isinstance(step, ev.Call):
+    elif not isinstance(step, tl.Call):
         yield step

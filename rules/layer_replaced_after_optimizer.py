@@ -19,12 +19,14 @@ from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import LayerReplaced, ModelReplaced, ParameterReplaced
+from gradcheck_lint.source.events import Build, Forward, Rebind, SetAttribute, SetItem, TorchCall
 from gradcheck_lint.source.values import Thing, Value, options, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class LayerReplacedAfterOptimizer(Rule):
@@ -38,18 +40,18 @@ class LayerReplacedAfterOptimizer(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         if not timeline.optimizers():
             return
-        for event in timeline.events("set-attribute", "set-item", "rebind", "call"):
-            if event.kind == "rebind":
+        for event in timeline.events(SetAttribute, SetItem, Rebind, TorchCall):
+            if isinstance(event, Rebind):
                 found = _model(timeline, event)
-            elif event.kind == "set-attribute" and assigns_its_own_way(event.subject):
+            elif isinstance(event, SetAttribute) and assigns_its_own_way(event.subject):
                 continue
-            elif event.kind == "call":
+            elif isinstance(event, TorchCall):
                 found = _resized(timeline, event)
             else:
                 found = _layer(timeline, event)
             if found is None:
                 continue
-            kind = "model" if event.kind == "rebind" else "layer"
+            kind = "model" if isinstance(event, Rebind) else "layer"
             report(
                 event.statement,
                 "new parameters come into the model after the optimizer took the old ones",
@@ -89,9 +91,9 @@ class LayerReplacedAfterOptimizer(Rule):
         )
 
 
-def _layer(timeline: Timeline, event: Event) -> Stale | None:
+def _layer(timeline: Timeline, event: SetAttribute | SetItem) -> Stale | None:
     """A layer of a model that the optimizer was given whole becomes another one."""
-    value = event.detail["value"]
+    value = event.value
     owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
     new = _new_module(timeline, event, value)
     if not owners or new is None or not weighted(new) or frozen(timeline, new):
@@ -99,13 +101,13 @@ def _layer(timeline: Timeline, event: Event) -> Stale | None:
     return stale(timeline, event, lambda held: any(inside(t, held) for t in owners))
 
 
-def _model(timeline: Timeline, event: Event) -> Stale | None:
+def _model(timeline: Timeline, event: Rebind) -> Stale | None:
     """The name of a model that the optimizer was given stands for another model, which is then trained."""
     from gradcheck_lint.source import tree
 
-    value, olds = event.detail["value"], things(event.subject, "module")
+    value, olds = event.value, things(event.subject, "module")
     new = _new_module(timeline, event, value)
-    if new is None or not isinstance(event.detail["source"], tree.Call) or frozen(timeline, new):
+    if new is None or not isinstance(event.source, tree.Call) or frozen(timeline, new):
         return None
     if any(new.core is t.core for t in olds) and not _flattens(new):
         return None
@@ -114,19 +116,19 @@ def _model(timeline: Timeline, event: Event) -> Stale | None:
     found = stale(timeline, event, lambda held: any(t.core is m.core for t in olds for m in held.modules))
     if found is None:
         return None
-    forwards = [e for e in found.between if e.kind == "forward" and not e.context & {"no_grad", "inference_mode"}]
+    forwards = [e for e in found.between if isinstance(e, Forward) and not e.context & {"no_grad", "inference_mode"}]
     return found if any(e.concerns(new) for e in forwards) else None
 
 
-def _resized(timeline: Timeline, event: Event) -> Stale | None:
+def _resized(timeline: Timeline, event: TorchCall) -> Stale | None:
     """A model of `transformers` gets another size of vocabulary.
 
     Its embedding stays the same Parameter, whose data are exchanged; the head is a new layer, unless it is tied to the
     embedding. A class of the project that makes a new embedding is followed, and told by the assignment.
     """
-    if event.detail["name"] != "resize_token_embeddings" or not untied(timeline):
+    if event.name != "resize_token_embeddings" or not untied(timeline):
         return None
-    models = things(event.detail["receiver"])
+    models = things(event.receiver)
     return stale(timeline, event, lambda held: any(inside(t, held) for t in models))
 
 
@@ -137,7 +139,7 @@ def _new_module(timeline: Timeline, event: Event, value: Value) -> Thing | None:
     for thing in things(value, "module"):
         if _flattens(thing):
             return thing
-        made = [e for e in timeline.events("build") if e.concerns(thing)]
+        made = [e for e in timeline.events(Build) if e.concerns(thing)]
         if made and any(e in made for e in before(timeline, event)):
             return thing
     return None

@@ -14,6 +14,7 @@ from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.building import RefusedLoad
 from gradcheck_lint.runtime.sightings.holding import NothingLoaded, StateMisfit
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Assign, Build, LoadState, Step
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, External, Items, Table, Thing, Value, only, options
@@ -21,7 +22,8 @@ from gradcheck_lint.source.values import Constant, External, Items, Table, Thing
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class LoadStateMisuse(Rule):
@@ -35,13 +37,13 @@ class LoadStateMisuse(Rule):
     triggers = r"load_state_dict"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("load-state"):
+        for event in timeline.events(LoadState):
             if not isinstance(event.place.node, tree.Call) or not isinstance(event.place.node.func, tree.Attribute):
                 continue
             self.result(timeline, event, event.place.node.func, report)
             self.argument(timeline, event, event.place.node, report)
 
-    def result(self, timeline: Timeline, event: Event, func: tree.Attribute, report: Report) -> None:
+    def result(self, timeline: Timeline, event: LoadState, func: tree.Attribute, report: Report) -> None:
         """The result is taken for the object itself."""
         statement, thing = event.statement.node, only(event.subject)
         if thing is None or getattr(statement, "value", None) is not event.place.node:
@@ -75,9 +77,9 @@ class LoadStateMisuse(Rule):
             confidence=Confidence.HIGH if thing.certain and built and not refused(event) else Confidence.MEDIUM,
         )
 
-    def argument(self, timeline: Timeline, event: Event, call: tree.Call, report: Report) -> None:
+    def argument(self, timeline: Timeline, event: LoadState, call: tree.Call, report: Report) -> None:
         """The state is none, or does not fit."""
-        thing, state, fix = only(event.subject), event.detail["state"], None
+        thing, state, fix = only(event.subject), event.state, None
         if thing is None or thing.role not in ("module", "optimizer") or not call.args or not thing.certain:
             return
         chunk = event.place.chunk
@@ -146,21 +148,17 @@ class LoadStateMisuse(Rule):
             )
 
 
-def _local(timeline: Timeline, event: Event, thing: Thing, name: str) -> bool:
+def _local(timeline: Timeline, event: LoadState, thing: Thing, name: str) -> bool:
     """Whether a thing was made in the function of the event and is known by this name only."""
     for made in before(timeline, event):
         if (
-            made.kind == "assign"
+            isinstance(made, Assign)
             and made.concerns(thing)
-            and not (
-                isinstance(made.detail["target"], tree.Name)
-                and made.detail["target"].id == name
-                and made.function is event.function
-            )
+            and not (isinstance(made.target, tree.Name) and made.target.id == name and made.function is event.function)
         ):
             return False
     return any(
-        e.kind == "build" and e.concerns(thing) and e.function is event.function for e in before(timeline, event)
+        isinstance(e, Build) and e.concerns(thing) and e.function is event.function for e in before(timeline, event)
     )
 
 
@@ -180,14 +178,14 @@ def _apart(event: Event, name: str, first: str, last: str) -> Fix | None:
     )
 
 
-def _misfit(timeline: Timeline, event: Event, thing: Thing, saved: Thing) -> tuple[str, str, str, str] | None:
+def _misfit(timeline: Timeline, event: LoadState, thing: Thing, saved: Thing) -> tuple[str, str, str, str] | None:
     """Why a state that was taken from another object cannot fit."""
     if thing.role == "optimizer" and saved.role == "optimizer" and saved.certain and saved is not thing:
         ours, theirs = _groups(thing), _groups(saved)
         if ours is not None and theirs is not None and ours != theirs:
             label = f"the state has {theirs} group{'s' * (theirs > 1)}, and the optimizer {ours}"
             return "is given the state of other groups", label, "torch refuses it", "give the optimizer the same groups"
-        stepped = any(e.kind == "step" and e.concerns(saved) for e in before(timeline, event))
+        stepped = any(isinstance(e, Step) and e.concerns(saved) for e in before(timeline, event))
         if stepped and keeps_state(saved) and _other_sizes(thing, saved):
             label = "the state belongs to parameters of other sizes"
             return "is given the state of other sizes", label, "the next step fails", "train a model of the same sizes"
@@ -197,8 +195,8 @@ def _misfit(timeline: Timeline, event: Event, thing: Thing, saved: Thing) -> tup
     return None
 
 
-def _lenient(event: Event) -> bool:
-    args = event.detail["args"]
+def _lenient(event: LoadState) -> bool:
+    args = event.args
     strict = args.get(1, "strict")
     return isinstance(strict, Constant) and strict.value is False
 

@@ -9,10 +9,11 @@ from gradcheck_lint.facts.rebinding import body_of, copy_instead, loop_of, makes
 from gradcheck_lint.facts.unread import read_by_name, read_inside
 from gradcheck_lint.finding import Confidence, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.events import Assign
 from gradcheck_lint.source.values import Constant, Thing, Value, options, things
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class LoopVariableRebound(Rule):
@@ -24,13 +25,13 @@ class LoopVariableRebound(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
 
-        for event in timeline.events("assign"):
-            target, value = event.detail["target"], event.detail["expression"]
-            if not isinstance(target, tree.Name) or not _parameter(event.detail["old"]):
+        for event in timeline.events(Assign):
+            target, value = event.target, event.expression
+            if not isinstance(target, tree.Name) or not _parameter(event.old):
                 continue
-            if isinstance(value, tree.Constant) or any(isinstance(o, Constant) for o in options(event.detail["value"])):
+            if isinstance(value, tree.Constant) or any(isinstance(o, Constant) for o in options(event.value)):
                 continue
-            if any(o is n for o in options(event.detail["old"]) for n in options(event.detail["value"])):
+            if any(o is n for o in options(event.old) for n in options(event.value)):
                 continue
             name, statement = target.id, event.statement.node
             loop = loop_of(body_of(timeline, event), statement, name)

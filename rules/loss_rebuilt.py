@@ -10,9 +10,9 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.reach import LossLeadsNowhere
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.breach import Breach
 
 HEADLINE = "backward runs on a copy of the loss that has no graph"
 HELP = (

@@ -9,12 +9,13 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.order import StaleStep
+from gradcheck_lint.source.events import Step
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.turns import Carried
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.breach import Breach
 
 
 class MissingZeroGrad(Rule):
@@ -34,9 +35,9 @@ class MissingZeroGrad(Rule):
         found = carried(breach)
         if found is None or found.how != NEVER:
             return
-        if breach.event.detail["closure"] is not None and breach.optimizer.detail.get("name") == "torch.optim.LBFGS":
+        if breach.step.closure is not None and breach.optimizer.detail.get("name") == "torch.optim.LBFGS":
             return  # GL113 tells what the closure lacks
-        name = optimizer_of(breach.event)
+        name = optimizer_of(breach.step)
         related = [("uses them, and leaves them", breach.event.place)]
         if found.cleared is not None:
             related.insert(0, ("clears them, and a step has used them since", found.cleared.place))
@@ -62,7 +63,7 @@ class MissingZeroGrad(Rule):
         here = stand(found.made.statement)
         if here is None or not found.certain or not name:
             return None
-        if not any(step.event.place == breach.event.place for step in beside(breach, found.made, "step")):
+        if not any(step.event.place == breach.event.place for step in beside(breach, found.made, Step)):
             return None
         return Fix(f"call `{name}.zero_grad()` first", Safety.SAFE, (insert_before(here, f"{name}.zero_grad()"),))
 

@@ -10,12 +10,24 @@ from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import ParameterMoved, StateLeftBehind
+from gradcheck_lint.source.events import (
+    Build,
+    LoadState,
+    Move,
+    SetAttribute,
+    SetData,
+    SetItem,
+    Step,
+    TorchCall,
+    Unknown,
+)
 from gradcheck_lint.source.values import Constant, External, Thing, Value, options, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class ModelMovedAfterOptimizer(Rule):
@@ -26,7 +38,7 @@ class ModelMovedAfterOptimizer(Rule):
     watches = (ParameterMoved, StateLeftBehind)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("move"):
+        for event in timeline.events(Move):
             for module in things(event.subject, "module"):
                 found = stale(timeline, event, lambda held, m=module: any(t.inside(m) for t in held.modules))  # type: ignore[misc]
                 if found is None:
@@ -83,15 +95,15 @@ _DTYPES = {"float": "float32", "double": "float64", "half": "float16", "bfloat16
 _DTYPE_NAMES = frozenset({"float32", "float", "float64", "double", "float16", "half", "bfloat16"})
 
 
-def _goal(event: Event) -> dict[str, str] | None:
+def _goal(event: Move) -> dict[str, str] | None:
     """The dtype and device that a move leads to, by the words "dtype" and "device"; None if not known."""
-    how = event.detail["how"]
+    how = event.how
     if how in _DTYPES:
         return {"dtype": _DTYPES[how]}
     if how in ("cuda", "cpu"):
         return {"device": how}
     goal: dict[str, str] = {}
-    for value in event.detail["args"].all():
+    for value in event.args.all():
         for option in options(value):
             word = _word(option)
             if word is None or how != "to":
@@ -109,36 +121,36 @@ def _word(value: Value) -> str | None:
     return None
 
 
-def _moves(event: Event, module: Thing, earlier: list[Event]) -> bool:
+def _moves(event: Move, module: Thing, earlier: list[Event]) -> bool:
     """Whether a model, built here of float32 on the CPU, really changes."""
-    if event.detail["how"] == "to_empty":
+    if event.how == "to_empty":
         return True
     then = _places(module, [*earlier, event])
     return len(then) > 1 and then[-1] != then[-2]
 
 
-def _leaves(event: Event, module: Thing, optimizer: Thing, earlier: list[Event]) -> bool:
+def _leaves(event: Move, module: Thing, optimizer: Thing, earlier: list[Event]) -> bool:
     """Whether the model goes where the state of the optimizer is not, and does not come back to it.
 
     The state is made where the parameters are at the first step, and goes to them where it is loaded.
     """
-    made = [n for n, e in enumerate(earlier) if e.kind in ("build", "step", "load-state") and e.concerns(optimizer)]
-    first = next((n for n in made if earlier[n].kind == "step"), made[0])
-    last = max((n for n in made if earlier[n].kind == "load-state"), default=first)
+    made = [n for n, e in enumerate(earlier) if isinstance(e, (Build, Step, LoadState)) and e.concerns(optimizer)]
+    first = next((n for n in made if isinstance(earlier[n], Step)), made[0])
+    last = max((n for n in made if isinstance(earlier[n], LoadState)), default=first)
     then, state = _places(module, [*earlier, event]), _places(module, earlier[:last])
     return bool(then) and bool(state) and then[-1] != state[-1]
 
 
 def _places(module: Thing, events: list[Event]) -> list[dict[str, str]]:
     """The dtypes and devices that a model comes to by its moves, if all of them are known."""
-    built = any(e.kind == "build" and e.concerns(module.core) for e in events)
+    built = any(isinstance(e, Build) and e.concerns(module.core) for e in events)
     if not built or module.detail.get("pretrained") or isinstance(module.detail.get("copy_of"), Thing):
         return []
     found = [{"dtype": "float32", "device": "cpu"}]
     for e in events:
-        if e.kind == "call" and str(e.detail["name"]).startswith("torch.set_default"):
+        if isinstance(e, TorchCall) and e.name.startswith("torch.set_default"):
             return []
-        if e.kind == "move" and any(module.inside(t) or t.inside(module) for t in things(e.subject)):
+        if isinstance(e, Move) and any(module.inside(t) or t.inside(module) for t in things(e.subject)):
             reached = _goal(e)
             if reached is None:
                 return []
@@ -146,14 +158,14 @@ def _places(module: Thing, events: list[Event]) -> list[dict[str, str]]:
     return found
 
 
-def _overwrites(event: Event, earlier: list[Event]) -> bool:
+def _overwrites(event: Move, earlier: list[Event]) -> bool:
     """Whether the move makes new Parameter objects."""
-    if event.detail["how"] == "to_empty":
+    if event.how == "to_empty":
         return True
     flag: Value | None = None
     for e in earlier:
-        if e.kind == "call" and str(e.detail["name"]).endswith(".set_overwrite_module_params_on_conversion"):
-            flag = e.detail["args"].get(0, "value")
+        if isinstance(e, TorchCall) and e.name.endswith(".set_overwrite_module_params_on_conversion"):
+            flag = e.args.get(0, "value")
     return isinstance(flag, Constant) and flag.value is True
 
 
@@ -162,23 +174,23 @@ def _has_state(optimizer: Thing, earlier: list[Event]) -> bool:
     if not keeps_state(optimizer):
         return False
     return str(optimizer.detail.get("name")).endswith("Adagrad") or any(
-        e.kind in ("step", "load-state") and e.concerns(optimizer) for e in earlier
+        isinstance(e, (Step, LoadState)) and e.concerns(optimizer) for e in earlier
     )
 
 
-def _mended(event: Event, module: Thing, found: Stale) -> bool:
+def _mended(event: Move, module: Thing, found: Stale) -> bool:
     """Whether the model moves on, which is judged there, or the state goes along, before the next step."""
     optimizer = found.optimizer
     for later in found.between:
         if (
-            later.kind == "move"
+            isinstance(later, Move)
             and later is not event
             and any(module.inside(t) or t.inside(module) for t in things(later.subject))
         ):
             return True
-        if later.kind in ("load-state", "unknown") and later.concerns(optimizer):
+        if isinstance(later, (LoadState, Unknown)) and later.concerns(optimizer):
             return True
-        if later.kind in ("set-item", "set-data", "set-attribute") and any(
+        if isinstance(later, (SetItem, SetData, SetAttribute)) and any(
             optimizer in t.deps or t.inside(optimizer) for t in things(later.subject)
         ):
             return True

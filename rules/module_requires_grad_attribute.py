@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import gradflag
 from gradcheck_lint.facts.repair import replace
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.mode import RequiresGradAttribute
-from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import SetAttribute
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 _LAYER = re.compile(r"(?:torch\.)?nn\.(?!Parameter)[A-Z]\w*")
 
@@ -29,8 +32,8 @@ class ModuleRequiresGradAttribute(Rule):
     watches = (RequiresGradAttribute,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("set-attribute"):
-            if event.detail["attr"] != "requires_grad" or "try" in event.context:
+        for event in timeline.events(SetAttribute):
+            if event.attr != "requires_grad" or "try" in event.context:
                 continue
             if gradflag.told_apart(timeline, event):
                 continue

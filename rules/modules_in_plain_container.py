@@ -10,13 +10,13 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import LayersUnregistered
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Freeze, Register, SetAttribute, SetMode
 from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event
 
 _ASSIGNED = r"self\.(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:(?:\[|\{|\(|list\(|tuple\(|dict\()|self\.(\w+)\()"
 _FILLED = r"\.(?:append|extend|insert|update|add)\(|\s*\+=|\[[^\]\n]*\]\s*=(?!=)"
@@ -40,25 +40,27 @@ class ModulesInPlainContainer(Rule):
         if not names or _ELSEWHERE.search(facts.inherited) or not facts.is_module or _OWN.search(facts.inherited):
             return
         registered: set[Thing] = set()
-        for event in facts.made.events("set-attribute", "register"):
-            plain = isinstance(event.detail["value"], (Items, Table)) or _measured(event.detail.get("source"))
+        for event in facts.made.events(SetAttribute, Register):
+            plain = isinstance(event.value, (Items, Table)) or _measured(
+                event.source if isinstance(event, SetAttribute) else None
+            )
             if event.concerns(facts.instance) and not plain:
-                registered |= reached(event.detail["value"])
-        touched = {t for e in facts.made.events("freeze", "mode") for t in reached(e.subject)}
+                registered |= reached(event.value)
+        touched = {t for e in facts.made.events(Freeze, SetMode) for t in reached(e.subject)}
         hidden: dict[tuple[bool, Confidence], list[_Hidden]] = {}  # one mistake for a class and a cause
         for name in names:
             held = [o for o in options(facts.attribute(name)) if not _nothing(o)]
             if not held or not all(isinstance(o, (Items, Table)) for o in held):
                 continue
             made = [t for o in held for t in made_modules(o)]
-            layers = [t for t in made if t.place is not None and has_weights(facts.interpreter, t, mode=True)]
+            layers = [t for t in made if t.place is not None and has_weights(facts.machine, t, mode=True)]
             if not layers or any(t in registered or t in touched for t in made) or _handed_on(facts, name):
                 continue
             assigned = _assignment(facts, name)
             if assigned is None:
                 continue
             kind = "dictionary" if isinstance(held[0], Table) else getattr(held[0], "kind", "list")
-            weighty = any(has_weights(facts.interpreter, t) for t in layers)
+            weighty = any(has_weights(facts.machine, t) for t in layers)
             confidence = Confidence.MEDIUM if _shared(facts, name) or _lent(facts, name) else Confidence.HIGH
             one = _Hidden(name, kind, assigned, _fix(facts, name, held, assigned))
             hidden.setdefault((weighty, confidence), []).append(one)
@@ -93,7 +95,7 @@ class _Hidden(NamedTuple):
 
     name: str
     kind: str
-    assigned: Event
+    assigned: SetAttribute
     fix: Fix | None
 
 
@@ -168,9 +170,9 @@ def _measured(source: tree.Expression | None) -> bool:
     )
 
 
-def _assignment(facts: ClassFacts, name: str) -> Event | None:
-    for event in facts.made.events("set-attribute"):
-        if event.detail["attr"] == name and event.concerns(facts.instance):
+def _assignment(facts: ClassFacts, name: str) -> SetAttribute | None:
+    for event in facts.made.events(SetAttribute):
+        if event.attr == name and event.concerns(facts.instance):
             return event if isinstance(event.statement.node, tree.Assign) else None
     return None
 
@@ -209,7 +211,7 @@ def _shared(facts: ClassFacts, name: str) -> bool:
     return uses > len(re.findall(_USES.format(name), facts.inherited, re.MULTILINE))
 
 
-def _fix(facts: ClassFacts, name: str, held: list[Value], event: Event) -> Fix | None:
+def _fix(facts: ClassFacts, name: str, held: list[Value], event: SetAttribute) -> Fix | None:
     """Hand the container to the one of torch, where that takes all that is in it."""
     from gradcheck_lint.facts import repair
 

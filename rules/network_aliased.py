@@ -13,6 +13,7 @@ from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import OwnStateLoaded
+from gradcheck_lint.source.events import Assign, Consume, LoadState
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class NetworkAliased(Rule):
@@ -34,65 +36,72 @@ class NetworkAliased(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
 
-        for event in timeline.events("assign"):
-            source, value = event.detail["expression"], event.detail["value"]
+        for event in timeline.events(Assign):
+            source, value = event.expression, event.value
             module, state = only(value, "module"), only(value, "state-dict")
-            name = tree.last_name(event.detail["target"])
+            name = tree.last_name(event.target)
             if module is not None and isinstance(source, (tree.Name, tree.Attribute)):
                 if _synchronised(timeline, event, module, name):
-                    self.tell_network(timeline, event, module, report)
+                    self.tell_network(timeline, event, source, module, report)
                 elif _BEST.search(name):
-                    self.best_network(timeline, event, module, report)
+                    self.best_network(timeline, event, source, module, report)
             elif (
                 state is not None
+                and source is not None
                 and "copy_of" not in state.detail
                 and not isinstance(source, (tree.Name, tree.Attribute))
             ):
-                self.best_state(timeline, event, state, report)
+                self.best_state(timeline, event, source, state, report)
 
-    def tell_network(self, timeline: Timeline, event: Event, module: Thing, report: Report) -> None:
-        source, target = _texts(event)
+    def tell_network(
+        self, timeline: Timeline, event: Assign, value: tree.Expression, module: Thing, report: Report
+    ) -> None:
+        source, target = _texts(event, value)
         report(
             event.statement,
             "a copy that is synchronised with a network is the network itself",
             label=f"`{target}` is a second name for `{source}`",
             why=f"every step on `{source}` moves `{target}` as well, and the copying copies nothing",
             help=f"make a copy: `copy.deepcopy({source})`",
-            fix=_fix(timeline, event, module),
+            fix=_fix(timeline, event, value, module),
         )
 
-    def best_network(self, timeline: Timeline, event: Event, module: Thing, report: Report) -> None:
+    def best_network(
+        self, timeline: Timeline, event: Assign, value: tree.Expression, module: Thing, report: Report
+    ) -> None:
         from gradcheck_lint.source import tree
 
         found = steps_on(timeline, event, module)
-        target = event.detail["target"]
+        target = event.target
         if found is None or (isinstance(target, tree.Name) and not used_later(timeline, event, target.id)):
             return
-        source, name = _texts(event)
+        source, name = _texts(event, value)
         report(
             event.statement,
             "the best network is kept by name, and trains on",
             label=f"`{name}` is a second name for `{source}`",
             why=f"`{name_of(found[0])}.step()` goes on to change it, so the best network is always the last one",
             help=f"make a copy: `copy.deepcopy({source})`",
-            fix=_fix(timeline, event, module),
+            fix=_fix(timeline, event, value, module),
         )
 
-    def best_state(self, timeline: Timeline, event: Event, state: Thing, report: Report) -> None:
+    def best_state(
+        self, timeline: Timeline, event: Assign, value: tree.Expression, state: Thing, report: Report
+    ) -> None:
         found = steps_on(timeline, event, state.detail["of"])
         if found is None:
             return
         step, later = found
-        if not any(e.kind == "load-state" and state in things(e.detail["state"]) for e in later):
+        if not any(isinstance(e, LoadState) and state in things(e.state) for e in later):
             return
-        source, name = _texts(event)
+        source, name = _texts(event, value)
         report(
             event.statement,
             "a state that is kept for later changes with every step",
             label=f"`{name}` holds the network's own tensors, not copies of them",
             why=f"`{name_of(step)}.step()` changes them in place, so what is loaded back is the last state",
-            help=f"copy the tensors: `{_copied(event.detail['expression'], event)[1]}`",
-            fix=_fix(timeline, event, state.detail["of"]),
+            help=f"copy the tensors: `{_copied(value, event)[1]}`",
+            fix=_fix(timeline, event, value, state.detail["of"]),
             confidence=Confidence.MEDIUM
             if re.search(r"\bcpu\(", source) or _copied_on_the_way(timeline, event, state)
             else Confidence.HIGH,
@@ -125,18 +134,18 @@ def _synchronised(timeline: Timeline, event: Event, module: Thing, name: str) ->
     """Whether the code goes on to copy from the one name to the other, which would be pointless if both were one."""
     from gradcheck_lint.source import tree
 
-    loads = any(e.concerns(module) for e in timeline.events("load-state"))
-    if not loads and not (_LAGS.search(name) and any(e.detail["by"] == "zip" for e in timeline.events("consume"))):
+    loads = any(e.concerns(module) for e in timeline.events(LoadState))
+    if not loads and not (_LAGS.search(name) and any(e.by == "zip" for e in timeline.events(Consume))):
         return False
     zipped: dict[int, int] = {}
     for later in after(timeline, event):
-        if later.kind == "load-state" and later.concerns(module) and isinstance(later.place.node, tree.Call):
-            state, call = only(later.detail["state"], "state-dict"), later.place.node
+        if isinstance(later, LoadState) and later.concerns(module) and isinstance(later.place.node, tree.Call):
+            state, call = only(later.state, "state-dict"), later.place.node
             if state is None or state.detail["of"] is not module or not isinstance(call.func, tree.Attribute):
                 continue
             if tree.last_name(call.func.value) == name and call.args and _other(call.args[0].value, name):
                 return True
-        elif later.kind == "consume" and later.detail["by"] == "zip" and _LAGS.search(name):
+        elif isinstance(later, Consume) and later.by == "zip" and _LAGS.search(name):
             of = things(later.subject)[0].detail.get("of")
             if of is module:
                 zipped[id(later.statement.node)] = zipped.get(id(later.statement.node), 0) + 1
@@ -160,13 +169,13 @@ def _other(state: tree.Expression, name: str) -> bool:
     )
 
 
-def _texts(event: Event) -> tuple[str, str]:
+def _texts(event: Assign, value: tree.Expression) -> tuple[str, str]:
     """The source texts of what is assigned and of what it is assigned to."""
     chunk = event.place.chunk
-    return repair.text(Place(chunk, event.detail["expression"])), repair.text(Place(chunk, event.detail["target"]))
+    return repair.text(Place(chunk, value)), repair.text(Place(chunk, event.target))
 
 
-def _copied(source: tree.Expression, event: Event) -> tuple[tree.Expression, str]:
+def _copied(source: tree.Expression, event: Assign) -> tuple[tree.Expression, str]:
     """The expression without a shallow `.copy()` or `dict(...)`, and its deep copy."""
     from gradcheck_lint.source import tree
 
@@ -178,11 +187,11 @@ def _copied(source: tree.Expression, event: Event) -> tuple[tree.Expression, str
     return inner, f"copy.deepcopy({repair.text(Place(event.place.chunk, inner))})"
 
 
-def _fix(timeline: Timeline, event: Event, module: Thing) -> Fix | None:
+def _fix(timeline: Timeline, event: Assign, source: tree.Expression, module: Thing) -> Fix | None:
     """Put `copy.deepcopy(...)` around the expression, and `import copy` above the first import if it is missing."""
     from gradcheck_lint.source import tree
 
-    home, source = timeline.home, event.detail["expression"]
+    home = timeline.home
     if event.place.chunk.path != home.path:
         return None
     _, text = _copied(source, event)

@@ -11,13 +11,14 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.building import NonLeafGiven, RefusedNonLeaf
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Assign, Build
 from gradcheck_lint.source.values import Constant, Thing, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
     from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class NonLeafParams(Rule):
@@ -91,19 +92,19 @@ def computed(value: object) -> bool:
     )
 
 
-def differentiable(event: Event) -> bool:
+def differentiable(event: handed.Handing) -> bool:
     """Whether the optimizer is meant to step through computed tensors."""
-    if event.kind != "build":
+    if not isinstance(event, Build):
         return False
-    flag = event.detail["args"].keywords.get("differentiable")
+    flag = event.args.keywords.get("differentiable")
     return flag is not None and not (isinstance(flag, Constant) and flag.value is False)
 
 
 def cut_off(timeline: Timeline, thing: Thing, made: Place) -> tuple[Edit, ...]:
     """Edits that make a leaf of it, if the leaf behind it has no name of its own that somebody may mean to train."""
-    for event in timeline.events("assign"):
-        if event.detail["expression"] is made.node and repair.stand(event.statement) is not None:
-            target = tree.dotted(event.detail["target"])
+    for event in timeline.events(Assign):
+        if event.expression is made.node and repair.stand(event.statement) is not None:
+            target = tree.dotted(event.target)
             break
     else:
         return ()

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import PartNoModule
+from gradcheck_lint.source.events import SetAttribute
 from gradcheck_lint.source.place import Place, name_of
 from gradcheck_lint.source.values import Value, only, options
 
@@ -89,9 +90,9 @@ def _becomes_a_part(facts: ClassFacts) -> bool:
 def _layers(facts: ClassFacts) -> list[str]:
     """The attributes with layers or parameters that objects of the class make themselves."""
     names: dict[str, None] = {}
-    for event in facts.made.events("set-attribute"):
-        if event.concerns(facts.instance) and any(_weighty(facts, o) for o in options(event.detail["value"])):
-            names[event.detail["attr"]] = None
+    for event in facts.made.events(SetAttribute):
+        if event.concerns(facts.instance) and any(_weighty(facts, o) for o in options(event.value)):
+            names[event.attr] = None
     return list(names)
 
 
@@ -101,7 +102,7 @@ def _weighty(facts: ClassFacts, value: Value) -> bool:
     tensor = only(value, "tensor")
     if tensor is not None:
         return tensor.detail.get("made_by") == "Parameter" and tensor.detail.get("grad") is True
-    return any(t.place is not None and has_weights(facts.interpreter, t) for t in made_modules(value))
+    return any(t.place is not None and has_weights(facts.machine, t) for t in made_modules(value))
 
 
 def _reached_for(facts: ClassFacts, attr: str) -> bool:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import repair
+from gradcheck_lint.facts import gradflag, repair
 from gradcheck_lint.finding import Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import AttributeAssigned
-from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Augment, SetAttribute, SetItem
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, Thing, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 OPTIONS = frozenset(
     "lr learning_rate weight_decay momentum dampening nesterov betas eps amsgrad alpha centered rho".split()
@@ -37,19 +39,19 @@ class OptimizerAttributeAssigned(Rule):
     triggers = r"\.defaults\["
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("set-attribute", "augment", "set-item"):
-            if event.kind == "set-item":
+        for event in timeline.events(SetAttribute, Augment, SetItem):
+            if isinstance(event, SetItem):
                 self.item(timeline, event, report)
             else:
                 self.attribute(timeline, event, report)
 
-    def attribute(self, timeline: Timeline, event: Event, report: Report) -> None:
+    def attribute(self, timeline: Timeline, event: SetAttribute | Augment, report: Report) -> None:
         """`optimizer.lr = 0.01`."""
-        if event.kind == "augment":
+        if isinstance(event, Augment):
             old = only(event.subject)
             owner, name = old.parent if old is not None and old.parent is not None else (None, "")
         else:
-            owner, name = only(event.subject), event.detail["attr"]
+            owner, name = only(event.subject), event.attr
         if owner is None or not _torchs_own(owner) or name not in OPTIONS or _read(timeline, name):
             return
         report(
@@ -61,7 +63,7 @@ class OptimizerAttributeAssigned(Rule):
             fix=_in_groups(event, name),
         )
 
-    def item(self, timeline: Timeline, event: Event, report: Report) -> None:
+    def item(self, timeline: Timeline, event: SetItem, report: Report) -> None:
         """`optimizer.state_dict()["param_groups"][0]["lr"] = 0.01`, `optimizer.defaults["lr"] = 0.01`."""
         subject = only(event.subject)
         if subject is None:
@@ -154,7 +156,7 @@ def _unused_copy(timeline: Timeline, event: Event, state: Thing) -> bool:
 
 def _uncopied(timeline: Timeline, event: Event) -> Fix | None:
     """The groups themselves in place of those in the copy."""
-    from gradcheck_lint.source.events import Loop
+    from gradcheck_lint.source.timeline import Loop
 
     places = [event.place]
     for each, around in timeline.located():

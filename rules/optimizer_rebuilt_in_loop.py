@@ -10,6 +10,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import BuiltAnew
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Constant, Thing, only
@@ -42,10 +43,10 @@ class OptimizerRebuiltInLoop(Rule):
     witnesses = frozenset({"source", "run"})
     watches = (BuiltAnew,)
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         located = list(timeline.located())
         for event, around in located:
-            if event.kind != "build":
+            if not isinstance(event, ev.Build):
                 continue
             thing = only(event.subject)
             if thing is None or thing.role not in LOSES or not _remembers(thing):
@@ -113,11 +114,11 @@ def _remembers(thing: Thing) -> bool:
 def _used(event: ev.Event, thing: Thing) -> bool:
     """Whether the event moves it on."""
     if thing.role == "scaler":
-        return event.kind == "step" and only(event.detail.get("scaler")) is thing
-    return event.kind == ("schedule" if thing.role == "scheduler" else "step") and only(event.subject) is thing
+        return isinstance(event, ev.Step) and only(event.scaler) is thing
+    return isinstance(event, ev.Schedule if thing.role == "scheduler" else ev.Step) and only(event.subject) is thing
 
 
-def _lasting(thing: Thing, loop: ev.Loop) -> bool:
+def _lasting(thing: Thing, loop: tl.Loop) -> bool:
     """Whether what it works for was there before the round of the loop."""
     if thing.role == "scaler":
         return True
@@ -129,14 +130,14 @@ def _lasting(thing: Thing, loop: ev.Loop) -> bool:
     return bool(parts) and all(part.root.serial < loop.start and not part.summary for part in parts)
 
 
-def _starts_over(located: Sequence[tuple[ev.Event, tuple[ev.Step, ...]]], loop: ev.Loop, thing: Thing) -> bool:
+def _starts_over(located: Sequence[tuple[ev.Event, tuple[tl.Part, ...]]], loop: tl.Loop, thing: Thing) -> bool:
     """Whether something else in the loop begins anew as well: weights put back, layers frozen, a model replaced."""
     for event, around in located:
         if loop not in around:
             continue
-        if event.kind in ("load-state", "freeze", "add-group"):
+        if isinstance(event, (ev.LoadState, ev.Freeze, ev.AddGroup)):
             return True
-        if event.kind in ("build", "rebind") and any(t.role == "module" for t in _subjects(event)):
+        if isinstance(event, (ev.Build, ev.Rebind)) and any(t.role == "module" for t in _subjects(event)):
             return True
     return False
 

@@ -10,9 +10,9 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import StaleStep
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.breach import Breach
 
 
 class OtherOptimizerZeroed(Rule):
@@ -31,7 +31,7 @@ class OtherOptimizerZeroed(Rule):
         found = carried(breach)
         if found is None or found.how != OTHER or found.cleared is None or found.at is None:
             return
-        cleared, stepped = receiver(found.cleared.place), optimizer_of(breach.event)
+        cleared, stepped = receiver(found.cleared.place), optimizer_of(breach.step)
         if found.at != found.cleared.place:  # a call that does it, by a name of its own
             cleared = next((thing.label for thing in things(found.cleared.subject, "optimizer")), cleared)
         report(

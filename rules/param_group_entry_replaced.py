@@ -9,6 +9,7 @@ from gradcheck_lint.facts.rebinding import copy_instead, makes_new, used_later
 from gradcheck_lint.finding import Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import EntryReplaced
+from gradcheck_lint.source.events import SetItem
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Constant, Items, things
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class ParamGroupEntryReplaced(Rule):
@@ -30,7 +31,7 @@ class ParamGroupEntryReplaced(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
 
-        for event in timeline.events("set-item"):
+        for event in timeline.events(SetItem):
             statement = event.statement.node
             whole = any(t.role == "group" for t in things(event.subject))
             if not isinstance(statement, tree.Assign) or not isinstance(event.place.node, tree.Subscript):
@@ -62,7 +63,7 @@ class ParamGroupEntryReplaced(Rule):
         )
 
 
-def _new_entry(event: Event, value: tree.Expression | None) -> bool:
+def _new_entry(event: SetItem, value: tree.Expression | None) -> bool:
     """Whether an entry of a group's list becomes a tensor that nothing else can know, for it has no name."""
     from gradcheck_lint.source import tree
 
@@ -71,14 +72,14 @@ def _new_entry(event: Event, value: tree.Expression | None) -> bool:
         return False
     if len(statement.targets) > 1 or isinstance(value, (tree.Name, tree.Attribute, tree.Named)):
         return False
-    return fresh(event.detail["value"]) or makes_new(value)
+    return fresh(event.value) or makes_new(value)
 
 
-def _new_list(timeline: Timeline, event: Event) -> bool:
+def _new_list(timeline: Timeline, event: SetItem) -> bool:
     """Whether the list of a group becomes one of new tensors, and nobody else gets hold of it."""
     from gradcheck_lint.source import tree
 
-    index, value = event.detail["index"], event.detail["value"]
+    index, value = event.index, event.value
     if not isinstance(index, Constant) or index.value != "params" or not isinstance(value, Items) or not value.items:
         return False
     if not all(fresh(item) for item in value.items):

@@ -11,13 +11,14 @@ from gradcheck_lint.finding import Confidence, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import ParameterReplaced, VariableReplaced
+from gradcheck_lint.source.events import Rebind, SetAttribute
 from gradcheck_lint.source.values import Value, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 HEADLINE = "a parameter is replaced by a new tensor"
 
@@ -33,19 +34,19 @@ class ParameterRebound(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         optimized = bool(timeline.optimizers())
-        for event in timeline.events("rebind", "set-attribute"):
-            if not optimized or (event.kind == "set-attribute" and assigns_its_own_way(event.subject)):
+        for event in timeline.events(Rebind, SetAttribute):
+            if not optimized or (isinstance(event, SetAttribute) and assigns_its_own_way(event.subject)):
                 found = None
-            elif event.kind == "set-attribute":
+            elif isinstance(event, SetAttribute):
                 found = _attribute(timeline, event)
             else:
                 found = _name(timeline, event)
             if found is not None:
                 self.tell(timeline, event, found, report)
-            elif event.kind == "rebind" and _by_hand(timeline, event):
+            elif isinstance(event, Rebind) and _by_hand(timeline, event):
                 self.tell_by_hand(timeline, event, report)
 
-    def tell(self, timeline: Timeline, event: Event, found: Stale, report: Report) -> None:
+    def tell(self, timeline: Timeline, event: Rebind | SetAttribute, found: Stale, report: Report) -> None:
         target = _target(event)
         report(
             event.statement,
@@ -54,19 +55,21 @@ class ParameterRebound(Rule):
             why=f"`{found.name}.step()` moves a tensor that is no longer in use, and the new one never",
             help=f"copy into the old one under `torch.no_grad()`, or build `{found.name}` after this line",
             related=[("the optimizer takes the parameters here", found.build.place)],
-            fix=copy_instead(timeline, event, target, event.detail["source"], Safety.UNSAFE) if target else None,
+            fix=copy_instead(timeline, event, target, event.source, Safety.UNSAFE) if target else None,
             confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
         )
 
-    def tell_by_hand(self, timeline: Timeline, event: Event, report: Report) -> None:
-        name = event.detail["target"].id
+    def tell_by_hand(self, timeline: Timeline, event: Rebind, report: Report) -> None:
+        from gradcheck_lint.source import tree
+
+        name = tree.dotted(event.target)
         report(
             event.statement,
             f"{HEADLINE}, which has no gradient",
             label=f"`{name}` is no leaf any more, or needs no gradient",
             why=f"`{name}.grad` is None from here on",
             help=f"write into it, under `torch.no_grad()`: `{name} -= ...`",
-            fix=copy_instead(timeline, event, event.detail["target"], event.detail["source"], Safety.UNSAFE),
+            fix=copy_instead(timeline, event, event.target, event.source, Safety.UNSAFE),
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
@@ -95,19 +98,19 @@ class ParameterRebound(Rule):
         )
 
 
-def _name(timeline: Timeline, event: Event) -> Stale | None:
+def _name(timeline: Timeline, event: Rebind) -> Stale | None:
     """A variable of its own that the optimizer was given gets another tensor."""
-    target, source = event.detail["target"], event.detail["source"]
+    target, source = event.target, event.source
     olds = things(event.subject, "tensor")
-    if not _is_new(event.detail["value"], source, target) or not any(one_name(timeline, event, t) for t in olds):
+    if not _is_new(event.value, source, target) or not any(one_name(timeline, event, t) for t in olds):
         return None
     return stale(timeline, event, lambda held: any(t is o for t in held.tensors for o in olds), in_doubt=True)
 
 
-def _attribute(timeline: Timeline, event: Event) -> Stale | None:
+def _attribute(timeline: Timeline, event: SetAttribute) -> Stale | None:
     """An attribute of a module that the optimizer was given gets a new Parameter."""
-    value = event.detail["value"]
-    if event.detail["attr"] in ("data", "grad") or not fresh(value) or any(frozen(timeline, t) for t in things(value)):
+    value = event.value
+    if event.attr in ("data", "grad") or not fresh(value) or any(frozen(timeline, t) for t in things(value)):
         return None
     if any(t.detail.get("made_by") != "Parameter" for t in things(value, "tensor")):
         return None  # a module registers nothing else, so the optimizer never had what this was before
@@ -125,24 +128,23 @@ def _is_new(value: Value, source: tree.Expression | None, target: tree.Expressio
     return makes_new(source) and mentions(source, tree.dotted(target))
 
 
-def _by_hand(timeline: Timeline, event: Event) -> bool:
+def _by_hand(timeline: Timeline, event: Rebind) -> bool:
     """A descent without an optimizer: `w = w - lr * w.grad` in a loop that never makes a leaf of the result."""
     leaves = [t for t in things(event.subject, "tensor") if t.detail.get("leaf") and t.detail.get("grad")]
-    if not leaves:
+    if not leaves or event.source is None:
         return False
     body = body_of(timeline, event)
-    if not renewed_by_hand(body, event.statement.node, event.detail["target"], event.detail["source"]):
+    if not renewed_by_hand(body, event.statement.node, event.target, event.source):
         return False
     if not any(one_name(timeline, event, t) for t in leaves):
         return False
     return any(later is event for later in after(timeline, event))
 
 
-def _target(event: Event) -> tree.Expression | None:
+def _target(event: Rebind | SetAttribute) -> tree.Expression | None:
     from gradcheck_lint.source import tree
 
-    if event.kind == "rebind":
-        found: tree.Expression = event.detail["target"]
-        return found
+    if isinstance(event, Rebind):
+        return event.target
     node = event.place.node
     return node if isinstance(node, tree.Attribute) else None

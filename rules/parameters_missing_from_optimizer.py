@@ -15,13 +15,30 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import Unheld
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import (
+    Augment,
+    Backward,
+    Build,
+    Consume,
+    Freeze,
+    GradWrite,
+    LoadState,
+    Rebind,
+    Return,
+    SetAttribute,
+    SetData,
+    SetMode,
+    Step,
+    Zero,
+)
 from gradcheck_lint.source.holding import NO, YES, held_by
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, passes, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class ParametersMissingFromOptimizer(Rule):
@@ -35,14 +52,14 @@ class ParametersMissingFromOptimizer(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         self.unfrozen(timeline, report)
-        optimizers = [o for e in timeline.events("build") for o in things(e.subject, "optimizer")]
+        optimizers = [o for e in timeline.events(Build) for o in things(e.subject, "optimizer")]
         if not optimizers or timeline.cut or not all(_known(o) for o in optimizers):
             return
         facts = _Facts(timeline, optimizers)
         loaded = any(
-            True for _ in timeline.events("load-state")
+            True for _ in timeline.events(LoadState)
         )  # what is left out may be trained already, as for a linear probe
-        for backward in timeline.events("backward"):
+        for backward in timeline.events(Backward):
             step = _next_step(timeline, backward)
             optimizer = only(step.subject, "optimizer") if step is not None else None
             if optimizer is None or optimizer not in facts.built or not held_by(optimizer).modules:
@@ -66,8 +83,8 @@ class ParametersMissingFromOptimizer(Rule):
 
     def unfrozen(self, timeline: Timeline, report: Report) -> None:
         """What was frozen when an optimizer took all that was not, and is thawed while it steps."""
-        for event in timeline.events("freeze"):
-            if event.detail["value"] is not True:
+        for event in timeline.events(Freeze):
+            if event.value is not True:
                 continue
             for part in things(event.subject):
                 found = stale(timeline, event, lambda held, t=part: inside(t, held))  # type: ignore[misc]
@@ -122,7 +139,7 @@ def _known(optimizer: Thing) -> bool:
 
 def _next_step(timeline: Timeline, backward: Event) -> Event | None:
     """The step that uses what a backward makes."""
-    return next((e for e in after(timeline, backward) if e.kind in ("step", "backward") and e is not backward), None)
+    return next((e for e in after(timeline, backward) if isinstance(e, (Step, Backward)) and e is not backward), None)
 
 
 class _Facts:
@@ -147,27 +164,27 @@ class _Facts:
 
     def note(self, event: Event) -> None:
         found = things(event.subject)
-        if event.kind == "build":
+        if isinstance(event, Build):
             self.built.update(dict.fromkeys(found, event))
-        elif event.kind == "set-attribute":
-            held = things(event.detail["value"])
+        elif isinstance(event, SetAttribute):
+            held = things(event.value)
             for value in {*held, *(part for module in held if module.role == "module" for part in reached(module))}:
                 self.inside.setdefault(value, set()).update(found)
-            if event.detail["attr"] == "grad":
+            if event.attr == "grad":
                 self.excused.update(found)
-        elif event.kind in ("freeze", "load-state", "augment", "set-data", "grad-write", "rebind"):
+        elif isinstance(event, (Freeze, LoadState, Augment, SetData, GradWrite, Rebind)):
             self.excused.update(found)
             self.excused.update(t.root for t in found)
-            if event.kind == "freeze":  # of one of several parts, whichever it was
+            if isinstance(event, Freeze):  # of one of several parts, whichever it was
                 self.excused.update(made_from for t in found if not t.certain for made_from in t.deps)
-        elif event.kind == "mode" and event.detail["training"] is not True:
+        elif isinstance(event, SetMode) and event.training is not True:
             self.excused.update(found)
-        elif event.kind == "zero":
+        elif isinstance(event, Zero):
             self.excused.update(t for t in found if t.role == "tensor")
-        elif event.kind == "consume" and event.detail["by"] in ("for", "zip", "chain", "enumerate", "comprehension"):
+        elif isinstance(event, Consume) and event.by in ("for", "zip", "chain", "enumerate", "comprehension"):
             self.excused.update(t for p in found for t in _sources(p))
-        elif event.kind == "return":
-            self.excused.update(things(event.detail["value"], "module"))
+        elif isinstance(event, Return):
+            self.excused.update(things(event.value, "module"))
 
     def missing(self, loss: Value | None) -> Iterator[tuple[str, Event | None]]:
         """What the loss surely passes through and no optimizer holds: its name, and the event that builds it.
@@ -223,9 +240,9 @@ class _Facts:
 
     def name_in(self, part: Thing, module: Thing) -> str:
         """By which attribute a module has a part."""
-        for event in self.timeline.events("set-attribute"):
-            if event.concerns(module) and part in things(event.detail["value"]):
-                return str(event.detail["attr"])
+        for event in self.timeline.events(SetAttribute):
+            if event.concerns(module) and part in things(event.value):
+                return event.attr
         return part.parent[1] if part.parent is not None and part.parent[0] is module else ""
 
 

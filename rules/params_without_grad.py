@@ -12,13 +12,14 @@ from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.building import NeverTrained
 from gradcheck_lint.runtime.sightings.mode import NormsAlone
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.parts import module_of
-from gradcheck_lint.source.values import Thing, only, options
+from gradcheck_lint.source.events import Backward, BuildOptimizer, GradWrite, Step
+from gradcheck_lint.source.run.parts import module_of
+from gradcheck_lint.source.values import Thing, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class ParamsWithoutGrad(Rule):
@@ -31,11 +32,11 @@ class ParamsWithoutGrad(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         if (
             timeline.cut
-            or any(True for _ in timeline.events("grad-write"))
-            or not any(True for _ in timeline.events("backward"))
+            or any(True for _ in timeline.events(GradWrite))
+            or not any(True for _ in timeline.events(Backward))
         ):
             return  # gradients that are written by hand, or no training here
-        for event in timeline.events("build"):
+        for event in timeline.events(BuildOptimizer):
             if not handed.takes_parameters(event) or not steps(timeline, event):
                 continue
             still = next((s for s in standing(timeline, event)), None)
@@ -88,14 +89,14 @@ class ParamsWithoutGrad(Rule):
         )
 
 
-def steps(timeline: Timeline, event: Event) -> bool:
+def steps(timeline: Timeline, event: BuildOptimizer) -> bool:
     """Whether the optimizer steps where it is built, so that all that happens in between is seen."""
     if timeline.entry is not None and event.function is not None and event.function.name == "__init__":
         return False  # other methods than this entry point may unfreeze what it holds
-    return any(e.concerns(o) for o in options(event.subject) if isinstance(o, Thing) for e in timeline.events("step"))
+    return any(e.concerns(event.subject) for e in timeline.events(Step))
 
 
-def standing(timeline: Timeline, event: Event) -> list[tuple[str, Thing]]:
+def standing(timeline: Timeline, event: BuildOptimizer) -> list[tuple[str, Thing]]:
     """What stands still: in words, and the thing."""
     found = []
     for value in handed.tensors(handed.value(event)):

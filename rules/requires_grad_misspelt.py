@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import gradflag
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.events import Build, Misspelt, SetAttribute, TorchCall
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, options
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 _SILENT = "Python accepts any attribute, so nothing is frozen or unfrozen"
 _LOUD = "torch knows no such name, and raises an error"
@@ -25,20 +28,20 @@ class RequiresGradMisspelt(Rule):
     triggers = r"\breq\w*[gG]ra"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("set-attribute", "misspelt", "build", "call"):
-            if event.kind in ("build", "call"):
+        for event in timeline.events(SetAttribute, Misspelt, Build, TorchCall):
+            if isinstance(event, (Build, TorchCall)):
                 self.keyword(event, report)
-            elif gradflag.misspelt(event.detail["attr"]):
+            elif torch_api.misspelt(event.attr):
                 self.attribute(timeline, event, report)
 
-    def attribute(self, timeline: Timeline, event: Event, report: Report) -> None:
-        name, written = event.detail["attr"], event.kind == "set-attribute"
+    def attribute(self, timeline: Timeline, event: SetAttribute | Misspelt, report: Report) -> None:
+        name, written = event.attr, isinstance(event, SetAttribute)
         kinds = [_kind(timeline, o, name) for o in options(event.subject)]
         if not kinds or not all(kinds) or (not written and "try" in event.context):
             return
         meant = gradflag.read_elsewhere if written else gradflag.set_elsewhere
         sure = all(k is not None and k.certain for k in kinds) and not meant(timeline, name)
-        method = not written and (event.detail["called"] or name.endswith("_"))
+        method = isinstance(event, Misspelt) and (event.called or name.endswith("_"))
         right = "requires_grad_" if method else "requires_grad"
         report(
             event.statement if written else event.place,
@@ -51,14 +54,14 @@ class RequiresGradMisspelt(Rule):
             confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
         )
 
-    def keyword(self, event: Event, report: Report) -> None:
+    def keyword(self, event: Build | TorchCall, report: Report) -> None:
         node, subject = event.place.node, event.subject
         if not isinstance(node, tree.Call) or "try" in event.context:
             return
-        if not (isinstance(subject, Thing) and subject.role == "tensor") and event.detail["name"] != _VARIABLE:
+        if not (isinstance(subject, Thing) and subject.role == "tensor") and event.name != _VARIABLE:
             return
         for argument in node.args:
-            if argument.keyword is None or not gradflag.misspelt(argument.keyword):
+            if argument.keyword is None or not torch_api.misspelt(argument.keyword):
                 continue
             name = argument.keyword
             report(

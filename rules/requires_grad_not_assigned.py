@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import repair
+from gradcheck_lint.facts import gradflag, repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import gradflag, tree
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Evaluate, SetAttribute
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, Thing, options, things
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 _CELLS = re.compile(r"^# (?:In\[|%%|COMMAND|\+)", re.MULTILINE)
 
@@ -25,15 +27,15 @@ class RequiresGradNotAssigned(Rule):
     fix = Safety.SAFE
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events("evaluate", "set-attribute"):
+        for event in timeline.events(Evaluate, SetAttribute):
             if "try" in event.context:
                 continue
-            if event.kind == "evaluate":
+            if isinstance(event, Evaluate):
                 self.comparison(timeline, event, report)
-            elif event.detail["attr"] == "requires_grad_":
+            elif event.attr == "requires_grad_":
                 self.overwriting(timeline, event, report)
 
-    def comparison(self, timeline: Timeline, event: Event, report: Report) -> None:
+    def comparison(self, timeline: Timeline, event: Evaluate, report: Report) -> None:
         node = event.place.node
         if not isinstance(node, tree.Operation) or node.op not in ("==", "is") or len(node.operands) != 2:
             return
@@ -43,8 +45,8 @@ class RequiresGradNotAssigned(Rule):
         name = repair.text(Place(event.place.chunk, left))
         value = repair.text(Place(event.place.chunk, right))
         shown = event.function is None and _CELLS.search(timeline.home.text) is not None
-        kinds = [gradflag.kind(o) if isinstance(o, Thing) else None for o in options(event.detail["of"])]
-        own = any(isinstance(o, Thing) and o.role == "instance" for o in options(event.detail["of"]))  # and its `==`
+        kinds = [gradflag.kind(o) if isinstance(o, Thing) else None for o in options(event.of)]
+        own = any(isinstance(o, Thing) and o.role == "instance" for o in options(event.of))  # and its `==`
         report(
             event.place,
             "`requires_grad` is compared, not set",
@@ -55,10 +57,10 @@ class RequiresGradNotAssigned(Rule):
             confidence=Confidence.MEDIUM if shown or own else Confidence.HIGH,
         )
 
-    def overwriting(self, timeline: Timeline, event: Event, report: Report) -> None:
+    def overwriting(self, timeline: Timeline, event: SetAttribute, report: Report) -> None:
         owners = things(event.subject)
         kinds = [gradflag.kind(o) for o in owners]
-        value = event.detail["value"]
+        value = event.value
         if not all(kinds) or gradflag.callable_value(value):
             return
         if any(gradflag.has_own(timeline, o, "requires_grad_") for o in owners):

@@ -10,13 +10,15 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.order import PlainScalerStep, ScaledStep, ScalerRefused, UnscaledTwice
+from gradcheck_lint.source.events import Backward, Step, Update
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.record import Site
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.breach import Breach
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class ScalerBypassed(Rule):
@@ -43,7 +45,7 @@ class ScalerBypassed(Rule):
                 "the step goes past the gradient scaler",
                 label="applies gradients that are multiplied by the loss scale",
                 why=f"the update is as many times too large as the scale{at_start(scaler)}",
-                help=f"call `{name}.step({optimizer_of(breach.event)})` of the scaler that scaled the loss",
+                help=f"call `{name}.step({optimizer_of(breach.step)})` of the scaler that scaled the loss",
                 related=[("scaled here", made.place) for made in breach.made],
                 fix=self.mend_step(breach) if breach.certain else None,
                 confidence=confidence,
@@ -73,15 +75,16 @@ class ScalerBypassed(Rule):
         """Let the scaler step, where its update follows."""
         from gradcheck_lint.facts.repair import receiver, replace
         from gradcheck_lint.facts.turns import own_step
+        from gradcheck_lint.source import tree
 
-        step = breach.event
-        events = list(breach.timeline.events("step", "update"))
+        step, call = breach.step, breach.step.place.node
+        events = list(breach.timeline.events(Step, Update))
         after = events[next(n for n, event in enumerate(events) if event is step) :]
-        update = next((e for e in after if e.kind == "update" and e.function is step.function), None)
-        if update is None or not own_step(step) or step.place.node.args:
+        update = next((e for e in after if isinstance(e, Update) and e.function is step.function), None)
+        if update is None or not own_step(step) or (isinstance(call, tree.Call) and call.args):
             return None
-        call = f"{receiver(update.place)}.step({receiver(step.place)})"
-        return Fix(f"call `{call}`", Safety.SAFE, (replace(step.place, call),))
+        new = f"{receiver(update.place)}.step({receiver(step.place)})"
+        return Fix(f"call `{new}`", Safety.SAFE, (replace(step.place, new),))
 
     def mend_backward(self, breach: Breach, made: Event) -> Fix | None:
         """Scale the loss, where the step is the scaler's."""
@@ -92,7 +95,7 @@ class ScalerBypassed(Rule):
         call = made.place.node
         if not isinstance(call, tree.Call) or not isinstance(call.func, tree.Attribute):
             return None
-        if made.function is not breach.event.function or made.detail["engine"]:
+        if made.function is not breach.event.function or not isinstance(made, Backward) or made.engine:
             return None
         loss = Place(made.place.chunk, call.func.value)
         scaled = f"{receiver(breach.event.place)}.scale({text(loss)})"

@@ -10,10 +10,10 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import EarlySchedule
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Loop
+    from gradcheck_lint.source.breach import Breach
+    from gradcheck_lint.source.timeline import Loop
 
 
 class SchedulerBeforeStep(Rule):
@@ -30,7 +30,7 @@ class SchedulerBeforeStep(Rule):
         from gradcheck_lint.facts.turns import first_round
 
         loop = first_round(breach)
-        if loop is None or breach.event.detail["args"].all():
+        if loop is None or breach.schedule.args.all():
             return  # winds the schedule forward, skips the first round, or names the epoch itself
         call = text(breach.event.place)
         report(

@@ -10,6 +10,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.place import Place
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
 
-    Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
+    Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
 
 LENGTHS = {"CosineAnnealingLR": (1, "T_max"), "LinearLR": (3, "total_iters"), "PolynomialLR": (1, "total_iters")}
 """Where schedules say how many of their own steps they last."""
@@ -34,13 +35,15 @@ class SchedulerOfAnotherOptimizer(Rule):
     witnesses = frozenset({"source", "run"})
     watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver)
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         located = list(timeline.located())
-        steps = [(e, a) for e, a in located if e.kind == "step"]
+        steps = [(e, a) for e, a in located if isinstance(e, ev.Step)]
         if not steps:
             return
         for event, around in located:
-            scheduler = only(event.subject, "scheduler") if event.kind == "schedule" else None
+            if not isinstance(event, ev.Schedule):
+                continue
+            scheduler = only(event.subject, "scheduler")
             if scheduler is None or not scheduler.certain or not query.torch_class(scheduler):
                 continue
             optimizer = only(scheduler.detail.get("optimizer"), "optimizer")
@@ -58,11 +61,11 @@ class SchedulerOfAnotherOptimizer(Rule):
 
     def other(
         self,
-        timeline: ev.Timeline,
-        event: ev.Event,
+        timeline: tl.Timeline,
+        event: ev.Schedule,
         scheduler: Thing,
         optimizer: Thing,
-        steps: list[ev.Event],
+        steps: list[ev.Step],
         report: Report,
     ) -> None:
         """The optimizer of the scheduler is never stepped, and another one is."""
@@ -85,16 +88,16 @@ class SchedulerOfAnotherOptimizer(Rule):
 
     def pace(
         self,
-        event: ev.Event,
-        turns: list[ev.Loop],
+        event: ev.Schedule,
+        turns: list[tl.Loop],
         scheduler: Thing,
-        steps: list[tuple[ev.Step, ...]],
+        steps: list[tuple[tl.Part, ...]],
         report: Report,
     ) -> None:
         """Its length counts epochs, and it is stepped for each batch; or the other way round."""
         args, kind = scheduler.detail["args"], query.torch_class(scheduler)
         name = query.receiver(event)
-        if not steps or event.detail["args"].all():
+        if not steps or event.args.all():
             return
         if kind == "OneCycleLR" and "steps_per_epoch" in args.keywords:
             if all(len(query.loops(query.inside(a, turns[-1]))) > 0 for a in steps):
@@ -139,13 +142,13 @@ class SchedulerOfAnotherOptimizer(Rule):
                         confidence=Confidence.MEDIUM,
                     )
 
-    def crossed(self, located: Located, event: ev.Event, optimizer: Thing, report: Report) -> None:
+    def crossed(self, located: Located, event: ev.Schedule, optimizer: Thing, report: Report) -> None:
         """By its name it belongs to another optimizer."""
         tag = _tag(query.receiver(event))
         names: dict[str, Thing] = {}
         for e, _ in located:
-            subject = only(e.subject, "optimizer") if e.kind == "step" else None
-            if subject is not None:
+            subject = only(e.subject, "optimizer")
+            if isinstance(e, ev.Step) and subject is not None:
                 names[_tag(query.spoken(e))] = subject
         other = names.get(tag)
         if not tag or other is None or other is optimizer or optimizer not in names.values():

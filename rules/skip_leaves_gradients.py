@@ -12,6 +12,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import SkipLeft
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.follow import Flow, Path, States, in_order
 from gradcheck_lint.source.holding import YES
@@ -34,7 +35,7 @@ class SkipLeavesGradients(Rule):
     witnesses = frozenset({"source", "run"})
     watches = (SkipLeft,)
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         optimizers = [o for o in timeline.optimizers() if not o.summary]
         jumps = list(_jumps(timeline.tree)) if optimizers else []
         for optimizer in optimizers if jumps else ():
@@ -42,7 +43,7 @@ class SkipLeavesGradients(Rule):
             for skip, met in path.met.items():
                 if not all(state.gradient in _UNUSED for state in met):
                     continue
-                zero = next((e for e in timeline.events("zero") if path.meaning(e)[2] == YES), None)
+                zero = next((e for e in timeline.events(ev.Zero) if path.meaning(e)[2] == YES), None)
                 clear = repair.text(zero.place) if zero is not None and isinstance(zero.place.node, tree.Call) else ""
                 place = skip.jump.place
                 stand = repair.stand(place)
@@ -79,7 +80,7 @@ class SkipLeavesGradients(Rule):
 class _Skip(NamedTuple):
     """Marks gradients that a jump has left behind."""
 
-    jump: ev.Jump
+    jump: tl.Jump
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -89,18 +90,18 @@ class _Skip(NamedTuple):
 class _Skips(Path):
     """Follows what a skip leaves behind to the backward that adds to it."""
 
-    def __init__(self, timeline: ev.Timeline, optimizer: Thing, jumps: list[ev.Jump]) -> None:
+    def __init__(self, timeline: tl.Timeline, optimizer: Thing, jumps: list[tl.Jump]) -> None:
         self.jumps = jumps
         self.met: dict[_Skip, set[State]] = {}
         self.made: dict[_Skip, list[ev.Event]] = {}
         self.functions: dict[_Skip, tree.Function | None] = {}
         super().__init__(timeline, optimizer)
 
-    def heeded(self) -> list[ev.Step]:
+    def heeded(self) -> list[tl.Part]:
         return [*super().heeded(), *self.jumps]
 
-    def run(self, step: ev.Step, states: States) -> Flow:
-        if isinstance(step, ev.Jump) and step.kind in ("continue", "return") and self.steady[-1] and self.rejects():
+    def run(self, step: tl.Part, states: States) -> Flow:
+        if isinstance(step, tl.Jump) and step.kind in ("continue", "return") and self.steady[-1] and self.rejects():
             made = [s.made for s in in_order(states) if isinstance(s.made, ev.Event)]
             if made and all(s.gradient in _UNUSED for s in states) and self.leaves(step, made[0]):
                 skip = _Skip(step)
@@ -112,18 +113,18 @@ class _Skips(Path):
     def rejects(self) -> bool:
         """Whether the branch that is being followed asks if the batch is any good."""
         branch = self.around[-1] if self.around else None
-        return isinstance(branch, ev.Branch) and branch.test is not None and _validity(branch.test)
+        return isinstance(branch, tl.Branch) and branch.test is not None and _validity(branch.test)
 
-    def leaves(self, jump: ev.Jump, made: ev.Event) -> bool:
+    def leaves(self, jump: tl.Jump, made: ev.Event) -> bool:
         """Whether the jump ends the round of the loop, or the call, in which backward has run."""
-        kind = ev.Loop if jump.kind == "continue" else ev.Call
+        kind = tl.Loop if jump.kind == "continue" else tl.Call
         for step in reversed(self.around):
             if isinstance(step, kind):
-                return any(event is made for event in ev.inside(step.body))
+                return any(event is made for event in tl.inside(step.body))
         return False
 
     def event(self, event: ev.Event, states: States) -> States:
-        if event.kind == "backward":
+        if isinstance(event, ev.Backward):
             for state in in_order(states):
                 if isinstance(state.made, _Skip):
                     self.met.setdefault(state.made, set()).add(state)
@@ -147,17 +148,17 @@ def _validity(test: tree.Expression) -> bool:
     return False
 
 
-def _jumps(step: ev.Step, tested: bool = False) -> Iterator[ev.Jump]:
+def _jumps(step: tl.Part, tested: bool = False) -> Iterator[tl.Jump]:
     """Each `continue` and `return` under a test of the batch."""
-    if isinstance(step, ev.Branch):
+    if isinstance(step, tl.Branch):
         tested = tested or (step.test is not None and _validity(step.test))
         for arm in step.arms:
             yield from _jumps(arm, tested)
-    elif isinstance(step, ev.Sequence):
+    elif isinstance(step, tl.Sequence):
         for inner in step.steps:
             if not isinstance(inner, ev.Event):
                 yield from _jumps(inner, tested)
-    elif isinstance(step, (ev.Loop, ev.Call, ev.Guarded)):
+    elif isinstance(step, (tl.Loop, tl.Call, tl.Guarded)):
         yield from _jumps(step.body, tested)
-    elif tested and isinstance(step, ev.Jump) and step.kind in ("continue", "return"):
+    elif tested and isinstance(step, tl.Jump) and step.kind in ("continue", "return"):
         yield step

@@ -10,11 +10,12 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sightings.order import EmptyStep, ErasedStep, ScalerRefused
+from gradcheck_lint.source.events import Backward, Clip, Schedule, Step, Unscale, Zero
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.breach import Breach
 
 
 class StepWithoutBackward(Rule):
@@ -64,17 +65,17 @@ class StepWithoutBackward(Rule):
         if here is None or not breach.certain:
             return None
         timeline = breach.timeline
-        if not all(event.concerns(breach.optimizer) for event in timeline.events("step")):
+        if not all(event.concerns(breach.optimizer) for event in timeline.events(Step)):
             return None
-        around = beside(breach, breach.event, "backward", "zero", "step", "clip", "unscale", "schedule")
+        around = beside(breach, breach.event, Backward, Zero, Step, Clip, Unscale, Schedule)
         later = [b for b in around if b.stand.position > here.position]
-        if not later or later[0].event.kind != "backward":
+        if not later or not isinstance(later[0].event, Backward):
             return None
-        if any(b.event.kind == "backward" and b.stand.position < here.position for b in around):
+        if any(isinstance(b.event, Backward) and b.stand.position < here.position for b in around):
             return None  # a second step after that one
-        ready = [later[0], *takewhile(lambda b: b.event.kind in ("clip", "unscale"), later[1:])]
+        ready = [later[0], *takewhile(lambda b: isinstance(b.event, (Clip, Unscale)), later[1:])]
         seen = {id(b.event.place.node) for b in ready}
-        if any(id(event.place.node) not in seen for event in timeline.events("clip", "unscale")):
+        if any(id(event.place.node) not in seen for event in timeline.events(Clip, Unscale)):
             return None  # in a place from which the step cannot be kept
         return Fix(f"move `{step}` behind the backward", Safety.SAFE, move_after(here, ready[-1].stand))
 

@@ -10,6 +10,7 @@ from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import TensorUnregistered
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import SetAttribute
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, only, things
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event
 
 _OWN = re.compile(r"def (?:named_)?(?:parameters|children|modules)\(|def (?:_apply|state_dict)\(")
 _PLAIN = r"self\.\w+\s*(?::[^=\n]+)?=[^\n]*(?:requires_grad\s*=\s*True|\.requires_grad_\()"
@@ -44,16 +44,16 @@ class TensorNotRegistered(Rule):
             return
         if not facts.is_module or _OWN.search(facts.inherited):
             return
-        events = [e for e in facts.made.events("set-attribute") if e.concerns(facts.instance)]
+        events = [e for e in facts.made.events(SetAttribute) if e.concerns(facts.instance)]
         if early:
             self.before_super(facts, events, report)
-        last = {e.detail["attr"]: e for e in events}
-        registered = [e.detail["value"] for e in last.values()]
+        last = {e.attr: e for e in events}
+        registered = [e.value for e in last.values()]
         others = any(
             t.role == "module" or t.detail.get("made_by") == "Parameter" for v in registered for t in things(v)
         )
         for name, event in last.items():
-            found = _trained(event.detail["value"])
+            found = _trained(event.value)
             if not found or any(v is t for v in registered for t in found if t.detail.get("made_by") == "Parameter"):
                 continue
             if _used_elsewhere(facts, name):
@@ -69,7 +69,7 @@ class TensorNotRegistered(Rule):
                 confidence=Confidence.HIGH if others else Confidence.MEDIUM,
             )
 
-    def before_super(self, facts: ClassFacts, events: list[Event], report: Report) -> None:
+    def before_super(self, facts: ClassFacts, events: list[SetAttribute], report: Report) -> None:
         """A parameter or layer that is assigned before `super().__init__()` has run."""
         member = facts.cls.members.get("__init__") if facts.cls is not None else None
         if not isinstance(member, FunctionValue) or not facts.cls or not facts.cls.closed:
@@ -82,12 +82,12 @@ class TensorNotRegistered(Rule):
             statement = event.statement.node
             if statement not in body or body.index(statement) > body.index(upward):
                 continue
-            value = only(event.detail["value"])
+            value = only(event.value)
             if value is None or not value.certain:
                 continue
             if value.role != "module" and value.detail.get("made_by") != "Parameter":
                 continue
-            name = event.detail["attr"]
+            name = event.attr
             here = repair.stand(event.statement)
             first = repair.stand(Place(event.place.chunk, upward))
             report(
@@ -172,13 +172,13 @@ def _harmless(facts: ClassFacts, name: str) -> int:
     return sum(len(reads.findall(text)) for text in facts.elsewhere())
 
 
-def _register(facts: ClassFacts, event: Event) -> Fix | None:
-    source, chunk = event.detail["source"], event.place.chunk
+def _register(facts: ClassFacts, event: SetAttribute) -> Fix | None:
+    source, chunk = event.source, event.place.chunk
     parameter = facts.spelled("torch.nn.Parameter")
     if parameter is None or not isinstance(source, tree.Expression):
         return None
     place = Place(chunk, source)
-    title = f"make `self.{event.detail['attr']}` a parameter"
+    title = f"make `self.{event.attr}` a parameter"
     if isinstance(source, (tree.Display, tree.Comprehension)):
         listed = facts.spelled("torch.nn.ParameterList")
         return Fix(title, Safety.UNSAFE, repair.enclose(place, f"{listed}(", ")")) if listed else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import BufferTrained
+from gradcheck_lint.source.events import Register, SetAttribute
 from gradcheck_lint.source.values import Constant, Thing, Value, only, options
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ class TrainableBuffer(Rule):
         text = facts.text
         if not (_LEARNS.search(text) or re.search(_INITIALISED.format(r"\w+"), text)) or not facts.is_module:
             return
-        elsewhere = [e for e in facts.made.events("register", "set-attribute") if not _is_buffer(e)]
-        for event in facts.made.events("register"):
-            name, value = _named(event), event.detail["value"]
+        elsewhere = [e for e in facts.made.events(Register, SetAttribute) if not _is_buffer(e)]
+        for event in facts.made.events(Register):
+            name, value = _named(event), event.value
             if not name or not _is_buffer(event) or not event.concerns(facts.instance) or _optimized(facts, name):
                 continue
             tensor = only(value, "tensor")
             learns = tensor is not None and _wants_to_learn(tensor)
-            if learns and any(o is tensor for e in elsewhere for o in options(e.detail["value"])):
+            if learns and any(o is tensor for e in elsewhere for o in options(e.value)):
                 continue
             if not learns and not _like_a_weight(facts, name, value):
                 continue
@@ -75,12 +76,12 @@ class TrainableBuffer(Rule):
 
 
 def _is_buffer(event: Event) -> bool:
-    return event.kind == "register" and event.detail["how"] == "buffer"
+    return isinstance(event, Register) and event.how == "buffer"
 
 
-def _named(event: Event) -> str:
+def _named(event: Register) -> str:
     """The name of what is registered, where the code spells it out."""
-    name = event.detail["name"]
+    name = event.name
     return name.value if isinstance(name, Constant) and isinstance(name.value, str) else ""
 
 
@@ -89,7 +90,7 @@ def _wants_to_learn(tensor: Thing) -> bool:
     return tensor.detail.get("grad") is True and "args" in tensor.detail
 
 
-def _like_a_weight(facts: ClassFacts, name: str, value: Value) -> bool:
+def _like_a_weight(facts: ClassFacts, name: str, value: Value | None) -> bool:
     """Whether it is initialised and used as a weight is, and nothing of the class writes it."""
     if any(not isinstance(o, Thing) or o.role not in ("tensor", "opaque") for o in options(value)):
         return False

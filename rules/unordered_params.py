@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
-    from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.place import Place
 
 
@@ -28,7 +27,7 @@ class UnorderedParams(Rule):
     watches = (SetGiven, RefusedSet)
     listens = handed.KINDS
 
-    def on_event(self, event: Event, report: Report) -> None:
+    def on_event(self, event: handed.Handing, report: Report) -> None:
         written = handed.argument(event)
         if not handed.takes_parameters(event) or written is None or handed.refused(event):
             return

@@ -9,12 +9,13 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.order import StaleStep
+from gradcheck_lint.source.events import Step
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
     from gradcheck_lint.facts.turns import Carried
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.breach import Breach
 
 
 class ZeroGradOncePerEpoch(Rule):
@@ -33,7 +34,7 @@ class ZeroGradOncePerEpoch(Rule):
         found = carried(breach)
         if found is None or found.how != OUTSIDE or found.cleared is None:
             return
-        name = optimizer_of(breach.event)
+        name = optimizer_of(breach.step)
         report(
             found.made.place,
             "gradients are cleared outside of the loop in which the step is",
@@ -59,7 +60,7 @@ class ZeroGradOncePerEpoch(Rule):
             return None
         if found.cleared.function is not found.made.function:
             return None
-        if not any(step.event.place == breach.event.place for step in beside(breach, found.made, "step")):
+        if not any(step.event.place == breach.event.place for step in beside(breach, found.made, Step)):
             return None
         edits = (delete(outer), insert_before(here, f"{name}.zero_grad()"))
         return Fix(f"move `{name}.zero_grad()` into the loop", Safety.UNSAFE, edits)

@@ -17,7 +17,7 @@ from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import MAYBE, NO, YES
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 _WRITES = re.compile(
     r"\.(?:copy|lerp|mul|add|sub|div|set|fill|swap)_\(|\.data\b|\bload_state_dict\b|\b_foreach_|\bvector_to_parameters\b"

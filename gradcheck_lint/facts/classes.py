@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.effort import Stop
-from gradcheck_lint.source.interpret import Arguments
+from gradcheck_lint.source.run import objects
+from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.interpret import Interpreter
     from gradcheck_lint.source.outline import Definition
     from gradcheck_lint.source.project import Module
+    from gradcheck_lint.source.run.machine import Machine
 
 _MODULE_BASES = ("torch.nn.Module", "LightningModule", "PreTrainedModel", "ModelMixin")
 
@@ -29,9 +30,9 @@ _MODULE_BASES = ("torch.nn.Module", "LightningModule", "PreTrainedModel", "Model
 class ClassFacts:
     """A class: its text, its value, and what making an object of it and calling its methods causes."""
 
-    def __init__(self, interpreter: Interpreter, home: Module, qualname: str, definitions: list[Definition]) -> None:
-        self.interpreter, self.home, self.qualname, self.definitions = interpreter, home, qualname, definitions
-        self._called: dict[str, ev.Timeline | None] = {}
+    def __init__(self, machine: Machine, home: Module, qualname: str, definitions: list[Definition]) -> None:
+        self.machine, self.home, self.qualname, self.definitions = machine, home, qualname, definitions
+        self._called: dict[str, tl.Timeline | None] = {}
 
     # ------------------------------------------------------------ text
 
@@ -47,14 +48,14 @@ class ClassFacts:
     @cached_property
     def inherited(self) -> str:
         """The text of its methods and of those of its bases in the project."""
-        return "".join(_text(self.interpreter, v) for v in self.lineage if isinstance(v, ClassValue))
+        return "".join(_text(self.machine, v) for v in self.lineage if isinstance(v, ClassValue))
 
     def method_text(self, name: str) -> str:
         return "".join(d.text for d in self.definitions if d.name == name)
 
     def elsewhere(self) -> Iterator[str]:
         """The texts of the project that can speak of its objects: those of the files that say its name."""
-        for module in self.interpreter.project.modules.values():
+        for module in self.machine.project.modules.values():
             if module is not None and (module is self.home or self.name in module.text):
                 yield module.text
 
@@ -63,9 +64,9 @@ class ClassFacts:
     @cached_property
     def cls(self) -> ClassValue | None:
         """Its value, if it can still be reached by its name."""
-        scope = self.interpreter.namespace(self.home)
+        scope = self.machine.namespace(self.home)
         first, *rest = self.qualname.split(".")
-        value = self.interpreter.get(scope, first)
+        value = self.machine.get(scope, first)
         for part in rest:
             value = value.members.get(part) if isinstance(value, ClassValue) else None
         return value if isinstance(value, ClassValue) and value.home is self.home else None
@@ -83,15 +84,15 @@ class ClassFacts:
     @property
     def derived(self) -> list[ClassValue]:
         """The project's classes that derive from it, as far as they have been met."""
-        return self.interpreter.children.get(self.cls.serial, []) if self.cls is not None else []
+        return self.machine.children.get(self.cls.serial, []) if self.cls is not None else []
 
     def spelled(self, name: str) -> str | None:
         """How its file can write a name of torch (`torch.nn.ModuleList`): by what it has imported, or not at all."""
-        scope = self.interpreter.namespace(self.home)
+        scope = self.machine.namespace(self.home)
         head, _, last = name.rpartition(".")
         found: dict[str, str] = {}
-        for bound in self.interpreter.globals.get(scope, ()):
-            value = self.interpreter.get(scope, bound)
+        for bound in self.machine.globals.get(scope, ()):
+            value = self.machine.get(scope, bound)
             if isinstance(value, External):
                 if value.name == name:
                     found.setdefault("name", bound)
@@ -107,25 +108,25 @@ class ClassFacts:
     def instance(self) -> Thing:
         """An object of the class, made with unknown arguments; `made` tells what that caused."""
         assert self.cls is not None
-        thing = self.interpreter.new_instance(self.cls, None)
+        thing = objects.new_instance(self.cls, None)
         thing.label = "self"
         return thing
 
     @cached_property
-    def made(self) -> ev.Timeline:
+    def made(self) -> tl.Timeline:
         """What `__init__` causes."""
 
         def run() -> None:
-            self.interpreter.prepare(self.instance, None)
+            self.machine.prepare(self.instance, None)
 
         return self._apart(run)
 
     def attribute(self, name: str) -> Value | None:
         """What an attribute of the object is after `__init__`."""
         self.made  # noqa: B018 - runs `__init__`
-        return self.interpreter.get(self.instance.serial, name)
+        return self.machine.get(self.instance.serial, name)
 
-    def called(self, name: str) -> ev.Timeline | None:
+    def called(self, name: str) -> tl.Timeline | None:
         """What a method called with unknown arguments causes after `__init__`; None if it has no such method."""
         if name not in self._called:
             self.made  # noqa: B018 - runs `__init__`
@@ -133,14 +134,14 @@ class ClassFacts:
             self._called[name] = None
             if isinstance(member, FunctionValue):
                 bound = member.bind(self.instance)
-                self._called[name] = self._apart(lambda: self.interpreter.follow(bound, None, None))
+                self._called[name] = self._apart(lambda: self.machine.follow(bound, None, None))
         return self._called[name]
 
-    def _apart(self, run: Callable[[], object]) -> ev.Timeline:
+    def _apart(self, run: Callable[[], object]) -> tl.Timeline:
         """The timeline of something that is interpreted apart from the program."""
-        i = self.interpreter
+        i = self.machine
         saved = (i.timeline, i.sequence, i.steps, i.followed, i.frames, i.undo, i.looping, i.relevant)
-        i.timeline = timeline = ev.Timeline(self.home, None)
+        i.timeline = timeline = tl.Timeline(self.home, None)
         i.sequence, i.steps, i.followed, i.frames, i.undo, i.looping = timeline.tree, 0, {}, [], [], 0
         i.relevant = self._relevant
         unrolled, i.unrolled = i.unrolled, 1
@@ -158,7 +159,7 @@ class ClassFacts:
 
     def _relevant(self, function: tree.Function) -> bool:
         """Its own and inherited methods are followed, and functions that speak of layers."""
-        found = self.interpreter.project.definition_of.get(id(function))
+        found = self.machine.project.definition_of.get(id(function))
         if found is None:
             return True
         module, definition = found
@@ -170,13 +171,13 @@ class ClassFacts:
         return _LAYER_TEXT.search(definition.text) is not None
 
 
-def class_facts(interpreter: Interpreter, module: Module) -> list[ClassFacts]:
+def class_facts(machine: Machine, module: Module) -> list[ClassFacts]:
     """The classes of a module that have methods, in the order of the file."""
     owners: dict[str, list[Definition]] = {}
     for definition in module.outline.definitions:
         if definition.owner:
             owners.setdefault(definition.owner, []).append(definition)
-    return [ClassFacts(interpreter, module, owner, definitions) for owner, definitions in owners.items()]
+    return [ClassFacts(machine, module, owner, definitions) for owner, definitions in owners.items()]
 
 
 # ---------------------------------------------------------------- layers
@@ -205,14 +206,12 @@ def is_module(cls: ClassValue) -> bool:
     )
 
 
-def has_weights(interpreter: Interpreter, thing: Thing, mode: bool = False) -> bool:
+def has_weights(machine: Machine, thing: Thing, mode: bool = False) -> bool:
     """Whether a module was made with weights in it; or, if `mode`, with something that differs after eval()."""
     if isinstance(thing.cls, ClassValue):
-        if mode and any(
-            _MODE_TEXT.search(_text(interpreter, v)) for v in thing.cls.lineage() if isinstance(v, ClassValue)
-        ):
+        if mode and any(_MODE_TEXT.search(_text(machine, v)) for v in thing.cls.lineage() if isinstance(v, ClassValue)):
             return is_module(thing.cls)
-        return class_has_weights(interpreter, thing.cls)
+        return class_has_weights(machine, thing.cls)
     if not isinstance(thing.cls, External):
         return False
     name = thing.cls.name
@@ -220,7 +219,7 @@ def has_weights(interpreter: Interpreter, thing: Thing, mode: bool = False) -> b
     if not isinstance(args, Arguments):
         return False
     if name in _CONTAINERS:
-        return any(has_weights(interpreter, t, mode) for a in args.all() for t in made_modules(a))
+        return any(has_weights(machine, t, mode) for a in args.all() for t in made_modules(a))
     if name.endswith("Norm") or "BatchNorm" in name:
         off = [args.keywords.get(k) for k in ("affine", "elementwise_affine")]
         if any(getattr(flag, "value", True) is False for flag in off):
@@ -230,47 +229,47 @@ def has_weights(interpreter: Interpreter, thing: Thing, mode: bool = False) -> b
     return mode and _WITH_MODE.fullmatch(name) is not None
 
 
-def class_has_weights(interpreter: Interpreter, cls: ClassValue, depth: int = 0) -> bool:
+def class_has_weights(machine: Machine, cls: ClassValue, depth: int = 0) -> bool:
     """Whether the text of a module class makes layers with weights, itself or by other classes of the project."""
     if not is_module(cls):
         return False
-    known = interpreter.weights
+    known = machine.weights
     if cls.serial not in known:
         known[cls.serial] = False  # while we look: a class that contains itself adds nothing
-        known[cls.serial] = _class_has_weights(interpreter, cls, depth)
+        known[cls.serial] = _class_has_weights(machine, cls, depth)
     return known[cls.serial]
 
 
-def _class_has_weights(interpreter: Interpreter, cls: ClassValue, depth: int) -> bool:
+def _class_has_weights(machine: Machine, cls: ClassValue, depth: int) -> bool:
     for value in cls.lineage():
         if isinstance(value, External) and _WITH_WEIGHTS.fullmatch(value.name):
             return True
         if not isinstance(value, ClassValue):
             continue
-        text = _text(interpreter, value)
+        text = _text(machine, value)
         if WEIGHTED.search(text):
             return True
-        scope = interpreter.namespace(value.home)
+        scope = machine.namespace(value.home)
         for name in sorted(set(_MADE.findall(text))) if depth < 4 else ():
-            found = resolved(interpreter, scope, name)
-            if isinstance(found, ClassValue) and class_has_weights(interpreter, found, depth + 1):
+            found = resolved(machine, scope, name)
+            if isinstance(found, ClassValue) and class_has_weights(machine, found, depth + 1):
                 return True
     return False
 
 
-def resolved(interpreter: Interpreter, scope: int, name: str) -> Value | None:
+def resolved(machine: Machine, scope: int, name: str) -> Value | None:
     """What a name of a module stands for; an imported one is looked up where it comes from."""
-    value = interpreter.get(scope, name)
+    value = machine.get(scope, name)
     force = getattr(value, "force", None)
     return force() if force is not None else value
 
 
-def _text(interpreter: Interpreter, cls: ClassValue) -> str:
+def _text(machine: Machine, cls: ClassValue) -> str:
     """The text of the methods of a class."""
     texts = []
     for member in cls.members.values():
         if isinstance(member, FunctionValue) and member.owner is cls:
-            found = interpreter.project.definition_of.get(id(member.function))
+            found = machine.project.definition_of.get(id(member.function))
             if found is not None:
                 texts.append(found[1].text)
     return "".join(texts)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.order import before
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.follow import Flow, States, Walk
 from gradcheck_lint.source.holding import belongs
-from gradcheck_lint.source.parts import filtered, may_change, walked_from
+from gradcheck_lint.source.run.parts import filtered, may_change, walked_from
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, contents, options, things
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ EARLY = "early"
 """Frozen by the constructor of the object whose method is the entry point: others may have been called in between."""
 
 
-def frozen(timeline: ev.Timeline, built: ev.Event, module: Thing) -> bool:
+def frozen(timeline: tl.Timeline, built: ev.BuildOptimizer, module: Thing) -> bool:
     """Whether all parameters of a module are frozen at an event on every path, as far as the code shows."""
-    if not any(e.kind == "freeze" and e.detail["value"] is False for e in timeline.events("freeze")):
+    if not any(e.value is False for e in timeline.events(ev.Freeze)):
         return False
     states = _Path(timeline, built, module.core).states
     if EARLY in states and _other_methods(timeline, module.core):
@@ -31,7 +32,7 @@ def frozen(timeline: ev.Timeline, built: ev.Event, module: Thing) -> bool:
     return bool(states) and states <= {FROZEN, EARLY}
 
 
-def unfrozen_later(timeline: ev.Timeline, built: ev.Event, module: Thing) -> bool:
+def unfrozen_later(timeline: tl.Timeline, built: ev.BuildOptimizer, module: Thing) -> bool:
     """Whether the parameters of a module may be unfrozen after an event."""
     after = False
     for event, around in timeline.located():
@@ -39,22 +40,22 @@ def unfrozen_later(timeline: ev.Timeline, built: ev.Event, module: Thing) -> boo
         again = after or any(type(step).__name__ == "Loop" for step in around)
         if not again:
             continue
-        if event.kind == "freeze" and event.detail["value"] is not False and _may_thaw(event, module, ()):
+        if isinstance(event, ev.Freeze) and event.value is not False and _may_thaw(event, module, ()):
             return True
-        if event.kind == "grow" and _may_grow(event, module, ()):
+        if isinstance(event, ev.Grow) and _may_grow(event, module, ()):
             return True
     return False
 
 
-def left_frozen(timeline: ev.Timeline, built: ev.Event, part: Thing) -> bool:
+def left_frozen(timeline: tl.Timeline, built: ev.Event, part: Thing) -> bool:
     """Whether a part of a model was frozen before an event, and nothing in between can have thawed it."""
     frozen = False
     for event in before(timeline, built):
-        if event.kind == "freeze" and event.concerns(part):
-            frozen = event.detail["value"] is False
-        elif event.kind == "freeze" and event.detail["value"] is not False:
+        if isinstance(event, ev.Freeze) and event.concerns(part):
+            frozen = event.value is False
+        elif isinstance(event, ev.Freeze) and event.value is not False:
             frozen = frozen and not _may_thaw(event, part.core, ())
-        elif event.kind == "grow":
+        elif isinstance(event, ev.Grow):
             frozen = frozen and not _may_grow(event, part.core, ())
     return frozen
 
@@ -65,43 +66,45 @@ class _Path(Walk):
     A part that is put into it may be one to train, and so may all of it be once code that was not seen has had it.
     """
 
-    def __init__(self, timeline: ev.Timeline, built: ev.Event, module: Thing) -> None:
-        changes = timeline.events("freeze", "build", "set-attribute", "set-item", "register", "grow")
+    def __init__(self, timeline: tl.Timeline, built: ev.BuildOptimizer, module: Thing) -> None:
+        changes = timeline.events(ev.Freeze, ev.Build, ev.SetAttribute, ev.SetItem, ev.Register, ev.Grow)
         super().__init__(timeline, (built, *changes))
         self.built, self.module = built, module
-        self.parts: Sequence[Thing] = built.detail.get("parts", {}).get(module.serial, ())
+        self.parts: Sequence[Thing] = built.parts.get(module.serial, ())
         self.states: set[str] = set()
         made = timeline.tree.steps[:1] if timeline.owner is not None else []
-        self.early = {id(event) for step in made if not isinstance(step, ev.Event) for event in ev.inside(step)}
+        self.early = {id(event) for step in made if not isinstance(step, ev.Event) for event in tl.inside(step)}
         self.run(timeline.tree, frozenset({OPEN}))
 
-    def loop(self, step: ev.Loop, states: States) -> Flow:
+    def loop(self, step: tl.Loop, states: States) -> Flow:
         """A loop that freezes goes over all that there is to freeze: after it, its body has run."""
         flow = super().loop(step, states)
-        if len(step.body.steps) == 1 and getattr(step.body.steps[0], "kind", "") == "freeze":
+        if len(step.body.steps) == 1 and isinstance(step.body.steps[0], ev.Freeze):
             return flow._replace(end=self.run(step.body, states).end)
         return flow
 
     def event(self, event: ev.Event, states: States) -> States:
         if event is self.built:
             self.states |= states
-        if event.kind == "freeze" and event.detail["value"] is False:
+        if isinstance(event, ev.Freeze) and event.value is False:
             now = EARLY if id(event) in self.early else FROZEN
             return frozenset({now}) if _reaches_all(event, self.module) else states
         return frozenset({OPEN}) if self.opens(event) else states
 
     def opens(self, event: ev.Event) -> bool:
         """Whether some parameter of the module may require grad after an event."""
-        if event.kind == "build":
+        if isinstance(event, ev.Build):
             return event.concerns(self.module)
-        if event.kind == "freeze":
+        if isinstance(event, ev.Freeze):
             return _may_thaw(event, self.module, self.parts)
-        if event.kind == "grow":
+        if isinstance(event, ev.Grow):
             return _may_grow(event, self.module, self.parts)
-        if event.kind == "register" and event.detail["how"] == "buffer":
+        if isinstance(event, ev.Register) and event.how == "buffer":
             return False
-        if event.kind in ("set-attribute", "set-item", "register") and event.detail.get("attr") not in _OF_TENSORS:
-            value = event.detail["value"]
+        if isinstance(event, ev.SetAttribute) and event.attr in _OF_TENSORS:
+            return False
+        if isinstance(event, (ev.SetAttribute, ev.SetItem, ev.Register)):
+            value = event.value
             return any(
                 _may_put(t, value, self.module, self.parts) for t in options(event.subject) if isinstance(t, Thing)
             )
@@ -111,13 +114,9 @@ class _Path(Walk):
 _OF_TENSORS = frozenset({"requires_grad", "data", "grad"})
 
 
-def _other_methods(timeline: ev.Timeline, module: Thing) -> bool:
+def _other_methods(timeline: tl.Timeline, module: Thing) -> bool:
     """Whether another method of the class than the entry point may thaw a module or put something into it."""
-    names = [
-        e.detail["attr"]
-        for e in timeline.events("set-attribute")
-        if any(t.core is module for t in things(e.detail["value"]))
-    ]
+    names = [e.attr for e in timeline.events(ev.SetAttribute) if any(t.core is module for t in things(e.value))]
     for cls in timeline.owner.lineage() if timeline.owner is not None else ():
         for member in cls.members.values() if isinstance(cls, ClassValue) else ():
             if not isinstance(member, FunctionValue) or member.function in (timeline.entry, None):
@@ -153,7 +152,7 @@ def _within(thing: Thing, module: Thing, parts: Sequence[Thing]) -> bool:
     return bool({thing.core, thing.root.core} & module.deps) or (thing.role == "opaque" and module in thing.deps)
 
 
-def _may_grow(event: ev.Event, module: Thing, parts: Sequence[Thing]) -> bool:
+def _may_grow(event: ev.Grow, module: Thing, parts: Sequence[Thing]) -> bool:
     """Whether unseen code had the module, a part of it, or something that it is a part of."""
     if event.subject is None:
         return True
@@ -164,23 +163,23 @@ def _may_grow(event: ev.Event, module: Thing, parts: Sequence[Thing]) -> bool:
     )
 
 
-def _reaches_all(event: ev.Event, module: Thing) -> bool:
+def _reaches_all(event: ev.Freeze, module: Thing) -> bool:
     """Whether a freeze reaches every parameter of the module."""
-    owner, thing = event.subject, event.detail["thing"]
+    owner, thing = event.subject, event.thing
     if not isinstance(owner, Thing) or owner.role != "module":
         return False
-    if thing.role == "module" and event.detail["how"] == "attribute":
+    if thing.role == "module" and event.how == "attribute":
         return False  # an attribute of the module, which freezes nothing
     source = thing.detail.get("element_of")
     if isinstance(source, Thing) and filtered(source):
         return False
-    return module.inside(owner) or any(part is module for part in event.detail["parts"].get(owner.serial, ()))
+    return module.inside(owner) or any(part is module for part in event.parts.get(owner.serial, ()))
 
 
-def _may_thaw(event: ev.Event, module: Thing, parts: Sequence[Thing]) -> bool:
+def _may_thaw(event: ev.Freeze, module: Thing, parts: Sequence[Thing]) -> bool:
     """Whether a thaw may reach a parameter of the module."""
     owner = event.subject
     if not isinstance(owner, Thing) or not owner.root.core.certain or owner.summary:
         return True
-    held = event.detail["parts"].get(owner.serial, ())
+    held = event.parts.get(owner.serial, ())
     return module.inside(owner) or _within(owner, module, parts) or module in held or owner.role != "module"

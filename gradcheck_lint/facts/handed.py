@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.events import AddGroup, BuildOptimizer
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event
 
-KINDS = frozenset({"build", "add-group"})
+KINDS = (BuildOptimizer, AddGroup)
 """The events at which an optimizer is handed parameters."""
+
+Handing = BuildOptimizer | AddGroup
+"""One of these."""
 
 
 class Handed(NamedTuple):
@@ -24,15 +28,9 @@ class Handed(NamedTuple):
     group: Table | None
 
 
-def takes_parameters(event: Event) -> bool:
-    """Whether an event hands parameters to an optimizer.
-
-    A copy of something is built without: that it is an optimizer may be seen only later, by what is done with it.
-    """
-    if event.kind == "add-group":
-        return any(isinstance(o, Thing) and o.role == "optimizer" for o in options(event.subject))
-    built = event.subject if event.kind == "build" and "given" in event.detail else None
-    return isinstance(built, Thing) and built.role == "optimizer"
+def takes_parameters(event: Handing) -> bool:
+    """Whether it is an optimizer for certain that an event hands parameters to."""
+    return any(isinstance(o, Thing) and o.role == "optimizer" for o in options(event.subject))
 
 
 def refused(event: Event) -> bool:
@@ -53,13 +51,9 @@ def argument(event: Event) -> Place | None:
     return None
 
 
-def value(event: Event) -> Value | None:
+def value(event: Handing) -> Value | None:
     """What is handed over."""
-    if event.kind == "add-group":
-        group: Value | None = event.detail["group"]
-        return group
-    given: Value | None = event.detail["given"]
-    return given
+    return event.group if isinstance(event, AddGroup) else event.given
 
 
 def collections(given: Value | None) -> Iterator[Handed]:

@@ -9,6 +9,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.facts import repair
 from gradcheck_lint.facts.order import after, before
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.events import (
+    AddGroup,
+    Assign,
+    Build,
+    Freeze,
+    Grow,
+    Put,
+    Rebind,
+    Register,
+    SetAttribute,
+    SetItem,
+    Step,
+    Unknown,
+)
 from gradcheck_lint.source.holding import Held, held_by
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import (
@@ -27,15 +41,16 @@ from gradcheck_lint.source.values import (
 )
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class Stale(NamedTuple):
     """An optimizer that steps although something that it holds was replaced."""
 
     optimizer: Thing
-    build: Event
-    step: Event
+    build: Build
+    step: Step
     between: tuple[Event, ...]  # what runs after the replacement, up to the step
     sure: bool = True  # no unseen code on the way may have told the optimizer
 
@@ -45,11 +60,11 @@ class Stale(NamedTuple):
         return name_of(self.step)
 
 
-def name_of(step: Event) -> str:
+def name_of(step: Step) -> str:
     """What the code calls the optimizer that makes a step."""
     call = step.place.node
     assert isinstance(call, tree.Call)
-    if step.detail.get("scaler") is not None and call.args:
+    if step.scaler is not None and call.args:
         return repair.text(Place(step.place.chunk, call.args[0].value))
     assert isinstance(call.func, tree.Attribute)
     return repair.text(Place(step.place.chunk, call.func.value))
@@ -62,10 +77,10 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool], *, in
     built, a group is added or written; or if what came in is replaced in its turn. None as well where unknown code is
     given the optimizer, unless it is asked for `in_doubt`.
     """
-    stepped = {o for e in timeline.events("step") for o in things(e.subject, "optimizer")}
+    stepped = {o for e in timeline.events(Step) for o in things(e.subject, "optimizer")}
     if timeline.cut or not any(not o.summary and holds(held_by(o)) for o in stepped):
         return None
-    built = {o: e for e in before(timeline, event) if e.kind == "build" for o in things(e.subject, "optimizer")}
+    built = {o: e for e in before(timeline, event) if isinstance(e, Build) for o in things(e.subject, "optimizer")}
     held = {o: e for o, e in built.items() if not o.summary and holds(held_by(o))}
     if not held or _put_into_groups(timeline, event):
         return None
@@ -73,15 +88,15 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool], *, in
     told: set[Thing] = set()  # optimizers that unknown code may have told
     for later in after(timeline, event):
         for optimizer, build in held.items():
-            if later.kind == "step" and later.concerns(optimizer):
+            if isinstance(later, Step) and later.concerns(optimizer):
                 return Stale(optimizer, build, later, tuple(between), optimizer not in told)
-            if later.kind in ("unknown", "add-group") and later.concerns(optimizer):
-                if later.kind == "add-group" or not in_doubt:
+            if isinstance(later, (Unknown, AddGroup)) and later.concerns(optimizer):
+                if isinstance(later, AddGroup) or not in_doubt:
                     return None
                 told.add(optimizer)
-        if later.kind == "build" and things(later.subject, "optimizer"):
+        if isinstance(later, Build) and things(later.subject, "optimizer"):
             return None
-        if later is not event and later.kind == "set-item" and any(_groups(t) for t in things(later.subject)):
+        if later is not event and isinstance(later, SetItem) and any(_groups(t) for t in things(later.subject)):
             return None
         if later.place.node is not event.place.node and _same_target(event, later):
             return None
@@ -91,9 +106,9 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool], *, in
 
 def _put_into_groups(timeline: Timeline, event: Event) -> bool:
     """Whether the very value of an event is written into the groups of an optimizer too."""
-    new = set(things(event.detail.get("value")))
-    written = [e for e in timeline.events("set-item") if e is not event] if new else []
-    return any(_groups(t) and _among(new, e.detail["value"]) for e in written for t in things(e.subject))
+    new = set(things(event.value)) if isinstance(event, Put) else set()
+    written = [e for e in timeline.events(SetItem) if e is not event] if new else []
+    return any(_groups(t) and _among(new, e.value) for e in written for t in things(e.subject))
 
 
 def _among(found: set[Thing], value: Value) -> bool:
@@ -101,26 +116,23 @@ def _among(found: set[Thing], value: Value) -> bool:
     return any(t in found for o in contents(value) for t in things(o))
 
 
-def taken_over(event: Event, between: Iterable[Event], optimizers: list[Thing]) -> bool:
+def taken_over(event: SetItem, between: Iterable[Event], optimizers: list[Thing]) -> bool:
     """Whether something else gets to know a tensor that was put into the groups of an optimizer, before the step.
 
     It is read back from there, or from a dict in which it was noted on the way, and becomes an attribute, say: then the
     owner and the optimizer hold the same one again.
     """
-    new = {t for o in contents(event.detail["value"]) for t in things(o)}
+    new = {t for o in contents(event.value) for t in things(o)}
     for later in between:
-        if (
-            later.kind in ("set-attribute", "assign", "set-item", "register")
-            and later.place.node is not event.place.node
-        ):
-            value = later.detail["value"]
-            if later.kind == "assign" and isinstance(later.detail["target"], tree.Name):
+        if isinstance(later, (SetAttribute, Assign, SetItem, Register)) and later.place.node is not event.place.node:
+            value = later.value
+            if isinstance(later, Assign) and isinstance(later.target, tree.Name):
                 continue  # a name of a function's own; what becomes of it is told by other events
-            if later.kind == "set-item" and any(_state(t) for t in things(later.subject)):
+            if isinstance(later, SetItem) and any(_state(t) for t in things(later.subject)):
                 continue  # what the optimizer keeps for it goes along with it
             if any(t in new or _out_of(t, optimizers) for o in contents(value) for t in things(o)):
                 return True
-        elif later.kind == "grow" and later.subject is None:
+        elif isinstance(later, Grow) and later.subject is None:
             return True
     return False
 
@@ -144,11 +156,13 @@ def _groups(thing: Thing) -> bool:
 
 def _same_target(event: Event, other: Event) -> bool:
     """Whether both give a value to the same name, or to the same attribute of the same object."""
-    if event.kind == other.kind == "set-attribute":
+    if isinstance(event, SetAttribute) and isinstance(other, SetAttribute):
         same = any(other.concerns(t) for t in things(event.subject))
-        return same and event.detail["attr"] == other.detail["attr"]
-    target, name = other.detail.get("target"), event.detail.get("target")
-    if other.kind != "assign" or not isinstance(target, tree.Name) or not isinstance(name, tree.Name):
+        return same and event.attr == other.attr
+    if not isinstance(other, Assign) or not isinstance(event, Rebind):
+        return False
+    target, name = other.target, event.target
+    if not isinstance(target, tree.Name) or not isinstance(name, tree.Name):
         return False
     return target.id == name.id and other.function is event.function
 
@@ -158,18 +172,18 @@ def assigns_its_own_way(value: Value | None) -> bool:
     return any(isinstance(t.core.cls, ClassValue) and t.core.cls.member("__setattr__") for t in things(value))
 
 
-def one_name(timeline: Timeline, event: Event, thing: Thing) -> bool:
+def one_name(timeline: Timeline, event: Rebind, thing: Thing) -> bool:
     """Whether the target of `event` is the only name that the code has given to a thing so far."""
     found: set[tuple[str, object]] = set()
     for earlier in before(timeline, event):
-        if earlier.kind == "assign" and any(option is thing for option in options(earlier.detail["value"])):
+        if isinstance(earlier, Assign) and any(option is thing for option in options(earlier.value)):
             found.add(_name(earlier))
     return found == {_name(event)}
 
 
-def _name(event: Event) -> tuple[str, object]:
+def _name(event: Assign | Rebind) -> tuple[str, object]:
     """A name with the function that it belongs to, or an attribute."""
-    target = event.detail["target"]
+    target = event.target
     return tree.last_name(target), event.function if isinstance(target, tree.Name) else None
 
 
@@ -183,9 +197,9 @@ def fresh(value: Value | None) -> bool:
 
 def frozen(timeline: Timeline, thing: Thing) -> bool:
     """Whether `requires_grad` of a thing is ever set to something else than True."""
-    for event in timeline.events("freeze"):
-        reached = event.detail.get("thing") is thing or any(thing.inside(t) for t in things(event.subject))
-        if reached and event.detail.get("value") is not True:
+    for event in timeline.events(Freeze):
+        reached = event.thing is thing or any(thing.inside(t) for t in things(event.subject))
+        if reached and event.value is not True:
             return True
     return False
 
@@ -280,18 +294,18 @@ def _layers(value: Value) -> list[Thing]:
     return found
 
 
-def steps_on(timeline: Timeline, event: Event, module: Thing) -> tuple[Event, list[Event]] | None:
+def steps_on(timeline: Timeline, event: Event, module: Thing) -> tuple[Step, list[Event]] | None:
     """The first step after `event` of an optimizer that holds (a part of) the module, and all that comes after it.
 
     None if there is none before the module is built anew.
     """
-    if not any(_on(step, module) for step in timeline.events("step")):
+    if not any(_on(step, module) for step in timeline.events(Step)):
         return None
     later = after(timeline, event)
     for index, step in enumerate(later):
-        if step.kind == "build" and step.concerns(module):
+        if isinstance(step, Build) and step.concerns(module):
             return None
-        if step.kind == "step" and _on(step, module):
+        if isinstance(step, Step) and _on(step, module):
             return step, later[index + 1 :]
     return None
 

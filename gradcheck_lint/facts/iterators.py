@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint.source.events import Loop
+from gradcheck_lint.source.events import Consume, NewIterator
 from gradcheck_lint.source.follow import Flow, States, Walk
+from gradcheck_lint.source.timeline import Loop
 from gradcheck_lint.source.torch_api import FOREIGN_OPTIMIZERS
 from gradcheck_lint.source.values import Thing
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 ABSENT = "absent"  # not made yet, or not on this path
 FRESH = "fresh"  # nothing has been taken out of it
@@ -26,7 +28,7 @@ _MAYBE = "?"
 class Use(NamedTuple):
     """An iterator is used: by which event, and in which states it may be then."""
 
-    event: Event
+    event: Consume
     thing: Thing
     states: frozenset[str]
 
@@ -38,7 +40,7 @@ class Use(NamedTuple):
     @property
     def short(self) -> bool:
         """Whether an optimizer or a clipping, which want all parameters, get only the rest on every path."""
-        by = self.event.detail["by"]
+        by = self.event.by
         return (by == "clip" or by in FOREIGN_OPTIMIZERS) and bool(self.states) and self.states <= {SPENT, BEGUN}
 
 
@@ -47,8 +49,8 @@ def uses(timeline: Timeline) -> Iterator[Use]:
     seen: set[int] = set()
     again: dict[int, Thing] = {}
     for event, around in timeline.located():
-        thing = event.subject
-        if event.kind == "consume" and isinstance(thing, Thing):
+        if isinstance(event, Consume):
+            thing = event.subject
             if thing.serial in seen or any(isinstance(step, Loop) for step in around):
                 again.setdefault(thing.serial, thing)
             seen.add(thing.serial)
@@ -60,10 +62,10 @@ class _Path(Walk):
     """The paths of one iterator."""
 
     def __init__(self, timeline: Timeline, thing: Thing) -> None:
-        super().__init__(timeline, (e for e in timeline.events("iterator", "consume") if e.concerns(thing)))
+        super().__init__(timeline, (e for e in timeline.events(NewIterator, Consume) if e.concerns(thing)))
         self.thing = thing
-        self.met: dict[int, tuple[Event, set[str]]] = {}
-        made = any(e.concerns(thing) for e in timeline.events("iterator"))
+        self.met: dict[int, tuple[Consume, set[str]]] = {}
+        made = any(e.concerns(thing) for e in timeline.events(NewIterator))
         self.run(timeline.tree, frozenset({ABSENT if made else UNKNOWN}))
 
     def uses(self) -> Iterator[Use]:
@@ -77,11 +79,11 @@ class _Path(Walk):
         return Flow(flow.end | flow.breaks | flow.continues, returns=flow.returns)
 
     def event(self, event: Event, states: States) -> States:
-        if event.kind == "iterator" and event.concerns(self.thing):
+        if isinstance(event, NewIterator) and event.concerns(self.thing):
             return frozenset({FRESH})
-        if event.kind != "consume" or event.subject is not self.thing:
+        if not isinstance(event, Consume) or event.subject is not self.thing:
             return states
-        by = event.detail["by"]
+        by = event.by
         if by != _MAYBE and self.steady[-1]:
             self.met.setdefault(id(event), (event, set()))[1].update(states)
         if by == _MAYBE:

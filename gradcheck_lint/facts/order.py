@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence as Steps
 
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.events import Branch, Call, Event, Guarded, Jump, Loop, Sequence, Step, Timeline
+from gradcheck_lint.source.events import Event
+from gradcheck_lint.source.timeline import Branch, Call, Guarded, Jump, Loop, Part, Sequence, Timeline
 
 _END, _RETURN, _BREAK, _CONTINUE = "end", "return", "break", "continue"
 _Exits = frozenset[str]
@@ -45,7 +46,7 @@ def before(timeline: Timeline, event: Event) -> list[Event]:
     return found
 
 
-def _run(steps: Steps[Step], found: list[Event]) -> _Exits:
+def _run(steps: Steps[Part], found: list[Event]) -> _Exits:
     """Collect the events of some steps; how they are left."""
     exits: _Exits = frozenset()
     spend(len(steps))
@@ -60,7 +61,7 @@ def _run(steps: Steps[Step], found: list[Event]) -> _Exits:
     return exits | {_END}
 
 
-def _through(step: Step, found: list[Event]) -> _Exits:
+def _through(step: Part, found: list[Event]) -> _Exits:
     if isinstance(step, Event):
         found.append(step)
         return frozenset({_END})

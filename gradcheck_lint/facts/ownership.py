@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.classes import ClassFacts, class_facts
-from gradcheck_lint.source.interpret import Arguments
+from gradcheck_lint.source.events import Build, SetAttribute
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -54,20 +54,20 @@ def extended(facts: ClassFacts) -> bool:
 
 def owners(facts: ClassFacts) -> Iterator[tuple[str, Event]]:
     """How modules get hold of objects of a class: the attribute ("" in a container of torch), and the event."""
-    i, name = facts.interpreter, re.compile(rf"\b{facts.name}\(")
-    for module in list(i.project.modules.values()):
+    machine, name = facts.machine, re.compile(rf"\b{facts.name}\(")
+    for module in list(machine.project.modules.values()):
         if module is None or not name.search(module.text):
             continue
-        for other in class_facts(i, module):
+        for other in class_facts(machine, module):
             if other.qualname != facts.qualname and name.search(other.text) and other.is_module:
-                for event in other.made.events("set-attribute", "build"):
-                    if event.kind == "build" and _contains(event, facts):
+                for event in other.made.events(SetAttribute, Build):
+                    if isinstance(event, Build) and _contains(event, facts):
                         yield "", event
-                    elif event.kind == "set-attribute" and event.concerns(other.instance) and _kept(event, facts):
-                        yield event.detail["attr"], event
-        i.namespace(module)
-    for timeline in list(i.timelines):
-        for event in timeline.events("build"):
+                    elif isinstance(event, SetAttribute) and event.concerns(other.instance) and _kept(event, facts):
+                        yield event.attr, event
+        machine.namespace(module)
+    for timeline in list(machine.timelines):
+        for event in timeline.events(Build):
             if _contains(event, facts):
                 yield "", event
             attribute = _handed_in(event, facts)
@@ -75,9 +75,9 @@ def owners(facts: ClassFacts) -> Iterator[tuple[str, Event]]:
                 yield attribute, event
 
 
-def _kept(event: Event, facts: ClassFacts) -> bool:
+def _kept(event: SetAttribute, facts: ClassFacts) -> bool:
     """Whether an attribute is assigned an object of the class."""
-    return any(_is_one(o, facts) for o in options(event.detail["value"]))
+    return any(_is_one(o, facts) for o in options(event.value))
 
 
 def _is_one(value: Value, facts: ClassFacts) -> bool:
@@ -97,27 +97,22 @@ def _held(value: Value | None, facts: ClassFacts) -> bool:
     return False
 
 
-def _contains(event: Event, facts: ClassFacts) -> bool:
+def _contains(event: Build, facts: ClassFacts) -> bool:
     """Whether a container of torch is built with an object of the class in it."""
-    args = event.detail.get("args")
-    return (
-        isinstance(event.subject, Thing)
-        and isinstance(event.subject.cls, External)
-        and event.subject.cls.name in _CONTAINERS
-        and isinstance(args, Arguments)
-        and any(_held(a, facts) for a in args.all())
-    )
+    made = event.subject.cls
+    held = isinstance(made, External) and made.name in _CONTAINERS
+    return held and any(_held(a, facts) for a in event.args.all())
 
 
-def _handed_in(event: Event, facts: ClassFacts) -> str | None:
+def _handed_in(event: Build, facts: ClassFacts) -> str | None:
     """The attribute in which a module keeps the object of the class that it is built with."""
-    thing, args = event.subject, event.detail.get("args")
-    if not isinstance(thing, Thing) or thing.role != "module" or not isinstance(args, Arguments):
+    thing, args = event.subject, event.args
+    if thing.role != "module":
         return None
     init = thing.cls.member("__init__") if isinstance(thing.cls, ClassValue) else None
     if not isinstance(init, FunctionValue):
         return None
-    found = facts.interpreter.project.definition_of.get(id(init.function))
+    found = facts.machine.project.definition_of.get(id(init.function))
     names = [p.name for p in init.function.parameters[1:] if not p.star]
     given = [*zip(names, args.positional, strict=False), *args.keywords.items()]
     for name, value in given:

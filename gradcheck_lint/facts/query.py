@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, reaches, shares
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only, options
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 
 def receiver(event: Event) -> str:
@@ -24,20 +26,20 @@ def receiver(event: Event) -> str:
     return ""
 
 
-def spoken(event: Event) -> str:
-    """What the code calls the optimizer of a "step" event, also where a scaler makes the step."""
+def spoken(event: ev.Step | ev.Zero) -> str:
+    """What the code calls the optimizer that is stepped or cleared, also where a scaler makes the step."""
     node = event.place.node
-    if event.detail.get("scaler") is not None and isinstance(node, tree.Call) and node.args:
+    if isinstance(event, ev.Step) and event.scaler is not None and isinstance(node, tree.Call) and node.args:
         return repair.text(Place(event.place.chunk, node.args[0].value))
     return receiver(event)
 
 
-def loops(around: Sequence[ev.Step]) -> list[ev.Loop]:
+def loops(around: Sequence[tl.Part]) -> list[tl.Loop]:
     """The loops around an event that go round more than once, outermost first; comprehensions are loops too."""
-    return [step for step in around if isinstance(step, ev.Loop) and not step.once]
+    return [step for step in around if isinstance(step, tl.Loop) and not step.once]
 
 
-def inside(around: Sequence[ev.Step], outer: ev.Step) -> tuple[ev.Step, ...]:
+def inside(around: Sequence[tl.Part], outer: tl.Part) -> tuple[tl.Part, ...]:
     """The steps between `outer` and the event."""
     for index, step in enumerate(around):
         if step is outer:
@@ -45,15 +47,15 @@ def inside(around: Sequence[ev.Step], outer: ev.Step) -> tuple[ev.Step, ...]:
     return tuple(around)
 
 
-def always(around: Sequence[ev.Step]) -> bool:
+def always(around: Sequence[tl.Part]) -> bool:
     """Whether what is directly inside these steps is on every path: no branch is among them."""
-    return not any(isinstance(step, ev.Branch) for step in around)
+    return not any(isinstance(step, tl.Branch) for step in around)
 
 
-def exclusive(one: Sequence[ev.Step], other: Sequence[ev.Step]) -> bool:
+def exclusive(one: Sequence[tl.Part], other: Sequence[tl.Part]) -> bool:
     """Whether two events stand in different arms of one branch."""
     for a, b in zip(one, other, strict=False):
-        if isinstance(a, ev.Arm) and isinstance(b, ev.Arm):
+        if isinstance(a, tl.Arm) and isinstance(b, tl.Arm):
             if a.index != b.index:
                 return True
         elif a is not b:
@@ -65,10 +67,10 @@ def unseen(timeline: Timeline, optimizer: Thing | None = None) -> bool:
     """Whether something that cannot be followed may step or clear the optimizer (any one if none is named)."""
     if timeline.cut or timeline.hooked:
         return True
-    for event in timeline.events("unknown"):
+    for event in timeline.events(ev.Unknown):
         if event.subject is None or optimizer is None or reaches(event.subject, optimizer) != NO:
             return True
-    return any(isinstance(o, Thing) and o.summary for e in timeline.events("step") for o in options(e.subject))
+    return any(isinstance(o, Thing) and o.summary for e in timeline.events(ev.Step) for o in options(e.subject))
 
 
 def named_only(timeline: Timeline, method: str, optimizer: Thing | None = None) -> bool:
@@ -76,8 +78,8 @@ def named_only(timeline: Timeline, method: str, optimizer: Thing | None = None) 
 
     With an `optimizer`, one of its own or of something that may hold its parameters.
     """
-    for event in timeline.events("evaluate"):
-        node, thing = event.detail["expression"], only(event.detail["value"])
+    for event in timeline.events(ev.Evaluate):
+        node, thing = event.expression, only(event.value)
         if not isinstance(node, tree.Attribute) or node.attr != method or thing is None or thing.parent is None:
             continue
         owner = thing.parent[0]

@@ -13,7 +13,8 @@ from gradcheck_lint.source.effort import spend
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
+    from gradcheck_lint.source.timeline import Timeline
 
 MAKING = frozenset(
     "add sub mul div addcmul addcdiv neg abs sqrt pow exp log sign clamp clip clone detach data view reshape flatten"

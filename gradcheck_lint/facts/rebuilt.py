@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.source.events import Backward, Build, Step
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Thing, only, passes, things
 
 if TYPE_CHECKING:
-    from gradcheck_lint.cycle import Breach
+    from gradcheck_lint.source.breach import Breach
     from gradcheck_lint.source.events import Event
 
 _MAKES = frozenset({"tensor", "as_tensor", "Tensor", "FloatTensor", "Variable"})
@@ -26,9 +27,9 @@ class Rebuilt(NamedTuple):
 
 def before(breach: Breach) -> Rebuilt | None:
     """The backward that a step without gradients relies on, if it is one of those."""
-    events = list(breach.timeline.events("backward", "step"))
+    events = list(breach.timeline.events(Backward, Step))
     at = next(n for n, event in enumerate(events) if event is breach.event)
-    if at == 0 or events[at - 1].kind != "backward":
+    if at == 0 or not isinstance(events[at - 1], Backward):
         return None
     backward = events[at - 1]
     whole = only(backward.subject, "tensor")
@@ -39,7 +40,7 @@ def before(breach: Breach) -> Rebuilt | None:
         return None
     if leaf.place is None or not leaf.certain or passes(whole):
         return None
-    optimizers = [o for e in breach.timeline.events("build") for o in things(e.subject, "optimizer")]
+    optimizers = [o for e in breach.timeline.events(Build) for o in things(e.subject, "optimizer")]
     if any(leaf in held_by(optimizer).tensors for optimizer in optimizers):
         return None
     return Rebuilt(backward, leaf, leaf is not whole)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.values import Constant, Thing, only, passes
@@ -20,33 +21,33 @@ if TYPE_CHECKING:
 class Back(NamedTuple):
     """A backward that goes through trained modules."""
 
-    event: ev.Event
-    around: tuple[ev.Step, ...]
+    event: ev.Backward
+    around: tuple[tl.Part, ...]
     loss: Thing
     runs: frozenset[Thing]
-    turns: list[ev.Loop]  # the loops around it
+    turns: list[tl.Loop]  # the loops around it
 
     @property
-    def each(self) -> ev.Loop | None:
+    def each(self) -> tl.Loop | None:
         """The innermost loop around it, if it runs in each of its rounds."""
         if not self.turns or not query.always(query.inside(self.around, self.turns[-1])) or _leaves(self.turns[-1]):
             return None
         return self.turns[-1]
 
 
-def trained(timeline: ev.Timeline) -> list[Thing]:
+def trained(timeline: tl.Timeline) -> list[Thing]:
     """The modules that optimizers hold, as far as both are certain."""
     return [m for o in timeline.optimizers() if o.certain for m in held_by(o).modules if m.certain]
 
 
-def backwards(timeline: ev.Timeline) -> list[Back]:
+def backwards(timeline: tl.Timeline) -> list[Back]:
     """The plain ones, without gradients or inputs of their own."""
     modules = trained(timeline)
     found = []
     for event, around in timeline.located() if modules else ():
-        if event.kind != "backward" or event.detail.get("engine"):
+        if not isinstance(event, ev.Backward) or event.engine:
             continue
-        loss = only(event.detail.get("of", event.subject))
+        loss = only(event.subject)
         runs = runs_of(loss, modules)
         if loss is not None and runs and plain(event):
             turns = [loop for loop in query.loops(around) if isinstance(loop.node, (tree.For, tree.While))]
@@ -54,8 +55,8 @@ def backwards(timeline: ev.Timeline) -> list[Back]:
     return found
 
 
-def confidence(timeline: ev.Timeline) -> Confidence:
-    sure = not timeline.cut and not any(True for _ in timeline.events("freeze"))
+def confidence(timeline: tl.Timeline) -> Confidence:
+    sure = not timeline.cut and not any(True for _ in timeline.events(ev.Freeze))
     return Confidence.HIGH if sure else Confidence.MEDIUM
 
 
@@ -68,7 +69,7 @@ def runs_of(loss: Thing | None, modules: Sequence[Thing]) -> frozenset[Thing]:
     )
 
 
-def carried(back: Back, loop: ev.Loop) -> tuple[Thing, bool] | None:
+def carried(back: Back, loop: tl.Loop) -> tuple[Thing, bool] | None:
     """A run of an earlier round that the loss goes back through, and whether it came there by a sum of losses.
 
     Else it was handed to a module in this round, as a hidden state is.
@@ -88,17 +89,17 @@ def carried(back: Back, loop: ev.Loop) -> tuple[Thing, bool] | None:
     return found[0], given.isdisjoint(found)
 
 
-def plain(event: ev.Event) -> bool:
+def plain(event: ev.Backward) -> bool:
     """A backward that is not one of several through one graph on purpose: it has no gradient or inputs of its own."""
-    if event.detail.get("inputs") is not None or event.detail.get("create_graph") is not None:
+    if event.inputs is not None or event.create_graph is not None:
         return False
     node = event.place.node
     return isinstance(node, tree.Call) and not any(a.keyword is None or a.keyword == "gradient" for a in node.args)
 
 
-def kept(event: ev.Event) -> bool | None:
+def kept(event: ev.Backward) -> bool | None:
     """Whether the graph is kept; None if that cannot be told."""
-    retain = event.detail.get("retain")
+    retain = event.retain
     if retain is None:
         return False
     if isinstance(retain, Constant) and retain.value in (True, False, None):
@@ -106,15 +107,15 @@ def kept(event: ev.Event) -> bool | None:
     return None
 
 
-def steps_in(timeline: ev.Timeline, loop: ev.Loop) -> bool:
+def steps_in(timeline: tl.Timeline, loop: tl.Loop) -> bool:
     """Whether an optimizer steps in each round."""
-    return any(e.kind == "step" and query.always(query.inside(a, loop)) for e, a in timeline.within(loop))
+    return any(isinstance(e, ev.Step) and query.always(query.inside(a, loop)) for e, a in timeline.within(loop))
 
 
 def made(run: Thing) -> list[tuple[str, Place]]:
     return [("the graph is made here", run.place)] if run.place is not None else []
 
 
-def _leaves(loop: ev.Loop) -> bool:
+def _leaves(loop: tl.Loop) -> bool:
     """Whether the first round is always the last one."""
-    return any(isinstance(step, ev.Jump) for step in loop.body.steps)
+    return any(isinstance(step, tl.Jump) for step in loop.body.steps)

@@ -10,7 +10,7 @@ from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.values import Items, Table, Thing, Value
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Timeline
+    from gradcheck_lint.source.timeline import Timeline
 
 
 def kept(value: Value) -> tuple[Thing, str] | None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gradcheck_lint.cycle import Breach
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.query import named_only
 from gradcheck_lint.facts.repair import Stand, argument, receiver, stand
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Branch, Call, Event, Jump, Loop, Sequence, Step, Timeline
+from gradcheck_lint.source.breach import Breach
+from gradcheck_lint.source.events import Backward, Clip, Event, Forward, Step, Unknown, Update, Zero
 from gradcheck_lint.source.holding import NO, YES, shares, trains
 from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.timeline import Branch, Call, Jump, Loop, Part, Sequence, Timeline
 from gradcheck_lint.source.values import Constant, External, only, options, things
 
 NEVER, OUTSIDE, OTHER = "never", "outside", "other"
@@ -76,11 +77,11 @@ def _own_backward(breach: Breach) -> Event | None:
 
     Gradients may have been stale before that, by a backward that was meant for another network.
     """
-    events = list(breach.timeline.events("backward", "step", "zero"))
+    events = list(breach.timeline.events(Backward, Step, Zero))
     at = next(n for n, event in enumerate(events) if event is breach.event)
     run: list[Event] = []
     for event in reversed(events[:at]):
-        if event.kind == "backward":
+        if isinstance(event, Backward):
             run.insert(0, event)
         elif run:
             break
@@ -91,33 +92,33 @@ def _own_backward(breach: Breach) -> Event | None:
 
 def _other(breach: Breach, made: Event) -> Event | None:
     """The clearing of another optimizer in front of a backward, if that other one is cleared again before it steps."""
-    events = list(breach.timeline.events("zero", "backward", "step"))
+    events = list(breach.timeline.events(Zero, Backward, Step))
     at = next(n for n, event in enumerate(events) if event is made)
     found: Event | None = None
     for event in reversed(events[:at]):
-        if event.kind == "backward":
+        if isinstance(event, Backward):
             break
-        if event.kind == "zero" and things(event.subject, "optimizer"):
+        if isinstance(event, Zero) and things(event.subject, "optimizer"):
             found = event
             break
     if found is None:
         return None
-    for event in after(breach.timeline, found):
-        if event.kind in ("step", "zero") and any(event.concerns(thing) for thing in things(found.subject)):
-            return None if event.kind == "step" else found  # a step uses what it was cleared for
+    for later in after(breach.timeline, found):
+        if isinstance(later, (Step, Zero)) and any(later.concerns(thing) for thing in things(found.subject)):
+            return None if isinstance(later, Step) else found  # a step uses what it was cleared for
     return found
 
 
-def optimizer_of(step: Event) -> str:
+def optimizer_of(step: Step) -> str:
     """What the code calls the optimizer at a step: `optimizer.step()` or `scaler.step(optimizer)`."""
-    if step.detail.get("closure") is None and argument(step.place, 0):
+    if step.closure is None and argument(step.place, 0):
         return argument(step.place, 0)
     return receiver(step.place)
 
 
-def own_step(step: Event) -> bool:
+def own_step(step: Step) -> bool:
     """Whether the step is a call of the optimizer's own method, not of a scaler's."""
-    return not (step.detail.get("closure") is None and argument(step.place, 0))
+    return not (step.closure is None and argument(step.place, 0))
 
 
 class Beside(NamedTuple):
@@ -127,7 +128,7 @@ class Beside(NamedTuple):
     stand: Stand
 
 
-def beside(breach: Breach, event: Event, *kinds: str) -> list[Beside]:
+def beside(breach: Breach, event: Event, *kinds: type[Event]) -> list[Beside]:
     """The events of some kinds in the block that an event's statement stands in, in the order of the lines.
 
     Each statement counts once, and only if it is nothing but the call.
@@ -155,13 +156,13 @@ def alone(event: Event) -> Stand | None:
 
 def swapped(breach: Breach) -> bool:
     """Whether a step stands before the backward that it is for, so that the next round clears what this one makes."""
-    order = {id(event): number for number, event in enumerate(breach.timeline.events("backward", "step"))}
+    order = {id(event): number for number, event in enumerate(breach.timeline.events(Backward, Step))}
     return bool(breach.made) and all(order[id(made)] > order[id(breach.event)] for made in breach.made)
 
 
-def measures(clip: Event) -> bool:
+def measures(clip: Clip) -> bool:
     """Whether a clipping has no bound, and so only measures the norm."""
-    bound = clip.detail.get("norm")
+    bound = clip.norm
     for option in options(bound):
         if isinstance(option, External) and option.name.rpartition(".")[2] == "inf":
             return True
@@ -181,7 +182,7 @@ def trained(breach: Breach) -> bool:
         return False
     events = [event for event, around in breach.timeline.located() if loops[-1] in around]
     return any(
-        event.kind == "forward" or (event.kind == "backward" and trains(event.subject, breach.optimizer) != NO)
+        isinstance(event, Forward) or (isinstance(event, Backward) and trains(event.subject, breach.optimizer) != NO)
         for event in events
     )
 
@@ -199,7 +200,7 @@ def first_round(breach: Breach) -> Loop | None:
     if any(isinstance(step, Branch) and not _present(step.test) for step in inside):
         return None
     events = [event for event, around in breach.timeline.located() if loops[-1] in around]
-    steps = any(event.kind == "step" and event.concerns(breach.optimizer) for event in events)
+    steps = any(isinstance(event, Step) and event.concerns(breach.optimizer) for event in events)
     return loops[-1] if steps else None
 
 
@@ -210,7 +211,7 @@ def _present(test: tree.Expression | None) -> bool:
     return isinstance(test, (tree.Name, tree.Attribute)) and "sched" in tree.last_name(test).lower()
 
 
-def jumps(step: Step) -> bool:
+def jumps(step: Part) -> bool:
     """Whether something in a loop leaves a round early."""
     if isinstance(step, Jump):
         return step.kind in ("continue", "break", "return")
@@ -226,12 +227,12 @@ def steps_never_updated(timeline: Timeline) -> list[Event]:
     found: list[Event] = []
     located = list(timeline.located())
     for step, around in located:
-        scaler = only(step.detail.get("scaler"), "scaler") if step.kind == "step" else None
+        scaler = only(step.scaler, "scaler") if isinstance(step, Step) else None
         loops = [outer for outer in around if isinstance(outer, Loop) and not outer.once]
         if scaler is None or not scaler.certain or not loops:
             continue
         seen = not (timeline.hooked or timeline.cut or named_only(timeline, "update"))
-        if seen and not any(event.kind in ("update", "unknown") for event, _ in timeline.within(loops[0])):
+        if seen and not any(isinstance(event, (Update, Unknown)) for event, _ in timeline.within(loops[0])):
             found.append(step)
     return found
 
@@ -239,11 +240,11 @@ def steps_never_updated(timeline: Timeline) -> list[Event]:
 def updates_run_twice(timeline: Timeline) -> list[Event]:
     """The updates of gradient scalers that follow another one in the same run of statements, with no step between."""
     found: list[Event] = []
-    last: tuple[Event, tuple[Step, ...]] | None = None
+    last: tuple[Event, tuple[Part, ...]] | None = None
     for event, around in timeline.located():
-        if event.kind in ("step", "unknown"):
+        if isinstance(event, (Step, Unknown)):
             last = None
-        elif event.kind == "update":
+        elif isinstance(event, Update):
             scaler = only(event.subject, "scaler")
             if last is not None and scaler is not None and last[1] == around and only(last[0].subject) is scaler:
                 found.append(event)

@@ -15,8 +15,9 @@ from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.place import Place
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.project import Module
+    from gradcheck_lint.source.timeline import Timeline
 
 _ANYTHING = re.compile(r"\b(locals|globals|vars|eval|exec)\(|\bimport \*")
 
@@ -92,9 +93,9 @@ def _text(timeline: Timeline, event: Event) -> str:
 
 def _table_of(table: symtable.SymbolTable, event: Event) -> symtable.SymbolTable | None:
     """The names of the function that an event happens in."""
-    at = event.function.at if event.function is not None else None
-    offset = event.statement.span.line - event.statement.node.at.lineno
-    lines = {node.lineno + offset for node in (at, *getattr(at, "decorator_list", ()))} if at is not None else set()
+    function = event.function
+    offset = event.statement.span.line - event.statement.node.at.line
+    lines = {node.at.line + offset for node in (function, *function.decorators)} if function is not None else set()
     return next((t for t in _below(table) if t.get_type() == "function" and t.get_lineno() in lines), None)
 
 

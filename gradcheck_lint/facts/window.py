@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import MAYBE, YES, reaches
 from gradcheck_lint.source.place import Place
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch")
 
-Located = Sequence[tuple[ev.Event, tuple[ev.Step, ...]]]
+Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
 
 
 class Test(NamedTuple):
@@ -33,18 +34,18 @@ class Test(NamedTuple):
 class Window(NamedTuple):
     """Each round of `loop` goes `backward`, and the `step` is taken where the test of `branch` holds."""
 
-    loop: ev.Loop
-    branch: ev.Branch
+    loop: tl.Loop
+    branch: tl.Branch
     test: Test
-    step: ev.Event
-    backward: ev.Event
+    step: ev.Step
+    backward: ev.Backward
     optimizer: Thing
     inner: Located  # the events of the loop
     home: Module
 
-    def zeros(self, *sure: str) -> list[tuple[ev.Event, tuple[ev.Step, ...]]]:
+    def zeros(self, *sure: str) -> list[tuple[ev.Zero, tuple[tl.Part, ...]]]:
         """What clears the optimizer's gradients in the loop, as surely as said, with the steps around it in there."""
-        found = [(e, a) for e, a in self.inner if e.kind == "zero" and reaches(e.subject, self.optimizer) in sure]
+        found = [(e, a) for e, a in self.inner if isinstance(e, ev.Zero) and reaches(e.subject, self.optimizer) in sure]
         return [(e, query.inside(a, self.loop)) for e, a in found]
 
     @property
@@ -87,29 +88,31 @@ class Window(NamedTuple):
         return False
 
 
-def windows(timeline: ev.Timeline) -> Iterator[Window]:
+def windows(timeline: tl.Timeline) -> Iterator[Window]:
     """The windows of an entry point."""
     located = list(timeline.located())
     for step, around in located:
-        optimizer = only(step.subject, "optimizer") if step.kind == "step" else None
+        if not isinstance(step, ev.Step):
+            continue
+        optimizer = only(step.subject, "optimizer")
         turns = [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
         if optimizer is None or optimizer.summary or not turns or "accumulate" in step.context:
             continue
         loop = turns[-1]
-        branch = next((s for s in query.inside(around, loop) if isinstance(s, ev.Branch)), None)
+        branch = next((s for s in query.inside(around, loop) if isinstance(s, tl.Branch)), None)
         test = modulo(branch.test) if branch is not None and branch.test is not None else None
         if branch is None or test is None or _first_arm(around, branch) != 0:
             continue
         inner = timeline.within(loop)
-        backward = [(e, a) for e, a in inner if e.kind == "backward"]
-        if len(backward) != 1 or backward[0][0].detail.get("engine"):
+        backward = [(e, a) for e, a in inner if isinstance(e, ev.Backward)]
+        if len(backward) != 1 or backward[0][0].engine:
             continue
         before = query.inside(backward[0][1], loop)
         if not query.always(before) or query.loops(before):
             continue
         if (
             sum(e is step for e, _ in inner) != 1
-            or sum(e.kind == "step" and e.concerns(optimizer) for e, _ in inner) != 1
+            or sum(isinstance(e, ev.Step) and e.concerns(optimizer) for e, _ in inner) != 1
         ):
             continue
         window = Window(loop, branch, test, step, backward[0][0], optimizer, inner, timeline.home)
@@ -137,9 +140,9 @@ def _remainder(node: tree.Expression) -> bool:
     return isinstance(node, tree.Operation) and node.op == "%" and len(node.operands) == 2
 
 
-def _first_arm(around: Sequence[ev.Step], branch: ev.Branch) -> int:
+def _first_arm(around: Sequence[tl.Part], branch: tl.Branch) -> int:
     arm = around[list(around).index(branch) + 1]
-    return arm.index if isinstance(arm, ev.Arm) else -1
+    return arm.index if isinstance(arm, tl.Arm) else -1
 
 
 def counted_from_zero(window: Window) -> bool:

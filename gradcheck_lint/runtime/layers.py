@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.runtime.sightings.numbers import LayerChange
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradcheck_lint.runtime.sightings.numbers import LayerChange
 
 MOST = 60
 

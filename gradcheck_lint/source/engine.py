@@ -14,28 +14,30 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 
-from gradcheck_lint.cycle import Breach
 from gradcheck_lint.facts.classes import class_facts
 from gradcheck_lint.finding import Confidence, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.result import AnalysisError, Extent, Problem
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import follow, limits, tree
-from gradcheck_lint.source.calls import call
+from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.effort import Purse, Stop
-from gradcheck_lint.source.events import Event, Timeline
+from gradcheck_lint.source.events import Backward, Build, Clip, Event, Schedule, Step, Unscale, Zero
 from gradcheck_lint.source.file import DecodeError, SourceFile
-from gradcheck_lint.source.interpret import Interpreter
 from gradcheck_lint.source.islands import islands, run
-from gradcheck_lint.source.outcome import Basis, Outcome, Work
+from gradcheck_lint.source.libraries import library
+from gradcheck_lint.source.outcome import Basis, Island, Outcome, Work
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
 from gradcheck_lint.source.replaced import doubtful
+from gradcheck_lint.source.run import program
+from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.store import Store
+from gradcheck_lint.source.timeline import Timeline
 from gradcheck_lint.source.triggers import Triggers
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options, own_serials
 
-TRAINING = frozenset(["zero", "backward", "step", "unscale", "clip"])
+TRAINING = (Zero, Backward, Step, Unscale, Clip)
 """The kinds of events that make code training code, besides the building of an optimizer."""
 
 RECURSION = 8000  # frames; deep expressions need several for each level
@@ -75,7 +77,7 @@ def analyse(
     return findings
 
 
-def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
+def analyse_island(work: Work, island: Island) -> Outcome:
     """All that is found in files that belong together, and the other files that were read for it."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, RECURSION))
@@ -84,7 +86,7 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
         with own_serials():
-            return _analysed(work, files)
+            return _analysed(work, island)
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
@@ -92,8 +94,8 @@ def analyse_island(work: Work, files: Sequence[SourceFile]) -> Outcome:
             gc.enable()
 
 
-def _analysed(work: Work, files: Sequence[SourceFile]) -> Outcome:
-    analysis = _Analysis(files, work)
+def _analysed(work: Work, island: Island) -> Outcome:
+    analysis = _Analysis(island, work)
     analysis.run()
     cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
     training = tuple(path for path in analysis.listed if path in analysis.training)
@@ -103,13 +105,15 @@ def _analysed(work: Work, files: Sequence[SourceFile]) -> Outcome:
 
 
 class _Analysis:
-    def __init__(self, files: Sequence[SourceFile], work: Work) -> None:
-        self.files, self.rules = files, work.rules
+    def __init__(self, island: Island, work: Work) -> None:
+        self.files, self.beside, self.rules = island.files, island.beside, work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
         self.problems: list[Problem] = []
         self.project = Project(_triggers((CYCLE_WORDS, *work.triggers)), work.finder, self.failed)
         self.relevance = Relevance(self.project, self.failed)
-        self.interpreter = Interpreter(self.project, self.relevance, self.relevance.turns, call, self.failed)
+        self.machine = Machine(
+            self.project, self.relevance, self.relevance.turns, self.failed, program.LANGUAGE, library()
+        )
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.training: set[str] = set()  # paths of the files in which an optimizer or a backward was seen
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
@@ -119,9 +123,11 @@ class _Analysis:
         """Each step is guarded by itself: a mistake of ours costs what it was made on, and nothing else."""
         for file in self.files:
             self.guarded(file.path, partial(self.read, file))
-        modules = list(self.listed.values())
+        modules = [module for module in self.project.modules.values() if module is not None]
+        for file in self.beside:
+            self.guarded(file.path, partial(self.project.add_beside, file))
         self.size = sum(len(module.text) for module in modules)
-        self.interpreter.purse = Purse(limits.ENTRY_WORK, self.size)
+        self.machine.purse = Purse(limits.ENTRY_WORK, self.size)
         self.events = limits.JUDGED * max(limits.AT_LEAST, self.size // limits.EVERY)
         self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)
@@ -130,13 +136,14 @@ class _Analysis:
             self.guarded(module.path, partial(self.choose, module, chosen))
         for module in chosen:
             self.guarded(module.path, partial(self.interpret, module))
-        for timeline in self.interpreter.timelines:
-            timeline.loose = timeline.loose or self.interpreter.patched
+            module.outline.let_go()
+        for timeline in self.machine.timelines:
+            timeline.loose = timeline.loose or self.machine.patched
             self.guarded(timeline.home.path, partial(self.judge, timeline))
             timeline.judged()
             if timeline.cut:
                 self.cut[timeline.home.path, timeline.name] = None
-        for module in self.listed.values():
+        for module in modules:
             self.guarded(module.path, partial(self.classes, module))
 
     def read(self, file: SourceFile) -> None:
@@ -207,8 +214,8 @@ class _Analysis:
             chosen.append(module)
 
     def interpret(self, module: Module) -> None:
-        interpreter = self.interpreter
-        scope = interpreter.namespace(module)
+        machine = self.machine
+        scope = machine.namespace(module)
         entries = [
             (d, f)
             for d in module.outline.definitions
@@ -221,14 +228,14 @@ class _Analysis:
                 words[word] = words.get(word, 0) + 1
         entries.sort(key=lambda e: words.get(e[0].name, 0) > 1)  # callers first, so that callees are met with arguments
         for _, function in entries:
-            if id(function.function) not in interpreter.reached:
-                self.guarded(module.path, partial(interpreter.run_function, function))
+            if id(function.function) not in machine.reached:
+                self.guarded(module.path, partial(program.run_function, machine, function))
 
     def value(self, module: Module, scope: int, definition: Definition) -> Iterator[FunctionValue]:
         """The function that a definition of a module binds, if it is still reachable by name."""
-        interpreter = self.interpreter
+        machine = self.machine
         parts = definition.qualname.split(".")
-        value = interpreter.get(scope, parts[0])
+        value = machine.get(scope, parts[0])
         for part in parts[1:]:
             value = value.members.get(part) if isinstance(value, ClassValue) else None
         if isinstance(value, FunctionValue):
@@ -243,7 +250,7 @@ class _Analysis:
         for event in timeline.events():
             size += 1
             path = event.place.chunk.path
-            if path not in self.training and (event.kind in TRAINING or _builds_optimizer(event)):
+            if path not in self.training and (isinstance(event, TRAINING) or _builds_optimizer(event)):
                 self.training.add(path)
         self.events -= size
         if self.events < 0 and size > limits.SMALL:
@@ -273,13 +280,13 @@ class _Analysis:
         """Collect the places where the protocol is broken for one of the optimizers."""
         if not any(r.breaches for r in self.rules):
             return
-        used = {id(o) for e in timeline.events("step", "schedule", "zero") for o in options(e.subject)}
+        used = {id(o) for e in timeline.events(Step, Schedule, Zero) for o in options(e.subject)}
         for optimizer in timeline.optimizers():
             if not optimizer.summary and id(optimizer) in used:
                 self.guarded(timeline.home.path, partial(self.breaches, timeline, optimizer, found))
 
     def breaches(self, timeline: Timeline, optimizer: Thing, found: list[Breach]) -> None:
-        some, all_paths = follow.breaches(timeline, optimizer, self.interpreter.timelines)
+        some, all_paths = follow.breaches(timeline, optimizer, self.machine.timelines)
         found += some
         if not all_paths:
             raise Stop
@@ -299,7 +306,7 @@ class _Analysis:
         """Ask the rules about the classes of a module: each hears of those whose text its triggers match."""
         rules = [(r, _triggers((r.triggers,))) for r in self.rules if _about_classes(r)]
         wanted = [(r, t) for r, t in rules if t.search(module.text)] if module.torchy else []
-        for facts in class_facts(self.interpreter, module) if wanted else ():
+        for facts in class_facts(self.machine, module) if wanted else ():
             for rule, triggers in wanted:
                 if triggers.search(facts.text):
                     ask = partial(rule.on_class, facts, self.reporter(rule))
@@ -356,7 +363,7 @@ class _Analysis:
         names = frozenset[str]().union(
             *(m.replaced.for_good for m in files.values()),
             *(m.replaced.for_a_while for m in here.values()),
-            self.interpreter.replaced,
+            self.machine.replaced,
         )
         if not names:
             return False
@@ -374,7 +381,7 @@ class _Analysis:
 
 
 def _builds_optimizer(event: Event) -> bool:
-    return event.kind == "build" and any(
+    return isinstance(event, Build) and any(
         isinstance(option, Thing) and option.role == "optimizer" for option in options(event.subject)
     )
 

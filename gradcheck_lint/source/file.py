@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import tokenize
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,38 @@ class SourceFile:
     path: str  # relative to the working directory where possible, forward slashes
     real: Path
     data: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.data)
+
+
+class PackedFile(SourceFile):
+    """One of very many files: their bytes would take more memory than what is made of those that are looked at."""
+
+    __slots__ = ("_packed", "_size")
+    _packed: bytes
+    _size: int
+
+    def __init__(self, path: str, real: Path, packed: bytes, size: int) -> None:
+        for name, value in (("path", path), ("real", real), ("_packed", packed), ("_size", size)):
+            object.__setattr__(self, name, value)
+
+    @staticmethod
+    def of(file: SourceFile) -> PackedFile:
+        return PackedFile(file.path, file.real, zlib.compress(file.data, 1), file.size)
+
+    @property
+    def data(self) -> bytes:
+        return zlib.decompress(self._packed)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def __reduce__(self) -> tuple[type[PackedFile], tuple[str, Path, bytes, int]]:
+        return PackedFile, (self.path, self.real, self._packed, self._size)
 
 
 class DecodeError(ValueError):

@@ -12,14 +12,18 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from gradcheck_lint import cycle
-from gradcheck_lint.cycle import Breach, State
+from gradcheck_lint.cycle import State
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, torch_api, tree
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches, trains
 from gradcheck_lint.source.values import Constant, FunctionValue, Thing, Value, options, things
 
-PROTOCOL = frozenset("build zero backward step unscale clip schedule grad-write grad-change unknown".split())
+PROTOCOL = (
+    ev.Build, ev.Zero, ev.Backward, ev.Step, ev.Unscale, ev.Clip, ev.Schedule, ev.GradWrite, ev.GradChange, ev.Unknown,
+)  # fmt: skip
 """Kinds of events that mean something to the protocol."""
 
 States = frozenset[Any]
@@ -33,7 +37,7 @@ _CLEARS = "clears"
 """How something unseen happens to gradients, if it looks like clearing: code is named so or has done so when it was
 followed, or what they become are zeros, which may get other values later."""
 
-_EXITS = {ev.END: 0, ev.BREAK: 1, ev.CONTINUE: 2, ev.RETURN: 3}
+_EXITS = {tl.END: 0, tl.BREAK: 1, tl.CONTINUE: 2, tl.RETURN: 3}
 
 
 class Ordered(Protocol):
@@ -71,7 +75,7 @@ class Visit(NamedTuple):
     name: str
     how: str
     states: set[State]
-    around: tuple[ev.Step, ...]
+    around: tuple[tl.Part, ...]
 
 
 class Walk:
@@ -81,21 +85,21 @@ class Walk:
     of it only counts how it may be left.
     """
 
-    def __init__(self, timeline: ev.Timeline, heeded: Iterable[ev.Step]) -> None:
+    def __init__(self, timeline: tl.Timeline, heeded: Iterable[tl.Part]) -> None:
         self.timeline = timeline
         self.live = timeline.around(heeded)
-        self.kept: dict[int, list[ev.Step]] = {}  # sequence → its steps that count
+        self.kept: dict[int, list[tl.Part]] = {}  # sequence → its steps that count
         # a loop, and how it was come to → how it was left, and the states met in it
         self.known: dict[tuple[int, States, bool, bool], tuple[Flow, tuple[Any, ...]]] = {}
         self.steady = [True]  # whether what is met now counts, for each loop around it
-        self.around: list[ev.Step] = []
+        self.around: list[tl.Part] = []
         self.caught: list[dict[Any, None]] = []  # the states met in the bodies of the `try` around
 
     def event(self, event: ev.Event, states: States) -> States:
         """The states after an event."""
         raise NotImplementedError
 
-    def steps_of(self, sequence: ev.Sequence) -> list[ev.Step]:
+    def steps_of(self, sequence: tl.Sequence) -> list[tl.Part]:
         """The steps of a sequence that can change a state or the way that is taken."""
         found = self.kept.get(id(sequence))
         if found is None:
@@ -103,12 +107,12 @@ class Walk:
                 step
                 for step in sequence.steps
                 if id(step) in self.live
-                or (not isinstance(step, ev.Event) and self.timeline.course(step) != ev.STRAIGHT)
+                or (not isinstance(step, ev.Event) and self.timeline.course(step) != tl.STRAIGHT)
                 or id(step) in self.timeline.raising
             ]
         return found
 
-    def turn(self, state: Any, loop: ev.Loop | None = None) -> Any:
+    def turn(self, state: Any, loop: tl.Loop | None = None) -> Any:
         """The state at the start of the next round of a loop; of one somewhere in a step, if none is named."""
         return state
 
@@ -116,30 +120,30 @@ class Walk:
         """The states where paths meet; of very many, only some."""
         return states
 
-    def goes_round(self, loop: ev.Loop) -> bool:
+    def goes_round(self, loop: tl.Loop) -> bool:
         """Whether what is followed meets more than one round of a loop."""
         return not loop.once
 
-    def run(self, step: ev.Step, states: States) -> Flow:
+    def run(self, step: tl.Part, states: States) -> Flow:
         spend(1 + len(states) // 2)
         if isinstance(step, ev.Event):
             if self.caught:
                 self.caught[-1].update(dict.fromkeys(states))  # what raises has not happened
             return Flow(self.event(step, states))
-        if id(step) not in self.live or isinstance(step, ev.Jump):
+        if id(step) not in self.live or isinstance(step, tl.Jump):
             return self.passed(step, states)
-        if isinstance(step, ev.Sequence):
+        if isinstance(step, tl.Sequence):
             return self.sequence(step, states)
-        if isinstance(step, ev.Branch):
+        if isinstance(step, tl.Branch):
             self.around.append(step)
             flows = (
                 self.attempt(step, states)
-                if isinstance(step, ev.Attempt)
-                else [self.run(arm, states) for arm in ev.counting(step)]
+                if isinstance(step, tl.Attempt)
+                else [self.run(arm, states) for arm in tl.counting(step)]
             )
             self.around.pop()
             return Flow(*(self.bounded(frozenset().union(*parts)) for parts in zip(*flows, strict=True)))
-        if isinstance(step, ev.Loop):
+        if isinstance(step, tl.Loop):
             # nested loops come to the ones inside with the same states again and again
             key = id(step), states, self.steady[-1], any(self.steady[1:])
             known = self.known.get(key)
@@ -151,16 +155,16 @@ class Walk:
             if self.caught:
                 self.caught[-1].update(dict.fromkeys(met))
             return left
-        if isinstance(step, ev.Guarded):
+        if isinstance(step, tl.Guarded):
             flow = self.run(step.body, states)
             return Flow(*(self.run(step.final, way).end if way else way for way in flow))
-        assert isinstance(step, ev.Call)
+        assert isinstance(step, tl.Call)
         self.around.append(step)
         flow = self.run(step.body, states)
         self.around.pop()
         return Flow(flow.end | flow.returns)
 
-    def attempt(self, step: ev.Attempt, states: States) -> list[Flow]:
+    def attempt(self, step: tl.Attempt, states: States) -> list[Flow]:
         """What comes of a `try`: its handlers are reached from wherever the body may raise.
 
         That is before each event, which has not happened then, and where the code says `raise`; behind the last event
@@ -173,7 +177,7 @@ class Walk:
             self.caught[-1].update(caught)
         return [body, *[self.run(arm, frozenset(caught)) for arm in step.arms[1:]]]
 
-    def passed(self, step: ev.Step, states: States) -> Flow:
+    def passed(self, step: tl.Part, states: States) -> Flow:
         """The states after a step in which nothing happens that counts."""
         if self.caught and id(step) in self.timeline.raising:
             self.caught[-1].update(dict.fromkeys(states))
@@ -182,7 +186,7 @@ class Walk:
             out[_EXITS[exit]] |= frozenset(map(self.turn, states)) if late else states
         return Flow(*out)
 
-    def sequence(self, step: ev.Sequence, states: States) -> Flow:
+    def sequence(self, step: tl.Sequence, states: States) -> Flow:
         breaks = continues = returns = _NONE
         for inner in self.steps_of(step):
             if not states:
@@ -195,12 +199,12 @@ class Walk:
                 returns = self.bounded(returns | flow.returns)
         return Flow(states, breaks, continues, returns)
 
-    def loop(self, step: ev.Loop, states: States) -> Flow:
+    def loop(self, step: tl.Loop, states: States) -> Flow:
         self.around.append(step)
         if not self.goes_round(step):
             flow = self.run(step.body, states)
             self.around.pop()
-            if isinstance(step, ev.Turn):
+            if isinstance(step, tl.Turn):
                 return Flow(flow.end | flow.continues, _NONE, _NONE, flow.returns | flow.breaks)
             return Flow(flow.end | flow.breaks | flow.continues, _NONE, _NONE, flow.returns)
         self.steady.append(False)
@@ -231,7 +235,7 @@ class Walk:
 class Path(Walk):
     """The paths of one optimizer's gradients through a timeline."""
 
-    def __init__(self, timeline: ev.Timeline, optimizer: Thing) -> None:
+    def __init__(self, timeline: tl.Timeline, optimizer: Thing) -> None:
         self.timeline, self.optimizer = timeline, optimizer
         self.visits: dict[int, Visit] = {}
         self.order: dict[int, int] = {}  # event → its number, once that is asked for
@@ -239,7 +243,7 @@ class Path(Walk):
         self.unsteady = self.chosen_anew()
         super().__init__(timeline, self.heeded())
         self.maker = self.handed_over()
-        self.built = any(e.concerns(optimizer) for e in timeline.events("build"))
+        self.built = any(e.concerns(optimizer) for e in timeline.events(ev.Build))
         self.start = State(cycle.ABSENT) if self.built else UNSEEN
         self.renewing = self.renewed()
         self.sure = not (timeline.hooked or timeline.skipped)
@@ -248,16 +252,16 @@ class Path(Walk):
             self.final = self.run(timeline.tree, frozenset({self.start}))
         except Stop:
             self.stopped = True
-            under_way = {id(step) for step in self.around if isinstance(step, ev.Loop)}
+            under_way = {id(step) for step in self.around if isinstance(step, tl.Loop)}
             self.visits = {
                 key: visit
                 for key, visit in self.visits.items()
                 if not any(id(step) in under_way for step in visit.around)
             }
 
-    def heeded(self) -> list[ev.Step]:
+    def heeded(self) -> list[tl.Part]:
         """The steps that may matter: the events that mean something to the optimizer."""
-        found: list[ev.Step] = []
+        found: list[tl.Part] = []
         for event in self.timeline.events(*PROTOCOL):
             spend(1)
             meaning = self.meaning(event)
@@ -268,24 +272,24 @@ class Path(Walk):
 
     def chosen_anew(self) -> bool:
         """Whether it is one of several, chosen in more ways than one: `first if flip else second`, and the reverse."""
-        mine = (e for e in self.timeline.events("step", "unscale") if _several(e) and e.concerns(self.optimizer))
+        mine = (e for e in self.timeline.events(ev.Step, ev.Unscale) if _several(e) and e.concerns(self.optimizer))
         return len({tuple(thing.serial for thing in things(event.subject)) for event in mine}) > 1
 
-    def handed_over(self) -> ev.Step | None:
+    def handed_over(self) -> tl.Part | None:
         """What makes the object of a method that leaves the backward to others: they may run it before the call."""
         timeline = self.timeline
         if timeline.owner is None or timeline.entry is None or timeline.entry.name == "__init__":
             return None
-        runs = (self.meanings.get(id(e), ("", "", NO))[2] for e in timeline.events("backward"))
+        runs = (self.meanings.get(id(e), ("", "", NO))[2] for e in timeline.events(ev.Backward))
         return None if YES in runs else next(iter(timeline.tree.steps), None)
 
-    def sequence(self, step: ev.Sequence, states: States) -> Flow:
+    def sequence(self, step: tl.Sequence, states: States) -> Flow:
         flow = super().sequence(step, states)
         if step is not self.maker:
             return flow
         return flow._replace(end=frozenset(_handed(state) for state in flow.end))
 
-    def goes_round(self, loop: ev.Loop) -> bool:
+    def goes_round(self, loop: tl.Loop) -> bool:
         return not loop.once and id(self.optimizer) not in loop.elements  # `for optimizer in …` comes to each one once
 
     def breaches(self) -> list[Breach]:
@@ -330,7 +334,7 @@ class Path(Walk):
             states = self.run(step, states).end
         return [breach for breach in self.breaches() if breach.kind == cycle.STALE_STEP]
 
-    def turn(self, state: State, loop: ev.Loop | None = None) -> State:
+    def turn(self, state: State, loop: tl.Loop | None = None) -> State:
         return self.start if id(loop) in self.renewing else cycle.turn(state)
 
     def renewed(self) -> set[int]:
@@ -338,24 +342,22 @@ class Path(Walk):
 
         Code that was not seen gives it there, as it seems; or it is made on some paths, and others on the rest.
         """
-        names = "build" if self.built else "assign"
         found: set[int] = set()
-        for event in self.timeline.events(names):
-            value = event.subject if self.built else event.detail["value"]
-            if any(option is self.optimizer for option in options(value)):
+        for event in self.timeline.events(ev.Build if self.built else ev.Assign):
+            if any(option is self.optimizer for option in options(event.subject)):
                 found |= self.loops(event)
         if not self.built:
             return found
-        rivals = {o for e in self.timeline.events("step") if e.concerns(self.optimizer) for o in options(e.subject)}
+        rivals = {o for e in self.timeline.events(ev.Step) if e.concerns(self.optimizer) for o in options(e.subject)}
         rivals.discard(self.optimizer)
-        made = {e.subject: self.loops(e) for e in self.timeline.events("build") if e.subject in rivals}
+        made = {e.subject: self.loops(e) for e in self.timeline.events(ev.Build) if e.subject in rivals}
         return found.intersection(*made.values()) if made and len(made) == len(rivals) else set()
 
     def loops(self, event: ev.Event) -> set[int]:
         """The ids of the loops around an event in whose rounds the optimizer was not there before."""
         made = self.optimizer.root.serial
         around = (step for step, _ in self.timeline.path(event))
-        return {id(s) for s in around if isinstance(s, ev.Loop) and not s.once and s.start <= made}
+        return {id(s) for s in around if isinstance(s, tl.Loop) and not s.once and s.start <= made}
 
     def bounded(self, states: States) -> States:
         """Of states that differ in what they were made and cleared by only, the earliest ones where there are many."""
@@ -392,48 +394,46 @@ class Path(Walk):
 
     def meaning(self, event: ev.Event) -> tuple[str, str, str]:
         """What an event is to this optimizer: the protocol's name for it, how it is done, and whether it reaches it."""
-        kind = event.kind
-        if kind == "build":
+        if isinstance(event, ev.Build):
             return ("build", "", YES) if event.concerns(self.optimizer) else ("", "", NO)
-        if kind == "zero":
+        if isinstance(event, ev.Zero):
             return "zero", "", reaches(event.subject, self.optimizer)
-        if kind == "backward":
-            scaled = event.detail.get("scaled")
-            how = cycle.ENGINE if event.detail.get("engine") else cycle.SCALED if scaled else cycle.PLAIN
+        if isinstance(event, ev.Backward):
+            how = cycle.ENGINE if event.engine else cycle.SCALED if event.scaled else cycle.PLAIN
             return "backward", how, trains(event.subject, self.optimizer)
-        if kind == "step":
+        if isinstance(event, ev.Step):
             if event.concerns(self.optimizer):
-                if self.optimizer.detail.get("wrapper") or not _followed(event.detail.get("closure")):
+                if self.optimizer.detail.get("wrapper") or not _followed(event.closure):
                     return "unknown", "", YES
-                how = "scaler" if event.detail.get("scaler") is not None else ""
+                how = "scaler" if event.scaler is not None else ""
                 return "step", how, MAYBE if self.unsteady and _several(event) else YES
             return ("unknown", "", MAYBE) if _whichever(event.subject) else ("", "", NO)
-        if kind == "unscale":
+        if isinstance(event, ev.Unscale):
             if event.concerns(self.optimizer):
                 return "unscale", "", MAYBE if self.unsteady and _several(event) else YES
             return "unscale", "", MAYBE if _whichever(event.subject) else NO
-        if kind == "clip":
+        if isinstance(event, ev.Clip):
             reach = reaches(event.subject, self.optimizer)
             sole = reach == MAYBE and len(self.timeline.optimizers()) == 1
             return "clip", "", YES if sole else reach
-        if kind == "schedule":
+        if isinstance(event, ev.Schedule):
             moved = [o for t in things(event.subject) for o in options(t.detail.get("optimizer"))]
             if not any(o is self.optimizer for o in moved):
                 return "", "", NO
             return "schedule", "", YES if len(moved) == 1 else MAYBE  # `[StepLR(o, 10) for o in optimizers][0]`
-        if kind == "grad-write":
-            return "unknown", _CLEARS if _zeros(event.detail["value"]) else "", YES
-        if kind == "grad-change":
+        if isinstance(event, ev.GradWrite):
+            return "unknown", _CLEARS if _zeros(event.value) else "", YES
+        if isinstance(event, ev.GradChange):
             return "write", "", YES
-        if kind == "unknown":
+        if isinstance(event, ev.Unknown):
             if event.subject is not None and reaches(event.subject, self.optimizer) == NO:
                 return "", "", NO
-            clears = event.detail.get("clears") or torch_api.CLEARS.search(event.detail["name"])
-            return "unknown", _CLEARS if clears else "", YES if event.detail.get("sure") else MAYBE
+            clears = event.clears or torch_api.CLEARS.search(event.name)
+            return "unknown", _CLEARS if clears else "", YES if event.sure else MAYBE
         return "", "", NO
 
 
-def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeline]) -> tuple[list[Breach], bool]:
+def breaches(timeline: tl.Timeline, optimizer: Thing, others: Iterable[tl.Timeline]) -> tuple[list[Breach], bool]:
     """Where a timeline breaks the protocol for an optimizer, and whether all paths were followed to their end.
 
     A method is called again and again: if its class makes the optimizer and nothing in any timeline clears it, then
@@ -447,7 +447,7 @@ def breaches(timeline: ev.Timeline, optimizer: Thing, others: Iterable[ev.Timeli
     if owner is None or not owner.closed or timeline.entry is None or timeline.entry.name.startswith("__"):
         return found, True
     made = timeline.tree.steps[0]
-    if not any(e.kind == "build" and e.concerns(optimizer) for e in ev.inside(made)):
+    if not any(isinstance(e, ev.Build) and e.concerns(optimizer) for e in tl.inside(made)):
         return found, True
     try:
         more = [b for b in path.next_call() if not any(b.event is f.event and b.kind == f.kind for f in found)]
@@ -480,7 +480,7 @@ def _handed(state: State) -> State:
     return state._replace(gradient=cycle.HANDED, scale=cycle.ENGINE) if idle else state
 
 
-def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> str:
+def _cleared(optimizer: Thing, timelines: Iterable[tl.Timeline]) -> str:
     """Whether anything in the timelines clears or writes the gradients of an optimizer: MAYBE if unseen code may."""
     unseen = NO
     for timeline in timelines:
@@ -488,20 +488,20 @@ def _cleared(optimizer: Thing, timelines: Iterable[ev.Timeline]) -> str:
             unseen = MAYBE
         for event in timeline.clearing:
             spend(1)
-            if event.kind == "unknown":
+            if isinstance(event, ev.Unknown):
                 if event.subject is None or reaches(event.subject, optimizer) != NO:
                     unseen = MAYBE
-            elif event.kind == "grad-write" or reaches(event.subject, optimizer) != NO:
+            elif isinstance(event, ev.GradWrite) or reaches(event.subject, optimizer) != NO:
                 return YES
     return unseen
 
 
-def _unfinished(around: Iterable[ev.Step]) -> bool:
+def _unfinished(around: Iterable[tl.Part]) -> bool:
     """Whether what is around an event was cut short, so that a later round may bring what was not looked at.
 
     What is in no such loop has come before the cut, and nothing behind that can change it.
     """
-    return any(isinstance(step, ev.Loop) and step.unfinished for step in around)
+    return any(isinstance(step, tl.Loop) and step.unfinished for step in around)
 
 
 def _followed(closure: Value | None) -> bool:

@@ -3,8 +3,8 @@
 A project may hold the source of Accelerate or Lightning beside its own: vendored, as a submodule, or because it is that
 framework's repository, with its tests and examples. Whoever imports it means the public names, and what those do to the
 gradient cycle is known better than can be read out of thousands of lines: `torch_api` has the classes and the wrappers,
-`calls` the methods (`accelerator.backward`, `fabric.clip_gradients`), `touch.KNOWN` what is left alone. Inside of the
-package itself all is followed as in any project, so that linting it judges its functions.
+`libraries` the methods (`accelerator.backward`, `fabric.clip_gradients`), `touch.KNOWN` what is left alone. Inside of
+the package itself all is followed as in any project, so that linting it judges its functions.
 """
 
 from __future__ import annotations

@@ -7,19 +7,20 @@ that it imports, so islands can be spread over processes, and their findings rem
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.result import Extent
+from gradcheck_lint.source import limits
 from gradcheck_lint.source.file import DecodeError, SourceFile, decode
-from gradcheck_lint.source.outcome import attempt
+from gradcheck_lint.source.outcome import Island, attempt
 
 if TYPE_CHECKING:
-    from gradcheck_lint.finding import Finding
+    from gradcheck_lint.finding import Finding, Span
     from gradcheck_lint.result import Problem
     from gradcheck_lint.source.memory import Memory
-    from gradcheck_lint.source.outcome import Analyse, Island, Outcomes, Work
+    from gradcheck_lint.source.outcome import Analyse, Outcome, Outcomes, Work
     from gradcheck_lint.source.project import Finder
     from gradcheck_lint.source.store import Store
 
@@ -50,7 +51,36 @@ def islands(files: Sequence[SourceFile], finder: Finder) -> list[Island]:
     groups: dict[int, list[SourceFile]] = {}
     for index, file in enumerate(files):
         groups.setdefault(lead(index), []).append(file)
-    return [tuple(group) for group in groups.values()]
+    return [island for group in groups.values() for island in _parts(group)]
+
+
+def _parts(group: list[SourceFile]) -> list[Island]:
+    """The islands that some files make which import one another: folder by folder, where they are very large."""
+    if _size(group) <= limits.ISLAND:
+        return [Island(tuple(group))]
+    parts = _by_folder([(file, os.path.abspath(file.real).split(os.sep)) for file in group], 0)
+    return [Island(tuple(part), tuple(f for other in parts if other is not part for f in other)) for part in parts]
+
+
+def _by_folder(files: list[tuple[SourceFile, list[str]]], depth: int) -> list[list[SourceFile]]:
+    """Files in parts that are not too large, with as few folders split as that takes; `depth` folders are common."""
+    if _size(file for file, _ in files) <= limits.ISLAND or len(files) == 1:
+        return [[file for file, _ in files]]
+    entries: dict[str, list[tuple[SourceFile, list[str]]]] = {}
+    for file, path in files:
+        entries.setdefault(path[depth], []).append((file, path))
+    parts: list[list[SourceFile]] = []
+    for name in sorted(entries):
+        for part in _by_folder(entries[name], depth + 1):
+            if parts and _size(parts[-1]) + _size(part) <= limits.ISLAND:
+                parts[-1] += part
+            else:
+                parts.append(part)
+    return parts
+
+
+def _size(files: Iterable[SourceFile]) -> int:
+    return sum(file.size for file in files)
 
 
 def run(
@@ -66,9 +96,9 @@ def run(
     """Analyse each island, in `jobs` processes, save those that the cache remembers."""
     extent = Extent() if extent is None else extent
     memory = _memory(cache, work) if cache is not None else None
-    findings: list[Finding] = []
+    findings: dict[tuple[str, Span], Finding] = {}
     problems: list[Problem] = []
-    total = sum(map(len, groups))
+    total = sum(len(group.files) for group in groups)
     done = 0
     todo: list[Island] = []
     for group in groups:
@@ -76,22 +106,29 @@ def run(
         if known is None:
             todo.append(group)
         else:
-            findings += known.findings
-            extent.cut += known.cut
-            extent.training.update(known.training)
-            done += len(group)
+            _take(known, findings, extent)
+            done += len(group.files)
     with closing(_outcomes(work, todo, analyse, jobs)) as outcomes:  # else processes would outlive an interrupt
         for group, outcome in outcomes:
-            findings += outcome.findings
+            _take(outcome, findings, extent)
             problems += outcome.problems
-            extent.cut += outcome.cut
-            extent.training.update(outcome.training)
             if memory is not None and not outcome.problems:
                 memory.keep(group, outcome)
-            done += len(group)
+            done += len(group.files)
             if progress is not None:
                 progress(done, total)
-    return findings, problems
+    extent.cut[:] = dict.fromkeys(extent.cut)
+    return list(findings.values()), problems
+
+
+def _take(outcome: Outcome, findings: dict[tuple[str, Span], Finding], extent: Extent) -> None:
+    """Add what came of an island; two that lie beside one another may find the same."""
+    for finding in outcome.findings:
+        before = findings.get((finding.code, finding.span))
+        if before is None or before.confidence < finding.confidence:
+            findings[finding.code, finding.span] = finding
+    extent.cut += outcome.cut
+    extent.training.update(outcome.training)
 
 
 def _memory(cache: Store, work: Work) -> Memory:

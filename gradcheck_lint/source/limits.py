@@ -14,6 +14,9 @@ from __future__ import annotations
 
 LARGEST_IMPORTED = 1_000_000  # bytes of a file that is only imported: nobody asked about it, so it is read for less
 
+UNPACKED = 16_000_000  # bytes of files that are kept as they are; those of further ones are kept packed
+ISLAND = 10_000_000  # bytes of files that are analysed together, which takes 20 to 60 times as much memory
+
 # ---------------------------------------------------------------- text
 
 LITERAL = 100  # items of a literal that are kept, where they are constants and there are more: data, not parameters
@@ -30,6 +33,14 @@ LINEAGE = 64  # classes that a class derives from, and that are asked for a meth
 
 RERUN = 4  # loops inside one another whose body is run again on its own; the ones inside are run again by those
 UNROLLED = 216  # runs of a body in loops over known lists inside one another, each of which is run for each item
+
+# ---------------------------------------------------------------- following calls
+
+DEPTH = 9  # calls followed into one another
+REPEATS = 16  # times that one function is followed for one entry point
+BUDGET = 12_000  # calls and statements run for one entry point; from half of it on, no call is followed
+HEAVY = 100_000  # calls and statements run in one function for all entry points; from there on, it is not followed
+LONG = 150_000  # calls and statements run for all of them; from there on, each gets a tenth of its budget
 
 # ---------------------------------------------------------------- judging
 

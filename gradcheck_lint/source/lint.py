@@ -18,9 +18,9 @@ from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.files import TooLargeError, handed_over, read_handed_over, read_regular
 from gradcheck_lint.finding import Confidence, Finding, Severity, Span
 from gradcheck_lint.result import NOTHING, UNCHECKED, AnalysisError, Extent, Problem, Result, Skipped
-from gradcheck_lint.source import store
+from gradcheck_lint.source import limits, store
 from gradcheck_lint.source.discovery import excluded, reason_of, survey
-from gradcheck_lint.source.file import LARGEST, DecodeError, SourceFile, decode
+from gradcheck_lint.source.file import LARGEST, DecodeError, PackedFile, SourceFile, decode
 from gradcheck_lint.source.per_file import PerFileIgnores
 from gradcheck_lint.source.suppress import speaks, suppress
 
@@ -131,6 +131,7 @@ def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | Non
         return Batch(() if left_out else (stdin,), stdin=True)
     files: list[SourceFile] = []
     unread: list[Finding] = []
+    size = 0
     everything, skipped = survey(paths, settings)
     for found in everything:
         reason = found.reason
@@ -139,7 +140,8 @@ def collect(paths: Sequence[str], settings: Settings, *, stdin: SourceFile | Non
                 file = SourceFile(found.path, found.real, _bytes(found.real))
                 if found.named:
                     refuse_other_text(file)
-                files.append(file)
+                size += file.size
+                files.append(file if size <= limits.UNPACKED else PackedFile.of(file))
             except TooLargeError as error:
                 why = str(error.strerror).replace("too large", "too large to lint", 1)
                 unread.append(_unreadable(found.path, why, "split it, or exclude it"))

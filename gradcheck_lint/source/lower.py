@@ -9,6 +9,7 @@ from typing import Any
 
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.place import Chunk, bracketed, segment
+from gradcheck_lint.source.position import OfBrackets, position
 from gradcheck_lint.source.tree import (
     Argument,
     Assert,
@@ -81,53 +82,57 @@ class _Lowering:
         return out
 
     def assign(self, node: ast.Assign) -> Statement:
-        return Assign(node, [self.expression(t) for t in node.targets], self.expression(node.value), None)
+        return Assign(position(node), [self.expression(t) for t in node.targets], self.expression(node.value), None)
 
     def annotated(self, node: ast.AnnAssign) -> Statement:
         value = self.expression(node.value) if node.value is not None else None
-        return Assign(node, [self.expression(node.target)], value, self.expression(node.annotation))
+        return Assign(position(node), [self.expression(node.target)], value, self.expression(node.annotation))
 
     def augment(self, node: ast.AugAssign) -> Statement:
-        return Augment(node, self.expression(node.target), _OPERATORS[type(node.op)], self.expression(node.value))
+        return Augment(
+            position(node), self.expression(node.target), _OPERATORS[type(node.op)], self.expression(node.value)
+        )
 
     def evaluate(self, node: ast.Expr) -> Statement:
-        return Evaluate(node, self.expression(node.value))
+        return Evaluate(position(node), self.expression(node.value))
 
     def return_(self, node: ast.Return) -> Statement:
-        return Return(node, self.expression(node.value) if node.value is not None else None)
+        return Return(position(node), self.expression(node.value) if node.value is not None else None)
 
     def raise_(self, node: ast.Raise) -> Statement:
-        return Raise(node, self.expression(node.exc) if node.exc is not None else None)
+        return Raise(position(node), self.expression(node.exc) if node.exc is not None else None)
 
     def break_(self, node: ast.Break) -> Statement:
-        return Jump(node, "break")
+        return Jump(position(node), "break")
 
     def continue_(self, node: ast.Continue) -> Statement:
-        return Jump(node, "continue")
+        return Jump(position(node), "continue")
 
     def delete(self, node: ast.Delete) -> Statement:
         targets = [self.expression(t) for t in node.targets]
-        return Delete(node, targets[0] if len(targets) == 1 else Display(node, "tuple", targets))
+        return Delete(position(node), targets[0] if len(targets) == 1 else Display(position(node), "tuple", targets))
 
     def assert_(self, node: ast.Assert) -> Statement:
-        return Assert(node, self.expression(node.test))
+        return Assert(position(node), self.expression(node.test))
 
     def import_(self, node: ast.Import) -> Statement:
-        return Import(node, None, 0, [(alias.name, alias.asname) for alias in node.names])
+        return Import(position(node), None, 0, [(alias.name, alias.asname) for alias in node.names])
 
     def import_from(self, node: ast.ImportFrom) -> Statement:
-        return Import(node, node.module or "", node.level, [(alias.name, alias.asname) for alias in node.names])
+        return Import(
+            position(node), node.module or "", node.level, [(alias.name, alias.asname) for alias in node.names]
+        )
 
     def global_(self, node: ast.Global) -> Statement:
-        return Scope(node, "global", node.names)
+        return Scope(position(node), "global", node.names)
 
     def nonlocal_(self, node: ast.Nonlocal) -> Statement:
-        return Scope(node, "nonlocal", node.names)
+        return Scope(position(node), "nonlocal", node.names)
 
     def if_(self, node: ast.If) -> Statement:
         if node.orelse and _elifs(node) > limits.CHAIN:
             return self.cases(node)
-        return If(node, self.expression(node.test), self.block(node.body), self.block(node.orelse))
+        return If(position(node), self.expression(node.test), self.block(node.body), self.block(node.orelse))
 
     def cases(self, node: ast.If) -> Statement:
         """A very long `elif` chain: one choice of many, where otherwise each would be inside the one before."""
@@ -140,18 +145,18 @@ class _Lowering:
             rest = rest[0].orelse
         if rest:
             arms.append(self.block(rest))
-        return Match(node, Other(node.test, "Tests", tests), arms)
+        return Match(position(node), Other(position(node.test), "Tests", tests), arms)
 
     def for_(self, node: ast.For | ast.AsyncFor) -> Statement:
         target, iterable = self.expression(node.target), self.expression(node.iter)
-        return For(node, target, iterable, self.block(node.body), self.block(node.orelse))
+        return For(position(node), target, iterable, self.block(node.body), self.block(node.orelse))
 
     def while_(self, node: ast.While) -> Statement:
-        return While(node, self.expression(node.test), self.block(node.body), self.block(node.orelse))
+        return While(position(node), self.expression(node.test), self.block(node.body), self.block(node.orelse))
 
     def try_(self, node: ast.Try) -> Statement:
         handlers = [self.block(h.body) for h in node.handlers]
-        return Try(node, self.block(node.body), handlers, self.block(node.orelse), self.block(node.finalbody))
+        return Try(position(node), self.block(node.body), handlers, self.block(node.orelse), self.block(node.finalbody))
 
     def with_(self, node: ast.With | ast.AsyncWith) -> Statement:
         items: list[tuple[Expression, Expression | None]] = [
@@ -161,25 +166,25 @@ class _Lowering:
             )
             for i in node.items
         ]
-        return With(node, items, self.block(node.body))
+        return With(position(node), items, self.block(node.body))
 
     def match_(self, node: ast.Match) -> Statement:
-        return Match(node, self.expression(node.subject), [self.case(c) for c in node.cases])
+        return Match(position(node), self.expression(node.subject), [self.case(c) for c in node.cases])
 
     def case(self, node: ast.match_case) -> Block:
         """An arm: its guard is looked at first, as if it were asserted."""
         body = self.block(node.body)
-        return body if node.guard is None else [Assert(node.guard, self.expression(node.guard)), *body]
+        return body if node.guard is None else [Assert(position(node.guard), self.expression(node.guard)), *body]
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Statement:
         decorators = [self.expression(d) for d in node.decorator_list]
-        return Function(node, node.name, self.parameters(node.args), decorators, self.block(node.body))
+        return Function(position(node), node.name, self.parameters(node.args), decorators, self.block(node.body))
 
     def class_(self, node: ast.ClassDef) -> Statement:
         bases = [self.expression(b.value if isinstance(b, ast.Starred) else b) for b in node.bases]
         keywords = [self.argument(k) for k in node.keywords]
         decorators = [self.expression(d) for d in node.decorator_list]
-        return Class(node, node.name, bases, keywords, decorators, self.block(node.body))
+        return Class(position(node), node.name, bases, keywords, decorators, self.block(node.body))
 
     def parameters(self, params: ast.arguments) -> list[Parameter]:
         plain = [*params.posonlyargs, *params.args]
@@ -205,44 +210,44 @@ class _Lowering:
         if lower is not None:
             result: Expression = lower(self, node)
             return result
-        return Other(node, type(node).__name__, [])
+        return Other(position(node), type(node).__name__, [])
 
     def name(self, node: ast.Name) -> Expression:
-        return Name(node, node.id)
+        return Name(position(node), node.id)
 
     def attribute(self, node: ast.Attribute) -> Expression:
-        return Attribute(node, self.expression(node.value), node.attr)
+        return Attribute(position(node), self.expression(node.value), node.attr)
 
     def argument(self, node: ast.expr | ast.keyword) -> Argument:
         if isinstance(node, ast.keyword):
-            return Argument(node, self.expression(node.value), node.arg, "" if node.arg is not None else "**")
+            return Argument(position(node), self.expression(node.value), node.arg, "" if node.arg is not None else "**")
         if isinstance(node, ast.Starred):
-            return Argument(node, self.expression(node.value), None, "*")
-        return Argument(node, self.expression(node), None, "")
+            return Argument(position(node), self.expression(node.value), None, "*")
+        return Argument(position(node), self.expression(node), None, "")
 
     def call(self, node: ast.Call) -> Expression:
         given: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
         if node.keywords and any(type(a) is ast.Starred for a in node.args):
             given.sort(key=lambda a: (a.lineno, a.col_offset))  # `f(a=1, *rest)`
-        return Call(node, self.expression(node.func), [self.argument(a) for a in given])
+        return Call(position(node), self.expression(node.func), [self.argument(a) for a in given])
 
     def constant(self, node: ast.Constant) -> Expression:
         value = node.value
         if isinstance(value, (bytes, complex)) or (isinstance(value, str) and len(value) > _LONGEST):
-            return Constant(node, ...)
-        return Constant(node, value)
+            return Constant(position(node), ...)
+        return Constant(position(node), value)
 
     def display(self, node: ast.List | ast.Tuple | ast.Set) -> Expression:
         kind = "list" if type(node) is ast.List else "tuple" if type(node) is ast.Tuple else "set"
         elements = node.elts
         if len(elements) <= limits.LITERAL or not all(map(_plain, elements[limits.LITERAL :])):
-            return Display(node, kind, [self.expression(e) for e in elements])
+            return Display(position(node), kind, [self.expression(e) for e in elements])
         rest = elements[limits.LITERAL]
         kept = [self.expression(e) for e in elements[: limits.LITERAL]]
-        return Display(node, kind, [*kept, Starred(rest, Other(rest, "Rest", []))])
+        return Display(position(node), kind, [*kept, Starred(position(rest), Other(position(rest), "Rest", []))])
 
     def starred(self, node: ast.Starred) -> Expression:
-        return Starred(node, self.expression(node.value))
+        return Starred(position(node), self.expression(node.value))
 
     def dict_(self, node: ast.Dict) -> Expression:
         pairs: list[tuple[Expression | None, Expression]] = []
@@ -252,10 +257,10 @@ class _Lowering:
         )
         for index, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
             if plain and index == limits.LITERAL:
-                pairs.append((None, Other(value, "Rest", [])))
+                pairs.append((None, Other(position(value), "Rest", [])))
                 break
             pairs.append((self.expression(key) if key is not None else None, self.expression(value)))
-        return Dict(node, pairs)
+        return Dict(position(node), pairs)
 
     def clauses(self, generators: list[ast.comprehension]) -> list[tuple[Expression, Expression, list[Expression]]]:
         return [
@@ -266,69 +271,82 @@ class _Lowering:
     def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> Expression:
         kind = "list" if type(node) is ast.ListComp else "set" if type(node) is ast.SetComp else "generator"
         clauses = self.clauses(node.generators)
-        return Comprehension(node, kind, self.expression(node.elt), None, clauses)
+        return Comprehension(position(node), kind, self.expression(node.elt), None, clauses)
 
     def dict_comprehension(self, node: ast.DictComp) -> Expression:
         clauses = self.clauses(node.generators)
-        return Comprehension(node, "dict", self.expression(node.key), self.expression(node.value), clauses)
+        return Comprehension(position(node), "dict", self.expression(node.key), self.expression(node.value), clauses)
 
     def subscript(self, node: ast.Subscript) -> Expression:
         value, index = self.expression(node.value), node.slice
-        if isinstance(index, ast.Tuple) and not bracketed(self.chunk.lines, index):
-            return Subscript(node, value, Other(node, "Indices", [self.expression(e) for e in index.elts]))
-        return Subscript(node, value, self.expression(index))
+        if isinstance(index, ast.Tuple) and not self.bracketed(index):
+            return Subscript(
+                position(node), value, Other(position(node), "Indices", [self.expression(e) for e in index.elts])
+            )
+        return Subscript(position(node), value, self.expression(index))
+
+    def bracketed(self, node: ast.Tuple) -> bool:
+        at = position(node)
+        return isinstance(at, OfBrackets) and bracketed(self.chunk.lines, at)
 
     def slice(self, node: ast.Slice) -> Expression:
         bounds = (node.lower, node.upper, node.step)
-        return Other(node, "Slice", [self.expression(b) for b in bounds if b is not None])
+        return Other(position(node), "Slice", [self.expression(b) for b in bounds if b is not None])
 
     def binary(self, node: ast.BinOp) -> Expression:
-        return Operation(node, _OPERATORS[type(node.op)], [self.expression(node.left), self.expression(node.right)])
+        return Operation(
+            position(node), _OPERATORS[type(node.op)], [self.expression(node.left), self.expression(node.right)]
+        )
 
     def boolean(self, node: ast.BoolOp) -> Expression:
         """`a and b and c` is `(a and b) and c`."""
         op = _OPERATORS[type(node.op)]
         result = self.expression(node.values[0])
         for value in node.values[1 : limits.CHAIN]:
-            result = Operation(node, op, [result, self.expression(value)])
+            result = Operation(position(node), op, [result, self.expression(value)])
         if len(node.values) > limits.CHAIN:
-            rest = Other(node, "Rest", [self.expression(value) for value in node.values[limits.CHAIN :]])
-            result = Operation(node, op, [result, rest])
+            rest = Other(position(node), "Rest", [self.expression(value) for value in node.values[limits.CHAIN :]])
+            result = Operation(position(node), op, [result, rest])
         return result
 
     def unary(self, node: ast.UnaryOp) -> Expression:
         op = _OPERATORS[type(node.op)]
         operand = self.expression(node.operand)
         if op == "-" and isinstance(operand, Constant) and isinstance(operand.value, (int, float)):
-            return Constant(node, -operand.value)
-        return Operation(node, op, [operand])
+            return Constant(position(node), -operand.value)
+        return Operation(position(node), op, [operand])
 
     def comparison(self, node: ast.Compare) -> Expression:
         operands = [self.expression(node.left), *[self.expression(c) for c in node.comparators]]
-        return Operation(node, _OPERATORS[type(node.ops[0])], operands)
+        return Operation(position(node), _OPERATORS[type(node.ops[0])], operands)
 
     def conditional(self, node: ast.IfExp) -> Expression:
-        return Conditional(node, self.expression(node.test), self.expression(node.body), self.expression(node.orelse))
+        return Conditional(
+            position(node), self.expression(node.test), self.expression(node.body), self.expression(node.orelse)
+        )
 
     def lambda_(self, node: ast.Lambda) -> Expression:
         value = self.expression(node.body)
-        return Lambda(node, Function(node, "<lambda>", self.parameters(node.args), [], [Return(node, value)]))
+        return Lambda(
+            position(node),
+            Function(position(node), "<lambda>", self.parameters(node.args), [], [Return(position(node), value)]),
+        )
 
     def named(self, node: ast.NamedExpr) -> Expression:
-        return Named(node, self.expression(node.target), self.expression(node.value))
+        return Named(position(node), self.expression(node.target), self.expression(node.value))
 
     def await_(self, node: ast.Await) -> Expression:
         return self.expression(node.value)
 
     def yield_(self, node: ast.Yield | ast.YieldFrom) -> Expression:
         kind = "YieldFrom" if isinstance(node, ast.YieldFrom) else "Yield"
-        return Other(node, kind, [self.expression(node.value)] if node.value is not None else [])
+        return Other(position(node), kind, [self.expression(node.value)] if node.value is not None else [])
 
     def formatted(self, node: ast.JoinedStr) -> Expression:
         values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
         if sys.version_info < (3, 12):
             values = [value for value in values if _in_place(value, self.chunk)]
-        return Other(node, "FormattedString", [self.expression(value) for value in values])
+        return Other(position(node), "FormattedString", [self.expression(value) for value in values])
 
 
 def _elifs(node: ast.If) -> int:
@@ -360,7 +378,7 @@ def _in_place(value: ast.expr, chunk: Chunk) -> bool:
     """
     if not 0 < value.lineno <= (value.end_lineno or 0) <= len(chunk.lines):
         return False
-    found = segment(chunk.lines, value)
+    found = segment(chunk.lines, position(value))
     if isinstance(value, ast.Name):
         return found == value.id
     try:

@@ -23,8 +23,7 @@ from gradcheck_lint.source.file import LARGEST, digest
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import Rule
-    from gradcheck_lint.source.file import SourceFile
-    from gradcheck_lint.source.outcome import Outcome
+    from gradcheck_lint.source.outcome import Island, Outcome
     from gradcheck_lint.source.project import Finder
     from gradcheck_lint.source.store import Store
 
@@ -41,21 +40,24 @@ class Memory:
         self.base = base.digest()
         self._digest = cache(_digest)
 
-    def name(self, files: Sequence[SourceFile]) -> str:
+    def name(self, island: Island) -> str:
         whole = hashlib.sha256(self.base)
-        for file in files:
+        for file in (*island.files, None, *island.beside):
+            if file is None:
+                whole.update(b"\0")
+                continue
             head = f"{file.path}\0{os.path.abspath(file.real)}\0{len(file.data)}\0"
             whole.update(head.encode("utf-8", "backslashreplace"))
             whole.update(file.data)
         return whole.hexdigest()[:40]
 
-    def recall(self, files: Sequence[SourceFile]) -> Outcome | None:
+    def recall(self, island: Island) -> Outcome | None:
         """What came of these files, or None if that is not known any more."""
-        body = self.store.read(self.name(files))
+        body = self.store.read(self.name(island))
         if body is None:
             return None
         try:
-            outcome = parse(body.decode(), {file.path for file in files})
+            outcome = parse(body.decode(), island.paths)
         except (SpoiltError, UnicodeDecodeError):
             return None
         if any(self.finder.find(*question) != answer for question, answer in outcome.basis.asked):
@@ -64,16 +66,16 @@ class Memory:
             return None
         return outcome
 
-    def keep(self, files: Sequence[SourceFile], outcome: Outcome) -> None:
+    def keep(self, island: Island, outcome: Outcome) -> None:
         """Remember what came of them."""
-        self.store.write(self.name(files), text_of(outcome).encode())
+        self.store.write(self.name(island), text_of(outcome).encode())
 
 
 def _stamps(rules: Sequence[Rule]) -> Iterator[str]:
     """What tells one version of gradlint, of the rules and of libcst from another, while they are worked on too."""
     here = os.path.dirname(os.path.abspath(__file__))
     package = os.path.dirname(here)
-    folders = {here, package, os.path.join(package, "facts")}
+    folders = {package, os.path.join(package, "facts"), *(folder for folder, _, _ in os.walk(here))}
     for rule in rules:
         yield f"{rule.code} {type(rule).__module__}.{type(rule).__qualname__}"
         file = getattr(sys.modules.get(type(rule).__module__), "__file__", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,8 +46,28 @@ class Outcome(NamedTuple):
     training: tuple[str, ...] = ()
 
 
-Analyse = Callable[[Work, Sequence[SourceFile]], Outcome]
-Island = tuple[SourceFile, ...]
+class Island(NamedTuple):
+    """Files that belong together. What is too much to have in memory at once is several islands of its size.
+
+    `beside` are the files of the others then: all is known of them, and findings in them are told, but what nothing
+    here calls is followed there.
+    """
+
+    files: tuple[SourceFile, ...]
+    beside: tuple[SourceFile, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its own files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def paths(self) -> set[str]:
+        """The files that findings may be in."""
+        return {file.path for file in (*self.files, *self.beside)}
+
+
+Analyse = Callable[[Work, Island], Outcome]
 Outcomes = Generator[tuple[Island, Outcome], None, None]
 
 
@@ -56,4 +76,4 @@ def attempt(analyse: Analyse, work: Work, island: Island) -> Outcome:
     try:
         return analyse(work, island)
     except Exception as error:
-        return Outcome((), tuple(Problem.of(file.path, error) for file in island))
+        return Outcome((), tuple(Problem.of(file.path, error) for file in island.files))

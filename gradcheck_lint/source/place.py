@@ -8,7 +8,6 @@ code of something in it is asked for.
 
 from __future__ import annotations
 
-import ast
 import re
 from bisect import bisect_left
 from functools import cached_property, lru_cache
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.finding import Span
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.position import Corner, OfBrackets, OfStatement, Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +83,7 @@ class Chunk:
 
         corners = self._corners(node)
         try:
-            return self._statements[corners[:2]] if isinstance(node.at, ast.stmt) else self._expressions[corners]
+            return self._statements[corners[:2]] if isinstance(node.at, OfStatement) else self._expressions[corners]
         except (KeyError, cst.ParserSyntaxError) as error:
             raise UnplacedError from error
 
@@ -131,26 +131,23 @@ class Chunk:
 
     def _corners(self, node: tree.Node) -> Corners:
         at = node.at
-        start, end = at.lineno, at.end_lineno or at.lineno
-        first = _characters(self.lines[start - 1], at.col_offset)
-        last = _characters(self.lines[end - 1], at.end_col_offset or 0)
-        if isinstance(at, ast.GeneratorExp):
-            clause = at.generators[-1]
-            return self._inside(start, first, end, last, (clause.ifs or [clause.iter])[-1])
-        if isinstance(at, ast.Tuple) and bracketed(self.lines, at):
-            return self._inside(start, first, end, last, at.elts[-1] if at.elts else None)
+        start, end = at.line, at.end_line
+        first = _characters(self.lines[start - 1], at.column)
+        last = _characters(self.lines[end - 1], at.end_column)
+        if isinstance(at, OfBrackets) and bracketed(self.lines, at):
+            return self._inside(start, first, end, last, at.last.end if at.last is not None else None)
         return start, first, end, last
 
-    def _inside(self, start: int, first: int, end: int, last: int, final: ast.expr | None) -> Corners:
-        """What is inside the parentheses with these corners, as libcst and people see it; `final` comes last there."""
+    def _inside(self, start: int, first: int, end: int, last: int, final: Corner | None) -> Corners:
+        """What is inside the parentheses with these corners, as libcst and people see it; at `final` all in it ends."""
         text = "\n".join([*self.lines[start - 1 : end - 1], self.lines[end - 1][: last - 1]])
         gap = _GAP.match(text, first + 1)
         assert gap is not None
         before, kept = text[: gap.end()], text.rstrip()
         if final is not None:
-            rest = self.lines[(final.end_lineno or end) - 1 : end]
+            rest = self.lines[final[0] - 1 : end]
             rest[-1] = rest[-1][: last - 1]
-            rest[0] = rest[0][_characters(rest[0], final.end_col_offset or 0) :]
+            rest[0] = rest[0][_characters(rest[0], final[1]) :]
             tail = "\n".join(rest)
             kept = text.removesuffix(tail) + _COMMENT.sub("", tail).rstrip()
         line, last_line = start + before.count("\n"), start + kept.count("\n")
@@ -181,45 +178,33 @@ class Place(NamedTuple):
 
 def name_of(place: Place) -> Place:
     """The name in `def name(…)` or `class name:`; the place itself if it is neither."""
-    at = place.node.at
-    if not isinstance(at, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+    node, at = place.node, place.node.at
+    if not isinstance(node, (tree.Function, tree.Class)) or not isinstance(at, OfStatement):
         return place
-    line = place.chunk.lines[at.lineno - 1].encode()
-    start = line.find(at.name.encode(), line.find(b" ", at.col_offset))
+    line, name = place.chunk.lines[at.line - 1].encode(), node.name.encode()
+    start = line.find(name, line.find(b" ", at.column))
     if start < 0:
         return place
-    end = start + len(at.name.encode())
-    name = ast.Name(at.name, lineno=at.lineno, col_offset=start, end_lineno=at.lineno, end_col_offset=end)
-    return Place(place.chunk, tree.Name(name, at.name))
+    return Place(place.chunk, tree.Name(Position(at.line, start, at.line, start + len(name)), node.name))
 
 
-def bracketed(lines: list[str], at: ast.Tuple) -> bool:
+def bracketed(lines: list[str], at: OfBrackets) -> bool:
     """Whether the parentheses in which a tuple starts are its own: `(a, b)`, not `(a), b`."""
-    if not at.elts:
+    if at.first is None:
         return True
-    first = at.elts[0]
-    start, end = _start(first), _end(first)
-    if _start(at) == start:
+    if at.start == at.first.start:
         return False
-    opened = _COMMENT.sub("", _between(lines, _start(at), start)).count("(")
-    closing = _CLOSING.match(_between(lines, end, _end(at)))
+    opened = _COMMENT.sub("", _between(lines, at.start, at.first.start)).count("(")
+    closing = _CLOSING.match(_between(lines, at.first.end, at.end))
     return opened > (closing[0].count(")") if closing is not None else 0)
 
 
-def segment(lines: list[str], at: tree.Source) -> str:
+def segment(lines: list[str], at: Position) -> str:
     """The text of some lines at a position of `ast`."""
-    return _between(lines, _start(at), _end(at))
+    return _between(lines, at.start, at.end)
 
 
-def _start(at: tree.Source) -> tuple[int, int]:
-    return at.lineno, at.col_offset
-
-
-def _end(at: tree.Source) -> tuple[int, int]:
-    return at.end_lineno or at.lineno, at.end_col_offset or 0
-
-
-def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+def _between(lines: list[str], start: Corner, end: Corner) -> str:
     """The text between two positions of `ast`, which counts bytes."""
     first = _characters(lines[start[0] - 1], start[1])
     last = _characters(lines[end[0] - 1], end[1])

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from gradcheck_lint.files import lies_in, read_regular
 from gradcheck_lint.source import frameworks, limits, tree
-from gradcheck_lint.source.file import SourceFile, decode, digest
+from gradcheck_lint.source.file import DecodeError, SourceFile, decode, digest
 from gradcheck_lint.source.outline import CALLED, Definition, Outline
 from gradcheck_lint.source.place import Chunk
 from gradcheck_lint.source.replaced import Replaced, replaced
@@ -32,14 +32,25 @@ CYCLE_WORDS = TURNING_WORDS + r"|backward|\.step\b|require\w*_?grad|\.parameters
 class Module:
     """One file: its outline, its skeleton as a tree, and its functions, each parsed when first asked for."""
 
-    def __init__(self, project: Project, file: SourceFile, text: str, outline: Outline) -> None:
-        self.project, self.file, self.text, self.outline = project, file, text, outline
+    def __init__(self, project: Project, file: SourceFile, text: str) -> None:
+        self.project, self.file, self.text = project, file, text
         self.path = file.path
         self.folder = os.path.dirname(os.path.abspath(file.real))
         self.name = os.path.splitext(os.path.basename(file.real))[0]
         self.near = False  # imported by a module that speaks of torch
         self.listed = False  # given on the command line: findings in it are reported
+        self.beside = False  # another part of the project starts from it: nobody may ask for more than its text
         self.chunks: dict[int, Chunk] = {}  # id of a lowered function → the chunk of its body
+
+    @cached_property
+    def outline(self) -> Outline:
+        """Raises what `Outline` raises, if nobody did before it came into the project; else nothing is known of it."""
+        try:
+            return Outline(self.text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            if not self.beside:
+                raise
+            return Outline("")
 
     @cached_property
     def triggered(self) -> Callable[[str], bool]:
@@ -147,7 +158,7 @@ class _Loader:
         lowered = lower_block([node], chunk)[0]
         assert isinstance(lowered, tree.Function)
         # parameters and decorators now belong to the same chunk as the body
-        self.function.at = node
+        self.function.at = lowered.at
         self.function.parameters = lowered.parameters
         self.function.decorators = lowered.decorators
         return lowered.body
@@ -284,11 +295,20 @@ class Project:
         """A listed file. Raises what `Outline` raises."""
         path = os.path.abspath(file.real)
         self.modules[path] = None  # if that breaks, it is not to break once more for who imports it
-        text = decode(file.data)
-        module = Module(self, file, text, Outline(text))
+        module = Module(self, file, decode(file.data))
+        module.outline  # noqa: B018 - raises here, if it does
         module.listed = True
         self.modules[path] = module
         return module
+
+    def add_beside(self, file: SourceFile) -> None:
+        """A listed file that another part of the project starts from: its outline is made if it is called from here."""
+        path = os.path.abspath(file.real)
+        try:
+            self.modules[path] = module = Module(self, file, decode(file.data))
+            module.listed = module.beside = True
+        except DecodeError:
+            self.modules[path] = None
 
     def read(self, path: str) -> Module | None:
         """The module of a file that another one imports, or None if it cannot be read."""
@@ -299,8 +319,9 @@ class Project:
                 data = read_regular(path, limits.LARGEST_IMPORTED)  # of a larger one nothing is known
                 file = SourceFile(path=path, real=path, data=data)  # type: ignore[arg-type]
                 self.others[path] = digest(file.data)
-                text = decode(file.data)
-                self.modules[path] = Module(self, file, text, Outline(text))
+                module = Module(self, file, decode(file.data))
+                module.outline  # noqa: B018 - raises here, if it does
+                self.modules[path] = module
             except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
                 pass
             except Exception as error:

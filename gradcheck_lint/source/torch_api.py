@@ -161,3 +161,24 @@ NO_GRADIENT = frozenset(
 
 CRITERION_NAME = re.compile(r"(?i)criter|loss")
 """What is called so computes a loss that backward goes through."""
+
+
+_NEAR = re.compile(r"req\w*gr", re.IGNORECASE)
+
+
+def misspelt(name: str) -> bool:
+    """Whether a name is meant to be `requires_grad` (or `requires_grad_`), and is not."""
+    if name in ("requires_grad", "requires_grad_") or name.startswith("_") or not _NEAR.match(name):
+        return False
+    plain = re.sub(r"(?:ients?|s)$", "", name.lower().replace("_", ""))
+    return _distance(plain, "requiresgrad") <= 2
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters must be put in, left out or exchanged to make one word of the other."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]

@@ -1,7 +1,7 @@
 """A small tree of what a program says, lowered from Python's `ast` (by `lower`) in one traversal.
 
-These are the few node types that analysis needs. Each keeps in `at` the node of `ast` that it was lowered from, which
-knows its position; `place` makes a span of that, and finds the libcst node there, when something is reported.
+These are the few node types that analysis needs. Each keeps in `at` the position that it was lowered from; `place`
+makes a span of that, and finds the libcst node there, when something is reported.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_lint.source.effort import spend
 
 if TYPE_CHECKING:
-    import ast
-
-    Source = ast.expr | ast.stmt | ast.keyword
+    from gradcheck_lint.source.position import Position
 
 
 class Node:
@@ -23,7 +21,7 @@ class Node:
     __slots__ = ("at",)
     fields: tuple[str, ...] = ()
 
-    def __init__(self, at: Source) -> None:
+    def __init__(self, at: Position) -> None:
         self.at = at
 
     def children(self) -> Iterator[Node]:
@@ -60,7 +58,7 @@ class Expression(Node):
 class Name(Expression):
     __slots__ = ("id",)
 
-    def __init__(self, at: Source, id: str) -> None:
+    def __init__(self, at: Position, id: str) -> None:
         self.at, self.id = at, id
 
 
@@ -68,7 +66,7 @@ class Attribute(Expression):
     __slots__ = ("attr", "value")
     fields = ("value",)
 
-    def __init__(self, at: Source, value: Expression, attr: str) -> None:
+    def __init__(self, at: Position, value: Expression, attr: str) -> None:
         self.at, self.value, self.attr = at, value, attr
 
 
@@ -78,7 +76,7 @@ class Argument(Node):
     __slots__ = ("keyword", "star", "value")
     fields = ("value",)
 
-    def __init__(self, at: Source, value: Expression, keyword: str | None, star: str) -> None:
+    def __init__(self, at: Position, value: Expression, keyword: str | None, star: str) -> None:
         self.at, self.value, self.keyword, self.star = at, value, keyword, star
 
 
@@ -86,7 +84,7 @@ class Call(Expression):
     __slots__ = ("args", "func")
     fields = ("func", "args")
 
-    def __init__(self, at: Source, func: Expression, args: list[Argument]) -> None:
+    def __init__(self, at: Position, func: Expression, args: list[Argument]) -> None:
         self.at, self.func, self.args = at, func, args
 
 
@@ -95,7 +93,7 @@ class Constant(Expression):
 
     __slots__ = ("value",)
 
-    def __init__(self, at: Source, value: object) -> None:
+    def __init__(self, at: Position, value: object) -> None:
         self.at, self.value = at, value
 
 
@@ -105,7 +103,7 @@ class Display(Expression):
     __slots__ = ("items", "kind")
     fields = ("items",)
 
-    def __init__(self, at: Source, kind: str, items: list[Expression]) -> None:
+    def __init__(self, at: Position, kind: str, items: list[Expression]) -> None:
         self.at, self.kind, self.items = at, kind, items
 
 
@@ -115,7 +113,7 @@ class Dict(Expression):
     __slots__ = ("pairs",)
     fields = ("pairs",)
 
-    def __init__(self, at: Source, pairs: list[tuple[Expression | None, Expression]]) -> None:
+    def __init__(self, at: Position, pairs: list[tuple[Expression | None, Expression]]) -> None:
         self.at, self.pairs = at, pairs
 
 
@@ -127,7 +125,7 @@ class Comprehension(Expression):
 
     def __init__(
         self,
-        at: Source,
+        at: Position,
         kind: str,
         element: Expression,
         value: Expression | None,
@@ -140,7 +138,7 @@ class Subscript(Expression):
     __slots__ = ("index", "value")
     fields = ("value", "index")
 
-    def __init__(self, at: Source, value: Expression, index: Expression) -> None:
+    def __init__(self, at: Position, value: Expression, index: Expression) -> None:
         self.at, self.value, self.index = at, value, index
 
 
@@ -150,7 +148,7 @@ class Operation(Expression):
     __slots__ = ("op", "operands")
     fields = ("operands",)
 
-    def __init__(self, at: Source, op: str, operands: list[Expression]) -> None:
+    def __init__(self, at: Position, op: str, operands: list[Expression]) -> None:
         self.at, self.op, self.operands = at, op, operands
 
 
@@ -158,14 +156,14 @@ class Conditional(Expression):
     __slots__ = ("body", "orelse", "test")
     fields = ("test", "body", "orelse")
 
-    def __init__(self, at: Source, test: Expression, body: Expression, orelse: Expression) -> None:
+    def __init__(self, at: Position, test: Expression, body: Expression, orelse: Expression) -> None:
         self.at, self.test, self.body, self.orelse = at, test, body, orelse
 
 
 class Lambda(Expression):
     __slots__ = ("function",)
 
-    def __init__(self, at: Source, function: Function) -> None:
+    def __init__(self, at: Position, function: Function) -> None:
         self.at, self.function = at, function
 
 
@@ -173,7 +171,7 @@ class Starred(Expression):
     __slots__ = ("value",)
     fields = ("value",)
 
-    def __init__(self, at: Source, value: Expression) -> None:
+    def __init__(self, at: Position, value: Expression) -> None:
         self.at, self.value = at, value
 
 
@@ -183,7 +181,7 @@ class Named(Expression):
     __slots__ = ("target", "value")
     fields = ("target", "value")
 
-    def __init__(self, at: Source, target: Expression, value: Expression) -> None:
+    def __init__(self, at: Position, target: Expression, value: Expression) -> None:
         self.at, self.target, self.value = at, target, value
 
 
@@ -193,7 +191,7 @@ class Other(Expression):
     __slots__ = ("kind", "parts")
     fields = ("parts",)
 
-    def __init__(self, at: Source, kind: str, parts: list[Expression]) -> None:
+    def __init__(self, at: Position, kind: str, parts: list[Expression]) -> None:
         self.at, self.kind, self.parts = at, kind, parts
 
 
@@ -208,7 +206,7 @@ class Assign(Statement):
     fields = ("targets", "value")
 
     def __init__(
-        self, at: Source, targets: list[Expression], value: Expression | None, annotation: Expression | None
+        self, at: Position, targets: list[Expression], value: Expression | None, annotation: Expression | None
     ) -> None:
         self.at, self.targets, self.value, self.annotation = at, targets, value, annotation
 
@@ -219,7 +217,7 @@ class Augment(Statement):
     __slots__ = ("op", "target", "value")
     fields = ("target", "value")
 
-    def __init__(self, at: Source, target: Expression, op: str, value: Expression) -> None:
+    def __init__(self, at: Position, target: Expression, op: str, value: Expression) -> None:
         self.at, self.target, self.op, self.value = at, target, op, value
 
 
@@ -229,7 +227,7 @@ class Evaluate(Statement):
     __slots__ = ("value",)
     fields = ("value",)
 
-    def __init__(self, at: Source, value: Expression) -> None:
+    def __init__(self, at: Position, value: Expression) -> None:
         self.at, self.value = at, value
 
 
@@ -237,7 +235,7 @@ class Return(Statement):
     __slots__ = ("value",)
     fields = ("value",)
 
-    def __init__(self, at: Source, value: Expression | None) -> None:
+    def __init__(self, at: Position, value: Expression | None) -> None:
         self.at, self.value = at, value
 
 
@@ -245,7 +243,7 @@ class Raise(Statement):
     __slots__ = ("value",)
     fields = ("value",)
 
-    def __init__(self, at: Source, value: Expression | None) -> None:
+    def __init__(self, at: Position, value: Expression | None) -> None:
         self.at, self.value = at, value
 
 
@@ -254,7 +252,7 @@ class Jump(Statement):
 
     __slots__ = ("kind",)
 
-    def __init__(self, at: Source, kind: str) -> None:
+    def __init__(self, at: Position, kind: str) -> None:
         self.at, self.kind = at, kind
 
 
@@ -262,7 +260,7 @@ class Delete(Statement):
     __slots__ = ("target",)
     fields = ("target",)
 
-    def __init__(self, at: Source, target: Expression) -> None:
+    def __init__(self, at: Position, target: Expression) -> None:
         self.at, self.target = at, target
 
 
@@ -270,7 +268,7 @@ class Assert(Statement):
     __slots__ = ("test",)
     fields = ("test",)
 
-    def __init__(self, at: Source, test: Expression) -> None:
+    def __init__(self, at: Position, test: Expression) -> None:
         self.at, self.test = at, test
 
 
@@ -279,7 +277,7 @@ class Import(Statement):
 
     __slots__ = ("level", "module", "names")
 
-    def __init__(self, at: Source, module: str | None, level: int, names: list[tuple[str, str | None]]) -> None:
+    def __init__(self, at: Position, module: str | None, level: int, names: list[tuple[str, str | None]]) -> None:
         self.at, self.module, self.level, self.names = at, module, level, names
 
 
@@ -288,7 +286,7 @@ class Scope(Statement):
 
     __slots__ = ("kind", "names")
 
-    def __init__(self, at: Source, kind: str, names: list[str]) -> None:
+    def __init__(self, at: Position, kind: str, names: list[str]) -> None:
         self.at, self.kind, self.names = at, kind, names
 
 
@@ -299,7 +297,7 @@ class If(Statement):
     __slots__ = ("body", "orelse", "test")
     fields = ("test", "body", "orelse")
 
-    def __init__(self, at: Source, test: Expression, body: Block, orelse: Block) -> None:
+    def __init__(self, at: Position, test: Expression, body: Block, orelse: Block) -> None:
         self.at, self.test, self.body, self.orelse = at, test, body, orelse
 
 
@@ -307,7 +305,7 @@ class For(Statement):
     __slots__ = ("body", "iter", "orelse", "target")
     fields = ("target", "iter", "body", "orelse")
 
-    def __init__(self, at: Source, target: Expression, iter: Expression, body: Block, orelse: Block) -> None:
+    def __init__(self, at: Position, target: Expression, iter: Expression, body: Block, orelse: Block) -> None:
         self.at, self.target, self.iter, self.body, self.orelse = at, target, iter, body, orelse
 
 
@@ -315,7 +313,7 @@ class While(Statement):
     __slots__ = ("body", "orelse", "test")
     fields = ("test", "body", "orelse")
 
-    def __init__(self, at: Source, test: Expression, body: Block, orelse: Block) -> None:
+    def __init__(self, at: Position, test: Expression, body: Block, orelse: Block) -> None:
         self.at, self.test, self.body, self.orelse = at, test, body, orelse
 
 
@@ -323,7 +321,7 @@ class Try(Statement):
     __slots__ = ("body", "final", "handlers", "orelse")
     fields = ("body", "handlers", "orelse", "final")
 
-    def __init__(self, at: Source, body: Block, handlers: list[Block], orelse: Block, final: Block) -> None:
+    def __init__(self, at: Position, body: Block, handlers: list[Block], orelse: Block, final: Block) -> None:
         self.at, self.body, self.handlers, self.orelse, self.final = at, body, handlers, orelse, final
 
 
@@ -333,7 +331,7 @@ class With(Statement):
     __slots__ = ("body", "items")
     fields = ("items", "body")
 
-    def __init__(self, at: Source, items: list[tuple[Expression, Expression | None]], body: Block) -> None:
+    def __init__(self, at: Position, items: list[tuple[Expression, Expression | None]], body: Block) -> None:
         self.at, self.items, self.body = at, items, body
 
 
@@ -341,7 +339,7 @@ class Match(Statement):
     __slots__ = ("arms", "subject")
     fields = ("subject", "arms")
 
-    def __init__(self, at: Source, subject: Expression, arms: list[Block]) -> None:
+    def __init__(self, at: Position, subject: Expression, arms: list[Block]) -> None:
         self.at, self.subject, self.arms = at, subject, arms
 
 
@@ -361,7 +359,7 @@ class Function(Statement):
 
     def __init__(
         self,
-        at: Source,
+        at: Position,
         name: str,
         parameters: list[Parameter],
         decorators: list[Expression],
@@ -384,7 +382,7 @@ class Class(Statement):
 
     def __init__(
         self,
-        at: Source,
+        at: Position,
         name: str,
         bases: list[Expression],
         keywords: list[Argument],

@@ -17,9 +17,9 @@ from gradcheck_lint.source.effort import spend
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
-    from gradcheck_lint.source.events import Loop
     from gradcheck_lint.source.place import Chunk, Place
     from gradcheck_lint.source.project import Module
+    from gradcheck_lint.source.timeline import Loop
 
 
 class _Serials(threading.local):
@@ -56,6 +56,9 @@ class Constant(Value):
 
     def __repr__(self) -> str:
         return f"Constant({self.value!r})"
+
+
+NONE = Constant(None)
 
 
 class External(Value):
@@ -275,7 +278,7 @@ class Thing(Value):
     place     where it was made, if the code shows that
     cls       its class, if known
     deps      the things that took part in making it (a loss depends on the modules that it was computed with)
-    detail    more facts, by role: see `interpret`
+    detail    more facts, by role: see `run`
     summary   stands for several objects (the element of a list that is looped over)
     certain   its role follows from how it was made, not from its name
     parent    the thing and attribute (or index) that it was read from

@@ -118,9 +118,9 @@ class _Worker:
         words = f"the process that checked it was ended {how}"
         if code == -9:
             words += ", perhaps for want of memory"
-        if len(island) > 1:
-            words += f"; it was at {len(island)} files that import one another"
-        return Outcome((), tuple(Problem(file.path, words) for file in island))
+        if len(island.files) > 1:
+            words += f"; it was at {len(island.files)} files that import one another"
+        return Outcome((), tuple(Problem(file.path, words) for file in island.files))
 
     def end(self) -> None:
         self.process.kill()
@@ -145,10 +145,10 @@ def _portions(todo: Sequence[Island], jobs: int) -> list[deque[Island]]:
     """The islands in a few portions of about the same size, the largest first."""
     portions: list[deque[Island]] = [deque() for _ in range(min(len(todo), jobs * _PORTIONS))]
     sizes = [0] * len(portions)
-    for island in sorted(todo, key=lambda g: -sum(len(f.data) for f in g)):
+    for island in sorted(todo, key=lambda island: -island.size):
         index = sizes.index(min(sizes))
         portions[index].append(island)
-        sizes[index] += 1 + sum(len(f.data) for f in island)
+        sizes[index] += 1 + island.size
     return [portion for portion in portions if portion]
 
 

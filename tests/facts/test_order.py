@@ -10,8 +10,9 @@ import pytest
 from gradcheck_lint.facts.order import after, before
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source.engine import analyse
-from gradcheck_lint.source.events import Event, Timeline
+from gradcheck_lint.source.events import Backward, Event, Step, Zero
 from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.timeline import Timeline
 
 HEAD = """
 import torch
@@ -30,13 +31,13 @@ class _Around(Rule):
         self.later: list[str] = []
 
     def on_timeline(self, timeline: Timeline, report: object) -> None:
-        for event in timeline.events("backward"):
+        for event in timeline.events(Backward):
             self.earlier = _kinds(before(timeline, event))
             self.later = _kinds(after(timeline, event))
 
 
 def _kinds(events: list[Event]) -> list[str]:
-    return [e.kind for e in events if e.kind in ("step", "zero", "backward")]
+    return [type(e).__name__.lower() for e in events if isinstance(e, (Step, Zero, Backward))]
 
 
 def _around(body: str) -> tuple[list[str], list[str]]:

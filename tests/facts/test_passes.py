@@ -9,6 +9,7 @@ import pytest
 from gradcheck_lint.facts import query
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.follow import Path as Way
@@ -31,13 +32,13 @@ class _Recorder(Rule):
     code, slug = "XX001", "recorder"
 
     def __init__(self) -> None:
-        self.timelines: list[ev.Timeline] = []
+        self.timelines: list[tl.Timeline] = []
 
-    def on_timeline(self, timeline: ev.Timeline, report: Report) -> None:
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         self.timelines.append(timeline)
 
 
-def timeline_of(code: str) -> ev.Timeline:
+def timeline_of(code: str) -> tl.Timeline:
     """The timeline of a program."""
     recorder = _Recorder()
     analyse([SourceFile("example.py", Path("/nowhere/example.py"), (HEAD + code).encode())], [recorder])
@@ -46,7 +47,7 @@ def timeline_of(code: str) -> ev.Timeline:
 
 def names(code: str) -> list[str]:
     """The modules that the loss of the last backward of a program goes through."""
-    loss = [event.subject for event in timeline_of(code).events("backward")][-1]
+    loss = [event.subject for event in timeline_of(code).events(ev.Backward)][-1]
     return sorted(run.detail["of"].label for run in passes(loss))
 
 
@@ -92,7 +93,7 @@ def test_each_of_several_has_runs_of_its_own() -> None:
 
 def test_exclusive_events_stand_in_different_arms() -> None:
     code = "if y.sum() > 0:\n    optimizer.step()\n    optimizer.step()\nelse:\n    optimizer.step()\n"
-    first, second, third = [around for event, around in timeline_of(code).located() if event.kind == "step"]
+    first, second, third = [around for event, around in timeline_of(code).located() if isinstance(event, ev.Step)]
     assert query.exclusive(first, third)
     assert not query.exclusive(first, second)
     assert not query.always(first)
@@ -103,7 +104,7 @@ def test_finally_runs_when_the_body_is_left_by_a_jump(jump: str, left: str) -> N
     body = f"    try:\n        net(x).sum().backward()\n        {jump}\n    finally:\n        optimizer.zero_grad()\n"
     timeline = timeline_of(f"for _ in range(9):\n{body}")
     (optimizer,) = timeline.optimizers()
-    (loop,) = [step for step in timeline.tree.steps if isinstance(step, ev.Loop)]
+    (loop,) = [step for step in timeline.tree.steps if isinstance(step, tl.Loop)]
     way = Way(timeline, optimizer)
     states = getattr(way.run(loop.body, way.final.end), left)
     assert {state.gradient for state in states} <= {"clean", "erased"}

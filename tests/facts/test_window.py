@@ -9,8 +9,8 @@ import pytest
 from gradcheck_lint.facts.window import Window, counted_from_zero, windows
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.engine import analyse
-from gradcheck_lint.source.events import Timeline
 from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.timeline import Timeline
 
 PROGRAM = """
 import torch

@@ -7,8 +7,9 @@ import pytest
 from gradcheck_lint.facts.repair import insert_before, stand
 from gradcheck_lint.finding import Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.events import Timeline
+from gradcheck_lint.source.events import Step, Zero
 from gradcheck_lint.source.lint import Rules
+from gradcheck_lint.source.timeline import Timeline
 from tests.fuzz.places import Shape, shapes, trial, untrue
 from tests.fuzz.trial import try_out
 from tests.fuzz.ways import WAYS
@@ -65,7 +66,7 @@ class _Meddler(Rule):
     code, slug, severity, fix = "XX101", "cleared-once", Severity.ERROR, Safety.SAFE
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        steps, zeros = list(timeline.events("step")), list(timeline.events("zero"))
+        steps, zeros = list(timeline.events(Step)), list(timeline.events(Zero))
         here = stand(steps[0].statement) if steps else None
         if here is not None and len(zeros) == 1:
             fix = Fix("clear before it", Safety.SAFE, (insert_before(here, "opt.zero_grad()"),))

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from gradcheck_lint.cycle import BREACHES, Breach
+from gradcheck_lint.cycle import BREACHES
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.result import Extent
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import limits
+from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.effort import Allowance, Purse, Stop, meter, spend
 from gradcheck_lint.source.engine import analyse
-from gradcheck_lint.source.events import Event, Timeline
+from gradcheck_lint.source.events import Assign, Build, BuildOptimizer, Event, Step
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.outline import Outline
 from gradcheck_lint.source.project import Finder, Project
+from gradcheck_lint.source.timeline import Timeline
 from gradcheck_lint.source.triggers import Triggers
 from gradcheck_lint.source.values import (
     ClassValue,
@@ -73,7 +75,7 @@ def lint(code: str, **others: str) -> tuple[Listener, list[tuple[str, str]], int
 def given(code: str) -> Any:
     """What the last optimizer of a program is given."""
     listener, _, _ = lint(code)
-    return [e for e in listener.events[0] if e.kind == "build" and "given" in e.detail][-1].detail["given"]
+    return [e for e in listener.events[0] if isinstance(e, BuildOptimizer)][-1].given
 
 
 # ---------------------------------------------------------------- the meter
@@ -186,8 +188,8 @@ def test_of_a_long_lineage_the_far_end_is_unknown() -> None:
 
 def test_of_a_long_literal_of_constants_the_beginning_is_kept() -> None:
     listener, _, _ = lint("data = [" + "1, " * 5_000 + "]\n" + CYCLE)
-    event = next(e for e in listener.events[0] if e.kind == "assign" and isinstance(e.detail["value"], Items))
-    value = event.detail["value"]
+    event = next(e for e in listener.events[0] if isinstance(e, Assign) and isinstance(e.value, Items))
+    value = event.value
     assert len(value.items) == limits.LITERAL + 1
     assert not value.complete
     assert isinstance(options(value.items[0])[0], Constant)
@@ -213,7 +215,7 @@ def test_loops_in_one_another_do_not_double_the_work_with_each() -> None:
 def test_a_loop_deep_inside_still_hears_of_what_a_later_round_brings() -> None:
     code = "o = optim.Adam(model.parameters())\n" + "".join(f"{' ' * d}for i{d} in c:\n" for d in range(8))
     listener, _, _ = lint(code + " " * 8 + "o.step()\n" + " " * 8 + "o = opt\n")
-    assert [len(options(e.subject)) for e in listener.events[0] if e.kind == "step"] == [2]
+    assert [len(options(e.subject)) for e in listener.events[0] if isinstance(e, Step)] == [2]
 
 
 def test_long_elif_chains_are_one_branch() -> None:
@@ -221,7 +223,7 @@ def test_long_elif_chains_are_one_branch() -> None:
         return "if c:\n  pass\n" + "".join(f"elif c == {i}:\n  opt.step()\n" for i in range(count)) + CYCLE
 
     listener, _, less = lint(chain(200))
-    assert sum(e.kind == "step" for e in listener.events[0]) == 201
+    assert sum(isinstance(e, Step) for e in listener.events[0]) == 201
     assert max(len(around) for _, around in listener.timelines[0].located()) == 2
     _, _, more = lint(chain(800))
     assert more < 5 * less
@@ -345,7 +347,7 @@ def test_code_that_is_cut_inside_of_a_loop_is_not_taken_to_go_round(monkeypatch:
     monkeypatch.setattr(limits, "ENTRY_LINE", 0)
     part, cut, _ = lint(code)
     assert cut == [("main.py", "")]
-    assert any(e.kind == "step" for e in part.events[0])
+    assert any(isinstance(e, Step) for e in part.events[0])
     assert not part.heard
 
 
@@ -394,7 +396,7 @@ def test_a_method_at_hand_of_a_class_whose_start_is_cut_may_do_anything(monkeypa
 def test_how_an_object_starts_does_not_depend_on_who_asks_first() -> None:
     listener, _, _ = lint(at_hand("    self.opt = optim.SGD(model.parameters(), 0.1)\n"))
     started = [timeline for timeline in listener.timelines if timeline.name == "T.go"]
-    assert [len(list(timeline.events("build"))) for timeline in started] == [1]
+    assert [len(list(timeline.events(Build))) for timeline in started] == [1]
 
 
 def test_a_rule_that_takes_too_much_costs_only_its_own_findings() -> None:

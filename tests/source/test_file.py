@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import pytest
 
-from gradcheck_lint.source.file import DecodeError, decode, encode, encoding_of
+from gradcheck_lint.config import Settings
+from gradcheck_lint.source import limits
+from gradcheck_lint.source.file import DecodeError, PackedFile, SourceFile, decode, encode, encoding_of
+from gradcheck_lint.source.lint import collect, lint
 
 BOM = b"\xef\xbb\xbf"
 
@@ -56,3 +62,18 @@ def test_what_is_no_text(data: bytes, line: int, expected: str) -> None:
     assert expected in str(caught.value)
     assert caught.value.line == line
     assert caught.value.cure
+
+
+def test_many_files_are_kept_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "import torch\nm = torch.nn.Linear(2, 2)\no = torch.optim.SGD({p for p in m.parameters()}, lr=0.1)\n"
+    for name in "abcd":
+        (tmp_path / f"{name}.py").write_text(text)
+    settings = Settings(root=tmp_path, cache=False)
+    plain, found = collect([str(tmp_path)], settings), lint([str(tmp_path)], settings)
+    monkeypatch.setattr(limits, "UNPACKED", 2 * len(text))
+    packed = collect([str(tmp_path)], settings).files
+    assert [type(file) for file in packed] == [SourceFile, SourceFile, PackedFile, PackedFile]
+    assert [(f.path, f.real, f.data, f.size) for f in packed] == [(f.path, f.real, f.data, f.size) for f in plain.files]
+    assert [f.data for f in pickle.loads(pickle.dumps(packed))] == [f.data for f in packed]
+    assert lint([str(tmp_path)], settings).findings == found.findings
+    assert len(found.findings) == 4

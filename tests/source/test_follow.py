@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from gradcheck_lint.cycle import BREACHES, DISCARDED, Breach
+from gradcheck_lint.cycle import BREACHES, DISCARDED
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 
@@ -215,7 +216,7 @@ def test_what_is_not_followed_any_more_leaves_doubt(monkeypatch: pytest.MonkeyPa
         return found
 
     assert by_entry() == {"first": {True}, "second": {True}}
-    monkeypatch.setattr("gradcheck_lint.source.interpret.HEAVY", 2)
+    monkeypatch.setattr("gradcheck_lint.source.limits.HEAVY", 2)
     assert by_entry() == {"first": {True}, "second": {False}}
 
 

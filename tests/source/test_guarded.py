@@ -11,8 +11,9 @@ from gradcheck_lint import registry
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.result import AnalysisError
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.source import engine, follow, interpret, outline
+from gradcheck_lint.source import engine, follow, outline
 from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.run import machine
 
 TEXT = """
 import torch
@@ -31,7 +32,7 @@ PLACES = {
     "outline": (outline.Outline, "_collect", lambda self, *a: "# a" in self.text),
     "spread": (engine.Relevance, "take", lambda self, module: module.path == "a.py"),
     "matters": (engine.Relevance, "matters", lambda self, module: module.path == "a.py"),
-    "module": (interpret.Interpreter, "run_frame", lambda self, frame, body: frame.home.path == "a.py"),
+    "module": (machine.Machine, "run_frame", lambda self, frame, body: frame.home.path == "a.py"),
     "breaches": (follow, "breaches", lambda timeline, *a: timeline.home.path == "a.py"),
     "class_facts": (engine, "class_facts", lambda i, module: module.path == "a.py"),
     "judge": (engine._Analysis, "judge", lambda self, timeline: timeline.home.path == "a.py"),

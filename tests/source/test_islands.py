@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck_lint import registry
+from gradcheck_lint.source import limits
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.islands import islands
@@ -49,7 +50,7 @@ def test_imports_join_files(tmp_path: Path) -> None:
             "tools.py": "",
         },
     )
-    groups = [sorted(f.path for f in group) for group in islands(given, Finder([str(tmp_path)]))]
+    groups = [sorted(f.path for f in group.files) for group in islands(given, Finder([str(tmp_path)]))]
     assert ["alone.py"] in groups
     assert ["other.py", "tools.py"] in groups
     joined = next(g for g in groups if "main.py" in g)
@@ -88,3 +89,64 @@ def test_number_of_processes_changes_nothing(jobs: int, tmp_path: Path) -> None:
     found = analyse(given, rules, jobs=jobs, progress=lambda *steps: done.append(steps))
     assert [(f.span.path, f.span.line) for f in found] == [(f"{name}.py", 6) for name in "abcde"]
     assert done[-1] == (5, 5)
+
+
+TRAINING = {
+    "train.py": """
+import torch
+from lib.steps import go, update
+model = torch.nn.Linear(2, 2)
+optimizer = torch.optim.SGD(model.parameters())
+for _ in range(9):
+    go(model, optimizer)
+for _ in range(9):
+    optimizer.zero_grad()
+    update(model, optimizer)
+""",
+    "lib/layers.py": """
+import torch
+class Base(torch.nn.Module):
+    pass
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.layers = [torch.nn.Linear(2, 2)]
+    def forward(self, x):
+        return self.layers[0](x)
+""",
+    "lib/steps.py": """
+import torch
+from lib.layers import Net
+def go(model, optimizer):
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+def update(model, optimizer):
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+""",
+}
+
+
+def test_a_large_island_is_taken_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = files(tmp_path, TRAINING)
+    whole = islands(given, Finder([str(tmp_path)]))
+    assert [len(island.files) for island in whole] == [3]
+    together = analyse(given, registry.load(()))
+    assert {(f.code, f.span.path) for f in together} == {("GL101", "lib/steps.py"), ("GL308", "lib/layers.py")}
+    monkeypatch.setattr(limits, "ISLAND", 600)
+    parts = islands(given, Finder([str(tmp_path)]))
+    assert [[f.path for f in island.files] for island in parts] == [
+        ["lib/layers.py", "lib/steps.py"],
+        ["train.py"],
+    ]
+    assert [len(island.beside) for island in parts] == [1, 2]
+    for jobs in (1, 2):
+        assert analyse(given, registry.load(()), jobs=jobs) == together
+
+
+def test_what_cannot_be_read_beside_a_part_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = files(tmp_path, {**TRAINING, "lib/layers.py": "class Net:\n    def ("})
+    monkeypatch.setattr(limits, "ISLAND", 400)
+    assert len(islands(given, Finder([str(tmp_path)]))) == 2
+    found = analyse(given, registry.load(()))
+    assert {(f.code, f.span.path) for f in found} == {("GL001", "lib/layers.py"), ("GL101", "lib/steps.py")}

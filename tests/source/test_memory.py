@@ -22,7 +22,7 @@ from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.entry import SpoiltError, parse, text_of
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.memory import Memory
-from gradcheck_lint.source.outcome import Basis, Outcome
+from gradcheck_lint.source.outcome import Basis, Island, Outcome
 from gradcheck_lint.source.project import Finder
 from gradcheck_lint.source.store import DAYS, VARIABLE, Store, open_for
 
@@ -66,18 +66,18 @@ def entries(store: Store) -> list[Path]:
 def test_findings_come_back_as_they_were(tmp_path: Path, store: Store) -> None:
     file = SourceFile("a.py", tmp_path / "a.py", b"x = 1\n")
     memory = Memory(store, [], Finder([]))
-    assert memory.recall([file]) is None
-    memory.keep([file], FOUND)
-    assert Memory(store, [], Finder([])).recall([file]) == FOUND
-    assert memory.recall([replace(file, data=b"x = 2\n")]) is None
+    assert memory.recall(Island((file,))) is None
+    memory.keep(Island((file,)), FOUND)
+    assert Memory(store, [], Finder([])).recall(Island((file,))) == FOUND
+    assert memory.recall(Island((replace(file, data=b"x = 2\n"),))) is None
     assert (store.folder / ".gitignore").read_text() == "*\n"
 
 
 def test_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     memory = Memory(Store(tmp_path / "file" / "cache", tmp_path / "file" / "key"), [], Finder([]))
-    memory.keep([SourceFile("a.py", tmp_path / "a.py", b"")], FOUND)
-    assert memory.recall([SourceFile("a.py", tmp_path / "a.py", b"")]) is None
+    memory.keep(Island((SourceFile("a.py", tmp_path / "a.py", b""),)), FOUND)
+    assert memory.recall(Island((SourceFile("a.py", tmp_path / "a.py", b""),))) is None
 
 
 class Linted:
@@ -92,9 +92,9 @@ class Linted:
         self.calls = 0
         real = engine.analyse_island
 
-        def counted(work: Any, files: Any) -> Any:
+        def counted(work: Any, island: Any) -> Any:
             self.calls += 1
-            return real(work, files)
+            return real(work, island)
 
         monkeypatch.setattr(engine, "analyse_island", counted)
 
@@ -179,10 +179,10 @@ def test_what_a_rule_shares_with_its_neighbours_counts(tmp_path: Path, store: St
     write(folder, "_shared.py", "LIMIT = 1\n")
     rules = [rule for rule in registry.load([folder]) if rule.code == "XR901"]
     file = SourceFile("a.py", tmp_path / "a.py", b"")
-    before = Memory(store, rules, Finder([])).name([file])
-    assert Memory(store, rules, Finder([])).name([file]) == before
+    before = Memory(store, rules, Finder([])).name(Island((file,)))
+    assert Memory(store, rules, Finder([])).name(Island((file,))) == before
     write(folder, "_shared.py", "LIMIT = 100\n")
-    assert Memory(store, rules, Finder([])).name([file]) != before
+    assert Memory(store, rules, Finder([])).name(Island((file,))) != before
 
 
 # What is believed

@@ -22,20 +22,20 @@ ROOT = Path(__file__).parent.parent.parent
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
 
-def answer(work: outcome.Work, files: Sequence[SourceFile]) -> outcome.Outcome:
+def answer(work: outcome.Work, island: outcome.Island) -> outcome.Outcome:
     """Does what the name of a file says; there is one problem for each file that is done with."""
-    name = files[0].path
+    name = island.files[0].path
     if name.startswith("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith("exit"):
         os._exit(9)
     if name.startswith("raise"):
         raise KeyError("given")
-    return outcome.Outcome((), tuple(Problem(f.path, f"done by {os.getpid()}") for f in files), ())
+    return outcome.Outcome((), tuple(Problem(f.path, f"done by {os.getpid()}") for f in island.files), ())
 
 
 def problems(names: Sequence[str], jobs: int = 2) -> dict[str, str]:
-    groups = [tuple(SourceFile(n, Path(n), b"") for n in name.split()) for name in names]
+    groups = [outcome.Island(tuple(SourceFile(n, Path(n), b"") for n in name.split())) for name in names]
     work = outcome.Work((), engine.Finder([]))
     found, told = islands.run(work, groups, answer, jobs=jobs, progress=None, cache=None)
     assert found == []
@@ -108,7 +108,7 @@ def test_however_processes_are_started(method: str, tmp_path: Path) -> None:
 SLOW = """
     import os, sys, time
     from gradcheck_lint.source import engine
-    def slow(work, files):
+    def slow(work, island):
         with open(f"pid{os.getpid()}", "w"):
             pass
         time.sleep(100)

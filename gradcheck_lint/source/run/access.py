@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gradcheck_lint.source.holdings import held
-from gradcheck_lint.source.touch import turns, unknown
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.run.holdings import held
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.run.touch import turns, unknown
 from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Thing, Value, only
 
-if TYPE_CHECKING:
-    from gradcheck_lint.source import tree
-    from gradcheck_lint.source.interpret import Arguments, Interpreter
 
-
-def read(i: Interpreter, owner: Thing, member: Value, node: tree.Node) -> Value | None:
+def read(machine: Machine, owner: Thing, member: Value, node: tree.Node) -> Value | None:
     """What reading an attribute gives whose class has `member` under its name; None if that is no descriptor."""
-    from gradcheck_lint.source.interpret import Arguments
-
     method = _method(member, "__get__")
     if method is None:
         return None
-    i.spotted.note(method)
-    return i.follow(method, Arguments([owner, owner.cls or Constant(None)], {}), node)
+    machine.spotted.note(method)
+    return machine.follow(method, Arguments([owner, owner.cls or Constant(None)], {}), node)
 
 
-def write(i: Interpreter, owner: Thing, attr: str, value: Value, node: tree.Node) -> None:
+def write(machine: Machine, owner: Thing, attr: str, value: Value, node: tree.Node) -> None:
     """Run what the class has for assigning an attribute: a setter, a descriptor, or `__setattr__`."""
-    from gradcheck_lint.source.interpret import Arguments
-
     if not isinstance(owner.cls, ClassValue) or owner.role == "super":
         return
     setter = owner.cls.member(f"__{attr}.setter__")
     if isinstance(setter, FunctionValue):
-        _run(i, setter.bind(owner), Arguments([value], {}), node)
+        _run(machine, setter.bind(owner), Arguments([value], {}), node)
     descriptor = owner.cls.member(attr)
     method = _method(descriptor, "__set__") if descriptor is not None else None
     if method is not None:
-        _run(i, method, Arguments([owner, value], {}), node)
+        _run(machine, method, Arguments([owner, value], {}), node)
     every = owner.cls.member("__setattr__")
-    if not isinstance(every, FunctionValue) or any(f.function is every.function for f in i.frames):
+    if not isinstance(every, FunctionValue) or any(f.function is every.function for f in machine.frames):
         return
-    if owner.role != "module" or turns(i, every, node):  # that of a module is called for each layer in it
-        _run(i, every.bind(owner), Arguments([Constant(attr), value], {}), node)
+    if owner.role != "module" or turns(machine, every, node):  # that of a module is called for each layer in it
+        _run(machine, every.bind(owner), Arguments([Constant(attr), value], {}), node)
 
 
-def delete(i: Interpreter, owner: Thing, attr: str, node: tree.Node) -> None:
+def delete(machine: Machine, owner: Thing, attr: str, node: tree.Node) -> None:
     """Run what the class has for deleting an attribute."""
-    from gradcheck_lint.source.interpret import Arguments
-
     deleter = owner.cls.member(f"__{attr}.deleter__") if isinstance(owner.cls, ClassValue) else None
     if isinstance(deleter, FunctionValue):
-        _run(i, deleter.bind(owner), Arguments([], {}), node)
+        _run(machine, deleter.bind(owner), Arguments([], {}), node)
 
 
-def some(i: Interpreter, owner: Thing, how: str, node: tree.Node) -> None:
+def some(machine: Machine, owner: Thing, how: str, node: tree.Node) -> None:
     """Tell what may be done where the name of the attribute is not seen; `how` is "setter" or "deleter"."""
     if not isinstance(owner.cls, ClassValue) or owner.role == "super":
         return
     members = [b.members for b in owner.cls.lineage() if isinstance(b, ClassValue)]
     names = dict.fromkeys(n for found in members for n in found if n.endswith(f".{how}__") or n == "__setattr__")
     found = [m.bind(owner) for m in map(owner.cls.member, names) if isinstance(m, FunctionValue)]
-    turning = [function for function in found if turns(i, function, node)]
+    turning = [function for function in found if turns(machine, function, node)]
     if turning:
-        unknown(i, node, held(i, *turning).subject, how)
+        unknown(machine, node, held(machine, *turning).subject, how)
 
 
 def _method(member: Value, name: str) -> FunctionValue | None:
@@ -72,6 +63,6 @@ def _method(member: Value, name: str) -> FunctionValue | None:
     return found.bind(thing) if isinstance(found, FunctionValue) and thing is not None else None
 
 
-def _run(i: Interpreter, function: FunctionValue, args: Arguments, node: tree.Node) -> None:
-    i.spotted.note(function)
-    i.follow(function, args, node)
+def _run(machine: Machine, function: FunctionValue, args: Arguments, node: tree.Node) -> None:
+    machine.spotted.note(function)
+    machine.follow(function, args, node)

@@ -11,15 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
-from gradcheck_lint.source.holdings import Holdings, callables, empty, held
+from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.run.holdings import Holdings, callables, empty, held
+from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, options, things
-
-if TYPE_CHECKING:
-    from gradcheck_lint.source.interpret import Arguments, Interpreter
 
 KNOWN = {
     "torch": "its functions neither clear nor step, but for those that this package knows by name",
@@ -38,6 +37,7 @@ KNOWN = {
 """Packages whose functions leave optimizers and gradients alone, and why. What they are given to *call* is another
 matter: a function that is handed to them is followed, and counts as called there."""
 
+
 PYTHON = frozenset(
     "builtins collections dataclasses itertools functools operator heapq bisect abc contextlib copy types typing enum"
     " threading concurrent multiprocessing queue asyncio signal atexit weakref subprocess contextvars sched inspect"
@@ -46,11 +46,13 @@ PYTHON = frozenset(
 """Packages of Python itself: their functions do nothing to an optimizer either, but may keep it, call what they are
 given, and give back something that does so when it is called in its turn."""
 
+
 EXECUTING = frozenset(
     "builtins.exec builtins.eval builtins.compile builtins.globals builtins.locals builtins.vars runpy.run_path"
     " runpy.run_module builtins.__import__".split()
 )
 """Functions of Python that run text, or give all names there are: what comes of them may be anything."""
+
 
 TELLS = re.compile(
     r"^_*(?i:print|log|logs|logging|info|debug|warn|warning|error|critical|exception|save|dump|write|report|plot|draw"
@@ -59,15 +61,18 @@ TELLS = re.compile(
 )
 """A call of unseen code with such a name prints, logs or saves: it reads what it is handed."""
 
+
 TELLERS = re.compile(
     r"(?i)(^|_)(log|logger|loggers|logging|writer|summary|tb|tensorboard|wandb|board|pbar|bar|progress|console|plotter"
     r"|visuali[sz]er|vis|viz)(_|$|\d)"
 )
 """What is called so is there for printing, logging and saving."""
 
+
 TRAINER = re.compile(
     r"(?i)train|agent|policy|algo|learn|engine|self|super|solver|optim|ppo|actor|critic|runner|model|net"
 )
+
 
 _PACKAGES = frozenset(name for names in KNOWN for name in names.split())
 
@@ -107,7 +112,7 @@ def told(name: str, receiver: Thing | None) -> bool:
 
 
 def touch(
-    i: Interpreter,
+    machine: Machine,
     name: str,
     receiver: Thing | None,
     args: Arguments,
@@ -119,49 +124,49 @@ def touch(
     `receiver` is the object of the method that is called, or what is called; `outside` is the full name of a function
     outside the project.
     """
-    if not i.trains or name == "__get__":  # which binds a function to what it is given, and calls nothing
+    if not machine.trains or name == "__get__":  # which binds a function to what it is given, and calls nothing
         return
     if outside in EXECUTING:
-        unknown(i, node, None, name)
+        unknown(machine, node, None, name)
         return
     origin = receiver.detail.get("origin", "") if receiver is not None else ""
     if known(outside) or (known(origin) and not python(origin)):
-        calls = turning(i, args.all(), args, node)
+        calls = turning(machine, args.all(), args, node)
         if calls is not None:
-            unknown(i, node, calls.subject, name)
+            unknown(machine, node, calls.subject, name)
         if known(outside) or not _suspicious(name):
             return
     elif python(origin) and receiver is not None:
-        calls = turning(i, [*receiver.detail.get("values", ()), *args.all()], args, node)
+        calls = turning(machine, [*receiver.detail.get("values", ()), *args.all()], args, node)
         if calls is not None:
-            unknown(i, node, calls.subject, name)
+            unknown(machine, node, calls.subject, name)
             return
     if told(name, receiver) or (receiver is not None and _of_base(receiver, name)):
         return
-    found = held(i, *args.all(), *_from(receiver, name))
-    if found and _computes(i, node, found):
+    found = held(machine, *args.all(), *_from(receiver, name))
+    if found and _computes(machine, node, found):
         return
     if found:
-        unknown(i, node, found.subject, name)
+        unknown(machine, node, found.subject, name)
         return
     if receiver is not None and receiver.detail.get("anything"):
-        unknown(i, node, None, name)
+        unknown(machine, node, None, name)
         return
     if not _suspicious(name):
         return
-    if i.trying and name == "step" and args.all():
+    if machine.trying and name == "step" and args.all():
         return  # `env.step(action)`
-    if receiver is not None and not i.trying:
+    if receiver is not None and not machine.trying:
         if receiver.role not in ("instance", "super", "module") and not TRAINER.search(receiver.label):
             return
         if receiver.role in ("optimizer", "scheduler", "tensor", "grad", "scaler"):
             return
-    unknown(i, node, None, name)
+    unknown(machine, node, None, name)
 
 
-def _computes(i: Interpreter, node: tree.Call, found: Holdings) -> bool:
+def _computes(machine: Machine, node: tree.Call, found: Holdings) -> bool:
     """Whether a call is handed trained tensors alone, and gives something: it computes with them, as a layer does."""
-    statement = i.frame.statement
+    statement = machine.frame.statement
     return (
         not found.anything
         and all(t.role == "tensor" for t in found.things.values())
@@ -203,20 +208,20 @@ _HARMLESS = frozenset(
 """Methods of torch's own modules, optimizers and tensors that neither clear nor step."""
 
 
-def unknown(i: Interpreter, node: tree.Node, subject: Value | None, name: str) -> ev.Event:
+def unknown(machine: Machine, node: tree.Node, subject: Value | None, name: str) -> ev.Unknown:
     """Tell that unseen code may turn the cycle of `subject`; None stands for all there is."""
-    return i.emit("unknown", node, subject, name=name)
+    return machine.emit(node, ev.Unknown(subject, name=name))
 
 
-def turning(i: Interpreter, values: Sequence[Value], args: Arguments, node: tree.Node) -> Holdings | None:
+def turning(machine: Machine, values: Sequence[Value], args: Arguments, node: tree.Node) -> Holdings | None:
     """What the functions among some values may turn when they are called; None if they were seen to turn nothing."""
     found: list[Value] = []
     for value in values:
         if isinstance(value, (Constant, External)):
             continue
-        found += [f for f in callables(value) if turns(i, f, node)]
+        found += [f for f in callables(value) if turns(machine, f, node)]
         found += [t for t in things(value) if bound(t)]
-    return held(i, *found, *args.all()) if found else None
+    return held(machine, *found, *args.all()) if found else None
 
 
 def bound(thing: Thing) -> bool:
@@ -229,34 +234,38 @@ def bound(thing: Thing) -> bool:
     )
 
 
-def turns(i: Interpreter, function: Value, node: tree.Node, args: Arguments | None = None) -> bool:
+def turns(machine: Machine, function: Value, node: tree.Node, args: Arguments | None = None) -> bool:
     """Whether a function turns the gradient cycle when it is called, with arguments that are not known if none are."""
-    from gradcheck_lint.source.calls import apply
-    from gradcheck_lint.source.interpret import Arguments
-
     sight = (
-        (id(function.function), held(i, function).key) if args is None and isinstance(function, FunctionValue) else None
+        (id(function.function), held(machine, function).key)
+        if args is None and isinstance(function, FunctionValue)
+        else None
     )
-    if sight is not None and sight in i.tried:
-        return i.tried[sight]
-    saved = (i.sequence, i.followed, i.reached, i.spotted, i.idle, i.trying)
-    made = i.sequence = ev.Sequence()
-    i.followed, i.reached, i.spotted, i.idle = {}, set(i.reached), type(i.spotted)(), set(i.idle)
-    i.undo.append({})
-    i.trying = True
+    if sight is not None and sight in machine.tried:
+        return machine.tried[sight]
+    saved = (machine.sequence, machine.followed, machine.reached, machine.spotted, machine.idle, machine.trying)
+    made = machine.sequence = tl.Sequence()
+    machine.followed, machine.reached, machine.spotted, machine.idle = (
+        {},
+        set(machine.reached),
+        type(machine.spotted)(),
+        set(machine.idle),
+    )
+    machine.undo.append({})
+    machine.trying = True
     arguments = Arguments([], {}, True) if args is None else args
     try:
         if isinstance(function, FunctionValue):  # also one that yields: what it does when it is run
-            i.follow(function, arguments, node)
+            machine.follow(function, arguments, node)
         else:
-            apply(i, function, arguments, _call_of(node))
+            machine.call(function, arguments, _call_of(node))
     finally:
-        i.sequence, i.followed, i.reached, i.spotted, i.idle, i.trying = saved
-        i.reached |= i.reached_by_modules
-        i.rollback(i.undo.pop())
-    turned = any(event.kind in ev.TURNING or event.kind == "hook" for event, _ in ev.located(made))
+        machine.sequence, machine.followed, machine.reached, machine.spotted, machine.idle, machine.trying = saved
+        machine.reached |= machine.reached_by_modules
+        machine.rollback(machine.undo.pop())
+    turned = any(isinstance(event, (ev.Turning, ev.Hook)) for event, _ in tl.located(made))
     if sight is not None:
-        i.tried[sight] = turned
+        machine.tried[sight] = turned
     return turned
 
 

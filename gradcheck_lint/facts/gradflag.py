@@ -6,19 +6,19 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Branch
 from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.timeline import Branch
 from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Partial, Thing, Value, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradcheck_lint.source.events import Event, Timeline
+    from gradcheck_lint.source.events import Event, SetAttribute
+    from gradcheck_lint.source.timeline import Timeline
 
 TENSOR, MODULE = "tensor", "module"
 _CONTAINERS = ("torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict")
 _WALKS = frozenset({"children", "modules", "named_children", "named_modules"})
-_NEAR = re.compile(r"req\w*gr", re.IGNORECASE)
 
 
 _LAYERS = frozenset(
@@ -200,33 +200,15 @@ def set_elsewhere(timeline: Timeline, name: str) -> bool:
     return any(pattern.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
 
 
-def misspelt(name: str) -> bool:
-    """Whether a name is meant to be `requires_grad` (or `requires_grad_`), and is not."""
-    if name in ("requires_grad", "requires_grad_") or name.startswith("_") or not _NEAR.match(name):
-        return False
-    plain = re.sub(r"(?:ients?|s)$", "", name.lower().replace("_", ""))
-    return _distance(plain, "requiresgrad") <= 2
-
-
-def _distance(one: str, other: str) -> int:
-    """How many letters must be put in, left out or exchanged to make one word of the other."""
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        before, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
-    return row[-1]
-
-
 def callable_value(value: Value) -> bool:
     """Whether a value is a function, which may well take the place of a method."""
     return any(isinstance(o, (FunctionValue, ClassValue, Partial, External)) for o in options(value))
 
 
-def plain_flag(event: Event) -> bool:
+def plain_flag(event: SetAttribute) -> bool:
     """Whether what is assigned is no function for certain: a constant, or the result of a comparison or a `not`."""
     value = _assigned(event)
-    if all(isinstance(o, Constant) for o in options(event.detail["value"])):
+    if all(isinstance(o, Constant) for o in options(event.value)):
         return True
     return isinstance(value, tree.Operation) and value.op in ("not", "==", "!=", "is", "is not", "in", "not in")
 

@@ -6,20 +6,60 @@ known), what it was made from (`from`), and its `dtype` and `device` as far as t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.values import Constant, External, Items, Thing, Value, options
+from gradcheck_lint.source.holding import leaves_of
+from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.values import Constant, External, Items, Thing, Value, depends, only, options, things, united
 
-if TYPE_CHECKING:
-    from gradcheck_lint.source.interpret import Arguments, Interpreter
+
+def computed(machine: Machine, node: tree.Node, values: list[Value]) -> Value:
+    """The result of arithmetic: not a leaf if a trained tensor takes part, scaled if a scaled loss does."""
+    for value in values:
+        scaled = only(value, "loss-scaled")
+        if scaled is not None:
+            return Thing(
+                "loss-scaled", "", machine.place(node), deps=depends(*values), detail=scaled.detail, certain=False
+            )
+        for thing in things(value, "tensor"):
+            if thing.detail.get("grad"):
+                result = derived(machine, thing, node, "computed")
+                result.label, result.deps = "", depends(*values)
+                result.detail["leaves"] = _leaves_of_all(values)
+                return result
+    return Thing("opaque", "", machine.place(node), deps=depends(*values), certain=False)
+
+
+def _leaves_of_all(values: Iterable[Value]) -> frozenset[Thing] | None:
+    """The tensors that values were computed from, if the code shows all of them."""
+    found = [frozenset[Thing]() if isinstance(value, Constant) else leaves_of(value) for value in values]
+    known = [leaves for leaves in found if leaves is not None]
+    return united(*known) if len(known) == len(found) else None
+
+
+def recorded(machine: Machine, args: Arguments) -> frozenset[Thing]:
+    if machine.frame.context & {"no_grad", "inference_mode"}:
+        return frozenset()
+    return depends(*args.all())
+
 
 NO_GRAD = frozenset({"no_grad", "inference_mode"})
+
+
 UNSURE = frozenset({"enable_grad", "set_grad_enabled"})
 
+
 _FLOATS = frozenset(["zeros", "ones", "randn", "rand", "empty", "linspace", "eye"])
+
+
 _SAME = frozenset({"torch.float32", "torch.float"})
+
+
 _OTHER = frozenset(["torch.float64", "torch.double", "torch.float16", "torch.half", "torch.bfloat16"])
+
+
 _CASTS = {"float": _SAME, "double": _OTHER, "half": _OTHER, "bfloat16": _OTHER}
 
 
@@ -38,24 +78,24 @@ def _floats(value: Value) -> bool:
     return isinstance(value, Constant) and isinstance(value.value, float)
 
 
-def keeps_track(i: Interpreter) -> bool | None:
+def keeps_track(machine: Machine) -> bool | None:
     """Whether operations are recorded for backward here; None if that is not known."""
-    if i.frame.context & UNSURE:
+    if machine.frame.context & UNSURE:
         return None
-    return not i.frame.context & NO_GRAD
+    return not machine.frame.context & NO_GRAD
 
 
-def converted(i: Interpreter, thing: Thing, how: str, args: Arguments, node: tree.Node) -> Thing:
+def converted(machine: Machine, thing: Thing, how: str, args: Arguments, node: tree.Node) -> Thing:
     """`thing.to(...)`, `.cuda()`, `.float()` and the like: itself where there is nothing to do, else a copy."""
     stays = _stays(thing, how, args)
     if stays:
         return thing
-    return derived(i, thing, node, how, leaf=False if stays is False else None)
+    return derived(machine, thing, node, how, leaf=False if stays is False else None)
 
 
-def derived(i: Interpreter, thing: Thing, node: tree.Node, how: str, leaf: bool | None = False) -> Thing:
+def derived(machine: Machine, thing: Thing, node: tree.Node, how: str, leaf: bool | None = False) -> Thing:
     """A tensor computed from another one, of which it is a copy or a view; `leaf` None if it may be the same one."""
-    track, grad = keeps_track(i), thing.detail.get("grad")
+    track, grad = keeps_track(machine), thing.detail.get("grad")
     detail = {"from": thing, "how": how, "made_by": how, "leaf": leaf, "grad": grad, "dtype": None, "device": ...}
     if track is None or "element_of" in thing.detail:
         detail["leaf"] = None
@@ -63,7 +103,7 @@ def derived(i: Interpreter, thing: Thing, node: tree.Node, how: str, leaf: bool 
         detail.update(leaf=True, grad=False)
     elif grad is None or thing.detail.get("leaf") is None:
         detail["leaf"] = None if grad is None else leaf
-    return Thing("tensor", thing.label, i.place(node), deps=thing.deps, summary=thing.summary, detail=detail)
+    return Thing("tensor", thing.label, machine.place(node), deps=thing.deps, summary=thing.summary, detail=detail)
 
 
 def _stays(thing: Thing, how: str, args: Arguments) -> bool | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.events import Grow
 from gradcheck_lint.source.holding import OWNERS
-from gradcheck_lint.source.holdings import Holdings, held
+from gradcheck_lint.source.run.holdings import Holdings, held
+from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -25,11 +26,6 @@ from gradcheck_lint.source.values import (
     things,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gradcheck_lint.source.interpret import Interpreter
-
 LEARNING = frozenset(
     {
         "Linear", "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
@@ -40,6 +36,7 @@ LEARNING = frozenset(
 )  # fmt: skip
 """Layers of torch.nn that have parameters."""
 
+
 WITHOUT_PARAMETERS = frozenset(
     {
         "ReLU", "ReLU6", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softmax", "LogSoftmax", "Softplus",
@@ -48,6 +45,7 @@ WITHOUT_PARAMETERS = frozenset(
     }
 )  # fmt: skip
 """Layers of torch.nn that have none."""
+
 
 Parts = dict[int, tuple[Thing, ...]]
 """The parts of modules, by the serial number of the module."""
@@ -119,15 +117,15 @@ def changed(module: Thing) -> None:
     module.core.detail["changed"] = new_serial()
 
 
-def given(i: Interpreter, node: tree.Node, values: Iterable[Value | None]) -> None:
+def given(machine: Machine, node: tree.Node, values: Iterable[Value | None]) -> None:
     """Code that was not seen is given some values; see `may_grow`."""
     known = [value for value in values if value is not None]
-    if i.trains and known:
-        may_grow(i, node, held(i, *known), known)
+    if machine.trains and known:
+        may_grow(machine, node, held(machine, *known), known)
 
 
 def may_grow(
-    i: Interpreter,
+    machine: Machine,
     node: tree.Node,
     found: Holdings,
     values: Iterable[Value | None],
@@ -143,15 +141,15 @@ def may_grow(
     if not modules and not found.anything:
         return
     if function is not None:
-        if id(function) not in i.leaves:
-            i.leaves[id(function)] = _puts_nothing(function)
-        if i.leaves[id(function)]:
+        if id(function) not in machine.leaves:
+            machine.leaves[id(function)] = _puts_nothing(function)
+        if machine.leaves[id(function)]:
             return
     for module in modules.values():
         changed(module)
     several = tuple(modules.values())
     subject = None if found.anything else several[0] if len(several) == 1 else Choice(several)
-    i.emit("grow", node, subject)
+    machine.emit(node, Grow(subject))
 
 
 _GIVEN = frozenset({"module", "opaque", "tensor"})
@@ -228,6 +226,7 @@ _LOOKING = frozenset(
 )
 """Functions of Python that put nothing into what they are given."""
 
+
 _LOOKS = re.compile(
     r"^_*(?:get_(?!\w*(?:peft|lora|adapt))|is_|has_|num_|numel|named_|count_|print|log|info|debug|warn|save|dump|state_dict"
     r"|load_state_dict|parameters|modules|children|buffers|forward|generate|encode|decode|predict|train$|eval$|to$|cpu$"
@@ -259,14 +258,14 @@ def composed(module: Thing, args: Iterable[Value]) -> None:
             owned(option, module, "")
 
 
-def parts(i: Interpreter, module: Thing) -> tuple[Thing, ...]:
+def parts(machine: Machine, module: Thing) -> tuple[Thing, ...]:
     """The modules and tensors that a module holds, at any depth, as far as the code shows."""
     found: dict[int, Thing] = {}
     todo = [module.core]
     while todo:
         thing = todo.pop()
         spend(1 + len(thing.detail.get("names", ())))
-        for part in _direct(i, thing):
+        for part in _direct(machine, thing):
             part = part.core
             if part.serial not in found and part is not module:
                 found[part.serial] = part
@@ -274,8 +273,8 @@ def parts(i: Interpreter, module: Thing) -> tuple[Thing, ...]:
     return tuple(found.values())
 
 
-def _direct(i: Interpreter, thing: Thing) -> list[Thing]:
-    values = [i.get(thing.serial, name) for name in thing.detail.get("names", ())]
+def _direct(machine: Machine, thing: Thing) -> list[Thing]:
+    values = [machine.get(thing.serial, name) for name in thing.detail.get("names", ())]
     args = thing.detail.get("args")
     if args is not None and isinstance(thing.cls, External) and "copy_of" not in thing.detail:
         for value in args.positional:
@@ -352,7 +351,7 @@ def _mentions_attribute(target: tree.Expression) -> bool:
 _REGISTERING = re.compile(r"register|add_module|setattr|update|load|apply|build|init(?!__)")
 
 
-def parts_in(i: Interpreter, given: Value | None) -> Parts:
+def parts_in(machine: Machine, given: Value | None) -> Parts:
     """The parts of all modules whose parameters are handed over."""
     found: Parts = {}
     seen: set[int] = set()  # lists, dicts and chains that were looked into
@@ -372,7 +371,7 @@ def parts_in(i: Interpreter, given: Value | None) -> Parts:
                 todo += option.detail.get("parts", ())
                 of = module_of(option)
                 if of is not None and of.role == "module" and of.serial not in found:
-                    found[of.serial] = parts(i, of)
+                    found[of.serial] = parts(machine, of)
     return found
 
 

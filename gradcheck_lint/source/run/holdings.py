@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.lazy import Lazy
+from gradcheck_lint.source.run.lazy import Lazy
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -31,12 +31,14 @@ from gradcheck_lint.source.values import (
 )
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.interpret import Interpreter
+    from gradcheck_lint.source.run.machine import Machine
+
 
 _TURNABLE = frozenset(
     {"optimizer", "scaler", "module", "parameters", "grad", "groups", "group", "group-params", "data"}
 )
 """Roles of what the cycle of gradients can be turned with."""
+
 
 PLAIN = frozenset(
     "training name config cfg conf args hparams device dtype shape ndim state defaults lr requires_grad is_leaf"
@@ -44,10 +46,13 @@ PLAIN = frozenset(
 )
 """Attributes of modules, optimizers and parameters that are plain values: who has one cannot reach their owner."""
 
+
 KEPT = ("optimizer", "instance")
 """Roles of things that a module may have as attributes, and through which its holder reaches more than its tensors."""
 
+
 MOST = 128  # values looked at for one question; what holds more is taken to hold anything
+
 
 _WORD = re.compile(r"[^\W\d]\w*")
 
@@ -55,8 +60,8 @@ _WORD = re.compile(r"[^\W\d]\w*")
 class Holdings:
     """What values hold, found once: `things`, in the order in which they were met; `anything` if it may be more."""
 
-    def __init__(self, i: Interpreter, values: Iterable[Value | None], *, spelt: bool = False) -> None:
-        self.i = i
+    def __init__(self, machine: Machine, values: Iterable[Value | None], *, spelt: bool = False) -> None:
+        self.machine = machine
         self._spelt = spelt  # whether the constants on the way are of interest
         self.things: dict[int, Thing] = {}
         self.anything = False
@@ -120,17 +125,17 @@ class Holdings:
         elif isinstance(value, FunctionValue):
             self.functions.add(id(value.function))
             self._add(value.receiver)
-            for name in self.i.names_of.get(id(value.function), ()):
-                self._add(self.i.store.get((id(value.function), name)))  # `function.held = optimizer`
-            for held in free_values(self.i, value):
+            for name in self.machine.names_of.get(id(value.function), ()):
+                self._add(self.machine.store.get((id(value.function), name)))  # `function.held = optimizer`
+            for held in free_values(self.machine, value):
                 self._add(held)
 
     def _thing(self, thing: Thing) -> None:
         if thing.role in _TURNABLE or (thing.role == "tensor" and thing.detail.get("grad")):
-            making = self.i.making
+            making = self.machine.making
             if making is None or thing.serial < making or thing.role == "optimizer":
                 self.things[thing.serial] = thing
-            if thing.role == "module" and thing.serial in self.i.keepers:
+            if thing.role == "module" and thing.serial in self.machine.keepers:
                 self._attributes(thing, KEPT)
             return
         if thing.role in ("scheduler", "super"):
@@ -146,7 +151,7 @@ class Holdings:
                     self._add(value)
         elif thing.role == "opaque" and thing.parent is not None:
             owner, attribute = thing.parent
-            making = self.i.making
+            making = self.machine.making
             if making is not None and owner.role == "module" and owner.serial >= making:
                 return
             if owner.role in _TURNABLE and not _plain(thing):
@@ -155,8 +160,8 @@ class Holdings:
                 self._add(owner)  # an item of what holds something
 
     def _attributes(self, thing: Thing, roles: tuple[str, ...] = ()) -> None:
-        for name in self.i.names_of.get(thing.serial, ()):
-            value = self.i.get(thing.serial, name)
+        for name in self.machine.names_of.get(thing.serial, ()):
+            value = self.machine.get(thing.serial, name)
             if not roles or any(t.role in roles for t in things(value)):
                 self._add(value)
 
@@ -210,49 +215,49 @@ def _parts(value: Value) -> Iterable[Value]:
     return (value.func, *value.args, *value.keywords.values())
 
 
-def free_values(i: Interpreter, function: FunctionValue) -> list[Value]:
+def free_values(machine: Machine, function: FunctionValue) -> list[Value]:
     """What the names in a function's text mean where it was defined: what it holds in its closure and in globals."""
-    names = _names(i, function.function)
+    names = _names(machine, function.function)
     found: list[Value] = []
     left = dict.fromkeys(names)
     scope = function.scope
     while scope is not None and left:
         spend(1 + len(left) // 8)
-        bound = i.names_of.get(scope, {})
+        bound = machine.names_of.get(scope, {})
         here = [name for name in left if name in bound]
         for name in here:
-            value = i.store.get((scope, name))
+            value = machine.store.get((scope, name))
             if isinstance(value, Lazy):
                 value = value.known()
             if isinstance(value, ModuleValue):
-                found += _inside(i, value, names)
+                found += _inside(machine, value, names)
             elif value is not None:
                 found.append(value)
             del left[name]
-        scope = i.parents.get(scope)
+        scope = machine.parents.get(scope)
     return found
 
 
-def _inside(i: Interpreter, module: ModuleValue, names: tuple[str, ...]) -> list[Value]:
+def _inside(machine: Machine, module: ModuleValue, names: tuple[str, ...]) -> list[Value]:
     """The values of a module that ran, under names that a text speaks of: `state.optimizer`."""
-    scope = i.scope_of.get(module.module.path)
+    scope = machine.scope_of.get(module.module.path)
     if scope is None:
         return []
-    bound = i.names_of.get(scope, {})
-    values = [i.store.get((scope, name)) for name in names if name in bound]
+    bound = machine.names_of.get(scope, {})
+    values = [machine.store.get((scope, name)) for name in names if name in bound]
     return [v for v in values if v is not None and not isinstance(v, (Lazy, ModuleValue, ClassValue))]
 
 
-def _names(i: Interpreter, function: tree.Function) -> tuple[str, ...]:
+def _names(machine: Machine, function: tree.Function) -> tuple[str, ...]:
     """The names that a function's text speaks of."""
-    known = i.names_in.get(id(function))
+    known = machine.names_in.get(id(function))
     if known is None:
-        definition = i.project.definition_of.get(id(function))
+        definition = machine.project.definition_of.get(id(function))
         if definition is not None:
             known = tuple(dict.fromkeys(_WORD.findall(definition[1].text)))
         else:
             known = tuple(_spoken(function.body))
-        i.names_in[id(function)] = known
+        machine.names_in[id(function)] = known
     return known
 
 
@@ -271,25 +276,25 @@ def _spoken(block: Iterable[tree.Node]) -> dict[str, None]:
     return names
 
 
-def held(i: Interpreter, *values: Value | None) -> Holdings:
+def held(machine: Machine, *values: Value | None) -> Holdings:
     """What some values let their holder reach."""
-    return Holdings(i, [value for value in values if value is not None and not empty(value)])
+    return Holdings(machine, [value for value in values if value is not None and not empty(value)])
 
 
-def handed(i: Interpreter, target: FunctionValue, args: Iterable[Value]) -> Holdings:
+def handed(machine: Machine, target: FunctionValue, args: Iterable[Value]) -> Holdings:
     """What a call of a function may touch: what it is handed, and what it holds.
 
     The forward pass of a module is exempt: that a module has itself does not count.
     """
     receiver = target.receiver
     if target.function.name == "__init__":  # what is being made has nothing yet
-        return Holdings(i, [*free_values(i, target), *args], spelt=True)
+        return Holdings(machine, [*free_values(machine, target), *args], spelt=True)
     if target.function.name in ("forward", "__call__") and isinstance(receiver, Thing) and receiver.role == "module":
-        names = i.names_of.get(receiver.serial, ()) if receiver.serial in i.keepers else ()
-        own = [i.get(receiver.serial, name) for name in names]
+        names = machine.names_of.get(receiver.serial, ()) if receiver.serial in machine.keepers else ()
+        own = [machine.get(receiver.serial, name) for name in names]
         other = [v for v in own if any(t.role in KEPT for t in things(v))]
-        return Holdings(i, [*free_values(i, target), *args, *other], spelt=True)
-    return Holdings(i, [target, *args], spelt=True)
+        return Holdings(machine, [*free_values(machine, target), *args, *other], spelt=True)
+    return Holdings(machine, [target, *args], spelt=True)
 
 
 def callables(value: Value | None, deep: bool = True) -> list[Value]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.events import Assign, Evaluate, Iterate, Return, TorchCall
 from gradcheck_lint.source.place import Place
 
-_ASIDE = frozenset({"assign", "call", "evaluate", "iterate", "return"})
+_ASIDE = (Assign, Evaluate, Iterate, Return, TorchCall)
 """Kinds of events that change nothing of what is trained."""
 
 
@@ -90,24 +91,24 @@ def _false(test: tree.Expression, name: str, value: object) -> bool:
     return test.op in ("!=", "is not") and other.value == value
 
 
-def leave(body: ev.Sequence, ended: dict[int, ev.Sequence], place: Place) -> None:
+def leave(body: tl.Sequence, ended: dict[int, tl.Sequence], place: Place) -> None:
     """End the rounds of a loop where its flag was set, in the sequences with these ids."""
     todo = [(body, True)] if ended else []
     while todo:
         sequence, last = todo.pop()
         if last and id(sequence) in ended:
-            sequence.steps.append(ev.Jump("break", place))
+            sequence.steps.append(tl.Jump("break", place))
         for step in reversed(sequence.steps):
             spend(1)
-            if isinstance(step, ev.Sequence):
+            if isinstance(step, tl.Sequence):
                 todo.append((step, last))
-            elif isinstance(step, ev.Branch):
+            elif isinstance(step, tl.Branch):
                 todo += [(arm, last) for arm in step.arms]
-            elif isinstance(step, ev.Guarded):
+            elif isinstance(step, tl.Guarded):
                 todo += [(step.body, last and _idle(step.final)), (step.final, last)]
             last = last and _idle(step)
 
 
-def _idle(step: ev.Step) -> bool:
+def _idle(step: tl.Part) -> bool:
     """Whether nothing happens in a step that counts."""
-    return isinstance(step, ev.Jump) or all(event.kind in _ASIDE for event in ev.inside(step))
+    return isinstance(step, tl.Jump) or all(isinstance(event, _ASIDE) for event in tl.inside(step))

@@ -7,40 +7,35 @@ had but never followed may be run at any time, which makes everything about its 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gradcheck_lint.source.holdings import callables, handed
+from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Thing, Value, options
-
-if TYPE_CHECKING:
-    from gradcheck_lint.source import tree
-    from gradcheck_lint.source.interpret import Interpreter
 
 _CALLED = frozenset(
     "forward __call__ __enter__ __exit__ __iter__ __next__ __get__ __set__ __setattr__ __new__ __post_init__".split()
 )
 """Special methods that are followed where the code calls them."""
 
+
 _PROPERTY = (".setter__", ".deleter__")
 """How the names end under which a class keeps what a property does when it is assigned or deleted: followed there."""
 
-MOST = 64  # functions that are tried at the end of one entry point
-FAR = 1024  # and that are asked what they hold
+
+MOST = 64  # instances that are remembered, and functions that are tried, for one entry point
 
 
 class Spotted:
     """What one entry point looked up or made: functions, and the special methods of classes."""
 
     def __init__(self) -> None:
-        self._functions: dict[int, FunctionValue] = {}  # by the id of the function
+        self.functions: dict[int, FunctionValue] = {}  # by the id of the function
         self._classes: set[int] = set()
-        self._instances: list[Thing] = []
-        self._given: set[int] = set()  # functions that unseen code was handed, or that Python calls by itself
+        self.instances: list[Thing] = []
+        self.handed: set[int] = set()  # functions that unseen code was handed, or that Python calls by itself
 
     def note(self, value: Value | None) -> None:
         """A value was looked up or made."""
         if isinstance(value, FunctionValue):
-            self._functions.setdefault(id(value.function), value)
+            self.functions.setdefault(id(value.function), value)
         elif isinstance(value, ClassValue) and value.serial not in self._classes:
             self._classes.add(value.serial)
             for base in value.lineage():
@@ -52,14 +47,14 @@ class Spotted:
                         if name == "forward" or (name.startswith("__") and name.endswith("__") and name != "__init__"):
                             self.note(member)
                             if isinstance(member, FunctionValue) and name not in _CALLED:
-                                self._given.add(id(member.function))
+                                self.handed.add(id(member.function))
                         elif not isinstance(member, FunctionValue):
                             self.note(getattr(member, "cls", None))  # a descriptor, if it is one
 
     def made(self, thing: Thing) -> None:
         """An instance of a class of the project was made."""
-        if len(self._instances) < MOST:
-            self._instances.append(thing)
+        if len(self.instances) < MOST:
+            self.instances.append(thing)
 
     def given(self, value: Value | None) -> None:
         """Unseen code was handed a value: functions in it may be called at any time, also if the code called them."""
@@ -71,7 +66,7 @@ class Spotted:
         for function in functions:
             if isinstance(function, FunctionValue):
                 self.note(function)
-                self._given.add(id(function.function))
+                self.handed.add(id(function.function))
 
     def lent(self, value: Value | None) -> None:
         """An object was given to code that calls its methods: all of them are at hand."""
@@ -83,30 +78,3 @@ class Spotted:
                 for base in option.cls.lineage():
                     for member in base.members.values() if isinstance(base, ClassValue) else ():
                         self.note(member)
-
-    def turning(self, i: Interpreter, node: tree.Node) -> bool:
-        """Whether some function that was not followed turns the gradient cycle."""
-        from gradcheck_lint.source.touch import turns
-
-        left = [f for key, f in self._functions.items() if key not in i.followed or key in self._given]
-        tried = 0
-        for function in left[:FAR]:
-            bounds = self._bound(i, function)
-            if function.receiver is None and function.owner is not None and function.owner.serial in i.unmade:
-                return True  # what it holds is not known
-            for bound in bounds:
-                if i.relevant(function.function) or handed(i, bound, ()):
-                    tried += 1
-                    if tried > MOST or turns(i, bound, node):
-                        return True
-        return len(left) > FAR
-
-    def _bound(self, i: Interpreter, function: FunctionValue) -> list[FunctionValue]:
-        """A method bound to the instances that were made of its class, or to one made with unknown arguments."""
-        owner = function.owner
-        if owner is None or function.receiver is not None:
-            return [function]
-        made = [
-            t for t in self._instances if isinstance(t.cls, ClassValue) and any(b is owner for b in t.cls.lineage())
-        ]
-        return [function.bind(thing) for thing in made[:4] or [i.instance(owner)[0]]]

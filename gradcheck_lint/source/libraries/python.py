@@ -1,0 +1,334 @@
+"""Functions of Python and of its own library."""
+
+from __future__ import annotations
+
+import math
+
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import limits, torch_api, tree
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.run import access, assignment, generators, iteration, names, objects, parts
+from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.run.holdings import callables, held
+from gradcheck_lint.source.run.library import function
+from gradcheck_lint.source.run.machine import Function, Machine
+from gradcheck_lint.source.run.touch import turning, unknown
+from gradcheck_lint.source.run.yields import enumerated
+from gradcheck_lint.source.values import (
+    NONE,
+    Constant,
+    External,
+    FunctionValue,
+    Items,
+    Partial,
+    Table,
+    Thing,
+    Value,
+    depends,
+    join,
+    limited,
+    only,
+    options,
+    things,
+    unordered,
+)
+
+NO_RETURN = External("builtins.NoReturn")
+
+
+def _collect(kind: str) -> Function:
+    """list(x), tuple(x), set(x), sorted(x), reversed(x), iter(x)."""
+
+    def collect(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+        if not args.positional:
+            return Items("list" if kind == "sorted" else kind, [], True, machine.place(node))
+        value = args.positional[0]
+        called = turning(machine, [*args.keywords.values(), *(args.positional if kind == "iter" else ())], args, node)
+        if called is not None:
+            unknown(machine, node, called.subject, kind)
+        if kind != "iter":
+            iteration.consume(machine, value, node.args[0].value, kind)
+        result: Value | None = None
+        for option in options(value):
+            made: Value | None = None
+            if kind == "iter" and isinstance(option, Thing) and option.detail.get("kind") == "generator":
+                result = option if result is None else join(result, option)  # an iterator is its own iterator
+                continue
+            mixed = kind != "sorted" and (kind == "set" or unordered(option))
+            if isinstance(option, Items):
+                to = {"sorted": "list", "reversed": "list", "iter": option.kind}.get(kind, kind)
+                items, whole = limited(option.items)
+                spend(len(items) // 8)
+                made = Items(to, list(items), option.complete and whole, machine.place(node), unordered=mixed)
+            elif isinstance(option, Thing) and option.role == "parameters":
+                to = {"sorted": "list", "reversed": "list", "iter": "generator"}.get(kind, kind)
+                detail = {**option.detail, "kind": to, "from": option, "how": kind, "unordered": mixed}
+                if kind == "sorted" and "parts" in detail:
+                    detail = {**detail, "parts": [], "open": True}
+                made = iteration.new_iterator(
+                    machine, Thing("parameters", "", machine.place(node), deps=option.deps, detail=detail), node
+                )
+            elif isinstance(option, Table):
+                made = Items("list", [], False, machine.place(node))
+            elif kind in ("list", "tuple", "set"):
+                made = Items(kind, [iteration.element(machine, option, node)], False, machine.place(node))
+            else:
+                made = Thing("opaque", "", machine.place(node), deps=depends(option), certain=False)
+            result = made if result is None else join(result, made)
+        return result
+
+    return collect
+
+
+function("builtins.list")(_collect("list"))
+function("builtins.tuple")(_collect("tuple"))
+function("builtins.set", "builtins.frozenset")(_collect("set"))
+function("builtins.sorted")(_collect("sorted"))
+function("builtins.reversed")(_collect("reversed"))
+function("builtins.iter")(_collect("iter"))
+
+
+def _called_on_each(machine: Machine, args: Arguments, node: tree.Call) -> None:
+    """`map(f, …)` and the like call f, now or when somebody takes what comes of it."""
+    called = turning(machine, args.positional[:1], args, node)
+    if called is not None:
+        unknown(machine, node, called.subject, tree.last_name(node.func))
+    for each in callables(args.get(0, "function")):
+        if isinstance(each, FunctionValue):
+            values = [each, *args.positional[1:]]
+            parts.may_grow(machine, node, held(machine, *values), values, each.function)
+
+
+@function("builtins.filter")
+def _filter(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    source = args.get(1, "iterable")
+    _called_on_each(machine, args, node)
+    for thing in things(source, "parameters"):
+        iteration.consume(machine, thing, node.args[-1].value, "filter")
+        _spelt(machine, args.get(0, "function"), iteration.element(machine, thing, node))
+        detail = {
+            **thing.detail, "kind": "generator", "filtered": True, "how": "filter", "unordered": unordered(thing),
+            "trainable": _asks_for_grad(args.get(0, "function")),
+        }  # fmt: skip
+        return iteration.new_iterator(
+            machine, Thing("parameters", "", machine.place(node), deps=thing.deps, detail=detail), node
+        )
+    if isinstance(source, Items):
+        return Items("generator", source.items, False, machine.place(node), unordered=source.unordered)
+    return None
+
+
+def _spelt(machine: Machine, function: Value | None, element: Value) -> None:
+    """Run the lambda of a filter if something in it is nearly called `requires_grad`; else it tells nothing."""
+    if isinstance(function, FunctionValue) and function.function.name == "<lambda>":
+        names = [n.attr for n in tree.walk_block(function.function.body) if isinstance(n, tree.Attribute)]
+        if any(torch_api.misspelt(name) for name in names):
+            machine.follow(function, Arguments([element], {}), None)
+
+
+def _asks_for_grad(function: Value | None) -> bool:
+    """Whether a function is `lambda p: p.requires_grad`."""
+    if not isinstance(function, FunctionValue) or len(function.function.body) != 1:
+        return False
+    statement = function.function.body[0]
+    return isinstance(statement, tree.Return) and tree.last_name(statement.value) == "requires_grad"
+
+
+@function("builtins.map", "itertools.chain.from_iterable")
+def _map(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    for value, argument in zip(args.positional[1:], node.args[1:], strict=False):
+        iteration.consume(machine, value, argument.value, "map")
+    _called_on_each(machine, args, node)
+    return Thing("opaque", "map", machine.place(node), deps=depends(*args.all()), certain=False)
+
+
+@function("itertools.chain")
+def _chain(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    for value, argument in zip(args.positional, node.args, strict=False):
+        iteration.consume(machine, value, argument.value, "chain")
+    chained = list(args.positional)
+    made = Thing(
+        "parameters", "", machine.place(node), deps=depends(*chained),
+        detail={
+            "parts": chained, "kind": "generator", "open": args.open, "how": "chain",
+            "unordered": any(unordered(part) for part in chained),
+        },
+    )  # fmt: skip
+    return iteration.new_iterator(machine, made, node)
+
+
+@function("builtins.float")
+def _float(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    value = args.get(0, "x")
+    if isinstance(value, Constant) and value.value in ("inf", "Inf", "infinity"):
+        return Constant(math.inf)
+    return None
+
+
+@function("builtins.enumerate")
+def _enumerate(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    source = args.get(0, "iterable")
+    if isinstance(source, Items) and source.complete:
+        items, whole = limited(source.items)
+        spend(len(items))
+        pairs: list[Value] = [Items("tuple", [Constant(n), v]) for n, v in enumerate(items)]
+        return Items("list", pairs, whole, machine.place(node))
+    if source is None:
+        return None
+    generator = generators.running(source)
+    if generator is not None and generator.shape is None:
+        return enumerated(machine, generator, node)
+    iteration.consume(machine, source, node.args[0].value, "enumerate")
+    start = args.get(1, "start")
+    index = Thing(
+        "opaque",
+        "index",
+        certain=False,
+        detail={"counter": start.value if isinstance(start, Constant) else 0 if start is None else None},
+    )
+    place = source.place if isinstance(source, Items) else None
+    return Items("list", [Items("tuple", [index, iteration.element(machine, source, node)])], False, place)
+
+
+@function("builtins.zip")
+def _zip(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    lists = [v.items for v in args.positional if isinstance(v, Items) and v.complete]
+    if len(lists) == len(args.positional) and lists:
+        whole = min(map(len, lists)) <= limits.ITEMS
+        spend(min(map(len, lists)) if whole else limits.ITEMS)
+        columns = [items[: limits.ITEMS] for items in lists]
+        rows: list[Value] = [Items("tuple", list(row)) for row in zip(*columns, strict=False)]
+        return Items("list", rows, whole, machine.place(node))
+    for value, argument in zip(args.positional, node.args, strict=False):
+        iteration.consume(machine, value, argument.value, "zip")
+    return Items(
+        "list",
+        [Items("tuple", [iteration.element(machine, v, node) for v in args.positional])],
+        False,
+        machine.place(node),
+    )
+
+
+@function("builtins.next")
+def _next(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    if not args.positional:
+        return None
+    iteration.consume(machine, args.positional[0], node, "next")
+    return iteration.element(machine, args.positional[0], node)
+
+
+@function("builtins.getattr")
+def _getattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    if len(args.positional) < 2:
+        return None
+    base, name = args.positional[0], args.positional[1]
+    if isinstance(name, Constant) and isinstance(name.value, str):
+        found = [names.attribute(machine, o, name.value, node) for o in options(base)]
+        result = found[0]
+        for value in found[1:]:
+            result = join(result, value)
+        return result
+    if isinstance(base, External):
+        return External(f"{base.name}.*")
+    return Thing("opaque", "", machine.place(node), certain=False, detail={"anything": True})
+
+
+@function("builtins.setattr")
+def _setattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    name = args.positional[1] if len(args.positional) == 3 else None
+    if isinstance(name, Constant) and isinstance(name.value, str):
+        value = args.positional[2]
+        for thing in things(args.positional[0]):
+            assignment.set_attribute(
+                machine, node, thing, name.value, value, machine.get(thing.serial, name.value), None
+            )
+            machine.set(thing.serial, name.value, value)
+            parts.noted(thing, name.value)
+            parts.owned(value, thing, name.value)
+            access.write(machine, thing, name.value, value, node)
+        for option in options(args.positional[0]):
+            assignment.patch(machine, option, name.value, value, node)
+    elif args.positional:
+        for thing in things(args.positional[0]):
+            parts.noted(thing, None)
+            access.some(machine, thing, "setter", node)
+            if thing.role in ("tensor", "optimizer", "grad"):
+                unknown(machine, node, thing, "setattr")
+        if name is not None:
+            machine.emit(node, ev.Register(args.positional[0], name=name, value=args.positional[2], how="setattr"))
+    return NONE
+
+
+@function("builtins.delattr")
+def _delattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    name = args.get(1, "name")
+    for thing in things(args.get(0, "object")):
+        if isinstance(name, Constant) and isinstance(name.value, str):
+            assignment.delete_attribute(machine, thing, name.value, node)
+            continue
+        access.some(machine, thing, "deleter", node)
+        if thing.role in ("tensor", "optimizer", "grad"):
+            unknown(machine, node, thing, "delattr")
+    return NONE
+
+
+@function("builtins.dict")
+def _dict(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    state = only(args.positional[0], "state-dict") if len(args.positional) == 1 and not args.keywords else None
+    if state is not None:
+        return objects.same_state(machine, state, node)
+    entries: dict[object, Value] = {k: v for k, v in args.keywords.items()}  # noqa: C416 - for its type
+    complete = not args.positional and not args.open
+    if args.positional and isinstance(args.positional[0], Items):
+        for pair in args.positional[0].items:
+            value = pair.items[-1] if isinstance(pair, Items) and pair.items else pair
+            entries[id(value)] = value
+    if args.positional and isinstance(args.positional[0], Table):
+        source = args.positional[0]
+        entries = {**{k: v for k, v in source.entries.items() if k not in source.maybe}, **entries}
+        complete = source.complete and not source.maybe
+    return objects.table(machine, entries, complete, node)
+
+
+@function("operator.methodcaller")
+def _methodcaller(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    name = args.get(0, "name")
+    if not isinstance(name, Constant) or not isinstance(name.value, str):
+        return None
+    detail = {"method": name.value, "origin": "operator.methodcaller"}
+    return Thing("opaque", name.value, machine.place(node), certain=False, detail=detail)
+
+
+@function("functools.partial")
+def _partial(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    if not args.positional:
+        return None
+    return Partial(args.positional[0], args.positional[1:], args.keywords)
+
+
+@function("copy.deepcopy", "copy.copy")
+def _deepcopy(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    if not args.positional:
+        return None
+    thing = only(args.positional[0])
+    if thing is None:
+        return None
+    detail = {key: value for key, value in thing.detail.items() if key != "owners"}  # the copy is nobody's part yet
+    detail["copy_of"] = thing
+    copied = Thing(thing.role, "", machine.place(node), cls=thing.cls, detail=detail, certain=thing.certain)
+    copied.ready = True
+    if thing.role in ("module", "opaque"):
+        machine.emit(node, ev.Build(copied, args=args, name="copy.deepcopy"))
+    return copied
+
+
+@function("builtins.exit", "builtins.quit", "sys.exit", "os._exit")
+def _leave(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    machine.sequence.steps.append(tl.Jump("raise", machine.place(node)))
+    return NO_RETURN
+
+
+@function("builtins.isinstance", "builtins.hasattr", "tqdm.trange")
+def _inert(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    return Thing("opaque", "", machine.place(node), certain=False)

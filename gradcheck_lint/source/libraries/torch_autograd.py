@@ -1,0 +1,53 @@
+"""Backward, however it is called."""
+
+from __future__ import annotations
+
+import re
+
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.run.library import function, method
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.values import NONE, External, Value, things
+
+
+@function("torch.autograd.backward")
+def _autograd_backward(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    loss = args.get(0, "tensors")
+    emit_backward(machine, node, loss, args, scaled=any(t.role == "loss-scaled" for t in things(loss)))
+    return NONE
+
+
+_ENGINE = re.compile(r"(?i)accelerat|fabric|engine|trainer|strategy|optim|self|manager|deepspeed|scaler|backend|plugin")
+
+
+def emit_backward(
+    machine: Machine, node: tree.Call, loss: Value | None, args: Arguments, scaled: bool, engine: bool = False
+) -> None:
+    retain = args.keywords.get("retain_graph")
+    machine.emit(
+        node,
+        ev.Backward(
+            loss, scaled=scaled, engine=engine,
+            retain=retain, inputs=args.keywords.get("inputs"), create_graph=args.keywords.get("create_graph"),
+        ),
+    )  # fmt: skip
+
+
+@method("backward")
+def _backward(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = next(iter(things(base)), None)
+    label = thing.label if thing is not None else ""
+    role = thing.role if thing is not None else ""
+    if isinstance(base, External):
+        return None
+    if args.positional and (role in ("optimizer", "module", "instance", "super", "scaler") or _ENGINE.search(label)):
+        for wrapper in things(base, "optimizer"):  # no optimizer of torch has a backward: its step may clear as well
+            wrapper.detail["wrapper"] = True
+        emit_backward(machine, node, args.positional[0], args, scaled=False, engine=True)
+    else:
+        scaled = [t.role == "loss-scaled" for t in things(base)]
+        unsure = (any(scaled) and not all(scaled)) or any(t.detail.get("maybe") for t in things(base))
+        emit_backward(machine, node, base, args, scaled=all(scaled) and bool(scaled) and not unsure, engine=unsure)
+    return NONE

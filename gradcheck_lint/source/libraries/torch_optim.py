@@ -1,0 +1,134 @@
+"""Optimizers and schedulers: building, clearing, stepping, groups, clipping."""
+
+from __future__ import annotations
+
+import re
+
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.libraries import torch_amp
+from gradcheck_lint.source.run import iteration, objects, parts, unseen
+from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.run.library import method
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.values import NONE, External, FunctionValue, Thing, Value, depends, only, options, things
+
+
+def build(machine: Machine, role: str, name: str, args: Arguments, node: tree.Call) -> Value:
+    last = name.rpartition(".")[2]
+    if (
+        role == "optimizer"
+        and not name.startswith("torch.optim.")
+        and not args.positional
+        and "params" not in args.keywords
+    ):
+        return unseen.opaque(machine, last, None, args, node)
+    wrapped = only(args.positional[0], "optimizer") if args.positional else None
+    if role == "optimizer" and wrapped is not None:
+        return wrapped  # one optimizer around another: Lookahead(Adam(...)), DistributedOptimizer(...)
+    thing = Thing(
+        role,
+        last,
+        machine.place(node),
+        cls=External(name),
+        deps=depends(*args.all()),
+        detail={"args": args, "name": name},
+    )
+    if role == "optimizer":
+        thing.detail.update(params=parts.picture(args.get(0, "params")), node=node)
+        found = [option for option in options(thing.detail["params"]) if not objects.is_none(option)]
+        for value in found:
+            iteration.consume_all(
+                machine, value, node.args[0].value if node.args else node, last if len(found) == 1 else "?"
+            )
+    elif role == "scheduler":
+        thing.detail["optimizer"] = args.get(0, "optimizer")
+    elif role == "module":
+        parts.composed(thing, args.positional)
+    if role == "optimizer":
+        given = thing.detail["params"]
+        machine.emit(
+            node, ev.BuildOptimizer(thing, args=args, name=name, given=given, parts=parts.parts_in(machine, given))
+        )
+    else:
+        machine.emit(node, ev.Build(thing, args=args, name=name))
+    return thing
+
+
+@method("zero_grad")
+def _zero_grad(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    for thing in things(base):
+        if thing.role == "opaque":
+            thing.detail["module"] = True
+    machine.emit(node, ev.Zero(base, how="zero_grad"))
+    return NONE
+
+
+@method("step")
+def _step(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = next(iter(things(base)), None)
+    if thing is None:
+        return None
+    if thing.role == "optimizer":
+        closure = args.get(0, "closure")
+        followed = closure if isinstance(closure, FunctionValue) else None
+        if followed is not None:
+            machine.sequence.steps.append(_in_closure(machine, followed, node))
+        machine.emit(
+            node, ev.Step(base, scaler=None, closure=closure, called=_function_called(machine, node), args=args)
+        )
+        return Thing("opaque", "", machine.place(node), certain=False)
+    if thing.role == "scaler" and args.positional:
+        scaler = None if torch_amp.switched_off(thing) else base
+        machine.emit(node, ev.Step(args.positional[0], scaler=scaler, closure=None, args=args))
+        return Thing("opaque", "", machine.place(node), certain=False)
+    if thing.role == "scheduler":
+        machine.emit(node, ev.Schedule(base, args=args))
+        return NONE
+    if thing.role in ("module", "opaque") and re.search(r"(?i)engine|model", thing.label):
+        machine.emit(node, ev.Unknown(None, name="step"))
+        return NONE
+    if thing.role in ("instance", "super"):
+        machine.emit(node, ev.Unknown(None, name="step"))
+        return NONE
+    return None
+
+
+def _function_called(machine: Machine, node: tree.Call) -> Value | None:
+    """The function that `step(f(x))` calls to get its argument."""
+    given = node.args[0].value if node.args else None
+    if isinstance(given, tree.Call) and tree.dotted(given.func):
+        return machine.eval(given.func)
+    return None
+
+
+def _in_closure(machine: Machine, closure: FunctionValue, node: tree.Call) -> tl.Sequence:
+    saved, machine.sequence = machine.sequence, tl.Sequence()
+    made = machine.sequence
+    machine.follow(closure, Arguments([], {}), node)
+    machine.sequence = saved
+    return made
+
+
+@method("add_param_group")
+def _add_group(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    group = parts.picture(args.get(0, "param_group"))
+    for thing in things(base):
+        if group is not None:
+            thing.detail.setdefault("added", []).append(group)
+    machine.emit(node, ev.AddGroup(base, group=group, parts=parts.parts_in(machine, group)))
+    return NONE
+
+
+def clip(machine: Machine, args: Arguments, node: tree.Call) -> Value:
+    parameters = args.get(0, "parameters")
+    found = [option for option in options(parameters) if not objects.is_none(option)]
+    for value in found:
+        iteration.consume_all(
+            machine, value, node.args[0].value if node.args else node, "clip" if len(found) == 1 else "?"
+        )
+    statement = machine.frame.statement
+    used = not (isinstance(statement, tree.Evaluate) and statement.value is node)
+    machine.emit(node, ev.Clip(parameters, norm=args.get(1, "max_norm"), used=used))
+    return Thing("opaque", "", machine.place(node), certain=False)

@@ -1,0 +1,266 @@
+"""What literals, comprehensions, items and operators give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import limits, tree
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.run import assignment, conditions, iteration, objects, shape, tensors, yields
+from gradcheck_lint.source.run.holdings import callables
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.values import (
+    NONE,
+    Choice,
+    Constant,
+    External,
+    Items,
+    Table,
+    Thing,
+    Value,
+    depends,
+    join,
+    limited,
+    new_serial,
+    only,
+    things,
+    unordered,
+)
+
+
+def eval_constant(machine: Machine, node: tree.Constant) -> Value:
+    return Constant(node.value)
+
+
+def eval_display(machine: Machine, node: tree.Display) -> Value:
+    items: list[Value] = []
+    complete = True
+    mixed = False
+    values: list[Value] = []
+    for item in node.items:
+        if isinstance(item, tree.Starred):
+            inner = machine.eval(item.value)
+            iteration.consume(machine, inner, item.value, "*")
+            values.append(inner)
+            mixed = mixed or (isinstance(inner, Thing) and inner.role == "parameters") or unordered(inner)
+            if isinstance(inner, Items):
+                more, whole = limited(inner.items)
+                spend(len(more) // 8)
+                items += more
+                complete = complete and inner.complete and whole
+            else:
+                items.append(inner)
+                complete = False
+        else:
+            items.append(machine.eval(item))
+            values.append(items[-1])
+    if mixed:
+        parts = [
+            value if isinstance(item, tree.Starred) else Items("list", [value], True, machine.place(item))
+            for item, value in zip(node.items, values, strict=True)
+        ]
+        return objects.joined(machine, node.kind, parts, node)
+    return Items(node.kind, items, complete, machine.place(node))
+
+
+def eval_dict(machine: Machine, node: tree.Dict) -> Value:
+    entries: dict[object, Value] = {}
+    complete = True
+    for key, value in node.pairs:
+        evaluated = machine.eval(value)
+        if key is None:
+            if isinstance(evaluated, Table):
+                complete = objects.take(entries, evaluated.entries) and complete and evaluated.complete
+            else:
+                complete = False
+            continue
+        known = machine.eval(key)
+        if isinstance(known, Constant) and known.value is not ...:
+            entries[known.value] = evaluated
+        else:
+            entries[id(value)] = evaluated
+            complete = False
+    return objects.table(machine, entries, complete, node)
+
+
+def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
+    saved = machine.sequence
+    machine.sequence = tl.Sequence()
+    body = machine.sequence
+    start = new_serial()
+    conditions = False
+    sources: list[Value] = []
+    for target, iterable, tests in node.clauses:
+        if not sources:
+            machine.sequence = saved  # the first iterable is looked at once, before the first round
+        value = machine.eval(iterable)
+        iteration.iterate(machine, value, iterable)
+        iteration.consume(machine, value, iterable, "comprehension")
+        sources.append(value)
+        machine.sequence = body
+        assignment.assign(machine, target, iteration.element(machine, value, target), None, quiet=True)
+        for test in tests:
+            conditions = True
+            machine.eval(test)
+    element = machine.eval(node.element)
+    mapped = machine.eval(node.value) if node.value is not None else None
+    machine.sequence = saved
+    only_one = len(sources) == 1 and isinstance(sources[0], Items) and sources[0].complete
+    once = only_one and isinstance(sources[0], Items) and len(sources[0].items) == 1
+    loop = tl.Loop(body, node, machine.place(node), start=start, once=once) if body.steps else None
+    lazy = loop is not None and node.kind == "generator" and any(isinstance(e, ev.Turning) for e, _ in tl.located(loop))
+    if loop is not None and not lazy:
+        machine.sequence.steps.append(loop)
+    found = only(element)
+    random = node.kind == "set" or any(unordered(source) for source in sources)
+    if found is not None and found.role == "tensor" and node.value is None and "element_of" in found.detail:
+        made = Thing(
+            "parameters", "", machine.place(node), deps=depends(found),
+            detail={
+                "of": found.detail["element_of"], "filtered": conditions, "kind": node.kind, "how": node.kind,
+                "unordered": random, "trainable": shape.asks_for_grad(node),
+            },
+        )  # fmt: skip
+        return iteration.new_iterator(machine, made, node)
+    if mapped is not None:
+        items = only(sources[0])
+        state = items.detail.get("items_of") if items is not None else None
+        if isinstance(state, Thing) and len(sources) == 1 and shape.passes_on(node.clauses[0][0], node.value):
+            return objects.same_state(machine, state, node)
+        return Table({id(node): iteration.each(mapped)}, False, machine.place(node))
+    for one in things(element, "parameters"):
+        one.detail["several"] = True  # another iterator in each round
+    made_items = Items(node.kind, [element], False, machine.place(node), unordered=random)
+    made_items.lazy = loop if lazy else None
+    return made_items
+
+
+def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
+    base = machine.eval(node.value)
+    index = machine.eval(node.index)
+    key = index.value if isinstance(index, Constant) else ...
+    if isinstance(base, Table) and key is not ...:
+        found = base.entries.get(key)
+        if found is not None:
+            return found
+    if isinstance(base, Table) and base.entries and any(callables(v) for v in base.entries.values()):
+        return (
+            Choice(tuple(base.entries.values())[: limits.REPEATS]) if len(base.entries) > 1 else objects.found_one(base)
+        )
+    if isinstance(base, Items):
+        if isinstance(key, int) and base.complete and -len(base.items) <= key < len(base.items):
+            return base.items[key]
+        element = iteration.element(machine, base, node)
+        if isinstance(key, int):  # one of several that the code tells apart and we do not
+            for one in things(element):
+                one.summary = one.summary or one.role == "optimizer"
+        return element
+    thing = only(base)
+    if thing is None:
+        if isinstance(base, External) and base.name.startswith("typing"):
+            return base
+        several = key is ... and isinstance(base, Table)
+        deps = depends(base, index)
+        return Thing("opaque", tree.last_name(node), machine.place(node), deps=deps, summary=several, certain=False)
+    if thing.role == "tensor" and thing.detail.get("grad"):
+        return tensors.derived(machine, thing, node, "[]")
+    role = {"groups": "group", "group": "group-params" if key == "params" else "opaque"}.get(thing.role, "opaque")
+    if thing.role == "group-params":
+        return iteration.element(machine, thing, node)
+    if key is ... or isinstance(node.index, tree.Other):
+        part = Thing(
+            role, thing.label if thing.role == "opaque" else "", machine.place(node),
+            deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False,
+        )  # fmt: skip
+        if role == "opaque":
+            objects.guess(part)
+        return part
+    stored = machine.store.get((thing.serial, f"[{key}]"))
+    if stored is not None:
+        return stored
+    part = objects.child(machine, thing, f"[{key!r}]", role, node)
+    if role == "opaque" and isinstance(key, int):
+        part.label = thing.label
+    return part
+
+
+def eval_operation(machine: Machine, node: tree.Operation) -> Value:
+    if node.op in ("and", "or"):
+        values = _in_turn(machine, node)
+    else:
+        values = [machine.eval(o) for o in node.operands]
+    if node.op == "%" and isinstance(values[-1], Constant) and type(values[-1].value) is int:
+        machine.sizes[id(node.operands[-1])] = values[-1].value
+    if node.op in ("and", "or", "not", "==", "!=", "is", "is not", "in", "not in", "<", ">", "<=", ">="):
+        return conditions.logic(node.op, values)
+    if node.op == "+" and isinstance(values[0], Items) and isinstance(values[-1], Items):
+        return objects.added(machine, values[0], values[-1], node)
+    if node.op == "+" and all(objects.listed(v) for v in values):
+        return objects.joined(machine, "list", values, node)
+    if node.op in ("-", "|", "&", "^") and all(objects.kind_of(v) == "set" for v in values):
+        if all(isinstance(v, Items) for v in values):
+            items = [i for v in values for i in (v.items[: limits.ITEMS] if isinstance(v, Items) else [])]
+            return Items("set", items, False, machine.place(node))
+        result = objects.joined(machine, "set", values, node)
+        result.detail["filtered"] = True
+        return result
+    if all(isinstance(v, Constant) for v in values):
+        return Constant(...)
+    return tensors.computed(machine, node, values)
+
+
+def _in_turn(machine: Machine, node: tree.Operation) -> list[Value]:
+    """The operands of `and` and `or`: the second is looked at on some paths only, if the first does not tell."""
+    first = machine.eval(node.operands[0])
+    told = isinstance(first, Constant) and first.value is not ... and not machine.trying
+    if told and isinstance(first, Constant) and bool(first.value) == (node.op == "or"):
+        return [first, NONE]
+    found: list[Value] = []
+
+    def second() -> bool:
+        found.append(machine.eval(node.operands[1]))
+        return False
+
+    if told:
+        second()
+        return [first, *found]
+    sequences, _ = machine.arms([second, lambda: False], node)
+    if sequences[0].steps:
+        machine.sequence.steps.append(tl.Branch(None, sequences, machine.place(node)))
+    return [first, *found]
+
+
+def eval_conditional(machine: Machine, node: tree.Conditional) -> Value:
+    known = conditions.truth(machine, node.test, machine.eval(node.test))
+    if known is not None:
+        return machine.eval(node.body if known else node.orelse)
+    found: list[Value] = []
+
+    def arm(expression: tree.Expression) -> Callable[[], bool]:
+        def run() -> bool:
+            found.append(machine.eval(expression))
+            return False
+
+        return run
+
+    sequences, _ = machine.arms([arm(node.body), arm(node.orelse)], node, node.test)
+    if any(s.steps for s in sequences):
+        machine.sequence.steps.append(tl.Branch(node.test, sequences, machine.place(node)))
+    result = join(found[0], found[1])
+    if isinstance(result, Thing) and result.place is None:
+        result.place = machine.place(node)
+    return result
+
+
+def eval_starred(machine: Machine, node: tree.Starred) -> Value:
+    return machine.eval(node.value)
+
+
+def eval_other(machine: Machine, node: tree.Other) -> Value:
+    values = [machine.eval(part) for part in node.parts]
+    if node.kind in ("Yield", "YieldFrom"):
+        yields.at_yield(machine, node, values)
+        return Thing("opaque", "", certain=False)  # what is sent to it
+    return Thing("opaque", "", deps=depends(*values), certain=False)

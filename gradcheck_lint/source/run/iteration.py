@@ -1,0 +1,114 @@
+"""What a loop over a value binds, and that an iterator is used up by it."""
+
+from __future__ import annotations
+
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.run import generators, objects
+from gradcheck_lint.source.run.holdings import held
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.run.touch import turns, unknown
+from gradcheck_lint.source.values import (
+    Constant,
+    Items,
+    Table,
+    Thing,
+    Value,
+    cut_off,
+    depends,
+    join,
+    options,
+    passes,
+    things,
+)
+
+
+def element(machine: Machine, value: Value, node: tree.Node) -> Value:
+    """What a loop over the value binds."""
+    if isinstance(value, Items) and value.items:
+        spend(len(value.items))
+        result = value.items[0]
+        for item in value.items[1:]:
+            result = join(result, item)
+        return each(result)
+    several = [thing for thing in things(value) if thing.role in ("parameters", "groups", "group-params")]
+    if len(several) > 1:  # `for group in (first if … else second).param_groups`
+        result = element(machine, several[0], node)
+        for thing in several[1:]:
+            result = join(result, element(machine, thing, node))
+        return result
+    for thing in things(value):
+        if thing.role == "parameters":
+            if thing.detail.get("named"):
+                return Items("tuple", [Constant(...), _parameter_of(machine, thing, node)])
+            return _parameter_of(machine, thing, node)
+        if thing.role == "groups":
+            return Thing("group", "", machine.place(node), deps=thing.deps, parent=(thing, "[]"), summary=True)
+        if thing.role == "group-params":
+            return _parameter_of(machine, thing, node)
+        return Thing(
+            "opaque", "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
+        )
+    return Thing("opaque", "", machine.place(node), deps=depends(value), summary=True, certain=False)
+
+
+def each(value: Value) -> Value:
+    """One of several values: which runs of modules it comes from is another matter for each."""
+    if isinstance(value, Items) and any(passes(item) for item in value.items):
+        return Items(value.kind, [each(item) for item in value.items], value.complete, value.place)
+    if isinstance(value, Thing) and value.role == "opaque" and passes(value):
+        return Thing("opaque", value.label, value.place, deps=cut_off(value.deps), summary=True, certain=False)
+    return value
+
+
+def iterate(machine: Machine, value: Value, node: tree.Expression) -> None:
+    """Tell what a loop goes over where it is looked up there, not made by a call."""
+    if isinstance(node, tree.Attribute):
+        machine.emit(node, ev.Iterate(value=value, expression=node))
+
+
+def _parameter_of(machine: Machine, source: Thing, node: tree.Node) -> Thing:
+    return Thing(
+        "tensor", "", machine.place(node), deps=depends(source), summary=True,
+        detail={"element_of": source, "leaf": True, "grad": True},
+    )  # fmt: skip
+
+
+def consume(machine: Machine, value: Value, node: tree.Node, by: str) -> None:
+    """Tell that an iterator is used up; with several values to choose from, that it may be."""
+    sure = sum(1 for option in options(value) if not objects.is_none(option)) == 1
+    for option in options(value):
+        if isinstance(option, Items) and option.lazy is not None:
+            machine.sequence.steps.append(option.lazy)
+            option.lazy = None
+    generator = generators.running(value)
+    if generator is not None and by != "for, left early" and by != "for":
+        if turns(machine, generator.target, node, generator.args):
+            unknown(machine, node, held(machine, generator.target, *generator.args.all()).subject, by)
+    for thing in things(value, "parameters"):
+        if thing.detail.get("kind") == "generator":
+            machine.emit(node, ev.Consume(thing, by=by if sure and not thing.detail.get("several") else "?"))
+
+
+def new_iterator(machine: Machine, thing: Thing, node: tree.Node) -> Thing:
+    """Tell of a new iterator over parameters, which can be used up."""
+    if thing.detail.get("kind") == "generator":
+        machine.emit(node, ev.NewIterator(thing))
+    return thing
+
+
+def consume_all(machine: Machine, value: Value, node: tree.Node, by: str) -> None:
+    """Everything iterable inside the params of an optimizer is used up by it."""
+    seen: set[int] = set()
+    todo = [value]
+    while todo:
+        spend(1)
+        value = todo.pop()
+        consume(machine, value, node, by)
+        if isinstance(value, (Items, Table)) and id(value) not in seen:
+            seen.add(id(value))
+            if isinstance(value, Items):
+                todo += reversed(value.items)
+            elif "params" in value.entries:
+                todo.append(value.entries["params"])

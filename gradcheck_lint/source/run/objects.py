@@ -1,0 +1,238 @@
+"""How things come to be, get their names and roles, and stand for lists and dicts of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradcheck_lint.source import frameworks, limits, torch_api, tree
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.effort import Stop, spend
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.run.holdings import KEPT
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.values import (
+    ClassValue,
+    Constant,
+    External,
+    FunctionValue,
+    Items,
+    Table,
+    Thing,
+    Value,
+    cut_off,
+    depends,
+    join,
+    limited,
+    only,
+    things,
+    united,
+    unordered,
+)
+
+
+def instance(machine: Machine, cls: ClassValue) -> tuple[Thing, tl.Sequence]:
+    """An instance of a class made with unknown arguments, and the events of making it.
+
+    They are the same whoever asks first: an entry point at its start, or `spotted` in the middle of one.
+    """
+    if cls.serial not in machine.instances:
+        thing = new_instance(cls, None)
+        saved, machine.sequence = machine.sequence, tl.Sequence()
+        undo, machine.undo = machine.undo, []
+        steps, under_way = machine.steps, (machine.frames, machine.depth, machine.looping, machine.unrolled)
+        machine.frames, machine.depth, machine.looping, machine.unrolled = [], 0, 0, 1
+        made = machine.sequence
+        machine.instances[cls.serial] = (thing, made)
+        init = cls.member("__init__")
+        lines = machine.lines(init.function) if isinstance(init, FunctionValue) else 0
+        with machine.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
+            try:
+                machine.prepare(thing, None)
+            except Stop:  # its methods are looked at all the same, with what is known of it up to there
+                machine.unmade.add(cls.serial)
+                tl.lead_on(made)
+                machine.unwind(0)
+                machine.steps = steps
+            finally:
+                machine.frames, machine.depth, machine.looping, machine.unrolled = under_way
+                machine.sequence, machine.undo = saved, undo
+        machine.purse.pay(allowance.used)
+    return machine.instances[cls.serial]
+
+
+def lengthen(parameters: Thing, more: Value) -> None:
+    """A list of parameters gets more in place, by `+=`, `extend` or `append`."""
+    first = Thing("parameters", "", parameters.place, deps=parameters.deps, detail=parameters.detail)
+    mixed = unordered(first) or unordered(more)
+    parameters.detail = {"parts": [first, more], "kind": "list", "how": "list", "unordered": mixed}
+    parameters.deps = united(parameters.deps, depends(more))
+
+
+def added(machine: Machine, old: Items, value: Items, node: tree.Node) -> Items:
+    complete = old.complete and value.complete and not (isinstance(node, tree.Augment) and machine.looping)
+    mixed = unordered(old) or unordered(value)
+    spend(min(len(old.items) + len(value.items), 2 * limits.ITEMS) // 8)
+    items, whole = limited([*old.items[: limits.ITEMS], *value.items[: limits.ITEMS]])
+    whole = whole and len(items) == len(old.items) + len(value.items)
+    return Items(old.kind, items, complete and whole, old.place, unordered=mixed)
+
+
+def one_of(machine: Machine, value: Value, target: tree.Node) -> Value:
+    """One of the objects that a value stands for; asked again, it is another one."""
+    found = list(things(value))
+    if not found:
+        return value
+    thing = only(value)
+    role = thing.role if thing is not None and thing.role in HELD - {"parameters"} else "opaque"
+    return Thing(role, "", machine.place(target), deps=depends(value), certain=False)
+
+
+def name_thing(value: Value, name: str) -> None:
+    """Call things by the first name that the code gives them."""
+    for thing in things(value):
+        if thing.role == "opaque" and not thing.summary:
+            if not thing.label or thing.parent is None:
+                thing.label = name
+            guess(thing)
+        elif not thing.label or (thing.place is not None and not thing.detail.get("bound")):
+            thing.label = name
+            thing.detail["bound"] = True
+
+
+def guess(thing: Thing) -> None:
+    """Take the role of an opaque thing from its name."""
+    if thing.role != "opaque" or not thing.label:
+        return
+    if frameworks.keeps_the_cycle(thing.root.detail.get("origin", "")):
+        return
+    if torch_api.SCALER_NAME.search(thing.label):
+        thing.role, thing.certain = "scaler", False
+    elif torch_api.SCHEDULER_NAME.search(thing.label):
+        thing.role, thing.certain = "scheduler", False
+    elif torch_api.OPTIMIZER_NAME.search(thing.label):
+        thing.role, thing.certain = "optimizer", False
+
+
+def child(machine: Machine, base: Thing, attr: str, role: str, node: tree.Node) -> Thing:
+    """The part of a thing that is read by an attribute or index: the same one each time."""
+    key = (base.serial, f".{attr}")
+    found = machine.store.get(key)
+    if isinstance(found, Thing):
+        return found
+    deps = depends(base)
+    if attr in _NO_GRAPH:
+        deps = cut_off(deps)
+    thing = Thing(
+        role,
+        attr.strip("[]'\""),
+        machine.place(node),
+        deps=deps,
+        parent=(base, attr),
+        summary=base.summary,
+        certain=False,
+    )
+    if role == "opaque":
+        guess(thing)
+    machine.store[key] = thing  # not undone: the identity is the same on every path
+    if thing.role in KEPT:
+        machine.keepers.add(base.serial)
+    machine.names_of.setdefault(base.serial, {})[key[1]] = None
+    return thing
+
+
+def joined(machine: Machine, kind: str, parts: list[Value], node: tree.Node) -> Thing:
+    """The elements of several iterables of parameters, one after the other."""
+    return Thing(
+        "parameters", "", machine.place(node), deps=depends(*parts),
+        detail={
+            "parts": parts, "kind": kind, "how": "joined",
+            "unordered": kind == "set" or any(unordered(part) for part in parts),
+        },
+    )  # fmt: skip
+
+
+def table(machine: Machine, entries: dict[object, Value], complete: bool, node: tree.Node) -> Table:
+    made = Table(entries, complete, machine.place(node))
+    made.depth = machine.depth
+    return made
+
+
+def same_state(machine: Machine, state: Thing, node: tree.Expression) -> Thing:
+    """Another dict of the tensors that a state dict holds."""
+    return Thing("state-dict", "", machine.place(node), detail=dict(state.detail), certain=state.certain)
+
+
+def unknown_parameter(parameter: tree.Parameter) -> Thing:
+    thing = Thing("opaque", parameter.name, certain=False)
+    thing.detail["parameter"] = True
+    hint = tree.last_name(parameter.annotation)
+    if hint in torch_api.FOREIGN_OPTIMIZERS or hint == "Optimizer":
+        thing.role = "optimizer"
+    elif hint == "Module":
+        thing.role = "module"
+    elif hint == "GradScaler":
+        thing.role = "scaler"
+    else:
+        guess(thing)
+    return thing
+
+
+def new_instance(cls: ClassValue, place: Place | None) -> Thing:
+    role = "instance"
+    if cls.derives("torch.optim.Optimizer", "Optimizer") or any(
+        isinstance(b, External) and torch_api.role_of_class(b.name) == "optimizer" for b in cls.lineage()
+    ):
+        role = "optimizer"
+    elif cls.derives("torch.nn.Module", "LightningModule") or any(
+        isinstance(b, External) and torch_api.role_of_class(b.name) == "module" for b in cls.lineage()
+    ):
+        role = "module"
+    elif any(isinstance(b, External) and torch_api.role_of_class(b.name) == "scheduler" for b in cls.lineage()):
+        role = "scheduler"
+    return Thing(role, "", place, cls=cls)
+
+
+def found_one(table: Table) -> Value:
+    """The only value of a dict."""
+    return next(iter(table.entries.values()))
+
+
+def take(entries: dict[Any, Value], more: dict[Any, Value]) -> bool:
+    """Put entries into a table that is made of others; False if these are too many to take all."""
+    spend(min(len(more), limits.ITEMS) // 8)
+    if len(entries) + len(more) <= limits.ITEMS:
+        entries.update(more)
+        return True
+    for key, value in more.items():
+        if len(entries) < limits.ITEMS or key in entries:
+            entries[key] = value
+    return False
+
+
+_NO_GRAPH = frozenset({"data", "shape", "dtype", "device", "grad", "ndim", "is_leaf", "requires_grad"})
+
+
+HELD = frozenset({"optimizer", "module", "scaler", "scheduler", "tensor", "parameters"})
+
+
+def is_none(value: Value) -> bool:
+    return isinstance(value, Constant) and value.value is None
+
+
+def kind_of(value: Value) -> str:
+    """list, tuple, set or generator; "" for what is none of them."""
+    if isinstance(value, Items):
+        return value.kind
+    return str(value.detail.get("kind", "")) if isinstance(value, Thing) and value.role == "parameters" else ""
+
+
+def listed(value: Value) -> bool:
+    return kind_of(value) in ("list", "tuple")
+
+
+def join_all(values: list[Value]) -> Value:
+    """The value after as many paths meet."""
+    result = values[0]
+    for value in values[1:]:
+        result = join(result, value)
+    return result

@@ -1,0 +1,433 @@
+"""A timeline: the events that an entry point causes, as a tree of sequences, branches, loops and calls.
+
+`run` makes one `Timeline` for each entry point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from collections.abc import Sequence as Sequence_
+from typing import TYPE_CHECKING, TypeVar, overload
+
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.events import Build, Event, GradWrite, Hook, Step, Unknown, Unscale, Zero
+from gradcheck_lint.source.values import ClassValue, Thing, new_serial, options
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.project import Module
+
+E = TypeVar("E", bound=Event)
+F = TypeVar("F", bound=Event)
+G = TypeVar("G", bound=Event)
+H = TypeVar("H", bound=Event)
+
+
+class Sequence:
+    """Parts one after the other."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps: list[Part] = []
+
+
+class Branch:
+    """One of several arms is taken; `test` is the condition (None for try and match).
+
+    `sizes` are the numbers that are known of those after a `%` in it, by the ids of their nodes.
+    """
+
+    __slots__ = ("arms", "place", "sizes", "test")
+
+    def __init__(
+        self, test: tree.Expression | None, arms: list[Sequence], place: Place, sizes: dict[int, int] | None = None
+    ) -> None:
+        self.test, self.arms, self.place = test, arms, place
+        self.sizes = sizes or {}
+
+
+class Attempt(Branch):
+    """`try`: the first arm is its body, the others its handlers, which run after any part of the body."""
+
+    __slots__ = ()
+
+
+class Loop:
+    """The body runs again and again; `once` marks the unrolled pass of a loop over a known list.
+
+    `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
+    there before the round of the loop that the body shows. `rounds` is how many there are, if the code says so;
+    `listed` marks a loop over a list that the code itself puts together, `groups` one over the groups of an optimizer,
+    of which there mostly is one. `elements` are the ids of the things that the target stands for: each of them is met
+    in one round, and in the others it is another one's turn. The body of one that is `unfinished` was cut short: what
+    a second round brings is not known.
+    """
+
+    __slots__ = (
+        "body", "elements", "endless", "groups", "listed", "node", "once", "place", "rounds", "start", "unfinished",
+    )  # fmt: skip
+
+    def __init__(
+        self, body: Sequence, node: tree.Node, place: Place, once: bool = False, endless: bool = False, start: int = 0
+    ) -> None:
+        self.body, self.node, self.place, self.once, self.endless = body, node, place, once, endless
+        self.start = start
+        self.rounds: int | None = None
+        self.elements: Container[int] = ()
+        self.listed = self.groups = self.unfinished = False
+
+
+class Turn(Loop):
+    """The body of a loop over a generator, where that yields: a `break` in it ends the generator."""
+
+    __slots__ = ()
+
+
+class Guarded:
+    """`final` runs after the body however that is left: by its end or by a jump."""
+
+    __slots__ = ("body", "final")
+
+    def __init__(self, body: Sequence, final: Sequence) -> None:
+        self.body, self.final = body, final
+
+
+class Call:
+    """A call that was followed: the events of its body."""
+
+    __slots__ = ("body", "function", "place")
+
+    def __init__(self, body: Sequence, function: tree.Function, place: Place) -> None:
+        self.body, self.function, self.place = body, function, place
+
+
+class Jump:
+    """break, continue, return or raise."""
+
+    __slots__ = ("kind", "place", "serial")
+
+    def __init__(self, kind: str, place: Place) -> None:
+        self.kind, self.place = kind, place
+        self.serial = new_serial()
+
+
+Part = Event | Sequence | Branch | Loop | Guarded | Call | Jump
+
+END, BREAK, CONTINUE, RETURN = "end", "break", "continue", "return"
+
+Course = frozenset[tuple[str, bool]]
+"""How a part may be left: by which exit, and whether a new round of a loop has begun on the way."""
+
+STRAIGHT: Course = frozenset({(END, False)})
+
+
+class Timeline:
+    """All that one entry point causes: a function (a method, if it has an owner), or a module's own code if None."""
+
+    def __init__(self, home: Module, entry: tree.Function | None, owner: ClassValue | None = None) -> None:
+        self.home, self.entry, self.owner = home, entry, owner
+        self.tree = Sequence()
+        self._located: list[tuple[Event, tuple[Part, ...]]] | None = None
+        self._kinds: dict[type[Event], list[tuple[int, Event]]] | None = None
+        self._homes: dict[int, tuple[Part, int]] | None = None
+        self._optimizers: list[Thing] | None = None
+        self._within: dict[int, list[tuple[Event, tuple[Part, ...]]]] = {}
+        self._clearing: list[Event] | None = None
+        self._courses: dict[int, Course] = {}
+        self._raising: set[int] | None = None
+        self.loose = False  # a function that turns the cycle was at hand, and was not seen to be called
+        self.cut = False  # too much to follow: a part of it is not in the tree
+        self.skipped = False  # that part is a call, and what comes after it is there; else nothing comes after it
+
+    @property
+    def hooked(self) -> bool:
+        """Whether the cycle may turn by itself: by a hook, or by a function that may be called at any time."""
+        return self.loose or any(True for _ in self.events(Hook))
+
+    @property
+    def name(self) -> str:
+        """What the entry point is called; nothing if it is a module's own code."""
+        if self.entry is None:
+            return ""
+        return f"{self.owner.name}.{self.entry.name}" if self.owner is not None else self.entry.name
+
+    @overload
+    def events(self) -> Iterator[Event]: ...
+    @overload
+    def events(self, one: type[E], /) -> Iterator[E]: ...
+    @overload
+    def events(self, one: type[E], two: type[F], /) -> Iterator[E | F]: ...
+    @overload
+    def events(self, one: type[E], two: type[F], three: type[G], /) -> Iterator[E | F | G]: ...
+    @overload
+    def events(self, one: type[E], two: type[F], three: type[G], four: type[H], /) -> Iterator[E | F | G | H]: ...
+    @overload
+    def events(self, *kinds: type[E]) -> Iterator[E]: ...
+    def events(self, *kinds: type[Event]) -> Iterator[Event]:
+        """The events of some kinds (all if none is named) in the order of the code."""
+        if not kinds:
+            return iter([event for event, _ in self.located()])
+        if self._kinds is None:
+            self._kinds = {}
+            for index, event in enumerate(inside(self.tree)):
+                self._kinds.setdefault(type(event), []).append((index, event))
+        met = [events for kind, events in self._kinds.items() if issubclass(kind, kinds)]
+        found = [place for events in met for place in events]
+        spend(len(found) // 4)
+        if len(met) > 1:
+            found.sort(key=_index)
+        return iter([event for _, event in found])
+
+    def located(self) -> Iterator[tuple[Event, tuple[Part, ...]]]:
+        """Each event with the parts around it, outermost first."""
+        if self._located is None:
+            self._located = located(self.tree)
+        else:
+            spend(len(self._located) // 4)
+        return iter(self._located)
+
+    def path(self, event: Event) -> list[tuple[Part, int]]:
+        """The parts around an event, outermost first, each with the index of what leads on to it."""
+        if self._homes is None:
+            self._homes = _homes(self.tree)
+        found: list[tuple[Part, int]] = []
+        home = self._homes.get(id(event))
+        while home is not None:
+            found.append(home)
+            home = self._homes.get(id(home[0]))
+        found.reverse()
+        return found
+
+    def within(self, loop: Part) -> list[tuple[Event, tuple[Part, ...]]]:
+        """The events of a loop with the parts around them."""
+        found = self._within.get(id(loop))
+        if found is None:
+            found = self._within[id(loop)] = [(event, around) for event, around in self.located() if loop in around]
+        spend(1 + len(found) // 4)
+        return found
+
+    @property
+    def clearing(self) -> list[Event]:
+        """The events that may clear or write gradients."""
+        if self._clearing is None:
+            # not by `events`: what that keeps for one is as big as the timeline, and all are asked for this
+            self._clearing = [event for event in inside(self.tree) if isinstance(event, _CLEARING)]
+            spend(len(self._clearing))
+        return self._clearing
+
+    def judged(self) -> None:
+        """All rules have been asked: let go of what was only kept for them."""
+        self._homes = self._located = self._kinds = None
+        self._within = {}
+        self._courses = {}
+        self._raising = None
+
+    @property
+    def raising(self) -> set[int]:
+        """The ids of all `raise` and of the parts that they are in."""
+        if self._raising is None:
+            self._raising = self.around(_raises(self.tree))
+        return self._raising
+
+    def around(self, parts: Iterable[Part]) -> set[int]:
+        """The ids of some parts and of all that these are in."""
+        if self._homes is None:
+            self._homes = _homes(self.tree)
+        found: set[int] = set()
+        for part in parts:
+            while id(part) not in found:
+                found.add(id(part))
+                if id(part) not in self._homes:
+                    break
+                part = self._homes[id(part)][0]
+        return found
+
+    def course(self, part: Part) -> Course:
+        """The ways through a part, whatever happens in it."""
+        found = self._courses.get(id(part))
+        if found is None:
+            found = self._courses[id(part)] = self._course(part)
+        return found
+
+    def _course(self, part: Part) -> Course:
+        if isinstance(part, Event):
+            return STRAIGHT
+        if isinstance(part, Sequence):
+            return self._one_by_one(part)
+        if isinstance(part, Branch):
+            return frozenset().union(*map(self.course, counting(part)))
+        if isinstance(part, Loop):
+            return self._round(part)
+        if isinstance(part, Guarded):
+            ended = {late for exit, late in self.course(part.final) if exit == END}
+            return frozenset((e, a or b) for e, a in self.course(part.body) for b in ended)
+        if isinstance(part, Call):
+            return frozenset((END, late) for e, late in self.course(part.body) if e in (END, RETURN))
+        return frozenset() if part.kind == "raise" else frozenset({(part.kind, False)})
+
+    def _one_by_one(self, sequence: Sequence) -> Course:
+        left: set[tuple[str, bool]] = set()
+        ends = {False}
+        for part in sequence.steps:
+            if isinstance(part, Event):
+                continue
+            course = self.course(part)
+            if course is STRAIGHT or course == STRAIGHT:
+                continue
+            left.update((e, a or b) for a in ends for e, b in course if e != END)
+            ends = {a or b for a in ends for e, b in course if e == END}
+            if not ends:
+                break
+        if not left and ends == {False}:
+            return STRAIGHT
+        return frozenset(left | {(END, late) for late in ends})
+
+    def _round(self, loop: Loop) -> Course:
+        body = self.course(loop.body)
+        if loop.once:
+            ends = (RETURN, BREAK) if isinstance(loop, Turn) else (RETURN,)
+            return frozenset((RETURN if e in ends else END, late) for e, late in body)
+        again = any(e in (END, CONTINUE) for e, _ in body)
+        ways = {(e, late) for e, late in body if e in (BREAK, RETURN)}
+        if again:
+            ways |= {(e, True) for e, _ in ways}
+        left = {(RETURN if e == RETURN else END, late) for e, late in ways}
+        if again and not loop.endless:
+            left.add((END, True))
+        if isinstance(loop.node, tree.While) and not loop.endless:
+            left.add((END, False))
+        return frozenset(left)
+
+    def optimizers(self) -> list[Thing]:
+        """The optimizers that are built or stepped, in order of appearance."""
+        if self._optimizers is None:
+            found: dict[int, Thing] = {}
+            for event in self.events(Build, Step, Zero, Unscale):
+                for option in options(event.subject):
+                    if isinstance(option, Thing) and option.role == "optimizer":
+                        found.setdefault(option.serial, option)
+            self._optimizers = list(found.values())
+        return self._optimizers
+
+
+_CLEARING = (Zero, GradWrite, Unknown)
+
+
+def _index(place: tuple[int, Event]) -> int:
+    return place[0]
+
+
+def counting(branch: Branch) -> list[Sequence]:
+    """The arms that count: where a test asks if there is a gradient, the one for a gradient that is there."""
+    test = branch.test
+    if isinstance(test, tree.Operation) and test.op == "and":
+        test = test.operands[0]
+    if isinstance(test, tree.Operation) and test.op in ("is", "is not", "==", "!="):
+        if tree.last_name(test.operands[0]) == "grad" and _none(test.operands[1]):
+            return [branch.arms[0 if test.op in ("is not", "!=") else 1]]
+    elif isinstance(test, tree.Attribute) and test.attr == "grad":
+        return [branch.arms[0]]
+    return branch.arms
+
+
+def _none(node: tree.Expression) -> bool:
+    return isinstance(node, tree.Constant) and node.value is None
+
+
+def located(part: Part) -> list[tuple[Event, tuple[Part, ...]]]:
+    """Each event below a part with the parts around it, outermost first."""
+    found: list[tuple[Event, tuple[Part, ...]]] = []
+    _locate(part, (), found)
+    spend(len(found) // 4)
+    return found
+
+
+def _locate(part: Part, around: tuple[Part, ...], found: list[tuple[Event, tuple[Part, ...]]]) -> None:
+    """Collect each event below a part with the parts around it, outermost first."""
+    if isinstance(part, Event):
+        found.append((part, around))
+    elif isinstance(part, Sequence):
+        for inner in part.steps:
+            if isinstance(inner, Event):
+                found.append((inner, around))
+            else:
+                _locate(inner, around, found)
+    elif isinstance(part, Branch):
+        for index, arm in enumerate(part.arms):
+            if arm.steps:
+                _locate(arm, (*around, part, Arm(index)), found)
+    elif isinstance(part, (Loop, Call)):
+        _locate(part.body, (*around, part), found)
+    elif isinstance(part, Guarded):
+        _locate(part.body, around, found)
+        _locate(part.final, around, found)
+
+
+def lead_on(sequence: Sequence) -> None:
+    """Let paths lead on from where the work was cut short inside of a sequence, at its end."""
+    while sequence.steps and isinstance(sequence.steps[-1], Jump):
+        sequence.steps.pop()
+    last = sequence.steps[-1] if sequence.steps else None
+    if isinstance(last, (Call, Loop)):
+        lead_on(last.body)
+    elif isinstance(last, Branch):
+        lead_on(last.arms[-1])
+
+
+def inside(part: Part) -> Iterator[Event]:
+    """The events below a part, in the order of the code."""
+    todo: list[Part] = [part]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Event):
+            yield part
+        else:
+            todo += reversed(_parts(part))
+
+
+def _raises(part: Part) -> list[Part]:
+    """The `raise` below a part, and what stands for one."""
+    found: list[Part] = []
+    todo: list[Part] = [part]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Jump) and part.kind == "raise":
+            found.append(part)
+        todo += _parts(part)
+    return found
+
+
+def _parts(part: Part) -> Sequence_[Part]:
+    """The parts directly in a part."""
+    if isinstance(part, Sequence):
+        return part.steps
+    if isinstance(part, Branch):
+        return part.arms
+    if isinstance(part, Guarded):
+        return (part.body, part.final)
+    return (part.body,) if isinstance(part, (Loop, Call)) else ()
+
+
+def _homes(tree: Part) -> dict[int, tuple[Part, int]]:
+    """What each part below `tree` is in, by its id, and the index that it has there."""
+    found: dict[int, tuple[Part, int]] = {}
+    todo: list[Part] = [tree]
+    while todo:
+        part = todo.pop()
+        inner = _parts(part)
+        for index, one in enumerate(inner):
+            found[id(one)] = (part, index)
+        todo.extend(inner)
+    return found
+
+
+class Arm(Sequence):
+    """Marks, among the parts around an event, which arm of the branch before it the event is in."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
