@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import natures, tree
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.joins import join, merged
@@ -16,6 +16,7 @@ from gradcheck_lint.source.natures import (
     GroupParams,
     Groups,
     Instance,
+    Module,
     Opaque,
     Parameters,
     StateDict,
@@ -65,7 +66,7 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
         else:
             old.complete = False
         return False
-    if isinstance(old, Thing) and isinstance(old.what, (Tensor, Grad, natures.Module, Parameters)):
+    if isinstance(old, Thing) and isinstance(old.what, (Tensor, Grad, Module, Parameters)):
         if isinstance(old.what, Grad) and node.op == "*" and gradients.is_zero(value):
             gradients.zero_grad_of(machine, old, node.target, "grad *= 0")
         elif isinstance(old.what, Grad):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gradcheck_lint.source import natures, tree
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.joins import join
-from gradcheck_lint.source.natures import Opaque, Optimizer, Scaler, Scheduler
+from gradcheck_lint.source.natures import Module, Opaque, Optimizer, Scaler, Scheduler
 from gradcheck_lint.source.run import assignment, objects, shape
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.values import Choice, ClassValue, Constant, FunctionValue, Items, ModuleValue, Thing, Value
@@ -85,5 +85,5 @@ def logic(op: str, values: list[Value]) -> Value:
 def _truthy(value: Value) -> bool:
     """Whether the value is an object that is never None or false."""
     if isinstance(value, Thing):
-        return isinstance(value.what, (Optimizer, natures.Module, Scaler, Scheduler)) and value.certain
+        return isinstance(value.what, (Optimizer, Module, Scaler, Scheduler)) and value.certain
     return isinstance(value, (FunctionValue, ClassValue, ModuleValue))

@@ -6,12 +6,12 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import limits, natures, tree
+from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import cut_off, depends
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.joins import join, tracked
-from gradcheck_lint.source.natures import Opaque, Parameters, nature
+from gradcheck_lint.source.natures import Module, Opaque, Parameters, nature
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.run import iteration, objects, parts, shape, unseen
 from gradcheck_lint.source.run.arguments import Arguments
@@ -155,7 +155,7 @@ def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node
     if not found and not machine.relevant(function):
         return
     receiver = target.receiver
-    module = receiver if isinstance(receiver, Thing) and isinstance(receiver.what, natures.Module) else None
+    module = receiver if isinstance(receiver, Thing) and isinstance(receiver.what, Module) else None
     if module is not None and function.name == "forward" and not machine.may_turn(function):
         if not found.optimizers:
             return  # a forward pass computes, unless something speaks for more
@@ -232,7 +232,7 @@ def prepare(machine: Machine, thing: Thing, node: tree.Node | None, args: Argume
 
 def _run_init(machine: Machine, init: FunctionValue, args: Arguments | None, node: tree.Node | None) -> None:
     receiver, making = init.receiver, machine.making
-    if making is None and isinstance(receiver, Thing) and isinstance(receiver.what, natures.Module):
+    if making is None and isinstance(receiver, Thing) and isinstance(receiver.what, Module):
         machine.making = receiver.serial
     try:
         machine.follow(init, args, node)

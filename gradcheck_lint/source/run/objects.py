@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradcheck_lint.source import frameworks, limits, natures, torch_api, tree
+from gradcheck_lint.source import frameworks, limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import cut_off, depends, united
 from gradcheck_lint.source.effort import Stop, spend
@@ -12,6 +12,7 @@ from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.natures import (
     Argument,
     Instance,
+    Module,
     Opaque,
     Optimizer,
     Parameters,
@@ -181,7 +182,7 @@ def unknown_parameter(parameter: tree.Parameter) -> Thing:
     if hint in torch_api.FOREIGN_OPTIMIZERS or hint == "Optimizer":
         thing.what = Optimizer()
     elif hint == "Module":
-        thing.what = natures.Module()
+        thing.what = Module()
     elif hint == "GradScaler":
         thing.what = Scaler()
     else:
@@ -196,9 +197,9 @@ def new_instance(cls: ClassValue, place: Place | None) -> Thing:
     ):
         what = Optimizer()
     elif cls.derives("torch.nn.Module", "LightningModule") or any(
-        isinstance(b, External) and torch_api.nature_of_class(b.name) is natures.Module for b in cls.lineage()
+        isinstance(b, External) and torch_api.nature_of_class(b.name) is Module for b in cls.lineage()
     ):
-        what = natures.Module()
+        what = Module()
     elif any(isinstance(b, External) and torch_api.nature_of_class(b.name) is Scheduler for b in cls.lineage()):
         what = Scheduler()
     return Thing(what, "", place, cls=cls)
@@ -224,7 +225,7 @@ def take(entries: dict[Any, Value], more: dict[Any, Value]) -> bool:
 _NO_GRAPH = frozenset({"data", "shape", "dtype", "device", "grad", "ndim", "is_leaf", "requires_grad"})
 
 
-_KNOWN = (Optimizer, natures.Module, Scaler, Scheduler, Tensor)
+_KNOWN = (Optimizer, Module, Scaler, Scheduler, Tensor)
 
 
 HELD = (*_KNOWN, Parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gradcheck_lint.source import natures, torch_api, tree
+from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.deps import cut_off, depends, united
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import Instance, Module, Opaque, Optimizer, Scaler, StateDict, Tensor
@@ -35,7 +35,7 @@ def escape(values: Iterable[Value]) -> None:
                 option.root.escape()
 
 
-_ESCAPING = (Optimizer, natures.Module, Tensor, StateDict, Instance)
+_ESCAPING = (Optimizer, Module, Tensor, StateDict, Instance)
 
 
 def opaque(
