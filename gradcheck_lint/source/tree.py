@@ -35,6 +35,8 @@ class Exit(Enum):
     RETURN = "return"
     RAISE = "raise"
 
+    __hash__ = object.__hash__  # they are put into sets at each step, and that of Enum is slow
+
 
 class Node:
     """Anything in the tree; `at` has its position in the text that was parsed with it."""

@@ -305,8 +305,9 @@ def made_of(values: Sequence[Value]) -> tuple[Value, ...]:
     """
     found: dict[int, Value] = {}
     for option in (option for value in values for option in options(value)):
-        made = isinstance(option, Thing) and isinstance(option.what, Opaque) and option.parent is None
-        inner = option.values if made and isinstance(option, Thing) else (option,)
+        inner: tuple[Value, ...] = (option,)
+        if isinstance(option, Thing) and isinstance(option.what, Opaque) and option.parent is None:
+            inner = option.values
         for one in inner:
             if len(found) < MOST_KEPT and not empty(one):
                 found[id(one)] = one
