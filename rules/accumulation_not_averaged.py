@@ -13,10 +13,11 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, reaches
-from gradcheck_lint.source.values import Thing, only
+from gradcheck_lint.source.natures import LossScaled, Module, nature
+from gradcheck_lint.source.values import Thing, Value, only
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
@@ -121,10 +122,10 @@ def _fixed_rate(optimizer: Thing) -> bool:
 
 def _mean(window: Window) -> bool:
     """Whether backward runs on what a loss of torch gives, which is a mean unless told otherwise."""
-    loss = only(window.backward.subject)
-    if loss is None:
-        return False
-    loss = loss.detail.get("of", loss) if loss.role == "loss-scaled" else loss
+    loss: Value | None = only(window.backward.subject)
+    scaled = nature(loss, LossScaled)
+    if scaled is not None and scaled.of is not None:
+        loss = scaled.of
     if not isinstance(loss, Thing) or loss.place is None:
         return False
     for event, _ in window.inner:
@@ -133,14 +134,14 @@ def _mean(window: Window) -> bool:
         if isinstance(event, ev.TorchCall):
             name, args = event.name, event.args
             return name.startswith("torch.nn.functional.") and _loss(name) and "reduction" not in args.keywords
-        module = only(event.subject, "module") if isinstance(event, ev.Forward) else None
+        module = only(event.subject, Module) if isinstance(event, ev.Forward) else None
         if module is not None:
-            made = module.detail.get("args")
+            made = module.args
             return _loss(query.torch_class(module)) and made is not None and _default(made.keywords)
     return False
 
 
-def _default(keywords: dict[str, object]) -> bool:
+def _default(keywords: Mapping[str, object]) -> bool:
     return not {"reduction", "size_average", "reduce", "**"} & set(keywords)
 
 

@@ -11,7 +11,8 @@ from gradcheck_lint.runtime.sightings.order import GraphAgain, GraphFreed, Graph
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.values import only, passes
+from gradcheck_lint.source.deps import passes
+from gradcheck_lint.source.values import only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import AddGroup
+from gradcheck_lint.source.natures import Module, Opaque, Parameters, StateDict, Tensor
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import ClassValue, Items, Table, Thing, Value, options
 
@@ -54,13 +55,13 @@ class BareTensorParams(Rule):
 def mistaken(value: Value, written: Place, added: bool) -> Mistaken | None:
     """What is wrong with one value that stands for a collection of parameters or for groups; None if nothing is."""
     if added:
-        if isinstance(value, Items) or (isinstance(value, Thing) and value.role == "parameters"):
+        if isinstance(value, Items) or (isinstance(value, Thing) and isinstance(value.what, Parameters)):
             return Mistaken("parameters that are no group", tuple(repair.enclose(written, '{"params": ', "}")))
     elif isinstance(value, Table) and "params" in value.entries:
         return Mistaken("one group without a list around it", tuple(repair.enclose(written, "[", "]")))
-    elif isinstance(value, Thing) and value.role == "tensor":
+    elif isinstance(value, Thing) and isinstance(value.what, Tensor):
         return Mistaken("one bare tensor", tuple(repair.enclose(written, "[", "]")))
-    elif isinstance(value, Thing) and value.role == "state-dict":
+    elif isinstance(value, Thing) and isinstance(value.what, StateDict):
         return Mistaken("a dictionary of names and tensors", parameters_instead(written))
     for group in handed.tables(value):
         for name, node in entries(group):
@@ -78,7 +79,7 @@ def not_called(value: Value, written: Place) -> Mistaken | None:
     if is_module(value):
         return Mistaken("a module", (repair.append(written, ".parameters()"),) if simple(written) else ())
     owner, attribute = value.parent if value.parent is not None else (value, "")
-    if value.role == "opaque" and attribute == "parameters" and is_module(owner):
+    if isinstance(value.what, Opaque) and attribute == "parameters" and is_module(owner):
         return Mistaken("a method that is not called", (repair.append(written, "()"),) if simple(written) else ())
     return None
 
@@ -87,7 +88,7 @@ def nested(value: Value, written: Place) -> Mistaken | None:
     """A list that holds collections of parameters, or modules, where it should hold their elements."""
     if not isinstance(value, Items):
         return None
-    found = [i for i in value.items if isinstance(i, Thing) and (i.role == "parameters" or is_module(i))]
+    found = [i for i in value.items if isinstance(i, Thing) and (isinstance(i.what, Parameters) or is_module(i))]
     if not found:
         return None
     edits: list[Edit] = []
@@ -97,7 +98,7 @@ def nested(value: Value, written: Place) -> Mistaken | None:
                 place = Place(written.chunk, node)
                 if not simple(place):
                     return Mistaken("a list of collections", ())
-                edits += repair.enclose(place, "*", "" if item.role == "parameters" else ".parameters()")
+                edits += repair.enclose(place, "*", "" if isinstance(item.what, Parameters) else ".parameters()")
     return Mistaken("a list of collections", tuple(edits))
 
 
@@ -114,7 +115,7 @@ def entries(group: Table) -> list[tuple[str, Place]]:
 
 def is_module(thing: Thing) -> bool:
     """Whether it is a module for certain, and not one that gives its parameters when it is looped over."""
-    if thing.role != "module" or not thing.core.certain:
+    if not isinstance(thing.what, Module) or not thing.core.certain:
         return False
     cls = thing.core.cls
     if isinstance(cls, ClassValue):

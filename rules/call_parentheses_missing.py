@@ -8,6 +8,8 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import CallMissing
 from gradcheck_lint.source.events import Clip, Evaluate, Iterate
+from gradcheck_lint.source.natures import Module, Optimizer, Scaler, Scheduler
+from gradcheck_lint.source.values import Nature
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.place import Place
     from gradcheck_lint.source.timeline import Timeline
 
-METHODS = {
-    "optimizer": frozenset({"step", "zero_grad"}),
-    "scheduler": frozenset({"step"}),
-    "scaler": frozenset({"update"}),
-    "module": frozenset({"train", "eval", "zero_grad"}),
+METHODS: dict[type[Nature], frozenset[str]] = {
+    Optimizer: frozenset({"step", "zero_grad"}),
+    Scheduler: frozenset({"step"}),
+    Scaler: frozenset({"update"}),
+    Module: frozenset({"train", "eval", "zero_grad"}),
 }
 """The methods that do their work only when they are called, and need no arguments."""
 EVERYWHERE = frozenset({"backward", "zero_grad"})
@@ -60,9 +62,9 @@ class CallParenthesesMissing(Rule):
             return  # looking it up may be what does the work
         asked = "try" in event.context and tried(body_of(timeline, event), event.statement.node)  # is it there?
         if isinstance(event, Evaluate):
-            wanted = attr in METHODS.get(owner.role, ()) or attr in EVERYWHERE
+            wanted = attr in METHODS.get(type(owner.what), ()) or attr in EVERYWHERE
         else:
-            wanted = attr in PARAMETERS and owner.role == "module"
+            wanted = attr in PARAMETERS and isinstance(owner.what, Module)
         if wanted:
             self.tell(Place(event.place.chunk, node), attr, isinstance(event, Evaluate), asked, report)
 

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import ScaledClip
 from gradcheck_lint.source.events import Step, Unscale
+from gradcheck_lint.source.natures import Scaler
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -32,10 +33,10 @@ class ClipBeforeUnscale(Rule):
         from gradcheck_lint.facts.repair import text
         from gradcheck_lint.facts.scaling import at_start, scaling
         from gradcheck_lint.facts.turns import measures
-        from gradcheck_lint.source.values import depends
+        from gradcheck_lint.source.deps import depends
 
         clip = breach.clip
-        if measures(clip) or any(thing.role == "scaler" for thing in depends(clip.norm)):
+        if measures(clip) or any(isinstance(thing.what, Scaler) for thing in depends(clip.norm)):
             return  # nothing is limited, or the bound is scaled as well
         name, scaler = breach.optimizer.label, scaling(breach.made)
         report(

@@ -10,6 +10,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import ClosureCalled
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Step
+from gradcheck_lint.source.natures import Opaque, Optimizer, Tensor
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, FunctionValue, Thing, only, options
 
@@ -29,10 +30,10 @@ class ClosureCalledNotPassed(Rule):
 
     def on_event(self, event: Step, report: Report) -> None:
         closure, called = event.closure, event.called
-        optimizer = only(event.subject, "optimizer")
+        optimizer = only(event.subject, Optimizer)
         if optimizer is None or not isinstance(called, FunctionValue):
             return
-        if not all(isinstance(v, Thing) and v.role in ("opaque", "tensor") for v in options(closure)):
+        if not all(isinstance(v, Thing) and isinstance(v.what, (Opaque, Tensor)) for v in options(closure)):
             return  # what is called makes a function
         node = event.place.node
         assert isinstance(node, tree.Call)

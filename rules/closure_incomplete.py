@@ -11,6 +11,7 @@ from gradcheck_lint.runtime.sightings.order import ClosureMissing, ClosureWithou
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.place import name_of
 from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, only
 
@@ -38,7 +39,7 @@ class ClosureIncomplete(Rule):
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         runs = {id(c.place.node): c for c in _calls(timeline.tree)}
         for event in timeline.events(ev.Step):
-            optimizer = only(event.subject, "optimizer")
+            optimizer = only(event.subject, Optimizer)
             if optimizer is None or not isinstance(optimizer.cls, External) or not query.torch_class(optimizer):
                 continue
             if event.scaler is not None or event.args.open:
@@ -203,12 +204,12 @@ def _takes_gradients(run: tl.Call | None) -> bool:
 
 def _once(optimizer: Thing) -> bool:
     """Whether the optimizer is told to evaluate only once in a step."""
-    given = optimizer.detail["args"].get(2, "max_iter")
+    given = optimizer.args.get(2, "max_iter") if optimizer.args is not None else None
     return given is not None and not (isinstance(given, Constant) and given.value != 1)
 
 
 def _yields(body: tree.Block) -> bool:
-    return any(isinstance(n, tree.Other) and n.kind == "Yield" for n in tree.walk_block(body))
+    return any(type(n) is tree.Yield for n in tree.walk_block(body))
 
 
 def _backward_of(body: tree.Block) -> str:

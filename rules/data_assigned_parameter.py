@@ -15,6 +15,7 @@ from gradcheck_lint.runtime.sightings.holding import DataMisfit, MemoryShared
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Build, LoadState, Move, SetData, Step, TorchCall, Unknown
 from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.natures import Optimizer, Tensor, made_by
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, External, Thing, only, things
 
@@ -109,10 +110,10 @@ def _wrong(
 
 def _wrapped(event: SetData) -> Thing | None:
     """The tensor that a new Parameter is made of, whose memory the Parameter has."""
-    made = only(event.value, "tensor")
-    if made is None or made.detail.get("made_by") != "Parameter":
+    made = only(event.value, Tensor)
+    if made is None or made.args is None or made_by(made) != "Parameter":
         return None
-    return only(made.detail["args"].get(0, "data"))
+    return only(made.args.get(0, "data"))
 
 
 def _shares(timeline: Timeline, event: SetData, module: Thing, source: tree.Expression) -> bool:
@@ -128,7 +129,7 @@ def _shares(timeline: Timeline, event: SetData, module: Thing, source: tree.Expr
         if isinstance(e, SetData) and e is not event:
             return False  # lent, and given back
         if isinstance(e, Step):
-            held = [h for o in things(e.subject, "optimizer") for h in held_by(o).modules]
+            held = [h for o in things(e.subject, Optimizer) for h in held_by(o).modules]
             if any(h.inside(m) or m.inside(h) for h in held for m in (module, other)):
                 return True
     return False
@@ -163,10 +164,10 @@ def _changes(timeline: Timeline, event: SetData, parameter: Thing, module: Thing
     for e in after(timeline, event):
         if isinstance(e, (SetData, LoadState, Unknown)) and e is not event:
             return False
-        if isinstance(e, Build) and things(e.subject, "optimizer"):
+        if isinstance(e, Build) and things(e.subject, Optimizer):
             return False
         if isinstance(e, Step):
-            for optimizer in things(e.subject, "optimizer"):
+            for optimizer in things(e.subject, Optimizer):
                 holds = any(h.inside(module) or module.inside(h) for h in held_by(optimizer).modules)
                 stepped = any(isinstance(b, Step) and b.concerns(optimizer) for b in earlier)
                 if holds and stepped and keeps_state(optimizer):
@@ -186,11 +187,12 @@ def _casts(source: tree.Expression) -> bool:
 
 def _reshapes(event: SetData, parameter: Thing) -> bool:
     """Whether the weight of a linear layer gets a tensor whose numbers are others."""
-    value = only(event.value, "tensor")
+    value = only(event.value, Tensor)
     layer = parameter.parent[0] if parameter.parent is not None and parameter.parent[1] == "weight" else None
     if value is None or layer is None or not isinstance(layer.cls, External) or layer.cls.name != "torch.nn.Linear":
         return False
-    sizes = [v.value for v in layer.detail["args"].positional if isinstance(v, Constant)]
-    given = value.detail.get("args")
-    shape = [v.value for v in given.positional if isinstance(v, Constant)] if given is not None else []
+    sizes, shape = (
+        [v.value for v in args.positional if isinstance(v, Constant)] if args is not None else []
+        for args in (layer.args, value.args)
+    )
     return len(sizes) == len(shape) == 2 and ... not in sizes + shape and shape != sizes[::-1]

@@ -12,6 +12,7 @@ from gradcheck_lint.runtime.sightings.building import GivenTwice, RefusedTwice
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import AddGroup
+from gradcheck_lint.source.natures import Module, Optimizer, Parameters, Tensor, Walk, element_of, nature
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.run.parts import filtered, has_parameters, module_of, registered
 from gradcheck_lint.source.values import Items, Thing, Value, only
@@ -45,12 +46,9 @@ class DuplicateParams(Rule):
         written = handed.argument(event)
         found = mentions(handed.value(event))
         earlier: list[Mention] = []
-        if (
-            isinstance(event, AddGroup)
-            and isinstance(event.subject, Thing)
-            and not event.subject.detail.get("regrouped")
-        ):
-            earlier = mentions(event.subject.detail.get("params"))
+        optimizer = nature(event.subject, Optimizer) if isinstance(event, AddGroup) else None
+        if optimizer is not None and not optimizer.regrouped:
+            earlier = mentions(optimizer.params)
         for position, second in enumerate(found):
             first = next((m for m in found[:position] if overlap(m.thing, second.thing, event.parts)), None)
             if first is None and not another(second.thing, event):
@@ -95,8 +93,8 @@ def mentions(given: Value | None) -> list[Mention]:
             of = module_of(thing)
             if of is None or filtered(thing) or (of.summary and not visits_all(of)):
                 continue
-            if thing.role == "parameters" or (
-                (thing.role == "tensor" or has_parameters(thing)) and "element_of" not in thing.detail
+            if isinstance(thing.what, Parameters) or (
+                (isinstance(thing.what, Tensor) or has_parameters(thing)) and element_of(thing) is None
             ):
                 found.append(Mention(of, number, place))
     return found
@@ -106,20 +104,18 @@ def elements(collection: Value) -> list[Value]:
     """What a collection of parameters is put together from, in the order in which it is written down."""
     if isinstance(collection, Items):
         return collection.items if collection.complete else []
-    if isinstance(collection, Thing) and "parts" in collection.detail and not collection.detail.get("filtered"):
-        if collection.detail.get("kind") == "set" or collection.detail.get("open"):
+    several = nature(collection, Parameters)
+    if several is not None and several.parts is not None and not several.filtered:
+        if several.kind is tree.Container.SET or several.open:
             return []
-        return [
-            part.items[0] if isinstance(part, Items) and len(part.items) == 1 else part
-            for part in collection.detail["parts"]
-        ]
+        return [part.items[0] if isinstance(part, Items) and len(part.items) == 1 else part for part in several.parts]
     return [collection]
 
 
 def visits_all(thing: Thing) -> bool:
     """Whether it stands for each of `model.modules()`, which give the parameters of all below them again."""
-    source = thing.parent[0].detail.get("modules_of") if thing.parent is not None else None
-    return isinstance(source, Thing) and source.core.certain
+    walk = thing.parent[0].via if thing.parent is not None else None
+    return isinstance(walk, Walk) and walk.every and walk.module.core.certain
 
 
 def overlap(one: Thing, other: Thing, parts: Parts) -> bool:
@@ -127,7 +123,7 @@ def overlap(one: Thing, other: Thing, parts: Parts) -> bool:
     spend(1)
     one, other = one.core, other.core
     if one is other:
-        return one.role in ("module", "tensor") or has_parameters(one)
+        return isinstance(one.what, (Module, Tensor)) or has_parameters(one)
     if one.summary or other.summary:
         return False
     if registered(other, one) or registered(one, other):
@@ -151,7 +147,7 @@ def another(thing: Thing, event: handed.Handing) -> bool:
     built = event.subject.serial if isinstance(event.subject, Thing) else 0
     above: Thing | None = thing
     while above is not None:
-        if above.core.detail.get("changed", 0) > built:
+        if above.core.changed > built:
             return True
         above = above.parent[0] if above.parent is not None else None
     return False

@@ -10,6 +10,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import NothingHeld, RefusedEmpty
 from gradcheck_lint.source.events import BuildOptimizer, Step
+from gradcheck_lint.source.natures import Optimizer, Parameters, nature
 from gradcheck_lint.source.run.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
 from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
 
@@ -69,7 +70,8 @@ class EmptyParams(Rule):
 
 def filled_later(optimizer: Thing) -> bool:
     """Whether somebody may add groups, or write into those that there are."""
-    return any(optimizer.detail.get(key) for key in ("added", "opened", "escaped"))
+    what = nature(optimizer, Optimizer)
+    return what is None or bool(what.added) or what.opened or optimizer.escaped > 0
 
 
 def optimizer_made(event: BuildOptimizer) -> int:
@@ -91,21 +93,20 @@ def _why(timeline: Timeline, event: BuildOptimizer, value: Value) -> str:
         if not here and (rewritten.escaped(value) or rewritten.filled_elsewhere(timeline, value)):
             return ""
         return "holds nothing yet"
-    if not isinstance(value, Thing) or value.role != "parameters":
+    if not isinstance(value, Thing) or not isinstance(value.what, Parameters):
         return ""
     module = module_of(value)
     if module is None or module.core.summary or not module.core.certain:
         return ""
-    if value.detail.get("trainable") and not timeline.cut:
-        escaped = module.root.detail.get("escaped")
-        return "all its parameters are frozen" if not escaped and frozen(timeline, event, module) else ""
+    if value.what.trainable and not timeline.cut:
+        return "all its parameters are frozen" if not module.root.escaped and frozen(timeline, event, module) else ""
     cls = module.core.cls
-    if filtered(value) or module.core.place is None or module.core.detail.get("open"):
+    if filtered(value) or module.core.place is None or module.core.open:
         return ""
     if isinstance(cls, External):
         name = cls.name.rpartition(".")[2]
         return "this layer has no parameters" if name in WITHOUT_PARAMETERS and cls.name.startswith("torch.nn.") else ""
-    if module.root.detail.get("escaped", optimizer_made(event)) < optimizer_made(event):
+    if 0 < module.root.escaped < optimizer_made(event):
         return ""  # code that is not seen had it in its hands, and may have registered something
     if isinstance(cls, ClassValue) and not event.parts.get(module.serial) and makes_no_part(cls, module):
         return "its class registers neither layers nor parameters"

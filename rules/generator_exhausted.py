@@ -12,6 +12,7 @@ from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.building import IteratorSpent, RefusedSpent
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Assign, Consume
+from gradcheck_lint.source.natures import Parameters, nature
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing
 
@@ -74,8 +75,8 @@ class GeneratorExhausted(Rule):
 
 def sure(thing: Thing) -> bool:
     """Whether it is an iterator for certain: `parameters()` of an unknown object may give a list."""
-    of = thing.detail.get("of")
-    return thing.detail.get("how") != "parameters" or (isinstance(of, Thing) and of.core.certain)
+    given = nature(thing, Parameters)
+    return given is None or not given.direct or (given.of is not None and given.of.core.certain)
 
 
 def listed(timeline: Timeline, use: Use) -> tuple[Edit, ...]:

@@ -13,9 +13,11 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import Leak
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.deps import depends, passes
 from gradcheck_lint.source.follow import Path, States, Walk, in_order
 from gradcheck_lint.source.holding import NO, YES, Held, held_by, reaches
-from gradcheck_lint.source.values import Thing, depends, only, passes
+from gradcheck_lint.source.natures import Module, ran
+from gradcheck_lint.source.values import Thing, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -136,7 +138,7 @@ class _Leaks(Path):
         if id(event) in self.foreign:
             own = waiting and (leak is None or leak.own)
             return result._replace(made=_Leak(event, own, own))
-        modules = [t for t in depends(event.subject) if t.role == "module"]
+        modules = [t for t in depends(event.subject) if isinstance(t.what, Module)]
         if not modules:
             return result  # a loss of unknown origin
         if any(module.inside(m) for module in modules for m in self.mine):
@@ -154,12 +156,12 @@ def _reached_by_way_of(event: ev.Backward, optimizer: Thing, others: list[Thing]
     if event.inputs is not None or only(event.subject) is None:
         return None
     runs = _outer(passes(event.subject), held_by(optimizer))
-    sure = [run for run in runs if any(run.detail["of"].inside(m) and m.certain for m in held_by(optimizer).modules)]
+    sure = [run for run in runs if any(ran(run).of.inside(m) and m.certain for m in held_by(optimizer).modules)]
     for other in others:
         theirs = held_by(other).modules
         if any(_same(m, theirs) for m in held_by(optimizer).modules):
             continue
-        by_way = [run for run in runs if any(_same(r.detail["of"], theirs) for r in run.detail["given"])]
+        by_way = [run for run in runs if any(_same(ran(r).of, theirs) for r in ran(run).given)]
         if len(by_way) == len(runs) and any(run in by_way for run in sure):
             return other
     return None
@@ -167,15 +169,15 @@ def _reached_by_way_of(event: ev.Backward, optimizer: Thing, others: list[Thing]
 
 def _outer(runs: frozenset[Thing], held: Held) -> list[Thing]:
     """The runs of what an optimizer holds, without those of a module's parts inside of its own run."""
-    mine = [run for run in runs if _same(run.detail["of"], held.modules)]
-    modules = {run.detail["of"] for run in mine}
-    return [r for r in mine if not any(m is not r.detail["of"] and r.detail["of"].inside(m) for m in modules)]
+    mine = [run for run in runs if _same(ran(run).of, held.modules)]
+    modules = {ran(run).of for run in mine}
+    return [r for r in mine if not any(m is not ran(r).of and ran(r).of.inside(m) for m in modules)]
 
 
 def _leads_to(event: ev.Event, mine: tuple[Thing, ...], theirs: tuple[Thing, ...]) -> bool:
     """Whether the output of one network goes into another, on the way to a loss."""
     return any(
-        _same(run.detail["of"], theirs) and any(_same(r.detail["of"], mine) for r in run.detail["given"])
+        _same(ran(run).of, theirs) and any(_same(ran(r).of, mine) for r in ran(run).given)
         for run in passes(event.subject)
     )
 

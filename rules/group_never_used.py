@@ -13,6 +13,7 @@ from gradcheck_lint.runtime.sightings.holding import GroupForgotten
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Assign, BuildOptimizer, Consume
 from gradcheck_lint.source.holding import surely_holds
+from gradcheck_lint.source.natures import Optimizer, Parameters, Tensor, element_of, nature
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Items, Table, Thing, Value, only, things
 
@@ -39,7 +40,7 @@ class GroupNeverUsed(Rule):
                 continue
             if target.id.startswith("_") or not of_parameters(event.value):
                 continue
-            if any(surely_holds(o, event.value) for e in built for o in things(e.subject, "optimizer")):
+            if any(surely_holds(o, event.value) for e in built for o in things(e.subject, Optimizer)):
                 continue  # left over: they are trained anyway
             if never_read(timeline, event, target.id):
                 report(
@@ -82,12 +83,16 @@ def of_parameters(value: Value) -> bool:
     if isinstance(value, Table):
         return "params" in value.entries
     if isinstance(value, Items):
-        return value.kind == "list" and bool(value.items) and all(_parameter(i) or _group(i) for i in value.items)
+        return (
+            value.kind is tree.Container.LIST
+            and bool(value.items)
+            and all(_parameter(i) or _group(i) for i in value.items)
+        )
     return (
         isinstance(value, Thing)
-        and value.role == "parameters"
-        and value.detail.get("kind") == "list"
-        and not value.detail.get("named")
+        and isinstance(value.what, Parameters)
+        and value.what.kind is tree.Container.LIST
+        and not value.what.named
     )
 
 
@@ -97,7 +102,7 @@ def _group(value: Value) -> bool:
 
 def _parameter(value: Value) -> bool:
     thing = only(value)
-    return thing is not None and thing.role == "tensor" and "element_of" in thing.detail
+    return thing is not None and isinstance(thing.what, Tensor) and element_of(thing) is not None
 
 
 def splits(timeline: Timeline) -> list[tuple[Place, list[str]]]:
@@ -107,7 +112,8 @@ def splits(timeline: Timeline) -> list[tuple[Place, list[str]]]:
         loop = event.statement.node
         if event.by != "for" or not isinstance(loop, tree.For) or len(loop.body) != 1:
             continue
-        if not event.subject.detail.get("named"):
+        walked = nature(event.subject, Parameters)
+        if walked is None or not walked.named:
             continue
         lists = cases(loop.body[0])
         if len(set(lists)) > 1:

@@ -13,6 +13,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import OddOption, ZeroRate
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import AddGroup, Build, BuildOptimizer, LoadState, Step
+from gradcheck_lint.source.natures import Optimizer, moves, nature
 from gradcheck_lint.source.values import Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def built(name: str, event: BuildOptimizer, optimizer: Thing) -> Iterator[Wrong]
 def added(name: str, event: AddGroup) -> Iterator[Wrong]:
     """What is wrong with a group that is added later."""
     optimizer = next(o for o in options(event.subject) if isinstance(o, Thing))
-    args = optimizer.detail.get("args")
+    args = optimizer.args
     group = event.group
     if args is not None and isinstance(group, Table):
         given = {k: v for k, v in args.keywords.items() if k != "params"}
@@ -128,7 +129,8 @@ def wrong_group(name: str, group: Table, given: dict[str, Value], complete: bool
         yield Wrong("a parameter group without `params`", "torch refuses it", 'name its parameters: `{"params": ...}`')
     if own and set(own) & {"lr", "momentum", "nesterov", "weight_decay", "betas", "eps", "dampening"}:
         yield from known.contradictions(name, {**given, **own}, complete and group.complete)
-    if optimizer.detail.get("opened") or optimizer.detail.get("escaped"):
+    what = nature(optimizer, Optimizer)
+    if optimizer.escaped or (what is not None and what.opened):
         return  # somebody reads the groups, and may want the key
     for key in known.misnamed(name, group.entries):
         meant = known.meant(name, key)
@@ -143,7 +145,8 @@ def standstill(timeline: Timeline, event: handed.Handing, optimizer: Thing) -> W
     """A rate of 0, if the optimizer steps here and nothing that can be seen ever changes it."""
     if not isinstance(event, BuildOptimizer) or known.constant(event.args.get(1, "lr")) != 0 or query.unseen(timeline):
         return None
-    if optimizer.detail.get("opened") or optimizer.detail.get("escaped") or optimizer.detail.get("added"):
+    what = nature(optimizer, Optimizer)
+    if what is None or what.opened or optimizer.escaped or what.added:
         return None
     given = handed.value(event)
     if any("lr" in group.entries for group in handed.tables(given)) or (
@@ -154,7 +157,7 @@ def standstill(timeline: Timeline, event: handed.Handing, optimizer: Thing) -> W
         return None
     for other in timeline.events(Build):
         scheduler = other.subject
-        if isinstance(scheduler, Thing) and any(o is optimizer for o in options(scheduler.detail.get("optimizer"))):
+        if any(o is optimizer for o in options(moves(scheduler))):
             return None
     if not any(e.concerns(optimizer) for e in timeline.events(Step)):
         return None

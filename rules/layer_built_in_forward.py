@@ -14,6 +14,7 @@ from gradcheck_lint.runtime.sightings.holding import LayerRebuilt
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Module, Parameters, Tensor, made_by, requires_grad
 from gradcheck_lint.source.values import External, Items, Table, Thing, Value, only, options, things
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ class LayerBuiltInForward(Rule):
                 continue
             thing = event.subject
             confidence = _trainable(facts, thing)
-            if confidence is None or thing.detail.get("escaped") or _guarded(around):
+            if confidence is None or thing.escaped or _guarded(around):
                 continue
             assert timeline is not None
             if not _only_used(facts, timeline, thing, around):
                 continue
-            what = "parameter" if thing.role == "tensor" else "layer"
+            what = "parameter" if isinstance(thing.what, Tensor) else "layer"
             report(
                 event.place,
                 f"a {what} is created in `forward`",
@@ -106,14 +107,14 @@ def _trainable(facts: ClassFacts, thing: Thing) -> Confidence | None:
     """How sure it is that what is built should learn; None for what has no weights."""
     from gradcheck_lint.facts.classes import has_weights
 
-    if thing.role == "module":
-        return Confidence.HIGH if "args" in thing.detail and has_weights(facts.machine, thing) else None
-    if thing.detail.get("made_by") != "Parameter" or thing.detail.get("grad") is not True:
+    if isinstance(thing.what, Module):
+        return Confidence.HIGH if thing.args is not None and has_weights(facts.machine, thing) else None
+    if made_by(thing) != "Parameter" or requires_grad(thing) is not True or thing.args is None:
         return None
-    data = only(thing.detail["args"].get(0, "data"), "tensor")
-    if data is None or "args" not in data.detail:
+    data = only(thing.args.get(0, "data"), Tensor)
+    if data is None or data.args is None:
         return None
-    return Confidence.HIGH if data.detail["made_by"] in _RANDOM else Confidence.MEDIUM
+    return Confidence.HIGH if made_by(data) in _RANDOM else Confidence.MEDIUM
 
 
 def _guarded(around: tuple[tl.Part, ...]) -> bool:
@@ -136,7 +137,7 @@ def _asks(node: tree.Node) -> bool:
 
 def _only_used(facts: ClassFacts, timeline: tl.Timeline, thing: Thing, around: tuple[tl.Part, ...]) -> bool:
     """Whether what is built is used in the same call, and nothing gives it weights or keeps it for the next one."""
-    if thing.role == "module" and not any(e.concerns(thing) for e in timeline.events(ev.Forward)):
+    if isinstance(thing.what, Module) and not any(e.concerns(thing) for e in timeline.events(ev.Forward)):
         return False
     for event in timeline.events(*_TOUCHING):
         if isinstance(event, ev.SetAttribute) and event.concerns(facts.instance) and event.value is thing:
@@ -146,7 +147,7 @@ def _only_used(facts: ClassFacts, timeline: tl.Timeline, thing: Thing, around: t
             if event.function is not None and event.function.name == "forward" and _has(event.value, thing):
                 return False
         elif isinstance(event, ev.NewIterator):
-            if any(t.detail.get("of") is thing for t in things(event.subject)):
+            if any(isinstance(t.what, Parameters) and t.what.of is thing for t in things(event.subject)):
                 return False
         elif _has(event.subject, thing, part=True) or (isinstance(event, ev.Put) and _has(event.value, thing)):
             return False
@@ -173,7 +174,7 @@ def _may_return(step: tl.Part, until: ev.Event) -> bool:
     for found in _steps(step, until):
         if found is until:
             return False
-        if isinstance(found, tl.Jump) and found.kind == "return":
+        if isinstance(found, tl.Jump) and found.kind is tree.Exit.RETURN:
             return True
     return False
 

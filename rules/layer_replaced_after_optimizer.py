@@ -20,6 +20,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import LayerReplaced, ModelReplaced, ParameterReplaced
 from gradcheck_lint.source.events import Build, Forward, Rebind, SetAttribute, SetItem, TorchCall
+from gradcheck_lint.source.natures import Module, Opaque
 from gradcheck_lint.source.values import Thing, Value, options, things
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class LayerReplacedAfterOptimizer(Rule):
 def _layer(timeline: Timeline, event: SetAttribute | SetItem) -> Stale | None:
     """A layer of a model that the optimizer was given whole becomes another one."""
     value = event.value
-    owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
+    owners = [t for t in things(event.subject) if isinstance(t.what, (Module, Opaque))]
     new = _new_module(timeline, event, value)
     if not owners or new is None or not weighted(new) or frozen(timeline, new):
         return None
@@ -105,7 +106,7 @@ def _model(timeline: Timeline, event: Rebind) -> Stale | None:
     """The name of a model that the optimizer was given stands for another model, which is then trained."""
     from gradcheck_lint.source import tree
 
-    value, olds = event.value, things(event.subject, "module")
+    value, olds = event.value, things(event.subject, Module)
     new = _new_module(timeline, event, value)
     if new is None or not isinstance(event.source, tree.Call) or frozen(timeline, new):
         return None
@@ -136,7 +137,7 @@ def _new_module(timeline: Timeline, event: Event, value: Value) -> Thing | None:
     """The module that the value is, if it was built before the event for this purpose."""
     if len(options(value)) != 1:
         return None
-    for thing in things(value, "module"):
+    for thing in things(value, Module):
         if _flattens(thing):
             return thing
         made = [e for e in timeline.events(Build) if e.concerns(thing)]
@@ -149,7 +150,7 @@ def _flattens(module: Thing) -> bool:
     """Whether this is a wrapper that puts its own parameters in the place of those that it is given."""
     from gradcheck_lint.source import tree
 
-    if not isinstance(module.detail.get("wraps"), Thing) or module.place is None:
+    if not module.wraps is not None or module.place is None:
         return False
     call = module.place.node
     if not isinstance(call, tree.Call) or any(a.keyword == "use_orig_params" or a.star for a in call.args):

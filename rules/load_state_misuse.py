@@ -16,8 +16,9 @@ from gradcheck_lint.runtime.sightings.holding import NothingLoaded, StateMisfit
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Assign, Build, LoadState, Step
 from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.natures import Module, Opaque, Optimizer, Parameters, Scheduler, StateDict, Tensor, nature
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Constant, External, Items, Table, Thing, Value, only, options
+from gradcheck_lint.source.values import Constant, External, Items, Table, Thing, only, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -51,12 +52,12 @@ class LoadStateMisuse(Rule):
         if not isinstance(statement, (tree.Assign, tree.Return)):
             return
         receiver = repair.text(Place(event.place.chunk, func.value))
-        built = thing.role in ("module", "optimizer", "scheduler")
+        built = isinstance(thing.what, (Module, Optimizer, Scheduler))
         if isinstance(statement, tree.Assign) and len(statement.targets) == 1:
             name = repair.text(Place(event.place.chunk, statement.targets[0]))
             if isinstance(func.value, tree.Call) and built:
                 first = f"{name} = {receiver}"
-            elif name == receiver and (built or thing.role == "opaque"):
+            elif name == receiver and (built or isinstance(thing.what, Opaque)):
                 first = ""
             else:
                 return
@@ -80,10 +81,10 @@ class LoadStateMisuse(Rule):
     def argument(self, timeline: Timeline, event: LoadState, call: tree.Call, report: Report) -> None:
         """The state is none, or does not fit."""
         thing, state, fix = only(event.subject), event.state, None
-        if thing is None or thing.role not in ("module", "optimizer") or not call.args or not thing.certain:
+        if thing is None or not isinstance(thing.what, (Module, Optimizer)) or not call.args or not thing.certain:
             return
         chunk = event.place.chunk
-        model, saved = only(state, "module"), only(state, "state-dict")
+        model, saved = only(state, Module), only(state, StateDict)
         if isinstance(state, Constant) and isinstance(state.value, str):
             told = (
                 "is given a path",
@@ -91,7 +92,7 @@ class LoadStateMisuse(Rule):
                 "it wants a dict, and raises a TypeError",
                 "load the file",
             )
-        elif model is not None and model.certain and thing.role == "module":
+        elif model is not None and model.certain and isinstance(thing.what, Module):
             given = repair.text(Place(chunk, call.args[0].value))
             told = (
                 "is given a model",
@@ -101,10 +102,10 @@ class LoadStateMisuse(Rule):
             )
             edit = repair.append(Place(chunk, call.args[0].value), ".state_dict()")
             fix = Fix(f"pass `{given}.state_dict()`", Safety.SAFE, (edit,))
-        elif saved is None:
+        elif saved is None or not isinstance(saved.what, StateDict):
             return
         else:
-            found = _misfit(timeline, event, thing, saved.detail["of"])
+            found = _misfit(timeline, event, thing, saved.what.of)
             if found is None:
                 return
             told = found
@@ -180,7 +181,7 @@ def _apart(event: Event, name: str, first: str, last: str) -> Fix | None:
 
 def _misfit(timeline: Timeline, event: LoadState, thing: Thing, saved: Thing) -> tuple[str, str, str, str] | None:
     """Why a state that was taken from another object cannot fit."""
-    if thing.role == "optimizer" and saved.role == "optimizer" and saved.certain and saved is not thing:
+    if isinstance(thing.what, Optimizer) and isinstance(saved.what, Optimizer) and saved.certain and saved is not thing:
         ours, theirs = _groups(thing), _groups(saved)
         if ours is not None and theirs is not None and ours != theirs:
             label = f"the state has {theirs} group{'s' * (theirs > 1)}, and the optimizer {ours}"
@@ -189,7 +190,12 @@ def _misfit(timeline: Timeline, event: LoadState, thing: Thing, saved: Thing) ->
         if stepped and keeps_state(saved) and _other_sizes(thing, saved):
             label = "the state belongs to parameters of other sizes"
             return "is given the state of other sizes", label, "the next step fails", "train a model of the same sizes"
-    if thing.role == "module" and saved.role == "module" and _wrapped(saved) != _wrapped(thing) and _lenient(event):
+    if (
+        isinstance(thing.what, Module)
+        and isinstance(saved.what, Module)
+        and _wrapped(saved) != _wrapped(thing)
+        and _lenient(event)
+    ):
         label = "not one key fits: those of a wrapped model begin with `module.`"
         return "loads nothing", label, "`strict=False` passes over all of it without a word", "unwrap the model"
     return None
@@ -203,7 +209,7 @@ def _lenient(event: LoadState) -> bool:
 
 def _wrapped(module: Thing) -> bool:
     """Whether this is a wrapper that puts `module.` before each key."""
-    call = module.place.node if module.place is not None and "wraps" in module.detail else None
+    call = module.place.node if module.place is not None and module.wraps is not None else None
     return isinstance(call, tree.Call) and tree.last_name(call.func) in (
         "DataParallel",
         "DistributedDataParallel",
@@ -213,19 +219,20 @@ def _wrapped(module: Thing) -> bool:
 
 def _groups(optimizer: Thing) -> int | None:
     """How many groups an optimizer has, if the code shows it."""
-    value: Value | None = optimizer.detail.get("params")
+    what = nature(optimizer, Optimizer)
+    value = what.params if what is not None else None
     if isinstance(value, Items):
         if not value.complete or not value.items:
             return None
         tables = [isinstance(item, Table) for item in value.items]
         count = len(tables) if all(tables) else None if any(tables) or not _tensors(value) else 1
     else:
-        count = 1 if only(value, "parameters") is not None else None
-    return None if count is None else count + len(optimizer.detail.get("added", ()))
+        count = 1 if only(value, Parameters) is not None else None
+    return None if count is None or what is None else count + len(what.added)
 
 
 def _tensors(value: Items) -> bool:
-    return all(isinstance(o, Thing) and o.role == "tensor" for item in value.items for o in options(item))
+    return all(isinstance(o, Thing) and isinstance(o.what, Tensor) for item in value.items for o in options(item))
 
 
 def _other_sizes(one: Thing, other: Thing) -> bool:
@@ -238,5 +245,7 @@ def _other_sizes(one: Thing, other: Thing) -> bool:
     a, b = first.modules[0], second.modules[0]
     if not isinstance(a.cls, External) or not isinstance(b.cls, External) or a.cls.name != b.cls.name:
         return False
-    sizes = [[v.value for v in t.detail["args"].positional[:2] if isinstance(v, Constant)] for t in (a, b)]
+    if a.args is None or b.args is None:
+        return False
+    sizes = [[v.value for v in args.positional[:2] if isinstance(v, Constant)] for args in (a.args, b.args)]
     return len(sizes[0]) == len(sizes[1]) == 2 and sizes[0] != sizes[1] and ... not in sizes[0] + sizes[1]

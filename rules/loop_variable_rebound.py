@@ -10,6 +10,7 @@ from gradcheck_lint.facts.unread import read_by_name, read_inside
 from gradcheck_lint.finding import Confidence, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.events import Assign
+from gradcheck_lint.source.natures import Tensor
 from gradcheck_lint.source.values import Constant, Thing, Value, options, things
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _parameter(old: Value | None) -> bool:
 
 
 def _of_parameters(thing: Thing) -> bool:
-    if thing.role == "tensor":
-        return "element_of" in thing.detail or bool(thing.detail.get("leaf") and thing.detail.get("grad"))
+    if isinstance(thing.what, Tensor):
+        return thing.what.element_of is not None or bool(thing.what.leaf and thing.what.grad)
     source = thing.parent
     return thing.summary and source is not None and source[1] == "[]" and bool(_PARAMETERS.search(source[0].label))

@@ -35,7 +35,7 @@ class MissingZeroGrad(Rule):
         found = carried(breach)
         if found is None or found.how != NEVER:
             return
-        if breach.step.closure is not None and breach.optimizer.detail.get("name") == "torch.optim.LBFGS":
+        if breach.step.closure is not None and breach.optimizer.class_name == "torch.optim.LBFGS":
             return  # GL113 tells what the closure lacks
         name = optimizer_of(breach.step)
         related = [("uses them, and leaves them", breach.event.place)]

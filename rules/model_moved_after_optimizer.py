@@ -21,6 +21,7 @@ from gradcheck_lint.source.events import (
     TorchCall,
     Unknown,
 )
+from gradcheck_lint.source.natures import Module
 from gradcheck_lint.source.values import Constant, External, Thing, Value, options, things
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class ModelMovedAfterOptimizer(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events(Move):
-            for module in things(event.subject, "module"):
+            for module in things(event.subject, Module):
                 found = stale(timeline, event, lambda held, m=module: any(t.inside(m) for t in held.modules))  # type: ignore[misc]
                 if found is None:
                     continue
@@ -144,7 +145,7 @@ def _leaves(event: Move, module: Thing, optimizer: Thing, earlier: list[Event]) 
 def _places(module: Thing, events: list[Event]) -> list[dict[str, str]]:
     """The dtypes and devices that a model comes to by its moves, if all of them are known."""
     built = any(isinstance(e, Build) and e.concerns(module.core) for e in events)
-    if not built or module.detail.get("pretrained") or isinstance(module.detail.get("copy_of"), Thing):
+    if not built or (isinstance(module.what, Module) and module.what.pretrained) or module.copy_of is not None:
         return []
     found = [{"dtype": "float32", "device": "cpu"}]
     for e in events:
@@ -173,7 +174,7 @@ def _has_state(optimizer: Thing, earlier: list[Event]) -> bool:
     """Whether the optimizer has state for its parameters already: from a step, a checkpoint, or its constructor."""
     if not keeps_state(optimizer):
         return False
-    return str(optimizer.detail.get("name")).endswith("Adagrad") or any(
+    return optimizer.class_name.endswith("Adagrad") or any(
         isinstance(e, (Step, LoadState)) and e.concerns(optimizer) for e in earlier
     )
 

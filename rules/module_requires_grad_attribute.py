@@ -12,6 +12,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.mode import RequiresGradAttribute
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import SetAttribute
+from gradcheck_lint.source.natures import Module
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, options
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def _module(timeline: Timeline, value: object) -> gradflag.Kind | None:
         return None
     found = gradflag.kind(value)
     if found is None and _layer(value):
-        return gradflag.Kind(gradflag.MODULE, True)
-    return found if found is not None and found.name == gradflag.MODULE else None
+        return gradflag.Kind(Module, True)
+    return found if found is not None and found.what is Module else None
 
 
 def _layer(thing: Thing) -> bool:

@@ -11,6 +11,7 @@ from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import LayersUnregistered
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Freeze, Register, SetAttribute, SetMode
+from gradcheck_lint.source.natures import Module
 from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class ModulesInPlainContainer(Rule):
             assigned = _assignment(facts, name)
             if assigned is None:
                 continue
-            kind = "dictionary" if isinstance(held[0], Table) else getattr(held[0], "kind", "list")
+            kind = "dictionary" if isinstance(held[0], Table) else "list"
+            if isinstance(held[0], Items):
+                kind = held[0].kind.value
             weighty = any(has_weights(facts.machine, t) for t in layers)
             confidence = Confidence.MEDIUM if _shared(facts, name) or _lent(facts, name) else Confidence.HIGH
             one = _Hidden(name, kind, assigned, _fix(facts, name, held, assigned))
@@ -221,7 +224,7 @@ def _fix(facts: ClassFacts, name: str, held: list[Value], event: SetAttribute) -
     value, content = statement.value, held[0]
     table = isinstance(content, Table)
     entries = list(content.entries.values()) if isinstance(content, Table) else getattr(content, "items", [])
-    if any(not isinstance(o, Thing) or o.role != "module" for e in entries for o in options(e)):
+    if any(not isinstance(o, Thing) or not isinstance(o.what, Module) for e in entries for o in options(e)):
         return None
     if _shared(facts, name) or not isinstance(value, (tree.Display, tree.Dict, tree.Comprehension, tree.Call)):
         return None

@@ -14,6 +14,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import OwnStateLoaded
 from gradcheck_lint.source.events import Assign, Consume, LoadState
+from gradcheck_lint.source.natures import Module, Parameters, StateDict, nature
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
 
@@ -38,7 +39,7 @@ class NetworkAliased(Rule):
 
         for event in timeline.events(Assign):
             source, value = event.expression, event.value
-            module, state = only(value, "module"), only(value, "state-dict")
+            module, state = only(value, Module), only(value, StateDict)
             name = tree.last_name(event.target)
             if module is not None and isinstance(source, (tree.Name, tree.Attribute)):
                 if _synchronised(timeline, event, module, name):
@@ -48,7 +49,7 @@ class NetworkAliased(Rule):
             elif (
                 state is not None
                 and source is not None
-                and "copy_of" not in state.detail
+                and state.copy_of is None
                 and not isinstance(source, (tree.Name, tree.Attribute))
             ):
                 self.best_state(timeline, event, source, state, report)
@@ -88,8 +89,9 @@ class NetworkAliased(Rule):
     def best_state(
         self, timeline: Timeline, event: Assign, value: tree.Expression, state: Thing, report: Report
     ) -> None:
-        found = steps_on(timeline, event, state.detail["of"])
-        if found is None:
+        kept = nature(state, StateDict)
+        found = steps_on(timeline, event, kept.of) if kept is not None else None
+        if found is None or kept is None:
             return
         step, later = found
         if not any(isinstance(e, LoadState) and state in things(e.state) for e in later):
@@ -101,7 +103,7 @@ class NetworkAliased(Rule):
             label=f"`{name}` holds the network's own tensors, not copies of them",
             why=f"`{name_of(step)}.step()` changes them in place, so what is loaded back is the last state",
             help=f"copy the tensors: `{_copied(value, event)[1]}`",
-            fix=_fix(timeline, event, value, state.detail["of"]),
+            fix=_fix(timeline, event, value, kept.of),
             confidence=Confidence.MEDIUM
             if re.search(r"\bcpu\(", source) or _copied_on_the_way(timeline, event, state)
             else Confidence.HIGH,
@@ -122,7 +124,7 @@ _COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dic
 
 def _copied_on_the_way(timeline: Timeline, event: Event, state: Thing) -> bool:
     """Whether the tensors may be copied where the state is made, or by code that is handed it or all names."""
-    if state.detail.get("escaped") or state.detail.get("rewritten") or read_by_name(timeline, event):
+    if state.escaped or (isinstance(state.what, StateDict) and state.what.rewritten) or read_by_name(timeline, event):
         return True
     return any(_COPIES.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
 
@@ -140,14 +142,14 @@ def _synchronised(timeline: Timeline, event: Event, module: Thing, name: str) ->
     zipped: dict[int, int] = {}
     for later in after(timeline, event):
         if isinstance(later, LoadState) and later.concerns(module) and isinstance(later.place.node, tree.Call):
-            state, call = only(later.state, "state-dict"), later.place.node
-            if state is None or state.detail["of"] is not module or not isinstance(call.func, tree.Attribute):
+            state, call = nature(only(later.state), StateDict), later.place.node
+            if state is None or state.of is not module or not isinstance(call.func, tree.Attribute):
                 continue
             if tree.last_name(call.func.value) == name and call.args and _other(call.args[0].value, name):
                 return True
         elif isinstance(later, Consume) and later.by == "zip" and _LAGS.search(name):
-            of = things(later.subject)[0].detail.get("of")
-            if of is module:
+            zip_of = nature(things(later.subject)[0], Parameters)
+            if zip_of is not None and zip_of.of is module:
                 zipped[id(later.statement.node)] = zipped.get(id(later.statement.node), 0) + 1
                 if zipped[id(later.statement.node)] == 2:
                     return True

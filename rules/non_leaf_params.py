@@ -12,6 +12,7 @@ from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.building import NonLeafGiven, RefusedNonLeaf
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Assign, Build
+from gradcheck_lint.source.natures import Tensor, source_of
 from gradcheck_lint.source.values import Constant, Thing, options
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _switched(timeline: Timeline) -> bool:
 def computed(value: object) -> bool:
     """Whether it is for certain a tensor that requires grad and is not a leaf."""
     return (
-        isinstance(value, Thing) and value.role == "tensor" and value.detail.get("leaf") is False and not value.summary
+        isinstance(value, Thing) and isinstance(value.what, Tensor) and value.what.leaf is False and not value.summary
     )
 
 
@@ -108,8 +109,8 @@ def cut_off(timeline: Timeline, thing: Thing, made: Place) -> tuple[Edit, ...]:
             break
     else:
         return ()
-    source = thing.detail.get("from")
-    behind = source.place if isinstance(source, Thing) else None
+    source = source_of(thing)
+    behind = source.place if source is not None else None
     own = handed.within(behind, made) and not any(isinstance(n, tree.Named) for n in made.node.walk())
     if not own and not any(isinstance(n, tree.Expression) and tree.dotted(n) == target for n in made.node.walk()):
         return ()

@@ -10,6 +10,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import PartNoModule
 from gradcheck_lint.source.events import SetAttribute
+from gradcheck_lint.source.natures import Tensor, made_by, requires_grad
 from gradcheck_lint.source.place import Place, name_of
 from gradcheck_lint.source.values import Value, only, options
 
@@ -99,9 +100,9 @@ def _layers(facts: ClassFacts) -> list[str]:
 def _weighty(facts: ClassFacts, value: Value) -> bool:
     from gradcheck_lint.facts.classes import has_weights, made_modules
 
-    tensor = only(value, "tensor")
+    tensor = only(value, Tensor)
     if tensor is not None:
-        return tensor.detail.get("made_by") == "Parameter" and tensor.detail.get("grad") is True
+        return made_by(tensor) == "Parameter" and requires_grad(tensor) is True
     return any(t.place is not None and has_weights(facts.machine, t) for t in made_modules(value))
 
 

@@ -11,6 +11,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import AttributeAssigned
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Augment, SetAttribute, SetItem
+from gradcheck_lint.source.natures import Optimizer, StateDict
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import External, Thing, only
 
@@ -69,9 +70,9 @@ class OptimizerAttributeAssigned(Rule):
         if subject is None:
             return
         root = subject.root
-        if root.role == "state-dict" and subject is not root and _unused_copy(timeline, event, root):
-            of = root.detail.get("of")
-            if isinstance(of, Thing) and of.role == "optimizer":
+        if isinstance(root.what, StateDict) and subject is not root and _unused_copy(timeline, event, root):
+            of = root.what.of
+            if isinstance(of.what, Optimizer):
                 label = "writes into a copy that is thrown away"
                 self.tell(event, label, of, report, _uncopied(timeline, event))
         elif subject.parent == (root, "defaults") and _torchs_own(root):
@@ -107,7 +108,7 @@ class OptimizerAttributeAssigned(Rule):
 def _torchs_own(owner: Thing) -> bool:
     """Whether it is an optimizer of torch itself, of which it is known what it reads."""
     cls = owner.cls
-    return owner.role == "optimizer" and isinstance(cls, External) and cls.name.startswith("torch.optim.")
+    return isinstance(owner.what, Optimizer) and isinstance(cls, External) and cls.name.startswith("torch.optim.")
 
 
 def _read(timeline: Timeline, name: str) -> bool:
@@ -147,7 +148,7 @@ def _unused_copy(timeline: Timeline, event: Event, state: Thing) -> bool:
     if made is None or event.statement.node is made.node:
         return False
     name = state.label
-    if not name or not state.detail.get("bound"):
+    if not name or not state.bound:
         return _uncopied(timeline, event) is not None  # it is written into where it is made
     module = timeline.home.project.modules.values()
     mentions = sum(len(re.findall(rf"\b{re.escape(name)}\b", m.text)) for m in module if m is not None)

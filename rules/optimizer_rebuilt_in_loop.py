@@ -13,6 +13,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.natures import Module, Optimizer, Scaler, Scheduler
 from gradcheck_lint.source.values import Constant, Thing, only
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class OptimizerRebuiltInLoop(Rule):
             if not isinstance(event, ev.Build):
                 continue
             thing = only(event.subject)
-            if thing is None or thing.role not in LOSES or not _remembers(thing):
+            if thing is None or thing.what.noun not in LOSES or not _remembers(thing):
                 continue
             turns = [loop for loop in query.loops(around) if isinstance(loop.node, (tree.For, tree.While))]
             if not turns or not query.always(query.inside(around, turns[-1])):
@@ -67,15 +68,15 @@ class OptimizerRebuiltInLoop(Rule):
             epochs = any(_EPOCH.search(word) for word in words)
             if not epochs and not each:
                 continue
-            if thing.role == "scaler" and not each:
+            if isinstance(thing.what, Scaler) and not each:
                 continue
-            sure = not timeline.cut and not (thing.role == "optimizer" and held_by(thing).unknown)
+            sure = not timeline.cut and not (isinstance(thing.what, Optimizer) and held_by(thing).unknown)
             report(
                 event.place,
-                f"this {thing.role} is built anew in each turn of the loop",
+                f"this {thing.what.noun} is built anew in each turn of the loop",
                 label=f"is built again in each {'epoch' if epochs else 'turn'}, for what the last one has trained",
-                why=LOSES[thing.role],
-                help=f"build the {thing.role} once, before the loop",
+                why=LOSES[thing.what.noun],
+                help=f"build the {thing.what.noun} once, before the loop",
                 note="a training that is meant to start cold in each round is legitimate",
                 related=[("in this loop", loop.place)] if loop.place.chunk is event.place.chunk else [],
                 confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
@@ -97,12 +98,12 @@ class OptimizerRebuiltInLoop(Rule):
 
 def _remembers(thing: Thing) -> bool:
     """Whether it keeps something from one step to the next."""
-    args = thing.detail.get("args")
+    args = thing.args
     if args is None or args.open:
         return False
-    if thing.role == "scaler":
+    if isinstance(thing.what, Scaler):
         return "enabled" not in args.keywords
-    if thing.role == "scheduler":
+    if isinstance(thing.what, Scheduler):
         return bool(query.torch_class(thing)) and "last_epoch" not in args.keywords
     name = query.torch_class(thing)
     if name in torch_api.STATELESS_DEFAULT:
@@ -113,17 +114,20 @@ def _remembers(thing: Thing) -> bool:
 
 def _used(event: ev.Event, thing: Thing) -> bool:
     """Whether the event moves it on."""
-    if thing.role == "scaler":
+    if isinstance(thing.what, Scaler):
         return isinstance(event, ev.Step) and only(event.scaler) is thing
-    return isinstance(event, ev.Schedule if thing.role == "scheduler" else ev.Step) and only(event.subject) is thing
+    return (
+        isinstance(event, ev.Schedule if isinstance(thing.what, Scheduler) else ev.Step)
+        and only(event.subject) is thing
+    )
 
 
 def _lasting(thing: Thing, loop: tl.Loop) -> bool:
     """Whether what it works for was there before the round of the loop."""
-    if thing.role == "scaler":
+    if isinstance(thing.what, Scaler):
         return True
-    if thing.role == "scheduler":
-        optimizer = only(thing.detail.get("optimizer"), "optimizer")
+    if isinstance(thing.what, Scheduler):
+        optimizer = only(thing.what.optimizer, Optimizer)
         return optimizer is not None and optimizer.serial < loop.start
     held = held_by(thing)
     parts = [*held.modules, *held.tensors]
@@ -137,7 +141,7 @@ def _starts_over(located: Sequence[tuple[ev.Event, tuple[tl.Part, ...]]], loop: 
             continue
         if isinstance(event, (ev.LoadState, ev.Freeze, ev.AddGroup)):
             return True
-        if isinstance(event, (ev.Build, ev.Rebind)) and any(t.role == "module" for t in _subjects(event)):
+        if isinstance(event, (ev.Build, ev.Rebind)) and any(isinstance(t.what, Module) for t in _subjects(event)):
             return True
     return False
 

@@ -8,6 +8,7 @@ from gradcheck_lint.cycle import STALE_STEP
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import StaleStep
+from gradcheck_lint.source.natures import Optimizer
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -33,7 +34,7 @@ class OtherOptimizerZeroed(Rule):
             return
         cleared, stepped = receiver(found.cleared.place), optimizer_of(breach.step)
         if found.at != found.cleared.place:  # a call that does it, by a name of its own
-            cleared = next((thing.label for thing in things(found.cleared.subject, "optimizer")), cleared)
+            cleared = next((thing.label for thing in things(found.cleared.subject, Optimizer)), cleared)
         report(
             found.at,
             "the gradients of another optimizer are cleared than of the one that steps",

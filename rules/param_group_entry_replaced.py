@@ -11,6 +11,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import EntryReplaced
 from gradcheck_lint.source.events import SetItem
 from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.natures import Group, GroupParams, Optimizer
 from gradcheck_lint.source.values import Constant, Items, things
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ class ParamGroupEntryReplaced(Rule):
 
         for event in timeline.events(SetItem):
             statement = event.statement.node
-            whole = any(t.role == "group" for t in things(event.subject))
+            whole = any(isinstance(t.what, Group) for t in things(event.subject))
             if not isinstance(statement, tree.Assign) or not isinstance(event.place.node, tree.Subscript):
                 continue
             if not (_new_list(timeline, event) if whole else _new_entry(event, statement.value)):
                 continue
-            optimizers = [t.root for t in things(event.subject) if t.root.role == "optimizer"]
+            optimizers = [t.root for t in things(event.subject) if isinstance(t.root.what, Optimizer)]
             found = stale(timeline, event, lambda held, o=optimizers: any(held is held_by(t) for t in o))  # type: ignore[misc]
             if found is None or taken_over(event, found.between, optimizers):
                 continue
@@ -68,7 +69,9 @@ def _new_entry(event: SetItem, value: tree.Expression | None) -> bool:
     from gradcheck_lint.source import tree
 
     statement = event.statement.node
-    if not any(t.role == "group-params" for t in things(event.subject)) or not isinstance(statement, tree.Assign):
+    if not any(isinstance(t.what, GroupParams) for t in things(event.subject)) or not isinstance(
+        statement, tree.Assign
+    ):
         return False
     if len(statement.targets) > 1 or isinstance(value, (tree.Name, tree.Attribute, tree.Named)):
         return False

@@ -12,6 +12,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import ParameterReplaced, VariableReplaced
 from gradcheck_lint.source.events import Rebind, SetAttribute
+from gradcheck_lint.source.natures import Module, Opaque, Tensor, made_by, nature
 from gradcheck_lint.source.values import Value, things
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class ParameterRebound(Rule):
 def _name(timeline: Timeline, event: Rebind) -> Stale | None:
     """A variable of its own that the optimizer was given gets another tensor."""
     target, source = event.target, event.source
-    olds = things(event.subject, "tensor")
+    olds = things(event.subject, Tensor)
     if not _is_new(event.value, source, target) or not any(one_name(timeline, event, t) for t in olds):
         return None
     return stale(timeline, event, lambda held: any(t is o for t in held.tensors for o in olds), in_doubt=True)
@@ -112,9 +113,9 @@ def _attribute(timeline: Timeline, event: SetAttribute) -> Stale | None:
     value = event.value
     if event.attr in ("data", "grad") or not fresh(value) or any(frozen(timeline, t) for t in things(value)):
         return None
-    if any(t.detail.get("made_by") != "Parameter" for t in things(value, "tensor")):
+    if any(made_by(t) != "Parameter" for t in things(value, Tensor)):
         return None  # a module registers nothing else, so the optimizer never had what this was before
-    owners = [t for t in things(event.subject) if t.role in ("module", "opaque")]
+    owners = [t for t in things(event.subject) if isinstance(t.what, (Module, Opaque))]
     return stale(timeline, event, lambda held: any(inside(t, held) for t in owners), in_doubt=True) if owners else None
 
 
@@ -130,7 +131,7 @@ def _is_new(value: Value, source: tree.Expression | None, target: tree.Expressio
 
 def _by_hand(timeline: Timeline, event: Rebind) -> bool:
     """A descent without an optimizer: `w = w - lr * w.grad` in a loop that never makes a leaf of the result."""
-    leaves = [t for t in things(event.subject, "tensor") if t.detail.get("leaf") and t.detail.get("grad")]
+    leaves = [t for t in things(event.subject, Tensor) if (known := nature(t, Tensor)) and known.leaf and known.grad]
     if not leaves or event.source is None:
         return False
     body = body_of(timeline, event)

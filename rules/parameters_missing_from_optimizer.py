@@ -15,6 +15,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import Unheld
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.events import (
     Augment,
     Backward,
@@ -32,7 +33,20 @@ from gradcheck_lint.source.events import (
     Zero,
 )
 from gradcheck_lint.source.holding import NO, YES, held_by
-from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, passes, things
+from gradcheck_lint.source.natures import (
+    Module,
+    Opaque,
+    Optimizer,
+    Parameters,
+    Tensor,
+    chained,
+    made_by,
+    nature,
+    ran,
+    requires_grad,
+    source_of,
+)
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -52,7 +66,7 @@ class ParametersMissingFromOptimizer(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         self.unfrozen(timeline, report)
-        optimizers = [o for e in timeline.events(Build) for o in things(e.subject, "optimizer")]
+        optimizers = [o for e in timeline.events(Build) for o in things(e.subject, Optimizer)]
         if not optimizers or timeline.cut or not all(_known(o) for o in optimizers):
             return
         facts = _Facts(timeline, optimizers)
@@ -61,7 +75,7 @@ class ParametersMissingFromOptimizer(Rule):
         )  # what is left out may be trained already, as for a linear probe
         for backward in timeline.events(Backward):
             step = _next_step(timeline, backward)
-            optimizer = only(step.subject, "optimizer") if step is not None else None
+            optimizer = only(step.subject, Optimizer) if step is not None else None
             if optimizer is None or optimizer not in facts.built or not held_by(optimizer).modules:
                 continue
             build = facts.built[optimizer]
@@ -126,8 +140,9 @@ class ParametersMissingFromOptimizer(Rule):
 
 def _selected(optimizer: Thing) -> bool:
     """Whether an optimizer was given those parameters of a module that met a condition."""
-    given = only(optimizer.detail.get("params"), "parameters")
-    return given is not None and bool(given.detail.get("filtered"))
+    what = nature(optimizer, Optimizer)
+    given = nature(only(what.params), Parameters) if what is not None else None
+    return given is not None and given.filtered
 
 
 def _known(optimizer: Thing) -> bool:
@@ -168,7 +183,10 @@ class _Facts:
             self.built.update(dict.fromkeys(found, event))
         elif isinstance(event, SetAttribute):
             held = things(event.value)
-            for value in {*held, *(part for module in held if module.role == "module" for part in reached(module))}:
+            for value in {
+                *held,
+                *(part for module in held if isinstance(module.what, Module) for part in reached(module)),
+            }:
                 self.inside.setdefault(value, set()).update(found)
             if event.attr == "grad":
                 self.excused.update(found)
@@ -180,11 +198,11 @@ class _Facts:
         elif isinstance(event, SetMode) and event.training is not True:
             self.excused.update(found)
         elif isinstance(event, Zero):
-            self.excused.update(t for t in found if t.role == "tensor")
+            self.excused.update(t for t in found if isinstance(t.what, Tensor))
         elif isinstance(event, Consume) and event.by in ("for", "zip", "chain", "enumerate", "comprehension"):
             self.excused.update(t for p in found for t in _sources(p))
         elif isinstance(event, Return):
-            self.excused.update(things(event.value, "module"))
+            self.excused.update(things(event.value, Module))
 
     def missing(self, loss: Value | None) -> Iterator[tuple[str, Event | None]]:
         """What the loss surely passes through and no optimizer holds: its name, and the event that builds it.
@@ -227,7 +245,7 @@ class _Facts:
         return bool(related & self.excused) or any(
             t.inside(module) or module in self.owners(t)
             for t in self.excused
-            if t.role in ("module", "opaque", "tensor")
+            if isinstance(t.what, (Module, Opaque, Tensor))
         )
 
     def holds(self, module: Thing) -> bool:
@@ -247,10 +265,10 @@ class _Facts:
 
 
 def _sources(parameters: Thing) -> Iterator[Thing]:
-    source = parameters.detail.get("of")
-    yield from things(source)
-    for part in parameters.detail.get("parts", ()):
-        for thing in things(part, "parameters"):
+    what = nature(parameters, Parameters)
+    yield from things(what.of if what is not None else None)
+    for part in chained(parameters) or ():
+        for thing in things(part, Parameters):
             yield from _sources(thing)
 
 
@@ -260,33 +278,33 @@ def _modules(loss: Value | None) -> set[Thing]:
     todo = list(passes(loss))
     while todo:
         run = todo.pop()
-        if run.detail["of"] not in found:
-            found.add(run.detail["of"])
-        todo += [t for t in run.detail["given"] if t.detail["of"] not in found]
+        if ran(run).of not in found:
+            found.add(ran(run).of)
+        todo += [t for t in ran(run).given if ran(t).of not in found]
     return found
 
 
 def _leaves(loss: Value | None) -> Iterator[Thing]:
     """The parameters that stand for themselves in the loss."""
     for thing in options(loss):
-        seen = 0
-        while isinstance(thing, Thing) and isinstance(thing.detail.get("from"), Thing) and seen < 50:
-            thing, seen = thing.detail["from"], seen + 1
-        if isinstance(thing, Thing) and thing.detail.get("made_by") == "Parameter" and thing.detail.get("grad") is True:
-            yield thing
+        leaf = thing if isinstance(thing, Thing) else None
+        for source in _behind(thing):
+            leaf = source
+        if leaf is not None and made_by(leaf) == "Parameter" and requires_grad(leaf) is True:
+            yield leaf
 
 
-def _behind(tensor: Thing) -> Iterator[Thing]:
+def _behind(tensor: Value) -> Iterator[Thing]:
     """What a tensor was computed from: `.contiguous()` and `.type(...)` may give the tensor itself."""
-    seen = 0
-    while isinstance(tensor.detail.get("from"), Thing) and seen < 50:
-        tensor, seen = tensor.detail["from"], seen + 1
-        yield tensor
+    source, left = source_of(tensor), 50
+    while source is not None and left:
+        yield source
+        source, left = source_of(source), left - 1
 
 
 def _trainable(module: Thing) -> bool:
     """Whether the module shows no sign of being meant to stay as it is."""
-    if module.detail.get("pretrained") or "copy_of" in module.detail:
+    if (isinstance(module.what, Module) and module.what.pretrained) or module.copy_of is not None:
         return False
     forward = module.cls.member("forward") if isinstance(module.cls, ClassValue) else None
     return not isinstance(forward, FunctionValue) or not _stops(forward.function.body)

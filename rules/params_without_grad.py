@@ -13,6 +13,7 @@ from gradcheck_lint.runtime.sightings.building import NeverTrained
 from gradcheck_lint.runtime.sightings.mode import NormsAlone
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Backward, BuildOptimizer, GradWrite, Step
+from gradcheck_lint.source.natures import Data, Module, Parameters, Tensor, nature
 from gradcheck_lint.source.run.parts import module_of
 from gradcheck_lint.source.values import Thing, only
 
@@ -50,7 +51,7 @@ class ParamsWithoutGrad(Rule):
                 help="let it require grad, or leave it out",
                 related=[("it is made here", still[1].place)] if still[1].place is not None else [],
                 confidence=Confidence.MEDIUM
-                if still[1].root.detail.get("escaped") or rewritten.escaped(still[1])
+                if still[1].root.escaped or rewritten.escaped(still[1])
                 else Confidence.HIGH,
             )
 
@@ -105,8 +106,14 @@ def standing(timeline: Timeline, event: BuildOptimizer) -> list[tuple[str, Thing
             continue
         if without_grad(thing) and not rewritten.filled_elsewhere(timeline, thing):
             found.append((f"`{thing.label}`" if thing.label else "a tensor", thing))
-        module = module_of(thing) if thing.role == "parameters" else None
-        if module is None or module.role != "module" or thing.detail.get("filtered") or query.unseen(timeline):
+        module = module_of(thing)
+        if (
+            not isinstance(thing.what, Parameters)
+            or module is None
+            or not isinstance(module.what, Module)
+            or thing.what.filtered
+            or query.unseen(timeline)
+        ):
             continue
         if module.summary or not module.root.core.certain or unfrozen_later(timeline, event, module):
             continue
@@ -117,12 +124,12 @@ def standing(timeline: Timeline, event: BuildOptimizer) -> list[tuple[str, Thing
 
 def without_grad(thing: Thing) -> bool:
     """Whether it is a tensor that has never required grad."""
-    if thing.role == "data":
-        return thing.parent is not None and thing.parent[0].role == "tensor"
-    detail = thing.detail
-    if thing.role != "tensor" or thing.summary or "element_of" in detail or detail.get("ever"):
+    if isinstance(thing.what, Data):
+        return thing.parent is not None and isinstance(thing.parent[0].what, Tensor)
+    tensor = nature(thing, Tensor)
+    if tensor is None or thing.summary or tensor.element_of is not None or tensor.ever:
         return False
-    return detail.get("grad") is False and not decided_elsewhere(thing)
+    return tensor.grad is False and not decided_elsewhere(thing)
 
 
 def decided_elsewhere(thing: Thing) -> bool:

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.events import Build, Misspelt, SetAttribute, TorchCall
+from gradcheck_lint.source.natures import Tensor
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, options
 
@@ -58,7 +59,7 @@ class RequiresGradMisspelt(Rule):
         node, subject = event.place.node, event.subject
         if not isinstance(node, tree.Call) or "try" in event.context:
             return
-        if not (isinstance(subject, Thing) and subject.role == "tensor") and event.name != _VARIABLE:
+        if not (isinstance(subject, Thing) and isinstance(subject.what, Tensor)) and event.name != _VARIABLE:
             return
         for argument in node.args:
             if argument.keyword is None or not torch_api.misspelt(argument.keyword):

@@ -10,6 +10,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Evaluate, SetAttribute
+from gradcheck_lint.source.natures import Instance, Module, Tensor
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, Thing, options, things
 
@@ -46,7 +47,7 @@ class RequiresGradNotAssigned(Rule):
         value = repair.text(Place(event.place.chunk, right))
         shown = event.function is None and _CELLS.search(timeline.home.text) is not None
         kinds = [gradflag.kind(o) if isinstance(o, Thing) else None for o in options(event.of)]
-        own = any(isinstance(o, Thing) and o.role == "instance" for o in options(event.of))  # and its `==`
+        own = any(isinstance(o, Thing) and isinstance(o.what, Instance) for o in options(event.of))  # and its `==`
         report(
             event.place,
             "`requires_grad` is compared, not set",
@@ -85,14 +86,14 @@ def _consequence(learn: bool) -> str:
 def _assign(event: Event, kinds: list[gradflag.Kind | None], name: str, value: str) -> Fix | None:
     """An assignment for a tensor, a call for a module, nothing for what may be anything else."""
     statement = event.statement.node
-    found = {k.name if k is not None and k.certain else "" for k in kinds}
+    found = {k.what if k is not None and k.certain else None for k in kinds}
     if len(found) != 1 or not isinstance(statement, tree.Evaluate) or statement.value is not event.place.node:
         return None
     if "\n" in event.statement.code:
         return None
     [kind] = found
-    if kind == gradflag.TENSOR:
+    if kind is Tensor:
         return Fix(f"set `{name}`", Safety.SAFE, (repair.replace(event.statement, f"{name} = {value}"),))
-    if kind == gradflag.MODULE:
+    if kind is Module:
         return Fix("call `requires_grad_`", Safety.SAFE, (repair.replace(event.statement, f"{name}_({value})"),))
     return None

@@ -13,6 +13,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, Items, Thing, only
 
@@ -43,10 +44,10 @@ class SchedulerOfAnotherOptimizer(Rule):
         for event, around in located:
             if not isinstance(event, ev.Schedule):
                 continue
-            scheduler = only(event.subject, "scheduler")
+            scheduler = only(event.subject, Scheduler)
             if scheduler is None or not scheduler.certain or not query.torch_class(scheduler):
                 continue
-            optimizer = only(scheduler.detail.get("optimizer"), "optimizer")
+            optimizer = only(moves(scheduler), Optimizer)
             if optimizer is None or not optimizer.certain or optimizer.summary or optimizer.place is None:
                 continue
             turns = query.loops(around)
@@ -71,7 +72,7 @@ class SchedulerOfAnotherOptimizer(Rule):
         """The optimizer of the scheduler is never stepped, and another one is."""
         if not steps or query.unseen(timeline, optimizer):
             return
-        trained = [only(e.subject, "optimizer") for e in steps]
+        trained = [only(e.subject, Optimizer) for e in steps]
         mine = held_by(optimizer).modules
         same = any(t is not None and any(m is n for m in mine for n in held_by(t).modules) for t in trained)
         name = query.receiver(event)
@@ -95,9 +96,9 @@ class SchedulerOfAnotherOptimizer(Rule):
         report: Report,
     ) -> None:
         """Its length counts epochs, and it is stepped for each batch; or the other way round."""
-        args, kind = scheduler.detail["args"], query.torch_class(scheduler)
+        args, kind = scheduler.args, query.torch_class(scheduler)
         name = query.receiver(event)
-        if not steps or event.args.all():
+        if not steps or args is None or event.args.all():
             return
         if kind == "OneCycleLR" and "steps_per_epoch" in args.keywords:
             if all(len(query.loops(query.inside(a, turns[-1]))) > 0 for a in steps):
@@ -147,7 +148,7 @@ class SchedulerOfAnotherOptimizer(Rule):
         tag = _tag(query.receiver(event))
         names: dict[str, Thing] = {}
         for e, _ in located:
-            subject = only(e.subject, "optimizer")
+            subject = only(e.subject, Optimizer)
             if isinstance(e, ev.Step) and subject is not None:
                 names[_tag(query.spoken(e))] = subject
         other = names.get(tag)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.values import Thing
 
+_SKIPPING = (tree.Exit.CONTINUE, tree.Exit.RETURN)
 _UNUSED = frozenset({cycle.FIRST, cycle.READY, cycle.STALE})
 
 
@@ -101,7 +102,7 @@ class _Skips(Path):
         return [*super().heeded(), *self.jumps]
 
     def run(self, step: tl.Part, states: States) -> Flow:
-        if isinstance(step, tl.Jump) and step.kind in ("continue", "return") and self.steady[-1] and self.rejects():
+        if isinstance(step, tl.Jump) and step.kind in _SKIPPING and self.steady[-1] and self.rejects():
             made = [s.made for s in in_order(states) if isinstance(s.made, ev.Event)]
             if made and all(s.gradient in _UNUSED for s in states) and self.leaves(step, made[0]):
                 skip = _Skip(step)
@@ -117,7 +118,7 @@ class _Skips(Path):
 
     def leaves(self, jump: tl.Jump, made: ev.Event) -> bool:
         """Whether the jump ends the round of the loop, or the call, in which backward has run."""
-        kind = tl.Loop if jump.kind == "continue" else tl.Call
+        kind = tl.Loop if jump.kind is tree.Exit.CONTINUE else tl.Call
         for step in reversed(self.around):
             if isinstance(step, kind):
                 return any(event is made for event in tl.inside(step.body))
@@ -160,5 +161,5 @@ def _jumps(step: tl.Part, tested: bool = False) -> Iterator[tl.Jump]:
                 yield from _jumps(inner, tested)
     elif isinstance(step, (tl.Loop, tl.Call, tl.Guarded)):
         yield from _jumps(step.body, tested)
-    elif tested and isinstance(step, tl.Jump) and step.kind in ("continue", "return"):
+    elif tested and isinstance(step, tl.Jump) and step.kind in _SKIPPING:
         yield step

@@ -11,6 +11,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import TensorUnregistered
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import SetAttribute
+from gradcheck_lint.source.natures import Module, Tensor, made_by, nature, source_of
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, only, things
 
@@ -49,12 +50,10 @@ class TensorNotRegistered(Rule):
             self.before_super(facts, events, report)
         last = {e.attr: e for e in events}
         registered = [e.value for e in last.values()]
-        others = any(
-            t.role == "module" or t.detail.get("made_by") == "Parameter" for v in registered for t in things(v)
-        )
+        others = any(isinstance(t.what, Module) or made_by(t) == "Parameter" for v in registered for t in things(v))
         for name, event in last.items():
             found = _trained(event.value)
-            if not found or any(v is t for v in registered for t in found if t.detail.get("made_by") == "Parameter"):
+            if not found or any(v is t for v in registered for t in found if made_by(t) == "Parameter"):
                 continue
             if _used_elsewhere(facts, name):
                 continue
@@ -85,7 +84,7 @@ class TensorNotRegistered(Rule):
             value = only(event.value)
             if value is None or not value.certain:
                 continue
-            if value.role != "module" and value.detail.get("made_by") != "Parameter":
+            if not isinstance(value.what, Module) and made_by(value) != "Parameter":
                 continue
             name = event.attr
             here = repair.stand(event.statement)
@@ -136,18 +135,20 @@ def _calls_super(statement: tree.Statement) -> bool:
 def _trained(value: Value) -> list[Thing]:
     """The tensors of an attribute that are to be trained and that a module does not register."""
     if isinstance(value, Items):
-        parts = [only(item, "tensor") for item in value.items]
-        found = [p for p in parts if p is not None and p.detail.get("made_by") == "Parameter"]
-        return found if value.kind in ("list", "tuple") and found and len(found) == len(parts) else []
-    tensor = only(value, "tensor")
-    if tensor is None or tensor.detail.get("grad") is not True or "element_of" in tensor.detail:
+        parts = [only(item, Tensor) for item in value.items]
+        found = [p for p in parts if p is not None and made_by(p) == "Parameter"]
+        listed = value.kind is tree.Container.LIST or value.kind is tree.Container.TUPLE
+        return found if listed and len(found) == len(parts) else []
+    tensor = only(value, Tensor)
+    known = nature(tensor, Tensor)
+    if tensor is None or known is None or known.grad is not True or known.element_of is not None:
         return []
-    if tensor.detail.get("leaf"):
-        return [tensor] if tensor.detail.get("made_by") not in (None, "Parameter", "detach") else []
-    origin = tensor
-    while isinstance(origin.detail.get("from"), Thing):
-        origin = origin.detail["from"]
-    return [tensor, origin] if origin.detail.get("made_by") == "Parameter" else []
+    if known.leaf:
+        return [tensor] if known.made_by not in ("", "Parameter", "detach") else []
+    origin, source = tensor, known.source
+    while source is not None:
+        origin, source = source, source_of(source)
+    return [tensor, origin] if made_by(origin) == "Parameter" else []
 
 
 def _used_elsewhere(facts: ClassFacts, name: str) -> bool:

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import BufferTrained
 from gradcheck_lint.source.events import Register, SetAttribute
+from gradcheck_lint.source.natures import Opaque, Tensor, made_by, requires_grad
 from gradcheck_lint.source.values import Constant, Thing, Value, only, options
 
 if TYPE_CHECKING:
@@ -41,13 +42,13 @@ class TrainableBuffer(Rule):
             name, value = _named(event), event.value
             if not name or not _is_buffer(event) or not event.concerns(facts.instance) or _optimized(facts, name):
                 continue
-            tensor = only(value, "tensor")
+            tensor = only(value, Tensor)
             learns = tensor is not None and _wants_to_learn(tensor)
             if learns and any(o is tensor for e in elsewhere for o in options(e.value)):
                 continue
             if not learns and not _like_a_weight(facts, name, value):
                 continue
-            made = str(tensor.detail["made_by"]) if learns and tensor is not None else ""
+            made = made_by(tensor) if learns else ""
             report(
                 event.place,
                 "a tensor that should learn is registered as a buffer",
@@ -87,12 +88,12 @@ def _named(event: Register) -> str:
 
 def _wants_to_learn(tensor: Thing) -> bool:
     """Whether it was made to require grad and still does."""
-    return tensor.detail.get("grad") is True and "args" in tensor.detail
+    return requires_grad(tensor) is True and tensor.args is not None
 
 
 def _like_a_weight(facts: ClassFacts, name: str, value: Value | None) -> bool:
     """Whether it is initialised and used as a weight is, and nothing of the class writes it."""
-    if any(not isinstance(o, Thing) or o.role not in ("tensor", "opaque") for o in options(value)):
+    if any(not isinstance(o, Thing) or not isinstance(o.what, (Tensor, Opaque)) for o in options(value)):
         return False
     word, text = re.escape(name), facts.inherited
     return all(re.search(p.format(word), text) for p in (_INITIALISED, _MULTIPLIED)) and not re.search(

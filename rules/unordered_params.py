@@ -9,7 +9,8 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import RefusedSet, SetGiven
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.values import Items, Thing, options, unordered
+from gradcheck_lint.source.natures import unordered
+from gradcheck_lint.source.values import Items, Thing, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
@@ -75,7 +76,7 @@ def ordered_instead(made: Place) -> tuple[Edit, ...]:
         return ()
     if isinstance(node, tree.Display) and any(isinstance(item, tree.Starred) for item in node.items):
         return ()
-    if isinstance(node, (tree.Display, tree.Comprehension)) and node.kind == "set":
+    if isinstance(node, (tree.Display, tree.Comprehension)) and node.kind is tree.Container.SET:
         return repair.rebracket(made.span, "[", "]")
     return ()
 

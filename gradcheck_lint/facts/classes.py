@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.source import natures, torch_api, tree
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.effort import Stop
 from gradcheck_lint.source.run import objects
-from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -202,7 +201,7 @@ _MADE = re.compile(r"\b([A-Z]\w*)\(")
 def is_module(cls: ClassValue) -> bool:
     """Whether a class derives from nn.Module, as far as the code shows."""
     return cls.derives(*_MODULE_BASES) or any(
-        isinstance(v, External) and torch_api.role_of_class(v.name) == "module" for v in cls.lineage()
+        isinstance(v, External) and torch_api.nature_of_class(v.name) is natures.Module for v in cls.lineage()
     )
 
 
@@ -215,8 +214,8 @@ def has_weights(machine: Machine, thing: Thing, mode: bool = False) -> bool:
     if not isinstance(thing.cls, External):
         return False
     name = thing.cls.name
-    args = thing.detail.get("args")
-    if not isinstance(args, Arguments):
+    args = thing.args
+    if args is None:
         return False
     if name in _CONTAINERS:
         return any(has_weights(machine, t, mode) for a in args.all() for t in made_modules(a))
@@ -278,7 +277,7 @@ def _text(machine: Machine, cls: ClassValue) -> str:
 def made_modules(value: Value | None, depth: int = 0) -> Iterator[Thing]:
     """The modules in a value: itself, or what a container of Python holds."""
     for option in options(value):
-        if isinstance(option, Thing) and option.role == "module":
+        if isinstance(option, Thing) and isinstance(option.what, natures.Module):
             yield option
         elif isinstance(option, Items) and depth < 4:
             for item in option.items:
@@ -301,10 +300,9 @@ def reached(value: Value | None) -> set[Thing]:
         elif isinstance(option, Thing) and option not in found:
             found.add(option)
             todo += option.deps
-            args = option.detail.get("args")
-            if isinstance(args, Arguments):
+            args = option.args
+            if args is not None:
                 todo += [o for a in args.all() for o in options(a)]
-            wrapped = option.detail.get("wraps")
-            if isinstance(wrapped, Thing):
-                todo.append(wrapped)
+            if option.wraps is not None:
+                todo.append(option.wraps)
     return found

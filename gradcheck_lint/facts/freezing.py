@@ -9,6 +9,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.follow import Flow, States, Walk
 from gradcheck_lint.source.holding import belongs
+from gradcheck_lint.source.natures import Module, Opaque, Tensor, element_of
 from gradcheck_lint.source.run.parts import filtered, may_change, walked_from
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, contents, options, things
 
@@ -133,8 +134,8 @@ def _may_put(target: Thing, value: Value | None, module: Thing, parts: Sequence[
         return False  # a constant, a function
     if _within(target, module, parts):
         return True
-    layer = any(t.role in ("module", "tensor") for t in found)
-    return layer and target.role == "opaque" and not target.root.core.certain
+    layer = any(isinstance(t.what, (Module, Tensor)) for t in found)
+    return layer and isinstance(target.what, Opaque) and not target.root.core.certain
 
 
 def _within(thing: Thing, module: Thing, parts: Sequence[Thing]) -> bool:
@@ -149,7 +150,9 @@ def _within(thing: Thing, module: Thing, parts: Sequence[Thing]) -> bool:
         above = above.parent[0] if above.parent is not None else None
     if any(thing.inside(part) for part in parts):
         return True
-    return bool({thing.core, thing.root.core} & module.deps) or (thing.role == "opaque" and module in thing.deps)
+    return bool({thing.core, thing.root.core} & module.deps) or (
+        isinstance(thing.what, Opaque) and module in thing.deps
+    )
 
 
 def _may_grow(event: ev.Grow, module: Thing, parts: Sequence[Thing]) -> bool:
@@ -166,12 +169,12 @@ def _may_grow(event: ev.Grow, module: Thing, parts: Sequence[Thing]) -> bool:
 def _reaches_all(event: ev.Freeze, module: Thing) -> bool:
     """Whether a freeze reaches every parameter of the module."""
     owner, thing = event.subject, event.thing
-    if not isinstance(owner, Thing) or owner.role != "module":
+    if not isinstance(owner, Thing) or not isinstance(owner.what, Module):
         return False
-    if thing.role == "module" and event.how == "attribute":
+    if isinstance(thing.what, Module) and event.how == "attribute":
         return False  # an attribute of the module, which freezes nothing
-    source = thing.detail.get("element_of")
-    if isinstance(source, Thing) and filtered(source):
+    source = element_of(thing)
+    if source is not None and filtered(source):
         return False
     return module.inside(owner) or any(part is module for part in event.parts.get(owner.serial, ()))
 
@@ -182,4 +185,4 @@ def _may_thaw(event: ev.Freeze, module: Thing, parts: Sequence[Thing]) -> bool:
     if not isinstance(owner, Thing) or not owner.root.core.certain or owner.summary:
         return True
     held = event.parts.get(owner.serial, ())
-    return module.inside(owner) or _within(owner, module, parts) or module in held or owner.role != "module"
+    return module.inside(owner) or _within(owner, module, parts) or module in held or not isinstance(owner.what, Module)

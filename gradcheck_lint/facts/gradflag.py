@@ -6,9 +6,20 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Module, Opaque, Tensor
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.timeline import Branch
-from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Partial, Thing, Value, options
+from gradcheck_lint.source.values import (
+    ClassValue,
+    Constant,
+    External,
+    FunctionValue,
+    Nature,
+    Partial,
+    Thing,
+    Value,
+    options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +27,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event, SetAttribute
     from gradcheck_lint.source.timeline import Timeline
 
-TENSOR, MODULE = "tensor", "module"
 _CONTAINERS = ("torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict")
 _WALKS = frozenset({"children", "modules", "named_children", "named_modules"})
 
@@ -36,32 +46,32 @@ _LIKE_TENSORS = re.compile(
 class Kind(NamedTuple):
     """What an object is, and whether that is certain."""
 
-    name: str
+    what: type[Nature]
     certain: bool
 
 
 def kind(thing: Thing) -> Kind | None:
     """What an object is, as far as the code shows; None if it may be something else altogether."""
     thing = thing.core
-    if thing.role == "tensor":
-        return Kind(TENSOR, True)
-    if thing.role == "module":
-        return Kind(MODULE, thing.certain)
-    if thing.role != "opaque" or thing.parent is None:
+    if isinstance(thing.what, Tensor):
+        return Kind(Tensor, True)
+    if isinstance(thing.what, Module):
+        return Kind(Module, thing.certain)
+    if not isinstance(thing.what, Opaque) or thing.parent is None:
         return None
     above, attribute = thing.parent
     if attribute == "[]" or attribute.startswith("["):
         if _walked(thing) or (isinstance(above.cls, External) and above.cls.name in _CONTAINERS):
-            return Kind(MODULE, True)
-        return Kind(MODULE, False) if above.role == "module" else None
+            return Kind(Module, True)
+        return Kind(Module, False) if isinstance(above.what, Module) else None
     if attribute in ("weight", "bias"):
-        return Kind(TENSOR, kind(above) is not None)
+        return Kind(Tensor, kind(above) is not None)
     cls = above.core.cls
-    if not isinstance(cls, External) or above.role != "module" or attribute.startswith("_"):
+    if not isinstance(cls, External) or not isinstance(above.what, Module) or attribute.startswith("_"):
         return None
     if cls.name.startswith("torch.nn."):
-        return Kind(MODULE, False) if attribute in _LAYERS else None
-    return Kind(MODULE, False) if not _LIKE_TENSORS.search(attribute) else None
+        return Kind(Module, False) if attribute in _LAYERS else None
+    return Kind(Module, False) if not _LIKE_TENSORS.search(attribute) else None
 
 
 _ASKING = frozenset({"isinstance", "issubclass", "type", "hasattr", "callable", "is_parameter", "is_tensor"})
@@ -124,7 +134,7 @@ def part_of(thing: Thing) -> list[Thing]:
     if thing.parent is None or not thing.parent[1].startswith("["):
         return []
     above = thing.parent[0]
-    args = above.detail.get("args")
+    args = above.args
     given = [o for value in (args.positional if args is not None else ()) for o in _flat(value)]
     index = re.fullmatch(r"\[(-?\d+)\]", thing.parent[1])
     if index is not None and -len(given) <= int(index.group(1)) < len(given):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import AddGroup, BuildOptimizer
+from gradcheck_lint.source.natures import Optimizer, chained
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Items, Table, Thing, Value, options
+from gradcheck_lint.source.values import Items, Table, Value, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event
@@ -30,7 +31,7 @@ class Handed(NamedTuple):
 
 def takes_parameters(event: Handing) -> bool:
     """Whether it is an optimizer for certain that an event hands parameters to."""
-    return any(isinstance(o, Thing) and o.role == "optimizer" for o in options(event.subject))
+    return bool(things(event.subject, Optimizer))
 
 
 def refused(event: Event) -> bool:
@@ -93,8 +94,8 @@ def tensors(given: Value | None) -> Iterator[Value]:
             inner: list[Value] | None = None
             if isinstance(found, Items):
                 inner = found.items
-            elif isinstance(found, Thing) and "parts" in found.detail:
-                inner = found.detail["parts"]
+            else:
+                inner = chained(found)
             if inner is None:
                 yield found
             elif id(found) not in seen:

@@ -24,6 +24,18 @@ from gradcheck_lint.source.events import (
     Unknown,
 )
 from gradcheck_lint.source.holding import Held, held_by
+from gradcheck_lint.source.natures import (
+    Data,
+    Group,
+    GroupParams,
+    Groups,
+    Module,
+    Opaque,
+    Optimizer,
+    Parameters,
+    Tensor,
+    element_of,
+)
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import (
     ClassValue,
@@ -77,10 +89,10 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool], *, in
     built, a group is added or written; or if what came in is replaced in its turn. None as well where unknown code is
     given the optimizer, unless it is asked for `in_doubt`.
     """
-    stepped = {o for e in timeline.events(Step) for o in things(e.subject, "optimizer")}
+    stepped = {o for e in timeline.events(Step) for o in things(e.subject, Optimizer)}
     if timeline.cut or not any(not o.summary and holds(held_by(o)) for o in stepped):
         return None
-    built = {o: e for e in before(timeline, event) if isinstance(e, Build) for o in things(e.subject, "optimizer")}
+    built = {o: e for e in before(timeline, event) if isinstance(e, Build) for o in things(e.subject, Optimizer)}
     held = {o: e for o, e in built.items() if not o.summary and holds(held_by(o))}
     if not held or _put_into_groups(timeline, event):
         return None
@@ -94,7 +106,7 @@ def stale(timeline: Timeline, event: Event, holds: Callable[[Held], bool], *, in
                 if isinstance(later, AddGroup) or not in_doubt:
                     return None
                 told.add(optimizer)
-        if isinstance(later, Build) and things(later.subject, "optimizer"):
+        if isinstance(later, Build) and things(later.subject, Optimizer):
             return None
         if later is not event and isinstance(later, SetItem) and any(_groups(t) for t in things(later.subject)):
             return None
@@ -139,19 +151,21 @@ def taken_over(event: SetItem, between: Iterable[Event], optimizers: list[Thing]
 
 def _out_of(thing: Thing, optimizers: list[Thing]) -> bool:
     """Whether a thing is, or may be, a tensor from the groups of some optimizers."""
-    source = thing.detail.get("element_of")
+    source = element_of(thing)
     if isinstance(source, Thing):
         return source.root in optimizers
-    return thing.root in optimizers or (thing.role in ("opaque", "tensor") and any(o in thing.deps for o in optimizers))
+    return thing.root in optimizers or (
+        isinstance(thing.what, (Opaque, Tensor)) and any(o in thing.deps for o in optimizers)
+    )
 
 
 def _state(thing: Thing) -> bool:
     """Whether it is the state of an optimizer, or what that keeps for one tensor."""
-    return thing.root.role == "optimizer" and not _groups(thing)
+    return isinstance(thing.root.what, Optimizer) and not _groups(thing)
 
 
 def _groups(thing: Thing) -> bool:
-    return thing.role in ("groups", "group", "group-params")
+    return isinstance(thing.what, (Groups, Group, GroupParams))
 
 
 def _same_target(event: Event, other: Event) -> bool:
@@ -190,7 +204,7 @@ def _name(event: Assign | Rebind) -> tuple[str, object]:
 def fresh(value: Value | None) -> bool:
     """Whether the value is a tensor to be trained that was made just now."""
     return all(
-        isinstance(o, Thing) and o.role == "tensor" and "made_by" in o.detail and o.detail.get("grad") is True
+        isinstance(o, Thing) and isinstance(o.what, Tensor) and o.what.made_by != "" and o.what.grad is True
         for o in options(value)
     )
 
@@ -223,14 +237,14 @@ def weighted(module: Thing) -> bool:
         if not isinstance(init, FunctionValue):
             return False
         return _makes_weights(init.function)
-    if module.detail.get("pretrained"):
+    if isinstance(module.what, Module) and module.what.pretrained:
         return True
     if isinstance(module.cls, External):
         if _WEIGHTED.match(module.cls.name.rpartition(".")[2]):
             return True
-        args = module.detail.get("args")
+        args = module.args
         return args is not None and any(weighted(t) for value in args.all() for t in _layers(value))
-    copied = module.detail.get("copy_of")
+    copied = module.copy_of
     return isinstance(copied, Thing) and weighted(copied)
 
 
@@ -277,15 +291,15 @@ def contained(module: Thing) -> set[Thing]:
         thing = todo.pop()
         if thing not in found:
             found.add(thing)
-            args = thing.detail.get("args")
+            args = thing.args
             todo += [t for value in args.all() for t in _layers(value)] if args is not None else []
-            todo += [thing.detail["wraps"]] if isinstance(thing.detail.get("wraps"), Thing) else []
+            todo += [thing.wraps] if thing.wraps is not None else []
     return found
 
 
 def _layers(value: Value) -> list[Thing]:
     """The modules in an argument: itself, or those of a list, or those of a dict."""
-    found = things(value, "module")
+    found = things(value, Module)
     for option in options(value):
         inner = (
             option.items if isinstance(option, Items) else option.entries.values() if isinstance(option, Table) else ()
@@ -312,7 +326,7 @@ def steps_on(timeline: Timeline, event: Event, module: Thing) -> tuple[Step, lis
 
 def _on(step: Event, module: Thing) -> bool:
     """Whether a step is one of an optimizer that holds (a part of) the module."""
-    return any(_holds(held_by(o), module) for o in things(step.subject, "optimizer"))
+    return any(_holds(held_by(o), module) for o in things(step.subject, Optimizer))
 
 
 def _holds(held: Held, module: Thing) -> bool:
@@ -329,8 +343,8 @@ def untied(timeline: Timeline) -> bool:
 
 def keeps_state(optimizer: Thing) -> bool:
     """Whether an optimizer surely keeps something for each parameter from one step to the next."""
-    name = str(optimizer.detail.get("name", "")).rpartition(".")[2]
-    args = optimizer.detail.get("args")
+    name = optimizer.class_name.rpartition(".")[2]
+    args = optimizer.args
     if name not in torch_api.OPTIMIZERS or args is None:
         return False
     if name != "SGD" and name != "RMSprop":
@@ -344,16 +358,17 @@ def owner(parameter: Thing) -> Thing | None:
     thing: Thing | None = parameter
     if (
         thing is not None
-        and thing.role in ("data", "opaque")
+        and isinstance(thing.what, (Data, Opaque))
         and thing.parent is not None
         and thing.parent[1] == "data"
     ):
         thing = thing.parent[0]
     if thing is None:
         return None
-    if thing.role == "tensor" and isinstance(thing.detail.get("element_of"), Thing):
-        return only(thing.detail["element_of"].detail.get("of"), "module")
-    if thing.role == "opaque" and thing.parent is not None and thing.parent[1] in ("weight", "bias"):
+    source = element_of(thing)
+    if source is not None:
+        return only(source.what.of, Module) if isinstance(source.what, Parameters) else None
+    if isinstance(thing.what, Opaque) and thing.parent is not None and thing.parent[1] in ("weight", "bias"):
         module = thing.parent[0]
-        return module if module.root.role == "module" else None
+        return module if isinstance(module.root.what, Module) else None
     return None

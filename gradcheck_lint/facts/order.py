@@ -11,9 +11,10 @@ from collections.abc import Sequence as Steps
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Event
 from gradcheck_lint.source.timeline import Branch, Call, Guarded, Jump, Loop, Part, Sequence, Timeline
+from gradcheck_lint.source.tree import Exit
 
-_END, _RETURN, _BREAK, _CONTINUE = "end", "return", "break", "continue"
-_Exits = frozenset[str]
+_END, _RETURN, _BREAK, _CONTINUE = Exit.END, Exit.RETURN, Exit.BREAK, Exit.CONTINUE
+_Exits = frozenset[Exit]
 
 
 def after(timeline: Timeline, event: Event) -> list[Event]:
@@ -66,7 +67,7 @@ def _through(step: Part, found: list[Event]) -> _Exits:
         found.append(step)
         return frozenset({_END})
     if isinstance(step, Jump):
-        return frozenset() if step.kind == "raise" else frozenset({step.kind})
+        return frozenset() if step.kind is Exit.RAISE else frozenset({step.kind})
     if isinstance(step, Sequence):
         return _run(step.steps, found)
     if isinstance(step, Branch):

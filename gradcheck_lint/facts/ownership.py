@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.classes import ClassFacts, class_facts
 from gradcheck_lint.source.events import Build, SetAttribute
+from gradcheck_lint.source.natures import Module
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _contains(event: Build, facts: ClassFacts) -> bool:
 def _handed_in(event: Build, facts: ClassFacts) -> str | None:
     """The attribute in which a module keeps the object of the class that it is built with."""
     thing, args = event.subject, event.args
-    if thing.role != "module":
+    if not isinstance(thing.what, Module):
         return None
     init = thing.cls.member("__init__") if isinstance(thing.cls, ClassValue) else None
     if not isinstance(init, FunctionValue):

@@ -10,6 +10,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import NO, reaches, shares
+from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only, options
 
@@ -83,14 +84,14 @@ def named_only(timeline: Timeline, method: str, optimizer: Thing | None = None) 
         if not isinstance(node, tree.Attribute) or node.attr != method or thing is None or thing.parent is None:
             continue
         owner = thing.parent[0]
-        if optimizer is None or owner.role != "optimizer" or shares(owner, optimizer) != NO:
+        if optimizer is None or not isinstance(owner.what, Optimizer) or shares(owner, optimizer) != NO:
             return True
     return False
 
 
 def torch_class(thing: Thing) -> str:
     """`Adam` for a torch.optim.Adam, "" for anything that torch did not define."""
-    name = str(thing.detail.get("name", ""))
+    name = thing.class_name
     return name.rpartition(".")[2] if name.startswith("torch.") else ""
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.events import Backward, Build, Step
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.values import Thing, only, passes, things
+from gradcheck_lint.source.natures import Optimizer, Tensor, made_by, requires_grad, source_of
+from gradcheck_lint.source.values import Thing, only, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.breach import Breach
@@ -32,15 +34,15 @@ def before(breach: Breach) -> Rebuilt | None:
     if at == 0 or not isinstance(events[at - 1], Backward):
         return None
     backward = events[at - 1]
-    whole = only(backward.subject, "tensor")
+    whole = only(backward.subject, Tensor)
     leaf, left = whole, _CHAIN
-    while leaf is not None and left and isinstance(leaf.detail.get("from"), Thing):
-        leaf, left = leaf.detail["from"], left - 1
-    if leaf is None or leaf.detail.get("made_by") not in _MAKES or leaf.detail.get("grad") is not True:
+    while leaf is not None and left and source_of(leaf) is not None:
+        leaf, left = source_of(leaf), left - 1
+    if leaf is None or made_by(leaf) not in _MAKES or requires_grad(leaf) is not True:
         return None
     if leaf.place is None or not leaf.certain or passes(whole):
         return None
-    optimizers = [o for e in breach.timeline.events(Build) for o in things(e.subject, "optimizer")]
+    optimizers = [o for e in breach.timeline.events(Build) for o in things(e.subject, Optimizer)]
     if any(leaf in held_by(optimizer).tensors for optimizer in optimizers):
         return None
     return Rebuilt(backward, leaf, leaf is not whole)

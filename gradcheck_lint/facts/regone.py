@@ -9,8 +9,10 @@ from gradcheck_lint.finding import Confidence
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.values import Constant, Thing, only, passes
+from gradcheck_lint.source.natures import LossScaled, nature, ran
+from gradcheck_lint.source.values import Constant, Thing, only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,9 +66,9 @@ def runs_of(loss: Thing | None, modules: Sequence[Thing]) -> frozenset[Thing]:
     """The runs of these modules that the loss goes back through."""
     if loss is None:
         return frozenset()
-    return frozenset(
-        run for run in passes(loss.detail.get("of", loss)) if any(run.detail["of"].inside(t) for t in modules)
-    )
+    scaled = nature(loss, LossScaled)
+    whole = scaled.of if scaled is not None and scaled.of is not None else loss
+    return frozenset(run for run in passes(whole) if any(ran(run).of.inside(t) for t in modules))
 
 
 def carried(back: Back, loop: tl.Loop) -> tuple[Thing, bool] | None:
@@ -83,7 +85,7 @@ def carried(back: Back, loop: tl.Loop) -> tuple[Thing, bool] | None:
     given: set[Thing] = set()
     todo = list(new)
     while todo:
-        fresh = set(todo.pop().detail["given"]) - given
+        fresh = ran(todo.pop()).given - given
         given |= fresh
         todo += fresh
     return found[0], given.isdisjoint(found)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.natures import Tensor, nature
 from gradcheck_lint.source.values import Items, Table, Thing, Value
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ def kept(value: Value) -> tuple[Thing, str] | None:
     """The object that has a tensor or a list as an attribute, or has what it is in, and the name of that."""
     if isinstance(value, (Items, Table)):
         return value.kept
-    return value.detail.get("kept") if isinstance(value, Thing) else None
+    tensor = nature(value, Tensor)
+    return tensor.kept if tensor is not None else None
 
 
 _ASSIGNED = r"\.NAME\s*(?::[^=\n]{1,200})?=(?!=)|^[^=\n()]{0,200}\.NAME\s*,[^=\n()]{0,200}=(?!=)"
@@ -58,4 +60,4 @@ def filled_elsewhere(timeline: Timeline, value: Value) -> bool:
 def escaped(value: Value) -> bool:
     """Whether code that was not seen had the object that has the value as an attribute."""
     known = kept(value)
-    return known is not None and bool(known[0].root.detail.get("escaped"))
+    return known is not None and bool(known[0].root.escaped)

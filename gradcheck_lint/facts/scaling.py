@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Event
+from gradcheck_lint.source.natures import LossScaled, Scaler, nature
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only, things
 
@@ -15,8 +16,9 @@ _DEFAULT = "65536"  # torch's own
 def scaling(made: Iterable[Event]) -> Thing | None:
     """The scaler whose scaled loss some backwards ran on."""
     for event in made:
-        for loss in things(event.subject, "loss-scaled"):
-            scaler = only(loss.detail.get("scaler"), "scaler")
+        for loss in things(event.subject, LossScaled):
+            scaled = nature(loss, LossScaled)
+            scaler = only(scaled.scaler, Scaler) if scaled is not None else None
             if scaler is not None:
                 return scaler
     return None

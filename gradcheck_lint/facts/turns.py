@@ -15,6 +15,7 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.events import Backward, Clip, Event, Forward, Step, Unknown, Update, Zero
 from gradcheck_lint.source.holding import NO, YES, shares, trains
+from gradcheck_lint.source.natures import Optimizer, Scaler
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.timeline import Branch, Call, Jump, Loop, Part, Sequence, Timeline
 from gradcheck_lint.source.values import Constant, External, only, options, things
@@ -51,7 +52,7 @@ def carried(breach: Breach) -> Carried | None:
     other = _other(breach, made)
     at = _seen_from(breach.timeline, made, other) if other is not None else None
     if other is not None and at is not None:
-        known = all(shares(thing, optimizer) == NO for thing in things(other.subject, "optimizer"))
+        known = all(shares(thing, optimizer) == NO for thing in things(other.subject, Optimizer))
         return Carried(OTHER, made, other, breach.certain and known, at)
     return Carried(NEVER, made, None, breach.certain)
 
@@ -98,7 +99,7 @@ def _other(breach: Breach, made: Event) -> Event | None:
     for event in reversed(events[:at]):
         if isinstance(event, Backward):
             break
-        if isinstance(event, Zero) and things(event.subject, "optimizer"):
+        if isinstance(event, Zero) and things(event.subject, Optimizer):
             found = event
             break
     if found is None:
@@ -214,7 +215,7 @@ def _present(test: tree.Expression | None) -> bool:
 def jumps(step: Part) -> bool:
     """Whether something in a loop leaves a round early."""
     if isinstance(step, Jump):
-        return step.kind in ("continue", "break", "return")
+        return step.kind is not tree.Exit.RAISE
     if isinstance(step, Sequence):
         return any(jumps(inner) for inner in step.steps)
     if isinstance(step, Branch):
@@ -227,7 +228,7 @@ def steps_never_updated(timeline: Timeline) -> list[Event]:
     found: list[Event] = []
     located = list(timeline.located())
     for step, around in located:
-        scaler = only(step.scaler, "scaler") if isinstance(step, Step) else None
+        scaler = only(step.scaler, Scaler) if isinstance(step, Step) else None
         loops = [outer for outer in around if isinstance(outer, Loop) and not outer.once]
         if scaler is None or not scaler.certain or not loops:
             continue
@@ -245,7 +246,7 @@ def updates_run_twice(timeline: Timeline) -> list[Event]:
         if isinstance(event, (Step, Unknown)):
             last = None
         elif isinstance(event, Update):
-            scaler = only(event.subject, "scaler")
+            scaler = only(event.subject, Scaler)
             if last is not None and scaler is not None and last[1] == around and only(last[0].subject) is scaler:
                 found.append(event)
             last = event, around

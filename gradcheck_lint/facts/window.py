@@ -11,6 +11,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import MAYBE, YES, reaches
+from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only
 
@@ -94,7 +95,7 @@ def windows(timeline: tl.Timeline) -> Iterator[Window]:
     for step, around in located:
         if not isinstance(step, ev.Step):
             continue
-        optimizer = only(step.subject, "optimizer")
+        optimizer = only(step.subject, Optimizer)
         turns = [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
         if optimizer is None or optimizer.summary or not turns or "accumulate" in step.context:
             continue

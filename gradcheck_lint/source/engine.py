@@ -25,6 +25,7 @@ from gradcheck_lint.source.events import Backward, Build, Clip, Event, Schedule,
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.islands import islands, run
 from gradcheck_lint.source.libraries import library
+from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.outcome import Basis, Island, Outcome, Work
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place
@@ -382,7 +383,7 @@ class _Analysis:
 
 def _builds_optimizer(event: Event) -> bool:
     return isinstance(event, Build) and any(
-        isinstance(option, Thing) and option.role == "optimizer" for option in options(event.subject)
+        isinstance(option, Thing) and isinstance(option.what, Optimizer) for option in options(event.subject)
     )
 
 

@@ -19,6 +19,7 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches, trains
+from gradcheck_lint.source.natures import Optimizer, made_by, moves
 from gradcheck_lint.source.values import Constant, FunctionValue, Thing, Value, options, things
 
 PROTOCOL = (
@@ -403,7 +404,9 @@ class Path(Walk):
             return "backward", how, trains(event.subject, self.optimizer)
         if isinstance(event, ev.Step):
             if event.concerns(self.optimizer):
-                if self.optimizer.detail.get("wrapper") or not _followed(event.closure):
+                what = self.optimizer.what
+                wrapper = isinstance(what, Optimizer) and what.wrapper
+                if wrapper or not _followed(event.closure):
                     return "unknown", "", YES
                 how = "scaler" if event.scaler is not None else ""
                 return "step", how, MAYBE if self.unsteady and _several(event) else YES
@@ -417,7 +420,7 @@ class Path(Walk):
             sole = reach == MAYBE and len(self.timeline.optimizers()) == 1
             return "clip", "", YES if sole else reach
         if isinstance(event, ev.Schedule):
-            moved = [o for t in things(event.subject) for o in options(t.detail.get("optimizer"))]
+            moved = [o for t in things(event.subject) for o in options(moves(t))]
             if not any(o is self.optimizer for o in moved):
                 return "", "", NO
             return "schedule", "", YES if len(moved) == 1 else MAYBE  # `[StepLR(o, 10) for o in optimizers][0]`
@@ -461,7 +464,7 @@ def breaches(timeline: tl.Timeline, optimizer: Thing, others: Iterable[tl.Timeli
 
 def _whichever(subject: Value | None) -> bool:
     """Whether it does not show which optimizer it is."""
-    return any(thing.summary or thing.role != "optimizer" for thing in things(subject))
+    return any(thing.summary or not isinstance(thing.what, Optimizer) for thing in things(subject))
 
 
 def _several(event: ev.Event) -> bool:
@@ -470,7 +473,7 @@ def _several(event: ev.Event) -> bool:
 
 def _zeros(value: Value | None) -> bool:
     """Whether a tensor was made of zeros."""
-    made = [option.detail.get("made_by") for option in options(value) if isinstance(option, Thing)]
+    made = [made_by(option) for option in options(value) if isinstance(option, Thing)]
     return bool(made) and all(by in ("zeros", "zeros_like") for by in made)
 
 

@@ -5,6 +5,23 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.natures import (
+    Group,
+    GroupParams,
+    Groups,
+    Instance,
+    Module,
+    Opaque,
+    Optimizer,
+    Parameters,
+    Scaler,
+    Super,
+    Tensor,
+    chained,
+    made_by,
+    nature,
+    requires_grad,
+)
 from gradcheck_lint.source.values import Choice, Constant, Items, Partial, Table, Thing, Value, options, things
 
 YES, MAYBE, NO = "yes", "maybe", "no"
@@ -22,31 +39,29 @@ class Held(NamedTuple):
 
 def held_by(optimizer: Thing) -> Held:
     """What the optimizer holds, groups added later included."""
-    known = optimizer.detail.get("held")
-    added = optimizer.detail.get("added", ())
-    if isinstance(known, Held) and optimizer.detail.get("held_added") == len(added):
-        return known
-    params = optimizer.detail.get("params")
-    if params is None:
+    what = optimizer.what
+    if not isinstance(what, Optimizer):
+        return Held((), (), True)
+    if what.held is not None and what.held_added == len(what.added):
+        return what.held
+    if what.params is None:
         held = Held((), (), True)
     else:
-        held = content(params)
-        for group in added:
+        held = content(what.params)
+        for group in what.added:
             more = content(group)
             held = Held(held.modules + more.modules, held.tensors + more.tensors, held.unknown or more.unknown)
-    if optimizer.detail.get("regrouped"):
+    if what.regrouped:
         held = held._replace(unknown=True)
-    optimizer.detail["held"] = held
-    optimizer.detail["held_added"] = len(added)
+    what.held, what.held_added = held, len(what.added)
     return held
 
 
 def regroup(part: Thing) -> None:
     """The groups of an optimizer, or their lists of parameters, are written: from now on it may hold anything."""
     optimizer = part.root
-    if optimizer.role == "optimizer" and part.role in ("optimizer", "groups", "group", "group-params"):
-        optimizer.detail["regrouped"] = True
-        optimizer.detail.pop("held", None)
+    if isinstance(optimizer.what, Optimizer) and isinstance(part.what, (Optimizer, Groups, Group, GroupParams)):
+        optimizer.what.regrouped, optimizer.what.held = True, None
 
 
 def content(value: Value | None) -> Held:
@@ -62,7 +77,7 @@ def _gather(value: Value | None, modules: list[Thing], tensors: list[Thing], dep
     spend(1)
     if value is None or depth > 8:
         return True
-    if isinstance(value, (Items, Table)) or (isinstance(value, Thing) and "parts" in value.detail):
+    if isinstance(value, (Items, Table)) or chained(value) is not None:
         if id(value) in seen:
             return False
         seen.add(id(value))
@@ -80,38 +95,38 @@ def _gather(value: Value | None, modules: list[Thing], tensors: list[Thing], dep
         return value.value is not None
     if isinstance(value, (Partial,)) or not isinstance(value, Thing):
         return True
-    if value.role == "parameters":
-        if "parts" in value.detail:
-            flags = [_gather(part, modules, tensors, depth + 1, seen) for part in value.detail["parts"]]
-            return any(flags) or bool(value.detail.get("open"))
-        unknown = _gather(value.detail.get("of"), modules, tensors, depth + 1, seen)
-        return unknown or bool(value.detail.get("filtered"))
-    if value.role in ("module", "instance"):
+    if isinstance(value.what, Parameters):
+        if value.what.parts is not None:
+            flags = [_gather(part, modules, tensors, depth + 1, seen) for part in value.what.parts]
+            return any(flags) or value.what.open
+        return _gather(value.what.of, modules, tensors, depth + 1, seen) or value.what.filtered
+    if isinstance(value.what, (Module, Instance)):
         modules.append(value)
         return False
-    if value.role == "tensor":
-        if "element_of" in value.detail:
-            return _gather(value.detail["element_of"], modules, tensors, depth + 1, seen) or True
+    if isinstance(value.what, Tensor):
+        if value.what.element_of is not None:
+            return _gather(value.what.element_of, modules, tensors, depth + 1, seen) or True
         tensors.append(value)
         return False
-    if value.role == "opaque":
-        modules.extend(t for t in value.deps if t.role == "module")
+    if isinstance(value.what, Opaque):
+        modules.extend(t for t in value.deps if isinstance(t.what, Module))
     return True
 
 
 def surely_holds(optimizer: Thing, value: Value | None) -> bool:
     """Whether an optimizer holds every tensor in a collection of parameters, whatever else it may hold."""
     held = held_by(optimizer)
-    whole = _whole(optimizer.detail.get("params"))
-    for group in optimizer.detail.get("added", ()):
-        whole += _whole(group)
+    what = optimizer.what
     todo, seen = list(options(value)), set[int]()
-    if not todo or optimizer.detail.get("regrouped"):
+    if not todo or not isinstance(what, Optimizer) or what.regrouped:
         return False
+    whole = _whole(what.params)
+    for group in what.added:
+        whole += _whole(group)
     while todo:
         option = todo.pop()
         spend(1)
-        if isinstance(option, (Items, Table)) or (isinstance(option, Thing) and "parts" in option.detail):
+        if isinstance(option, (Items, Table)) or chained(option) is not None:
             if id(option) in seen:
                 continue
             seen.add(id(option))
@@ -121,12 +136,12 @@ def surely_holds(optimizer: Thing, value: Value | None) -> bool:
             todo += option.items
         elif isinstance(option, Table) and set(option.entries) == {"params"}:
             todo.append(option.entries["params"])
-        elif isinstance(option, Thing) and "parts" in option.detail:
-            todo += option.detail["parts"]
-        elif isinstance(option, Thing) and option.role == "parameters" and "of" in option.detail:
-            todo.append(option.detail["of"])  # some of these, or all
-        elif isinstance(option, Thing) and "element_of" in option.detail:
-            todo.append(option.detail["element_of"])
+        elif isinstance(option, Thing) and isinstance(option.what, Parameters) and option.what.parts is not None:
+            todo += option.what.parts
+        elif isinstance(option, Thing) and isinstance(option.what, Parameters) and option.what.of is not None:
+            todo.append(option.what.of)  # some of these, or all
+        elif isinstance(option, Thing) and isinstance(option.what, Tensor) and option.what.element_of is not None:
+            todo.append(option.what.element_of)
         elif not isinstance(option, Thing) or not (
             any(option is t for t in held.tensors) or any(option.inside(m) for m in whole)
         ):
@@ -148,11 +163,11 @@ def _whole(params: Value | None) -> list[Thing]:
             todo += value.items
         elif isinstance(value, Table):
             todo.append(value.entries.get("params"))
-        elif isinstance(value, Thing) and value.role == "parameters":
-            if value.detail.get("filtered") and not value.detail.get("trainable"):
+        elif isinstance(value, Thing) and isinstance(value.what, Parameters):
+            if value.what.filtered and not value.what.trainable:
                 continue
-            todo += value.detail.get("parts", [value.detail.get("of")])
-        elif isinstance(value, Thing) and value.role in ("module", "instance"):
+            todo += [value.what.of] if value.what.parts is None else value.what.parts
+        elif isinstance(value, Thing) and isinstance(value.what, (Module, Instance)):
             found.append(value)
     return found
 
@@ -167,37 +182,39 @@ def reaches(subject: Value | None, optimizer: Thing) -> str:
 
 def _reaches(subject: Thing, optimizer: Thing) -> str:
     spend(1)
-    if subject.role == "optimizer":
+    if isinstance(subject.what, Optimizer):
         if subject is optimizer:
             return YES
         if subject.summary or optimizer.summary:
             return MAYBE
         return shares(subject, optimizer)
-    if subject.role in ("groups", "group", "group-params") or (subject.role == "opaque" and subject.parent is not None):
+    if isinstance(subject.what, (Groups, Group, GroupParams)) or (
+        isinstance(subject.what, Opaque) and subject.parent is not None
+    ):
         root = subject.root
-        if root.role == "optimizer":
+        if isinstance(root.what, Optimizer):
             return _reaches(root, optimizer)
-    if subject.role == "scaler":
+    if isinstance(subject.what, Scaler):
         return NO  # it knows no optimizer until it is handed one
     held = held_by(optimizer)
-    if "values" in subject.root.detail and not subject.certain:
+    if subject.root.values and not subject.certain:
         return MAYBE  # it may be one of several things
-    if subject.role == "parameters":
+    if isinstance(subject.what, Parameters):
         return _reaches_held(content(subject), held)
-    if subject.role in ("module", "instance", "opaque", "super"):
+    if isinstance(subject.what, (Module, Instance, Opaque, Super)):
         for module in held.modules:
-            if module.inside(subject) or (subject.role == "module" and belongs(module, subject)):
+            if module.inside(subject) or (isinstance(subject.what, Module) and belongs(module, subject)):
                 return YES
             if subject.inside(module) or subject in module.deps or module in subject.deps:
                 return MAYBE
         single = _reaches_tensors(subject, held)
         if single != NO:
             return single
-        if held.unknown or subject.summary or subject.role != "module":
+        if held.unknown or subject.summary or not isinstance(subject.what, Module):
             return MAYBE
         # `self.zero_grad()` in a module that owns the one the optimizer holds
         return MAYBE if any(m.parent is None and not m.certain for m in held.modules) and not subject.certain else NO
-    if subject.role == "tensor":
+    if isinstance(subject.what, Tensor):
         if any(subject is t for t in held.tensors):
             return YES
         return MAYBE if held.unknown or subject.summary or held.modules else NO
@@ -214,11 +231,11 @@ def _owners(part: Thing) -> list[Thing]:
     found: dict[int, Thing] = {}
     todo = [part.core]
     while todo:
-        for above in todo.pop().detail.get("owners", ()):
+        for above in todo.pop().owners:
             spend(1)
             if above.core.serial not in found:
                 found[above.core.serial] = above.core
-                if above.role == "module":
+                if isinstance(above.what, Module):
                     todo.append(above.core)
     return list(found.values())
 
@@ -238,10 +255,10 @@ def belongs_to(tensor: Thing, owner: Thing) -> str:
         return YES
     if any(_related(above, owner.core) for above in owners):
         return MAYBE  # its module was handed over when this one was made
-    if owners and len(tensor.detail["owners"]) < OWNERS:
+    if owners and len(tensor.owners) < OWNERS:
         return NO
     # nobody was seen to take it: a Parameter may be in any module, a plain tensor is in none
-    return MAYBE if owners or tensor.detail.get("made_by") == "Parameter" or tensor.detail.get("grad") is None else NO
+    return MAYBE if owners or made_by(tensor) == "Parameter" or requires_grad(tensor) is None else NO
 
 
 def trains(loss: Value | None, optimizer: Thing) -> str:
@@ -257,7 +274,7 @@ def trains(loss: Value | None, optimizer: Thing) -> str:
         return _among(leaves, held)
     if len(found) != 1 or not isinstance(found[0], Thing) or held.tensors or held.unknown:
         return YES
-    with_modules = [t for t in found[0].deps if t.role == "module"]
+    with_modules = [t for t in found[0].deps if isinstance(t.what, Module)]
     if not with_modules or not held.modules or any(_related(m, h) for m in with_modules for h in held.modules):
         return YES
     return MAYBE
@@ -272,9 +289,9 @@ def leaves_of(value: Value | None) -> frozenset[Thing] | None:
     for option in options(value):
         if isinstance(option, Constant):
             continue
-        if not isinstance(option, Thing) or option.role != "tensor" or option.detail.get("written"):
+        if not isinstance(option, Thing) or not isinstance(option.what, Tensor) or option.what.written:
             return None
-        known = frozenset((option,)) if _leaf(option) else option.detail.get("leaves")
+        known = frozenset((option,)) if _leaf(option) else option.what.leaves
         if known is None:
             return None
         found |= known
@@ -283,8 +300,8 @@ def leaves_of(value: Value | None) -> frozenset[Thing] | None:
 
 def _leaf(thing: Thing) -> bool:
     """Whether it is one tensor to be trained, made where the code shows it."""
-    detail = thing.detail
-    return bool(detail.get("leaf") and detail.get("grad") and "args" in detail) and not thing.summary
+    tensor = nature(thing, Tensor)
+    return tensor is not None and bool(tensor.leaf and tensor.grad) and thing.args is not None and not thing.summary
 
 
 def _among(leaves: frozenset[Thing], held: Held) -> str:
@@ -292,7 +309,7 @@ def _among(leaves: frozenset[Thing], held: Held) -> str:
     for leaf in leaves:
         if any(leaf is tensor for tensor in held.tensors):
             return YES
-        if leaf.detail.get("made_by") == "Parameter" or any(belongs_to(leaf, m) != NO for m in held.modules):
+        if made_by(leaf) == "Parameter" or any(belongs_to(leaf, m) != NO for m in held.modules):
             return YES  # for all that is known
     return MAYBE if held.unknown else NO
 

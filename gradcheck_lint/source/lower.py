@@ -22,10 +22,12 @@ from gradcheck_lint.source.tree import (
     Comprehension,
     Conditional,
     Constant,
+    Container,
     Delete,
     Dict,
     Display,
     Evaluate,
+    Exit,
     Expression,
     For,
     Function,
@@ -42,12 +44,15 @@ from gradcheck_lint.source.tree import (
     Raise,
     Return,
     Scope,
+    Slice,
     Starred,
     Statement,
     Subscript,
     Try,
     While,
     With,
+    Yield,
+    YieldFrom,
 )
 
 
@@ -55,6 +60,11 @@ def lower_block(statements: Sequence[ast.stmt], chunk: Chunk) -> Block:
     """Lower statements of a chunk."""
     return _Lowering(chunk).block(statements)
 
+
+_CONTAINERS: dict[type, Container] = {
+    ast.List: Container.LIST, ast.Tuple: Container.TUPLE, ast.Set: Container.SET,
+    ast.ListComp: Container.LIST, ast.SetComp: Container.SET, ast.GeneratorExp: Container.GENERATOR,
+}  # fmt: skip
 
 _OPERATORS: dict[type, str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
@@ -103,14 +113,16 @@ class _Lowering:
         return Raise(position(node), self.expression(node.exc) if node.exc is not None else None)
 
     def break_(self, node: ast.Break) -> Statement:
-        return Jump(position(node), "break")
+        return Jump(position(node), Exit.BREAK)
 
     def continue_(self, node: ast.Continue) -> Statement:
-        return Jump(position(node), "continue")
+        return Jump(position(node), Exit.CONTINUE)
 
     def delete(self, node: ast.Delete) -> Statement:
         targets = [self.expression(t) for t in node.targets]
-        return Delete(position(node), targets[0] if len(targets) == 1 else Display(position(node), "tuple", targets))
+        return Delete(
+            position(node), targets[0] if len(targets) == 1 else Display(position(node), Container.TUPLE, targets)
+        )
 
     def assert_(self, node: ast.Assert) -> Statement:
         return Assert(position(node), self.expression(node.test))
@@ -124,10 +136,10 @@ class _Lowering:
         )
 
     def global_(self, node: ast.Global) -> Statement:
-        return Scope(position(node), "global", node.names)
+        return Scope(position(node), True, node.names)
 
     def nonlocal_(self, node: ast.Nonlocal) -> Statement:
-        return Scope(position(node), "nonlocal", node.names)
+        return Scope(position(node), False, node.names)
 
     def if_(self, node: ast.If) -> Statement:
         if node.orelse and _elifs(node) > limits.CHAIN:
@@ -145,7 +157,7 @@ class _Lowering:
             rest = rest[0].orelse
         if rest:
             arms.append(self.block(rest))
-        return Match(position(node), Other(position(node.test), "Tests", tests), arms)
+        return Match(position(node), Other(position(node.test), tests), arms)
 
     def for_(self, node: ast.For | ast.AsyncFor) -> Statement:
         target, iterable = self.expression(node.target), self.expression(node.iter)
@@ -210,7 +222,7 @@ class _Lowering:
         if lower is not None:
             result: Expression = lower(self, node)
             return result
-        return Other(position(node), type(node).__name__, [])
+        return Other(position(node), [])
 
     def name(self, node: ast.Name) -> Expression:
         return Name(position(node), node.id)
@@ -238,13 +250,13 @@ class _Lowering:
         return Constant(position(node), value)
 
     def display(self, node: ast.List | ast.Tuple | ast.Set) -> Expression:
-        kind = "list" if type(node) is ast.List else "tuple" if type(node) is ast.Tuple else "set"
+        kind = _CONTAINERS[type(node)]
         elements = node.elts
         if len(elements) <= limits.LITERAL or not all(map(_plain, elements[limits.LITERAL :])):
             return Display(position(node), kind, [self.expression(e) for e in elements])
         rest = elements[limits.LITERAL]
         kept = [self.expression(e) for e in elements[: limits.LITERAL]]
-        return Display(position(node), kind, [*kept, Starred(position(rest), Other(position(rest), "Rest", []))])
+        return Display(position(node), kind, [*kept, Starred(position(rest), Other(position(rest), []))])
 
     def starred(self, node: ast.Starred) -> Expression:
         return Starred(position(node), self.expression(node.value))
@@ -257,7 +269,7 @@ class _Lowering:
         )
         for index, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
             if plain and index == limits.LITERAL:
-                pairs.append((None, Other(position(value), "Rest", [])))
+                pairs.append((None, Other(position(value), [])))
                 break
             pairs.append((self.expression(key) if key is not None else None, self.expression(value)))
         return Dict(position(node), pairs)
@@ -269,20 +281,20 @@ class _Lowering:
         ]
 
     def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> Expression:
-        kind = "list" if type(node) is ast.ListComp else "set" if type(node) is ast.SetComp else "generator"
+        kind = _CONTAINERS[type(node)]
         clauses = self.clauses(node.generators)
         return Comprehension(position(node), kind, self.expression(node.elt), None, clauses)
 
     def dict_comprehension(self, node: ast.DictComp) -> Expression:
         clauses = self.clauses(node.generators)
-        return Comprehension(position(node), "dict", self.expression(node.key), self.expression(node.value), clauses)
+        return Comprehension(
+            position(node), Container.DICT, self.expression(node.key), self.expression(node.value), clauses
+        )
 
     def subscript(self, node: ast.Subscript) -> Expression:
         value, index = self.expression(node.value), node.slice
         if isinstance(index, ast.Tuple) and not self.bracketed(index):
-            return Subscript(
-                position(node), value, Other(position(node), "Indices", [self.expression(e) for e in index.elts])
-            )
+            return Subscript(position(node), value, Other(position(node), [self.expression(e) for e in index.elts]))
         return Subscript(position(node), value, self.expression(index))
 
     def bracketed(self, node: ast.Tuple) -> bool:
@@ -291,7 +303,7 @@ class _Lowering:
 
     def slice(self, node: ast.Slice) -> Expression:
         bounds = (node.lower, node.upper, node.step)
-        return Other(position(node), "Slice", [self.expression(b) for b in bounds if b is not None])
+        return Slice(position(node), [self.expression(b) for b in bounds if b is not None])
 
     def binary(self, node: ast.BinOp) -> Expression:
         return Operation(
@@ -305,7 +317,7 @@ class _Lowering:
         for value in node.values[1 : limits.CHAIN]:
             result = Operation(position(node), op, [result, self.expression(value)])
         if len(node.values) > limits.CHAIN:
-            rest = Other(position(node), "Rest", [self.expression(value) for value in node.values[limits.CHAIN :]])
+            rest = Other(position(node), [self.expression(value) for value in node.values[limits.CHAIN :]])
             result = Operation(position(node), op, [result, rest])
         return result
 
@@ -339,14 +351,14 @@ class _Lowering:
         return self.expression(node.value)
 
     def yield_(self, node: ast.Yield | ast.YieldFrom) -> Expression:
-        kind = "YieldFrom" if isinstance(node, ast.YieldFrom) else "Yield"
-        return Other(position(node), kind, [self.expression(node.value)] if node.value is not None else [])
+        kind = YieldFrom if isinstance(node, ast.YieldFrom) else Yield
+        return kind(position(node), [self.expression(node.value)] if node.value is not None else [])
 
     def formatted(self, node: ast.JoinedStr) -> Expression:
         values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
         if sys.version_info < (3, 12):
             values = [value for value in values if _in_place(value, self.chunk)]
-        return Other(position(node), "FormattedString", [self.expression(value) for value in values])
+        return Other(position(node), [self.expression(value) for value in values])
 
 
 def _elifs(node: ast.If) -> int:

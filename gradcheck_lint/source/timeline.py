@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Build, Event, GradWrite, Hook, Step, Unknown, Unscale, Zero
+from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.values import ClassValue, Thing, new_serial, options
 
 if TYPE_CHECKING:
@@ -108,16 +109,16 @@ class Jump:
 
     __slots__ = ("kind", "place", "serial")
 
-    def __init__(self, kind: str, place: Place) -> None:
+    def __init__(self, kind: tree.Exit, place: Place) -> None:
         self.kind, self.place = kind, place
         self.serial = new_serial()
 
 
 Part = Event | Sequence | Branch | Loop | Guarded | Call | Jump
 
-END, BREAK, CONTINUE, RETURN = "end", "break", "continue", "return"
+END, BREAK, CONTINUE, RETURN = tree.Exit.END, tree.Exit.BREAK, tree.Exit.CONTINUE, tree.Exit.RETURN
 
-Course = frozenset[tuple[str, bool]]
+Course = frozenset[tuple[tree.Exit, bool]]
 """How a part may be left: by which exit, and whether a new round of a loop has begun on the way."""
 
 STRAIGHT: Course = frozenset({(END, False)})
@@ -265,10 +266,10 @@ class Timeline:
             return frozenset((e, a or b) for e, a in self.course(part.body) for b in ended)
         if isinstance(part, Call):
             return frozenset((END, late) for e, late in self.course(part.body) if e in (END, RETURN))
-        return frozenset() if part.kind == "raise" else frozenset({(part.kind, False)})
+        return frozenset() if part.kind is tree.Exit.RAISE else frozenset({(part.kind, False)})
 
     def _one_by_one(self, sequence: Sequence) -> Course:
-        left: set[tuple[str, bool]] = set()
+        left: set[tuple[tree.Exit, bool]] = set()
         ends = {False}
         for part in sequence.steps:
             if isinstance(part, Event):
@@ -306,7 +307,7 @@ class Timeline:
             found: dict[int, Thing] = {}
             for event in self.events(Build, Step, Zero, Unscale):
                 for option in options(event.subject):
-                    if isinstance(option, Thing) and option.role == "optimizer":
+                    if isinstance(option, Thing) and isinstance(option.what, Optimizer):
                         found.setdefault(option.serial, option)
             self._optimizers = list(found.values())
         return self._optimizers
@@ -393,7 +394,7 @@ def _raises(part: Part) -> list[Part]:
     todo: list[Part] = [part]
     while todo:
         part = todo.pop()
-        if isinstance(part, Jump) and part.kind == "raise":
+        if isinstance(part, Jump) and part.kind is tree.Exit.RAISE:
             found.append(part)
         todo += _parts(part)
     return found

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from gradcheck_lint.source.natures import Module, Optimizer, Scaler, Scheduler
+
 OPTIMIZERS = frozenset(
     "SGD Adam AdamW RMSprop Adagrad Adadelta Adamax NAdam RAdam ASGD Rprop LBFGS SparseAdam Adafactor Muon".split()
 )
@@ -64,19 +66,19 @@ def canonical(name: str) -> str:
     return name
 
 
-def role_of_class(name: str) -> str | None:
-    """The role of what calling the outside name gives: "optimizer", "scheduler", "scaler", "module" or None."""
+def nature_of_class(name: str) -> type[Optimizer | Scheduler | Scaler | Module] | None:
+    """What calling the outside name gives, if it is one of these."""
     head, _, last = name.rpartition(".")
     if head == "torch.optim":
-        return "optimizer" if last in OPTIMIZERS else None
+        return Optimizer if last in OPTIMIZERS else None
     if last == "GradScaler":
-        return "scaler"
+        return Scaler
     if head == "torch.optim.lr_scheduler" or (head and SCHEDULERS.search(last)):
-        return "scheduler"
+        return Scheduler
     if last in FOREIGN_OPTIMIZERS:
-        return "optimizer"
+        return Optimizer
     if head == "torch.nn" and last[:1].isupper() and last not in _NO_MODULES:
-        return "module"
+        return Module
     return None
 
 

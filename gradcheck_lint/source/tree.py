@@ -7,12 +7,35 @@ makes a span of that, and finds the libcst node there, when something is reporte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.source.effort import spend
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.position import Position
+
+
+class Container(Enum):
+    """What a display or a comprehension makes."""
+
+    LIST = "list"
+    TUPLE = "tuple"
+    SET = "set"
+    DICT = "dict"
+    GENERATOR = "generator"
+
+
+class Exit(Enum):
+    """How a statement is left: at its end, or by a jump."""
+
+    END = "end"
+    BREAK = "break"
+    CONTINUE = "continue"
+    RETURN = "return"
+    RAISE = "raise"
+
+    __hash__ = object.__hash__  # they are put into sets at each step, and that of Enum is slow
 
 
 class Node:
@@ -98,12 +121,12 @@ class Constant(Expression):
 
 
 class Display(Expression):
-    """A list, tuple or set display; `kind` is "list", "tuple" or "set"."""
+    """A list, tuple or set display."""
 
     __slots__ = ("items", "kind")
     fields = ("items",)
 
-    def __init__(self, at: Position, kind: str, items: list[Expression]) -> None:
+    def __init__(self, at: Position, kind: Container, items: list[Expression]) -> None:
         self.at, self.kind, self.items = at, kind, items
 
 
@@ -118,7 +141,7 @@ class Dict(Expression):
 
 
 class Comprehension(Expression):
-    """`kind` is "list", "set", "dict" or "generator"; clauses are (target, iterable, conditions)."""
+    """Clauses are (target, iterable, conditions)."""
 
     __slots__ = ("clauses", "element", "kind", "value")
     fields = ("element", "value", "clauses")
@@ -126,7 +149,7 @@ class Comprehension(Expression):
     def __init__(
         self,
         at: Position,
-        kind: str,
+        kind: Container,
         element: Expression,
         value: Expression | None,
         clauses: list[tuple[Expression, Expression, list[Expression]]],
@@ -186,13 +209,31 @@ class Named(Expression):
 
 
 class Other(Expression):
-    """Any other expression (await, yield, f-string, slice): only its parts matter."""
+    """Any other expression (f-string, indices): only its parts matter."""
 
-    __slots__ = ("kind", "parts")
+    __slots__ = ("parts",)
     fields = ("parts",)
 
-    def __init__(self, at: Position, kind: str, parts: list[Expression]) -> None:
-        self.at, self.kind, self.parts = at, kind, parts
+    def __init__(self, at: Position, parts: list[Expression]) -> None:
+        self.at, self.parts = at, parts
+
+
+class Slice(Other):
+    """`[a:b:c]`, with those of the three that are written down."""
+
+    __slots__ = ()
+
+
+class Yield(Other):
+    """`yield` or `yield from`."""
+
+    __slots__ = ()
+
+
+class YieldFrom(Yield):
+    """`yield from`."""
+
+    __slots__ = ()
 
 
 class Statement(Node):
@@ -252,7 +293,7 @@ class Jump(Statement):
 
     __slots__ = ("kind",)
 
-    def __init__(self, at: Position, kind: str) -> None:
+    def __init__(self, at: Position, kind: Exit) -> None:
         self.at, self.kind = at, kind
 
 
@@ -284,10 +325,10 @@ class Import(Statement):
 class Scope(Statement):
     """`global` or `nonlocal`."""
 
-    __slots__ = ("kind", "names")
+    __slots__ = ("names", "of_module")
 
-    def __init__(self, at: Position, kind: str, names: list[str]) -> None:
-        self.at, self.kind, self.names = at, kind, names
+    def __init__(self, at: Position, of_module: bool, names: list[str]) -> None:
+        self.at, self.of_module, self.names = at, of_module, names
 
 
 Block = list[Statement]

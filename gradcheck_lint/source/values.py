@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from copy import copy
+from typing import TYPE_CHECKING, ClassVar
 
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.tree import Container
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.place import Chunk, Place
     from gradcheck_lint.source.project import Module
+    from gradcheck_lint.source.run.arguments import Arguments
     from gradcheck_lint.source.timeline import Loop
 
 
@@ -219,7 +222,7 @@ class Items(Value):
 
     def __init__(
         self,
-        kind: str,
+        kind: Container,
         items: list[Value],
         complete: bool = True,
         place: Place | None = None,
@@ -227,7 +230,7 @@ class Items(Value):
         unordered: bool = False,
     ) -> None:
         self.kind, self.items, self.complete, self.place = kind, items, complete, place
-        self.unordered = unordered or kind == "set"
+        self.unordered = unordered or kind is Container.SET
         self.lazy: Loop | None = None
         self.escaped = 0  # how many of the items code that cannot be seen has got hold of already
         self.constants = 0  # how many of the first items were seen to be constants: items are only added
@@ -235,7 +238,7 @@ class Items(Value):
         self.serial = next(_serials.count)
 
     def __repr__(self) -> str:
-        return f"Items({self.kind}, {self.items}{'' if self.complete else ', …'})"
+        return f"Items({self.kind.value}, {self.items}{'' if self.complete else ', …'})"
 
 
 class Table(Value):
@@ -267,50 +270,97 @@ class Choice(Value):
         return f"Choice{self.options}"
 
 
-class Thing(Value):
-    """An object with an identity.
+class Nature:
+    """What an object is, with what is known of objects of that nature; see `natures`."""
 
-    role      "optimizer", "module", "scaler", "scheduler", "tensor", "parameters" (what `.parameters()` gives),
-              "grad", "groups" (`optimizer.param_groups`), "group", "group-params", "state-dict", "loss-scaled",
-              "instance" (of a class of the project), "super", "pass" (one run of a module: it stands in the deps of
-              what can go backward through that run; detail of, given), or "opaque"
-    label     what the code calls it
-    place     where it was made, if the code shows that
-    cls       its class, if known
-    deps      the things that took part in making it (a loss depends on the modules that it was computed with)
-    detail    more facts, by role: see `run`
-    summary   stands for several objects (the element of a list that is looped over)
-    certain   its role follows from how it was made, not from its name
-    parent    the thing and attribute (or index) that it was read from
-    """
+    __slots__ = ()
+    noun: ClassVar[str] = ""
+    """What a finding calls it."""
+
+    def copy(self) -> Nature:
+        """What a copy of the object is."""
+        return copy(self)
+
+
+class Via:
+    """A call of a known kind that gave an object, for what can be done with that; see `natures`."""
+
+    __slots__ = ()
+
+
+Natures = type[Nature] | tuple[type[Nature], ...]
+
+
+class Thing(Value):
+    """An object with an identity."""
 
     __slots__ = (
-        "certain", "cls", "deps", "detail", "height", "label", "parent", "place", "ready", "role", "serial", "summary",
+        "anything", "args", "bound", "certain", "changed", "cls", "copy_of", "deps", "escaped", "height", "label",
+        "names", "open", "origin", "owners", "parent", "place", "ready", "serial", "summary", "values", "via", "what",
+        "wraps",
     )  # fmt: skip
 
     def __init__(
         self,
-        role: str,
+        what: Nature,
         label: str = "",
         place: Place | None = None,
         *,
         cls: Value | None = None,
+        args: Arguments | None = None,
         deps: frozenset[Thing] = frozenset(),
         summary: bool = False,
         certain: bool = True,
         parent: tuple[Thing, str] | None = None,
-        detail: dict[str, Any] | None = None,
+        values: tuple[Value, ...] = (),
+        via: Via | None = None,
     ) -> None:
-        self.role, self.label, self.place, self.cls, self.deps = role, label, place, cls, deps
-        self.summary, self.certain, self.parent = summary, certain, parent
+        """
+        what      its nature, which may be learnt later than that it is there: one of the classes in `natures`
+        label     what the code calls it
+        place     where it was made, if the code shows that
+        cls       its class, if known
+        args      what that was called with, if the code shows it
+        deps      the things that took part in making it (a loss depends on the modules that it was computed with)
+        summary   stands for several objects (the element of a list that is looped over)
+        certain   its nature follows from how it was made, not from its name
+        parent    the thing and attribute (or index) that it was read from
+        values    what it may hold, if code that was not seen has made it or was handed something together with it
+        via       the call that it came of, if that is of a known kind
+        """
+        self.what, self.label, self.place, self.cls, self.args, self.deps = what, label, place, cls, args, deps
+        self.summary, self.certain, self.parent, self.values, self.via = summary, certain, parent, values, via
         self.height = 0  # how many things it was read through
         if parent is not None:
             self.height = parent[0].height + 1
             if self.height > limits.PARENTS:
                 self.parent, self.height = (parent[0].root, parent[1]), 1
-        self.detail: dict[str, Any] = detail if detail is not None else {}
         self.ready = False  # its __init__ has been interpreted
+        self.bound = False  # it has got the first name that the code gives it
+        self.wraps: Thing | None = None  # what a wrapper (DataParallel, torch.compile, accelerator.prepare) wraps
+        self.copy_of: Thing | None = None  # what `copy.deepcopy` was given
+        self.owners: tuple[Thing, ...] = ()  # the modules and objects that it was made a part of
+        self.names: dict[str, None] | None = None  # the attributes that it was given
+        self.open = False  # it was given attributes whose names are not known
+        self.changed = 0  # when it may last have got another part under a name that is not known; 0: never
+        self.escaped = 0  # since when code that cannot be seen has it in its hands; 0: it has not
+        self.origin = ""  # the function outside the project that gave it
+        self.anything = False  # it was given by code that can reach all there is
         self.serial = next(_serials.count)
+
+    def escape(self) -> None:
+        """Code that cannot be seen gets it in its hands."""
+        self.escaped = self.escaped or next(_serials.count)
+
+    def copy(self, place: Place) -> Thing:
+        """Another object that is as this one is now: nobody's part yet, and without a name."""
+        made = Thing(self.what.copy(), "", place, cls=self.cls, args=self.args, certain=self.certain)
+        made.values, made.via, made.origin, made.anything = self.values, self.via, self.origin, self.anything
+        made.wraps, made.copy_of = self.wraps, self
+        made.names, made.open, made.changed = self.names and dict(self.names), self.open, self.changed
+        made.escaped = self.escaped
+        made.ready = True
+        return made
 
     def __hash__(self) -> int:
         """By its serial, so that sets of things have the same order in each run; addresses differ."""
@@ -340,12 +390,17 @@ class Thing(Value):
     def core(self) -> Thing:
         """What a wrapper (DataParallel, torch.compile, accelerator.prepare) wraps, else the thing itself."""
         thing = self
-        while isinstance(thing.detail.get("wraps"), Thing):
-            thing = thing.detail["wraps"]
+        while thing.wraps is not None:
+            thing = thing.wraps
         return thing
 
+    @property
+    def class_name(self) -> str:
+        """The name of its class, in full if that is not the project's; "" if it is not known."""
+        return self.cls.name if isinstance(self.cls, (ClassValue, External)) else ""
+
     def __repr__(self) -> str:
-        return f"Thing({self.role} {self.label}#{self.serial})"
+        return f"Thing({type(self.what).__name__} {self.label}#{self.serial})"
 
 
 def new_serial() -> int:
@@ -359,158 +414,20 @@ def options(value: Value | None) -> tuple[Value, ...]:
     return value.options if isinstance(value, Choice) else (value,)
 
 
-def things(value: Value | None, role: str | None = None) -> list[Thing]:
-    """The things among a value's options, of one role if given."""
-    return [v for v in options(value) if isinstance(v, Thing) and (role is None or v.role == role)]
+def things(value: Value | None, nature: Natures | None = None) -> list[Thing]:
+    """The things among a value's options, of one nature (or several) if given."""
+    return [v for v in options(value) if isinstance(v, Thing) and (nature is None or isinstance(v.what, nature))]
 
 
-def only(value: Value | None, role: str | None = None) -> Thing | None:
+def only(value: Value | None, nature: Natures | None = None) -> Thing | None:
     """The one thing that the value is, on whatever path; None if it may be something else.
 
     None (the constant) does not count as something else: code that uses it has made sure that it is not.
     """
     found = [v for v in options(value) if not (isinstance(v, Constant) and v.value is None)]
-    if len(found) == 1 and isinstance(found[0], Thing) and (role is None or found[0].role == role):
+    if len(found) == 1 and isinstance(found[0], Thing) and (nature is None or isinstance(found[0].what, nature)):
         return found[0]
     return None
-
-
-_MOST = 6
-
-
-def join(a: Value, b: Value) -> Value:
-    """The value after two paths meet."""
-    if a is b:
-        return a
-    found: list[Value] = []
-    for value in (*options(a), *options(b)):
-        if not any(same(value, other) for other in found):
-            found.append(value)
-    if len(found) == 1:
-        return found[0]
-    if len(found) > _MOST or all(isinstance(v, (Constant, Thing)) and not tracked(v) for v in found):
-        return merged(found)
-    return Choice(tuple(found))
-
-
-def merged(values: Sequence[Value]) -> Thing:
-    """An opaque thing that is one of the values."""
-    label = ""
-    for value in values:
-        if isinstance(value, Thing) and value.label:
-            label = value.label
-    kept = tuple(value for value in values if _holds(value))[:8]
-    detail = {"values": kept} if kept else None
-    return Thing("opaque", label, deps=depends(Choice(tuple(values))), certain=False, detail=detail)
-
-
-def _holds(value: Value) -> bool:
-    """Whether something may be reached through a value, so that it is kept where values are merged."""
-    if isinstance(value, Thing):
-        return value.role not in ("opaque", "pass", "loss-scaled", "state-dict") or "values" in value.detail
-    return isinstance(value, (FunctionValue, Partial, Items, Table))
-
-
-def same(a: Value, b: Value) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, Constant) and isinstance(b, Constant):
-        return type(a.value) is type(b.value) and a.value == b.value
-    if isinstance(a, External) and isinstance(b, External):
-        return a.name == b.name
-    if isinstance(a, FunctionValue) and isinstance(b, FunctionValue):
-        return a.function is b.function and a.receiver is b.receiver
-    return False
-
-
-def tracked(value: Value) -> bool:
-    """Whether it matters which object this is."""
-    if isinstance(value, Thing):
-        return value.role != "opaque"
-    return not isinstance(value, Constant)
-
-
-def unordered(value: Value) -> bool:
-    """Whether the order of what it holds is that of a set, which is another one in every run.
-
-    A set of small numbers does keep its order.
-    """
-    if isinstance(value, Items):
-        return value.unordered and not all(isinstance(i, Constant) and isinstance(i.value, int) for i in value.items)
-    if isinstance(value, Thing) and value.role == "parameters":
-        return bool(value.detail.get("unordered"))
-    return False
-
-
-_NOTHING: frozenset[Thing] = frozenset()
-_Known = dict[tuple[int, int], frozenset[Thing]]
-
-
-def depends(*values: Value | None) -> frozenset[Thing]:
-    """All things that took part in making the values; of passes, only those that did so on every path."""
-    found = _NOTHING
-    known: _Known | None = None
-    for value in values:
-        if isinstance(value, Thing):
-            found = united(found, _made_with(value))
-        elif value is not None and not isinstance(value, (Constant, External)):
-            known = {} if known is None else known
-            found = united(found, _depends(value, 6, known))
-    return found
-
-
-def _made_with(thing: Thing) -> frozenset[Thing]:
-    if thing.role in ("module", "optimizer", "scaler") and thing not in thing.deps:
-        return united(thing.deps, frozenset((thing,)))
-    return thing.deps
-
-
-def _depends(value: Value, depth: int, known: _Known) -> frozenset[Thing]:
-    """As `depends`, looking into containers no deeper than `depth`: one may hold itself."""
-    if isinstance(value, Thing):
-        return _made_with(value) if depth else _NOTHING
-    inner: Sequence[Value] = ()
-    if isinstance(value, Choice):
-        inner = value.options
-    elif isinstance(value, Items):
-        inner = value.items[:8]
-    elif isinstance(value, Table):
-        inner = list(itertools.islice(value.entries.values(), 8))
-    elif isinstance(value, FunctionValue) and value.receiver is not None:
-        inner = (value.receiver,)
-    if not inner or not depth:
-        return _NOTHING
-    found = known.get((id(value), depth))
-    if found is None:
-        spend(1)
-        parts = [_depends(part, depth - 1, known) for part in inner]
-        if isinstance(value, Choice):
-            found = cut_off(united(*parts))
-            found = united(found, frozenset(t for t in parts[0] if t.role == "pass" and all(t in p for p in parts)))
-        else:
-            found = united(*parts)
-        known[id(value), depth] = found
-    return found
-
-
-def united(*parts: frozenset[Thing]) -> frozenset[Thing]:
-    """The things of all sets; the same object again where one of them holds all. Of very many, some are let go."""
-    found = _NOTHING
-    for part in parts:
-        if part is found or (len(part) <= len(found) and (len(found) >= limits.DEPENDENCIES or part <= found)):
-            continue
-        if not found or found <= part:
-            found = part
-            continue
-        found = found | part
-        if len(found) > limits.DEPENDENCIES:
-            found = frozenset(sorted(found, key=_weight)[: limits.DEPENDENCIES])
-    return found
-
-
-def _weight(thing: Thing) -> tuple[int, int]:
-    """Optimizers are the last to be let go, then modules, and the oldest first of the rest: runs of modules."""
-    return {"optimizer": 0, "scaler": 0, "module": 1}.get(thing.role, 2), thing.serial
 
 
 def contents(value: Value | None) -> Iterator[Value]:
@@ -540,16 +457,3 @@ def contents(value: Value | None) -> Iterator[Value]:
 def limited(items: list[Value]) -> tuple[list[Value], bool]:
     """The items of a list that is made of others, and whether that are all: it may have only so many."""
     return (items, True) if len(items) <= limits.ITEMS else (items[: limits.ITEMS], False)
-
-
-def passes(value: Value | None) -> frozenset[Thing]:
-    """The runs of modules through which a backward on the value goes, as far as the code shows."""
-    found = depends(value)
-    spend(2 + len(found) // 16)
-    kept = frozenset(t for t in found if t.role == "pass")
-    return found if len(kept) == len(found) else kept
-
-
-def cut_off(deps: frozenset[Thing]) -> frozenset[Thing]:
-    """What took part in making something, where it is not sure that backward goes through."""
-    return frozenset(t for t in deps if t.role != "pass") if any(t.role == "pass" for t in deps) else deps

@@ -10,10 +10,11 @@ from gradcheck_lint.facts import query
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.follow import Path as Way
-from gradcheck_lint.source.values import passes
+from gradcheck_lint.source.natures import ran
 
 HEAD = """
 import torch
@@ -48,7 +49,7 @@ def timeline_of(code: str) -> tl.Timeline:
 def names(code: str) -> list[str]:
     """The modules that the loss of the last backward of a program goes through."""
     loss = [event.subject for event in timeline_of(code).events(ev.Backward)][-1]
-    return sorted(run.detail["of"].label for run in passes(loss))
+    return sorted(ran(run).of.label for run in passes(loss))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from torch import nn
 from gradcheck_lint import FindingError, GradlintWarning, registry, watch
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.runtime import patches, sampling
+from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.listed import CHECKS
 from gradcheck_lint.runtime.session import Options, Session
@@ -152,7 +153,7 @@ def failing(name: str) -> type[Check]:
     def fail(self: Check, *args: Any) -> None:
         raise RuntimeError(f"{name} is broken")
 
-    return type("Broken", (Check,), {name: fail, "hears": frozenset({"zero_grad"})})
+    return type("Broken", (Check,), {name: fail, "hears": frozenset({Call.ZERO_GRAD})})
 
 
 @pytest.mark.parametrize("name", [name for name, hook in vars(Check).items() if callable(hook) and name[0] != "_"])

@@ -13,26 +13,18 @@ from gradcheck_lint.result import Extent
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.breach import Breach
+from gradcheck_lint.source.deps import depends, united
 from gradcheck_lint.source.effort import Allowance, Purse, Stop, meter, spend
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.events import Assign, Build, BuildOptimizer, Event, Step
 from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.natures import Module, Opaque, Optimizer, Pass
 from gradcheck_lint.source.outline import Outline
 from gradcheck_lint.source.project import Finder, Project
 from gradcheck_lint.source.timeline import Timeline
+from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.triggers import Triggers
-from gradcheck_lint.source.values import (
-    ClassValue,
-    Constant,
-    External,
-    Items,
-    Table,
-    Thing,
-    contents,
-    depends,
-    options,
-    united,
-)
+from gradcheck_lint.source.values import ClassValue, Constant, External, Items, Table, Thing, contents, options
 
 HEAD = """
 import torch
@@ -109,18 +101,18 @@ def test_a_purse_gives_less_and_less() -> None:
 
 
 def test_a_value_in_itself_is_looked_into_once() -> None:
-    value: Any = Items("list", [Thing("module", "m")])
+    value: Any = Items(Container.LIST, [Thing(Module(), "m")])
     for _ in range(100):
-        value = Items("tuple", [value, value])
+        value = Items(Container.TUPLE, [value, value])
     assert sum(isinstance(each, Thing) for each in contents(value)) == 1
-    assert {thing.label for thing in depends(Items("list", [Thing("module", "m")]))} == {"m"}
+    assert {thing.label for thing in depends(Items(Container.LIST, [Thing(Module(), "m")]))} == {"m"}
     before = meter.spent
     depends(value)
     assert meter.spent - before < 100
 
 
 def test_a_list_that_holds_itself_ends() -> None:
-    value = Items("list", [])
+    value = Items(Container.LIST, [])
     value.items.append(value)
     assert list(contents(value)) == [value]
     assert depends(value) == frozenset()
@@ -154,21 +146,21 @@ def test_a_list_that_is_written_down_has_all_its_items() -> None:
 
 
 def test_dependencies_are_shared_and_of_a_size() -> None:
-    one, two = frozenset({Thing("module", "a")}), frozenset({Thing("module", "b")})
+    one, two = frozenset({Thing(Module(), "a")}), frozenset({Thing(Module(), "b")})
     both = united(one, two)
     assert united(both, one) is both
     assert united(one, both) is both
-    net = Thing("optimizer", "o")
-    many = frozenset(Thing("pass", str(i)) for i in range(3 * limits.DEPENDENCIES))
+    net = Thing(Optimizer(), "o")
+    many = frozenset(Thing(Pass(net, frozenset()), str(i)) for i in range(3 * limits.DEPENDENCIES))
     kept = united(frozenset({net}), many)
     assert len(kept) == limits.DEPENDENCIES
     assert net in kept
 
 
 def test_a_chain_of_attributes_keeps_its_root() -> None:
-    first = thing = Thing("module", "net")
+    first = thing = Thing(Module(), "net")
     for _ in range(5 * limits.PARENTS):
-        thing = Thing("opaque", "next", parent=(thing, "next"))
+        thing = Thing(Opaque(), "next", parent=(thing, "next"))
     steps = 0
     while thing.parent is not None:
         thing, steps = thing.parent[0], steps + 1

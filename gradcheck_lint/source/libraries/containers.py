@@ -5,12 +5,15 @@ from __future__ import annotations
 from itertools import islice
 
 from gradcheck_lint.source import limits, tree
+from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.natures import Opaque
 from gradcheck_lint.source.run import iteration, objects
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import turning, unknown
-from gradcheck_lint.source.values import NONE, Constant, Items, Table, Thing, Value, depends, limited
+from gradcheck_lint.source.tree import Container
+from gradcheck_lint.source.values import NONE, Constant, Items, Table, Thing, Value, limited
 
 
 def items_method(machine: Machine, base: Items, attr: str, args: Arguments, node: tree.Call) -> Value:
@@ -52,8 +55,8 @@ def table_method(machine: Machine, base: Table, attr: str, args: Arguments, node
         found: list[Value] = []
         for k, v in islice(base.entries.items(), limits.ITEMS):
             made = Constant(k) if attr != "values" else v
-            found.append(Items("tuple", [made, v]) if attr == "items" else made)
-        return Items("list", found, base.complete and whole, base.place)
+            found.append(Items(Container.TUPLE, [made, v]) if attr == "items" else made)
+        return Items(Container.LIST, found, base.complete and whole, base.place)
     key = args.get(0, "key")
     if attr in ("get", "pop", "setdefault") and isinstance(key, Constant):
         entry = base.entries.get(key.value)
@@ -74,4 +77,4 @@ def table_method(machine: Machine, base: Table, attr: str, args: Arguments, node
         return NONE
     if attr not in ("copy",):
         base.complete = base.complete and attr in ("get", "keys")
-    return Thing("opaque", attr, machine.place(node), deps=depends(*base.entries.values()), certain=False)
+    return Thing(Opaque(), attr, machine.place(node), deps=depends(*base.entries.values()), certain=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.libraries import torch_autograd
+from gradcheck_lint.source.natures import Module, Opaque
 from gradcheck_lint.source.run import iteration
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import method
@@ -25,8 +26,8 @@ def _clip_method(machine: Machine, base: Value, args: Arguments, node: tree.Call
     thing = next(iter(things(base)), None)
     for value in args.positional[:1]:
         iteration.consume(machine, value, node.args[0].value, "clip")
-    if thing is not None and thing.role == "module":
+    if thing is not None and isinstance(thing.what, Module):
         machine.emit(node, ev.Clip(base, norm=args.get(0, "max_norm"), used=True, engine=True))
     else:
         machine.emit(node, ev.Clip(args.get(0, "parameters"), norm=args.get(1, "max_norm"), used=True, engine=True))
-    return Thing("opaque", "", machine.place(node), certain=False)
+    return Thing(Opaque(), "", machine.place(node), certain=False)

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import frameworks, torch_api, tree
+from gradcheck_lint.source.deps import cut_off
 from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.libraries import containers, torch_module, torch_optim, torch_tensor, wrappers
+from gradcheck_lint.source.natures import (
+    Grad,
+    GroupParams,
+    Groups,
+    Module,
+    Opaque,
+    Optimizer,
+    Parameters,
+    StateDict,
+    Tensor,
+    requires_grad,
+)
 from gradcheck_lint.source.run import gradients, iteration, names, objects, parts, tensors, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import EXECUTING, known, turning, unknown
-from gradcheck_lint.source.values import NONE, External, Items, Table, Thing, Value, cut_off, only, things
+from gradcheck_lint.source.values import NONE, External, Items, Table, Thing, Value, only, things
 
 
 def external(machine: Machine, target: External, args: Arguments, node: tree.Call) -> Value:
@@ -38,9 +51,9 @@ def external(machine: Machine, target: External, args: Arguments, node: tree.Cal
             return result
     if name.startswith("torch.") and last.startswith("register_") and last.endswith("_hook"):
         torch_module.hook(machine, target, args, node)
-    role = "optimizer" if name == "torch.optim.*" else torch_api.role_of_class(name)
-    if role is not None:
-        return torch_optim.build(machine, role, name, args, node)
+    kind = Optimizer if name == "torch.optim.*" else torch_api.nature_of_class(name)
+    if kind is not None:
+        return torch_optim.build(machine, kind(), name, args, node)
     if last in ("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm"):
         return torch_optim.clip(machine, args, node)
     if head in ("torch", "builtins") and last in torch_api.FACTORIES:
@@ -50,7 +63,7 @@ def external(machine: Machine, target: External, args: Arguments, node: tree.Cal
         if wrapped is not None:
             return wrapped
     if torch_api.makes_model(name) or last == "from_pretrained":
-        thing = Thing("module", last, machine.place(node), cls=target, detail={"args": args, "pretrained": True})
+        thing = Thing(Module(pretrained=True), last, machine.place(node), cls=target, args=args)
         machine.emit(node, ev.Build(thing, args=args, name=name))
         return thing
     if (name.startswith("torch.") or head == "builtins") and name not in EXECUTING:
@@ -66,14 +79,12 @@ def external(machine: Machine, target: External, args: Arguments, node: tree.Cal
                 gradients.change_grads(machine, value, node, name)
         for value in (v for k, v in args.keywords.items() if k == "out"):
             gradients.change_grads(machine, value, node, "out=")
-        if any(t.detail.get("grad") for a in args.all() for t in things(a, "tensor")):
+        if any(requires_grad(t) for a in args.all() for t in things(a, Tensor)):
             return tensors.computed(machine, node, args.all())
         deps = tensors.recorded(machine, args)
         smooth = (head != "builtins" and last not in torch_api.NO_GRADIENT) or name == "builtins.sum"
-        detail = unseen.origin(machine, None, args, name)
-        return Thing(
-            "opaque", last, machine.place(node), deps=deps if smooth else cut_off(deps), certain=False, detail=detail
-        )
+        made = Thing(Opaque(), last, machine.place(node), deps=deps if smooth else cut_off(deps), certain=False)
+        return unseen.origin(made, None, args, name)
     return unseen.opaque(machine, last, None, args, node, outside=name)
 
 
@@ -98,29 +109,29 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
         return containers.items_method(machine, base, attr, args, node)
     if isinstance(base, Table):
         return containers.table_method(machine, base, attr, args, node)
-    if thing is not None and thing.role == "parameters" and attr in ("append", "extend") and args.positional:
+    if thing is not None and isinstance(thing.what, Parameters) and attr in ("append", "extend") and args.positional:
         more = args.positional[0]
         if attr == "extend":
             iteration.consume(machine, more, node.args[0].value, attr)
         objects.lengthen(thing, more)
         return NONE
-    if thing is not None and attr in _LIST_WRITING and thing.role in ("groups", "group-params"):
+    if thing is not None and attr in _LIST_WRITING and isinstance(thing.what, (Groups, GroupParams)):
         regroup(thing)
-    if thing is not None and thing.role == "state-dict" and attr in ("update", "__setitem__"):
-        thing.detail["rewritten"] = True
+    if thing is not None and isinstance(thing.what, StateDict) and attr in ("update", "__setitem__"):
+        thing.what.rewritten = True
     if isinstance(base, External):
         return external(machine, External(torch_api.canonical(f"{base.name}.{attr}")), args, node)
     if torch_api.WRAPPERS.search(f".{attr}") and any(
-        t.role in ("module", "optimizer") for a in args.all() for t in things(a)
+        isinstance(t.what, (Module, Optimizer)) for a in args.all() for t in things(a)
     ):
         wrapped = wrappers.wrap(machine, args, node)
         if wrapped is not None:
             return wrapped
-    if thing is not None and thing.role == "grad" and attr.endswith("_"):
+    if thing is not None and isinstance(thing.what, Grad) and attr.endswith("_"):
         gradients.change_grad(machine, thing, node)
-    if thing is not None and thing.role == "tensor" and attr.endswith("_"):
-        thing.detail["written"] = True
-    elif thing is not None and thing.role == "tensor" and thing.detail.get("grad"):
+    if thing is not None and isinstance(thing.what, Tensor) and attr.endswith("_"):
+        thing.what.written = True
+    elif thing is not None and isinstance(thing.what, Tensor) and thing.what.grad:
         return tensors.computed(machine, node, [thing, *args.all()])
     return unseen.opaque(machine, attr, receiver, args, node)
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.natures import (
+    Grad,
+    MethodCaller,
+    Module,
+    Opaque,
+    Optimizer,
+    Parameters,
+    StateDict,
+    Tensor,
+    nature,
+    unordered,
+)
 from gradcheck_lint.source.run import access, assignment, generators, iteration, names, objects, parts
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables, held
@@ -15,6 +30,7 @@ from gradcheck_lint.source.run.library import function
 from gradcheck_lint.source.run.machine import Function, Machine
 from gradcheck_lint.source.run.touch import turning, unknown
 from gradcheck_lint.source.run.yields import enumerated
+from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import (
     NONE,
     Constant,
@@ -25,16 +41,23 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
-    depends,
-    join,
     limited,
     only,
     options,
     things,
-    unordered,
 )
 
 NO_RETURN = External("builtins.NoReturn")
+
+
+_COLLECTED = {
+    "list": Container.LIST,
+    "tuple": Container.TUPLE,
+    "set": Container.SET,
+    "sorted": Container.LIST,
+    "reversed": Container.LIST,
+}
+"""What functions of Python put the items of an iterable into; `iter` leaves them where they are."""
 
 
 def _collect(kind: str) -> Function:
@@ -42,7 +65,7 @@ def _collect(kind: str) -> Function:
 
     def collect(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
         if not args.positional:
-            return Items("list" if kind == "sorted" else kind, [], True, machine.place(node))
+            return Items(_COLLECTED.get(kind, Container.GENERATOR), [], True, machine.place(node))
         value = args.positional[0]
         called = turning(machine, [*args.keywords.values(), *(args.positional if kind == "iter" else ())], args, node)
         if called is not None:
@@ -52,29 +75,32 @@ def _collect(kind: str) -> Function:
         result: Value | None = None
         for option in options(value):
             made: Value | None = None
-            if kind == "iter" and isinstance(option, Thing) and option.detail.get("kind") == "generator":
+            if (
+                kind == "iter"
+                and isinstance(option, Thing)
+                and isinstance(option.what, Parameters)
+                and option.what.kind is Container.GENERATOR
+            ):
                 result = option if result is None else join(result, option)  # an iterator is its own iterator
                 continue
             mixed = kind != "sorted" and (kind == "set" or unordered(option))
             if isinstance(option, Items):
-                to = {"sorted": "list", "reversed": "list", "iter": option.kind}.get(kind, kind)
+                to = _COLLECTED.get(kind, option.kind)
                 items, whole = limited(option.items)
                 spend(len(items) // 8)
                 made = Items(to, list(items), option.complete and whole, machine.place(node), unordered=mixed)
-            elif isinstance(option, Thing) and option.role == "parameters":
-                to = {"sorted": "list", "reversed": "list", "iter": "generator"}.get(kind, kind)
-                detail = {**option.detail, "kind": to, "from": option, "how": kind, "unordered": mixed}
-                if kind == "sorted" and "parts" in detail:
-                    detail = {**detail, "parts": [], "open": True}
-                made = iteration.new_iterator(
-                    machine, Thing("parameters", "", machine.place(node), deps=option.deps, detail=detail), node
-                )
+            elif isinstance(option, Thing) and isinstance(option.what, Parameters):
+                to = _COLLECTED.get(kind, Container.GENERATOR)
+                what = replace(option.what, kind=to, direct=False, unordered=mixed)
+                if kind == "sorted" and what.parts is not None:
+                    what.parts, what.open = [], True
+                made = iteration.new_iterator(machine, Thing(what, "", machine.place(node), deps=option.deps), node)
             elif isinstance(option, Table):
-                made = Items("list", [], False, machine.place(node))
+                made = Items(Container.LIST, [], False, machine.place(node))
             elif kind in ("list", "tuple", "set"):
-                made = Items(kind, [iteration.element(machine, option, node)], False, machine.place(node))
+                made = Items(_COLLECTED[kind], [iteration.element(machine, option, node)], False, machine.place(node))
             else:
-                made = Thing("opaque", "", machine.place(node), deps=depends(option), certain=False)
+                made = Thing(Opaque(), "", machine.place(node), deps=depends(option), certain=False)
             result = made if result is None else join(result, made)
         return result
 
@@ -104,18 +130,15 @@ def _called_on_each(machine: Machine, args: Arguments, node: tree.Call) -> None:
 def _filter(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     source = args.get(1, "iterable")
     _called_on_each(machine, args, node)
-    for thing in things(source, "parameters"):
+    for thing in things(source, Parameters):
         iteration.consume(machine, thing, node.args[-1].value, "filter")
         _spelt(machine, args.get(0, "function"), iteration.element(machine, thing, node))
-        detail = {
-            **thing.detail, "kind": "generator", "filtered": True, "how": "filter", "unordered": unordered(thing),
-            "trainable": _asks_for_grad(args.get(0, "function")),
-        }  # fmt: skip
-        return iteration.new_iterator(
-            machine, Thing("parameters", "", machine.place(node), deps=thing.deps, detail=detail), node
-        )
+        given = nature(thing, Parameters) or Parameters()
+        what = replace(given, kind=Container.GENERATOR, direct=False, filtered=True)
+        what.trainable = _asks_for_grad(args.get(0, "function"))
+        return iteration.new_iterator(machine, Thing(what, "", machine.place(node), deps=thing.deps), node)
     if isinstance(source, Items):
-        return Items("generator", source.items, False, machine.place(node), unordered=source.unordered)
+        return Items(Container.GENERATOR, source.items, False, machine.place(node), unordered=source.unordered)
     return None
 
 
@@ -140,7 +163,7 @@ def _map(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional[1:], node.args[1:], strict=False):
         iteration.consume(machine, value, argument.value, "map")
     _called_on_each(machine, args, node)
-    return Thing("opaque", "map", machine.place(node), deps=depends(*args.all()), certain=False)
+    return Thing(Opaque(), "map", machine.place(node), deps=depends(*args.all()), certain=False)
 
 
 @function("itertools.chain")
@@ -148,14 +171,9 @@ def _chain(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional, node.args, strict=False):
         iteration.consume(machine, value, argument.value, "chain")
     chained = list(args.positional)
-    made = Thing(
-        "parameters", "", machine.place(node), deps=depends(*chained),
-        detail={
-            "parts": chained, "kind": "generator", "open": args.open, "how": "chain",
-            "unordered": any(unordered(part) for part in chained),
-        },
-    )  # fmt: skip
-    return iteration.new_iterator(machine, made, node)
+    mixed = any(unordered(part) for part in chained)
+    made = Parameters(parts=chained, kind=Container.GENERATOR, open=args.open, unordered=mixed)
+    return iteration.new_iterator(machine, Thing(made, "", machine.place(node), deps=depends(*chained)), node)
 
 
 @function("builtins.float")
@@ -172,23 +190,19 @@ def _enumerate(machine: Machine, args: Arguments, node: tree.Call) -> Value | No
     if isinstance(source, Items) and source.complete:
         items, whole = limited(source.items)
         spend(len(items))
-        pairs: list[Value] = [Items("tuple", [Constant(n), v]) for n, v in enumerate(items)]
-        return Items("list", pairs, whole, machine.place(node))
+        pairs: list[Value] = [Items(Container.TUPLE, [Constant(n), v]) for n, v in enumerate(items)]
+        return Items(Container.LIST, pairs, whole, machine.place(node))
     if source is None:
         return None
     generator = generators.running(source)
     if generator is not None and generator.shape is None:
         return enumerated(machine, generator, node)
     iteration.consume(machine, source, node.args[0].value, "enumerate")
-    start = args.get(1, "start")
-    index = Thing(
-        "opaque",
-        "index",
-        certain=False,
-        detail={"counter": start.value if isinstance(start, Constant) else 0 if start is None else None},
-    )
+    index = Thing(Opaque(), "index", certain=False)
     place = source.place if isinstance(source, Items) else None
-    return Items("list", [Items("tuple", [index, iteration.element(machine, source, node)])], False, place)
+    return Items(
+        Container.LIST, [Items(Container.TUPLE, [index, iteration.element(machine, source, node)])], False, place
+    )
 
 
 @function("builtins.zip")
@@ -198,16 +212,12 @@ def _zip(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
         whole = min(map(len, lists)) <= limits.ITEMS
         spend(min(map(len, lists)) if whole else limits.ITEMS)
         columns = [items[: limits.ITEMS] for items in lists]
-        rows: list[Value] = [Items("tuple", list(row)) for row in zip(*columns, strict=False)]
-        return Items("list", rows, whole, machine.place(node))
+        rows: list[Value] = [Items(Container.TUPLE, list(row)) for row in zip(*columns, strict=False)]
+        return Items(Container.LIST, rows, whole, machine.place(node))
     for value, argument in zip(args.positional, node.args, strict=False):
         iteration.consume(machine, value, argument.value, "zip")
-    return Items(
-        "list",
-        [Items("tuple", [iteration.element(machine, v, node) for v in args.positional])],
-        False,
-        machine.place(node),
-    )
+    row = Items(Container.TUPLE, [iteration.element(machine, v, node) for v in args.positional])
+    return Items(Container.LIST, [row], False, machine.place(node))
 
 
 @function("builtins.next")
@@ -231,7 +241,9 @@ def _getattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None
         return result
     if isinstance(base, External):
         return External(f"{base.name}.*")
-    return Thing("opaque", "", machine.place(node), certain=False, detail={"anything": True})
+    made = Thing(Opaque(), "", machine.place(node), certain=False)
+    made.anything = True
+    return made
 
 
 @function("builtins.setattr")
@@ -253,7 +265,7 @@ def _setattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None
         for thing in things(args.positional[0]):
             parts.noted(thing, None)
             access.some(machine, thing, "setter", node)
-            if thing.role in ("tensor", "optimizer", "grad"):
+            if isinstance(thing.what, (Tensor, Optimizer, Grad)):
                 unknown(machine, node, thing, "setattr")
         if name is not None:
             machine.emit(node, ev.Register(args.positional[0], name=name, value=args.positional[2], how="setattr"))
@@ -268,14 +280,14 @@ def _delattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None
             assignment.delete_attribute(machine, thing, name.value, node)
             continue
         access.some(machine, thing, "deleter", node)
-        if thing.role in ("tensor", "optimizer", "grad"):
+        if isinstance(thing.what, (Tensor, Optimizer, Grad)):
             unknown(machine, node, thing, "delattr")
     return NONE
 
 
 @function("builtins.dict")
 def _dict(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
-    state = only(args.positional[0], "state-dict") if len(args.positional) == 1 and not args.keywords else None
+    state = only(args.positional[0], StateDict) if len(args.positional) == 1 and not args.keywords else None
     if state is not None:
         return objects.same_state(machine, state, node)
     entries: dict[object, Value] = {k: v for k, v in args.keywords.items()}  # noqa: C416 - for its type
@@ -296,8 +308,9 @@ def _methodcaller(machine: Machine, args: Arguments, node: tree.Call) -> Value |
     name = args.get(0, "name")
     if not isinstance(name, Constant) or not isinstance(name.value, str):
         return None
-    detail = {"method": name.value, "origin": "operator.methodcaller"}
-    return Thing("opaque", name.value, machine.place(node), certain=False, detail=detail)
+    made = Thing(Opaque(), name.value, machine.place(node), certain=False, via=MethodCaller(name.value))
+    made.origin = "operator.methodcaller"
+    return made
 
 
 @function("functools.partial")
@@ -314,21 +327,18 @@ def _deepcopy(machine: Machine, args: Arguments, node: tree.Call) -> Value | Non
     thing = only(args.positional[0])
     if thing is None:
         return None
-    detail = {key: value for key, value in thing.detail.items() if key != "owners"}  # the copy is nobody's part yet
-    detail["copy_of"] = thing
-    copied = Thing(thing.role, "", machine.place(node), cls=thing.cls, detail=detail, certain=thing.certain)
-    copied.ready = True
-    if thing.role in ("module", "opaque"):
+    copied = thing.copy(machine.place(node))
+    if isinstance(thing.what, (Module, Opaque)):
         machine.emit(node, ev.Build(copied, args=args, name="copy.deepcopy"))
     return copied
 
 
 @function("builtins.exit", "builtins.quit", "sys.exit", "os._exit")
 def _leave(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
-    machine.sequence.steps.append(tl.Jump("raise", machine.place(node)))
+    machine.sequence.steps.append(tl.Jump(tree.Exit.RAISE, machine.place(node)))
     return NO_RETURN
 
 
 @function("builtins.isinstance", "builtins.hasattr", "tqdm.trange")
 def _inert(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
-    return Thing("opaque", "", machine.place(node), certain=False)
+    return Thing(Opaque(), "", machine.place(node), certain=False)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import depends
+from gradcheck_lint.source.natures import Argument, LossScaled, Opaque, Scaler
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import method
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import NONE, Constant, Thing, Value, depends, things
+from gradcheck_lint.source.values import NONE, Constant, Thing, Value, things
 
 
 def switched_off(scaler: Thing) -> bool:
     """Whether it was built with `enabled=False`, and does nothing."""
-    args = scaler.detail.get("args")
+    args = scaler.args
     flag = args.keywords.get("enabled") if isinstance(args, Arguments) else None
     return isinstance(flag, Constant) and flag.value is False
 
@@ -26,7 +28,7 @@ def _unscale(machine: Machine, base: Value, args: Arguments, node: tree.Call) ->
 
 @method("update")
 def _update(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    if any(t.role == "scaler" for t in things(base)):
+    if any(isinstance(t.what, Scaler) for t in things(base)):
         machine.emit(node, ev.Update(base))
         return NONE
     return None
@@ -37,13 +39,11 @@ def _scale(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> V
     if not args.positional:
         return None
     value = args.positional[0]
-    if all(t.role == "opaque" and t.detail.get("parameter") for t in things(base)) and things(base):
+    if all(isinstance(t.what, Opaque) and isinstance(t.via, Argument) for t in things(base)) and things(base):
         # a parameter that may be a scaler
-        return Thing("loss-scaled", "", machine.place(node), deps=depends(value), detail={"maybe": True}, certain=False)
-    if not any(t.role == "scaler" for t in things(base)):
+        return Thing(LossScaled(maybe=True), "", machine.place(node), deps=depends(value), certain=False)
+    if not any(isinstance(t.what, Scaler) for t in things(base)):
         return None
     if any(switched_off(t) for t in things(base)):
         return value
-    return Thing(
-        "loss-scaled", "", machine.place(node), deps=depends(value), detail={"of": value, "scaler": base}, certain=False
-    )
+    return Thing(LossScaled(value, base), "", machine.place(node), deps=depends(value), certain=False)

@@ -6,6 +6,7 @@ import re
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Instance, LossScaled, Module, Optimizer, Scaler, Super, natures_of
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import function, method
 from gradcheck_lint.source.run.machine import Machine
@@ -15,7 +16,7 @@ from gradcheck_lint.source.values import NONE, External, Value, things
 @function("torch.autograd.backward")
 def _autograd_backward(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     loss = args.get(0, "tensors")
-    emit_backward(machine, node, loss, args, scaled=any(t.role == "loss-scaled" for t in things(loss)))
+    emit_backward(machine, node, loss, args, scaled=any(isinstance(t.what, LossScaled) for t in things(loss)))
     return NONE
 
 
@@ -39,15 +40,17 @@ def emit_backward(
 def _backward(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     thing = next(iter(things(base)), None)
     label = thing.label if thing is not None else ""
-    role = thing.role if thing is not None else ""
     if isinstance(base, External):
         return None
-    if args.positional and (role in ("optimizer", "module", "instance", "super", "scaler") or _ENGINE.search(label)):
-        for wrapper in things(base, "optimizer"):  # no optimizer of torch has a backward: its step may clear as well
-            wrapper.detail["wrapper"] = True
+    engine = thing is not None and isinstance(thing.what, (Optimizer, Module, Instance, Super, Scaler))
+    if args.positional and (engine or _ENGINE.search(label)):
+        for wrapper in natures_of(base, Optimizer):  # no optimizer of torch has a backward: its step may clear as well
+            wrapper.wrapper = True
         emit_backward(machine, node, args.positional[0], args, scaled=False, engine=True)
     else:
-        scaled = [t.role == "loss-scaled" for t in things(base)]
-        unsure = (any(scaled) and not all(scaled)) or any(t.detail.get("maybe") for t in things(base))
+        scaled = [isinstance(t.what, LossScaled) for t in things(base)]
+        unsure = (any(scaled) and not all(scaled)) or any(
+            isinstance(t.what, LossScaled) and t.what.maybe for t in things(base)
+        )
         emit_backward(machine, node, base, args, scaled=all(scaled) and bool(scaled) and not unsure, engine=unsure)
     return NONE

@@ -5,13 +5,27 @@ from __future__ import annotations
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.deps import depends
+from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.natures import (
+    Instance,
+    Module,
+    Opaque,
+    Parameters,
+    StateDict,
+    StateItems,
+    Super,
+    Tensor,
+    Walk,
+)
 from gradcheck_lint.source.run import iteration, objects, parts, tensors
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.library import function, method
 from gradcheck_lint.source.run.machine import Machine, Method
 from gradcheck_lint.source.run.touch import turns
-from gradcheck_lint.source.values import NONE, Constant, Items, Thing, Value, depends, join, new_serial, only, things
+from gradcheck_lint.source.tree import Container
+from gradcheck_lint.source.values import NONE, Constant, Items, Thing, Value, new_serial, only, things
 
 
 @function(*torch_api.NORMED)
@@ -25,19 +39,16 @@ def _parameters(named: bool) -> Method:
     def parameters(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
         results: list[Value] = []
         for thing in things(base):
-            if thing.role == "opaque":
-                thing.role = "module"
-            if thing.role not in ("module", "instance", "super"):
+            if isinstance(thing.what, Opaque):
+                thing.what = Module()
+            if not isinstance(thing.what, (Module, Instance, Super)):
                 continue
             recurse = args.get(1, "recurse")
-            made = Thing(
-                "parameters", "", machine.place(node), deps=depends(thing),
-                detail={
-                    "of": thing, "kind": "generator", "named": named, "how": "parameters",
-                    "filtered": recurse is not None or bool(args.positional),
-                },
-            )  # fmt: skip
-            results.append(iteration.new_iterator(machine, made, node))
+            some = recurse is not None or bool(args.positional)
+            made = Parameters(thing, kind=Container.GENERATOR, direct=True, named=named, filtered=some)
+            results.append(
+                iteration.new_iterator(machine, Thing(made, "", machine.place(node), deps=depends(thing)), node)
+            )
         if not results:
             return None
         result = results[0]
@@ -57,10 +68,10 @@ def _apply(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> V
     """model.apply(f) calls f with each module in the model."""
     thing = only(base)
     function = args.get(0, "fn")
-    if thing is None or thing.role not in ("module", "opaque") or not callables(function):
+    if thing is None or not isinstance(thing.what, (Module, Opaque)) or not callables(function):
         return None
     part = Thing(
-        "module", "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
+        Module(), "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
     )
     saved, machine.sequence = machine.sequence, tl.Sequence()
     body, start = machine.sequence, new_serial()
@@ -75,20 +86,24 @@ def _apply(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> V
 @method("values")
 def _values(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """state.values() of a state dict: tensors that are cut off from the parameters."""
-    if only(base, "state-dict") is None:
+    if only(base, StateDict) is None:
         return None
-    detail = {"leaf": True, "grad": False, "made_by": "state_dict"}
-    return Items("list", [Thing("tensor", "state", machine.place(node), detail=detail)], False, machine.place(node))
+    return Items(
+        Container.LIST,
+        [Thing(Tensor(True, False, "state_dict"), "state", machine.place(node))],
+        False,
+        machine.place(node),
+    )
 
 
 @method("modules", "named_modules", "children", "named_children")
 def _modules(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """model.modules(): the model and all modules in it; model.children() and their like: those right below it."""
-    thing, name = only(base, "module"), tree.last_name(node.func)
+    thing, name = only(base, Module), tree.last_name(node.func)
     if thing is None:
         return None
-    detail = {"parts_of": thing, **({"modules_of": thing} if name == "modules" else {})}
-    return Thing("opaque", name, machine.place(node), deps=depends(thing), certain=False, detail=detail)
+    via = Walk(thing, every=name == "modules")
+    return Thing(Opaque(), name, machine.place(node), deps=depends(thing), certain=False, via=via)
 
 
 def _mode(training: bool) -> Method:
@@ -97,7 +112,7 @@ def _mode(training: bool) -> Method:
         given = args.get(0, "mode") if training else None
         if given is not None:
             flag = bool(given.value) if isinstance(given, Constant) and given.value is not ... else None
-        if not any(t.role in ("module", "opaque", "super") for t in things(base)):
+        if not any(isinstance(t.what, (Module, Opaque, Super)) for t in things(base)):
             return None
         machine.emit(node, ev.SetMode(base, training=flag))
         return base
@@ -115,9 +130,9 @@ def _move(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
     if thing is None:
         return base if things(base) else None
     how = tree.last_name(node.func)
-    if thing.role == "tensor":
+    if isinstance(thing.what, Tensor):
         return tensors.converted(machine, thing, how, args, node)
-    if thing.role in ("module", "opaque"):
+    if isinstance(thing.what, (Module, Opaque)):
         machine.emit(node, ev.Move(thing, how=how, args=args))
         return thing
     return None
@@ -126,30 +141,30 @@ def _move(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
 @method("load_state_dict")
 def _load_state(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     machine.emit(node, ev.LoadState(base, state=args.get(0, "state_dict"), args=args))
-    return Thing("opaque", "", machine.place(node), certain=False, detail={"load_result": base})
+    return Thing(Opaque(), "", machine.place(node), certain=False)
 
 
 @method("state_dict")
 def _state_dict(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     thing = only(base)
-    if thing is None or thing.role in ("instance", "super"):
+    if thing is None or isinstance(thing.what, (Instance, Super)):
         return None
-    return Thing("state-dict", "", machine.place(node), detail={"of": thing}, certain=thing.certain)
+    return Thing(StateDict(thing), "", machine.place(node), certain=thing.certain)
 
 
 @method("items")
 def _state_items(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """The items of a state dict, of which a comprehension can make another one."""
-    thing = only(base, "state-dict")
+    thing = only(base, StateDict)
     if thing is None:
         return None
-    return Thing("opaque", "items", machine.place(node), detail={"items_of": thing}, certain=False)
+    return Thing(Opaque(), "items", machine.place(node), certain=False, via=StateItems(thing))
 
 
 @method("copy")
 def _state_copy(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """A state dict's `.copy()` is another dict of the same tensors."""
-    thing = only(base, "state-dict")
+    thing = only(base, StateDict)
     return objects.same_state(machine, thing, node) if thing is not None else None
 
 
@@ -158,7 +173,7 @@ def hook(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Val
     hooks = callables(args.get(0, "hook"))
     if not hooks or any(turns(machine, hook, node) for hook in hooks):
         machine.emit(node, ev.Hook(base))
-    return Thing("opaque", "", machine.place(node), certain=False)
+    return Thing(Opaque(), "", machine.place(node), certain=False)
 
 
 def _register(how: str) -> Method:

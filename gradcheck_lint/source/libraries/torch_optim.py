@@ -7,47 +7,42 @@ import re
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.libraries import torch_amp
+from gradcheck_lint.source.natures import Instance, Module, ModuleLike, Opaque, Optimizer, Scaler, Scheduler, Super
 from gradcheck_lint.source.run import iteration, objects, parts, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import method
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import NONE, External, FunctionValue, Thing, Value, depends, only, options, things
+from gradcheck_lint.source.values import NONE, External, FunctionValue, Nature, Thing, Value, only, options, things
 
 
-def build(machine: Machine, role: str, name: str, args: Arguments, node: tree.Call) -> Value:
+def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree.Call) -> Value:
     last = name.rpartition(".")[2]
     if (
-        role == "optimizer"
+        isinstance(what, Optimizer)
         and not name.startswith("torch.optim.")
         and not args.positional
         and "params" not in args.keywords
     ):
         return unseen.opaque(machine, last, None, args, node)
-    wrapped = only(args.positional[0], "optimizer") if args.positional else None
-    if role == "optimizer" and wrapped is not None:
+    wrapped = only(args.positional[0], Optimizer) if args.positional else None
+    if isinstance(what, Optimizer) and wrapped is not None:
         return wrapped  # one optimizer around another: Lookahead(Adam(...)), DistributedOptimizer(...)
-    thing = Thing(
-        role,
-        last,
-        machine.place(node),
-        cls=External(name),
-        deps=depends(*args.all()),
-        detail={"args": args, "name": name},
-    )
-    if role == "optimizer":
-        thing.detail.update(params=parts.picture(args.get(0, "params")), node=node)
-        found = [option for option in options(thing.detail["params"]) if not objects.is_none(option)]
+    thing = Thing(what, last, machine.place(node), cls=External(name), args=args, deps=depends(*args.all()))
+    if isinstance(what, Optimizer):
+        what.params = parts.picture(args.get(0, "params"))
+        found = [option for option in options(what.params) if not objects.is_none(option)]
         for value in found:
             iteration.consume_all(
                 machine, value, node.args[0].value if node.args else node, last if len(found) == 1 else "?"
             )
-    elif role == "scheduler":
-        thing.detail["optimizer"] = args.get(0, "optimizer")
-    elif role == "module":
+    elif isinstance(what, Scheduler):
+        what.optimizer = args.get(0, "optimizer")
+    elif isinstance(what, Module):
         parts.composed(thing, args.positional)
-    if role == "optimizer":
-        given = thing.detail["params"]
+    if isinstance(what, Optimizer):
+        given = what.params
         machine.emit(
             node, ev.BuildOptimizer(thing, args=args, name=name, given=given, parts=parts.parts_in(machine, given))
         )
@@ -59,8 +54,8 @@ def build(machine: Machine, role: str, name: str, args: Arguments, node: tree.Ca
 @method("zero_grad")
 def _zero_grad(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     for thing in things(base):
-        if thing.role == "opaque":
-            thing.detail["module"] = True
+        if isinstance(thing.what, Opaque):
+            thing.what = ModuleLike()
     machine.emit(node, ev.Zero(base, how="zero_grad"))
     return NONE
 
@@ -70,7 +65,7 @@ def _step(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
     thing = next(iter(things(base)), None)
     if thing is None:
         return None
-    if thing.role == "optimizer":
+    if isinstance(thing.what, Optimizer):
         closure = args.get(0, "closure")
         followed = closure if isinstance(closure, FunctionValue) else None
         if followed is not None:
@@ -78,18 +73,18 @@ def _step(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
         machine.emit(
             node, ev.Step(base, scaler=None, closure=closure, called=_function_called(machine, node), args=args)
         )
-        return Thing("opaque", "", machine.place(node), certain=False)
-    if thing.role == "scaler" and args.positional:
+        return Thing(Opaque(), "", machine.place(node), certain=False)
+    if isinstance(thing.what, Scaler) and args.positional:
         scaler = None if torch_amp.switched_off(thing) else base
         machine.emit(node, ev.Step(args.positional[0], scaler=scaler, closure=None, args=args))
-        return Thing("opaque", "", machine.place(node), certain=False)
-    if thing.role == "scheduler":
+        return Thing(Opaque(), "", machine.place(node), certain=False)
+    if isinstance(thing.what, Scheduler):
         machine.emit(node, ev.Schedule(base, args=args))
         return NONE
-    if thing.role in ("module", "opaque") and re.search(r"(?i)engine|model", thing.label):
+    if isinstance(thing.what, (Module, Opaque)) and re.search(r"(?i)engine|model", thing.label):
         machine.emit(node, ev.Unknown(None, name="step"))
         return NONE
-    if thing.role in ("instance", "super"):
+    if isinstance(thing.what, (Instance, Super)):
         machine.emit(node, ev.Unknown(None, name="step"))
         return NONE
     return None
@@ -115,8 +110,8 @@ def _in_closure(machine: Machine, closure: FunctionValue, node: tree.Call) -> tl
 def _add_group(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     group = parts.picture(args.get(0, "param_group"))
     for thing in things(base):
-        if group is not None:
-            thing.detail.setdefault("added", []).append(group)
+        if group is not None and isinstance(thing.what, Optimizer):
+            thing.what.added.append(group)
     machine.emit(node, ev.AddGroup(base, group=group, parts=parts.parts_in(machine, group)))
     return NONE
 
@@ -131,4 +126,4 @@ def clip(machine: Machine, args: Arguments, node: tree.Call) -> Value:
     statement = machine.frame.statement
     used = not (isinstance(statement, tree.Evaluate) and statement.value is node)
     machine.emit(node, ev.Clip(parameters, norm=args.get(1, "max_norm"), used=used))
-    return Thing("opaque", "", machine.place(node), certain=False)
+    return Thing(Opaque(), "", machine.place(node), certain=False)

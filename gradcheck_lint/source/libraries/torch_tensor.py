@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.deps import cut_off
+from gradcheck_lint.source.natures import Grad, Opaque, Tensor, nature
 from gradcheck_lint.source.run import assignment, gradients, parts, tensors
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import function, method
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import Constant, External, Thing, Value, cut_off, only, things
+from gradcheck_lint.source.values import Constant, External, Thing, Value, only, things
 
 _COPIES = frozenset(
     "clone contiguous view reshape squeeze unsqueeze permute transpose t flatten repeat expand flip".split()
@@ -28,13 +30,9 @@ def tensor(machine: Machine, args: Arguments, node: tree.Call, last: str) -> Val
     if flag is not None:
         grad = bool(flag.value) if isinstance(flag, Constant) and flag.value is not ... else None
     deps = frozenset() if last in ("tensor", "as_tensor") else tensors.recorded(machine, args)
-    thing = Thing(
-        "tensor", last, machine.place(node), deps=deps,
-        detail={
-            "leaf": True, "grad": grad, "args": args, "made_by": last, "device": args.keywords.get("device"),
-            "dtype": tensors.dtype_of(last, args),
-        },
-    )  # fmt: skip
+    elsewhere = args.keywords.get("device") is not None
+    made = Tensor(True, grad, last, dtype=tensors.dtype_of(last, args), elsewhere=elsewhere)
+    thing = Thing(made, last, machine.place(node), args=args, deps=deps)
     machine.emit(node, ev.Build(thing, args=args, name=f"torch.{last}"))
     return thing
 
@@ -43,10 +41,10 @@ def tensor(machine: Machine, args: Arguments, node: tree.Call, last: str) -> Val
 def _parameter(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     flag = args.get(1, "requires_grad")
     grad = True if flag is None else bool(flag.value) if isinstance(flag, Constant) and flag.value is not ... else None
-    data = only(args.positional[0], "tensor") if args.positional else None
-    known = {key: data.detail.get(key) for key in ("dtype", "device")} if data is not None else {"device": ...}
-    detail = {"leaf": True, "grad": grad, "args": args, "made_by": "Parameter", **known}
-    thing = Thing("tensor", "Parameter", machine.place(node), detail=detail)
+    data = only(args.positional[0], Tensor) if args.positional else None
+    given = nature(data, Tensor) or Tensor(elsewhere=True)
+    made = Tensor(True, grad, "Parameter", dtype=given.dtype, elsewhere=given.elsewhere)
+    thing = Thing(made, "Parameter", machine.place(node), args=args)
     machine.emit(node, ev.Build(thing, args=args, name="torch.nn.Parameter"))
     return thing
 
@@ -55,12 +53,7 @@ def _parameter(machine: Machine, args: Arguments, node: tree.Call) -> Value | No
 def _variable(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     flag = args.get(1, "requires_grad")
     if isinstance(flag, Constant) and flag.value is True:
-        thing = Thing(
-            "tensor",
-            "Variable",
-            machine.place(node),
-            detail={"leaf": True, "grad": True, "args": args, "made_by": "Variable"},
-        )
+        thing = Thing(Tensor(True, True, "Variable"), "Variable", machine.place(node), args=args)
         machine.emit(node, ev.Build(thing, args=args, name="torch.autograd.Variable"))
         return thing
     if any(torch_api.misspelt(keyword) for keyword in args.keywords):
@@ -71,28 +64,26 @@ def _variable(machine: Machine, args: Arguments, node: tree.Call) -> Value | Non
 @method("detach", "item", "tolist", "numpy")
 def _detached(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     thing = only(base)
-    if thing is not None and thing.role == "grad" and tree.last_name(node.func) == "detach":
+    if thing is not None and isinstance(thing.what, Grad) and tree.last_name(node.func) == "detach":
         return thing  # the same values
-    if thing is not None and thing.role in ("tensor",):
-        detail = {"leaf": True, "grad": False, "made_by": "detach", "from": thing}
-        return Thing("tensor", thing.label, machine.place(node), summary=thing.summary, detail=detail)
+    if thing is not None and isinstance(thing.what, Tensor):
+        return Thing(Tensor(True, False, "detach", thing), thing.label, machine.place(node), summary=thing.summary)
     if isinstance(base, External):
         return None
-    return Thing("opaque", "", machine.place(node), certain=False)
+    return Thing(Opaque(), "", machine.place(node), certain=False)
 
 
 @method(*_COPIES)
 def _copied(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """x.clone(), x.view(…) and the like: a tensor computed from x."""
     thing, how = only(base), tree.last_name(node.func)
-    if thing is None or thing.role not in ("tensor", "opaque"):
+    if thing is None or not isinstance(thing.what, (Tensor, Opaque)):
         return None
-    if thing.role == "tensor":
+    if isinstance(thing.what, Tensor):
         return tensors.derived(machine, thing, node, how, leaf=None if how == "contiguous" else False)
     if how != "clone":
         return None
-    detail = {"leaf": None, "grad": None, "made_by": how}
-    return Thing("tensor", thing.label, machine.place(node), deps=thing.deps, summary=thing.summary, detail=detail)
+    return Thing(Tensor(made_by=how), thing.label, machine.place(node), deps=thing.deps, summary=thing.summary)
 
 
 @method("requires_grad_")
@@ -108,7 +99,7 @@ def _requires_grad(machine: Machine, base: Value, args: Arguments, node: tree.Ca
         machine.emit(
             node, ev.Freeze(owner, value=value, how="requires_grad_", thing=thing, parts=parts.parts_in(machine, owner))
         )
-        if thing.role == "tensor":
+        if isinstance(thing.what, Tensor):
             tensors.now_requires_grad(thing, value if sole else None)
 
     assignment.whichever(machine, base, node, write)
@@ -121,7 +112,9 @@ def _zero_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> V
         machine,
         base,
         node,
-        lambda thing: gradients.zero_grad_of(machine, thing, node, "grad.zero_()") if thing.role == "grad" else None,
+        lambda thing: (
+            gradients.zero_grad_of(machine, thing, node, "grad.zero_()") if isinstance(thing.what, Grad) else None
+        ),
     )
     return base if things(base) else None
 
@@ -133,23 +126,23 @@ def _fill_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> V
 
 @method(*OVERWRITING)
 def _write_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
-    return _overwritten(machine, base, None, node) if things(base, "grad") else None
+    return _overwritten(machine, base, None, node) if things(base, Grad) else None
 
 
 def _overwritten(machine: Machine, base: Value, value: Value | None, node: tree.Call) -> Value | None:
     """Each element of the tensor gets another value, whatever it was before."""
     for thing in things(base):
-        if thing.role == "grad":
+        if isinstance(thing.what, Grad):
             gradients.overwrite_grad(machine, thing, node, value)
-        elif thing.role == "tensor":
-            thing.detail["written"] = True
+        elif isinstance(thing.what, Tensor):
+            thing.what.written = True
     return base if things(base) else None
 
 
 @method("mul_")
 def _mul_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     factor = args.get(0, "other")
-    if isinstance(factor, Constant) and factor.value == 0 and things(base, "grad"):
+    if isinstance(factor, Constant) and factor.value == 0 and things(base, Grad):
         return _zero_(machine, base, args, node)
     return None
 
@@ -159,11 +152,11 @@ def _same_grad(machine: Machine, base: Value, args: Arguments, node: tree.Call) 
     """p.grad.detach_(), p.grad.data …: still the gradient; anything else is cut off from its graph in place."""
     for thing in things(base):
         thing.deps = cut_off(thing.deps)
-        if thing.role == "tensor":
-            thing.detail.update(leaf=True, grad=False)
-    return base if things(base, "grad") else None
+        if isinstance(thing.what, Tensor):
+            thing.what.leaf, thing.what.grad = True, False
+    return base if things(base, Grad) else None
 
 
 @function("torch.device")
 def _device(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
-    return Thing("opaque", "device", machine.place(node), certain=False)
+    return Thing(Opaque(), "device", machine.place(node), certain=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Module, Optimizer
 from gradcheck_lint.source.run import parts
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import Items, Thing, Value, only, things
 
 
@@ -15,21 +17,13 @@ def wrap(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     wrapped: list[Value] = []
     for value in given:
         thing = only(value)
-        if thing is not None and thing.role == "module":
-            wrapped.append(
-                Thing(
-                    "module",
-                    thing.label,
-                    machine.place(node),
-                    cls=None,
-                    deps=thing.deps,
-                    detail={"wraps": thing},
-                    certain=thing.certain,
-                )
-            )
+        if thing is not None and isinstance(thing.what, Module):
+            made = Thing(Module(), thing.label, machine.place(node), deps=thing.deps, certain=thing.certain)
+            made.wraps = thing
+            wrapped.append(made)
         else:
             wrapped.append(value)
-    if not any(t.role in ("module", "optimizer") for v in given for t in things(v)):
+    if not any(isinstance(t.what, (Module, Optimizer)) for v in given for t in things(v)):
         if len(wrapped) == 1:
             return wrapped[0]
         return None
@@ -50,4 +44,4 @@ def wrap(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
         "prepare_model",
     ):
         return wrapped[0]
-    return Items("tuple", wrapped, bool(args.positional), machine.place(node))
+    return Items(Container.TUPLE, wrapped, bool(args.positional), machine.place(node))

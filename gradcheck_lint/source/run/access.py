@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Module, Super
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
@@ -21,7 +22,7 @@ def read(machine: Machine, owner: Thing, member: Value, node: tree.Node) -> Valu
 
 def write(machine: Machine, owner: Thing, attr: str, value: Value, node: tree.Node) -> None:
     """Run what the class has for assigning an attribute: a setter, a descriptor, or `__setattr__`."""
-    if not isinstance(owner.cls, ClassValue) or owner.role == "super":
+    if not isinstance(owner.cls, ClassValue) or isinstance(owner.what, Super):
         return
     setter = owner.cls.member(f"__{attr}.setter__")
     if isinstance(setter, FunctionValue):
@@ -33,7 +34,8 @@ def write(machine: Machine, owner: Thing, attr: str, value: Value, node: tree.No
     every = owner.cls.member("__setattr__")
     if not isinstance(every, FunctionValue) or any(f.function is every.function for f in machine.frames):
         return
-    if owner.role != "module" or turns(machine, every, node):  # that of a module is called for each layer in it
+    # that of a module is called for each layer in it
+    if not isinstance(owner.what, Module) or turns(machine, every, node):
         _run(machine, every.bind(owner), Arguments([Constant(attr), value], {}), node)
 
 
@@ -46,7 +48,7 @@ def delete(machine: Machine, owner: Thing, attr: str, node: tree.Node) -> None:
 
 def some(machine: Machine, owner: Thing, how: str, node: tree.Node) -> None:
     """Tell what may be done where the name of the attribute is not seen; `how` is "setter" or "deleter"."""
-    if not isinstance(owner.cls, ClassValue) or owner.role == "super":
+    if not isinstance(owner.cls, ClassValue) or isinstance(owner.what, Super):
         return
     members = [b.members for b in owner.cls.lineage() if isinstance(b, ClassValue)]
     names = dict.fromkeys(n for found in members for n in found if n.endswith(f".{how}__") or n == "__setattr__")

@@ -7,12 +7,27 @@ from collections.abc import Callable
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.holding import regroup
+from gradcheck_lint.source.joins import join, merged
+from gradcheck_lint.source.natures import (
+    Grad,
+    Group,
+    GroupParams,
+    Groups,
+    Instance,
+    Module,
+    Opaque,
+    Parameters,
+    StateDict,
+    Tensor,
+)
 from gradcheck_lint.source.run import access, gradients, iteration, names, objects, parts, shape, tensors
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.objects import HELD
 from gradcheck_lint.source.run.touch import turns
+from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import (
     ClassValue,
     Constant,
@@ -23,9 +38,6 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
-    depends,
-    join,
-    merged,
     only,
     options,
     things,
@@ -49,22 +61,22 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
     value = machine.eval(node.value)
     machine.emit(node.target, ev.Augment(old, op=node.op, value=value, target=node.target))
     if isinstance(old, Items) and node.op == "+":
-        if isinstance(value, Items) and old.kind == "list":
+        if isinstance(value, Items) and old.kind is Container.LIST:
             assign(machine, node.target, objects.added(machine, old, value, node), None, quiet=True)
         else:
             old.complete = False
         return False
-    if isinstance(old, Thing) and old.role in ("tensor", "grad", "module", "parameters"):
-        if old.role == "grad" and node.op == "*" and gradients.is_zero(value):
+    if isinstance(old, Thing) and isinstance(old.what, (Tensor, Grad, Module, Parameters)):
+        if isinstance(old.what, Grad) and node.op == "*" and gradients.is_zero(value):
             gradients.zero_grad_of(machine, old, node.target, "grad *= 0")
-        elif old.role == "grad":
+        elif isinstance(old.what, Grad):
             gradients.change_grad(machine, old, node.target)
-        elif old.role == "parameters" and node.op == "+":
+        elif isinstance(old.what, Parameters) and node.op == "+":
             objects.lengthen(old, value)
-        elif old.role == "tensor":
-            old.detail["written"] = True
+        elif isinstance(old.what, Tensor):
+            old.what.written = True
         return False  # in place: the object stays the same
-    result = Thing("opaque", tree.last_name(node.target), deps=depends(old, value), certain=False)
+    result = Thing(Opaque(), tree.last_name(node.target), deps=depends(old, value), certain=False)
     assign(machine, node.target, result, None, quiet=True)
     return False
 
@@ -105,7 +117,7 @@ def assign(
         if target.attr in ("grad", "_grad", "requires_grad"):
             whichever(machine, base, target, lambda thing: _assign_to(machine, target, thing, value, source, quiet))
             if target.attr == "requires_grad" and only(base) is None:
-                for thing in things(base, "tensor"):
+                for thing in things(base, Tensor):
                     tensors.now_requires_grad(thing, None)
         else:
             for thing in things(base):
@@ -129,7 +141,7 @@ def _assign_to(
     old = machine.get(thing.serial, target.attr)
     objects.name_thing(value, target.attr)
     if not quiet:
-        if old is None and thing.role != "instance":
+        if old is None and not isinstance(thing.what, Instance):
             old = names.attribute(machine, thing, target.attr, target)
         _tell(machine, target, old, value, source)
         set_attribute(machine, target, thing, target.attr, value, old, source)
@@ -200,7 +212,7 @@ def _tell(
     machine: Machine, target: tree.Expression, old: Value | None, value: Value, source: tree.Expression | None
 ) -> None:
     if old is not None and old is not value:
-        held = [t for t in things(old) if t.role in HELD]
+        held = [t for t in things(old) if isinstance(t.what, HELD)]
         if held and not any(value is t for t in held):
             machine.emit(target, ev.Rebind(old, value=value, target=target, source=source))
     machine.emit(target, ev.Assign(target=target, value=value, expression=source, old=old))
@@ -220,7 +232,7 @@ def set_attribute(
             gradients.zero_tensor(machine, thing, target, "grad = None")
         else:
             machine.emit(target, ev.GradWrite(gradients.owner_of(thing), value=value))
-    elif attr.endswith("_grad") and attr != "requires_grad" and thing.role == "tensor":
+    elif attr.endswith("_grad") and attr != "requires_grad" and isinstance(thing.what, Tensor):
         # `main_grad`: kept beside it, for a step
         machine.emit(target, ev.GradWrite(gradients.owner_of(thing), value=value))
     elif attr == "requires_grad":
@@ -228,9 +240,9 @@ def set_attribute(
         owner = gradients.owner_of(thing)
         held = parts.parts_in(machine, owner)
         machine.emit(target, ev.Freeze(owner, value=flag, how="attribute", thing=thing, parts=held))
-        if thing.role == "tensor":
+        if isinstance(thing.what, Tensor):
             tensors.now_requires_grad(thing, flag)
-    elif attr == "data" and thing.role == "grad":
+    elif attr == "data" and isinstance(thing.what, Grad):
         gradients.overwrite_grad(machine, thing, target, value)
     elif attr == "data":
         machine.emit(target, ev.SetData(thing, value=value, source=source))
@@ -243,19 +255,19 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
     if not quiet:
         machine.emit(target, ev.SetItem(base, index=index, value=value))
     for thing in things(base):
-        if thing.role == "state-dict":
-            thing.detail["rewritten"] = True
-        elif thing.role == "tensor":
-            thing.detail["written"] = True
+        if isinstance(thing.what, StateDict):
+            thing.what.rewritten = True
+        elif isinstance(thing.what, Tensor):
+            thing.what.written = True
         owner = parts.holder(thing)
         if owner is not None:
             parts.noted(owner, None)
             parts.owned(value, owner, "")
         named = index.value if isinstance(index, Constant) else ...
         if (
-            thing.role == "groups"
-            or (thing.role == "group" and named in ("params", ...))
-            or (thing.role == "group-params")
+            isinstance(thing.what, Groups)
+            or (isinstance(thing.what, Group) and named in ("params", ...))
+            or (isinstance(thing.what, GroupParams))
         ):
             regroup(thing)
     if isinstance(base, External):
@@ -270,7 +282,7 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
             base.complete = False
     elif isinstance(base, Items):
         base.complete = False
-    elif isinstance(base, Thing) and base.role == "grad":
+    elif isinstance(base, Thing) and isinstance(base.what, Grad):
         if shape.whole(target.index):
             gradients.overwrite_grad(machine, base, target, value)
         else:

@@ -8,13 +8,28 @@ from functools import partial
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.deps import depends, passes, united
 from gradcheck_lint.source.effort import Stop
+from gradcheck_lint.source.joins import join, merged, tracked
+from gradcheck_lint.source.natures import (
+    Instance,
+    Manager,
+    MethodCaller,
+    Module,
+    ModuleLike,
+    Opaque,
+    Optimizer,
+    Pass,
+    Running,
+    Scheduler,
+    Super,
+)
 from gradcheck_lint.source.run import decorated, generators, iteration, names, objects, parts, unseen
 from gradcheck_lint.source.run.arguments import Arguments
-from gradcheck_lint.source.run.generators import Running
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import bound, made_of, touch
+from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -27,15 +42,9 @@ from gradcheck_lint.source.values import (
     Thing,
     Value,
     contents,
-    depends,
-    join,
     limited,
-    merged,
     new_serial,
     options,
-    passes,
-    tracked,
-    united,
 )
 
 
@@ -129,22 +138,22 @@ def _each(machine: Machine, node: tree.Call, runs: list[Callable[[], Value]]) ->
 def _super(machine: Machine, node: tree.Call) -> Value:
     for frame in reversed(machine.frames):
         if frame.owner is not None:
-            receiver = frame.self if isinstance(frame.self, Thing) else Thing("opaque", "self", certain=False)
-            return Thing("super", "super", machine.place(node), detail={"owner": frame.owner, "self": receiver})
-    return Thing("opaque", "super", machine.place(node), certain=False)
+            receiver = frame.self if isinstance(frame.self, Thing) else Thing(Opaque(), "self", certain=False)
+            return Thing(Super(frame.owner, receiver), "super", machine.place(node))
+    return Thing(Opaque(), "super", machine.place(node), certain=False)
 
 
 def _member(machine: Machine, base: Value, attr: str, node: tree.Attribute) -> Value | None:
     """What to call for `base.attr(…)`, or None if it is a method known only by its name."""
     if isinstance(base, Thing):
-        if base.role == "super":
+        if isinstance(base.what, Super):
             return names.super_member(base, attr)
         stored = machine.get(base.serial, attr)
         if stored is None and isinstance(base.cls, ClassValue):
-            if base.role != "module" or base.cls.member(attr) is None:
+            if not isinstance(base.what, Module) or base.cls.member(attr) is None:
                 stored_or = names.thing_attribute(machine, base, attr, node)
                 if isinstance(stored_or, (FunctionValue, ClassValue, External, Partial)) or (
-                    isinstance(stored_or, Thing) and stored_or.role != "opaque"
+                    isinstance(stored_or, Thing) and not isinstance(stored_or.what, Opaque)
                 ):
                     return stored_or
             else:
@@ -188,9 +197,8 @@ def _follow(machine: Machine, target: FunctionValue, args: Arguments, node: tree
     if wrapped is not None:
         return wrapped
     if target.manages:
-        detail = {"manager": Running(target, args), "values": (target, *args.all())}
-        deps = depends(receiver, *args.all())
-        return Thing("opaque", name, machine.place(node), deps=deps, certain=False, detail=detail)
+        deps, values, via = depends(receiver, *args.all()), (target, *args.all()), Manager(Running(target, args))
+        return Thing(Opaque(), name, machine.place(node), deps=deps, certain=False, values=values, via=via)
     if generators.is_generator(machine, target.function):
         return generators.started(machine, Running(target, args), node)
     return machine.follow(target, args, node)
@@ -219,23 +227,22 @@ def _instantiate(machine: Machine, cls: ClassValue, args: Arguments, node: tree.
     if isinstance(new, FunctionValue):
         machine.spotted.note(new)
         machine.follow(new.bind(cls), args, node)
-    thing.detail["args"] = args
+    thing.args = args
     thing.deps = depends(*args.all())
-    if thing.role == "optimizer":
-        thing.detail.update(name=cls.name, params=args.get(0, "params"), node=node)
+    if isinstance(thing.what, Optimizer):
         for value in args.all():
             iteration.consume(machine, value, node, "?")
-        given = thing.detail["params"] = parts.picture(thing.detail["params"])
+        given = thing.what.params = parts.picture(args.get(0, "params"))
         unseen.escape(args.all())
         machine.emit(
             node, ev.BuildOptimizer(thing, args=args, name=cls.name, given=given, parts=parts.parts_in(machine, given))
         )
         return thing
-    if thing.role == "scheduler":
-        thing.detail.update(name=cls.name, optimizer=args.get(0, "optimizer"))
+    if isinstance(thing.what, Scheduler):
+        thing.what.optimizer = args.get(0, "optimizer")
         machine.emit(node, ev.Build(thing, args=args, name=cls.name))
         return thing
-    if thing.role == "module":
+    if isinstance(thing.what, Module):
         machine.emit(node, ev.Build(thing, args=args, name=cls.name))
         init = cls.member("__init__")
         if isinstance(init, FunctionValue) and machine.relevant(init.function):
@@ -246,7 +253,7 @@ def _instantiate(machine: Machine, cls: ClassValue, args: Arguments, node: tree.
     if cls.member("__init__") is None:
         for name, value in (dict(zip(_fields(cls), args.positional, strict=False)) | args.keywords).items():
             machine.set(thing.serial, name, value)
-        thing.detail.update(made_of(args.all()))
+        thing.values = made_of(args.all()) or thing.values
     machine.prepare(thing, node, args)
     if not cls.closed:
         touch(machine, cls.name, None, args, node)
@@ -264,26 +271,25 @@ def _fields(cls: ClassValue) -> list[str]:
 
 
 def _call_thing(machine: Machine, thing: Thing, args: Arguments, node: tree.Call) -> Value:
-    if thing.role in ("module", "instance") and isinstance(thing.cls, ClassValue):
-        for name in ("forward", "__call__") if thing.role == "module" else ("__call__",):
+    if isinstance(thing.what, (Module, Instance)) and isinstance(thing.cls, ClassValue):
+        for name in ("forward", "__call__") if isinstance(thing.what, Module) else ("__call__",):
             member = thing.cls.member(name)
             if isinstance(member, FunctionValue):
-                if thing.role == "module":
+                if isinstance(thing.what, Module):
                     machine.emit(node, ev.Forward(thing, args=args))
                 before = new_serial()
                 result = _follow(machine, member.bind(thing), args, node)
                 if not tracked(result):
                     return _result(machine, thing, args, node)
-                if thing.role == "module":
+                if isinstance(thing.what, Module):
                     _mark(result, _run(machine, thing, args, node), before)
                 return result
-    if thing.role == "module" or (thing.role == "opaque" and thing.detail.get("module")):
+    if isinstance(thing.what, (Module, ModuleLike)):
         machine.emit(node, ev.Forward(thing, args=args))
         return _result(machine, thing, args, node)
-    method = thing.detail.get("method")
-    if isinstance(method, str) and args.positional:  # `operator.methodcaller("zero_grad")`, called
-        return machine.library.method(machine, args.positional[0], method, Arguments([], {}), node)
-    if thing.role == "opaque":
+    if isinstance(thing.via, MethodCaller) and args.positional:  # `operator.methodcaller("zero_grad")`, called
+        return machine.library.method(machine, args.positional[0], thing.via.name, Arguments([], {}), node)
+    if isinstance(thing.what, Opaque):
         if bound(thing) and thing.parent is not None:  # `clear = optimizer.zero_grad`, then `clear()`
             return machine.library.method(machine, thing.parent[0], thing.parent[1], args, node)
         return unseen.opaque(machine, thing.label, thing, args, node)
@@ -295,19 +301,19 @@ def _result(machine: Machine, thing: Thing, args: Arguments, node: tree.Call) ->
     deps: frozenset[Thing] = frozenset()
     if not machine.frame.context & {"no_grad", "inference_mode"}:
         deps = united(depends(thing, *args.all()), frozenset((thing,)))
-    return Thing("opaque", "", machine.place(node), deps=united(deps, _run(machine, thing, args, node)), certain=False)
+    return Thing(Opaque(), "", machine.place(node), deps=united(deps, _run(machine, thing, args, node)), certain=False)
 
 
 def _run(machine: Machine, thing: Thing, args: Arguments, node: tree.Call) -> frozenset[Thing]:
     """A run of a module that backward can go through."""
-    if thing.role != "module" or machine.frame.context & {"no_grad", "inference_mode"}:
+    if not isinstance(thing.what, Module) or machine.frame.context & {"no_grad", "inference_mode"}:
         return frozenset()
-    given = passes(Items("tuple", args.all()))
-    return frozenset({Thing("pass", thing.label, machine.place(node), detail={"of": thing, "given": given})})
+    given = passes(Items(Container.TUPLE, args.all()))
+    return frozenset({Thing(Pass(thing, given), thing.label, machine.place(node))})
 
 
 def _mark(value: Value, run: frozenset[Thing], before: int) -> None:
     """Let what a module has computed depend on its run."""
     for option in contents(value):
-        if isinstance(option, Thing) and option.role == "opaque" and option.serial > before:
+        if isinstance(option, Thing) and isinstance(option.what, Opaque) and option.serial > before:
             option.deps = united(option.deps, run)

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import depends
+from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.natures import Module, Opaque, Optimizer, Scaler, Scheduler
 from gradcheck_lint.source.run import assignment, objects, shape
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import (
-    Choice,
-    ClassValue,
-    Constant,
-    FunctionValue,
-    Items,
-    ModuleValue,
-    Thing,
-    Value,
-    depends,
-    join,
-)
+from gradcheck_lint.source.values import Choice, ClassValue, Constant, FunctionValue, Items, ModuleValue, Thing, Value
 
 
 def assume(machine: Machine, test: tree.Expression, holds: bool) -> None:
@@ -75,7 +67,7 @@ def logic(op: str, values: list[Value]) -> Value:
             return second if op == "and" else first
         if op == "or":
             return join(first, second)
-        return Thing("opaque", "", deps=depends(*values), certain=False)
+        return Thing(Opaque(), "", deps=depends(*values), certain=False)
     if len(values) == 2:
         a, b = values
         if op in ("is", "is not", "==", "!="):
@@ -87,11 +79,11 @@ def logic(op: str, values: list[Value]) -> Value:
             if a.value is not ... and all(isinstance(i, Constant) and i.value is not ... for i in b.items):
                 inside = any(isinstance(i, Constant) and i.value == a.value for i in b.items)
                 return Constant(inside == (op == "in"))
-    return Thing("opaque", "", deps=frozenset(), certain=False)
+    return Thing(Opaque(), "", deps=frozenset(), certain=False)
 
 
 def _truthy(value: Value) -> bool:
     """Whether the value is an object that is never None or false."""
     if isinstance(value, Thing):
-        return value.role in ("optimizer", "module", "scaler", "scheduler") and value.certain
+        return isinstance(value.what, (Optimizer, Module, Scaler, Scheduler)) and value.certain
     return isinstance(value, (FunctionValue, ClassValue, ModuleValue))

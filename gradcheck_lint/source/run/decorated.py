@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Opaque
 from gradcheck_lint.source.run import unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import free_values, held
@@ -123,7 +124,7 @@ def _applied(machine: Machine, decorator: Value, value: Value, node: tree.Expres
     if isinstance(decorator, (ClassValue, Partial)):
         return machine.call(decorator, Arguments([value], {}), call)
     thing = only(decorator)
-    origin = decorator.name if isinstance(decorator, External) else thing.detail.get("origin", "") if thing else ""
+    origin = decorator.name if isinstance(decorator, External) else thing.origin if thing else ""
     return value if known(origin) and not origin.startswith("functools.singledispatch") else UNSEEN
 
 
@@ -146,7 +147,7 @@ def call(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Ca
     under_way = id(target.function) in machine.unwrapping
     if wrapper is None or under_way or any(f.function is target.function for f in machine.frames):
         return None
-    if wrapper is UNSEEN or (isinstance(wrapper, Thing) and wrapper.role == "opaque"):
+    if wrapper is UNSEEN or (isinstance(wrapper, Thing) and isinstance(wrapper.what, Opaque)):
         result = machine.call(unwrapped(target), args, node)
         found = held(machine, wrapper, target.receiver, *args.all())
         if found:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.run import decorated, shape
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import ClassValue, FunctionValue, Value, join
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Value
 
 
 def do_function(machine: Machine, node: tree.Function) -> bool:

@@ -7,26 +7,40 @@ from collections.abc import Callable
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.natures import (
+    Group,
+    GroupParams,
+    Groups,
+    Opaque,
+    Optimizer,
+    Parameters,
+    StateItems,
+    Tensor,
+    element_of,
+    natures_of,
+    unordered,
+)
 from gradcheck_lint.source.run import assignment, conditions, iteration, objects, shape, tensors, yields
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import (
     NONE,
     Choice,
     Constant,
     External,
     Items,
+    Nature,
     Table,
     Thing,
     Value,
-    depends,
-    join,
     limited,
     new_serial,
     only,
     things,
-    unordered,
 )
 
 
@@ -44,7 +58,7 @@ def eval_display(machine: Machine, node: tree.Display) -> Value:
             inner = machine.eval(item.value)
             iteration.consume(machine, inner, item.value, "*")
             values.append(inner)
-            mixed = mixed or (isinstance(inner, Thing) and inner.role == "parameters") or unordered(inner)
+            mixed = mixed or (isinstance(inner, Thing) and isinstance(inner.what, Parameters)) or unordered(inner)
             if isinstance(inner, Items):
                 more, whole = limited(inner.items)
                 spend(len(more) // 8)
@@ -58,7 +72,7 @@ def eval_display(machine: Machine, node: tree.Display) -> Value:
             values.append(items[-1])
     if mixed:
         parts = [
-            value if isinstance(item, tree.Starred) else Items("list", [value], True, machine.place(item))
+            value if isinstance(item, tree.Starred) else Items(Container.LIST, [value], True, machine.place(item))
             for item, value in zip(node.items, values, strict=True)
         ]
         return objects.joined(machine, node.kind, parts, node)
@@ -110,28 +124,29 @@ def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
     only_one = len(sources) == 1 and isinstance(sources[0], Items) and sources[0].complete
     once = only_one and isinstance(sources[0], Items) and len(sources[0].items) == 1
     loop = tl.Loop(body, node, machine.place(node), start=start, once=once) if body.steps else None
-    lazy = loop is not None and node.kind == "generator" and any(isinstance(e, ev.Turning) for e, _ in tl.located(loop))
+    lazy = (
+        loop is not None
+        and node.kind is Container.GENERATOR
+        and any(isinstance(e, ev.Turning) for e, _ in tl.located(loop))
+    )
     if loop is not None and not lazy:
         machine.sequence.steps.append(loop)
     found = only(element)
-    random = node.kind == "set" or any(unordered(source) for source in sources)
-    if found is not None and found.role == "tensor" and node.value is None and "element_of" in found.detail:
-        made = Thing(
-            "parameters", "", machine.place(node), deps=depends(found),
-            detail={
-                "of": found.detail["element_of"], "filtered": conditions, "kind": node.kind, "how": node.kind,
-                "unordered": random, "trainable": shape.asks_for_grad(node),
-            },
-        )  # fmt: skip
-        return iteration.new_iterator(machine, made, node)
+    random = node.kind is Container.SET or any(unordered(source) for source in sources)
+    of = element_of(found)
+    if of is not None and node.value is None:
+        made = Parameters(
+            of, kind=node.kind, filtered=conditions, trainable=shape.asks_for_grad(node), unordered=random
+        )
+        return iteration.new_iterator(machine, Thing(made, "", machine.place(node), deps=depends(found)), node)
     if mapped is not None:
         items = only(sources[0])
-        state = items.detail.get("items_of") if items is not None else None
-        if isinstance(state, Thing) and len(sources) == 1 and shape.passes_on(node.clauses[0][0], node.value):
+        state = items.via.state if items is not None and isinstance(items.via, StateItems) else None
+        if state is not None and len(sources) == 1 and shape.passes_on(node.clauses[0][0], node.value):
             return objects.same_state(machine, state, node)
         return Table({id(node): iteration.each(mapped)}, False, machine.place(node))
-    for one in things(element, "parameters"):
-        one.detail["several"] = True  # another iterator in each round
+    for one in natures_of(element, Parameters):
+        one.several = True  # another iterator in each round
     made_items = Items(node.kind, [element], False, machine.place(node), unordered=random)
     made_items.lazy = loop if lazy else None
     return made_items
@@ -155,7 +170,7 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         element = iteration.element(machine, base, node)
         if isinstance(key, int):  # one of several that the code tells apart and we do not
             for one in things(element):
-                one.summary = one.summary or one.role == "optimizer"
+                one.summary = one.summary or isinstance(one.what, Optimizer)
         return element
     thing = only(base)
     if thing is None:
@@ -163,25 +178,28 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
             return base
         several = key is ... and isinstance(base, Table)
         deps = depends(base, index)
-        return Thing("opaque", tree.last_name(node), machine.place(node), deps=deps, summary=several, certain=False)
-    if thing.role == "tensor" and thing.detail.get("grad"):
+        return Thing(Opaque(), tree.last_name(node), machine.place(node), deps=deps, summary=several, certain=False)
+    if isinstance(thing.what, Tensor) and thing.what.grad:
         return tensors.derived(machine, thing, node, "[]")
-    role = {"groups": "group", "group": "group-params" if key == "params" else "opaque"}.get(thing.role, "opaque")
-    if thing.role == "group-params":
+    if isinstance(thing.what, GroupParams):
         return iteration.element(machine, thing, node)
+    what: Nature = Opaque()
+    if isinstance(thing.what, Groups):
+        what = Group()
+    elif isinstance(thing.what, Group) and key == "params":
+        what = GroupParams()
     if key is ... or isinstance(node.index, tree.Other):
         part = Thing(
-            role, thing.label if thing.role == "opaque" else "", machine.place(node),
+            what, thing.label if isinstance(thing.what, Opaque) else "", machine.place(node),
             deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False,
         )  # fmt: skip
-        if role == "opaque":
-            objects.guess(part)
+        objects.guess(part)
         return part
     stored = machine.store.get((thing.serial, f"[{key}]"))
     if stored is not None:
         return stored
-    part = objects.child(machine, thing, f"[{key!r}]", role, node)
-    if role == "opaque" and isinstance(key, int):
+    part = objects.child(machine, thing, f"[{key!r}]", what, node)
+    if isinstance(what, Opaque) and isinstance(key, int):
         part.label = thing.label
     return part
 
@@ -198,14 +216,12 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
     if node.op == "+" and isinstance(values[0], Items) and isinstance(values[-1], Items):
         return objects.added(machine, values[0], values[-1], node)
     if node.op == "+" and all(objects.listed(v) for v in values):
-        return objects.joined(machine, "list", values, node)
-    if node.op in ("-", "|", "&", "^") and all(objects.kind_of(v) == "set" for v in values):
+        return objects.joined(machine, Container.LIST, values, node)
+    if node.op in ("-", "|", "&", "^") and all(objects.kind_of(v) is Container.SET for v in values):
         if all(isinstance(v, Items) for v in values):
             items = [i for v in values for i in (v.items[: limits.ITEMS] if isinstance(v, Items) else [])]
-            return Items("set", items, False, machine.place(node))
-        result = objects.joined(machine, "set", values, node)
-        result.detail["filtered"] = True
-        return result
+            return Items(Container.SET, items, False, machine.place(node))
+        return objects.joined(machine, Container.SET, values, node, filtered=True)
     if all(isinstance(v, Constant) for v in values):
         return Constant(...)
     return tensors.computed(machine, node, values)
@@ -260,7 +276,7 @@ def eval_starred(machine: Machine, node: tree.Starred) -> Value:
 
 def eval_other(machine: Machine, node: tree.Other) -> Value:
     values = [machine.eval(part) for part in node.parts]
-    if node.kind in ("Yield", "YieldFrom"):
+    if isinstance(node, tree.Yield):
         yields.at_yield(machine, node, values)
-        return Thing("opaque", "", certain=False)  # what is sent to it
-    return Thing("opaque", "", deps=depends(*values), certain=False)
+        return Thing(Opaque(), "", certain=False)  # what is sent to it
+    return Thing(Opaque(), "", deps=depends(*values), certain=False)

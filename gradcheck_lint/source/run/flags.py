@@ -97,7 +97,7 @@ def leave(body: tl.Sequence, ended: dict[int, tl.Sequence], place: Place) -> Non
     while todo:
         sequence, last = todo.pop()
         if last and id(sequence) in ended:
-            sequence.steps.append(tl.Jump("break", place))
+            sequence.steps.append(tl.Jump(tree.Exit.BREAK, place))
         for step in reversed(sequence.steps):
             spend(1)
             if isinstance(step, tl.Sequence):

@@ -6,22 +6,15 @@ from collections.abc import Callable
 
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.effort import Stop
+from gradcheck_lint.source.joins import join, tracked
+from gradcheck_lint.source.natures import Groups, Opaque, Tensor
 from gradcheck_lint.source.run import assignment, conditions, flags, generators, iteration, names, shape, yields
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import MISSING, Machine
-from gradcheck_lint.source.values import (
-    Constant,
-    Items,
-    Thing,
-    Value,
-    join,
-    new_serial,
-    options,
-    passes,
-    things,
-    tracked,
-)
+from gradcheck_lint.source.tree import Container
+from gradcheck_lint.source.values import Constant, Items, Thing, Value, new_serial, options, things
 
 
 def do_if(machine: Machine, node: tree.If) -> bool:
@@ -55,7 +48,7 @@ def do_for(machine: Machine, node: tree.For) -> bool:
         isinstance(iterable, Items)
         and iterable.complete
         and 0 < len(iterable.items) <= 6
-        and (iterable.kind != "set" or len(iterable.items) == 1)
+        and (iterable.kind is not Container.SET or len(iterable.items) == 1)
     ):
         count = len(iterable.items)
         if machine.unrolled * count <= limits.UNROLLED and any(tracked(i) for i in iterable.items):
@@ -98,7 +91,7 @@ def do_for(machine: Machine, node: tree.For) -> bool:
     if isinstance(made, tl.Loop):
         made.rounds = _rounds(machine, node.iter, iterable)
         made.listed = isinstance(iterable, Items) and iterable.place is not None
-        made.groups = bool(things(iterable, "groups"))
+        made.groups = bool(things(iterable, Groups))
         made.elements = elements
     return machine.run(node.orelse) if node.orelse else False
 
@@ -264,13 +257,13 @@ def _alike(a: Value, b: Value) -> bool:
 
 def _carries(value: Value) -> bool:
     """Something computed, which takes its graph from one round of a loop into the next."""
-    return isinstance(value, Thing) and value.role == "opaque" and bool(passes(value))
+    return isinstance(value, Thing) and isinstance(value.what, Opaque) and bool(passes(value))
 
 
 def _passive(value: Value) -> bool:
     """A start value that nothing is lost by forgetting."""
     if isinstance(value, Thing):
-        return value.role == "opaque" or (value.role == "tensor" and not value.detail.get("grad"))
+        return isinstance(value.what, Opaque) or (isinstance(value.what, Tensor) and not value.what.grad)
     return isinstance(value, (Constant, Items))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.deps import cut_off, depends
 from gradcheck_lint.source.effort import Stop, spend
+from gradcheck_lint.source.joins import join, tracked
+from gradcheck_lint.source.natures import Module, Opaque, Parameters, nature
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.run import iteration, objects, parts, shape, unseen
 from gradcheck_lint.source.run.arguments import Arguments
@@ -15,21 +19,8 @@ from gradcheck_lint.source.run.generators import Yielding
 from gradcheck_lint.source.run.holdings import Holdings, callables, handed, held
 from gradcheck_lint.source.run.machine import Frame, Machine
 from gradcheck_lint.source.run.touch import made_of, unknown
-from gradcheck_lint.source.values import (
-    NONE,
-    ClassValue,
-    Constant,
-    FunctionValue,
-    Items,
-    Table,
-    Thing,
-    Value,
-    cut_off,
-    depends,
-    join,
-    only,
-    tracked,
-)
+from gradcheck_lint.source.tree import Container
+from gradcheck_lint.source.values import NONE, ClassValue, Constant, FunctionValue, Items, Table, Thing, Value, only
 
 
 def follow(
@@ -50,7 +41,7 @@ def follow(
         machine.followed[id(function)] = times + 1
         plain = target.receiver is None and all(_plain(a) for a in args.all())
         if plain and id(function) in machine.idle and not held(machine, target):
-            return Thing("opaque", function.name, machine.place(node) if node is not None else None, certain=False)
+            return Thing(Opaque(), function.name, machine.place(node) if node is not None else None, certain=False)
         far = (
             active
             or times >= limits.REPEATS
@@ -65,9 +56,9 @@ def follow(
             if machine.timeline is not None:
                 machine.timeline.cut = machine.timeline.skipped = True
         if far or (yielding is None and not forced and not matters):
-            result = Thing("opaque", function.name, machine.place(node) if node is not None else None, certain=False)
+            result = Thing(Opaque(), function.name, machine.place(node) if node is not None else None, certain=False)
             result.deps = cut_off(depends(target.receiver, *args.all()))
-            result.detail.update(made_of(args.all()))
+            result.values = made_of(args.all())
             unseen.escape(args.all())
             if node is not None:
                 for value in args.all():
@@ -163,9 +154,10 @@ def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node
     found = handed(machine, target, args.all())
     if not found and not machine.relevant(function):
         return
-    module = target.receiver if isinstance(target.receiver, Thing) and target.receiver.role == "module" else None
+    receiver = target.receiver
+    module = receiver if isinstance(receiver, Thing) and isinstance(receiver.what, Module) else None
     if module is not None and function.name == "forward" and not machine.may_turn(function):
-        if not any(t.role == "optimizer" for t in found.things.values()):
+        if not found.optimizers:
             return  # a forward pass computes, unless something speaks for more
     for frame in machine.frames:
         # whether it turns anything shows when the call under way is over
@@ -173,7 +165,7 @@ def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node
             frame.again.append((machine.sequence, unknown(machine, node, found.subject, function.name)))
             return
     tried = id(function) in machine.reached and not any(callables(value) for value in args.all())
-    if tried and id(function) not in machine.turning and not any(t.role == "optimizer" for t in found.things.values()):
+    if tried and id(function) not in machine.turning and not found.optimizers:
         return
     event = unknown(machine, node, found.subject, function.name)
     event.clears = id(function) in machine.clearing
@@ -190,7 +182,8 @@ def _bind(machine: Machine, function: tree.Function, target: FunctionValue, args
         machine.set(scope, first.name, target.receiver)
     for parameter in parameters:
         if parameter.star == "*":
-            machine.set(scope, parameter.name, Items("tuple", positional, args is not None and not args.open))
+            rest = Items(Container.TUPLE, positional, args is not None and not args.open)
+            machine.set(scope, parameter.name, rest)
             positional = []
             continue
         if parameter.star == "**":
@@ -212,7 +205,7 @@ def _bind(machine: Machine, function: tree.Function, target: FunctionValue, args
         if value is None:
             value = objects.unknown_parameter(parameter)
             if args is not None and args.open:
-                value.detail.update(made_of(args.all()))
+                value.values = made_of(args.all())
         else:
             value = _as_annotated(value, parameter)
             objects.name_thing(value, parameter.name)
@@ -232,14 +225,14 @@ def prepare(machine: Machine, thing: Thing, node: tree.Node | None, args: Argume
         if args is None and machine.frames:
             machine.sequence = tl.Sequence()  # asked for long after it was made: these events are past
         if args is None:
-            args = thing.detail.get("args")
+            args = thing.args
         _run_init(machine, init.bind(thing), args, node)
         machine.sequence = saved
 
 
 def _run_init(machine: Machine, init: FunctionValue, args: Arguments | None, node: tree.Node | None) -> None:
     receiver, making = init.receiver, machine.making
-    if making is None and isinstance(receiver, Thing) and receiver.role == "module":
+    if making is None and isinstance(receiver, Thing) and isinstance(receiver.what, Module):
         machine.making = receiver.serial
     try:
         machine.follow(init, args, node)
@@ -251,17 +244,20 @@ def _as_annotated(value: Value, parameter: tree.Parameter) -> Value:
     """What a parameter is bound to: `parameters()` of an unknown object is a list where the function asks for one."""
     if tree.last_name(parameter.annotation).lower() not in ("sequence", "list", "tuple", "collection"):
         return value
-    thing = only(value, "parameters")
-    of = thing.detail.get("of") if thing is not None and thing.detail.get("how") == "parameters" else None
-    if thing is None or not isinstance(of, Thing) or of.core.certain:
+    thing = only(value, Parameters)
+    given = nature(thing, Parameters)
+    if thing is None or given is None or not given.direct or given.of is None or given.of.core.certain:
         return value
-    detail = {**thing.detail, "kind": "list"}
-    return Thing("parameters", thing.label, thing.place, deps=thing.deps, detail=detail, certain=False)
+    made = Thing(replace(given, kind=Container.LIST), thing.label, thing.place, deps=thing.deps, certain=False)
+    made.bound = thing.bound
+    return made
 
 
 def _plain(value: Value) -> bool:
     """Nothing whose identity matters."""
-    return isinstance(value, Constant) or (isinstance(value, Thing) and value.role == "opaque" and not value.deps)
+    return isinstance(value, Constant) or (
+        isinstance(value, Thing) and isinstance(value.what, Opaque) and not value.deps
+    )
 
 
 def _counts(args: Arguments) -> bool:

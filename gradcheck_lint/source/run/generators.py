@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.deps import cut_off, depends
+from gradcheck_lint.source.natures import Opaque, Running
 from gradcheck_lint.source.run.machine import Frame, Machine
-from gradcheck_lint.source.values import FunctionValue, Thing, Value, cut_off, depends, only
+from gradcheck_lint.source.values import Thing, Value, only
 
 Visit = Callable[[Value], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A call of a generator function that has not begun yet; `shape` makes what a loop binds of what is yielded."""
-
-    target: FunctionValue
-    args: Arguments
-    shape: Callable[[Value], Value] | None = None
 
 
 class Yielding:
@@ -37,8 +28,7 @@ def is_generator(machine: Machine, function: tree.Function) -> bool:
     known = machine.generators.get(id(function))
     if known is None:
         known = machine.generators[id(function)] = any(
-            isinstance(node, tree.Other) and node.kind in ("Yield", "YieldFrom")
-            for node in tree.walk_block(function.body)
+            isinstance(node, tree.Yield) for node in tree.walk_block(function.body)
         )
     return known
 
@@ -46,8 +36,7 @@ def is_generator(machine: Machine, function: tree.Function) -> bool:
 def running(value: Value | None) -> Running | None:
     """The generator that a value is, if the code shows which one."""
     thing = only(value)
-    found = thing.detail.get("generator") if thing is not None else None
-    return found if isinstance(found, Running) else None
+    return thing.via if thing is not None and isinstance(thing.via, Running) else None
 
 
 def started(machine: Machine, generator: Running, node: tree.Node) -> Thing:
@@ -55,6 +44,4 @@ def started(machine: Machine, generator: Running, node: tree.Node) -> Thing:
     name = generator.target.function.name
     values = (generator.target, *generator.args.all())
     deps = cut_off(depends(*values))
-    return Thing(
-        "opaque", name, machine.place(node), deps=deps, certain=False, detail={"generator": generator, "values": values}
-    )
+    return Thing(Opaque(), name, machine.place(node), deps=deps, certain=False, values=values, via=generator)

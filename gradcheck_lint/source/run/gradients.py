@@ -6,6 +6,7 @@ import re
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Data, Grad, Group, GroupParams, Groups, Parameters, element_of
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.values import Constant, Thing, Value
@@ -31,7 +32,7 @@ def overwrite_grad(machine: Machine, grad: Thing, node: tree.Node, value: Value 
 
 
 def zero_tensor(machine: Machine, thing: Thing, node: tree.Node, how: str) -> None:
-    while thing.role in ("grad", "data") and thing.parent is not None:
+    while isinstance(thing.what, (Grad, Data)) and thing.parent is not None:
         thing = thing.parent[0]
     machine.emit(node, ev.Zero(owner_of(thing), how=how))
 
@@ -40,10 +41,10 @@ def owner_of(thing: Thing) -> Thing:
     """Whose gradient it is: the module or optimizer whose parameters are looped over, or the tensor itself."""
     source = thing
     for _ in range(12):
-        inner = source.detail.get("element_of") or (source.detail.get("of") if source.role == "parameters" else None)
-        if isinstance(inner, Thing):
+        inner = source.what.of if isinstance(source.what, Parameters) else element_of(source)
+        if inner is not None:
             source = inner
-        elif source.role in ("group-params", "group", "groups", "grad", "data") and source.parent is not None:
+        elif isinstance(source.what, (GroupParams, Group, Groups, Grad, Data)) and source.parent is not None:
             source = source.parent[0]
         else:
             break
@@ -64,7 +65,7 @@ _OVERWRITES = re.compile(
 def change_grads(machine: Machine, value: Value, node: tree.Call, name: str = "") -> None:
     """Gradients are handed to a function of torch, or to code that cannot be seen, which may fill them."""
     for thing in held(machine, value).things.values():
-        if thing.role != "grad":
+        if not isinstance(thing.what, Grad):
             continue
         if name.endswith(("zero_", "zeros_")):
             zero_grad_of(machine, thing, node, name)

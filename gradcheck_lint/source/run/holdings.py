@@ -13,6 +13,26 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.natures import (
+    Data,
+    Grad,
+    Group,
+    GroupParams,
+    Groups,
+    Instance,
+    LossScaled,
+    MethodCaller,
+    Module,
+    Opaque,
+    Optimizer,
+    Parameters,
+    Pass,
+    Scaler,
+    Scheduler,
+    StateDict,
+    Super,
+    Tensor,
+)
 from gradcheck_lint.source.run.lazy import Lazy
 from gradcheck_lint.source.values import (
     Choice,
@@ -22,6 +42,7 @@ from gradcheck_lint.source.values import (
     FunctionValue,
     Items,
     ModuleValue,
+    Natures,
     Partial,
     Table,
     Thing,
@@ -34,10 +55,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.run.machine import Machine
 
 
-_TURNABLE = frozenset(
-    {"optimizer", "scaler", "module", "parameters", "grad", "groups", "group", "group-params", "data"}
-)
-"""Roles of what the cycle of gradients can be turned with."""
+_TURNABLE = (Optimizer, Scaler, Module, Parameters, Grad, Groups, Group, GroupParams, Data)
+"""What the cycle of gradients can be turned with."""
 
 
 PLAIN = frozenset(
@@ -47,8 +66,8 @@ PLAIN = frozenset(
 """Attributes of modules, optimizers and parameters that are plain values: who has one cannot reach their owner."""
 
 
-KEPT = ("optimizer", "instance")
-"""Roles of things that a module may have as attributes, and through which its holder reaches more than its tensors."""
+KEPT = (Optimizer, Instance)
+"""What a module may have as an attribute, through which its holder reaches more than its tensors."""
 
 
 MOST = 128  # values looked at for one question; what holds more is taken to hold anything
@@ -78,6 +97,11 @@ class Holdings:
 
     def __bool__(self) -> bool:
         return self.anything or self.methods or bool(self.things)
+
+    @property
+    def optimizers(self) -> bool:
+        """Whether there is an optimizer among them."""
+        return any(isinstance(thing.what, Optimizer) for thing in self.things.values())
 
     @property
     def key(self) -> Hashable:
@@ -131,38 +155,38 @@ class Holdings:
                 self._add(held)
 
     def _thing(self, thing: Thing) -> None:
-        if thing.role in _TURNABLE or (thing.role == "tensor" and thing.detail.get("grad")):
+        if isinstance(thing.what, _TURNABLE) or (isinstance(thing.what, Tensor) and thing.what.grad):
             making = self.machine.making
-            if making is None or thing.serial < making or thing.role == "optimizer":
+            if making is None or thing.serial < making or isinstance(thing.what, Optimizer):
                 self.things[thing.serial] = thing
-            if thing.role == "module" and thing.serial in self.machine.keepers:
+            if isinstance(thing.what, Module) and thing.serial in self.machine.keepers:
                 self._attributes(thing, KEPT)
             return
-        if thing.role in ("scheduler", "super"):
-            self._add(thing.detail.get("optimizer") or thing.detail.get("self"))
+        if isinstance(thing.what, (Scheduler, Super)):
+            self._add(thing.what.optimizer if isinstance(thing.what, Scheduler) else thing.what.receiver)
             return
-        for value in thing.detail.get("values", ()):
+        for value in thing.values:
             self._add(value)
-        if thing.role == "instance":
+        if isinstance(thing.what, Instance):
             self._attributes(thing)
             if not thing.ready:
-                args = thing.detail.get("args")
+                args = thing.args
                 for value in args.all() if args is not None else ():
                     self._add(value)
-        elif thing.role == "opaque" and thing.parent is not None:
+        elif isinstance(thing.what, Opaque) and thing.parent is not None:
             owner, attribute = thing.parent
             making = self.machine.making
-            if making is not None and owner.role == "module" and owner.serial >= making:
+            if making is not None and isinstance(owner.what, Module) and owner.serial >= making:
                 return
-            if owner.role in _TURNABLE and not _plain(thing):
+            if isinstance(owner.what, _TURNABLE) and not _plain(thing):
                 self.things[thing.serial] = thing
-            elif owner.role == "opaque" and attribute.startswith("["):
+            elif isinstance(owner.what, Opaque) and attribute.startswith("["):
                 self._add(owner)  # an item of what holds something
 
-    def _attributes(self, thing: Thing, roles: tuple[str, ...] = ()) -> None:
+    def _attributes(self, thing: Thing, natures: Natures | None = None) -> None:
         for name in self.machine.names_of.get(thing.serial, ()):
             value = self.machine.get(thing.serial, name)
-            if not roles or any(t.role in roles for t in things(value)):
+            if natures is None or things(value, natures):
                 self._add(value)
 
 
@@ -170,16 +194,16 @@ def _word(value: Value | None) -> str:
     """How a value that is no object is written: a name outside the project, the name of a method."""
     if isinstance(value, External):
         return value.name
-    return str(value.detail.get("method", "")) if isinstance(value, Thing) else ""
+    return value.via.name if isinstance(value, Thing) and isinstance(value.via, MethodCaller) else ""
 
 
 def empty(value: Value) -> bool:
     """Whether it is seen at once that a value holds nothing."""
     if isinstance(value, Thing):
-        if value.role in ("opaque", "pass", "loss-scaled", "state-dict") and "values" not in value.detail:
+        if isinstance(value.what, (Opaque, Pass, LossScaled, StateDict)) and not value.values:
             parent = value.parent
-            return parent is None or (parent[0].role == "opaque" and not parent[1].startswith("["))
-        return value.role == "tensor" and not value.detail.get("grad")
+            return parent is None or (isinstance(parent[0].what, Opaque) and not parent[1].startswith("["))
+        return isinstance(value.what, Tensor) and not value.what.grad
     if isinstance(value, Items):
         seen, items = value.constants, value.items
         while seen < len(items) and isinstance(items[seen], Constant):
@@ -198,7 +222,7 @@ def _plain(thing: Thing) -> bool:
     """Whether a part of a module or optimizer is a plain value, as a setting is."""
     while thing.parent is not None:
         owner, attribute = thing.parent
-        if attribute in PLAIN or (owner.role in ("group", "groups") and attribute != "['params']"):
+        if attribute in PLAIN or (isinstance(owner.what, (Group, Groups)) and attribute != "['params']"):
             return True
         thing = owner
     return False
@@ -289,10 +313,14 @@ def handed(machine: Machine, target: FunctionValue, args: Iterable[Value]) -> Ho
     receiver = target.receiver
     if target.function.name == "__init__":  # what is being made has nothing yet
         return Holdings(machine, [*free_values(machine, target), *args], spelt=True)
-    if target.function.name in ("forward", "__call__") and isinstance(receiver, Thing) and receiver.role == "module":
+    if (
+        target.function.name in ("forward", "__call__")
+        and isinstance(receiver, Thing)
+        and isinstance(receiver.what, Module)
+    ):
         names = machine.names_of.get(receiver.serial, ()) if receiver.serial in machine.keepers else ()
         own = [machine.get(receiver.serial, name) for name in names]
-        other = [v for v in own if any(t.role in KEPT for t in things(v))]
+        other = [v for v in own if things(v, KEPT)]
         return Holdings(machine, [*free_values(machine, target), *args, *other], spelt=True)
     return Holdings(machine, [target, *args], spelt=True)
 

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import cut_off, depends, passes
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.natures import Group, GroupParams, Groups, Opaque, Parameters, Tensor, nature
 from gradcheck_lint.source.run import generators, objects
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import turns, unknown
-from gradcheck_lint.source.values import (
-    Constant,
-    Items,
-    Table,
-    Thing,
-    Value,
-    cut_off,
-    depends,
-    join,
-    options,
-    passes,
-    things,
-)
+from gradcheck_lint.source.tree import Container
+from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, options, things
 
 
 def element(machine: Machine, value: Value, node: tree.Node) -> Value:
@@ -32,33 +24,33 @@ def element(machine: Machine, value: Value, node: tree.Node) -> Value:
         for item in value.items[1:]:
             result = join(result, item)
         return each(result)
-    several = [thing for thing in things(value) if thing.role in ("parameters", "groups", "group-params")]
+    several = [thing for thing in things(value) if isinstance(thing.what, (Parameters, Groups, GroupParams))]
     if len(several) > 1:  # `for group in (first if … else second).param_groups`
         result = element(machine, several[0], node)
         for thing in several[1:]:
             result = join(result, element(machine, thing, node))
         return result
     for thing in things(value):
-        if thing.role == "parameters":
-            if thing.detail.get("named"):
-                return Items("tuple", [Constant(...), _parameter_of(machine, thing, node)])
+        if isinstance(thing.what, Parameters):
+            if thing.what.named:
+                return Items(Container.TUPLE, [Constant(...), _parameter_of(machine, thing, node)])
             return _parameter_of(machine, thing, node)
-        if thing.role == "groups":
-            return Thing("group", "", machine.place(node), deps=thing.deps, parent=(thing, "[]"), summary=True)
-        if thing.role == "group-params":
+        if isinstance(thing.what, Groups):
+            return Thing(Group(), "", machine.place(node), deps=thing.deps, parent=(thing, "[]"), summary=True)
+        if isinstance(thing.what, GroupParams):
             return _parameter_of(machine, thing, node)
         return Thing(
-            "opaque", "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
+            Opaque(), "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
         )
-    return Thing("opaque", "", machine.place(node), deps=depends(value), summary=True, certain=False)
+    return Thing(Opaque(), "", machine.place(node), deps=depends(value), summary=True, certain=False)
 
 
 def each(value: Value) -> Value:
     """One of several values: which runs of modules it comes from is another matter for each."""
     if isinstance(value, Items) and any(passes(item) for item in value.items):
         return Items(value.kind, [each(item) for item in value.items], value.complete, value.place)
-    if isinstance(value, Thing) and value.role == "opaque" and passes(value):
-        return Thing("opaque", value.label, value.place, deps=cut_off(value.deps), summary=True, certain=False)
+    if isinstance(value, Thing) and isinstance(value.what, Opaque) and passes(value):
+        return Thing(Opaque(), value.label, value.place, deps=cut_off(value.deps), summary=True, certain=False)
     return value
 
 
@@ -69,10 +61,8 @@ def iterate(machine: Machine, value: Value, node: tree.Expression) -> None:
 
 
 def _parameter_of(machine: Machine, source: Thing, node: tree.Node) -> Thing:
-    return Thing(
-        "tensor", "", machine.place(node), deps=depends(source), summary=True,
-        detail={"element_of": source, "leaf": True, "grad": True},
-    )  # fmt: skip
+    what = Tensor(leaf=True, grad=True, element_of=source)
+    return Thing(what, "", machine.place(node), deps=depends(source), summary=True)
 
 
 def consume(machine: Machine, value: Value, node: tree.Node, by: str) -> None:
@@ -86,14 +76,15 @@ def consume(machine: Machine, value: Value, node: tree.Node, by: str) -> None:
     if generator is not None and by != "for, left early" and by != "for":
         if turns(machine, generator.target, node, generator.args):
             unknown(machine, node, held(machine, generator.target, *generator.args.all()).subject, by)
-    for thing in things(value, "parameters"):
-        if thing.detail.get("kind") == "generator":
-            machine.emit(node, ev.Consume(thing, by=by if sure and not thing.detail.get("several") else "?"))
+    for thing in things(value, Parameters):
+        given = nature(thing, Parameters)
+        if given is not None and given.kind is Container.GENERATOR:
+            machine.emit(node, ev.Consume(thing, by=by if sure and not given.several else "?"))
 
 
 def new_iterator(machine: Machine, thing: Thing, node: tree.Node) -> Thing:
     """Tell of a new iterator over parameters, which can be used up."""
-    if thing.detail.get("kind") == "generator":
+    if isinstance(thing.what, Parameters) and thing.what.kind is Container.GENERATOR:
         machine.emit(node, ev.NewIterator(thing))
     return thing
 

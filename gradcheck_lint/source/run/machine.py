@@ -15,22 +15,13 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import Purse, Stop, meter, spend
+from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Broken, Module, Project
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import KEPT
 from gradcheck_lint.source.run.spotted import Spotted
-from gradcheck_lint.source.values import (
-    ClassValue,
-    Constant,
-    External,
-    FunctionValue,
-    Thing,
-    Value,
-    join,
-    new_serial,
-    things,
-)
+from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, new_serial, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.run.generators import Yielding
@@ -208,7 +199,7 @@ class Machine:
             if key not in log:
                 log[key] = self.store.get(key, MISSING)
         self.store[key] = value
-        if owner not in self.keepers and not isinstance(value, Constant) and any(t.role in KEPT for t in things(value)):
+        if owner not in self.keepers and not isinstance(value, Constant) and things(value, KEPT):
             self.keepers.add(owner)
         self.names_of.setdefault(owner, {})[name] = None
         if owner in self.globals:
@@ -281,10 +272,10 @@ class Machine:
     def cut_short(self, outer: tl.Sequence, step: tl.Branch | tl.Loop | tl.Call) -> None:
         """The work is cut short inside of a step: keep what it has so far, and let no path lead on from there."""
         inner = step.arms[-1] if isinstance(step, tl.Branch) else step.body
-        inner.steps.append(tl.Jump("raise", step.place))
+        inner.steps.append(tl.Jump(tree.Exit.RAISE, step.place))
         if isinstance(step, tl.Loop):
             step.unfinished = True
-        outer.steps += [step, tl.Jump("raise", step.place)]
+        outer.steps += [step, tl.Jump(tree.Exit.RAISE, step.place)]
         self.sequence = outer
 
     # ------------------------------------------------------------ events

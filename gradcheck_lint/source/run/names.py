@@ -6,6 +6,9 @@ import builtins
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.deps import depends
+from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.natures import Data, Grad, Groups, Opaque, Optimizer, Parameters, Super, Tensor
 from gradcheck_lint.source.project import Module
 from gradcheck_lint.source.run import access, objects, shape, tensors
 from gradcheck_lint.source.run.arguments import Arguments
@@ -22,8 +25,6 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
-    depends,
-    join,
     options,
     things,
 )
@@ -73,7 +74,7 @@ def _import_star(machine: Machine, module: Module, scope: int) -> None:
 
 
 def do_scope(machine: Machine, node: tree.Scope) -> bool:
-    if node.kind == "global":
+    if node.of_module:
         machine.frame.globals.update(node.names)
     return False
 
@@ -86,7 +87,7 @@ def widen(machine: Machine, body: tree.Block) -> None:
     for name in names:
         scope = machine.frame.serial
         if isinstance(machine.get(scope, name), Constant):
-            machine.set(scope, name, Thing("opaque", name, certain=False))
+            machine.set(scope, name, Thing(Opaque(), name, certain=False))
 
 
 def eval_name(machine: Machine, node: tree.Name) -> Value:
@@ -112,7 +113,7 @@ def _lookup(machine: Machine, name: str, node: tree.Node) -> Value:
     star = machine.stars.get(machine.frame.home.path)
     if star is not None:
         return External(torch_api.canonical(f"{star}.{name}"))
-    thing = Thing("opaque", name, machine.place(node), certain=False)
+    thing = Thing(Opaque(), name, machine.place(node), certain=False)
     objects.guess(thing)
     machine.set(machine.frame.serial, name, thing)
     return thing
@@ -155,7 +156,7 @@ def attribute(machine: Machine, base: Value, attr: str, node: tree.Node) -> Valu
         machine.spotted.note(found)
         if isinstance(found, FunctionValue) and shape.method_kind(found.function) == "class":
             return found.bind(base)
-        return found if found is not None else Thing("opaque", attr, machine.place(node), certain=False)
+        return found if found is not None else Thing(Opaque(), attr, machine.place(node), certain=False)
     if isinstance(base, Thing):
         return thing_attribute(machine, base, attr, node)
     if isinstance(base, FunctionValue):
@@ -163,17 +164,16 @@ def attribute(machine: Machine, base: Value, attr: str, node: tree.Node) -> Valu
         if kept is not None:
             return kept
     if isinstance(base, (Items, Table, Constant, FunctionValue, Partial)):
-        return Thing("opaque", attr, machine.place(node), deps=depends(base), certain=False)
-    return Thing("opaque", attr, machine.place(node), certain=False)
+        return Thing(Opaque(), attr, machine.place(node), deps=depends(base), certain=False)
+    return Thing(Opaque(), attr, machine.place(node), certain=False)
 
 
 def thing_attribute(machine: Machine, base: Thing, attr: str, node: tree.Node) -> Value:
-    if base.role == "super":
+    if isinstance(base.what, Super):
         found = super_member(base, attr)
         if found is not None:
             return found
-        base = base.detail["self"]
-        return Thing("opaque", attr, machine.place(node), deps=frozenset({base}), certain=False)
+        return Thing(Opaque(), attr, machine.place(node), deps=frozenset({base.what.receiver}), certain=False)
     value = machine.store.get((base.serial, attr))
     if value is not None and not objects.is_none(value):
         return value
@@ -193,31 +193,27 @@ def thing_attribute(machine: Machine, base: Thing, attr: str, node: tree.Node) -
         if found is not None and not objects.is_none(found):
             read = access.read(machine, base, found, node)
             return found if read is None else read
-    if attr in ("grad", "_grad") and base.role in ("tensor", "opaque", "parameters"):
-        return objects.child(machine, base, attr, "grad", node)
-    if attr in ("param_groups", "defaults") and base.role == "optimizer":
-        base.detail["opened"] = True  # its options may be read and written
-    if attr == "param_groups" and base.role in ("optimizer", "opaque"):
-        return objects.child(machine, base, attr, "groups", node)
-    if attr in ("T", "mT", "H") and base.role == "tensor":
+    if attr in ("grad", "_grad") and isinstance(base.what, (Tensor, Opaque, Parameters)):
+        return objects.child(machine, base, attr, Grad(), node)
+    if attr in ("param_groups", "defaults") and isinstance(base.what, Optimizer):
+        base.what.opened = True  # its options may be read and written
+    if attr == "param_groups" and isinstance(base.what, (Optimizer, Opaque)):
+        return objects.child(machine, base, attr, Groups(), node)
+    if attr in ("T", "mT", "H") and isinstance(base.what, Tensor):
         return tensors.derived(machine, base, node, attr)
-    if attr == "data" and base.role in ("tensor", "grad"):
-        return objects.child(machine, base, attr, "grad" if base.role == "grad" else "data", node)
-    if attr == "module" and base.role == "module" and "wraps" in base.detail:
-        wrapped = base.detail["wraps"]
-        assert isinstance(wrapped, Thing)
-        return wrapped
-    return objects.child(machine, base, attr, "opaque", node)
+    if attr == "data" and isinstance(base.what, (Tensor, Grad)):
+        return objects.child(machine, base, attr, Grad() if isinstance(base.what, Grad) else Data(), node)
+    if attr == "module" and base.wraps is not None:
+        return base.wraps
+    return objects.child(machine, base, attr, Opaque(), node)
 
 
 def super_member(base: Thing, attr: str) -> Value | None:
-    owner = base.detail["owner"]
-    receiver = base.detail["self"]
-    if isinstance(owner, ClassValue):
-        for value in list(owner.lineage())[1:]:
+    if isinstance(base.what, Super):
+        for value in list(base.what.owner.lineage())[1:]:
             if isinstance(value, ClassValue) and attr in value.members:
                 found = value.members[attr]
-                return found.bind(receiver) if isinstance(found, FunctionValue) else found
+                return found.bind(base.what.receiver) if isinstance(found, FunctionValue) else found
     return None
 
 

@@ -6,27 +6,38 @@ from typing import Any
 
 from gradcheck_lint.source import frameworks, limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.deps import cut_off, depends, united
 from gradcheck_lint.source.effort import Stop, spend
+from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.natures import (
+    Argument,
+    Instance,
+    Module,
+    Opaque,
+    Optimizer,
+    Parameters,
+    Scaler,
+    Scheduler,
+    Tensor,
+    unordered,
+)
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.run.holdings import KEPT
 from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import (
     ClassValue,
     Constant,
     External,
     FunctionValue,
     Items,
+    Nature,
     Table,
     Thing,
     Value,
-    cut_off,
-    depends,
-    join,
     limited,
     only,
     things,
-    united,
-    unordered,
 )
 
 
@@ -62,9 +73,9 @@ def instance(machine: Machine, cls: ClassValue) -> tuple[Thing, tl.Sequence]:
 
 def lengthen(parameters: Thing, more: Value) -> None:
     """A list of parameters gets more in place, by `+=`, `extend` or `append`."""
-    first = Thing("parameters", "", parameters.place, deps=parameters.deps, detail=parameters.detail)
+    first = Thing(parameters.what, "", parameters.place, deps=parameters.deps)
     mixed = unordered(first) or unordered(more)
-    parameters.detail = {"parts": [first, more], "kind": "list", "how": "list", "unordered": mixed}
+    parameters.what = Parameters(parts=[first, more], kind=Container.LIST, unordered=mixed)
     parameters.deps = united(parameters.deps, depends(more))
 
 
@@ -83,37 +94,43 @@ def one_of(machine: Machine, value: Value, target: tree.Node) -> Value:
     if not found:
         return value
     thing = only(value)
-    role = thing.role if thing is not None and thing.role in HELD - {"parameters"} else "opaque"
-    return Thing(role, "", machine.place(target), deps=depends(value), certain=False)
+    alike = thing is not None and isinstance(thing.what, _KNOWN)
+    return Thing(
+        type(thing.what)() if thing is not None and alike else Opaque(),
+        "",
+        machine.place(target),
+        deps=depends(value),
+        certain=False,
+    )
 
 
 def name_thing(value: Value, name: str) -> None:
     """Call things by the first name that the code gives them."""
     for thing in things(value):
-        if thing.role == "opaque" and not thing.summary:
+        if isinstance(thing.what, Opaque) and not thing.summary:
             if not thing.label or thing.parent is None:
                 thing.label = name
             guess(thing)
-        elif not thing.label or (thing.place is not None and not thing.detail.get("bound")):
+        elif not thing.label or (thing.place is not None and not thing.bound):
             thing.label = name
-            thing.detail["bound"] = True
+            thing.bound = True
 
 
 def guess(thing: Thing) -> None:
-    """Take the role of an opaque thing from its name."""
-    if thing.role != "opaque" or not thing.label:
+    """Take the nature of an opaque thing from its name."""
+    if not isinstance(thing.what, Opaque) or not thing.label:
         return
-    if frameworks.keeps_the_cycle(thing.root.detail.get("origin", "")):
+    if frameworks.keeps_the_cycle(thing.root.origin):
         return
     if torch_api.SCALER_NAME.search(thing.label):
-        thing.role, thing.certain = "scaler", False
+        thing.what, thing.certain = Scaler(), False
     elif torch_api.SCHEDULER_NAME.search(thing.label):
-        thing.role, thing.certain = "scheduler", False
+        thing.what, thing.certain = Scheduler(), False
     elif torch_api.OPTIMIZER_NAME.search(thing.label):
-        thing.role, thing.certain = "optimizer", False
+        thing.what, thing.certain = Optimizer(), False
 
 
-def child(machine: Machine, base: Thing, attr: str, role: str, node: tree.Node) -> Thing:
+def child(machine: Machine, base: Thing, attr: str, what: Nature, node: tree.Node) -> Thing:
     """The part of a thing that is read by an attribute or index: the same one each time."""
     key = (base.serial, f".{attr}")
     found = machine.store.get(key)
@@ -123,7 +140,7 @@ def child(machine: Machine, base: Thing, attr: str, role: str, node: tree.Node) 
     if attr in _NO_GRAPH:
         deps = cut_off(deps)
     thing = Thing(
-        role,
+        what,
         attr.strip("[]'\""),
         machine.place(node),
         deps=deps,
@@ -131,24 +148,19 @@ def child(machine: Machine, base: Thing, attr: str, role: str, node: tree.Node) 
         summary=base.summary,
         certain=False,
     )
-    if role == "opaque":
-        guess(thing)
+    guess(thing)
     machine.store[key] = thing  # not undone: the identity is the same on every path
-    if thing.role in KEPT:
+    if isinstance(thing.what, KEPT):
         machine.keepers.add(base.serial)
     machine.names_of.setdefault(base.serial, {})[key[1]] = None
     return thing
 
 
-def joined(machine: Machine, kind: str, parts: list[Value], node: tree.Node) -> Thing:
+def joined(machine: Machine, kind: Container, parts: list[Value], node: tree.Node, *, filtered: bool = False) -> Thing:
     """The elements of several iterables of parameters, one after the other."""
-    return Thing(
-        "parameters", "", machine.place(node), deps=depends(*parts),
-        detail={
-            "parts": parts, "kind": kind, "how": "joined",
-            "unordered": kind == "set" or any(unordered(part) for part in parts),
-        },
-    )  # fmt: skip
+    mixed = kind is Container.SET or any(unordered(part) for part in parts)
+    made = Parameters(parts=parts, kind=kind, filtered=filtered, unordered=mixed)
+    return Thing(made, "", machine.place(node), deps=depends(*parts))
 
 
 def table(machine: Machine, entries: dict[object, Value], complete: bool, node: tree.Node) -> Table:
@@ -159,37 +171,38 @@ def table(machine: Machine, entries: dict[object, Value], complete: bool, node: 
 
 def same_state(machine: Machine, state: Thing, node: tree.Expression) -> Thing:
     """Another dict of the tensors that a state dict holds."""
-    return Thing("state-dict", "", machine.place(node), detail=dict(state.detail), certain=state.certain)
+    made = state.copy(machine.place(node))
+    made.copy_of = state.copy_of  # the tensors are the same
+    return made
 
 
 def unknown_parameter(parameter: tree.Parameter) -> Thing:
-    thing = Thing("opaque", parameter.name, certain=False)
-    thing.detail["parameter"] = True
+    thing = Thing(Opaque(), parameter.name, certain=False, via=Argument())
     hint = tree.last_name(parameter.annotation)
     if hint in torch_api.FOREIGN_OPTIMIZERS or hint == "Optimizer":
-        thing.role = "optimizer"
+        thing.what = Optimizer()
     elif hint == "Module":
-        thing.role = "module"
+        thing.what = Module()
     elif hint == "GradScaler":
-        thing.role = "scaler"
+        thing.what = Scaler()
     else:
         guess(thing)
     return thing
 
 
 def new_instance(cls: ClassValue, place: Place | None) -> Thing:
-    role = "instance"
+    what: Nature = Instance()
     if cls.derives("torch.optim.Optimizer", "Optimizer") or any(
-        isinstance(b, External) and torch_api.role_of_class(b.name) == "optimizer" for b in cls.lineage()
+        isinstance(b, External) and torch_api.nature_of_class(b.name) is Optimizer for b in cls.lineage()
     ):
-        role = "optimizer"
+        what = Optimizer()
     elif cls.derives("torch.nn.Module", "LightningModule") or any(
-        isinstance(b, External) and torch_api.role_of_class(b.name) == "module" for b in cls.lineage()
+        isinstance(b, External) and torch_api.nature_of_class(b.name) is Module for b in cls.lineage()
     ):
-        role = "module"
-    elif any(isinstance(b, External) and torch_api.role_of_class(b.name) == "scheduler" for b in cls.lineage()):
-        role = "scheduler"
-    return Thing(role, "", place, cls=cls)
+        what = Module()
+    elif any(isinstance(b, External) and torch_api.nature_of_class(b.name) is Scheduler for b in cls.lineage()):
+        what = Scheduler()
+    return Thing(what, "", place, cls=cls)
 
 
 def found_one(table: Table) -> Value:
@@ -212,22 +225,25 @@ def take(entries: dict[Any, Value], more: dict[Any, Value]) -> bool:
 _NO_GRAPH = frozenset({"data", "shape", "dtype", "device", "grad", "ndim", "is_leaf", "requires_grad"})
 
 
-HELD = frozenset({"optimizer", "module", "scaler", "scheduler", "tensor", "parameters"})
+_KNOWN = (Optimizer, Module, Scaler, Scheduler, Tensor)
+
+
+HELD = (*_KNOWN, Parameters)
 
 
 def is_none(value: Value) -> bool:
     return isinstance(value, Constant) and value.value is None
 
 
-def kind_of(value: Value) -> str:
-    """list, tuple, set or generator; "" for what is none of them."""
+def kind_of(value: Value) -> Container | None:
+    """A list, tuple, set or generator; None for what is none of them."""
     if isinstance(value, Items):
         return value.kind
-    return str(value.detail.get("kind", "")) if isinstance(value, Thing) and value.role == "parameters" else ""
+    return value.what.kind if isinstance(value, Thing) and isinstance(value.what, Parameters) else None
 
 
 def listed(value: Value) -> bool:
-    return kind_of(value) in ("list", "tuple")
+    return kind_of(value) in (Container.LIST, Container.TUPLE)
 
 
 def join_all(values: list[Value]) -> Value:

@@ -9,6 +9,7 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Grow
 from gradcheck_lint.source.holding import OWNERS
+from gradcheck_lint.source.natures import Instance, Module, Opaque, Parameters, Tensor, Walk, chained, made_by
 from gradcheck_lint.source.run.holdings import Holdings, held
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.values import (
@@ -53,68 +54,73 @@ Parts = dict[int, tuple[Thing, ...]]
 
 def has_parameters(thing: Thing) -> bool:
     """Whether it is a layer of torch that has parameters, or a tensor that can be one."""
-    if thing.role == "tensor":
-        return thing.detail.get("made_by") == "Parameter"
+    if isinstance(thing.what, Tensor):
+        return made_by(thing) == "Parameter"
     if isinstance(thing.cls, External):
-        return thing.role == "module" and thing.cls.name.rpartition(".")[2] in LEARNING
-    return thing.role == "opaque" and thing.parent is not None and thing.parent[1] in ("weight", "bias")
+        return isinstance(thing.what, Module) and thing.cls.name.rpartition(".")[2] in LEARNING
+    return isinstance(thing.what, Opaque) and thing.parent is not None and thing.parent[1] in ("weight", "bias")
 
 
 def module_of(thing: Thing) -> Thing | None:
     """The module whose parameters these are; the thing itself if it is no collection of parameters."""
-    while thing.role == "parameters":
-        of = thing.detail.get("of")
-        if not isinstance(of, Thing):
+    while isinstance(thing.what, Parameters):
+        if thing.what.of is None:
             return None
-        thing = of
+        thing = thing.what.of
     return thing
 
 
 def filtered(thing: Thing) -> bool:
     """Whether some parameters of the module may be left out."""
-    while thing.role == "parameters":
-        of = thing.detail.get("of")
-        if thing.detail.get("filtered") or not isinstance(of, Thing):
+    while isinstance(thing.what, Parameters):
+        if thing.what.filtered or thing.what.of is None:
             return True
-        thing = of
+        thing = thing.what.of
     return False
 
 
 def noted(thing: Thing, name: str | None) -> None:
     """An attribute of a module is set; None stands for one whose name is not known."""
     if name is None:
-        thing.detail["open"] = True
+        thing.open = True
         changed(thing)
     else:
-        thing.detail.setdefault("names", {})[name] = None
+        if thing.names is None:
+            thing.names = {}
+        thing.names[name] = None
 
 
 def owned(value: Value, owner: Thing, name: str) -> None:
     """A value is given a name in a module or an object: the parts of modules know it, and so do tensors and lists."""
     for thing in things(value):
-        owners = thing.detail.get("owners", ())
-        if thing.role in ("module", "tensor") and owner is not thing and len(owners) < OWNERS and owner not in owners:
-            thing.detail["owners"] = (*owners, owner)
-    if not name or owner.role not in ("module", "instance"):
+        owners = thing.owners
+        if (
+            isinstance(thing.what, (Module, Tensor))
+            and owner is not thing
+            and len(owners) < OWNERS
+            and owner not in owners
+        ):
+            thing.owners = (*owners, owner)
+    if not name or not isinstance(owner.what, (Module, Instance)):
         return
     for option in contents(value):
         if isinstance(option, (Items, Table)):
             option.kept = (owner, name)
-        elif isinstance(option, Thing) and option.role == "tensor":
-            option.detail["kept"] = (owner, name)
+        elif isinstance(option, Thing) and isinstance(option.what, Tensor):
+            option.what.kept = (owner, name)
 
 
 def holder(thing: Thing) -> Thing | None:
     """The module that may get a part where something is put into a thing: a container of torch, `_modules`, itself."""
-    if thing.role == "module":
+    if isinstance(thing.what, Module):
         return thing
     above = walked_from(thing) or thing.root
-    return above if thing.role == "opaque" and above.role == "module" else None
+    return above if isinstance(thing.what, Opaque) and isinstance(above.what, Module) else None
 
 
 def changed(module: Thing) -> None:
     """Something is put into a module under a name that is not known: what is read from it later may be another part."""
-    module.core.detail["changed"] = new_serial()
+    module.core.changed = new_serial()
 
 
 def given(machine: Machine, node: tree.Node, values: Iterable[Value | None]) -> None:
@@ -137,7 +143,7 @@ def may_grow(
     """
     walked = [walked_from(t) for value in values for t in things(value)]
     met = (*map(module_of, found.things.values()), *walked)
-    modules = {t.serial: t for t in met if t is not None and t.role in _GIVEN}
+    modules = {t.serial: t for t in met if t is not None and isinstance(t.what, _GIVEN)}
     if not modules and not found.anything:
         return
     if function is not None:
@@ -152,13 +158,13 @@ def may_grow(
     machine.emit(node, Grow(subject))
 
 
-_GIVEN = frozenset({"module", "opaque", "tensor"})
+_GIVEN = (Module, Opaque, Tensor)
 
 
 def walked_from(thing: Thing) -> Thing | None:
     """The module whose parts a loop goes over, of one of these: `model` for `m` in `for m in model.modules()`."""
-    found = thing.root.detail.get("parts_of")
-    return found if isinstance(found, Thing) else None
+    via = thing.root.via
+    return via.module if isinstance(via, Walk) else None
 
 
 def _puts_nothing(function: tree.Function) -> bool:
@@ -253,8 +259,8 @@ def reshapes(name: str) -> bool:
 
 def composed(module: Thing, args: Iterable[Value]) -> None:
     """A layer of torch is made of modules: `nn.Sequential(a, b)`, `nn.ModuleList([a, b])`, `nn.ModuleDict({…})`."""
-    for option in contents(Items("tuple", list(args))):
-        if isinstance(option, Thing) and option.role == "module":
+    for option in contents(Items(tree.Container.TUPLE, list(args))):
+        if isinstance(option, Thing) and isinstance(option.what, Module):
             owned(option, module, "")
 
 
@@ -264,7 +270,7 @@ def parts(machine: Machine, module: Thing) -> tuple[Thing, ...]:
     todo = [module.core]
     while todo:
         thing = todo.pop()
-        spend(1 + len(thing.detail.get("names", ())))
+        spend(1 + len(thing.names or ()))
         for part in _direct(machine, thing):
             part = part.core
             if part.serial not in found and part is not module:
@@ -274,13 +280,13 @@ def parts(machine: Machine, module: Thing) -> tuple[Thing, ...]:
 
 
 def _direct(machine: Machine, thing: Thing) -> list[Thing]:
-    values = [machine.get(thing.serial, name) for name in thing.detail.get("names", ())]
-    args = thing.detail.get("args")
-    if args is not None and isinstance(thing.cls, External) and "copy_of" not in thing.detail:
+    values = [machine.get(thing.serial, name) for name in (thing.names or ())]
+    args = thing.args
+    if args is not None and isinstance(thing.cls, External) and thing.copy_of is None:
         for value in args.positional:
             values += value.items if isinstance(value, Items) else [value]
     found = [t for value in values for t in things(value)]
-    return [t for t in found if t.role == "module" or has_parameters(t)]
+    return [t for t in found if isinstance(t.what, Module) or has_parameters(t)]
 
 
 def registered(thing: Thing, owner: Thing) -> bool:
@@ -290,7 +296,7 @@ def registered(thing: Thing, owner: Thing) -> bool:
         if thing.parent is None:
             return False
         above, attribute = thing.parent[0].core, thing.parent[1]
-        if above.role not in ("module", "opaque"):
+        if not isinstance(above.what, (Module, Opaque)):
             return False
         if isinstance(above.cls, ClassValue) and not _makes_layer(above.cls, attribute):
             return False
@@ -320,7 +326,7 @@ def makes_no_part(cls: ClassValue, module: Thing) -> bool:
         for member in base.members.values() if isinstance(base, ClassValue) else ():
             if isinstance(member, FunctionValue) and not _registers_nothing(member.function, own):
                 return False
-    return own.issuperset(module.detail.get("names", ()))  # else somebody else gave it an attribute
+    return own.issuperset(module.names or ())  # else somebody else gave it an attribute
 
 
 def _registers_nothing(function: tree.Function, own: set[str]) -> bool:
@@ -359,7 +365,7 @@ def parts_in(machine: Machine, given: Value | None) -> Parts:
     while todo:
         for option in options(todo.pop()):
             spend(1)
-            if isinstance(option, (Items, Table)) or (isinstance(option, Thing) and "parts" in option.detail):
+            if isinstance(option, (Items, Table)) or chained(option) is not None:
                 if id(option) in seen:
                     continue
                 seen.add(id(option))
@@ -368,9 +374,9 @@ def parts_in(machine: Machine, given: Value | None) -> Parts:
             elif isinstance(option, Table):
                 todo += option.entries.values()
             elif isinstance(option, Thing):
-                todo += option.detail.get("parts", ())
+                todo += chained(option) or ()
                 of = module_of(option)
-                if of is not None and of.role == "module" and of.serial not in found:
+                if of is not None and isinstance(of.what, Module) and of.serial not in found:
                     found[of.serial] = parts(machine, of)
     return found
 

@@ -184,6 +184,9 @@ _EXPRESSIONS: Mapping[type, Callable[[Machine, Any], Value]] = {
     tree.Starred: expressions.eval_starred,
     tree.Named: assignment.eval_named,
     tree.Other: expressions.eval_other,
+    tree.Slice: expressions.eval_other,
+    tree.Yield: expressions.eval_other,
+    tree.YieldFrom: expressions.eval_other,
     tree.Call: calling.eval_call,
 }
 

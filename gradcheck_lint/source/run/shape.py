@@ -43,7 +43,7 @@ def whole(index: tree.Expression) -> bool:
     """Whether an index is that of all elements: `[:]` or `[...]`."""
     if isinstance(index, tree.Constant):
         return index.value is ...
-    return isinstance(index, tree.Other) and index.kind == "Slice" and not index.parts
+    return isinstance(index, tree.Slice) and not index.parts
 
 
 def range_of_one(node: tree.Call) -> bool:
@@ -65,13 +65,14 @@ def asks_for_grad(node: tree.Comprehension) -> bool:
 def leaves(body: tree.Block) -> bool:
     """Whether a loop may be left before its iterator is used up."""
     return any(
-        isinstance(n, tree.Return) or (isinstance(n, tree.Jump) and n.kind == "break") for n in tree.walk_block(body)
+        isinstance(n, tree.Return) or (isinstance(n, tree.Jump) and n.kind is tree.Exit.BREAK)
+        for n in tree.walk_block(body)
     )
 
 
 def breaks(body: tree.Block) -> bool:
     for statement in body:
-        if isinstance(statement, tree.Jump) and statement.kind == "break":
+        if isinstance(statement, tree.Jump) and statement.kind is tree.Exit.BREAK:
             return True
         if isinstance(statement, tree.If) and (breaks(statement.body) or breaks(statement.orelse)):
             return True

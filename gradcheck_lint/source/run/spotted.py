@@ -7,6 +7,7 @@ had but never followed may be run at any time, which makes everything about its 
 
 from __future__ import annotations
 
+from gradcheck_lint.source.natures import Instance
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Thing, Value, options
 
@@ -60,7 +61,7 @@ class Spotted:
         """Unseen code was handed a value: functions in it may be called at any time, also if the code called them."""
         functions = callables(value)
         for option in options(value):
-            if isinstance(option, Thing) and option.role == "instance" and isinstance(option.cls, ClassValue):
+            if isinstance(option, Thing) and isinstance(option.what, Instance) and isinstance(option.cls, ClassValue):
                 bases = (base for base in option.cls.lineage() if isinstance(base, ClassValue))
                 functions += [member for base in bases for member in base.members.values()]
         for function in functions:
@@ -74,7 +75,7 @@ class Spotted:
             if isinstance(option, Items):
                 for item in option.items:
                     self.lent(item)
-            elif isinstance(option, Thing) and option.role == "instance" and isinstance(option.cls, ClassValue):
+            elif isinstance(option, Thing) and isinstance(option.what, Instance) and isinstance(option.cls, ClassValue):
                 for base in option.cls.lineage():
                     for member in base.members.values() if isinstance(base, ClassValue) else ():
                         self.note(member)

@@ -31,14 +31,14 @@ def do_return(machine: Machine, node: tree.Return) -> bool:
     machine.frame.returns.append(value)
     if machine.frame.function is not None and node.value is not None:
         machine.emit(node, ev.Return(value=value))
-    machine.sequence.steps.append(tl.Jump("return", machine.place(node)))
+    machine.sequence.steps.append(tl.Jump(tree.Exit.RETURN, machine.place(node)))
     return True
 
 
 def do_raise(machine: Machine, node: tree.Raise) -> bool:
     if node.value is not None:
         machine.eval(node.value)
-    machine.sequence.steps.append(tl.Jump("raise", machine.place(node)))
+    machine.sequence.steps.append(tl.Jump(tree.Exit.RAISE, machine.place(node)))
     return True
 
 

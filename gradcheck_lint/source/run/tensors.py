@@ -1,7 +1,6 @@
 """What operations make of tensors: the same tensor, another leaf, or the result of a computation.
 
-A tensor's detail says whether it is a leaf and requires grad (`leaf`, `grad`: True, False, or None if that is not
-known), what it was made from (`from`), and its `dtype` and `device` as far as the code shows.
+What is known of a tensor is in `natures.Tensor`.
 """
 
 from __future__ import annotations
@@ -9,27 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import depends, united
 from gradcheck_lint.source.holding import leaves_of
+from gradcheck_lint.source.natures import LossScaled, Opaque, Tensor, nature, requires_grad
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import Constant, External, Items, Thing, Value, depends, only, options, things, united
+from gradcheck_lint.source.values import Constant, External, Items, Thing, Value, only, options, things
 
 
 def computed(machine: Machine, node: tree.Node, values: list[Value]) -> Value:
     """The result of arithmetic: not a leaf if a trained tensor takes part, scaled if a scaled loss does."""
     for value in values:
-        scaled = only(value, "loss-scaled")
+        scaled = only(value, LossScaled)
         if scaled is not None:
-            return Thing(
-                "loss-scaled", "", machine.place(node), deps=depends(*values), detail=scaled.detail, certain=False
-            )
-        for thing in things(value, "tensor"):
-            if thing.detail.get("grad"):
-                result = derived(machine, thing, node, "computed")
+            return Thing(scaled.what, "", machine.place(node), deps=depends(*values), certain=False)
+        for thing in things(value, Tensor):
+            if requires_grad(thing):
+                result = derived(machine, thing, node, "computed", leaves=_leaves_of_all(values))
                 result.label, result.deps = "", depends(*values)
-                result.detail["leaves"] = _leaves_of_all(values)
                 return result
-    return Thing("opaque", "", machine.place(node), deps=depends(*values), certain=False)
+    return Thing(Opaque(), "", machine.place(node), deps=depends(*values), certain=False)
 
 
 def _leaves_of_all(values: Iterable[Value]) -> frozenset[Thing] | None:
@@ -93,17 +91,27 @@ def converted(machine: Machine, thing: Thing, how: str, args: Arguments, node: t
     return derived(machine, thing, node, how, leaf=False if stays is False else None)
 
 
-def derived(machine: Machine, thing: Thing, node: tree.Node, how: str, leaf: bool | None = False) -> Thing:
-    """A tensor computed from another one, of which it is a copy or a view; `leaf` None if it may be the same one."""
-    track, grad = keeps_track(machine), thing.detail.get("grad")
-    detail = {"from": thing, "how": how, "made_by": how, "leaf": leaf, "grad": grad, "dtype": None, "device": ...}
-    if track is None or "element_of" in thing.detail:
-        detail["leaf"] = None
-    elif not track or grad is False:
-        detail.update(leaf=True, grad=False)
-    elif grad is None or thing.detail.get("leaf") is None:
-        detail["leaf"] = None if grad is None else leaf
-    return Thing("tensor", thing.label, machine.place(node), deps=thing.deps, summary=thing.summary, detail=detail)
+def derived(
+    machine: Machine,
+    thing: Thing,
+    node: tree.Node,
+    how: str,
+    leaf: bool | None = False,
+    leaves: frozenset[Thing] | None = None,
+) -> Thing:
+    """A tensor computed from another one, of which it is a copy or a view.
+
+    `leaf` is None if it may be the same one; `leaves` are all that it was computed from, if that is known.
+    """
+    old, track = nature(thing, Tensor) or Tensor(), keeps_track(machine)
+    new = Tensor(leaf, old.grad, how, thing, leaves, elsewhere=True)
+    if track is None or old.element_of is not None:
+        new.leaf = None
+    elif not track or old.grad is False:
+        new.leaf, new.grad = True, False
+    elif old.grad is None or old.leaf is None:
+        new.leaf = None if old.grad is None else leaf
+    return Thing(new, thing.label, machine.place(node), deps=thing.deps, summary=thing.summary)
 
 
 def _stays(thing: Thing, how: str, args: Arguments) -> bool | None:
@@ -111,9 +119,9 @@ def _stays(thing: Thing, how: str, args: Arguments) -> bool | None:
     if how in _CASTS:
         return _cast(thing, how in ("float",))
     if how == "cpu":
-        return True if thing.detail.get("device") is None else None
+        return None if _elsewhere(thing) else True
     if how in ("cuda", "xpu"):
-        return False if thing.detail.get("device") is None else None
+        return None if _elsewhere(thing) else False
     if how != "to" or args.open:
         return None
     found = [_to(thing, value) for value in (*args.positional, *args.keywords.values())]
@@ -123,7 +131,12 @@ def _stays(thing: Thing, how: str, args: Arguments) -> bool | None:
 
 
 def _cast(thing: Thing, single: bool) -> bool | None:
-    return None if thing.detail.get("dtype") != "float32" else single
+    tensor = nature(thing, Tensor)
+    return single if tensor is not None and tensor.dtype == "float32" else None
+
+
+def _elsewhere(thing: Thing) -> bool:
+    return isinstance(thing.what, Tensor) and thing.what.elsewhere
 
 
 def _to(thing: Thing, value: Value) -> bool | None:
@@ -132,7 +145,7 @@ def _to(thing: Thing, value: Value) -> bool | None:
         return _cast(thing, value.name in _SAME)
     if isinstance(value, Constant) and isinstance(value.value, bool):
         return True  # non_blocking
-    if thing.detail.get("device") is not None:
+    if _elsewhere(thing):
         return None
     if isinstance(value, Constant) and isinstance(value.value, str):
         return False if _gpu(value.value) else True if value.value == "cpu" else None
@@ -152,6 +165,7 @@ def _gpu(name: str) -> bool:
 
 def now_requires_grad(thing: Thing, value: bool | None) -> None:
     """`requires_grad` of a tensor is written; `ever` remembers that it may have been true at some time."""
-    detail = thing.detail
-    detail["ever"] = detail.get("ever") or detail.get("grad") is not False or value is not False
-    detail["grad"] = value
+    tensor = thing.what
+    if isinstance(tensor, Tensor):
+        tensor.ever = tensor.ever or tensor.grad is not False or value is not False
+        tensor.grad = value

@@ -15,10 +15,22 @@ from functools import cache
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.natures import (
+    Data,
+    Grad,
+    Instance,
+    Module,
+    Opaque,
+    Optimizer,
+    Scaler,
+    Scheduler,
+    Super,
+    Tensor,
+)
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import Holdings, callables, empty, held
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, options, things
+from gradcheck_lint.source.values import Constant, External, FunctionValue, Thing, Value, options, things
 
 KNOWN = {
     "torch": "its functions neither clear nor step, but for those that this package knows by name",
@@ -129,7 +141,7 @@ def touch(
     if outside in EXECUTING:
         unknown(machine, node, None, name)
         return
-    origin = receiver.detail.get("origin", "") if receiver is not None else ""
+    origin = receiver.origin if receiver is not None else ""
     if known(outside) or (known(origin) and not python(origin)):
         calls = turning(machine, args.all(), args, node)
         if calls is not None:
@@ -137,7 +149,7 @@ def touch(
         if known(outside) or not _suspicious(name):
             return
     elif python(origin) and receiver is not None:
-        calls = turning(machine, [*receiver.detail.get("values", ()), *args.all()], args, node)
+        calls = turning(machine, [*receiver.values, *args.all()], args, node)
         if calls is not None:
             unknown(machine, node, calls.subject, name)
             return
@@ -149,7 +161,7 @@ def touch(
     if found:
         unknown(machine, node, found.subject, name)
         return
-    if receiver is not None and receiver.detail.get("anything"):
+    if receiver is not None and receiver.anything:
         unknown(machine, node, None, name)
         return
     if not _suspicious(name):
@@ -157,9 +169,9 @@ def touch(
     if machine.trying and name == "step" and args.all():
         return  # `env.step(action)`
     if receiver is not None and not machine.trying:
-        if receiver.role not in ("instance", "super", "module") and not TRAINER.search(receiver.label):
+        if not isinstance(receiver.what, (Instance, Super, Module)) and not TRAINER.search(receiver.label):
             return
-        if receiver.role in ("optimizer", "scheduler", "tensor", "grad", "scaler"):
+        if isinstance(receiver.what, (Optimizer, Scheduler, Tensor, Grad, Scaler)):
             return
     unknown(machine, node, None, name)
 
@@ -169,17 +181,16 @@ def _computes(machine: Machine, node: tree.Call, found: Holdings) -> bool:
     statement = machine.frame.statement
     return (
         not found.anything
-        and all(t.role == "tensor" for t in found.things.values())
+        and all(isinstance(t.what, Tensor) for t in found.things.values())
         and not (isinstance(statement, tree.Evaluate) and statement.value is node)
     )
 
 
 def _of_base(receiver: Thing, name: str) -> bool:
     """Whether `super().method()` leads to a base outside the project that is known, or only makes the object."""
-    owner = receiver.detail.get("owner")
-    if receiver.role != "super" or not isinstance(owner, ClassValue):
+    if not isinstance(receiver.what, Super):
         return False
-    outside = [base.name for base in owner.lineage() if isinstance(base, External)]
+    outside = [base.name for base in receiver.what.owner.lineage() if isinstance(base, External)]
     return name == "__init__" or (all(map(known, outside)) and not _suspicious(name))
 
 
@@ -190,11 +201,13 @@ def _suspicious(name: str) -> bool:
 
 def _from(receiver: Thing | None, name: str) -> Sequence[Value]:
     """The receiver of a call, where its method may do something to what it holds."""
-    if receiver is None or receiver.role in ("grad", "tensor", "data"):
+    if receiver is None or isinstance(receiver.what, (Grad, Tensor, Data)):
         return ()
     if name in _HARMLESS:
         return ()
-    if receiver.role == "module" or (receiver.role == "opaque" and receiver.root.role == "module"):
+    if isinstance(receiver.what, Module) or (
+        isinstance(receiver.what, Opaque) and isinstance(receiver.root.what, Module)
+    ):
         # a method of a model whose code is not seen runs its forward pass, unless it is named like training
         return (receiver,) if _suspicious(name) else ()
     return (receiver,)
@@ -227,9 +240,9 @@ def turning(machine: Machine, values: Sequence[Value], args: Arguments, node: tr
 def bound(thing: Thing) -> bool:
     """Whether it is a method of an optimizer or module that turns the cycle, not called yet: `optimizer.zero_grad`."""
     return (
-        thing.role == "opaque"
+        isinstance(thing.what, Opaque)
         and thing.parent is not None
-        and thing.parent[0].role in ("optimizer", "module", "tensor", "grad")
+        and isinstance(thing.parent[0].what, (Optimizer, Module, Tensor, Grad))
         and thing.parent[1] in ("zero_grad", "step", "backward", "zero_", "requires_grad_")
     )
 
@@ -279,24 +292,22 @@ def absorb(receiver: Thing | None, name: str, args: Arguments) -> None:
     if receiver is None or told(name, receiver):
         return
     root = receiver.root
-    if root.role in ("opaque", "instance"):
-        given = _kept([*root.detail.get("values", ()), *args.all()])
+    if isinstance(root.what, (Opaque, Instance)):
+        given = made_of([*root.values, *args.all()])
         if given:
-            root.detail["values"] = given
+            root.values = given
 
 
-def made_of(values: Sequence[Value]) -> dict[str, tuple[Value, ...]]:
-    """The detail of a thing that unseen code made of some values: it may hold them."""
-    given = _kept(values)
-    return {"values": given} if given else {}
+def made_of(values: Sequence[Value]) -> tuple[Value, ...]:
+    """What a thing may hold that unseen code made of some values: those through which something may be reached.
 
-
-def _kept(values: Sequence[Value]) -> tuple[Value, ...]:
-    """The values through which something may be reached; of things that unseen code made, what these were made of."""
+    Of things that unseen code made, it is what these were made of.
+    """
     found: dict[int, Value] = {}
     for option in (option for value in values for option in options(value)):
-        made = isinstance(option, Thing) and option.role == "opaque" and option.parent is None
-        inner = option.detail.get("values", ()) if made and isinstance(option, Thing) else (option,)
+        inner: tuple[Value, ...] = (option,)
+        if isinstance(option, Thing) and isinstance(option.what, Opaque) and option.parent is None:
+            inner = option.values
         for one in inner:
             if len(found) < MOST_KEPT and not empty(one):
                 found[id(one)] = one

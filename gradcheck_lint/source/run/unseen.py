@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.deps import cut_off, depends, united
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.natures import Instance, Module, Opaque, Optimizer, Scaler, StateDict, Tensor
 from gradcheck_lint.source.run import gradients, iteration, parts
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import EXECUTING, absorb, known, made_of, python, told, touch
-from gradcheck_lint.source.values import (
-    Items,
-    Table,
-    Thing,
-    Value,
-    contents,
-    cut_off,
-    depends,
-    new_serial,
-    options,
-    united,
-)
+from gradcheck_lint.source.tree import Container
+from gradcheck_lint.source.values import Items, Table, Thing, Value, contents, options
 
 
 def escape(values: Iterable[Value]) -> None:
@@ -33,18 +24,18 @@ def escape(values: Iterable[Value]) -> None:
         for option in options(todo.pop()):
             spend(1)
             if isinstance(option, (Items, Table)):
-                if not (isinstance(option, Items) and option.kind == "tuple"):
+                if not (isinstance(option, Items) and option.kind is Container.TUPLE):
                     option.complete = False
                 inner = option.items if isinstance(option, Items) else option.entries.values()
                 fresh = len(inner) - option.escaped
                 option.escaped = len(inner)
                 if fresh > 0:  # what was in it before is out already
                     todo += [value for value, _ in zip(reversed(inner), range(fresh), strict=False)]
-            elif isinstance(option, Thing) and option.role in _ESCAPING:
-                option.root.detail.setdefault("escaped", new_serial())  # since when
+            elif isinstance(option, Thing) and isinstance(option.what, _ESCAPING):
+                option.root.escape()
 
 
-_ESCAPING = frozenset({"optimizer", "module", "tensor", "state-dict", "instance"})
+_ESCAPING = (Optimizer, Module, Tensor, StateDict, Instance)
 
 
 def opaque(
@@ -66,10 +57,10 @@ def opaque(
         parts.given(machine, node, [receiver, *args.all()])
     owner = parts.holder(receiver) if receiver is not None and name in _PUTTING else None
     if owner is not None:
-        for value in contents(Items("list", args.all())):
+        for value in contents(Items(Container.LIST, args.all())):
             parts.owned(value, owner, "")
-    if receiver is not None and receiver.role == "module":
-        receiver.root.detail.setdefault("escaped", new_serial())
+    if receiver is not None and isinstance(receiver.what, Module):
+        receiver.root.escape()
     for value in args.all():
         iteration.consume(machine, value, node, "?")
         if not torch_api.READING.search(name):
@@ -78,14 +69,12 @@ def opaque(
     smooth = name in torch_api.SMOOTH if not isinstance(node.func, tree.Name) else False
     if not smooth:
         made = cut_off(made)
-    if receiver is not None and receiver.role in ("module", "optimizer", "scaler"):
+    if receiver is not None and isinstance(receiver.what, (Module, Optimizer, Scaler)):
         made = united(made, frozenset((receiver,)))
     deps: frozenset[Thing] = frozenset()
     if not machine.frame.context & {"no_grad", "inference_mode"}:
         deps = united(made, _through(name, args, smooth))
-    return Thing(
-        "opaque", name, machine.place(node), deps=deps, certain=False, detail=origin(machine, receiver, args, outside)
-    )
+    return origin(Thing(Opaque(), name, machine.place(node), deps=deps, certain=False), receiver, args, outside)
 
 
 _PUTTING = frozenset(
@@ -94,18 +83,20 @@ _PUTTING = frozenset(
 """Methods of modules, and of their dicts, that put what they are given into them."""
 
 
-def origin(machine: Machine, receiver: Thing | None, args: Arguments, outside: str) -> dict[str, Any]:
-    """What is known of a thing that unseen code made: which package did, or what it may hold."""
-    origin = outside or (receiver.detail.get("origin", "") if receiver is not None else "")
+def origin(made: Thing, receiver: Thing | None, args: Arguments, outside: str) -> Thing:
+    """Note on a thing that unseen code made which package did, or what it may hold."""
+    origin = outside or (receiver.origin if receiver is not None else "")
     if outside in EXECUTING:
-        return {"anything": True}
-    if known(origin):
-        kept = args.all() if python(origin) else [v for v in args.all() if callables(v)]
-        return {"origin": origin, **made_of(kept)}
-    if receiver is not None and receiver.detail.get("anything"):
-        return {"anything": True}
-    held_by = [receiver] if receiver is not None and receiver.role == "opaque" and "values" in receiver.detail else []
-    return made_of([*held_by, *args.all()])
+        made.anything = True
+    elif known(origin):
+        made.origin = origin
+        made.values = made_of(args.all() if python(origin) else [v for v in args.all() if callables(v)])
+    elif receiver is not None and receiver.anything:
+        made.anything = True
+    else:
+        held_by = [receiver] if receiver is not None and isinstance(receiver.what, Opaque) and receiver.values else []
+        made.values = made_of([*held_by, *args.all()])
+    return made
 
 
 def _through(name: str, args: Arguments, smooth: bool) -> frozenset[Thing]:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.natures import Instance, Manager, Opaque, Running
 from gradcheck_lint.source.run import assignment, generators, iteration, names
 from gradcheck_lint.source.run.arguments import Arguments
-from gradcheck_lint.source.run.generators import Running, Visit, Yielding
+from gradcheck_lint.source.run.generators import Visit, Yielding
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Frame, Machine
 from gradcheck_lint.source.run.touch import unknown
@@ -46,7 +47,7 @@ def at_yield(machine: Machine, node: tree.Other, values: list[Value]) -> None:
         _lent(machine, node, values)
         return
     value = values[0] if values else Constant(None)
-    if node.kind == "YieldFrom":
+    if isinstance(node, tree.YieldFrom):
         inner = generators.running(value)
         if inner is not None:
             run(machine, inner, node, lambda v: _visit(machine, frame, yielding, v))
@@ -109,17 +110,17 @@ def loop_over(machine: Machine, generator: Running, node: tree.For) -> bool:
 def managed(machine: Machine, value: Value, node: tree.With, body: Callable[[Value], bool]) -> bool:
     """Run the body of a `with` in what a context manager does around it; True if its end is never reached."""
     thing = only(value)
-    generator = thing.detail.get("manager") if thing is not None else None
-    if isinstance(generator, Running) and any(
+    generator = thing.via.running if thing is not None and isinstance(thing.via, Manager) else None
+    if generator is not None and any(
         isinstance(n, tree.Return) for n in tree.walk_block(generator.target.function.body)
     ):
         # a jump in the body could not be told from one that the context manager makes
         found = held(machine, generator.target, *generator.args.all())
         unknown(machine, node, found.subject, "__enter__")
-        ended_early = body(Thing("opaque", "", machine.place(node), certain=False))
+        ended_early = body(Thing(Opaque(), "", machine.place(node), certain=False))
         unknown(machine, node, found.subject, "__exit__")
         return ended_early
-    if isinstance(generator, Running):
+    if generator is not None:
         ended = [False]
         done = [False]
 
@@ -128,14 +129,14 @@ def managed(machine: Machine, value: Value, node: tree.With, body: Callable[[Val
             ended[0] = body(bound)
 
         if not run(machine, generator, node, visit, around=True) and not done[0]:
-            return body(Thing("opaque", "", machine.place(node), certain=False))
+            return body(Thing(Opaque(), "", machine.place(node), certain=False))
         return ended[0]
-    if thing is not None and thing.role == "instance" and isinstance(thing.cls, ClassValue):
+    if thing is not None and isinstance(thing.what, Instance) and isinstance(thing.cls, ClassValue):
         enter, leave = thing.cls.member("__enter__"), thing.cls.member("__exit__")
         if isinstance(enter, FunctionValue) or isinstance(leave, FunctionValue):
             return _object(machine, thing, enter, leave, node, body)
     left = body(value)
-    found = held(machine, *(thing.detail.get("values", ()) if thing is not None and thing.role == "opaque" else ()))
+    found = held(machine, *(thing.values if thing is not None and isinstance(thing.what, Opaque) else ()))
     if found:
         unknown(machine, node, found.subject, "__exit__")
     return left
@@ -169,7 +170,7 @@ def _object(
 def iterator_of(machine: Machine, value: Value, node: tree.Node) -> Value:
     """What a loop over a value goes over: what `__iter__` gives, where the project has written that."""
     thing = only(value)
-    if thing is None or thing.role != "instance" or not isinstance(thing.cls, ClassValue):
+    if thing is None or not isinstance(thing.what, Instance) or not isinstance(thing.cls, ClassValue):
         return value
     member = thing.cls.member("__iter__")
     if not isinstance(member, FunctionValue):
@@ -182,7 +183,7 @@ def iterator_of(machine: Machine, value: Value, node: tree.Node) -> Value:
 def next_of(machine: Machine, value: Value) -> FunctionValue | None:
     """The `__next__` of an iterator that the project has written."""
     thing = only(value)
-    if thing is None or thing.role != "instance" or not isinstance(thing.cls, ClassValue):
+    if thing is None or not isinstance(thing.what, Instance) or not isinstance(thing.cls, ClassValue):
         return None
     member = thing.cls.member("__next__")
     if not isinstance(member, FunctionValue):
@@ -193,7 +194,6 @@ def next_of(machine: Machine, value: Value) -> FunctionValue | None:
 
 def enumerated(machine: Machine, generator: Running, node: tree.Node) -> Thing:
     """`enumerate(g)`."""
-    index = Thing("opaque", "index", certain=False, detail={"counter": None})
-    return generators.started(
-        machine, Running(generator.target, generator.args, lambda v: Items("tuple", [index, v])), node
-    )
+    index = Thing(Opaque(), "index", certain=False)
+    pairs = Running(generator.target, generator.args, lambda v: Items(tree.Container.TUPLE, [index, v]))
+    return generators.started(machine, pairs, node)
