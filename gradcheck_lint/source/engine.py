@@ -24,7 +24,7 @@ from gradcheck_lint.source.effort import Purse, Stop
 from gradcheck_lint.source.events import Backward, Build, Clip, Event, Schedule, Step, Unscale, Zero
 from gradcheck_lint.source.file import DecodeError, SourceFile
 from gradcheck_lint.source.islands import islands, run
-from gradcheck_lint.source.libraries import library
+from gradcheck_lint.source.libraries.found import library
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.outcome import Basis, Island, Outcome, Work
 from gradcheck_lint.source.outline import Definition

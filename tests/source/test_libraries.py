@@ -14,7 +14,7 @@ from gradcheck_lint import registry
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
-from gradcheck_lint.source.libraries import library
+from gradcheck_lint.source.libraries.found import library
 from gradcheck_lint.source.run.library import function, method
 
 RULES = [r for r in registry.load(()) if r.code in ("GL101", "GL106")]
