@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint import cycle
-from gradcheck_lint.cycle import State
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.leaking import MEANT, USED, clearing, report_leak
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws import cycle
+from gradcheck_lint.laws.cycle import State
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import Leak
 from gradcheck_lint.source import events as ev

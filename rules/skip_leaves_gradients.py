@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint import cycle
-from gradcheck_lint.cycle import State
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws import cycle
+from gradcheck_lint.laws.cycle import State
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import SkipLeft
 from gradcheck_lint.source import events as ev

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-from gradcheck_lint import cycle
-from gradcheck_lint.cycle import State
+from gradcheck_lint.laws import cycle
+from gradcheck_lint.laws.cycle import State
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
