@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.laws import holding as law
+from gradcheck_lint.laws import reach
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer, agreed
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import (
@@ -274,20 +275,23 @@ def belongs_to(tensor: Thing, owner: Thing) -> Answer:
 def trains(loss: Value | None, optimizer: Thing) -> Answer:
     """Whether a backward from this loss makes gradients for the optimizer: MAYBE if it seems to belong to others.
 
-    What a loss was computed with is hardly ever known in full, so this is NO only where it is nothing but tensors that
-    the code makes itself: `torch.empty(1, requires_grad=True).backward()`.
+    It is NO only where it is nothing but tensors that the code makes itself:
+    `torch.empty(1, requires_grad=True).backward()`.
     """
-    found = options(loss)
-    held = held_by(optimizer)
-    leaves = leaves_of(loss)
+    held, leaves = held_by(optimizer), leaves_of(loss)
+    known = not held.unknown
     if leaves is not None:
-        return _among(leaves, held)
-    if len(found) != 1 or not isinstance(found[0], Thing) or held.tensors or held.unknown:
-        return YES
-    with_modules = [t for t in found[0].deps if isinstance(t.what, Module)]
-    if not with_modules or not held.modules or any(_related(m, h) for m in with_modules for h in held.modules):
-        return YES
-    return MAYBE
+        return reach.trains(met=_among(leaves, held), whole=True, known=known, strange=True)
+    return reach.trains(met=False, whole=False, known=known, strange=_of_others(loss, held))
+
+
+def _of_others(loss: Value | None, held: Held) -> bool:
+    """Whether a loss was computed with modules that have nothing to do with those that an optimizer holds."""
+    found = options(loss)
+    if len(found) != 1 or not isinstance(found[0], Thing) or held.tensors or held.unknown or not held.modules:
+        return False
+    modules = [t for t in found[0].deps if isinstance(t.what, Module)]
+    return bool(modules) and not any(_related(m, h) for m in modules for h in held.modules)
 
 
 def leaves_of(value: Value | None) -> frozenset[Thing] | None:
@@ -314,14 +318,14 @@ def _leaf(thing: Thing) -> bool:
     return tensor is not None and bool(tensor.leaf and tensor.grad) and thing.args is not None and not thing.summary
 
 
-def _among(leaves: frozenset[Thing], held: Held) -> Answer:
-    """Whether an optimizer holds one of the tensors that a backward leads to."""
-    for leaf in leaves:
-        if any(leaf is tensor for tensor in held.tensors):
-            return YES
-        if made_by(leaf) == "Parameter" or any(belongs_to(leaf, m) is not NO for m in held.modules):
-            return YES  # for all that is known
-    return MAYBE if held.unknown else NO
+def _among(leaves: frozenset[Thing], held: Held) -> bool:
+    """Whether an optimizer holds one of the tensors that a backward leads to, for all that is known."""
+    return any(
+        any(leaf is tensor for tensor in held.tensors)
+        or made_by(leaf) == "Parameter"
+        or any(belongs_to(leaf, module) is not NO for module in held.modules)
+        for leaf in leaves
+    )
 
 
 def shares(one: Thing, other: Thing) -> Answer:
