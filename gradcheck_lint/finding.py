@@ -1,7 +1,7 @@
 """What every part of gradlint speaks about: a finding, where it is, and how it can be mended.
 
 Plain frozen data, so that findings can be compared, sorted, sent between processes and saved. Imports nothing
-of ours: the protocol (`cycle.py`), the rules and the renderers all build on this module.
+of ours: the laws (`laws/`), the rules and the renderers all build on this module.
 """
 
 from __future__ import annotations

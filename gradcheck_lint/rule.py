@@ -82,7 +82,7 @@ class Rule:
     """The kinds of events (`gradcheck_lint.source.events`) that `on_event` wants."""
 
     breaches: ClassVar[frozenset[str]] = frozenset()
-    """The breaches of the protocol (`gradcheck_lint.cycle`) that `on_breach` wants."""
+    """The breaches of the protocol (`gradcheck_lint.laws.cycle`) that `on_breach` wants."""
 
     watches: ClassVar[tuple[type[Sighting], ...]] = ()
     """The kinds of sightings of a run (classes in `gradcheck_lint.runtime.sightings`) that `on_sighting` wants."""

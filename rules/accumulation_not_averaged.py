@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.window import Window, modulo, windows
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import Discarded
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import NO, reaches
+from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.natures import LossScaled, Module, nature
 from gradcheck_lint.source.values import Thing, Value, only
 
@@ -76,7 +77,7 @@ class AccumulationNotAveraged(Rule):
         after = [e for e, a in located[position:] if window.loop not in a and (outer in a or isinstance(e, ev.Step))]
         if any(isinstance(e, (ev.Step, ev.Unknown)) for e in after):
             return
-        if not any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) != NO for e in before):
+        if not any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) is not NO for e in before):
             return
         count, k = _length(window), window.size
         if k and count is not None and count % k == 0:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.window import Window, counted_from_zero, windows
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.order import WindowCleared, WindowClipped, WindowEarly
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import YES, reaches
+from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.place import Place
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class AccumulationWindowBroken(Rule):
         )
 
     def clipped(self, window: Window, clip: ev.Clip, confidence: Confidence, report: Report) -> None:
-        if clip.engine or reaches(clip.subject, window.optimizer) != YES:
+        if clip.engine or reaches(clip.subject, window.optimizer) is not YES:
             return
         report(
             clip.place,

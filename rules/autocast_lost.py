@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.mode import Lost
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sighting import written
@@ -26,23 +27,23 @@ class AutocastLost(Rule):
         assert isinstance(sighting, FullPrecision)
         backward = written(sighting.loss, "backward()")
         label, help = {
-            "outside": (
+            Lost.OUTSIDE: (
                 "ran outside of this block",
                 "call the model inside of the block, together with the loss",
             ),
-            "device": (
+            Lost.DEVICE: (
                 f"ran on {sighting.device}, and this block is for {sighting.meant}",
                 f'write `torch.autocast("{sighting.device}", ...)`, or move the model to {sighting.meant}',
             ),
-            "forward": (
+            Lost.FORWARD: (
                 "were called past the model's `forward`, which alone is wrapped in autocast",
                 f"let the model's `forward` make the loss of `{backward}`, or make it in a block of autocast",
             ),
-            "unused": (
+            Lost.UNUSED: (
                 "have nothing to do with this block, and the loss is scaled for half precision",
                 "call the model inside of the block, in the same thread",
             ),
-            "scaler": (
+            Lost.SCALER: (
                 "ran without autocast, and the loss is scaled for half precision",
                 "call the model in a `with torch.autocast(...)` block, or build the scaler with `enabled=False`",
             ),

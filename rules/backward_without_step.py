@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import NeverStepped, StepOutside
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import NO, YES, reaches, shares, trains
+from gradcheck_lint.source.holding import reaches, shares, trains
 from gradcheck_lint.source.values import External, Thing, options, things
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class BackwardWithoutStep(Rule):
         zeros = [a for e, a in located if isinstance(e, ev.Zero) and e.concerns(optimizer)]
         turns = [(e, a) for e, a in backward if any(query.loops(a) and query.loops(a)[-1] in z for z in zeros)]
         turns = [(e, a) for e, a in turns if not any(isinstance(s, tl.Call) and s.function.decorators for s in a)]
-        turns = [(e, a) for e, a in turns if trains(e.subject, optimizer) != NO]  # else it tries something out
+        turns = [(e, a) for e, a in turns if trains(e.subject, optimizer) is not NO]  # else it tries something out
         if not turns or _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
         if any(_reads_gradients(node) for _, a in turns for node in _around(a)):
@@ -86,9 +87,9 @@ class BackwardWithoutStep(Rule):
         """Another optimizer steps, and this one does not."""
         if query.named_only(timeline, "step", optimizer):
             return  # GL105
-        zeros = [e for e, _ in located if isinstance(e, ev.Zero) and reaches(e.subject, optimizer) == YES]
+        zeros = [e for e, _ in located if isinstance(e, ev.Zero) and reaches(e.subject, optimizer) is YES]
         stepped = [t for e, _ in located if isinstance(e, ev.Step) for t in things(e.subject)]
-        if not zeros or any(shares(optimizer, other) != NO for other in stepped):
+        if not zeros or any(shares(optimizer, other) is not NO for other in stepped):
             return
         if _escapes(located, optimizer) or query.unseen(timeline, optimizer):
             return
@@ -116,7 +117,7 @@ class BackwardWithoutStep(Rule):
                 continue
             made = next((e, a) for e, a in inner if isinstance(e, ev.Backward))
             zero = next(
-                ((e, a) for e, a in inner if isinstance(e, ev.Zero) and reaches(e.subject, optimizer) == YES), None
+                ((e, a) for e, a in inner if isinstance(e, ev.Zero) and reaches(e.subject, optimizer) is YES), None
             )
             if zero is None or not all(query.always(query.inside(a, loop)) for _, a in (made, zero)):
                 continue

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.cycle import EMPTY_CLIP, SPENT
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.cycle import EMPTY_CLIP, SPENT
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import EmptyClip
 from gradcheck_lint.source.events import Backward, Step, Unscale, Update

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
+from gradcheck_lint.laws.reach import Cut
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.sightings.mode import StepWithoutGradMode
 from gradcheck_lint.runtime.sightings.reach import BackwardRefused
@@ -27,13 +28,13 @@ class ForwardUnderNoGrad(Rule):
             return
         assert isinstance(sighting, BackwardRefused)
         because = sighting.because
-        if because not in ("off", "inference", "decorated"):
+        if because in (Cut.DETACHED, Cut.NOTHING):
             return  # GL402 is about losses that were cut off
         mode = "torch.inference_mode()" if sighting.inference else "torch.no_grad()"
-        if because == "decorated":
+        if because is Cut.DECORATED:
             told = f"the `forward` of {sighting.names[0]} is decorated so that it records no graph"
             help = "take the decorator off, and switch gradients off where the model is evaluated"
-        elif because == "inference":
+        elif because is Cut.INFERENCE:
             told = "the loss was made under `torch.inference_mode()`"
             help = "run the forward pass and the loss outside of `torch.inference_mode()`"
         else:

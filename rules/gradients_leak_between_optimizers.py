@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint import cycle
-from gradcheck_lint.cycle import State
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.leaking import MEANT, USED, clearing, report_leak
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws import cycle
+from gradcheck_lint.laws.answer import NO, YES
+from gradcheck_lint.laws.cycle import State
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import Leak
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import depends, passes
 from gradcheck_lint.source.follow import Path, States, Walk, in_order
-from gradcheck_lint.source.holding import NO, YES, Held, held_by, reaches
+from gradcheck_lint.source.holding import Held, held_by, reaches
 from gradcheck_lint.source.natures import Module, ran
 from gradcheck_lint.source.values import Thing, only
 
@@ -92,7 +93,7 @@ class _Used(Walk):
             self.ever = self.ever or True in states
         elif isinstance(event, ev.Zero):
             reach = reaches(event.subject, self.optimizer)
-            return states if reach == NO else frozenset({False}) if reach == YES else states | {False}
+            return states if reach is NO else frozenset({False}) if reach is YES else states | {False}
         return states
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.holding import LayerRebuilt
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _FUNCTIONAL = re.compile(r"autograd|\.backward\(|\boptim|functional_call|stateless|\bvmap\(|load_state|from_pretrained")
 _RANDOM = frozenset(["randn", "rand", "empty", "normal", "Tensor", "FloatTensor"])
 _PLAIN = frozenset(["property", "staticmethod", "classmethod", "autocast", "override", "export", "ignore", "unused"])
-_SILENT = frozenset({"no_grad", "inference_mode", "try"})
+_SILENT = OFF | {"try"}
 _TOUCHING = (
     ev.SetAttribute, ev.SetData, ev.SetItem, ev.SetMode, ev.Freeze, ev.LoadState, ev.Register, ev.NewIterator,
     ev.Return,

@@ -16,6 +16,7 @@ from gradcheck_lint.facts.identity import (
 )
 from gradcheck_lint.facts.order import before
 from gradcheck_lint.finding import Severity
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import LayerReplaced, ModelReplaced, ParameterReplaced
@@ -117,7 +118,7 @@ def _model(timeline: Timeline, event: Rebind) -> Stale | None:
     found = stale(timeline, event, lambda held: any(t.core is m.core for t in olds for m in held.modules))
     if found is None:
         return None
-    forwards = [e for e in found.between if isinstance(e, Forward) and not e.context & {"no_grad", "inference_mode"}]
+    forwards = [e for e in found.between if isinstance(e, Forward) and not e.context & OFF]
     return found if any(e.concerns(new) for e in forwards) else None
 
 

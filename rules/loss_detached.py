@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
+from gradcheck_lint.laws.reach import Cut
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.runtime.sightings.reach import BackwardRefused
 
@@ -23,16 +24,16 @@ class LossDetached(Rule):
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, BackwardRefused)
         because = sighting.because
-        if because not in ("cut", "") or not sighting.trainable:
+        if because not in (Cut.DETACHED, Cut.NOTHING) or not sighting.trainable:
             return  # GL404 is about gradients that are switched off; what is frozen has no graph to lose
-        loss = sighting.root
-        whole = f"`{sighting.names[0]}` still has its graph, and " if because else "no tensor here has a graph, and "
+        loss, detached = sighting.root, because is Cut.DETACHED
+        whole = f"`{sighting.names[0]}` still has its graph, and " if detached else "no tensor here has a graph, and "
         label = f"{sighting.at_step}: {whole}{f'`{loss}`' if loss else 'the loss'} has none"
         report(
             "the loss is cut off from the model",
             label=label,
             why="backward cannot reach a parameter from it, so torch refuses it",
-            help=f"carry the gradient all the way from {f'`{sighting.names[0]}`' if because else 'the model'} to the "
+            help=f"carry the gradient all the way from {f'`{sighting.names[0]}`' if detached else 'the model'} to the "
             "loss: no `.item()`, `.detach()`, `.data`, numpy, `argmax`, comparison or "
             "`torch.no_grad()`",
             related=[("made here", sighting.made)],

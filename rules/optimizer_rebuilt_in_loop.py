@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.clock import Built, Turn, loses
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import BuiltAnew
 from gradcheck_lint.source import events as ev
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sighting import Sighting
 
 LOSES = {
-    "optimizer": "its running averages and momentum start from nothing each time",
-    "scheduler": "it never gets past the beginning of its schedule",
-    "scaler": "its scale goes back to where it began, and never adapts",
+    Built.OPTIMIZER: "its running averages and momentum start from nothing each time",
+    Built.SCHEDULER: "it never gets past the beginning of its schedule",
+    Built.SCALER: "its scale goes back to where it began, and never adapts",
 }
 
 _COLD = re.compile(
@@ -50,7 +51,8 @@ class OptimizerRebuiltInLoop(Rule):
             if not isinstance(event, ev.Build):
                 continue
             thing = only(event.subject)
-            if thing is None or thing.what.noun not in LOSES or not _remembers(thing):
+            what = _built(thing)
+            if thing is None or what is None or not _remembers(thing):
                 continue
             turns = [loop for loop in query.loops(around) if isinstance(loop.node, (tree.For, tree.While))]
             if not turns or not query.always(query.inside(around, turns[-1])):
@@ -66,17 +68,15 @@ class OptimizerRebuiltInLoop(Rule):
             if any(_COLD.search(word) for word in words):
                 continue
             epochs = any(_EPOCH.search(word) for word in words)
-            if not epochs and not each:
-                continue
-            if isinstance(thing.what, Scaler) and not each:
+            if not (each and loses(what, Turn.STEP)) and not (epochs and loses(what, Turn.EPOCH)):
                 continue
             sure = not timeline.cut and not (isinstance(thing.what, Optimizer) and held_by(thing).unknown)
             report(
                 event.place,
-                f"this {thing.what.noun} is built anew in each turn of the loop",
+                f"this {what.value} is built anew in each turn of the loop",
                 label=f"is built again in each {'epoch' if epochs else 'turn'}, for what the last one has trained",
-                why=LOSES[thing.what.noun],
-                help=f"build the {thing.what.noun} once, before the loop",
+                why=LOSES[what],
+                help=f"build the {what.value} once, before the loop",
                 note="a training that is meant to start cold in each round is legitimate",
                 related=[("in this loop", loop.place)] if loop.place.chunk is event.place.chunk else [],
                 confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
@@ -87,13 +87,18 @@ class OptimizerRebuiltInLoop(Rule):
         what = sighting.what
         each = "1 step" if sighting.steps <= 1 else f"at most {sighting.steps} steps"
         report(
-            f"this {what} is built anew in each turn of the loop",
+            f"this {what.value} is built anew in each turn of the loop",
             label=f"built {sighting.times} of them in a row for the same, each used for {each}",
             why=LOSES[what],
-            help=f"build the {what} once, before the loop",
+            help=f"build the {what.value} once, before the loop",
             note="a training that is meant to start cold in each round is legitimate",
             related=[("the step", sighting.stepped)],
         )
+
+
+def _built(thing: Thing | None) -> Built | None:
+    kinds = {Optimizer: Built.OPTIMIZER, Scheduler: Built.SCHEDULER, Scaler: Built.SCALER}
+    return next((built for kind, built in kinds.items() if thing is not None and isinstance(thing.what, kind)), None)
 
 
 def _remembers(thing: Thing) -> bool:

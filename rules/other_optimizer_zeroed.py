@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.cycle import STALE_STEP
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.cycle import STALE_STEP
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import StaleStep
 from gradcheck_lint.source.natures import Optimizer

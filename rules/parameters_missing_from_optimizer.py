@@ -11,6 +11,7 @@ from gradcheck_lint.facts.freezing import left_frozen
 from gradcheck_lint.facts.identity import contained, inside, stale, weighted
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import Unheld
@@ -32,7 +33,7 @@ from gradcheck_lint.source.events import (
     Step,
     Zero,
 )
-from gradcheck_lint.source.holding import NO, YES, held_by
+from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.natures import (
     Module,
     Opaque,
@@ -81,9 +82,9 @@ class ParametersMissingFromOptimizer(Rule):
             build = facts.built[optimizer]
             for name, made in facts.missing(backward.subject):
                 hand = by_hand.moved(timeline, name.rpartition(".")[2], attribute=facts.kept(name, made))
-                if hand == YES:
+                if hand is YES:
                     continue
-                sure = not loaded and hand == NO and (made is None or made.function is build.function)
+                sure = not loaded and hand is NO and (made is None or made.function is build.function)
                 report(
                     build.place,
                     "parameters that take part in the loss are held by no optimizer",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.cycle import NOTHING_NEW, PLAIN, PLAIN_SCALER_STEP, SCALED_STEP, UNSCALED_TWICE
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.cycle import NOTHING_NEW, PLAIN, PLAIN_SCALER_STEP, SCALED_STEP, UNSCALED_TWICE
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sighting import written

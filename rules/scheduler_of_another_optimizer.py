@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.answer import MAYBE, NO, YES
+from gradcheck_lint.laws.clock import Pace, Turn, elsewhere, pace
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
 from gradcheck_lint.source import events as ev
@@ -53,28 +55,29 @@ class SchedulerOfAnotherOptimizer(Rule):
             turns = query.loops(around)
             if not turns:
                 continue
-            if not any(e.concerns(optimizer) for e, _ in steps):
-                self.other(timeline, event, scheduler, optimizer, [e for e, a in steps if turns[-1] in a], report)
+            beside = [e for e, a in steps if turns[-1] in a]
+            trains = any(e.concerns(optimizer) for e, _ in steps)
+            found = elsewhere(steps=trains, shared=YES if _trains_the_same(optimizer, beside) else MAYBE)
+            if found is not NO:
+                self.other(timeline, event, optimizer, beside, report, certain=found is YES)
             elif query.always(query.inside(around, turns[0])):
                 own = [a for e, a in steps if e.concerns(optimizer) and turns[-1] in a]
-                self.pace(event, turns, scheduler, own, report)
+                self.paced(event, turns, scheduler, own, report)
                 self.crossed(located, event, optimizer, report)
 
     def other(
         self,
         timeline: tl.Timeline,
         event: ev.Schedule,
-        scheduler: Thing,
         optimizer: Thing,
         steps: list[ev.Step],
         report: Report,
+        *,
+        certain: bool,
     ) -> None:
         """The optimizer of the scheduler is never stepped, and another one is."""
         if not steps or query.unseen(timeline, optimizer):
             return
-        trained = [only(e.subject, Optimizer) for e in steps]
-        mine = held_by(optimizer).modules
-        same = any(t is not None and any(m is n for m in mine for n in held_by(t).modules) for t in trained)
         name = query.receiver(event)
         related = [("the scheduler was built on this optimizer", optimizer.place)] if optimizer.place else []
         report(
@@ -84,10 +87,10 @@ class SchedulerOfAnotherOptimizer(Rule):
             why="the optimizer that trains keeps its learning rate, whatever the schedule says",
             help=f"build `{name}` on `{query.spoken(steps[-1])}`, after that is built",
             related=related,
-            confidence=Confidence.HIGH if same else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
         )
 
-    def pace(
+    def paced(
         self,
         event: ev.Schedule,
         turns: list[tl.Loop],
@@ -101,7 +104,8 @@ class SchedulerOfAnotherOptimizer(Rule):
         if not steps or args is None or event.args.all():
             return
         if kind == "OneCycleLR" and "steps_per_epoch" in args.keywords:
-            if all(len(query.loops(query.inside(a, turns[-1]))) > 0 for a in steps):
+            once = all(len(query.loops(query.inside(a, turns[-1]))) > 0 for a in steps)
+            if pace(counts=Turn.STEP, moves=Turn.EPOCH if once else Turn.STEP) is Pace.SLOW:
                 report(
                     event.place,
                     "a schedule that counts batches is stepped once per epoch",
@@ -119,7 +123,8 @@ class SchedulerOfAnotherOptimizer(Rule):
         length = _argument(call, *LENGTHS[kind]) if kind in LENGTHS else None
         spoken = repair.text(Place(scheduler.place.chunk, length)) if length is not None else ""
         text = repair.text(Place(turns[-2].place.chunk, epochs))
-        if spoken and spoken == text and (isinstance(epochs, tree.Constant) or tree.dotted(epochs)):
+        same = spoken == text and bool(isinstance(epochs, tree.Constant) or tree.dotted(epochs))
+        if spoken and pace(counts=Turn.EPOCH if same else Turn.STEP, moves=Turn.STEP) is Pace.FAST:
             report(
                 event.place,
                 "a schedule that counts epochs is stepped for each batch",
@@ -133,7 +138,9 @@ class SchedulerOfAnotherOptimizer(Rule):
             marks = args.get(1, "milestones")
             if isinstance(marks, Items) and marks.complete and all(isinstance(m, Constant) for m in marks.items):
                 values = [m.value for m in marks.items if isinstance(m, Constant)]
-                if all(isinstance(v, int) and isinstance(epochs.value, int) and v < epochs.value for v in values):
+                last = epochs.value
+                within = all(isinstance(v, int) and isinstance(last, int) and v < last for v in values)
+                if pace(counts=Turn.EPOCH if within else Turn.STEP, moves=Turn.STEP) is Pace.FAST:
                     report(
                         event.place,
                         "a schedule that counts epochs is stepped for each batch",
@@ -214,6 +221,13 @@ class SchedulerOfAnotherOptimizer(Rule):
                 help=f"call `{call}` after each `{name}.step()`",
                 related=[("the step", sighting.stepped)],
             )
+
+
+def _trains_the_same(optimizer: Thing, steps: list[ev.Step]) -> bool:
+    """Whether another one that steps was given a model that this one was given."""
+    mine = held_by(optimizer).modules
+    others = [other for e in steps if (other := only(e.subject, Optimizer)) is not None]
+    return any(m is n for other in others for m in mine for n in held_by(other).modules)
 
 
 _PLAIN = re.compile(r"(?i)lr|optim(izers?)?|opt|sched(ulers?)?|self|step")

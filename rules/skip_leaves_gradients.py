@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint import cycle
-from gradcheck_lint.cycle import State
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws import cycle
+from gradcheck_lint.laws.answer import YES
+from gradcheck_lint.laws.cycle import State
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import SkipLeft
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.follow import Flow, Path, States, in_order
-from gradcheck_lint.source.holding import YES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class SkipLeavesGradients(Rule):
             for skip, met in path.met.items():
                 if not all(state.gradient in _UNUSED for state in met):
                     continue
-                zero = next((e for e in timeline.events(ev.Zero) if path.meaning(e)[2] == YES), None)
+                zero = next((e for e in timeline.events(ev.Zero) if path.meaning(e)[2] is YES), None)
                 clear = repair.text(zero.place) if zero is not None and isinstance(zero.place.node, tree.Call) else ""
                 place = skip.jump.place
                 stand = repair.stand(place)

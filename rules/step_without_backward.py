@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.cycle import EMPTY_STEP, ERASED_STEP, NOTHING_NEW
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.cycle import EMPTY_STEP, ERASED_STEP, NOTHING_NEW
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sightings.order import EmptyStep, ErasedStep, ScalerRefused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -18,9 +19,10 @@ MODULES = {
     for path in (ROOT / "gradcheck_lint").rglob("*.py")
 }
 ROOMS = (
-    # lowest first: a module belongs where most of its name is written, and may import from its own room and from lower;
-    # the first is plain data, and what all others stand on
-    "finding errors files places cycle start children trust page rule result source.file"
+    # lowest first: a module belongs where most of its name is written, and may import from its own room and from lower
+    "laws",  # what must hold of training, whoever has seen it
+    # plain data, and what all others stand on
+    "finding errors files places start children trust page rule result source.file"
     " runtime.call runtime.record runtime.sighting runtime.sightings runtime.layers",
     "report config console",
     "source",  # reading code: trees, values, events
@@ -77,6 +79,22 @@ def test_imports_run_down() -> None:
     assert [f"{a} imports {b}" for a in graph() for b in graph()[a] if room(a) < room(b)] == []
 
 
+def test_laws_know_neither_code_nor_tensors() -> None:
+    """What a law imports, under `TYPE_CHECKING` too, is of Python or another law."""
+    found = []
+    for name, path in MODULES.items():
+        if name.startswith("gradcheck_lint.laws"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                heads = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                heads += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
+                found += [f"{name} imports {head}" for head in heads if not _is_pure(head)]
+    assert found == []
+
+
+def _is_pure(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names or module.startswith("gradcheck_lint.laws")
+
+
 def test_every_module_has_a_room() -> None:
     named = {part for parts in ROOMS for part in parts.split()}
     tops = {name.split(".")[1] for name in MODULES if "." in name}
@@ -91,6 +109,8 @@ def test_modules_are_short() -> None:
 def test_the_cache_is_told_of_every_module_that_can_change_what_is_found() -> None:
     stamps = "\n".join(memory._stamps(()))
     paths = [
-        path for name, path in MODULES.items() if name.startswith(("gradcheck_lint.source.", "gradcheck_lint.facts."))
+        path
+        for name, path in MODULES.items()
+        if name.startswith(("gradcheck_lint.source.", "gradcheck_lint.facts.", "gradcheck_lint.laws."))
     ]
     assert [path for path in paths if f"/{path.relative_to(ROOT).as_posix()} " not in stamps.replace("\\", "/")] == []

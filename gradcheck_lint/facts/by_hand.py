@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.holding import MAYBE, NO, YES
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
@@ -38,7 +38,7 @@ _LOOKING = re.compile(
 """Functions that leave what they are given as it is; a class keeps it (an optimizer is told by other events)."""
 
 
-def moved(timeline: Timeline, name: str, *, attribute: bool) -> str:
+def moved(timeline: Timeline, name: str, *, attribute: bool) -> Answer:
     """Whether something of this name is written by hand: YES, MAYBE if code that is not in the project gets it, or NO.
 
     `attribute` tells whether an object has it, so that all of the project may speak of it; else it is a name of the
@@ -57,9 +57,9 @@ def moved(timeline: Timeline, name: str, *, attribute: bool) -> str:
         looked = _Look(nodes, texts or [text])
         for mention in (nodes.attributes if attribute else nodes.names).get(name, ()):
             how = looked.use(mention)
-            if how == YES:
+            if how is YES:
                 return YES
-            found = MAYBE if how == MAYBE else found
+            found = MAYBE if how is MAYBE else found
     return found
 
 
@@ -90,11 +90,11 @@ class _Look:
 
     def __init__(self, nodes: _Nodes, texts: list[str]) -> None:
         self.tree, self.above, self.texts = nodes.tree, nodes.above, texts
-        self.known: dict[str, str] = {}  # the name of a function that is given the network → what it does to it
+        self.known: dict[str, Answer] = {}  # the name of a function that is given the network → what it does to it
         self.written: dict[ast.AST, bool] = {}
         spend(1 + len(self.above) // 20)  # as much as without the cache: what is cut may not depend on what came before
 
-    def use(self, node: ast.expr) -> str:
+    def use(self, node: ast.expr) -> Answer:
         """What is done to a network where it is mentioned."""
         if isinstance(getattr(node, "ctx", None), ast.Store):
             return self.stored(node)
@@ -129,7 +129,7 @@ class _Look:
             return YES if function is not None and self.writes(function) else NO
         return YES if isinstance(above, ast.AugAssign) else NO
 
-    def stored(self, node: ast.expr) -> str:
+    def stored(self, node: ast.expr) -> Answer:
         """It is given to the name: once where the object is made; what comes later exchanges the network."""
         function = self.function(node)
         if isinstance(function, ast.FunctionDef) and function.name != "__init__" and isinstance(node, ast.Attribute):
@@ -143,7 +143,7 @@ class _Look:
         inner = (n for maker in makers for n in ast.walk(maker) if isinstance(n, ast.Attribute))
         return {n.attr for n in inner if isinstance(n.ctx, ast.Store)}
 
-    def handed(self, call: ast.Call) -> str:
+    def handed(self, call: ast.Call) -> Answer:
         """A function is given it."""
         name = _last(call.func)
         if name.endswith("_") and not name.startswith("clip"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.order import before
+from gradcheck_lint.laws.mode import Flag, never_trained
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.follow import Flow, States, Walk
@@ -18,19 +19,13 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.source.values import Value
 
-FROZEN, OPEN = "frozen", "open"
-EARLY = "early"
-"""Frozen by the constructor of the object whose method is the entry point: others may have been called in between."""
-
 
 def frozen(timeline: tl.Timeline, built: ev.BuildOptimizer, module: Thing) -> bool:
     """Whether all parameters of a module are frozen at an event on every path, as far as the code shows."""
     if not any(e.value is False for e in timeline.events(ev.Freeze)):
         return False
-    states = _Path(timeline, built, module.core).states
-    if EARLY in states and _other_methods(timeline, module.core):
-        return False
-    return bool(states) and states <= {FROZEN, EARLY}
+    flags = _Path(timeline, built, module.core).flags
+    return never_trained(flags, thawed=Flag.EARLY in flags and _other_methods(timeline, module.core))
 
 
 def unfrozen_later(timeline: tl.Timeline, built: ev.BuildOptimizer, module: Thing) -> bool:
@@ -64,7 +59,9 @@ def left_frozen(timeline: tl.Timeline, built: ev.Event, part: Thing) -> bool:
 class _Path(Walk):
     """Whether one module is frozen, along every path up to an event.
 
-    A part that is put into it may be one to train, and so may all of it be once code that was not seen has had it.
+    A part that is put into it may be one to train, and so may all of it be once code that was not seen has had it. What
+    the constructor of the object freezes whose method is the entry point is EARLY: other methods may have been called
+    in between.
     """
 
     def __init__(self, timeline: tl.Timeline, built: ev.BuildOptimizer, module: Thing) -> None:
@@ -72,10 +69,10 @@ class _Path(Walk):
         super().__init__(timeline, (built, *changes))
         self.built, self.module = built, module
         self.parts: Sequence[Thing] = built.parts.get(module.serial, ())
-        self.states: set[str] = set()
+        self.flags: set[Flag] = set()
         made = timeline.tree.steps[:1] if timeline.owner is not None else []
         self.early = {id(event) for step in made if not isinstance(step, ev.Event) for event in tl.inside(step)}
-        self.run(timeline.tree, frozenset({OPEN}))
+        self.run(timeline.tree, frozenset({Flag.OPEN}))
 
     def loop(self, step: tl.Loop, states: States) -> Flow:
         """A loop that freezes goes over all that there is to freeze: after it, its body has run."""
@@ -86,11 +83,11 @@ class _Path(Walk):
 
     def event(self, event: ev.Event, states: States) -> States:
         if event is self.built:
-            self.states |= states
+            self.flags |= states
         if isinstance(event, ev.Freeze) and event.value is False:
-            now = EARLY if id(event) in self.early else FROZEN
+            now = Flag.EARLY if id(event) in self.early else Flag.FROZEN
             return frozenset({now}) if _reaches_all(event, self.module) else states
-        return frozenset({OPEN}) if self.opens(event) else states
+        return frozenset({Flag.OPEN}) if self.opens(event) else states
 
     def opens(self, event: ev.Event) -> bool:
         """Whether some parameter of the module may require grad after an event."""

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
+from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import NO, reaches, shares
+from gradcheck_lint.source.holding import reaches, shares
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only, options
@@ -69,7 +70,7 @@ def unseen(timeline: Timeline, optimizer: Thing | None = None) -> bool:
     if timeline.cut or timeline.hooked:
         return True
     for event in timeline.events(ev.Unknown):
-        if event.subject is None or optimizer is None or reaches(event.subject, optimizer) != NO:
+        if event.subject is None or optimizer is None or reaches(event.subject, optimizer) is not NO:
             return True
     return any(isinstance(o, Thing) and o.summary for e in timeline.events(ev.Step) for o in options(e.subject))
 
@@ -84,7 +85,7 @@ def named_only(timeline: Timeline, method: str, optimizer: Thing | None = None) 
         if not isinstance(node, tree.Attribute) or node.attr != method or thing is None or thing.parent is None:
             continue
         owner = thing.parent[0]
-        if optimizer is None or not isinstance(owner.what, Optimizer) or shares(owner, optimizer) != NO:
+        if optimizer is None or not isinstance(owner.what, Optimizer) or shares(owner, optimizer) is not NO:
             return True
     return False
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Fix, Safety
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 
@@ -246,7 +247,7 @@ def copy_instead(
     code = statement.chunk.code
     written = f"{code(target)}.copy_({code(value)})"
     edit: Edit
-    if event.context & {"no_grad", "inference_mode"}:
+    if event.context & OFF:
         edit = repair.replace(statement, written)
     else:
         stand = repair.stand(statement)

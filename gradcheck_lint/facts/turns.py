@@ -11,10 +11,11 @@ from typing import NamedTuple
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.query import named_only
 from gradcheck_lint.facts.repair import Stand, argument, receiver, stand
+from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.events import Backward, Clip, Event, Forward, Step, Unknown, Update, Zero
-from gradcheck_lint.source.holding import NO, YES, shares, trains
+from gradcheck_lint.source.holding import shares, trains
 from gradcheck_lint.source.natures import Optimizer, Scaler
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.timeline import Branch, Call, Jump, Loop, Part, Sequence, Timeline
@@ -52,7 +53,7 @@ def carried(breach: Breach) -> Carried | None:
     other = _other(breach, made)
     at = _seen_from(breach.timeline, made, other) if other is not None else None
     if other is not None and at is not None:
-        known = all(shares(thing, optimizer) == NO for thing in things(other.subject, Optimizer))
+        known = all(shares(thing, optimizer) is NO for thing in things(other.subject, Optimizer))
         return Carried(OTHER, made, other, breach.certain and known, at)
     return Carried(NEVER, made, None, breach.certain)
 
@@ -87,7 +88,7 @@ def _own_backward(breach: Breach) -> Event | None:
         elif run:
             break
     found = run or list(breach.made)
-    own = [e for e in found if trains(e.subject, breach.optimizer) == YES]
+    own = [e for e in found if trains(e.subject, breach.optimizer) is YES]
     return next(iter(own or found), None)
 
 
@@ -183,7 +184,8 @@ def trained(breach: Breach) -> bool:
         return False
     events = [event for event, around in breach.timeline.located() if loops[-1] in around]
     return any(
-        isinstance(event, Forward) or (isinstance(event, Backward) and trains(event.subject, breach.optimizer) != NO)
+        isinstance(event, Forward)
+        or (isinstance(event, Backward) and trains(event.subject, breach.optimizer) is not NO)
         for event in events
     )
 

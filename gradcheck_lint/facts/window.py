@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query, repair
+from gradcheck_lint.laws.answer import MAYBE, YES, Answer
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.holding import MAYBE, YES, reaches
+from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only
@@ -44,7 +45,7 @@ class Window(NamedTuple):
     inner: Located  # the events of the loop
     home: Module
 
-    def zeros(self, *sure: str) -> list[tuple[ev.Zero, tuple[tl.Part, ...]]]:
+    def zeros(self, *sure: Answer) -> list[tuple[ev.Zero, tuple[tl.Part, ...]]]:
         """What clears the optimizer's gradients in the loop, as surely as said, with the steps around it in there."""
         found = [(e, a) for e, a in self.inner if isinstance(e, ev.Zero) and reaches(e.subject, self.optimizer) in sure]
         return [(e, query.inside(a, self.loop)) for e, a in found]

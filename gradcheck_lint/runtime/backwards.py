@@ -6,7 +6,7 @@ from contextlib import suppress
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint import cycle
+from gradcheck_lint.laws import cycle
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.graph import reach
 from gradcheck_lint.runtime.guard import FindingError

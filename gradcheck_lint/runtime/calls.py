@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint import cycle
+from gradcheck_lint.laws import cycle
+from gradcheck_lint.laws.answer import NO, YES
+from gradcheck_lint.laws.holding import shares_ids
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sightings.order import EmptyClip, ScaledClip
@@ -57,7 +59,7 @@ class Calls:
         cleared = {id(parameter) for parameter in args[0].parameters()}
         for observer in self._session.observers.values():
             ids = observer.ids() if observer.awake else set()
-            if ids and ids <= cleared:
+            if shares_ids(cleared, ids) is YES:
                 observer.machine.zeroed(sites.here(3))
 
     def _group_added(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
@@ -86,7 +88,7 @@ class Calls:
         else:
             return  # a generator would be used up
         mark = sites.here(3)
-        concerned = [o for o in self._session.observers.values() if o.awake and ids & o.ids()]
+        concerned = [o for o in self._session.observers.values() if o.awake and shares_ids(ids, o.ids()) is not NO]
         breaches = []
         for observer in concerned:
             if bound < MEASURED:

@@ -1,4 +1,4 @@
-"""The machine of `gradcheck_lint.cycle` for one optimizer, fed by what happens to its gradients while it is awake.
+"""The machine of `gradcheck_lint.laws.cycle` for one optimizer, fed by what happens to its gradients while it is awake.
 
 What the machine calls a breach is believed only if the tensors themselves agree (`verdicts`): a program may write or
 clear gradients in ways that nobody can hook.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint import cycle
+from gradcheck_lint.laws import cycle
 from gradcheck_lint.runtime.gradients import Gradients
 from gradcheck_lint.runtime.record import Event
 from gradcheck_lint.runtime.sightings.order import Tally

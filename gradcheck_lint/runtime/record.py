@@ -30,7 +30,7 @@ class Site(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One thing that happened to an optimizer: a kind of `gradcheck_lint.cycle`, when, and by which line."""
+    """One thing that happened to an optimizer: a kind of `gradcheck_lint.laws.cycle`, when, and by which line."""
 
     kind: str
     order: int  # counts all events of the run, from 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint import cycle
+from gradcheck_lint.laws import cycle
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.sightings.order import ScalerRefused, UnscaledTwice

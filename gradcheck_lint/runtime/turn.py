@@ -25,7 +25,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint import cycle
+from gradcheck_lint.laws import cycle
 from gradcheck_lint.runtime import patches
 
 if TYPE_CHECKING:

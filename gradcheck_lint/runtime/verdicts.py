@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint import cycle
+from gradcheck_lint.laws import cycle
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.names import attributes
 from gradcheck_lint.runtime.record import Event

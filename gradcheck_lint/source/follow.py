@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-from gradcheck_lint import cycle
-from gradcheck_lint.cycle import State
+from gradcheck_lint.laws import cycle
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
+from gradcheck_lint.laws.cycle import State
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.effort import Stop, spend
-from gradcheck_lint.source.holding import MAYBE, NO, YES, reaches, trains
+from gradcheck_lint.source.holding import reaches, trains
 from gradcheck_lint.source.natures import Optimizer, made_by, moves
 from gradcheck_lint.source.values import Constant, FunctionValue, Thing, Value, options, things
 
@@ -240,7 +241,7 @@ class Path(Walk):
         self.timeline, self.optimizer = timeline, optimizer
         self.visits: dict[int, Visit] = {}
         self.order: dict[int, int] = {}  # event → its number, once that is asked for
-        self.meanings: dict[int, tuple[str, str, str]] = {}
+        self.meanings: dict[int, tuple[str, str, Answer]] = {}
         self.unsteady = self.chosen_anew()
         super().__init__(timeline, self.heeded())
         self.maker = self.handed_over()
@@ -266,7 +267,7 @@ class Path(Walk):
         for event in self.timeline.events(*PROTOCOL):
             spend(1)
             meaning = self.meaning(event)
-            if meaning[2] != NO:
+            if meaning[2] is not NO:
                 self.meanings[id(event)] = meaning
                 found.append(event)
         return found
@@ -383,7 +384,7 @@ class Path(Walk):
             return states
         name, how, reach = self.meanings[id(event)]
         judged = not any(self.steady[1:]) if name == "schedule" else self.steady[-1]
-        if judged and reach == YES:
+        if judged and reach is YES:
             visit = self.visits.get(id(event))
             if visit is None:
                 visit = self.visits[id(event)] = Visit(event, name, how, set(), tuple(self.around))
@@ -391,9 +392,9 @@ class Path(Walk):
         after = frozenset(cycle.advance(s, name, event, how)[0] for s in states)
         if how == _CLEARS:
             after |= frozenset(cycle.advance(s, "zero")[0] for s in states)
-        return self.bounded(after if reach == YES else after | states)
+        return self.bounded(after if reach is YES else after | states)
 
-    def meaning(self, event: ev.Event) -> tuple[str, str, str]:
+    def meaning(self, event: ev.Event) -> tuple[str, str, Answer]:
         """What an event is to this optimizer: the protocol's name for it, how it is done, and whether it reaches it."""
         if isinstance(event, ev.Build):
             return ("build", "", YES) if event.concerns(self.optimizer) else ("", "", NO)
@@ -417,7 +418,7 @@ class Path(Walk):
             return "unscale", "", MAYBE if _whichever(event.subject) else NO
         if isinstance(event, ev.Clip):
             reach = reaches(event.subject, self.optimizer)
-            sole = reach == MAYBE and len(self.timeline.optimizers()) == 1
+            sole = reach is MAYBE and len(self.timeline.optimizers()) == 1
             return "clip", "", YES if sole else reach
         if isinstance(event, ev.Schedule):
             moved = [o for t in things(event.subject) for o in options(moves(t))]
@@ -429,7 +430,7 @@ class Path(Walk):
         if isinstance(event, ev.GradChange):
             return "write", "", YES
         if isinstance(event, ev.Unknown):
-            if event.subject is not None and reaches(event.subject, self.optimizer) == NO:
+            if event.subject is not None and reaches(event.subject, self.optimizer) is NO:
                 return "", "", NO
             clears = event.clears or torch_api.CLEARS.search(event.name)
             return "unknown", _CLEARS if clears else "", YES if event.sure else MAYBE
@@ -457,9 +458,9 @@ def breaches(timeline: tl.Timeline, optimizer: Thing, others: Iterable[tl.Timeli
         cleared = _cleared(optimizer, others) if more else YES
     except Stop:
         return [breach._replace(certain=False) for breach in found], False
-    if cleared == YES:
+    if cleared is YES:
         return found, True
-    return found + [b._replace(certain=b.certain and cleared == NO) for b in more], True
+    return found + [b._replace(certain=b.certain and cleared is NO) for b in more], True
 
 
 def _whichever(subject: Value | None) -> bool:
@@ -483,7 +484,7 @@ def _handed(state: State) -> State:
     return state._replace(gradient=cycle.HANDED, scale=cycle.ENGINE) if idle else state
 
 
-def _cleared(optimizer: Thing, timelines: Iterable[tl.Timeline]) -> str:
+def _cleared(optimizer: Thing, timelines: Iterable[tl.Timeline]) -> Answer:
     """Whether anything in the timelines clears or writes the gradients of an optimizer: MAYBE if unseen code may."""
     unseen = NO
     for timeline in timelines:
@@ -492,9 +493,9 @@ def _cleared(optimizer: Thing, timelines: Iterable[tl.Timeline]) -> str:
         for event in timeline.clearing:
             spend(1)
             if isinstance(event, ev.Unknown):
-                if event.subject is None or reaches(event.subject, optimizer) != NO:
+                if event.subject is None or reaches(event.subject, optimizer) is not NO:
                     unseen = MAYBE
-            elif isinstance(event, ev.GradWrite) or reaches(event.subject, optimizer) != NO:
+            elif isinstance(event, ev.GradWrite) or reaches(event.subject, optimizer) is not NO:
                 return YES
     return unseen
 

@@ -1,9 +1,16 @@
-"""Which tensors an optimizer holds, as far as the code shows, and what a zeroing or clipping reaches."""
+"""Which tensors an optimizer holds, as far as the code shows, and what a zeroing or clipping reaches.
+
+What is found of them is judged by the law of holding.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from gradcheck_lint.laws import holding as law
+from gradcheck_lint.laws import reach
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer, agreed
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import (
     Group,
@@ -23,8 +30,6 @@ from gradcheck_lint.source.natures import (
     requires_grad,
 )
 from gradcheck_lint.source.values import Choice, Constant, Items, Partial, Table, Thing, Value, options, things
-
-YES, MAYBE, NO = "yes", "maybe", "no"
 
 OWNERS = 4  # modules of which a part remembers that they own it
 
@@ -172,15 +177,15 @@ def _whole(params: Value | None) -> list[Thing]:
     return found
 
 
-def reaches(subject: Value | None, optimizer: Thing) -> str:
+def reaches(subject: Value | None, optimizer: Thing) -> Answer:
     """Whether what happens to `subject` (zeroing, clipping) happens to the optimizer's parameters."""
     found = {_reaches(thing, optimizer) for thing in things(subject)}
     if not found or any(not isinstance(o, (Thing, Constant)) for o in options(subject)):
         found.add(MAYBE)
-    return found.pop() if len(found) == 1 else MAYBE
+    return agreed(found)
 
 
-def _reaches(subject: Thing, optimizer: Thing) -> str:
+def _reaches(subject: Thing, optimizer: Thing) -> Answer:
     spend(1)
     if isinstance(subject.what, Optimizer):
         if subject is optimizer:
@@ -202,23 +207,29 @@ def _reaches(subject: Thing, optimizer: Thing) -> str:
     if isinstance(subject.what, Parameters):
         return _reaches_held(content(subject), held)
     if isinstance(subject.what, (Module, Instance, Opaque, Super)):
-        for module in held.modules:
-            if module.inside(subject) or (isinstance(subject.what, Module) and belongs(module, subject)):
-                return YES
-            if subject.inside(module) or subject in module.deps or module in subject.deps:
-                return MAYBE
-        single = _reaches_tensors(subject, held)
-        if single != NO:
-            return single
-        if held.unknown or subject.summary or not isinstance(subject.what, Module):
-            return MAYBE
-        # `self.zero_grad()` in a module that owns the one the optimizer holds
-        return MAYBE if any(m.parent is None and not m.certain for m in held.modules) and not subject.certain else NO
+        return law.touched(_parts_in(subject, held), known=_all_known(subject, held))
     if isinstance(subject.what, Tensor):
-        if any(subject is t for t in held.tensors):
-            return YES
-        return MAYBE if held.unknown or subject.summary or held.modules else NO
+        same = (YES for tensor in held.tensors if tensor is subject)
+        return law.touched(same, known=not (held.unknown or subject.summary or held.modules))
     return MAYBE
+
+
+def _parts_in(subject: Thing, held: Held) -> Iterator[Answer]:
+    """For each part that an optimizer holds, whether a module, or what may be one, has it."""
+    for module in held.modules:
+        if module.inside(subject) or (isinstance(subject.what, Module) and belongs(module, subject)):
+            yield YES
+        elif subject.inside(module) or subject in module.deps or module in subject.deps:
+            yield MAYBE
+    yield _reaches_tensors(subject, held)
+
+
+def _all_known(subject: Thing, held: Held) -> bool:
+    """Whether an optimizer holds nothing else that a module could have."""
+    if held.unknown or subject.summary or not isinstance(subject.what, Module):
+        return False
+    # `self.zero_grad()` in a module that owns the one the optimizer holds
+    return subject.certain or not any(m.parent is None and not m.certain for m in held.modules)
 
 
 def belongs(part: Thing, owner: Thing) -> bool:
@@ -240,15 +251,15 @@ def _owners(part: Thing) -> list[Thing]:
     return list(found.values())
 
 
-def _reaches_tensors(owner: Thing, held: Held) -> str:
+def _reaches_tensors(owner: Thing, held: Held) -> Answer:
     """Whether a module (or what may be one) has the single tensors that an optimizer holds."""
     found = [belongs_to(tensor, owner) for tensor in held.tensors]
-    if found and not held.modules and not held.unknown and all(reach == YES for reach in found):
+    if found and not held.modules and not held.unknown and all(reach is YES for reach in found):
         return YES
-    return MAYBE if any(reach != NO for reach in found) else NO
+    return MAYBE if any(reach is not NO for reach in found) else NO
 
 
-def belongs_to(tensor: Thing, owner: Thing) -> str:
+def belongs_to(tensor: Thing, owner: Thing) -> Answer:
     """Whether a tensor is a parameter of a module: MAYBE if code may have made it one where that does not show."""
     owners = _owners(tensor)
     if any(above is owner.core for above in owners):
@@ -261,23 +272,26 @@ def belongs_to(tensor: Thing, owner: Thing) -> str:
     return MAYBE if owners or made_by(tensor) == "Parameter" or requires_grad(tensor) is None else NO
 
 
-def trains(loss: Value | None, optimizer: Thing) -> str:
+def trains(loss: Value | None, optimizer: Thing) -> Answer:
     """Whether a backward from this loss makes gradients for the optimizer: MAYBE if it seems to belong to others.
 
-    What a loss was computed with is hardly ever known in full, so this is NO only where it is nothing but tensors that
-    the code makes itself: `torch.empty(1, requires_grad=True).backward()`.
+    It is NO only where it is nothing but tensors that the code makes itself:
+    `torch.empty(1, requires_grad=True).backward()`.
     """
-    found = options(loss)
-    held = held_by(optimizer)
-    leaves = leaves_of(loss)
+    held, leaves = held_by(optimizer), leaves_of(loss)
+    known = not held.unknown
     if leaves is not None:
-        return _among(leaves, held)
-    if len(found) != 1 or not isinstance(found[0], Thing) or held.tensors or held.unknown:
-        return YES
-    with_modules = [t for t in found[0].deps if isinstance(t.what, Module)]
-    if not with_modules or not held.modules or any(_related(m, h) for m in with_modules for h in held.modules):
-        return YES
-    return MAYBE
+        return reach.trains(met=_among(leaves, held), whole=True, known=known, strange=True)
+    return reach.trains(met=False, whole=False, known=known, strange=_of_others(loss, held))
+
+
+def _of_others(loss: Value | None, held: Held) -> bool:
+    """Whether a loss was computed with modules that have nothing to do with those that an optimizer holds."""
+    found = options(loss)
+    if len(found) != 1 or not isinstance(found[0], Thing) or held.tensors or held.unknown or not held.modules:
+        return False
+    modules = [t for t in found[0].deps if isinstance(t.what, Module)]
+    return bool(modules) and not any(_related(m, h) for m in modules for h in held.modules)
 
 
 def leaves_of(value: Value | None) -> frozenset[Thing] | None:
@@ -304,30 +318,34 @@ def _leaf(thing: Thing) -> bool:
     return tensor is not None and bool(tensor.leaf and tensor.grad) and thing.args is not None and not thing.summary
 
 
-def _among(leaves: frozenset[Thing], held: Held) -> str:
-    """Whether an optimizer holds one of the tensors that a backward leads to."""
-    for leaf in leaves:
-        if any(leaf is tensor for tensor in held.tensors):
-            return YES
-        if made_by(leaf) == "Parameter" or any(belongs_to(leaf, m) != NO for m in held.modules):
-            return YES  # for all that is known
-    return MAYBE if held.unknown else NO
+def _among(leaves: frozenset[Thing], held: Held) -> bool:
+    """Whether an optimizer holds one of the tensors that a backward leads to, for all that is known."""
+    return any(
+        any(leaf is tensor for tensor in held.tensors)
+        or made_by(leaf) == "Parameter"
+        or any(belongs_to(leaf, module) is not NO for module in held.modules)
+        for leaf in leaves
+    )
 
 
-def shares(one: Thing, other: Thing) -> str:
+def shares(one: Thing, other: Thing) -> Answer:
     """Whether two optimizers hold the same parameters, as two over one model do."""
     first, second = held_by(one), held_by(other)
-    if any(a.inside(b) or b.inside(a) for a in first.modules for b in second.modules):
-        return YES if _equal(first, second) else MAYBE
-    if any(a is b for a in first.tensors for b in second.tensors):
-        return YES if _equal(first, second) else MAYBE
-    if _bare(first) or _bare(second):
-        owners = [thing.parent[0] for thing in (one, other) if thing.parent is not None]
-        return NO if len(owners) == 2 and not _related(*owners) else MAYBE
-    return NO
+    some = any(a.inside(b) or b.inside(a) for a in first.modules for b in second.modules) or any(
+        a is b for a in first.tensors for b in second.tensors
+    )
+    return law.shares(some=some, covered=some and _covered(first, second), known=some or _apart(one, other))
 
 
-def _equal(first: Held, second: Held) -> bool:
+def _apart(one: Thing, other: Thing) -> bool:
+    """Whether enough is known of two optimizers in which nothing in common was found."""
+    if not _bare(held_by(one)) and not _bare(held_by(other)):
+        return True
+    owners = [thing.parent[0] for thing in (one, other) if thing.parent is not None]
+    return len(owners) == 2 and not _related(*owners)
+
+
+def _covered(first: Held, second: Held) -> bool:
     """Whether all that the second holds is held by the first as well."""
     return not second.unknown and (
         all(any(b.inside(a) for a in first.modules) for b in second.modules)
@@ -344,18 +362,22 @@ def _related(one: Thing, other: Thing) -> bool:
     return one.inside(other) or other.inside(one) or one in other.deps or other in one.deps
 
 
-def _reaches_held(given: Held, held: Held) -> str:
+def _reaches_held(given: Held, held: Held) -> Answer:
+    return law.touched(_parts_given(given, held), known=not (given.unknown or held.unknown))
+
+
+def _parts_given(given: Held, held: Held) -> Iterator[Answer]:
+    """For the parts that an optimizer holds, whether they are among what is given."""
     for module in given.modules:
         for other in held.modules:
             if other.inside(module):
-                return YES
-            if module.inside(other):
-                return MAYBE
+                yield YES
+            elif module.inside(other):
+                yield MAYBE
     if any(t is o for t in given.tensors for o in held.tensors):
-        return YES
-    unknown = given.unknown or held.unknown
+        yield YES
     found = [_reaches_tensors(module, held) for module in given.modules]
-    found += [MAYBE for t in given.tensors for m in held.modules if belongs_to(t, m) != NO]
     if YES in found:
-        return YES
-    return MAYBE if unknown or MAYBE in found else NO
+        yield YES
+    yield from found
+    yield from (MAYBE for t in given.tensors for m in held.modules if belongs_to(t, m) is not NO)

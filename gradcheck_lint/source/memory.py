@@ -75,7 +75,8 @@ def _stamps(rules: Sequence[Rule]) -> Iterator[str]:
     """What tells one version of gradlint, of the rules and of libcst from another, while they are worked on too."""
     here = os.path.dirname(os.path.abspath(__file__))
     package = os.path.dirname(here)
-    folders = {package, os.path.join(package, "facts"), *(folder for folder, _, _ in os.walk(here))}
+    folders = {package, *(folder for folder, _, _ in os.walk(here))}
+    folders |= {os.path.join(package, name) for name in ("facts", "laws")}
     for rule in rules:
         yield f"{rule.code} {type(rule).__module__}.{type(rule).__qualname__}"
         file = getattr(sys.modules.get(type(rule).__module__), "__file__", None)

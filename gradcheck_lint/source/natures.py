@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Items, Nature, Thing, Value, Via, things
@@ -106,8 +106,6 @@ class Parameters(Nature):
 class Optimizer(Nature):
     """An optimizer."""
 
-    noun: ClassVar[str] = "optimizer"
-
     params: Value | None = None
     """What it was built with."""
     added: list[Value] = field(default_factory=list)
@@ -149,8 +147,6 @@ class GroupParams(Nature):
 class Scheduler(Nature):
     """A scheduler of the learning rate."""
 
-    noun: ClassVar[str] = "scheduler"
-
     optimizer: Value | None = None
     """Whose learning rate it moves."""
 
@@ -159,7 +155,6 @@ class Scaler(Nature):
     """A `GradScaler`."""
 
     __slots__ = ()
-    noun: ClassVar[str] = "scaler"
 
 
 @dataclass(slots=True, eq=False, repr=False)

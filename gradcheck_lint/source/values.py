@@ -11,7 +11,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from copy import copy
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import spend
@@ -274,8 +274,6 @@ class Nature:
     """What an object is, with what is known of objects of that nature; see `natures`."""
 
     __slots__ = ()
-    noun: ClassVar[str] = ""
-    """What a finding calls it."""
 
     def copy(self) -> Nature:
         """What a copy of the object is."""

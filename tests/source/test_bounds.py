@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gradcheck_lint.cycle import BREACHES
 from gradcheck_lint.finding import Severity
+from gradcheck_lint.laws.cycle import BREACHES
 from gradcheck_lint.result import Extent
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import limits

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from gradcheck_lint.laws.clock import Built
 from gradcheck_lint.runtime.sighting import Sighting, kind
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class BuiltAnew(Sighting):
     """Built anew in each turn of a loop."""
 
-    what: Literal["optimizer", "scheduler", "scaler"]
+    what: Built
     times: int
     steps: int  # the most that one of them was used for
 

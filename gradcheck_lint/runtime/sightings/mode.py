@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from gradcheck_lint.laws.mode import Lost
 from gradcheck_lint.runtime.sighting import Sighting, kind
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import Site
-
-Lost = Literal["outside", "device", "forward", "unused", "scaler"]
-"""How mixed precision was lost: see `gradcheck_lint.runtime.checks.mode.precision`."""
 
 
 @kind

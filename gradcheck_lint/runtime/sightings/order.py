@@ -1,4 +1,4 @@
-"""What breaks the cycle of zero, backward and step: the breaches of `gradcheck_lint.cycle`, windows, graphs, leaks."""
+"""What breaks the cycle of zero, backward and step: the breaches of `laws.cycle`, windows, graphs, leaks."""
 
 from __future__ import annotations
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from gradcheck_lint.laws.reach import Cut
 from gradcheck_lint.runtime.sighting import Sighting, kind
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import Site
-
-Because = Literal["off", "inference", "decorated", "cut", ""]
-"""Why a loss has no graph: grad mode where backward is called or the loss was made, a decorated `forward`, or it was
-cut off from something that still has one; "" where nothing at hand has a graph."""
 
 
 @kind
 class BackwardRefused(Sighting):
     """torch has refused to go backward from a loss that has no graph."""
 
-    because: Because
+    because: Cut
     trainable: bool
     inference: bool
     root: str  # the variable

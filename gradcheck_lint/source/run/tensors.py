@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gradcheck_lint.laws.answer import MAYBE, NO
+from gradcheck_lint.laws.mode import OFF, records
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, united
 from gradcheck_lint.source.holding import leaves_of
@@ -38,15 +40,9 @@ def _leaves_of_all(values: Iterable[Value]) -> frozenset[Thing] | None:
 
 
 def recorded(machine: Machine, args: Arguments) -> frozenset[Thing]:
-    if machine.frame.context & {"no_grad", "inference_mode"}:
+    if machine.frame.context & OFF:
         return frozenset()
     return depends(*args.all())
-
-
-NO_GRAD = frozenset({"no_grad", "inference_mode"})
-
-
-UNSURE = frozenset({"enable_grad", "set_grad_enabled"})
 
 
 _FLOATS = frozenset(["zeros", "ones", "randn", "rand", "empty", "linspace", "eye"])
@@ -76,13 +72,6 @@ def _floats(value: Value) -> bool:
     return isinstance(value, Constant) and isinstance(value.value, float)
 
 
-def keeps_track(machine: Machine) -> bool | None:
-    """Whether operations are recorded for backward here; None if that is not known."""
-    if machine.frame.context & UNSURE:
-        return None
-    return not machine.frame.context & NO_GRAD
-
-
 def converted(machine: Machine, thing: Thing, how: str, args: Arguments, node: tree.Node) -> Thing:
     """`thing.to(...)`, `.cuda()`, `.float()` and the like: itself where there is nothing to do, else a copy."""
     stays = _stays(thing, how, args)
@@ -103,11 +92,11 @@ def derived(
 
     `leaf` is None if it may be the same one; `leaves` are all that it was computed from, if that is known.
     """
-    old, track = nature(thing, Tensor) or Tensor(), keeps_track(machine)
+    old, track = nature(thing, Tensor) or Tensor(), records(machine.frame.context)
     new = Tensor(leaf, old.grad, how, thing, leaves, elsewhere=True)
-    if track is None or old.element_of is not None:
+    if track is MAYBE or old.element_of is not None:
         new.leaf = None
-    elif not track or old.grad is False:
+    elif track is NO or old.grad is False:
         new.leaf, new.grad = True, False
     elif old.grad is None or old.leaf is None:
         new.leaf = None if old.grad is None else leaf

@@ -11,8 +11,12 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.laws import clock
+from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.laws.clock import Built, Pace
+from gradcheck_lint.laws.holding import shares_ids
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
@@ -29,10 +33,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
 
-OFTEN = 4  # so many of one line, each used for one step
-EPOCHS = 5  # so many of one line, however long each was used
 _VALUES = 16  # of a parameter that are compared
-_ALONE = 3  # moves of a schedule since its optimizer was given up
 _SEARCHES = 3  # for who holds an optimizer, through all objects there are
 
 
@@ -84,7 +85,7 @@ class Rebuilt(Check):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._lines: dict[tuple[str, int, int], Line] = {}
+        self._lines: dict[tuple[Built, int, int], Line] = {}
         self._of: dict[int, Line] = {}  # by the id of what was built last
         self._moved: dict[int, tuple[weakref.ref[Any], Mark | None, int]] = {}  # schedulers by id, and how often
         self._schedulers: list[weakref.ref[Any]] = []  # all that were built
@@ -98,15 +99,15 @@ class Rebuilt(Check):
     ) -> None:
         ids = frozenset(id(p) for group in optimizer.param_groups for p in group["params"])
         options = tuple(sorted((key, str(value)) for key, value in optimizer.defaults.items()))
-        line = self._again("optimizer", optimizer, ids, options, mark, observer)
-        if line is not None and line.times >= (OFTEN if line.most == 1 else EPOCHS):
-            self._tell(observer, mark, "optimizer", line)
+        line = self._again(Built.OPTIMIZER, optimizer, ids, options, mark, observer)
+        if line is not None:
+            self._tell(observer, mark, Built.OPTIMIZER, line)
         if observer is not None:
             self._note_schedulers(observer, ids)
 
     def _again(
         self,
-        what: str,
+        what: Built,
         thing: Any,
         ids: frozenset[int],
         options: Any,
@@ -166,10 +167,10 @@ class Rebuilt(Check):
         self,
         observer: Observer | None,
         mark: Mark | None,
-        what: Literal["optimizer", "scheduler", "scaler"],
+        what: Built,
         line: Line,
     ) -> None:
-        if observer is not None:
+        if observer is not None and clock.rebuilt(what, times=line.times, most=line.most):
             self.session.take(BuiltAnew(observer.scene(mark), what=what, times=line.times, steps=line.most))
 
     # Schedulers and scalers
@@ -196,12 +197,12 @@ class Rebuilt(Check):
         self._schedulers = [ref for ref in self._schedulers if ref() is not None]
         self._schedulers.append(weakref.ref(scheduler))
         mark = sites.here()
-        line = self._again("scheduler", scheduler, frozenset({id(optimizer)}), _options(scheduler), mark)
+        line = self._again(Built.SCHEDULER, scheduler, frozenset({id(optimizer)}), _options(scheduler), mark)
         if line is None:
             if mark is not None:
                 self._of[id(scheduler)].remembers = True
-        elif line.times >= OFTEN - 1 and line.most <= 1:
-            self._tell(observer, mark, "scheduler", line)
+        else:
+            self._tell(observer, mark, Built.SCHEDULER, line)
 
     def _scheduler_moved(self, scheduler: Any) -> None:
         if getattr(scheduler, "_is_initial", False) or getattr(scheduler, "_step_count", 2) < 2:
@@ -222,11 +223,14 @@ class Rebuilt(Check):
         optimizer = getattr(optimizer, "optimizer", optimizer)
         own = self.session.observers.get(id(optimizer))
         called = getattr(optimizer, "_opt_called", None) or getattr(optimizer, "_step_count", 0)
-        if optimizer is None or called or (own is not None and own.watched.steps):
+        steps = bool(called or (own is not None and own.watched.steps))
+        if optimizer is None:
             return
         ids = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
         for other in self.session.observers.values():
-            if other is not own and other.watched.steps > 1 and ids & other.ids():
+            if other is own or other.watched.steps < 2:
+                continue
+            if clock.elsewhere(steps=steps, shared=shares_ids(ids, other.ids())) is not NO:
                 built = resolve(own.built) if own is not None else None
                 kind = type(scheduler).__name__
                 self.session.take(ScheduleElsewhere(other.scene(mark), scheduler=kind, scheduled=built))
@@ -237,7 +241,7 @@ class Rebuilt(Check):
         for ref in self._schedulers:
             scheduler = ref()
             own = self.session.observers.get(id(getattr(scheduler, "optimizer", None)))
-            if own is not None and own is not observer and own.steps and ids & own.ids():
+            if own is not None and own is not observer and own.steps and shares_ids(ids, own.ids()) is not NO:
                 epoch = getattr(scheduler, "last_epoch", 0)
                 self._left[id(scheduler)] = Left(ref, epoch, own, own.steps, observer, [])
 
@@ -247,13 +251,17 @@ class Rebuilt(Check):
         for key, left in list(self._left.items()):
             scheduler, own, other = left.scheduler(), left.own, left.other
             optimizer = own.optimizer
-            if scheduler is None or optimizer is None or own.steps > left.steps or other.steps <= _ALONE:
+            if scheduler is None or optimizer is None:
                 continue
             moves = getattr(scheduler, "last_epoch", 0) - left.epoch
-            if moves < _ALONE or id(other.optimizer) in scheduled:
+            set_by_others = not left.rates or plain_rates(other) != left.rates
+            if not clock.left(
+                stepped=own.steps > left.steps,
+                moves=moves,
+                others=other.steps,
+                followed=id(other.optimizer) in scheduled or set_by_others,
+            ):
                 continue
-            if not left.rates or plain_rates(other) != left.rates:
-                continue  # somebody else sets its rate
             if not self._searches:
                 return
             self._searches -= 1
@@ -266,12 +274,13 @@ class Rebuilt(Check):
 
     def _scaler_built(self, scaler: Any) -> None:
         mark = sites.here()
-        line = self._again("scaler", scaler, frozenset(), _options(scaler), mark)
+        line = self._again(Built.SCALER, scaler, frozenset(), _options(scaler), mark)
         if line is None:
             if mark is not None:
                 self._of[id(scaler)].remembers = True
-        elif line.times >= OFTEN - 1 and line.most <= 1:
-            self._tell(next((o for o in self.session.observers.values() if o.awake), None), mark, "scaler", line)
+        else:
+            awake = next((o for o in self.session.observers.values() if o.awake), None)
+            self._tell(awake, mark, Built.SCALER, line)
 
     def _scaler_updated(self, scaler: Any) -> None:
         line = self._of.get(id(scaler))
@@ -287,7 +296,7 @@ class Rebuilt(Check):
             observer = self.session.observers.get(id(getattr(scheduler, "optimizer", None)))
             if observer is None or not isinstance(total, int):
                 continue
-            if total == observer.watched.steps and times * 2 <= total:
+            if clock.counted(total=total, steps=observer.watched.steps, moves=times) is Pace.SLOW:
                 self.session.take(ScheduleUnfinished(observer.scene(mark), times=times, total=total))
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.laws.holding import Where
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.codes import attribute_set, methods
 from gradcheck_lint.runtime.names import attributes, expression
-from gradcheck_lint.runtime.sightings.holding import BufferTrained, LayersUnregistered, PartNoModule, TensorUnregistered
 from gradcheck_lint.runtime.sightings.mode import RequiresGradAttribute
 from gradcheck_lint.runtime.sites import resolve
 
@@ -31,7 +31,7 @@ _ITEMS = 1000  # of a container that are looked at
 class Hidden(NamedTuple):
     """Where something that should be registered lies."""
 
-    kind: type[LayersUnregistered | TensorUnregistered | BufferTrained | PartNoModule]
+    where: Where
     attribute: str  # "layers"
     owner: type  # the class of the module
     container: str  # "list", "tuple", "dict", or "" for a plain attribute
@@ -42,7 +42,7 @@ class Hidden(NamedTuple):
         """The line that makes it so: where the attribute gets its value, or the class that is no module begins."""
         if self.holder is not None:
             return sites.of_class(self.holder, next(methods(self.holder), None))
-        if self.kind is BufferTrained:
+        if self.where is Where.BUFFER:
             marks = (stores.called_with(code, "register_buffer", self.attribute) for code in methods(self.owner))
         else:
             marks = (stores.first_set_on(code, self.attribute) for code in methods(self.owner))
@@ -62,20 +62,20 @@ def hidden(models: Iterable[Module]) -> dict[int, Hidden]:
             owner = type(module)
             for name, buffer in module._buffers.items():
                 if buffer is not None and buffer.requires_grad and buffer.is_leaf:
-                    found[id(buffer)] = Hidden(BufferTrained, name, owner, "", name)
+                    found[id(buffer)] = Hidden(Where.BUFFER, name, owner, "", name)
             for name, part, value, container in _contents(module):
                 if issubclass(type(value), Module) and container:
                     for key, parameter in value.named_parameters():
                         path = f"{name}{part}.{key}"
-                        found[id(parameter)] = Hidden(LayersUnregistered, name, owner, container, path)
+                        found[id(parameter)] = Hidden(Where.LAYERS, name, owner, container, path)
                 elif issubclass(type(value), Tensor) and value.requires_grad:
                     leaves = [value] if value.is_leaf else _sources(value)
                     for leaf in leaves:
                         if value.is_leaf or isinstance(leaf, Parameter):
-                            found[id(leaf)] = Hidden(TensorUnregistered, name, owner, container, name + part)
+                            found[id(leaf)] = Hidden(Where.ATTRIBUTE, name, owner, container, name + part)
                 elif not issubclass(type(value), (Module, Tensor)) and _should_be_a_module(type(value)):
                     for path, parameter in _of_part(value):
-                        place = Hidden(PartNoModule, name, owner, container, f"{name}{part}.{path}", type(value))
+                        place = Hidden(Where.OBJECT, name, owner, container, f"{name}{part}.{path}", type(value))
                         found[id(parameter)] = place
     return {key: place for key, place in found.items() if key not in registered}
 

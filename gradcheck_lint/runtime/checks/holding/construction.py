@@ -12,6 +12,7 @@ import inspect
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.laws.mode import Flag, flag, never_trained
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
@@ -206,8 +207,8 @@ class Construction(Check):
         if still.frozen is None:
             self._look_first(observer, optimizer, still)
         elif still.frozen:
-            learning = {id(p) for p in observer.parameters() if p.requires_grad or p.grad is not None}
-            still.frozen = {key: name for key, name in still.frozen.items() if key not in learning}
+            flags = {id(p): flag(requires_grad=p.requires_grad, fed=p.grad is not None) for p in observer.parameters()}
+            still.frozen = {k: name for k, name in still.frozen.items() if never_trained([flags.get(k, Flag.FROZEN)])}
 
     def _look_first(self, observer: Observer, optimizer: Optimizer, still: Still) -> None:
         still.frozen = {}

@@ -11,6 +11,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.laws.holding import Exchange, Place, Tied, exchanged, shares_ids, tied
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
@@ -266,18 +268,18 @@ class Identity(Check):
         rest: list[Change] = []
         ids = observer.ids()
         for change in self._changes:
-            if not change.old & ids:
-                rest.append(change)
+            mine = shares_ids(ids, change.old) is not NO
+            lost: list[Tensor] = []
+            if mine:
+                change.age += 1
+                held = held if held is not None else self.session.roster.held()
+                now = [p for p in change.now() if p.requires_grad and id(p) not in self.told]
+                lost = [p for p in now if id(p) not in held]
+            verdict = exchanged(held=mine, lost=bool(lost), fed=any(p.grad is not None for p in lost))
+            if mine and (change.age > _PATIENCE or _line(change.mark) in self.rebuilt):
                 continue
-            change.age += 1
-            now = [p for p in change.now() if p.requires_grad and id(p) not in self.told]
-            if held is None:
-                held = self.session.roster.held()
-            lost = [p for p in now if id(p) not in held]
-            if not lost or change.age > _PATIENCE or _line(change.mark) in self.rebuilt:
-                continue
-            if not any(p.grad is not None for p in lost):
-                rest.append(change)
+            if verdict is not Exchange.LOST:
+                rest += [] if verdict is Exchange.SETTLED else [change]
                 continue
             if change.how == "added" and (stays := self._stays(change, lost, observer)) is not True:
                 rest += [change] if stays is None else []
@@ -364,12 +366,10 @@ class Identity(Check):
         for item in list(self._broken):
             tie, made = item
             tensors = {id(tensor): tensor for tensor in tie.tensors()}
-            if len(tensors) < 2 or len({tensor.data_ptr() for tensor in tensors.values()}) == 1:
+            verdict = tied([Place(key, t.data_ptr(), key in ids, t.grad is not None) for key, t in tensors.items()])
+            if verdict is not Tied.WAITING:
                 self._broken.remove(item)
-            elif any(key in ids for key in tensors) and any(t.grad is not None for t in tensors.values()):
-                self._broken.remove(item)
-                if sum(t.grad is not None for t in tensors.values()) < 2:
-                    continue  # one of them is not in use
+            if verdict is Tied.BROKEN:
                 self.told |= {key for key in tensors if key not in ids}
                 names = tuple(name for _, _, name in tie.places)
                 held = sum(key in ids for key in tensors)

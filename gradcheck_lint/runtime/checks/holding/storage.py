@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.laws.holding import Kind, Misfit, misfit
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
@@ -55,9 +56,7 @@ class Kept(NamedTuple):
     """What a parameter was when it was looked at last."""
 
     place: int
-    shape: tuple[int, ...]
-    dtype: Any
-    device: Any
+    kind: Kind
 
 
 class Storage(Check):
@@ -114,11 +113,11 @@ class Storage(Check):
         optimizer = observer.optimizer
         if optimizer is None:
             return
-        other = [(p, now) for p, before, now in changed if before[1:] != now[1:]]
+        other = [(p, now) for p, before, now in changed if before.kind != now.kind]
         misfits = [(p, now, t) for p, now in other if (t := _misfit(p, optimizer.state.get(p, {}))) is not None]
         if misfits:
             moved = self._moved({id(p) for p, _, _ in misfits})
-            what = _differing(misfits[0][1], misfits[0][2])
+            what = _differing(misfits[0][1].kind, _kind(misfits[0][2]))
             names = tuple(observer.name(p) for p, _, _ in misfits)
             if moved is None:
                 if self._is_new(DataMisfit):
@@ -237,8 +236,12 @@ def _kept(tensor: Tensor) -> Kept:
     from torch.nn.parameter import is_lazy
 
     if is_lazy(tensor):
-        return Kept(0, (), None, None)
-    return Kept(tensor.data_ptr(), tuple(tensor.shape), tensor.dtype, tensor.device)
+        return Kept(0, Kind((), None, None))
+    return Kept(tensor.data_ptr(), _kind(tensor))
+
+
+def _kind(tensor: Tensor) -> Kind:
+    return Kind(tuple(tensor.shape), tensor.device, tensor.dtype)
 
 
 def _misfit(parameter: Tensor, state: dict[str, Any], *, shape: bool = False) -> Tensor | None:
@@ -246,17 +249,17 @@ def _misfit(parameter: Tensor, state: dict[str, Any], *, shape: bool = False) ->
     for key, value in state.items():
         if key not in SHAPED or not getattr(value, "ndim", 0):
             continue
-        if value.shape != parameter.shape:
-            return value  # type: ignore[no-any-return]
-        if not shape and (value.dtype != parameter.dtype or value.device != parameter.device):
+        found = misfit(_kind(parameter), _kind(value))
+        if found is Misfit.SHAPE or (found is not None and not shape):
             return value  # type: ignore[no-any-return]
     return None
 
 
-def _differing(now: Kept, state: Tensor) -> tuple[str, str]:
-    if now.shape != tuple(state.shape):
-        return f"of shape {now.shape}", f"of shape {tuple(state.shape)}"
-    if now.device != state.device:
+def _differing(now: Kind, state: Kind) -> tuple[str, str]:
+    found = misfit(now, state)
+    if found is Misfit.SHAPE:
+        return f"of shape {now.shape}", f"of shape {state.shape}"
+    if found is Misfit.DEVICE:
         return f"on {now.device}", f"on {state.device}"
     return str(now.dtype).removeprefix("torch."), str(state.dtype).removeprefix("torch.")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint.laws.holding import Missing, Where, missing
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.by_hand import differentiates, twins, wants_gradient, writes_networks
 from gradcheck_lint.runtime.checks.holding.attributes import hidden
@@ -179,18 +180,18 @@ class Untold:
         """One sighting for each kind of leaf that nobody holds."""
         identity = self._session.check(Identity)
         observers = {observer.watched.index: observer for observer in self._session.observers.values()}
-        for (kind, where), strays in self._kinds(self._ripe()).items():
+        for (why, mistake), strays in self._kinds(self._ripe()).items():
             about = [s.observers for s in strays.values()]
             index = min((i for some in about for i in some), default=-1)
             observer = observers.get(index)
             if observer is None:
                 continue
             identity.told |= strays.keys()
-            if kind is Unheld and where and index in self._spent:
+            if why is Missing.LEFT_OUT and mistake and index in self._spent:
                 name, made = self._spent[index]
                 sighting: Sighting = IteratorSpent(observer.scene(made), names=_names(strays.values()), iterator=name)
             else:
-                sighting = self._sighting(kind, observer, list(strays.values()))
+                sighting = self._sighting(why, observer, list(strays.values()))
             self._session.take(sighting)
 
     def _ripe(self) -> dict[int, Stray]:
@@ -208,43 +209,45 @@ class Untold:
             pending = {k: s for k, s in pending.items() if k not in elsewhere or k not in alive}
         return pending
 
-    def _kinds(self, pending: dict[int, Stray]) -> dict[tuple[type[Sighting], object], dict[int, Stray]]:
+    def _kinds(self, pending: dict[int, Stray]) -> dict[tuple[Missing, object], dict[int, Stray]]:
         """By kind, and by what makes them one mistake."""
-        kinds: dict[tuple[type[Sighting], object], dict[int, Stray]] = {}
+        kinds: dict[tuple[Missing, object], dict[int, Stray]] = {}
         for key, stray in pending.items():
-            where = stray.hidden
+            hidden = stray.hidden
+            why = missing(
+                hidden.where if hidden is not None else Where.REGISTERED,
+                parameter=stray.parameter,
+                listed=bool(stray.list) and self._whole(stray.list, pending),
+                fresh=stray.fresh,
+                replaces=stray.replaces,
+            )
             seldom = stray.times < 2 and self._session.backwards > 1
-            unregistered = where is not None and where.kind is LayersUnregistered
-            if stray.moved or (seldom and not unregistered):
+            if stray.moved or (seldom and why is not Missing.LAYERS):
                 continue
-            kind: tuple[type[Sighting], object]
-            if where is not None:
-                kind = (where.kind, where.owner if unregistered else where.attribute)  # the former: one of a class
-            elif not stray.parameter:
-                kind = (UnheldTensor, "")
-            elif stray.list and self._whole(stray.list, pending):
-                kind = (GroupForgotten, stray.list)
-            elif stray.replaces and stray.fresh:
-                kind = (LayerReplaced, "")
-            else:
-                kind = (Unheld, stray.thawed or stray.fresh)
-            kinds.setdefault(kind, {})[key] = stray
+            about: object = ""
+            if hidden is not None:
+                about = hidden.owner if why is Missing.LAYERS else hidden.attribute  # the former: one of a class
+            elif why is Missing.LIST:
+                about = stray.list
+            elif why is Missing.LEFT_OUT:
+                about = stray.thawed or stray.fresh
+            kinds.setdefault((why, about), {})[key] = stray
         return kinds
 
     def _whole(self, name: str, pending: dict[int, Stray]) -> bool:
         return any(ids <= pending.keys() for other, ids, _ in self._lists if other == name)
 
-    def _sighting(self, kind: type[Sighting], observer: Observer, strays: list[Stray]) -> Sighting:
+    def _sighting(self, why: Missing, observer: Observer, strays: list[Stray]) -> Sighting:
         scene = observer.scene(self.marks.get(observer.watched.index) or observer.mark_of("step"))
         names = _names(strays)
         plain = all(stray.plain for stray in strays)
-        if kind is LayerReplaced:
+        if why is Missing.REPLACED:
             return _layers_replaced(replace(scene, step=min(stray.step for stray in strays)), strays)
-        if kind is GroupForgotten:
+        if why is Missing.LIST:
             name = strays[0].list
             made = resolve(next((mark for other, _, mark in self._lists if other == name), None))
             return GroupForgotten(scene, names=names, list=name, made=made)
-        if kind is UnheldTensor:
+        if why is Missing.TENSOR:
             return UnheldTensor(
                 scene,
                 names=names,
@@ -257,18 +260,18 @@ class Untold:
         places = [stray.hidden for stray in strays if stray.hidden is not None]
         if not places:
             return Unheld(scene, names=names, fresh=fresh, thawed=all(stray.thawed for stray in strays), plain=plain)
-        if kind is LayersUnregistered:
+        if why is Missing.LAYERS:
             return _layers_unregistered(scene, names, places)
         place = places[0]
         made = next((site for one in places if (site := one.made()) is not None), None)
-        if kind is PartNoModule:
+        if why is Missing.OBJECT:
             holder = place.holder.__name__ if place.holder is not None else ""
             return PartNoModule(
                 scene, names=names, attribute=place.attribute, owner=place.owner.__name__, holder=holder, fresh=fresh,
                 made=made,
             )  # fmt: skip
         wanted = any(stray.wanted for stray in strays)
-        if kind is BufferTrained:
+        if why is Missing.BUFFER:
             owner = place.owner.__name__
             return BufferTrained(scene, names=names, attribute=place.attribute, owner=owner, wanted=wanted, made=made)
         return TensorUnregistered(scene, names=names, attribute=place.attribute, wanted=wanted, made=made)

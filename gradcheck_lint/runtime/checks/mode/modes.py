@@ -11,6 +11,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.laws.mode import Lapse, Layer, drifts, layer
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.by_hand import twins, writes_networks
 from gradcheck_lint.runtime.call import Call
@@ -39,7 +40,7 @@ class _Seen:
 
     looked: int = -1  # the number of calls of train() and eval() at the last look
     trained: dict[int, weakref.ref[Module]] = field(default_factory=dict)
-    suspected: int = 0  # the step at which layers were first seen in evaluation mode
+    lapse: Lapse = field(default_factory=Lapse)
     told: bool = False
     statistics: bool = False
 
@@ -81,7 +82,7 @@ class Modes(Check):
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         seen = self._seen.setdefault(observer.watched.index, _Seen())
-        if seen.told or (seen.looked == self._calls and not seen.suspected):
+        if seen.told or (seen.looked == self._calls and not seen.lapse.since):
             return
         seen.looked = self._calls
         step = observer.watched.steps
@@ -89,26 +90,25 @@ class Modes(Check):
         training: list[Module] = []
         undone: list[tuple[str, Module]] = []
         for name, module in self._layers(ids):
-            if module.training:
+            ref = seen.trained.get(id(module))
+            mode = layer(training=module.training, before=ref is not None and ref() is module)
+            if mode is Layer.TRAINING:
                 training.append(module)
-            elif (ref := seen.trained.get(id(module))) is not None and ref() is module:
+            elif mode is Layer.UNDONE:
                 undone.append((name, module))
         seen.trained.update({id(module): weakref.ref(module) for module in training})
         if not seen.statistics:
             self._look_at_statistics(observer, seen, mark, ids)
         found = [(name, call) for name, module in undone if (call := self._call(module, ids)) is not None]
-        if not found:
-            seen.suspected = 0
-        elif not seen.suspected:
-            seen.suspected = step
-            observer.attention.attend(2)  # one step in evaluation mode may be meant so; two are not
-        elif step > seen.suspected:
+        if seen.lapse.begins(step, undone=bool(found)):
+            observer.attention.attend(2)
+        elif seen.lapse.lasts(step):
             seen.told = True
             call = found[0][1]
             root = call.module()
             self.session.take(
                 EvalAtStep(
-                    observer.scene(call.mark), names=tuple(name for name, _ in found), since=seen.suspected,
+                    observer.scene(call.mark), names=tuple(name for name, _ in found), since=seen.lapse.since,
                     whole=not training, module=self._name(root) if root is not None else "", step_at=resolve(mark),
                 )
             )  # fmt: skip
@@ -159,10 +159,11 @@ class Modes(Check):
 
         moving = []
         for name, module in self.session.models.modules():
-            if not isinstance(module, _NormBase) or not module.training or module.running_mean is None:
-                continue
-            own = list(module.parameters())
-            if own and not any(p.requires_grad for p in own):
+            if isinstance(module, _NormBase) and drifts(
+                training=module.training,
+                statistics=module.running_mean is not None,
+                trained=(p.requires_grad for p in module.parameters()),
+            ):
                 moving.append((name, module))
         if moving and writes_networks(sites.frames(2)):  # then a copy of what is trained may be a target or an average
             trained = [m for _, m in self.session.models.modules() if any(id(p) in ids for p in m._parameters.values())]

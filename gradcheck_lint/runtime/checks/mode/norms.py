@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.laws.mode import Flag, flag
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.sightings.mode import NormsAlone
 
@@ -37,7 +38,8 @@ class Norms(Check):
             if any(id(p) not in held for _, p in own):
                 return  # somebody has chosen what the optimizer gets
             norm = _is_norm(module)
-            if any(p.requires_grad or p.grad is not None for _, p in own) and not norm:
+            flags = {flag(requires_grad=p.requires_grad, fed=p.grad is not None) for _, p in own}
+            if not norm and not flags <= {Flag.FROZEN}:
                 return
             layers += bool(own) and not norm
             (alone if norm else frozen).extend(f"{name}.{key}" for key, p in own if norm is p.requires_grad)

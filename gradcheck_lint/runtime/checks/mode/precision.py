@@ -14,12 +14,13 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.laws.mode import Lost, lost
 from gradcheck_lint.runtime import patches, regions
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.graph import LIMIT, kind
 from gradcheck_lint.runtime.objects import instances
 from gradcheck_lint.runtime.scaling import is_scaled
-from gradcheck_lint.runtime.sightings.mode import FullPrecision, Lost
+from gradcheck_lint.runtime.sightings.mode import FullPrecision
 from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
@@ -134,12 +135,12 @@ class Precision(Check):
 
     def _tell(self, observer: Observer, suspicion: Suspicion) -> None:
         how, block = suspicion.how, suspicion.block
-        if how == "outside":
+        if how is Lost.OUTSIDE:
             sure = suspicion.scaled or (block is not None and block.own)
-        elif how == "unused":
+        elif how is Lost.UNUSED:
             sure = block is not None and block.device == suspicion.device
         else:
-            sure = how != "scaler"
+            sure = how is not Lost.SCALER
         if block is not None:
             sure = sure and not self._others(suspicion)  # for which the block may be
         self.session.take(
@@ -181,19 +182,18 @@ def _judged(
     """How the mixed precision of this loss was lost, and the block that was to bring it; None if nothing says so."""
     around = [block for block in meant if _any(block, graph.layers)]
     beside = [block for block in meant if _any(block, graph.nodes)]
-    if around:
-        devices = {weight.device.type for weight in graph.weights.values()}
-        if any(block.device in devices for block in around):
-            return None, None  # nobody knows why it has no effect
-        return "device", around[-1]
-    if beside:
-        return "outside", beside[-1]
-    if wrapped:
-        inside = {id(p) for module in wrapped for p in module.parameters()}
-        return ("forward" if graph.weights.keys() <= inside else None), None
-    if scaled:
-        return ("unused", since[-1]) if since else ("scaler", None)
-    return None, None
+    devices = {weight.device.type for weight in graph.weights.values()}
+    how = lost(
+        around=bool(around),
+        device=any(block.device in devices for block in around),
+        beside=bool(beside),
+        wrapped=bool(wrapped),
+        past=graph.weights.keys() <= {id(p) for module in wrapped for p in module.parameters()},
+        scaled=scaled,
+        entered=bool(since),
+    )
+    blocks = {Lost.DEVICE: around, Lost.OUTSIDE: beside, Lost.UNUSED: since}.get(how) if how is not None else None
+    return how, blocks[-1] if blocks else None
 
 
 def look(roots: Sequence[Tensor], held: set[int]) -> Graph:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.laws.mode import Flag, flag
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import piece, plain, sampled
@@ -98,7 +99,7 @@ class Writes(Check):
         if not sampled(observer):
             return
         received = observer.received
-        frozen = [p for p in observer.parameters() if not p.requires_grad and p.grad is not None and id(p) in received]
+        frozen = [p for p in observer.parameters() if id(p) in received and _flag(p) is Flag.LEFTOVER]
         if frozen and (FrozenMoves, observer.watched.index) not in self._told:
             self._keep_frozen(observer, frozen, mark)
         if self.session.options.expect_frozen:
@@ -172,6 +173,10 @@ class Writes(Check):
         new = key not in self._told
         self._told.add(key)
         return new
+
+
+def _flag(parameter: Tensor) -> Flag:
+    return flag(requires_grad=parameter.requires_grad, fed=parameter.grad is not None)
 
 
 def _version(parameter: Tensor) -> _Version | None:

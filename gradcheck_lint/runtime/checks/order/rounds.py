@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.laws.holding import shares_ids
 from gradcheck_lint.runtime import patches
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import beginning, equal
@@ -218,7 +220,7 @@ class Rounds(Check):
             return
         began = self._began.get(watched.index)
         others = [o for o in self.session.observers.values() if o is not observer and o.watched.steps]
-        if began is None or any(began.ids & other.ids() for other in others):
+        if began is None or any(shares_ids(began.ids, other.ids()) is not NO for other in others):
             return
         if not _same(began.values, self._lately.get(watched.index, [])):
             return  # somebody moves them all the same

@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.laws.mode import IDLE, idle
+from gradcheck_lint.laws.reach import Reached, cut_by, reached, trains
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
@@ -19,7 +22,7 @@ from gradcheck_lint.runtime.names import attributes, variable
 from gradcheck_lint.runtime.references import Place
 from gradcheck_lint.runtime.sightings.mode import StepWithoutGradMode
 from gradcheck_lint.runtime.sightings.order import GraphKept, RunningTotal
-from gradcheck_lint.runtime.sightings.reach import BackwardRefused, Because, LossLeadsNowhere, NeverAGradient
+from gradcheck_lint.runtime.sightings.reach import BackwardRefused, LossLeadsNowhere, NeverAGradient
 from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
@@ -127,7 +130,8 @@ class Losses(Check):
         if any(isinstance(leaf, Parameter) or leaf.dim() > 1 or leaf.numel() > 64 for leaf in leaves):
             return False
         held = self.session.roster.held()
-        return bool(held) and not any(id(leaf) in held for leaf in leaves)
+        met = any(id(leaf) in held for leaf in leaves)
+        return bool(held) and trains(met=met, whole=True, known=True, strange=True) is NO
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         """Such a backward is a mistake where a step relies on it; else it may be a warm-up, or probe something."""
@@ -194,18 +198,15 @@ class Losses(Check):
         name = variable(root, frames)
         trained = [p for observer in self.session.observers.values() for p in observer.parameters()]
         names: tuple[str, ...] = ()
-        made = None
-        if not torch.is_grad_enabled():
-            because: Because = "off"
-        elif root.is_inference():
-            because = "inference"
-        elif (decorated := self._decorated()) is not None:
-            because = "decorated"
+        made: Mark | None = None
+        off, inference = not torch.is_grad_enabled(), root.is_inference()
+        decorated = self._decorated() if not (off or inference) else None
+        if decorated is not None:
             names, made = (decorated[0],), decorated[1]
-        else:
+        elif not (off or inference):
             names = tuple(_with_graph(frames))
-            because = "cut" if names else ""
-        if name and because != "decorated":
+        because = cut_by(off=off, inference=inference, decorated=decorated is not None, nearby=bool(names))
+        if name and decorated is None:
             made = _first(stores.stored(frame, name) for frame in frames)
         self.session.take(
             BackwardRefused(
@@ -213,7 +214,7 @@ class Losses(Check):
                 names=names,
                 because=because,
                 trainable=any(p.requires_grad for p in trained),
-                inference=torch.is_inference_mode_enabled() or root.is_inference(),
+                inference=torch.is_inference_mode_enabled() or inference,
                 root=name,
                 made=resolve(made),
             )
@@ -258,11 +259,10 @@ class Losses(Check):
         import torch
 
         index = observer.watched.index
-        if torch.is_grad_enabled() or observer.opaque or any(p.grad is not None for p in observer.parameters()):
-            self._idle[index] = 0
-            return
-        self._idle[index] = self._idle.get(index, 0) + 1
-        if self._idle[index] == 2:
+        records = torch.is_grad_enabled() or bool(observer.opaque)
+        fed = not records and any(p.grad is not None for p in observer.parameters())
+        row = self._idle[index] = idle(self._idle.get(index, 0), records=records, fed=fed)
+        if row == IDLE:
             self.session.take(StepWithoutGradMode(observer.scene(mark)))
 
     def _look_for_kept(self, observer: Observer, mark: Mark) -> None:
@@ -308,11 +308,10 @@ class Losses(Check):
             return
         known = len(models) > 0
         for parameter in observer.parameters():
-            if id(parameter) in observer.received or parameter.grad is not None:
-                continue
-            if not parameter.numel():
-                continue  # another rank has its part of it
-            if id(parameter) in self._first[index] and parameter.requires_grad:
+            fed = id(parameter) in observer.received or parameter.grad is not None
+            wanted = id(parameter) in self._first[index] and parameter.requires_grad
+            there = parameter.numel() > 0  # else another rank has its part of it
+            if there and reached(wanted=wanted, fed=fed) is Reached.NEVER:
                 if not known or models.name(parameter):  # else it is not the model's any more
                     unfed.names[observer.name(parameter)] = Place(observer, parameter)
         if unfed.names:
@@ -325,7 +324,9 @@ class Losses(Check):
         """Strike out those that have a gradient now."""
         for name, ref in list(unfed.names.items()):
             parameter = ref()
-            if parameter is None or parameter.grad is not None or not parameter.requires_grad:
+            wanted = parameter is not None and parameter.requires_grad
+            fed = parameter is not None and parameter.grad is not None
+            if reached(wanted=wanted, fed=fed) is not Reached.NEVER:
                 del unfed.names[name]
                 unfed.fed.add(name)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint.laws.reach import Reached, reached
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.gradients import holds_something
@@ -61,7 +62,10 @@ class Plateaus(Check):
         parameters = observer.parameters()
         dead: dict[str, list[Tensor]] = {}
         for parameter in parameters:
-            if id(parameter) in self._behind and id(parameter) not in self._alive and _is_zero(parameter):
+            flat = id(parameter) in self._behind and id(parameter) not in self._alive
+            zero = flat and parameter.grad is not None and not holds_something(parameter.grad)
+            wanted, fed = parameter.requires_grad, parameter.grad is not None
+            if reached(wanted=wanted, fed=fed, flat=flat, zero=zero) is Reached.FLAT:
                 dead.setdefault(self._behind[id(parameter)], []).append(parameter)
         for operation, those in dead.items():
             self.session.take(
@@ -92,7 +96,3 @@ def _called(operation: str) -> tuple[str, ...]:
     """What a program calls it."""
     name = operation.lower()
     return _METHODS.get(operation, (name, f"{name}_"))
-
-
-def _is_zero(parameter: Tensor) -> bool:
-    return parameter.requires_grad and parameter.grad is not None and not holds_something(parameter.grad)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcheck_lint import cycle
-from gradcheck_lint.cycle import State, advance, turn
+from gradcheck_lint.laws import cycle
+from gradcheck_lint.laws.cycle import State, advance, turn
 
 GRADIENTS = [
     cycle.ABSENT, cycle.OUTSIDE, cycle.FRESH, cycle.CLEAN, cycle.ERASED, cycle.FIRST, cycle.READY, cycle.SPENT,
