@@ -127,12 +127,12 @@ class Guarded:
 
 
 class Call:
-    """A call that was followed: the events of its body."""
+    """A call that was followed: the events of its body. It `clears` gradients unless it was seen that it does not."""
 
-    __slots__ = ("body", "function", "place")
+    __slots__ = ("body", "clears", "function", "place")
 
-    def __init__(self, body: Sequence, function: tree.Function, place: Place) -> None:
-        self.body, self.function, self.place = body, function, place
+    def __init__(self, body: Sequence, function: tree.Function, place: Place, clears: bool = True) -> None:
+        self.body, self.function, self.place, self.clears = body, function, place, clears
 
 
 class Jump:
@@ -503,6 +503,18 @@ def inside(part: Part) -> Iterator[Event]:
             yield part
         else:
             todo += reversed(_parts(part))
+
+
+def clears(part: Part) -> bool:
+    """Whether gradients are cleared in a part; calls that were looked through before are not gone into again."""
+    todo: list[Part] = [part]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Zero):
+            return True
+        if not isinstance(part, Event) and not (isinstance(part, Call) and not part.clears):
+            todo += _parts(part)
+    return False
 
 
 def _raises(part: Part) -> list[Part]:
