@@ -102,10 +102,8 @@ class Chunk:
     def _expressions(self) -> dict[Corners, cst.CSTNode]:
         import libcst as cst
 
-        return {
-            (r.start.line, r.start.column, r.end.line, r.end.column): node
-            for node, r in self._of((cst.BaseExpression,))
-        }
+        kinds = (cst.BaseExpression,)
+        return {(r.start.line, r.start.column, r.end.line, r.end.column): node for node, r in self._of(kinds)}
 
     @cached_property
     def _statements(self) -> dict[tuple[int, int], cst.CSTNode]:
