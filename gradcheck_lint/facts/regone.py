@@ -28,11 +28,12 @@ class Back(NamedTuple):
     loss: Thing
     runs: frozenset[Thing]
     turns: list[tl.Loop]  # the loops around it
+    leaves: bool  # whether the first round of the innermost one is always the last
 
     @property
     def each(self) -> tl.Loop | None:
         """The innermost loop around it, if it runs in each of its rounds."""
-        if not self.turns or not query.always(query.inside(self.around, self.turns[-1])) or _leaves(self.turns[-1]):
+        if not self.turns or not query.always(query.inside(self.around, self.turns[-1])) or self.leaves:
             return None
         return self.turns[-1]
 
@@ -46,6 +47,7 @@ def backwards(timeline: tl.Timeline) -> list[Back]:
     """The plain ones, without gradients or inputs of their own."""
     modules = trained(timeline)
     found = []
+    leaving: dict[int, bool] = {}
     for event, around in timeline.located() if modules else ():
         if not isinstance(event, ev.Backward) or event.engine:
             continue
@@ -53,7 +55,9 @@ def backwards(timeline: tl.Timeline) -> list[Back]:
         runs = runs_of(loss, modules)
         if loss is not None and runs and plain(event):
             turns = [loop for loop in query.loops(around) if isinstance(loop.node, (tree.For, tree.While))]
-            found.append(Back(event, around, loss, runs, turns))
+            if turns and id(turns[-1]) not in leaving:
+                leaving[id(turns[-1])] = _leaves(turns[-1])
+            found.append(Back(event, around, loss, runs, turns, bool(turns) and leaving[id(turns[-1])]))
     return found
 
 

@@ -117,6 +117,7 @@ class _Analysis:
         )
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.training: set[str] = set()  # paths of the files in which an optimizer or a backward was seen
+        self.openings: set[int] = set()  # ids of what the methods judged so far begin with
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
         self.size = 0
 
@@ -247,9 +248,8 @@ class _Analysis:
     def judge(self, timeline: Timeline) -> None:
         """Ask the rules about what an entry point causes; each has a limit of its own, so that none costs another."""
         home, name = timeline.home.path, timeline.name
-        size = 0
-        for event in timeline.events():
-            size += 1
+        size = timeline.size
+        for event in timeline.own(*TRAINING, Build, apart=self.openings):
             path = event.place.chunk.path
             if path not in self.training and (isinstance(event, TRAINING) or _builds_optimizer(event)):
                 self.training.add(path)
@@ -261,7 +261,16 @@ class _Analysis:
         more = limits.FOLLOW_EVENT * size
         self.bounded(home, name, self.following, partial(self.follow, timeline, breaches), more)
         for rule in self.rules:
-            self.bounded(home, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
+            if self.concerned(rule, timeline, breaches):
+                self.bounded(home, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
+
+    def concerned(self, rule: Rule, timeline: Timeline, breaches: Sequence[Breach]) -> bool:
+        """Whether there is anything in a timeline that a rule wants to hear of."""
+        return (
+            type(rule).on_timeline is not Rule.on_timeline
+            or (bool(rule.listens) and timeline.has(*rule.listens))
+            or any(breach.kind in rule.breaches for breach in breaches)
+        )
 
     def bounded(self, path: str, name: str, purse: Purse, work: Callable[[], None], more: int = 0) -> None:
         """Do some work for an entry point or a class; if it is too much, remember that and go on."""

@@ -20,10 +20,10 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.position import Corner, OfBrackets, OfStatement, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import libcst as cst
-    from libcst.metadata import CodeRange
+    from libcst.metadata import CodeRange, MetadataWrapper
 
 _GAP = re.compile(r"(?:[\s\\]|#[^\n]*\n)*")
 _COMMENT = re.compile(r"#[^\n]*")
@@ -93,27 +93,34 @@ class Chunk:
         return self._span((found.start.line, found.start.column, found.end.line, found.end.column))
 
     @cached_property
-    def _ranges(self) -> dict[cst.CSTNode, CodeRange]:
-        from libcst.metadata import MetadataWrapper, PositionProvider
+    def _ranges(self) -> Mapping[cst.CSTNode, CodeRange]:
+        from libcst.metadata import PositionProvider
 
-        return dict(MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(PositionProvider))
+        return _wrapper()(self.module, unsafe_skip_copy=True).resolve(PositionProvider)
 
     @cached_property
     def _expressions(self) -> dict[Corners, cst.CSTNode]:
         import libcst as cst
 
-        return {
-            (r.start.line, r.start.column, r.end.line, r.end.column): node
-            for node, r in self._ranges.items()
-            if isinstance(node, cst.BaseExpression)
-        }
+        kinds = (cst.BaseExpression,)
+        return {(r.start.line, r.start.column, r.end.line, r.end.column): node for node, r in self._of(kinds)}
 
     @cached_property
     def _statements(self) -> dict[tuple[int, int], cst.CSTNode]:
         import libcst as cst
 
         kinds = (cst.BaseSmallStatement, cst.BaseCompoundStatement)
-        return {(r.start.line, r.start.column): node for node, r in self._ranges.items() if isinstance(node, kinds)}
+        return {(r.start.line, r.start.column): node for node, r in self._of(kinds)}
+
+    def _of(self, kinds: tuple[type, ...]) -> Iterator[tuple[cst.CSTNode, CodeRange]]:
+        """The nodes of some kinds, and where they are; a class of libcst is slow to ask and asked once."""
+        met: dict[type, bool] = {}
+        for node, found in self._ranges.items():
+            kind = type(node)
+            if kind not in met:
+                met[kind] = issubclass(kind, kinds)
+            if met[kind]:
+                yield node, found
 
     @cached_property
     def blocks(self) -> dict[int, tuple[Sequence[cst.CSTNode], int]]:
@@ -152,6 +159,21 @@ class Chunk:
             kept = text.removesuffix(tail) + _COMMENT.sub("", tail).rstrip()
         line, last_line = start + before.count("\n"), start + kept.count("\n")
         return line, gap.end() - before.rfind("\n") - 1, last_line, len(kept) - kept.rfind("\n") - 1
+
+
+@lru_cache(maxsize=1)
+def _wrapper() -> type[MetadataWrapper]:
+    """A wrapper that spares going through a tree for no visitors, which libcst does for as long as it takes."""
+    from libcst.metadata import MetadataWrapper
+
+    class Wrapper(MetadataWrapper):
+        def visit_batched(
+            self, visitors: Iterable[cst.BatchableCSTVisitor], before_visit: Any = None, after_leave: Any = None
+        ) -> cst.CSTNode:
+            wanted = list(visitors)
+            return super().visit_batched(wanted, before_visit, after_leave) if wanted else self.module
+
+    return Wrapper
 
 
 class Place(NamedTuple):

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.events import Build, Event, GradWrite, Hook, Step, Unknown, Unscale, Zero
+from gradcheck_lint.source.events import Build, Event, GradWrite, Hook, Step, Turning, Unknown, Unscale, Zero
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.values import ClassValue, Thing, new_serial, options
 
@@ -32,6 +33,36 @@ class Sequence:
 
     def __init__(self) -> None:
         self.steps: list[Part] = []
+
+
+class Opening(Sequence):
+    """What making an object causes: the first step of each of its methods, gone through once for all of them."""
+
+    __slots__ = ("_clearing", "_kinds", "size")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+        self._kinds: dict[type[Event], list[tuple[int, Event]]] | None = None
+        self._clearing: list[Event] | None = None
+
+    @property
+    def kinds(self) -> Mapping[type[Event], Sequence_[tuple[int, Event]]]:
+        """Its events by their class, each with its number. Nobody asks before it is complete."""
+        if self._kinds is None:
+            self._kinds = {}
+            events = gathered(self)
+            self.size = len(events)
+            for index, event in enumerate(events):
+                self._kinds.setdefault(type(event), []).append((index, event))
+        return self._kinds
+
+    @property
+    def clearing(self) -> Sequence_[Event]:
+        """The events that may clear or write gradients."""
+        if self._clearing is None:
+            self._clearing = [event for event in gathered(self) if isinstance(event, _CLEARING)]
+        return self._clearing
 
 
 class Branch:
@@ -96,12 +127,12 @@ class Guarded:
 
 
 class Call:
-    """A call that was followed: the events of its body."""
+    """A call that was followed: the events of its body. It `clears` gradients unless it was seen that it does not."""
 
-    __slots__ = ("body", "function", "place")
+    __slots__ = ("body", "clears", "function", "place")
 
-    def __init__(self, body: Sequence, function: tree.Function, place: Place) -> None:
-        self.body, self.function, self.place = body, function, place
+    def __init__(self, body: Sequence, function: tree.Function, place: Place, clears: bool = True) -> None:
+        self.body, self.function, self.place, self.clears = body, function, place, clears
 
 
 class Jump:
@@ -132,6 +163,7 @@ class Timeline:
         self.tree = Sequence()
         self._located: list[tuple[Event, tuple[Part, ...]]] | None = None
         self._kinds: dict[type[Event], list[tuple[int, Event]]] | None = None
+        self._size = 0
         self._homes: dict[int, tuple[Part, int]] | None = None
         self._optimizers: list[Thing] | None = None
         self._within: dict[int, list[tuple[Event, tuple[Part, ...]]]] = {}
@@ -170,16 +202,75 @@ class Timeline:
         """The events of some kinds (all if none is named) in the order of the code."""
         if not kinds:
             return iter([event for event, _ in self.located()])
-        if self._kinds is None:
-            self._kinds = {}
-            for index, event in enumerate(inside(self.tree)):
-                self._kinds.setdefault(type(event), []).append((index, event))
-        met = [events for kind, events in self._kinds.items() if issubclass(kind, kinds)]
-        found = [place for events in met for place in events]
-        spend(len(found) // 4)
-        if len(met) > 1:
+        by_kind = self.kinds
+        met = _among(tuple(by_kind), kinds)
+        if not met:
+            return iter(())
+        if len(met) == 1:
+            found = by_kind[met[0]]
+        else:
+            found = [place for kind in met for place in by_kind[kind]]
             found.sort(key=_index)
+        spend(len(found) // 4)
         return iter([event for _, event in found])
+
+    @property
+    def kinds(self) -> Mapping[type[Event], list[tuple[int, Event]]]:
+        """The events by their class, each with its number in the order of the code."""
+        if self._kinds is None:
+            first, rest = self._opened()
+            self._kinds = {kind: list(events) for kind, events in first.kinds.items()} if first is not None else {}
+            self._size = first.size if first is not None else 0
+            for event in rest:
+                self._kinds.setdefault(type(event), []).append((self._size, event))
+                self._size += 1
+        return self._kinds
+
+    @property
+    def size(self) -> int:
+        """How many events there are."""
+        return self._size if self._kinds is not None else sum(len(events) for events in self.kinds.values())
+
+    @property
+    def opening(self) -> Opening | None:
+        """What making the object causes, of a method."""
+        first = self.tree.steps[0] if self.tree.steps else None
+        return first if isinstance(first, Opening) else None
+
+    def _opened(self) -> tuple[Opening | None, list[Event]]:
+        """What making the object causes, and the events after that."""
+        first = self.opening
+        if first is None:
+            return None, gathered(self.tree)
+        rest: list[Event] = []
+        for step in self.tree.steps[1:]:
+            _gather(step, rest)
+        return first, rest
+
+    @property
+    def turns(self) -> bool:
+        """Whether something turns the gradient cycle, or may; asked while the timeline is still made."""
+        first = self.opening
+        if first is not None and _among(tuple(first.kinds), (Turning,)):
+            return True
+        steps = self.tree.steps[1:] if first is not None else self.tree.steps
+        return any(isinstance(event, Turning) for step in steps for event in inside(step))
+
+    def own(self, *kinds: type[Event], apart: set[int]) -> list[Event]:
+        """The events of some kinds, without those of an opening that is in `apart` (by id), which it is put into."""
+        first = self.opening
+        skipped = first is not None and id(first) in apart
+        if first is not None:
+            apart.add(id(first))
+        found: list[Event] = []
+        for kind in _among(tuple(self.kinds), kinds):
+            start = len(first.kinds.get(kind, ())) if first is not None and skipped else 0
+            found += [event for _, event in self.kinds[kind][start:]]
+        return found
+
+    def has(self, *kinds: type[Event]) -> bool:
+        """Whether there is an event of some kinds."""
+        return bool(_among(tuple(self.kinds), kinds))
 
     def located(self) -> Iterator[tuple[Event, tuple[Part, ...]]]:
         """Each event with the parts around it, outermost first."""
@@ -214,7 +305,9 @@ class Timeline:
         """The events that may clear or write gradients."""
         if self._clearing is None:
             # not by `events`: what that keeps for one is as big as the timeline, and all are asked for this
-            self._clearing = [event for event in inside(self.tree) if isinstance(event, _CLEARING)]
+            first, rest = self._opened()
+            self._clearing = list(first.clearing) if first is not None else []
+            self._clearing += [event for event in rest if isinstance(event, _CLEARING)]
             spend(len(self._clearing))
         return self._clearing
 
@@ -377,6 +470,30 @@ def lead_on(sequence: Sequence) -> None:
         lead_on(last.arms[-1])
 
 
+@lru_cache(maxsize=4096)
+def _among(present: tuple[type[Event], ...], kinds: tuple[type[Event], ...]) -> tuple[type[Event], ...]:
+    """Those of the kinds of events that are there which are one of some kinds."""
+    return tuple(kind for kind in present if issubclass(kind, kinds))
+
+
+def gathered(part: Part) -> list[Event]:
+    """The events below a part, in the order of the code, where all are wanted."""
+    found: list[Event] = []
+    _gather(part, found)
+    return found
+
+
+def _gather(part: Part, found: list[Event]) -> None:
+    if isinstance(part, Event):
+        found.append(part)
+        return
+    for inner in _parts(part):
+        if isinstance(inner, Event):
+            found.append(inner)
+        else:
+            _gather(inner, found)
+
+
 def inside(part: Part) -> Iterator[Event]:
     """The events below a part, in the order of the code."""
     todo: list[Part] = [part]
@@ -386,6 +503,18 @@ def inside(part: Part) -> Iterator[Event]:
             yield part
         else:
             todo += reversed(_parts(part))
+
+
+def clears(part: Part) -> bool:
+    """Whether gradients are cleared in a part; calls that were looked through before are not gone into again."""
+    todo: list[Part] = [part]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Zero):
+            return True
+        if not isinstance(part, Event) and not (isinstance(part, Call) and not part.clears):
+            todo += _parts(part)
+    return False
 
 
 def _raises(part: Part) -> list[Part]:

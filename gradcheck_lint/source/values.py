@@ -126,13 +126,14 @@ class FunctionValue(Value):
 class ClassValue(Value):
     """A class of the project. `bases` are values; `members` what its body binds."""
 
-    __slots__ = ("_lineage", "bases", "home", "members", "metaclass", "node", "scope", "serial")
+    __slots__ = ("_inherited", "_lineage", "bases", "home", "members", "metaclass", "node", "scope", "serial")
 
     def __init__(self, node: tree.Class, home: Module, scope: int | None, bases: list[Value]) -> None:
         self.node, self.home, self.scope, self.bases = node, home, scope, bases
         self.members: dict[str, Value] = {}
         self.metaclass: Value | None = None
         self._lineage: list[Value] | None = None
+        self._inherited: list[dict[str, Value]] | None = None  # what the bodies of those in it bind
         self.serial = next(_serials.count)
 
     @property
@@ -142,7 +143,7 @@ class ClassValue(Value):
     def add_base(self, base: Value) -> None:
         """It has one more base than its text says."""
         self.bases.append(base)
-        self._lineage = None
+        self._lineage = self._inherited = None
 
     def lineage(self) -> Iterator[Value]:
         """This class and its bases, nearest first (depth first, which is close enough to the MRO).
@@ -172,9 +173,11 @@ class ClassValue(Value):
 
     def member(self, name: str) -> Value | None:
         """The attribute `name` of the class, looked up along the lineage."""
-        for value in self.lineage():
-            if isinstance(value, ClassValue) and name in value.members:
-                return value.members[name]
+        if self._inherited is None:
+            self._inherited = [value.members for value in self.lineage() if isinstance(value, ClassValue)]
+        for members in self._inherited:
+            if name in members:
+                return members[name]
         return None
 
     def derives(self, *names: str) -> bool:

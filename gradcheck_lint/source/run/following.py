@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
-from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import cut_off, depends
@@ -36,7 +35,7 @@ def follow(
     function = target.function
     matters, sight, found = True, None, None
     if args is not None:
-        active = sum(f.function is function for f in machine.frames) > (2 if _counts(args) else 0)
+        active = sum([f.function is function for f in machine.frames]) > (2 if _counts(args) else 0)
         times = machine.followed.get(id(function), 0)
         machine.followed[id(function)] = times + 1
         plain = target.receiver is None and all(_plain(a) for a in args.all())
@@ -101,11 +100,13 @@ def follow(
         machine.frames.pop()
         machine.sequence = saved
         machine.costs[id(function)] = machine.costs.get(id(function), 0) + machine.steps - before
-    turned = machine.turned - turned_before
+    turned, cleared = machine.turned - turned_before, True
     if turned > len(frame.again):
         machine.turning.add(id(function))
-        if id(function) not in machine.clearing and any(isinstance(event, ev.Zero) for event in tl.inside(inner)):
-            machine.clearing.add(id(function))
+        if id(function) not in machine.clearing:
+            cleared = tl.clears(inner)
+            if cleared:
+                machine.clearing.add(id(function))
     else:
         for sequence, event in frame.again:
             sequence.steps.remove(event)  # it calls itself, and turns nothing
@@ -122,7 +123,7 @@ def follow(
         if yielding is not None and yielding.around:
             saved.steps.append(inner)  # a jump in the body of a `with` leaves more than the context manager
         else:
-            saved.steps.append(tl.Call(inner, function, place))
+            saved.steps.append(tl.Call(inner, function, place, cleared))
     if not ended and frame.returns:
         returns = [*frame.returns, NONE]
     result_value = returns[0]

@@ -141,7 +141,7 @@ class Machine:
         self.reached_by_modules: set[int] = set()  # functions that the own code of a module ran
         self.reached: set[int] = set()  # functions that some entry point ran
         self.classes: list[ClassValue] = []
-        self.instances: dict[int, tuple[Thing, tl.Sequence]] = {}
+        self.instances: dict[int, tuple[Thing, tl.Opening]] = {}
         self.unmade: set[int] = set()  # classes whose instance was made in part only, as that was too much
         self.spent, self.budget = 0, limits.BUDGET
         self.steps = 0

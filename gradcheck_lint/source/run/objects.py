@@ -41,18 +41,17 @@ from gradcheck_lint.source.values import (
 )
 
 
-def instance(machine: Machine, cls: ClassValue) -> tuple[Thing, tl.Sequence]:
+def instance(machine: Machine, cls: ClassValue) -> tuple[Thing, tl.Opening]:
     """An instance of a class made with unknown arguments, and the events of making it.
 
     They are the same whoever asks first: an entry point at its start, or `spotted` in the middle of one.
     """
     if cls.serial not in machine.instances:
-        thing = new_instance(cls, None)
-        saved, machine.sequence = machine.sequence, tl.Sequence()
+        thing, made = new_instance(cls, None), tl.Opening()
+        saved, machine.sequence = machine.sequence, made
         undo, machine.undo = machine.undo, []
         steps, under_way = machine.steps, (machine.frames, machine.depth, machine.looping, machine.unrolled)
         machine.frames, machine.depth, machine.looping, machine.unrolled = [], 0, 0, 1
-        made = machine.sequence
         machine.instances[cls.serial] = (thing, made)
         init = cls.member("__init__")
         lines = machine.lines(init.function) if isinstance(init, FunctionValue) else 0

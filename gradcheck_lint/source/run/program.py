@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import Allowance, Stop
@@ -143,11 +142,7 @@ def _run_entry(machine: Machine, function: FunctionValue) -> None:
 
 def _look_back(machine: Machine, frame: Frame) -> None:
     """At the end of an entry point: was a function that turns the cycle at hand, and not seen to be called?"""
-    if (
-        machine.timeline is None
-        or not machine.trains
-        or not any(isinstance(event, ev.Turning) for event, _ in tl.located(machine.timeline.tree))
-    ):
+    if machine.timeline is None or not machine.trains or not machine.timeline.turns:
         return
     machine.frames.append(frame)
     try:
