@@ -1,9 +1,9 @@
 """The base class of every rule: what it is called, and the hooks that it may fill.
 
 A rule lives in `rules/<slug_with_underscores>.py` beside its page `rules/<slug_with_underscores>.md`; adding the
-two files is all it takes. A rule asks the facts that it is handed and never matches text or climbs trees; its
-body reads as its reasons for silence: guards, early return, one report. Importing a rule needs neither torch nor
-libcst.
+two files is all it takes. A rule asks the facts that it is handed and never matches text or climbs trees (a pattern
+in one place it leaves to libcst's matchers, in `on_definition`); its body reads as its reasons for silence: guards,
+early return, one report. Importing a rule needs neither torch nor libcst.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.facts.classes import ClassFacts
+    from gradcheck_lint.facts.definitions import DefinitionFacts
     from gradcheck_lint.finding import Fix
     from gradcheck_lint.runtime.record import Site
     from gradcheck_lint.runtime.sighting import Sighting
@@ -75,8 +76,9 @@ class Rule:
 
     triggers: ClassVar[str] = ""
     """A regular expression over source text. Only functions whose text matches some rule's triggers, enabled or not
-    (or the words of the gradient cycle), are read; all others are skipped unread. For a rule with `on_class` it is
-    about the text of a class instead, and makes no function be read."""
+    (or the words of the gradient cycle), are read; all others are skipped unread. `on_definition` is called for those
+    alone that match its own. For a rule with `on_class` it is about the text of a class instead, and makes no function
+    be read."""
 
     listens: ClassVar[tuple[type[Event], ...]] = ()
     """The kinds of events (`gradcheck_lint.source.events`) that `on_event` wants."""
@@ -106,6 +108,13 @@ class Rule:
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         """Called once for each class whose text matches the rule's triggers."""
+
+    def on_definition(self, definition: DefinitionFacts, report: Report) -> None:
+        """Called once for each function (and for a module's own code) whose text matches the rule's triggers.
+
+        Here a rule looks for a local pattern in the tree of libcst, with its visitors and `libcst.matchers`, and asks
+        what the analysis took the parts for. It imports them in here, so that only files that matter pay for it.
+        """
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         """Called for what the watcher sees in a run, each time that it is of a kind in `watches`."""

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import gradflag, repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Evaluate, SetAttribute
+from gradcheck_lint.source.events import SetAttribute
 from gradcheck_lint.source.natures import Instance, Module, Tensor
-from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Constant, Thing, options, things
 
 if TYPE_CHECKING:
-    from gradcheck_lint.source.events import Event
+    import libcst as cst
+
+    from gradcheck_lint.facts.definitions import DefinitionFacts
+    from gradcheck_lint.source.place import Place
     from gradcheck_lint.source.timeline import Timeline
+    from gradcheck_lint.source.values import Value
 
 _CELLS = re.compile(r"^# (?:In\[|%%|COMMAND|\+)", re.MULTILINE)
 
@@ -27,36 +29,44 @@ class RequiresGradNotAssigned(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
 
-    def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        for event in timeline.events(Evaluate, SetAttribute):
-            if "try" in event.context:
-                continue
-            if isinstance(event, Evaluate):
-                self.comparison(timeline, event, report)
-            elif event.attr == "requires_grad_":
-                self.overwriting(timeline, event, report)
+    triggers = r"\.requires_grad[\s)]*(?:==|is\b)"
 
-    def comparison(self, timeline: Timeline, event: Evaluate, report: Report) -> None:
-        node = event.place.node
-        if not isinstance(node, tree.Operation) or node.op not in ("==", "is") or len(node.operands) != 2:
-            return
-        left, right = node.operands
-        if not isinstance(left, tree.Attribute) or left.attr != "requires_grad":
-            return
-        name = repair.text(Place(event.place.chunk, left))
-        value = repair.text(Place(event.place.chunk, right))
-        shown = event.function is None and _CELLS.search(timeline.home.text) is not None
-        kinds = [gradflag.kind(o) if isinstance(o, Thing) else None for o in options(event.of)]
-        own = any(isinstance(o, Thing) and isinstance(o.what, Instance) for o in options(event.of))  # and its `==`
+    def on_definition(self, definition: DefinitionFacts, report: Report) -> None:
+        import libcst as cst
+        import libcst.matchers as m
+
+        flag = m.Attribute(attr=m.Name("requires_grad"))
+        compared = m.Comparison(left=flag, comparisons=[m.ComparisonTarget(operator=m.Equal() | m.Is())])
+        for statement in m.findall(definition.tree, m.Expr(value=compared)):
+            comparison = cst.ensure_type(cst.ensure_type(statement, cst.Expr).value, cst.Comparison)
+            if any("try" not in event.context for event in definition.events(comparison)):
+                self.comparison(definition, comparison, definition.place(statement), report)
+
+    def comparison(
+        self, definition: DefinitionFacts, comparison: cst.Comparison, statement: Place, report: Report
+    ) -> None:
+        import libcst as cst
+        import libcst.matchers as m
+
+        flag, right = cst.ensure_type(comparison.left, cst.Attribute), comparison.comparisons[0].comparator
+        name, value = repair.text(definition.place(flag)), repair.text(definition.place(right))
+        owners = [option for owner in definition.values(flag.value) for option in options(owner)]
+        shown = not definition.qualname and _CELLS.search(definition.home.text) is not None
+        own = any(isinstance(o, Thing) and isinstance(o.what, Instance) for o in owners)  # and its `==`
         report(
-            event.place,
+            definition.place(comparison),
             "`requires_grad` is compared, not set",
             label="compares, and throws the answer away",
-            why=_consequence(isinstance(right, tree.Constant) and right.value is True),
+            why=_consequence(m.matches(right, m.Name("True"))),
             help=f"write `{name} = {value}`",
-            fix=_assign(event, kinds, name, value),
+            fix=_assign(statement, owners, name, value),
             confidence=Confidence.MEDIUM if shown or own else Confidence.HIGH,
         )
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events(SetAttribute):
+            if event.attr == "requires_grad_" and "try" not in event.context:
+                self.overwriting(timeline, event, report)
 
     def overwriting(self, timeline: Timeline, event: SetAttribute, report: Report) -> None:
         owners = things(event.subject)
@@ -83,17 +93,15 @@ def _consequence(learn: bool) -> str:
     return "what was to learn gets no gradient" if learn else "what was to be frozen goes on learning"
 
 
-def _assign(event: Event, kinds: list[gradflag.Kind | None], name: str, value: str) -> Fix | None:
+def _assign(statement: Place, owners: list[Value], name: str, value: str) -> Fix | None:
     """An assignment for a tensor, a call for a module, nothing for what may be anything else."""
-    statement = event.statement.node
+    kinds = [gradflag.kind(o) if isinstance(o, Thing) else None for o in owners]
     found = {k.what if k is not None and k.certain else None for k in kinds}
-    if len(found) != 1 or not isinstance(statement, tree.Evaluate) or statement.value is not event.place.node:
-        return None
-    if "\n" in event.statement.code:
+    if len(found) != 1 or "\n" in statement.code:
         return None
     [kind] = found
     if kind is Tensor:
-        return Fix(f"set `{name}`", Safety.SAFE, (repair.replace(event.statement, f"{name} = {value}"),))
+        return Fix(f"set `{name}`", Safety.SAFE, (repair.replace(statement, f"{name} = {value}"),))
     if kind is Module:
-        return Fix("call `requires_grad_`", Safety.SAFE, (repair.replace(event.statement, f"{name}_({value})"),))
+        return Fix("call `requires_grad_`", Safety.SAFE, (repair.replace(statement, f"{name}_({value})"),))
     return None

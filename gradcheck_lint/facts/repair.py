@@ -77,7 +77,7 @@ def _stand(statement: Place) -> Stand | None:
     import libcst as cst
 
     try:
-        node = statement.chunk.concrete(statement.node)
+        node = statement.concrete
     except UnplacedError:
         return None
     found = statement.chunk.blocks.get(id(node))
@@ -167,7 +167,7 @@ def parenthesised(place: Place) -> Span | None:
     import libcst as cst
 
     try:
-        node, span = place.chunk.concrete(place.node), place.span
+        node, span = place.concrete, place.span
     except UnplacedError:
         return None
     if not isinstance(node, cst.BaseExpression) or len(node.lpar) != 1 or len(node.rpar) != 1:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 
 from gradcheck_lint.facts.classes import class_facts
+from gradcheck_lint.facts.definitions import DefinitionFacts, Known, definition_facts
 from gradcheck_lint.finding import Confidence, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.result import AnalysisError, Extent, Problem
 from gradcheck_lint.rule import Rule
@@ -28,11 +29,12 @@ from gradcheck_lint.source.libraries.found import library
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.outcome import Basis, Island, Outcome, Work
 from gradcheck_lint.source.outline import Definition
-from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.place import Place, UnplacedError
 from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
 from gradcheck_lint.source.replaced import doubtful
 from gradcheck_lint.source.run import program
 from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.run.recall import Recall
 from gradcheck_lint.source.store import Store
 from gradcheck_lint.source.timeline import Timeline
 from gradcheck_lint.source.triggers import Triggers
@@ -115,6 +117,7 @@ class _Analysis:
         self.machine = Machine(
             self.project, self.relevance, self.relevance.turns, self.failed, program.LANGUAGE, library()
         )
+        self.readers = [(r, _triggers((r.triggers,))) for r in self.rules if _about_definitions(r)]
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.training: set[str] = set()  # paths of the files in which an optimizer or a backward was seen
         self.openings: set[int] = set()  # ids of what the methods judged so far begin with
@@ -133,6 +136,10 @@ class _Analysis:
         self.events = limits.JUDGED * max(limits.AT_LEAST, self.size // limits.EVERY)
         self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)
+        read_closely = [module for module in modules if module.torchy and self.read_closely(module.text)]
+        recall = Recall(self.read_closely)
+        if read_closely:
+            self.machine.language = recall.listening(self.machine.language)
         chosen: list[Module] = []
         for module in modules:
             self.guarded(module.path, partial(self.choose, module, chosen))
@@ -145,6 +152,9 @@ class _Analysis:
             timeline.judged()
             if timeline.cut:
                 self.cut[timeline.home.path, timeline.name] = None
+        known = Known(recall, self.machine.timelines if read_closely else ())
+        for module in read_closely:
+            self.guarded(module.path, partial(self.definitions, module, known))
         for module in modules:
             self.guarded(module.path, partial(self.classes, module))
 
@@ -312,6 +322,25 @@ class _Analysis:
         if type(rule).on_timeline is not Rule.on_timeline:
             self.guarded(timeline.home.path, partial(rule.on_timeline, timeline, report))
 
+    def read_closely(self, text: str) -> bool:
+        """Whether some rule asks for the tree of libcst of some text."""
+        return any(triggers.search(text) for _, triggers in self.readers)
+
+    def definitions(self, module: Module, known: Known) -> None:
+        """Ask the rules about the functions of a module that they read with libcst."""
+        for definition in definition_facts(module, self.read_closely, known):
+            for rule, triggers in self.readers:
+                if triggers.search(definition.text):
+                    ask = partial(self.guarded, module.path, partial(self.show, rule, definition))
+                    self.bounded(module.path, definition.qualname, self.purse(rule), ask)
+
+    def show(self, rule: Rule, definition: DefinitionFacts) -> None:
+        try:
+            definition.tree  # noqa: B018 - read now, for all rules
+        except UnplacedError:
+            raise Stop from None  # it is not looked at, and said so
+        rule.on_definition(definition, self.reporter(rule))
+
     def classes(self, module: Module) -> None:
         """Ask the rules about the classes of a module: each hears of those whose text its triggers match."""
         rules = [(r, _triggers((r.triggers,))) for r in self.rules if _about_classes(r)]
@@ -402,6 +431,11 @@ _triggers = cache(Triggers)  # the same for every island
 def _about_classes(rule: Rule) -> bool:
     """Whether a rule asks about classes; its triggers are then about the text of a class."""
     return type(rule).on_class is not Rule.on_class
+
+
+def _about_definitions(rule: Rule) -> bool:
+    """Whether a rule reads definitions with libcst."""
+    return type(rule).on_definition is not Rule.on_definition
 
 
 class Relevance:

@@ -396,13 +396,13 @@ class Consume(Event):
 
 
 class Evaluate(Event):
-    """An expression is a statement and no call; `of` is the object whose attribute it compares."""
+    """An expression is a statement and no call."""
 
-    __slots__ = ("expression", "of", "value")
+    __slots__ = ("expression", "value")
 
-    def __init__(self, value: Value, expression: tree.Expression, of: Value | None) -> None:
+    def __init__(self, value: Value, expression: tree.Expression) -> None:
         self.subject = None
-        self.value, self.expression, self.of = value, expression, of
+        self.value, self.expression = value, expression
 
 
 class Iterate(Event):

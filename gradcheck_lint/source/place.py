@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import libcst as cst
-    from libcst.metadata import CodeRange, MetadataWrapper
+    from libcst.metadata import CodePosition, CodeRange, MetadataWrapper
 
 _GAP = re.compile(r"(?:[\s\\]|#[^\n]*\n)*")
 _COMMENT = re.compile(r"#[^\n]*")
@@ -92,11 +92,30 @@ class Chunk:
         found = self._ranges[node]
         return self._span((found.start.line, found.start.column, found.end.line, found.end.column))
 
+    def place(self, node: cst.CSTNode) -> Place:
+        """The place of a libcst node of this chunk. Its node says where that is, and nothing else."""
+        import libcst as cst
+
+        found = self._ranges[node]
+        corners = (*self._in_bytes(found.start), *self._in_bytes(found.end))
+        statement = isinstance(node, (cst.BaseSmallStatement, cst.BaseCompoundStatement))
+        return Place(self, tree.Node(OfStatement(*corners) if statement else Position(*corners)))
+
+    @cached_property
+    def wrapper(self) -> MetadataWrapper:
+        """The tree of libcst, with what its metadata are made with."""
+        return _wrapper()(self.module, unsafe_skip_copy=True)
+
     @cached_property
     def _ranges(self) -> Mapping[cst.CSTNode, CodeRange]:
         from libcst.metadata import PositionProvider
 
-        return _wrapper()(self.module, unsafe_skip_copy=True).resolve(PositionProvider)
+        return self.wrapper.resolve(PositionProvider)
+
+    def _in_bytes(self, position: CodePosition) -> Corner:
+        """A position of libcst, which counts characters, as one of `ast`, which counts bytes."""
+        before = self.lines[position.line - 1][: position.column]
+        return position.line, len(before.encode("utf-8", "surrogatepass"))
 
     @cached_property
     def _expressions(self) -> dict[Corners, cst.CSTNode]:
@@ -190,6 +209,11 @@ class Place(NamedTuple):
     def code(self) -> str:
         """The source of the node, with the parentheses around it."""
         return self.chunk.code(self.node)
+
+    @property
+    def concrete(self) -> cst.CSTNode:
+        """The libcst node that stands here: of an expression or a statement. Raises UnplacedError if there is none."""
+        return self.chunk.concrete(self.node)
 
     def __hash__(self) -> int:
         return id(self.node)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import libcst as cst
+import libcst.matchers as m
 import pytest
 
 import gradcheck_lint
@@ -95,6 +96,21 @@ def test_every_node_has_its_libcst_node(text: str) -> None:
             assert found.value == node.id
         span = chunk.span(node)
         assert span == chunk.span_of(found)
+
+
+@pytest.mark.parametrize("text", [pytest.param(ODD, id="odd"), *(f.read_text(encoding="utf-8") for f in FILES[1:3])])
+def test_every_libcst_node_has_a_place(text: str) -> None:
+    chunk = Chunk("x.py", text, 7)
+    kinds = (
+        m.Name() | m.Call() | m.Attribute() | m.Assign() | m.Return() | m.If() | m.For() | m.Tuple() | m.GeneratorExp()
+    )
+    nodes = m.findall(chunk.module, kinds)
+    assert nodes
+    for node in nodes:
+        place = chunk.place(node)
+        assert place.concrete is node
+        assert place.span == chunk.span_of(node)
+        assert place.code == chunk.module.code_for_node(node)
 
 
 def test_the_name_of_a_definition_has_a_place() -> None:

@@ -6,7 +6,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import NONE, External, Value
+from gradcheck_lint.source.values import NONE, External
 
 
 def do_evaluate(machine: Machine, node: tree.Evaluate) -> bool:
@@ -14,16 +14,8 @@ def do_evaluate(machine: Machine, node: tree.Evaluate) -> bool:
     if isinstance(node.value, tree.Call):
         return isinstance(value, External) and value.name == "builtins.NoReturn"
     if not isinstance(node.value, tree.Constant):
-        machine.emit(node.value, ev.Evaluate(value=value, expression=node.value, of=_compared(machine, node.value)))
+        machine.emit(node.value, ev.Evaluate(value=value, expression=node.value))
     return False
-
-
-def _compared(machine: Machine, node: tree.Expression) -> Value | None:
-    """The object of the attribute on the left of a comparison, where looking at it again does nothing."""
-    if not isinstance(node, tree.Operation) or not isinstance(node.operands[0], tree.Attribute):
-        return None
-    owner = node.operands[0].value
-    return None if any(isinstance(n, (tree.Call, tree.Other)) for n in owner.walk()) else machine.eval(owner)
 
 
 def do_return(machine: Machine, node: tree.Return) -> bool:
