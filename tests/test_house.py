@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -89,6 +90,33 @@ def test_laws_know_neither_code_nor_tensors() -> None:
                 heads += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
                 found += [f"{name} imports {head}" for head in heads if not _is_pure(head)]
     assert found == []
+
+
+def test_each_law_is_asked_by_both_witnesses() -> None:
+    """And all that it says is asked by one of them: what nobody asks is no law yet."""
+    texts = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
+    texts |= {f"rules.{path.stem}": path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.py")}
+    unasked = []
+    for name in MODULES:
+        _, _, law = name.partition("gradcheck_lint.laws.")
+        if not law:
+            continue
+        asks = re.compile(rf"laws\.{law} import|laws import (\w+, )*{law}\b")
+        asking = [other for other, text in texts.items() if asks.search(text)]
+        run = [other for other in asking if other.startswith("gradcheck_lint.runtime.")]
+        unasked += [law] if not run or len(run) == len(asking) else []
+        said = [node for node in ast.parse(texts[name]).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        used = {word for other in asking for word in _imported_or_read(texts[other])}
+        unasked += [f"{law}.{node.name}" for node in said if node.name[0] != "_" and node.name not in used]
+    assert unasked == []
+
+
+def _imported_or_read(text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
 
 
 def _is_pure(module: str) -> bool:
