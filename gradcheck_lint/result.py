@@ -6,8 +6,8 @@ The renderers (`report/`) and the command read it; nothing in it can be printed 
 from __future__ import annotations
 
 import os
-import traceback
 from dataclasses import dataclass, field
+from traceback import extract_tb, format_exception
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,18 +26,17 @@ class Problem:
 
     path: str  # the file that was being linted, as shown; empty where it was none in particular
     message: str  # one line
-    detail: str = ""  # the traceback, where there is one: it is a mistake of ours then
+    traceback: str = ""  # where there is one, it is a mistake of ours
 
     @classmethod
     def of(cls, path: str, error: BaseException) -> Problem:
         """What an exception comes down to that was raised where a file was looked at."""
         if isinstance(error, MemoryError):
             return cls(path, "there is not enough memory to check it")
-        frames = traceback.extract_tb(error.__traceback__)
+        frames = extract_tb(error.__traceback__)
         where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
         said = str(error).partition("\n")[0]
-        detail = "".join(traceback.format_exception(error))
-        return cls(path, f"{type(error).__name__}{': ' if said else ''}{said}{where}", detail)
+        return cls(path, f"{type(error).__name__}{': ' if said else ''}{said}{where}", "".join(format_exception(error)))
 
 
 class AnalysisError(Exception):

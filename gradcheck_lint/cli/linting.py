@@ -240,10 +240,10 @@ class Linting:
         for problem in result.problems:
             if not told:
                 where = f"{problem.path}: " if problem.path else ""
-                plea = " (a mistake in gradlint; please report it; -v shows where)" if problem.detail else ""
+                plea = " (a mistake in gradlint; please report it; -v shows where)" if problem.traceback else ""
                 tell("problem", f"{where}{problem.message}{plea}")
-            if problem.detail and self._options["verbose"]:
-                click.echo("\n".join(map(clean, problem.detail.split("\n"))), err=True)
+            if problem.traceback and self._options["verbose"]:
+                click.echo("\n".join(map(clean, problem.traceback.split("\n"))), err=True)
 
     def _tell_diff(self, mended: Mended) -> int:
         from gradcheck_lint.source import edit

@@ -75,7 +75,7 @@ class DefinitionFacts:
     def values(self, node: cst.BaseExpression) -> Sequence[Value]:
         """What an expression was taken for, each time that the analysis went over it; nothing if it never did.
 
-        It goes over what it needs: of `a.b(c)`, say, over `a` and `c`.
+        It goes over what it needs: of `a.b(c)` over `a` and `c`. What was called there is told by `events`.
         """
         found = self._values.get(node, [])
         spend(1 + len(found))

@@ -179,7 +179,7 @@ def _field(name: str, text: str, paint: Paint, columns: int = _COLUMNS) -> str:
 def _problem(problem: Problem, paint: Paint) -> str:
     where = f"{clean(problem.path)}: " if problem.path else ""
     lines = [paint("problem", RED) + paint(f": {where}{clean(problem.message)}", BOLD)]
-    if problem.detail:  # there is a traceback: it is our own mistake
+    if problem.traceback:  # it is our own mistake
         lines.append(_field("note:", "this is a mistake in gradlint, not in your code; please report it", paint))
     return "\n".join(lines) + "\n"
 

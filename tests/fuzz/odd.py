@@ -349,7 +349,7 @@ def faults(data: bytes, fix: bool) -> list[str]:
                 renderer(name)(result, sources=result.sources)
     except Exception as error:
         return [Problem.of("", error).message]
-    return [problem.message for problem in result.problems if problem.detail]
+    return [problem.message for problem in result.problems if problem.traceback]
 
 
 def is_python(data: bytes) -> bool:

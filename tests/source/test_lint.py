@@ -270,7 +270,7 @@ def test_engine_that_broke_altogether(here: Path, monkeypatch: pytest.MonkeyPatc
     assert told(result) == [("b.py", 1, "GL003")]
     [problem] = result.problems
     assert problem.message.startswith("RuntimeError: no (test_lint.py:")
-    assert "Traceback" in problem.detail
+    assert "Traceback" in problem.traceback
 
 
 def test_interrupt_passes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
