@@ -37,7 +37,7 @@ class ClosureIncomplete(Rule):
     triggers = r"LBFGS|closure"
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        runs = {id(c.place.node): c for c in _calls(timeline.tree)}
+        runs: dict[int, tl.Call] | None = None
         for event in timeline.events(ev.Step):
             optimizer = only(event.subject, Optimizer)
             if optimizer is None or not isinstance(optimizer.cls, External) or not query.torch_class(optimizer):
@@ -49,6 +49,8 @@ class ClosureIncomplete(Rule):
                 if query.torch_class(optimizer) == "LBFGS":
                     self.absent(timeline, event, report)
             elif isinstance(closure, FunctionValue):
+                if runs is None:
+                    runs = {id(c.place.node): c for c in _calls(timeline.tree)}
                 run = runs.get(id(event.place.node))
                 self.judge(timeline, event, optimizer, closure, run, report)
 

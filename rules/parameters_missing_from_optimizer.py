@@ -66,6 +66,8 @@ class ParametersMissingFromOptimizer(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         self.unfrozen(timeline, report)
+        if not timeline.has(Backward):
+            return
         optimizers = [o for e in timeline.events(Build) for o in things(e.subject, Optimizer)]
         if not optimizers or timeline.cut or not all(_known(o) for o in optimizers):
             return

@@ -37,6 +37,8 @@ class SkipLeavesGradients(Rule):
     watches = (SkipLeft,)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
+        if not timeline.has(ev.Backward):
+            return
         optimizers = [o for o in timeline.optimizers() if not o.summary]
         jumps = list(_jumps(timeline.tree)) if optimizers else []
         for optimizer in optimizers if jumps else ():
