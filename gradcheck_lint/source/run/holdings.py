@@ -121,12 +121,15 @@ class Holdings:
             if self._spelt:
                 self.words.append((type(value.value), value.value))
             return
-        if self._spelt:
-            word = _word(value)
-            if word:
-                self.words.append(word)
-        if value is not None and id(value) not in self._seen and not empty(value):
-            self._seen.add(id(value))
+        if self._spelt:  # how a value that is no object is written: a name outside the project, that of a method
+            if isinstance(value, Thing):
+                if isinstance(value.via, MethodCaller):
+                    self.words.append(value.via.name)
+            elif isinstance(value, External):
+                self.words.append(value.name)
+        key = id(value)
+        if value is not None and key not in self._seen and not empty(value):
+            self._seen.add(key)
             self._kept.append(value)
             self._todo.append(value)
             if len(self._seen) > MOST:
@@ -190,20 +193,16 @@ class Holdings:
                 self._add(value)
 
 
-def _word(value: Value | None) -> str:
-    """How a value that is no object is written: a name outside the project, the name of a method."""
-    if isinstance(value, External):
-        return value.name
-    return value.via.name if isinstance(value, Thing) and isinstance(value.via, MethodCaller) else ""
-
-
 def empty(value: Value) -> bool:
     """Whether it is seen at once that a value holds nothing."""
     if isinstance(value, Thing):
-        if isinstance(value.what, (Opaque, Pass, LossScaled, StateDict)) and not value.values:
+        what = value.what
+        if isinstance(what, Tensor):
+            return not what.grad
+        if isinstance(what, (Opaque, Pass, LossScaled, StateDict)) and not value.values:
             parent = value.parent
             return parent is None or (isinstance(parent[0].what, Opaque) and not parent[1].startswith("["))
-        return isinstance(value.what, Tensor) and not value.what.grad
+        return False
     if isinstance(value, Items):
         seen, items = value.constants, value.items
         while seen < len(items) and isinstance(items[seen], Constant):

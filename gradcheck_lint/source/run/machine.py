@@ -201,7 +201,10 @@ class Machine:
         self.store[key] = value
         if owner not in self.keepers and not isinstance(value, Constant) and things(value, KEPT):
             self.keepers.add(owner)
-        self.names_of.setdefault(owner, {})[name] = None
+        names = self.names_of.get(owner)
+        if names is None:
+            names = self.names_of[owner] = {}
+        names[name] = None
         if owner in self.globals:
             self.globals[owner][name] = None
 
