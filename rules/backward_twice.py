@@ -33,12 +33,11 @@ class BackwardTwice(Rule):
     slug = "backward-twice"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Backward,)
     watches = (GraphAgain, GraphFreed, GraphOutdated)
     yields_to = frozenset({("GL309", "step"), ("GL201", "step")})
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        if not timeline.has(ev.Backward):
-            return
         modules = regone.trained(timeline)
         confidence = regone.confidence(timeline)
         before = [(e, a) for e, a in timeline.located(ev.Backward) if not e.engine]

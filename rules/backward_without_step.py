@@ -33,6 +33,7 @@ class BackwardWithoutStep(Rule):
     slug = "backward-without-step"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Backward,)
     watches = (StepOutside, NeverStepped)
     yields_to = frozenset({("GL106", "optimizer")})
 

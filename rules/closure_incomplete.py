@@ -33,6 +33,7 @@ class ClosureIncomplete(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Step,)
     watches = (StaleStep, EmptyStep, ClosureWithoutLoss, ClosureMissing)
     triggers = r"LBFGS|closure"
 

@@ -42,6 +42,7 @@ class OptimizerRebuiltInLoop(Rule):
     slug = "optimizer-rebuilt-in-loop"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Build,)
     watches = (BuiltAnew,)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:

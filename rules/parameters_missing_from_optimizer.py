@@ -60,6 +60,7 @@ class ParametersMissingFromOptimizer(Rule):
     slug = "parameters-missing-from-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (Freeze, Backward)
     watches = (Unheld,)
     yields_to = frozenset({("GL305", "line")})
     triggers = r"\.detach\(|no_grad"

@@ -26,6 +26,7 @@ class RequiresGradNotAssigned(Rule):
     slug = "requires-grad-not-assigned"
     severity = Severity.ERROR
     fix = Safety.SAFE
+    needs = (Evaluate, SetAttribute)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for event in timeline.events(Evaluate, SetAttribute):

@@ -34,11 +34,10 @@ class SchedulerOfAnotherOptimizer(Rule):
     slug = "scheduler-of-another-optimizer"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Schedule,)
     watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        if not timeline.has(ev.Schedule):
-            return
         steps = list(timeline.located(ev.Step))
         if not steps:
             return

@@ -34,11 +34,10 @@ class SkipLeavesGradients(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Backward,)
     watches = (SkipLeft,)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        if not timeline.has(ev.Backward):
-            return
         optimizers = [o for o in timeline.optimizers() if not o.summary]
         jumps = list(_jumps(timeline.tree)) if optimizers else []
         for optimizer in optimizers if jumps else ():
