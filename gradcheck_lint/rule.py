@@ -83,6 +83,10 @@ class Rule:
     listens: ClassVar[tuple[type[Event], ...]] = ()
     """The kinds of events (`gradcheck_lint.source.events`) that `on_event` wants."""
 
+    needs: ClassVar[tuple[type[Event], ...]] = ()
+    """The kinds of events without which `on_timeline` finds nothing: it is asked where there is one of them. With none
+    named it is asked about every timeline."""
+
     breaches: ClassVar[frozenset[str]] = frozenset()
     """The breaches of the protocol (`gradcheck_lint.laws.cycle`) that `on_breach` wants."""
 

@@ -34,6 +34,7 @@ class AccumulationNotAveraged(Rule):
     slug = "accumulation-not-averaged"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Backward,)
     watches = (Discarded,)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:

@@ -29,6 +29,7 @@ class AccumulationWindowBroken(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Backward,)
     watches = (WindowCleared, WindowEarly, WindowClipped)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:

@@ -33,13 +33,14 @@ class BackwardTwice(Rule):
     slug = "backward-twice"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Backward,)
     watches = (GraphAgain, GraphFreed, GraphOutdated)
     yields_to = frozenset({("GL309", "step"), ("GL201", "step")})
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         modules = regone.trained(timeline)
         confidence = regone.confidence(timeline)
-        before = [(e, a) for e, a in timeline.located() if isinstance(e, ev.Backward) and not e.engine]
+        before = [(e, a) for e, a in timeline.located(ev.Backward) if not e.engine]
         for back in regone.backwards(timeline):
             event, around, loop = back.event, back.around, back.each
             if loop is not None and self.again(timeline, back, loop, confidence, report):

@@ -34,15 +34,16 @@ class BackwardWithoutStep(Rule):
     slug = "backward-without-step"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Backward,)
     watches = (StepOutside, NeverStepped)
     yields_to = frozenset({("GL106", "optimizer")})
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        located = list(timeline.located())
-        backward = [(e, a) for e, a in located if isinstance(e, ev.Backward) and not e.inputs]
+        backward: Located = [(e, a) for e, a in timeline.located(ev.Backward) if not e.inputs]
         if not backward:
             return
-        steps = [(e, a) for e, a in located if isinstance(e, ev.Step)]
+        located = list(timeline.located())
+        steps = list(timeline.located(ev.Step))
         for optimizer in timeline.optimizers():
             if optimizer.summary or not (optimizer.cls is None or isinstance(optimizer.cls, External)):
                 continue

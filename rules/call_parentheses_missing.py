@@ -34,6 +34,7 @@ class CallParenthesesMissing(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (Evaluate, Iterate, Clip)
     watches = (CallMissing,)
     triggers = r"\.(?:train|eval)\s*(?:#|\n)"
 

@@ -33,11 +33,12 @@ class ClosureIncomplete(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Step,)
     watches = (StaleStep, EmptyStep, ClosureWithoutLoss, ClosureMissing)
     triggers = r"LBFGS|closure"
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        runs = {id(c.place.node): c for c in _calls(timeline.tree)}
+        runs: dict[int, tl.Call] | None = None
         for event in timeline.events(ev.Step):
             optimizer = only(event.subject, Optimizer)
             if optimizer is None or not isinstance(optimizer.cls, External) or not query.torch_class(optimizer):
@@ -49,6 +50,8 @@ class ClosureIncomplete(Rule):
                 if query.torch_class(optimizer) == "LBFGS":
                     self.absent(timeline, event, report)
             elif isinstance(closure, FunctionValue):
+                if runs is None:
+                    runs = {id(c.place.node): c for c in _calls(timeline.tree)}
                 run = runs.get(id(event.place.node))
                 self.judge(timeline, event, optimizer, closure, run, report)
 

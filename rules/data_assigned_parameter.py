@@ -36,6 +36,7 @@ class DataAssignedParameter(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    needs = (SetData,)
     watches = (MemoryShared, DataMisfit)
     triggers = r"\.data *= "
 

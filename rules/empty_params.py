@@ -25,6 +25,7 @@ class EmptyParams(Rule):
     slug = "empty-params"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (BuildOptimizer,)
     watches = (RefusedEmpty, NothingHeld)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

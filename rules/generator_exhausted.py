@@ -29,6 +29,7 @@ class GeneratorExhausted(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (Consume,)
     watches = (IteratorSpent, RefusedSpent)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

@@ -28,6 +28,7 @@ class GroupNeverUsed(Rule):
     slug = "group-never-used"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (BuildOptimizer,)
     watches = (GroupForgotten,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

@@ -27,6 +27,7 @@ class InvalidOptimizerOptions(Rule):
     slug = "invalid-optimizer-options"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (AddGroup, BuildOptimizer)
     watches = (OddOption, ZeroRate)
     yields_to = frozenset({("GL802", "optimizer")})
 

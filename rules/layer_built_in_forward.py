@@ -49,8 +49,8 @@ class LayerBuiltInForward(Rule):
         if not (WEIGHTED.search(text) or modules_made(facts, text)) or _FUNCTIONAL.search(text) or _remembers(text):
             return
         timeline = facts.called("forward") if facts.is_module else None
-        for event, around in timeline.located() if timeline is not None else ():
-            if not isinstance(event, ev.Build) or event.context & _SILENT:
+        for event, around in timeline.located(ev.Build) if timeline is not None else ():
+            if event.context & _SILENT:
                 continue
             thing = event.subject
             confidence = _trainable(facts, thing)

@@ -36,6 +36,7 @@ class LayerReplacedAfterOptimizer(Rule):
     slug = "layer-replaced-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (SetAttribute, SetItem, Rebind, TorchCall)
     watches = (LayerReplaced, ModelReplaced, ParameterReplaced)
     triggers = r"\.(?<!\bself\.)\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
 

@@ -33,6 +33,7 @@ class LoadStateMisuse(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (LoadState,)
     watches = (StateMisfit, NothingLoaded, RefusedLoad)
     yields_to = frozenset({("GL301", "optimizer")})
     triggers = r"load_state_dict"

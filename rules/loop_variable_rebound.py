@@ -22,6 +22,7 @@ class LoopVariableRebound(Rule):
     slug = "loop-variable-rebound"
     severity = Severity.ERROR
     fix = Safety.SAFE
+    needs = (Assign,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree

@@ -36,6 +36,7 @@ class ModelMovedAfterOptimizer(Rule):
     slug = "model-moved-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (Move,)
     watches = (ParameterMoved, StateLeftBehind)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

@@ -30,6 +30,7 @@ class ModuleRequiresGradAttribute(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (SetAttribute,)
     watches = (RequiresGradAttribute,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

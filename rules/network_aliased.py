@@ -32,6 +32,7 @@ class NetworkAliased(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (Assign,)
     watches = (OwnStateLoaded,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

@@ -36,6 +36,7 @@ class OptimizerAttributeAssigned(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (SetAttribute, Augment, SetItem)
     watches = (AttributeAssigned,)
     triggers = r"\.defaults\["
 

@@ -43,13 +43,12 @@ class OptimizerRebuiltInLoop(Rule):
     slug = "optimizer-rebuilt-in-loop"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Build,)
     watches = (BuiltAnew,)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        located = list(timeline.located())
-        for event, around in located:
-            if not isinstance(event, ev.Build):
-                continue
+        located: list[tuple[ev.Event, tuple[tl.Part, ...]]] = []
+        for event, around in timeline.located(ev.Build):
             thing = only(event.subject)
             what = _built(thing)
             if thing is None or what is None or not _remembers(thing):
@@ -58,6 +57,7 @@ class OptimizerRebuiltInLoop(Rule):
             if not turns or not query.always(query.inside(around, turns[-1])):
                 continue
             loop = turns[-1]
+            located = located or list(timeline.located())
             uses = [(e, a) for e, a in located if loop in a and _used(e, thing)]
             if not uses or not all(query.always(query.inside(a, loop)) for _, a in uses[:1]):
                 continue

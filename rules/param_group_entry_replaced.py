@@ -27,6 +27,7 @@ class ParamGroupEntryReplaced(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    needs = (SetItem,)
     watches = (EntryReplaced,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

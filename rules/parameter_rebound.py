@@ -30,6 +30,7 @@ class ParameterRebound(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    needs = (Rebind, SetAttribute)
     watches = (ParameterReplaced, VariableReplaced)
     triggers = r"\bParameter\("
 

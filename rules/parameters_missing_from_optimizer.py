@@ -61,12 +61,15 @@ class ParametersMissingFromOptimizer(Rule):
     slug = "parameters-missing-from-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (Freeze, Backward)
     watches = (Unheld,)
     yields_to = frozenset({("GL305", "line")})
     triggers = r"\.detach\(|no_grad"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         self.unfrozen(timeline, report)
+        if not timeline.has(Backward):
+            return
         optimizers = [o for e in timeline.events(Build) for o in things(e.subject, Optimizer)]
         if not optimizers or timeline.cut or not all(_known(o) for o in optimizers):
             return

@@ -28,6 +28,7 @@ class ParamsWithoutGrad(Rule):
     slug = "params-without-grad"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
+    needs = (Backward,)
     watches = (NeverTrained, NormsAlone)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

@@ -26,6 +26,7 @@ class RequiresGradMisspelt(Rule):
     slug = "requires-grad-misspelt"
     severity = Severity.ERROR
     fix = Safety.SAFE
+    needs = (SetAttribute, Misspelt, Build, TorchCall)
     triggers = r"\breq\w*[gG]ra"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:

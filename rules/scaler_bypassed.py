@@ -27,6 +27,7 @@ class ScalerBypassed(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (Step, Update)
     breaches = frozenset({SCALED_STEP, PLAIN_SCALER_STEP, UNSCALED_TWICE})
     watches = (ScaledStep, PlainScalerStep, UnscaledTwice, ScalerRefused)
 

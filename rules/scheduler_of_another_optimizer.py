@@ -36,16 +36,14 @@ class SchedulerOfAnotherOptimizer(Rule):
     slug = "scheduler-of-another-optimizer"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Schedule,)
     watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        located = list(timeline.located())
-        steps = [(e, a) for e, a in located if isinstance(e, ev.Step)]
+        steps = list(timeline.located(ev.Step))
         if not steps:
             return
-        for event, around in located:
-            if not isinstance(event, ev.Schedule):
-                continue
+        for event, around in timeline.located(ev.Schedule):
             scheduler = only(event.subject, Scheduler)
             if scheduler is None or not scheduler.certain or not query.torch_class(scheduler):
                 continue
@@ -63,7 +61,7 @@ class SchedulerOfAnotherOptimizer(Rule):
             elif query.always(query.inside(around, turns[0])):
                 own = [a for e, a in steps if e.concerns(optimizer) and turns[-1] in a]
                 self.paced(event, turns, scheduler, own, report)
-                self.crossed(located, event, optimizer, report)
+                self.crossed(steps, event, optimizer, report)
 
     def other(
         self,

@@ -34,6 +34,7 @@ class SkipLeavesGradients(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (ev.Backward,)
     watches = (SkipLeft,)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:

@@ -48,12 +48,11 @@ def uses(timeline: Timeline) -> Iterator[Use]:
     """The uses of all iterators that an entry point uses twice, or in a loop."""
     seen: set[int] = set()
     again: dict[int, Thing] = {}
-    for event, around in timeline.located():
-        if isinstance(event, Consume):
-            thing = event.subject
-            if thing.serial in seen or any(isinstance(step, Loop) for step in around):
-                again.setdefault(thing.serial, thing)
-            seen.add(thing.serial)
+    for event, around in timeline.located(Consume):
+        thing = event.subject
+        if thing.serial in seen or any(isinstance(step, Loop) for step in around):
+            again.setdefault(thing.serial, thing)
+        seen.add(thing.serial)
     for thing in again.values():
         yield from _Path(timeline, thing).uses()
 

@@ -45,11 +45,11 @@ def trained(timeline: tl.Timeline) -> list[Thing]:
 
 def backwards(timeline: tl.Timeline) -> list[Back]:
     """The plain ones, without gradients or inputs of their own."""
-    modules = trained(timeline)
+    modules = trained(timeline) if timeline.has(ev.Backward) else ()
     found = []
     leaving: dict[int, bool] = {}
-    for event, around in timeline.located() if modules else ():
-        if not isinstance(event, ev.Backward) or event.engine:
+    for event, around in timeline.located(ev.Backward) if modules else ():
+        if event.engine:
             continue
         loss = only(event.subject)
         runs = runs_of(loss, modules)

@@ -228,11 +228,12 @@ def jumps(step: Part) -> bool:
 def steps_never_updated(timeline: Timeline) -> list[Event]:
     """The steps of gradient scalers in loops that have no update of one, and hand it to no code that is not seen."""
     found: list[Event] = []
-    located = list(timeline.located())
-    for step, around in located:
-        scaler = only(step.scaler, Scaler) if isinstance(step, Step) else None
+    for step, around in timeline.located(Step):
+        scaler = only(step.scaler, Scaler)
+        if scaler is None or not scaler.certain:
+            continue
         loops = [outer for outer in around if isinstance(outer, Loop) and not outer.once]
-        if scaler is None or not scaler.certain or not loops:
+        if not loops:
             continue
         seen = not (timeline.hooked or timeline.cut or named_only(timeline, "update"))
         if seen and not any(isinstance(event, (Update, Unknown)) for event, _ in timeline.within(loops[0])):
@@ -244,10 +245,12 @@ def updates_run_twice(timeline: Timeline) -> list[Event]:
     """The updates of gradient scalers that follow another one in the same run of statements, with no step between."""
     found: list[Event] = []
     last: tuple[Event, tuple[Part, ...]] | None = None
-    for event, around in timeline.located():
+    if not timeline.has(Update):
+        return []
+    for event, around in timeline.located(Step, Unknown, Update):
         if isinstance(event, (Step, Unknown)):
             last = None
-        elif isinstance(event, Update):
+        else:
             scaler = only(event.subject, Scaler)
             if last is not None and scaler is not None and last[1] == around and only(last[0].subject) is scaler:
                 found.append(event)

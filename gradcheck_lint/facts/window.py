@@ -92,10 +92,7 @@ class Window(NamedTuple):
 
 def windows(timeline: tl.Timeline) -> Iterator[Window]:
     """The windows of an entry point."""
-    located = list(timeline.located())
-    for step, around in located:
-        if not isinstance(step, ev.Step):
-            continue
+    for step, around in timeline.located(ev.Step) if timeline.has(ev.Backward) else ():
         optimizer = only(step.subject, Optimizer)
         turns = [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
         if optimizer is None or optimizer.summary or not turns or "accumulate" in step.context:

@@ -277,7 +277,7 @@ class _Analysis:
     def concerned(self, rule: Rule, timeline: Timeline, breaches: Sequence[Breach]) -> bool:
         """Whether there is anything in a timeline that a rule wants to hear of."""
         return (
-            type(rule).on_timeline is not Rule.on_timeline
+            _asks(rule, timeline)
             or (bool(rule.listens) and timeline.has(*rule.listens))
             or any(breach.kind in rule.breaches for breach in breaches)
         )
@@ -319,7 +319,7 @@ class _Analysis:
         for breach in breaches:
             if breach.kind in rule.breaches:
                 self.guarded(timeline.home.path, partial(rule.on_breach, breach, report))
-        if type(rule).on_timeline is not Rule.on_timeline:
+        if _asks(rule, timeline):
             self.guarded(timeline.home.path, partial(rule.on_timeline, timeline, report))
 
     def read_closely(self, text: str) -> bool:
@@ -417,6 +417,11 @@ class _Analysis:
         if not hasattr(self, "_listed"):
             self._listed = {m.path: m for m in self.project.modules.values() if m is not None and m.listed}
         return self._listed
+
+
+def _asks(rule: Rule, timeline: Timeline) -> bool:
+    """Whether a rule wants to see a timeline as a whole."""
+    return type(rule).on_timeline is not Rule.on_timeline and (not rule.needs or timeline.has(*rule.needs))
 
 
 def _builds_optimizer(event: Event) -> bool:

@@ -202,17 +202,21 @@ class Timeline:
         """The events of some kinds (all if none is named) in the order of the code."""
         if not kinds:
             return iter([event for event, _ in self.located()])
+        found = self._numbered(kinds)
+        spend(len(found) // 4)
+        return iter([event for _, event in found])
+
+    def _numbered(self, kinds: tuple[type[Event], ...]) -> Sequence_[tuple[int, Event]]:
+        """The events of some kinds with their numbers, in the order of the code."""
         by_kind = self.kinds
         met = _among(tuple(by_kind), kinds)
         if not met:
-            return iter(())
+            return ()
         if len(met) == 1:
-            found = by_kind[met[0]]
-        else:
-            found = [place for kind in met for place in by_kind[kind]]
-            found.sort(key=_index)
-        spend(len(found) // 4)
-        return iter([event for _, event in found])
+            return by_kind[met[0]]
+        found = [place for kind in met for place in by_kind[kind]]
+        found.sort(key=_index)
+        return found
 
     @property
     def kinds(self) -> Mapping[type[Event], list[tuple[int, Event]]]:
@@ -272,8 +276,26 @@ class Timeline:
         """Whether there is an event of some kinds."""
         return bool(_among(tuple(self.kinds), kinds))
 
-    def located(self) -> Iterator[tuple[Event, tuple[Part, ...]]]:
-        """Each event with the parts around it, outermost first."""
+    @overload
+    def located(self) -> Iterator[tuple[Event, tuple[Part, ...]]]: ...
+    @overload
+    def located(self, one: type[E], /) -> Iterator[tuple[E, tuple[Part, ...]]]: ...
+    @overload
+    def located(self, one: type[E], two: type[F], /) -> Iterator[tuple[E | F, tuple[Part, ...]]]: ...
+    @overload
+    def located(
+        self, one: type[E], two: type[F], three: type[G], /
+    ) -> Iterator[tuple[E | F | G, tuple[Part, ...]]]: ...
+    def located(self, *kinds: type[Event]) -> Iterator[tuple[Event, tuple[Part, ...]]]:
+        """Each event (of some kinds, if any is named) with the parts around it, outermost first."""
+        if kinds:
+            wanted = self._numbered(kinds)
+            spend(len(wanted) // 4)
+            if not wanted:
+                return iter(())
+            if self._located is None:
+                self._located = located(self.tree)
+            return iter([self._located[number] for number, _ in wanted])
         if self._located is None:
             self._located = located(self.tree)
         else:
@@ -525,7 +547,7 @@ def _raises(part: Part) -> list[Part]:
         part = todo.pop()
         if isinstance(part, Jump) and part.kind is tree.Exit.RAISE:
             found.append(part)
-        todo += _parts(part)
+        todo += [one for one in _parts(part) if not isinstance(one, Event)]
     return found
 
 
@@ -549,7 +571,8 @@ def _homes(tree: Part) -> dict[int, tuple[Part, int]]:
         inner = _parts(part)
         for index, one in enumerate(inner):
             found[id(one)] = (part, index)
-        todo.extend(inner)
+            if not isinstance(one, Event):
+                todo.append(one)
     return found
 
 

@@ -63,7 +63,12 @@ class Node:
             node = todo.pop()
             yield node
             if node is self or not isinstance(node, (Function, Class)):
-                todo += reversed(list(node.children()))
+                for name in reversed(node.fields):
+                    value = getattr(node, name)
+                    if isinstance(value, Node):
+                        todo.append(value)
+                    elif value:
+                        todo += reversed(list(_nodes(value)))
 
 
 def _nodes(value: Any) -> Iterator[Node]:

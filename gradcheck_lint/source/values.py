@@ -417,7 +417,11 @@ def options(value: Value | None) -> tuple[Value, ...]:
 
 def things(value: Value | None, nature: Natures | None = None) -> list[Thing]:
     """The things among a value's options, of one nature (or several) if given."""
-    return [v for v in options(value) if isinstance(v, Thing) and (nature is None or isinstance(v.what, nature))]
+    if isinstance(value, Thing):
+        return [value] if nature is None or isinstance(value.what, nature) else []
+    if not isinstance(value, Choice):
+        return []
+    return [v for v in value.options if isinstance(v, Thing) and (nature is None or isinstance(v.what, nature))]
 
 
 def only(value: Value | None, nature: Natures | None = None) -> Thing | None:
@@ -425,7 +429,11 @@ def only(value: Value | None, nature: Natures | None = None) -> Thing | None:
 
     None (the constant) does not count as something else: code that uses it has made sure that it is not.
     """
-    found = [v for v in options(value) if not (isinstance(v, Constant) and v.value is None)]
+    if isinstance(value, Thing):
+        return value if nature is None or isinstance(value.what, nature) else None
+    if not isinstance(value, Choice):
+        return None
+    found = [v for v in value.options if not (isinstance(v, Constant) and v.value is None)]
     if len(found) == 1 and isinstance(found[0], Thing) and (nature is None or isinstance(found[0].what, nature)):
         return found[0]
     return None

@@ -63,12 +63,13 @@ def follow(
                 for value in args.all():
                     iteration.consume(machine, value, node, "?")
             if node is not None and far:
+                spend(20)
                 _out_of_sight(machine, target, args, node)
             if node is not None and machine.trains and function.name not in ("forward", "__call__"):
                 found = handed(machine, target, args.all()) if found is None else found
                 parts.may_grow(machine, node, found, [target.receiver, *args.all()], function)
             return result
-    spend(10)
+    spend(20)
     machine.reached.add(id(function))
     body = function.body
     home = target.home

@@ -90,8 +90,7 @@ class Holdings:
         self._seen: set[int] = set()
         self._kept: list[Value] = []  # values made on the way, so that their ids stay theirs
         self._todo: list[Value] = []
-        for value in values:
-            self._add(value)
+        self._add(values)
         while self._todo and not self.anything:
             self._look(self._todo.pop())
 
@@ -116,43 +115,44 @@ class Holdings:
             return None
         return found[0] if len(found) == 1 else Choice(found)
 
-    def _add(self, value: Value | None) -> None:
-        if isinstance(value, Constant):
-            if self._spelt:
-                self.words.append((type(value.value), value.value))
-            return
-        if self._spelt:
-            word = _word(value)
-            if word:
-                self.words.append(word)
-        if value is not None and id(value) not in self._seen and not empty(value):
-            self._seen.add(id(value))
-            self._kept.append(value)
-            self._todo.append(value)
-            if len(self._seen) > MOST:
-                self.anything = True
+    def _add(self, values: Iterable[Value | None]) -> None:
+        seen, spelt = self._seen, self._spelt
+        for value in values:
+            if isinstance(value, Constant):
+                if spelt:
+                    self.words.append((type(value.value), value.value))
+                continue
+            if spelt:  # how a value that is no object is written: a name outside the project, that of a method
+                if isinstance(value, Thing):
+                    if isinstance(value.via, MethodCaller):
+                        self.words.append(value.via.name)
+                elif isinstance(value, External):
+                    self.words.append(value.name)
+            key = id(value)
+            if value is not None and key not in seen and not empty(value):
+                seen.add(key)
+                self._kept.append(value)
+                self._todo.append(value)
+        if len(seen) > MOST:
+            self.anything = True
 
     def _look(self, value: Value) -> None:
         spend(1)
         if isinstance(value, Thing):
             self._thing(value)
         elif isinstance(value, (Choice, Items, Table, Partial)):
-            for part in _parts(value):
-                self._add(part)
+            self._add(_parts(value))
         elif isinstance(value, ClassValue):
             for base in value.lineage():
-                for member in base.members.values() if isinstance(base, ClassValue) else ():
-                    if not isinstance(member, FunctionValue):
-                        self._add(member)
+                if isinstance(base, ClassValue):
+                    self._add(member for member in base.members.values() if not isinstance(member, FunctionValue))
         elif isinstance(value, External):
             self.methods = self.methods or _method_of_torch(value.name)
         elif isinstance(value, FunctionValue):
             self.functions.add(id(value.function))
-            self._add(value.receiver)
-            for name in self.machine.names_of.get(id(value.function), ()):
-                self._add(self.machine.store.get((id(value.function), name)))  # `function.held = optimizer`
-            for held in free_values(self.machine, value):
-                self._add(held)
+            key, store = id(value.function), self.machine.store
+            own = [store.get((key, name)) for name in self.machine.names_of.get(key, ())]  # `function.held = optimizer`
+            self._add([value.receiver, *own, *free_values(self.machine, value)])
 
     def _thing(self, thing: Thing) -> None:
         if isinstance(thing.what, _TURNABLE) or (isinstance(thing.what, Tensor) and thing.what.grad):
@@ -163,16 +163,13 @@ class Holdings:
                 self._attributes(thing, KEPT)
             return
         if isinstance(thing.what, (Scheduler, Super)):
-            self._add(thing.what.optimizer if isinstance(thing.what, Scheduler) else thing.what.receiver)
+            self._add([thing.what.optimizer if isinstance(thing.what, Scheduler) else thing.what.receiver])
             return
-        for value in thing.values:
-            self._add(value)
+        self._add(thing.values)
         if isinstance(thing.what, Instance):
             self._attributes(thing)
             if not thing.ready:
-                args = thing.args
-                for value in args.all() if args is not None else ():
-                    self._add(value)
+                self._add(thing.args.all() if thing.args is not None else ())
         elif isinstance(thing.what, Opaque) and thing.parent is not None:
             owner, attribute = thing.parent
             making = self.machine.making
@@ -181,29 +178,24 @@ class Holdings:
             if isinstance(owner.what, _TURNABLE) and not _plain(thing):
                 self.things[thing.serial] = thing
             elif isinstance(owner.what, Opaque) and attribute.startswith("["):
-                self._add(owner)  # an item of what holds something
+                self._add([owner])  # an item of what holds something
 
     def _attributes(self, thing: Thing, natures: Natures | None = None) -> None:
-        for name in self.machine.names_of.get(thing.serial, ()):
-            value = self.machine.get(thing.serial, name)
-            if natures is None or things(value, natures):
-                self._add(value)
-
-
-def _word(value: Value | None) -> str:
-    """How a value that is no object is written: a name outside the project, the name of a method."""
-    if isinstance(value, External):
-        return value.name
-    return value.via.name if isinstance(value, Thing) and isinstance(value.via, MethodCaller) else ""
+        serial, store = thing.serial, self.machine.store
+        values = [store.get((serial, name)) for name in self.machine.names_of.get(serial, ())]
+        self._add(values if natures is None else [value for value in values if things(value, natures)])
 
 
 def empty(value: Value) -> bool:
     """Whether it is seen at once that a value holds nothing."""
     if isinstance(value, Thing):
-        if isinstance(value.what, (Opaque, Pass, LossScaled, StateDict)) and not value.values:
+        what = value.what
+        if isinstance(what, Tensor):
+            return not what.grad
+        if isinstance(what, (Opaque, Pass, LossScaled, StateDict)) and not value.values:
             parent = value.parent
             return parent is None or (isinstance(parent[0].what, Opaque) and not parent[1].startswith("["))
-        return isinstance(value.what, Tensor) and not value.what.grad
+        return False
     if isinstance(value, Items):
         seen, items = value.constants, value.items
         while seen < len(items) and isinstance(items[seen], Constant):
@@ -243,12 +235,15 @@ def free_values(machine: Machine, function: FunctionValue) -> list[Value]:
     """What the names in a function's text mean where it was defined: what it holds in its closure and in globals."""
     names = _names(machine, function.function)
     found: list[Value] = []
-    left = dict.fromkeys(names)
+    met: set[str] = set()
     scope = function.scope
-    while scope is not None and left:
-        spend(1 + len(left) // 8)
+    while scope is not None and len(met) < len(names):
         bound = machine.names_of.get(scope, {})
-        here = [name for name in left if name in bound]
+        spend(1 + min(len(names), len(bound)) // 8)
+        if len(names) <= len(bound):
+            here = [name for name in names if name in bound and name not in met]
+        else:
+            here = sorted((name for name in bound if name in names and name not in met), key=names.__getitem__)
         for name in here:
             value = machine.store.get((scope, name))
             if isinstance(value, Lazy):
@@ -257,12 +252,12 @@ def free_values(machine: Machine, function: FunctionValue) -> list[Value]:
                 found += _inside(machine, value, names)
             elif value is not None:
                 found.append(value)
-            del left[name]
+        met.update(here)
         scope = machine.parents.get(scope)
     return found
 
 
-def _inside(machine: Machine, module: ModuleValue, names: tuple[str, ...]) -> list[Value]:
+def _inside(machine: Machine, module: ModuleValue, names: Iterable[str]) -> list[Value]:
     """The values of a module that ran, under names that a text speaks of: `state.optimizer`."""
     scope = machine.scope_of.get(module.module.path)
     if scope is None:
@@ -272,15 +267,16 @@ def _inside(machine: Machine, module: ModuleValue, names: tuple[str, ...]) -> li
     return [v for v in values if v is not None and not isinstance(v, (Lazy, ModuleValue, ClassValue))]
 
 
-def _names(machine: Machine, function: tree.Function) -> tuple[str, ...]:
-    """The names that a function's text speaks of."""
+def _names(machine: Machine, function: tree.Function) -> dict[str, int]:
+    """The names that a function's text speaks of, each with its number among them."""
     known = machine.names_in.get(id(function))
     if known is None:
         definition = machine.project.definition_of.get(id(function))
         if definition is not None:
-            known = tuple(dict.fromkeys(_WORD.findall(definition[1].text)))
+            spoken = dict.fromkeys(_WORD.findall(definition[1].text))
         else:
-            known = tuple(_spoken(function.body))
+            spoken = _spoken(function.body)
+        known = {name: number for number, name in enumerate(spoken)}
         machine.names_in[id(function)] = known
     return known
 

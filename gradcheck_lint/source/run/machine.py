@@ -174,8 +174,9 @@ class Machine:
         self.generators: dict[int, bool] = {}  # function → whether it yields
         self.tried: dict[Hashable, bool] = {}  # functions that were run so, and what they hold → whether they turn it
         self.trains = True  # the module of the entry point speaks of training; else nothing in it can be judged
+        self.graded = False  # somewhere, `.grad` of something was read
         self.trying = False  # a function is run with unknown arguments, to see whether it turns the cycle
-        self.names_in: dict[int, tuple[str, ...]] = {}  # function → the names that its text speaks of
+        self.names_in: dict[int, dict[str, int]] = {}  # function → the names that its text speaks of, numbered
         self.leaves: dict[int, bool] = {}  # function → whether it leaves the modules that it is given as they are
 
     def budget_of(self, lines: int) -> int:
@@ -201,7 +202,10 @@ class Machine:
         self.store[key] = value
         if owner not in self.keepers and not isinstance(value, Constant) and things(value, KEPT):
             self.keepers.add(owner)
-        self.names_of.setdefault(owner, {})[name] = None
+        names = self.names_of.get(owner)
+        if names is None:
+            names = self.names_of[owner] = {}
+        names[name] = None
         if owner in self.globals:
             self.globals[owner][name] = None
 
@@ -325,13 +329,14 @@ class Machine:
 
     def run(self, body: Iterable[tree.Statement]) -> bool:
         """Run statements; True if the end is never reached (a jump on every path)."""
+        frame = self.frames[-1]
         for statement in body:
             self.steps += 1
             meter.left -= 3
             meter.spent += 3
             if self.steps > self.budget:
                 raise Stop
-            self.frame.statement = statement
+            frame.statement = statement
             if self.language.statements[type(statement)](self, statement):
                 return True
         return False

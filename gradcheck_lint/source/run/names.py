@@ -194,6 +194,7 @@ def thing_attribute(machine: Machine, base: Thing, attr: str, node: tree.Node) -
             read = access.read(machine, base, found, node)
             return found if read is None else read
     if attr in ("grad", "_grad") and isinstance(base.what, (Tensor, Opaque, Parameters)):
+        machine.graded = True
         return objects.child(machine, base, attr, Grad(), node)
     if attr in ("param_groups", "defaults") and isinstance(base.what, Optimizer):
         base.what.opened = True  # its options may be read and written
