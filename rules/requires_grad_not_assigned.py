@@ -28,7 +28,7 @@ class RequiresGradNotAssigned(Rule):
     slug = "requires-grad-not-assigned"
     severity = Severity.ERROR
     fix = Safety.SAFE
-    needs = (Evaluate, SetAttribute)
+    needs = (SetAttribute,)
 
     triggers = r"\.requires_grad[\s)]*(?:==|is\b)"
 

@@ -1,4 +1,4 @@
-"""What a rule finds does not depend on which others are on."""
+"""What a rule finds does not depend on which others are on, nor on what it says that it needs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gradcheck_lint import registry
 from gradcheck_lint.finding import Finding
 from gradcheck_lint.page import Page
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.source import engine
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 
@@ -32,3 +33,11 @@ def test_a_rule_finds_alone_what_it_finds_among_all(page: Page) -> None:
             mine = [finding for finding in among if finding.code == rule.code]
             if mine:
                 assert found(example.code, (rule,)) == mine
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.code)
+def test_what_a_rule_needs_hides_nothing_from_it(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = [example for example in page.examples if example.kind == "wrong"]
+    hidden = [found(example.code, RULES) for example in examples]
+    monkeypatch.setattr(engine, "_asks", lambda rule, timeline: type(rule).on_timeline is not Rule.on_timeline)
+    assert [found(example.code, RULES) for example in examples] == hidden
