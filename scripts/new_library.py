@@ -62,7 +62,7 @@ class Entry(NamedTuple):
     def code(self, text: str) -> str:
         """The text of the module with the entry at its end; raises ConfigError for one that has no entries."""
         if not text:
-            text = MODULE.format(head=self.name.partition(".")[0], kind=self.kind)
+            text = MODULE.format(head=self.module, kind=self.kind)
         found = re.search(f"^{ENTERING}(.+)$", text, re.MULTILINE)
         if found is None:
             raise ConfigError(f"the module {self.module} has no entries; choose another with --module")
@@ -82,10 +82,13 @@ def entry(name: str, module: str) -> Entry:
     """What to write for a name; raises ConfigError where it is unfit or taken, or its module is not clear."""
     known = library()
     kind = "method" if name.startswith(".") else "function"
-    name = name.removeprefix(".") if kind == "method" else torch_api.canonical(name)
+    name = name.removeprefix(".")
     if not all(part.isidentifier() for part in name.split(".")) or ("." in name) != (kind == "function"):
         raise ConfigError(f'"{name}" should be a full name, as functools.partial, or a method, as .zero_grad')
-    if name in (known.methods if kind == "method" else known.functions):
+    head, _, last = name.rpartition(".")
+    if head.rpartition(".")[2][:1].isupper() and not last[:1].isupper():
+        raise ConfigError(f"{name} is a method; write .{last} --module {name.partition('.')[0]}")
+    if (name in known.methods) if kind == "method" else (torch_api.canonical(name) in known.functions):
         raise ConfigError(f"{name} has an entry already")
     if not module and kind == "method":
         raise ConfigError("say with --module where a method belongs: torch_optim, torch_module, a library of its own")

@@ -18,8 +18,8 @@ class Call(Enum):
     MODULE_APPLY = "module._apply"  # it is moved or converted
     MODULE_LOAD_STATE = "module.load_state_dict"
     MODULE_STATE = "module.state_dict"
-    SCHEDULER_BUILD = "scheduler.__init__"
-    SCHEDULER_STEP = "scheduler.step"
+    SCHEDULER_BUILD = "scheduler.__init__"  # calls `step` once, before any step of the optimizer
+    SCHEDULER_STEP = "scheduler.step"  # not of a class with a `step` of its own, as CosineAnnealingWarmRestarts
     SCALER_BUILD = "scaler.__init__"
     SCALER_SCALE = "scaler.scale"
     SCALER_UNSCALE = "scaler.unscale_"

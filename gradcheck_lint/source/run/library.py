@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from gradcheck_lint.source import torch_api
 from gradcheck_lint.source.run.machine import Function, Method
 
 FUNCTIONS: dict[str, Function] = {}
@@ -15,13 +16,13 @@ M = TypeVar("M", bound=Method)
 
 
 def function(*names: str) -> Callable[[F], F]:
-    """Enter what functions or classes give when they are called, by their full names after `torch_api.canonical`.
+    """Enter what functions or classes give when they are called, by their full names.
 
     Raises ValueError for a name that has an entry.
     """
 
     def enter(known: F) -> F:
-        for name in names:
+        for name in map(torch_api.canonical, names):  # which is what a call goes by
             if name in FUNCTIONS:
                 raise ValueError(f"{name} is entered twice")
             FUNCTIONS[name] = known
