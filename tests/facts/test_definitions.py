@@ -165,6 +165,19 @@ def test_it_is_asked_about_what_its_triggers_match_and_nothing_else() -> None:
     assert met == {}
 
 
+def test_helpers_that_do_not_speak_of_torch_are_read_where_they_are_called(tmp_path: Path) -> None:
+    texts = {
+        "train.py": f"from helper import freeze\n{TEXT}\nfreeze(net)\n",
+        "helper.py": "def freeze(net):\n    for p in net.parameters():\n        p.requires_grad == False\n",
+        "other.py": "def freeze(net):\n    for p in net.parameters():\n        p.requires_grad == False\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    given = [SourceFile(name, tmp_path / name, text.encode()) for name, text in texts.items()]
+    found = analyse(given, [registry.find(registry.load(packs=False), "GL313")])
+    assert [(f.span.path, f.span.line, f.fix is not None) for f in found] == [("helper.py", 3, True)]
+
+
 def test_values_and_events_are_those_of_each_time() -> None:
     values: list[str] = []
     events: list[str] = []
