@@ -334,6 +334,7 @@ class _Analysis:
                 if triggers.search(definition.text):
                     ask = partial(self.guarded, module.path, partial(self.show, rule, definition))
                     self.bounded(module.path, definition.qualname, self.purse(rule), ask)
+            definition.chunk.let_go()
 
     def show(self, rule: Rule, definition: DefinitionFacts) -> None:
         try:

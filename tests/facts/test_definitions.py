@@ -233,6 +233,13 @@ def test_a_statement_that_is_found_has_a_place_of_its_own() -> None:
     assert first.fix.edits[0].text == "            pass\n"
 
 
+def test_the_trees_of_a_definition_are_let_go_of_when_all_were_asked() -> None:
+    met: list[DefinitionFacts] = []
+    lint([asked("optimizer", lambda definition, report: met.append(definition)) for _ in range(2)])
+    assert len(met) > 2
+    assert not any({"module", "wrapper", "blocks"} & vars(definition.chunk).keys() for definition in met)
+
+
 def test_an_error_costs_the_rule_on_that_file_and_nothing_else(pack: Rule) -> None:
     def hook(definition: DefinitionFacts, report: Report) -> None:
         tell(definition, next(iter(m.findall(definition.tree, m.Call()))), report)
