@@ -136,7 +136,7 @@ class _Analysis:
         self.events = limits.JUDGED * max(limits.AT_LEAST, self.size // limits.EVERY)
         self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)
-        read_closely = [module for module in modules if module.torchy and self.read_closely(module.text)]
+        read_closely = [module for module in modules if self.read_closely(module.text)]
         recall = Recall(self.read_closely)
         if read_closely:
             self.machine.language = recall.listening(self.machine.language)
@@ -154,7 +154,8 @@ class _Analysis:
                 self.cut[timeline.home.path, timeline.name] = None
         known = Known(recall, self.machine.timelines if read_closely else ())
         for module in read_closely:
-            self.guarded(module.path, partial(self.definitions, module, known))
+            if module.torchy or recall.went_over(module.path):
+                self.guarded(module.path, partial(self.definitions, module, known))
         for module in modules:
             self.guarded(module.path, partial(self.classes, module))
 
@@ -333,6 +334,7 @@ class _Analysis:
                 if triggers.search(definition.text):
                     ask = partial(self.guarded, module.path, partial(self.show, rule, definition))
                     self.bounded(module.path, definition.qualname, self.purse(rule), ask)
+            definition.chunk.let_go()
 
     def show(self, rule: Rule, definition: DefinitionFacts) -> None:
         try:

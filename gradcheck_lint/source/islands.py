@@ -17,7 +17,7 @@ from gradcheck_lint.source.file import DecodeError, SourceFile, decode
 from gradcheck_lint.source.outcome import Island, attempt
 
 if TYPE_CHECKING:
-    from gradcheck_lint.finding import Finding, Span
+    from gradcheck_lint.finding import Confidence, Finding, Span
     from gradcheck_lint.result import Problem
     from gradcheck_lint.source.memory import Memory
     from gradcheck_lint.source.outcome import Analyse, Outcome, Outcomes, Work
@@ -122,13 +122,18 @@ def run(
 
 
 def _take(outcome: Outcome, findings: dict[tuple[str, Span], Finding], extent: Extent) -> None:
-    """Add what came of an island; two that lie beside one another may find the same."""
+    """Add what came of an island; of what two find that lie beside one another, the same is kept, whoever is first."""
     for finding in outcome.findings:
         before = findings.get((finding.code, finding.span))
-        if before is None or before.confidence < finding.confidence:
+        if before is None or _weight(before) < _weight(finding):
             findings[finding.code, finding.span] = finding
     extent.cut += outcome.cut
     extent.training.update(outcome.training)
+
+
+def _weight(finding: Finding) -> tuple[Confidence, bool, str]:
+    """The greater it is, the more is to be said for this way to tell of a mistake; the text settles what is left."""
+    return finding.confidence, finding.fix is not None, repr(finding)
 
 
 def _memory(cache: Store, work: Work) -> Memory:

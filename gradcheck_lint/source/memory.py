@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint import __version__
 from gradcheck_lint.files import read_regular
+from gradcheck_lint.source import limits
 from gradcheck_lint.source.entry import SpoiltError, parse, text_of
-from gradcheck_lint.source.file import LARGEST, digest
+from gradcheck_lint.source.file import digest
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import Rule
@@ -94,6 +95,6 @@ def _stamps(rules: Sequence[Rule]) -> Iterator[str]:
 
 def _digest(path: str) -> str | None:
     try:
-        return digest(read_regular(path, LARGEST))
+        return digest(read_regular(path, limits.LARGEST_IMPORTED))  # a larger one was not read either
     except (OSError, ValueError):
         return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.result import Problem, Result
 from gradcheck_lint.source import edit
 from gradcheck_lint.source.edit import Change, Plan
+from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.lint import Batch, check
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.config import Settings
     from gradcheck_lint.finding import Finding
-    from gradcheck_lint.source.file import SourceFile
     from gradcheck_lint.source.lint import Progress, Rules
 
 ROUNDS = 10
@@ -107,6 +107,6 @@ def _with(batch: Batch, data: dict[str, bytes]) -> Batch:
     """`batch` with other contents for some of its files."""
 
     def turned(file: SourceFile) -> SourceFile:
-        return replace(file, data=data[file.path]) if file.path in data else file
+        return SourceFile(file.path, file.real, data[file.path]) if file.path in data else file
 
     return replace(batch, files=tuple(map(turned, batch.files)))

@@ -146,6 +146,12 @@ class Chunk:
         """The block that each libcst statement is in, by its id, and its index there."""
         return {id(node): (block, index) for block, index, node in _statements(self.module.body)}
 
+    def let_go(self) -> None:
+        """Let go of libcst's tree and what was made with it, a hundred times as big as the text: all were asked."""
+        for name in ("module", "wrapper", "blocks", "_ranges", "_expressions", "_statements"):
+            self.__dict__.pop(name, None)
+        self.stands.clear()
+
     # -- positions
 
     def _span(self, corners: Corners) -> Span:

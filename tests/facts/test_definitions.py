@@ -165,6 +165,19 @@ def test_it_is_asked_about_what_its_triggers_match_and_nothing_else() -> None:
     assert met == {}
 
 
+def test_helpers_that_do_not_speak_of_torch_are_read_where_they_are_called(tmp_path: Path) -> None:
+    texts = {
+        "train.py": f"from helper import freeze\n{TEXT}\nfreeze(net)\n",
+        "helper.py": "def freeze(net):\n    for p in net.parameters():\n        p.requires_grad == False\n",
+        "other.py": "def freeze(net):\n    for p in net.parameters():\n        p.requires_grad == False\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    given = [SourceFile(name, tmp_path / name, text.encode()) for name, text in texts.items()]
+    found = analyse(given, [registry.find(registry.load(packs=False), "GL313")])
+    assert [(f.span.path, f.span.line, f.fix is not None) for f in found] == [("helper.py", 3, True)]
+
+
 def test_values_and_events_are_those_of_each_time() -> None:
     values: list[str] = []
     events: list[str] = []
@@ -218,6 +231,13 @@ def test_a_statement_that_is_found_has_a_place_of_its_own() -> None:
     assert (first.span.line, first.span.end_line, second.span.line) == (22, 24, 26)
     assert first.fix is not None
     assert first.fix.edits[0].text == "            pass\n"
+
+
+def test_the_trees_of_a_definition_are_let_go_of_when_all_were_asked() -> None:
+    met: list[DefinitionFacts] = []
+    lint([asked("optimizer", lambda definition, report: met.append(definition)) for _ in range(2)])
+    assert len(met) > 2
+    assert not any({"module", "wrapper", "blocks"} & vars(definition.chunk).keys() for definition in met)
 
 
 def test_an_error_costs_the_rule_on_that_file_and_nothing_else(pack: Rule) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck_lint import registry
-from gradcheck_lint.source import limits
+from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.islands import islands
@@ -150,3 +150,23 @@ def test_what_cannot_be_read_beside_a_part_is_told_once(tmp_path: Path, monkeypa
     assert len(islands(given, Finder([str(tmp_path)]))) == 2
     found = analyse(given, registry.load(()))
     assert {(f.code, f.span.path) for f in found} == {("GL001", "lib/layers.py"), ("GL101", "lib/steps.py")}
+
+
+def test_what_two_parts_find_is_told_the_same_whoever_is_done_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = """
+import torch
+from shared import grow
+net = torch.nn.Linear(2, 2)
+optimizer_{0} = torch.optim.SGD(net.parameters(), lr=0.1)
+grow(net)
+optimizer_{0}.step()
+"""
+    grow = "import torch\ndef grow(net):\n    net.fc = torch.nn.Linear(2, 2)\n    net.half()\n"
+    given = files(tmp_path, {"a.py": start.format("a"), "b.py": start.format("b"), "shared.py": grow})
+    monkeypatch.setattr(limits, "ISLAND", 10)
+    found = analyse(given, registry.load(()))
+    assert [(f.code, f.span.path, f.related[0].span.path) for f in found] == [("GL202", "shared.py", "b.py")]
+    monkeypatch.setattr(engine, "islands", lambda *args: islands(*args)[::-1])
+    assert analyse(given, registry.load(())) == found

@@ -132,6 +132,16 @@ def test_imported_files_count(tmp_path: Path, linted: Linted) -> None:
     assert linted() == (1, 0)
 
 
+def test_a_file_that_is_too_large_to_be_imported_is_so_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linted: Linted
+) -> None:
+    monkeypatch.setattr(limits, "LARGEST_IMPORTED", len(CLEARS) - 1)
+    (tmp_path / "steps.py").write_text(CLEARS)
+    assert [linted()[1] for _ in range(2)] == [1, 0]
+    (tmp_path / "steps.py").write_text(DOES_NOTHING[: len(CLEARS) - 1])
+    assert linted()[1] == 1
+
+
 def write(folder: Path, name: str, text: str) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)

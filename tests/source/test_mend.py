@@ -11,7 +11,7 @@ import pytest
 from gradcheck_lint.config import Settings
 from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.source import engine
+from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.lint import collect, rules_of
 from gradcheck_lint.source.mend import ROUNDS, Mended, mend, write
@@ -63,6 +63,13 @@ def test_rounds_until_nothing_changes(here: Path, monkeypatch: pytest.MonkeyPatc
     assert mended.result.fixed == 3
     assert mended.result.findings == ()
     assert (here / "x.py").read_bytes() == b"z\r\na\r\n"  # nothing is written yet
+
+
+def test_files_that_are_kept_packed_are_mended(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "analyse", replacing(a=("b", SAFE), b=("c", SAFE)))
+    monkeypatch.setattr(limits, "UNPACKED", 0)
+    (here / "x.py").write_bytes(b"a\n")
+    assert after(run()) == {"x.py": b"c\n"}
 
 
 def test_unsafe_ones_only_if_asked_for(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,10 @@ class Recall:
             self._wants[chunk] = self._wanted(chunk.text)
         return self._wants[chunk]
 
+    def went_over(self, path: str) -> bool:
+        """Whether a run went over such a chunk of this file."""
+        return any(chunk.path == path for chunk in self._values)
+
     def listening(self, language: Language) -> Language:
         """The same language, whose expressions are remembered."""
         return language._replace(
