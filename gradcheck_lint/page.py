@@ -26,7 +26,12 @@ KINDS = ("wrong", "fixed", "harm", "right", "quiet")
 _KEYS = ("code", "slug", "severity", "found-by", "fix", "since")
 _SEVERITIES: dict[str, Severity] = {severity.value: severity for severity in Severity}
 _FIXES: dict[str, Safety | None] = {"none": None, **{safety.value: safety for safety in Safety}}
-_OF_ALL, _OF_WRONG = ("norun", "deep"), ("medium", "unwatched")  # words after the kind of an example
+_WORDS = {  # after the kind of an example
+    "norun": frozenset(KINDS) - {"harm"},
+    "deep": frozenset(KINDS) - {"harm"},
+    "medium": frozenset({"wrong", "quiet"}),
+    "unwatched": frozenset({"wrong"}),
+}
 _WITNESSES = ("source", "run")
 
 _CODE = re.compile(r"[A-Z]+\d{3,}")
@@ -274,7 +279,7 @@ def _example(fence: _Fence, words: list[str], counts: dict[str, int], code: str,
     for option in options:
         if option.startswith("raises=") and kind == "wrong":
             raises = option.removeprefix("raises=")
-        elif not (kind != "harm" if option in _OF_ALL else kind == "wrong" and option in _OF_WRONG):
+        elif kind not in _WORDS.get(option, ()):
             raise PageError(path, fence.line, f"`{option}` means nothing after `python {kind}`")
     lines: list[str] = []
     expected: list[int] = []

@@ -84,7 +84,12 @@ def check_lint(page: Page, example: Example, rules: Sequence[Rule]) -> None:
     if example.kind == "wrong" and "source" not in page.found_by:
         return  # only a run shows this mistake
     if example.kind != "wrong":
+        doubted = [f for f in found if f.code == page.code and f.confidence is Confidence.MEDIUM]
         loud = [finding for finding in found if finding.confidence is Confidence.HIGH]
+        if not example.medium:
+            loud += doubted
+        elif not doubted:
+            raise ExampleError(page, example, "should be found with medium confidence, and is not")
         if loud:
             raise ExampleError(page, example, f"is correct, but was found: {_told(loud)}")
         return
@@ -203,7 +208,7 @@ def watched(page: Page, example: Example, rules: Sequence[Rule]) -> RunRecord:
     from gradcheck_lint.runtime.session import Options, Session
 
     with _alone(), _world() as space:
-        least = Confidence.MEDIUM if example.medium else Confidence.HIGH
+        least = Confidence.MEDIUM if example.medium and example.kind == "wrong" else Confidence.HIGH
         level = "deep" if example.deep else "default"
         session = Session(rules, Options(level=level, everything=True, least=least), lambda finding: None)
         session.start()

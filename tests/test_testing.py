@@ -199,7 +199,7 @@ def lint_finds(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], list[Fin
 class TestLint:
     PAGE = page_with(
         fence("wrong", "a = 1\nb = 'bad'  # <- GL901") + fence("wrong medium", "c = 1  # <- GL901"),
-        "Fine.\n" + fence("quiet", "d = 1"),
+        "Fine.\n" + fence("quiet", "d = 1") + "Fine, too.\n" + fence("quiet medium", "e = 1"),
     )
 
     @pytest.mark.parametrize(
@@ -216,7 +216,11 @@ class TestLint:
             (1, [found(1)], "should be found with medium confidence"),
             (1, [found(1, Confidence.LOW)], "was found: nothing"),
             (2, [], None),
-            (2, [found(1, Confidence.MEDIUM)], None),
+            (2, [found(1, Confidence.MEDIUM)], r"is correct, but was found: GL901 \(medium\)"),
+            (2, [found(1, Confidence.MEDIUM, code="GL902")], None),
+            (3, [found(1, Confidence.MEDIUM)], None),
+            (3, [], "should be found with medium confidence, and is not"),
+            (3, [found(1)], r"is correct, but was found: GL901 \(high\)|should be found with medium"),
             (2, [found(1, code="GL902")], r"is correct, but was found: GL902 \(high\)"),
         ],
     )
