@@ -24,6 +24,7 @@ from gradcheck_lint.source.file import digest
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import Rule
+    from gradcheck_lint.source.file import SourceFile
     from gradcheck_lint.source.outcome import Island, Outcome
     from gradcheck_lint.source.project import Finder
     from gradcheck_lint.source.store import Store
@@ -40,6 +41,7 @@ class Memory:
             base.update(part.encode("utf-8", "backslashreplace"))
         self.base = base.digest()
         self._digest = cache(_digest)
+        self._files: dict[str, tuple[SourceFile, str]] = {}  # by path
 
     def name(self, island: Island) -> str:
         whole = hashlib.sha256(self.base)
@@ -47,10 +49,16 @@ class Memory:
             if file is None:
                 whole.update(b"\0")
                 continue
-            head = f"{file.path}\0{os.path.abspath(file.real)}\0{len(file.data)}\0"
+            head = f"{file.path}\0{os.path.abspath(file.real)}\0{self._bytes_of(file)}\0"
             whole.update(head.encode("utf-8", "backslashreplace"))
-            whole.update(file.data)
         return whole.hexdigest()[:40]
+
+    def _bytes_of(self, file: SourceFile) -> str:
+        """The digest of a file of this run, made once: it lies beside each of the other parts of its island."""
+        known = self._files.get(file.path)
+        if known is None or known[0] is not file:
+            known = self._files[file.path] = file, digest(file.data)
+        return known[1]
 
     def recall(self, island: Island) -> Outcome | None:
         """What came of these files, or None if that is not known any more."""

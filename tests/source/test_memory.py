@@ -20,7 +20,7 @@ from gradcheck_lint.finding import Confidence, Edit, Finding, Fix, Related, Safe
 from gradcheck_lint.result import Extent
 from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.entry import SpoiltError, parse, text_of
-from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.file import PackedFile, SourceFile
 from gradcheck_lint.source.memory import Memory
 from gradcheck_lint.source.outcome import Basis, Island, Outcome
 from gradcheck_lint.source.project import Finder
@@ -71,6 +71,22 @@ def test_findings_come_back_as_they_were(tmp_path: Path, store: Store) -> None:
     assert Memory(store, [], Finder([])).recall(Island((file,))) == FOUND
     assert memory.recall(Island((replace(file, data=b"x = 2\n"),))) is None
     assert (store.folder / ".gitignore").read_text() == "*\n"
+
+
+def test_bytes_are_unpacked_once_for_all_parts_that_they_lie_beside(tmp_path: Path, store: Store) -> None:
+    unpacked: list[str] = []
+
+    class Counted(PackedFile):
+        @property
+        def data(self) -> bytes:
+            unpacked.append(self.path)
+            return super().data
+
+    plain = [SourceFile(name, tmp_path / name, b"x = 1\n") for name in ("a.py", "b.py")]
+    one, other = [Counted(f.path, f.real, PackedFile.of(f)._packed, f.size) for f in plain]
+    memory = Memory(store, [], Finder([]))
+    assert memory.name(Island((one,), (other,))) != memory.name(Island((other,), (one,)))
+    assert unpacked == ["a.py", "b.py"]
 
 
 def test_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
