@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from gradcheck_lint.source import torch_api
 from gradcheck_lint.source.run.machine import Function, Method
@@ -13,6 +13,7 @@ METHODS: dict[str, Method] = {}
 
 F = TypeVar("F", bound=Function)
 M = TypeVar("M", bound=Method)
+T = TypeVar("T")
 
 
 def function(*names: str) -> Callable[[F], F]:
@@ -20,15 +21,7 @@ def function(*names: str) -> Callable[[F], F]:
 
     Raises ValueError for a name that has an entry.
     """
-
-    def enter(known: F) -> F:
-        for name in map(torch_api.canonical, names):  # which is what a call goes by
-            if name in FUNCTIONS:
-                raise ValueError(f"{name} is entered twice")
-            FUNCTIONS[name] = known
-        return known
-
-    return enter
+    return _enter(FUNCTIONS, [torch_api.canonical(name) for name in names])  # which is what a call goes by
 
 
 def method(*names: str) -> Callable[[M], M]:
@@ -36,12 +29,15 @@ def method(*names: str) -> Callable[[M], M]:
 
     Raises ValueError for a name that has an entry.
     """
+    return _enter(METHODS, names)
 
-    def enter(known: M) -> M:
+
+def _enter(table: dict[str, T], names: Iterable[str]) -> Callable[[Any], Any]:
+    def enter(known: T) -> T:
         for name in names:
-            if name in METHODS:
+            if name in table:
                 raise ValueError(f"{name} is entered twice")
-            METHODS[name] = known
+            table[name] = known
         return known
 
     return enter
