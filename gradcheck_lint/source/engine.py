@@ -205,14 +205,17 @@ class _Analysis:
             help="split its deepest expression or chain of branches, or exclude it",
         )
 
-    def guarded(self, path: str, work: Callable[[], None]) -> None:
-        """Do some work; if something of ours breaks, remember it and go on."""
+    def guarded(self, path: str, work: Callable[[], None], rule: Rule | None = None) -> None:
+        """Do some work, that of a rule if it is one's; if something breaks, remember it and go on."""
         try:
             work()
         except Stop:
             raise
         except (Exception, SystemExit) as error:  # a rule may try to end the program
-            self.failed(path, error)
+            if rule is not None and not _ours(rule) and isinstance(error, RecursionError):
+                self.problems.append(Problem.of(path, error))  # more likely it goes on for ever than the file is deep
+            else:
+                self.failed(path, error)
 
     def failed(self, path: str, error: BaseException) -> None:
         """Something broke while a file was looked at, for whomever that was."""
@@ -316,12 +319,12 @@ class _Analysis:
         report = self.reporter(rule)
         if rule.listens:
             for event in timeline.events(*rule.listens):
-                self.guarded(event.place.chunk.path, partial(rule.on_event, event, report))
+                self.guarded(event.place.chunk.path, partial(rule.on_event, event, report), rule)
         for breach in breaches:
             if breach.kind in rule.breaches:
-                self.guarded(timeline.home.path, partial(rule.on_breach, breach, report))
+                self.guarded(timeline.home.path, partial(rule.on_breach, breach, report), rule)
         if _asks(rule, timeline):
-            self.guarded(timeline.home.path, partial(rule.on_timeline, timeline, report))
+            self.guarded(timeline.home.path, partial(rule.on_timeline, timeline, report), rule)
 
     def read_closely(self, text: str) -> bool:
         """Whether some rule asks for the tree of libcst of some text."""
@@ -332,7 +335,7 @@ class _Analysis:
         for definition in definition_facts(module, self.read_closely, known):
             for rule, triggers in self.readers:
                 if triggers.search(definition.text):
-                    ask = partial(self.guarded, module.path, partial(self.show, rule, definition))
+                    ask = partial(self.guarded, module.path, partial(self.show, rule, definition), rule)
                     self.bounded(module.path, definition.qualname, self.purse(rule), ask)
             definition.chunk.let_go()
 
@@ -350,8 +353,8 @@ class _Analysis:
         for facts in class_facts(self.machine, module) if wanted else ():
             for rule, triggers in wanted:
                 if triggers.search(facts.text):
-                    ask = partial(rule.on_class, facts, self.reporter(rule))
-                    self.bounded(module.path, facts.qualname, self.purse(rule), partial(self.guarded, module.path, ask))
+                    ask = partial(self.guarded, module.path, partial(rule.on_class, facts, self.reporter(rule)), rule)
+                    self.bounded(module.path, facts.qualname, self.purse(rule), ask)
 
     def reporter(self, rule: Rule) -> Callable[..., None]:
         def report(
@@ -430,6 +433,10 @@ def _builds_optimizer(event: Event) -> bool:
     return isinstance(event, Build) and any(
         isinstance(option, Thing) and isinstance(option.what, Optimizer) for option in options(event.subject)
     )
+
+
+def _ours(rule: Rule) -> bool:
+    return type(rule).__module__.startswith("gradcheck_lint.rules.")
 
 
 _triggers = cache(Triggers)  # the same for every island

@@ -10,8 +10,8 @@ import pytest
 from gradcheck_lint import registry
 from gradcheck_lint.finding import Severity
 from gradcheck_lint.result import AnalysisError
-from gradcheck_lint.rule import Rule
-from gradcheck_lint.source import engine, follow, outline
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import engine, events, follow, outline
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.run import machine
 
@@ -75,3 +75,23 @@ def test_a_rule_that_wants_to_end_the_program_costs_its_own_findings(tmp_path: P
         engine.analyse([file], [Leaves(), *rules])
     assert [problem.message.partition(" (")[0] for problem in caught.value.problems] == ["SystemExit: 0"]
     assert [finding.code for finding in caught.value.findings] == ["GL101"]
+
+
+class Endless(Rule):
+    code, slug, severity = "XX001", "endless", Severity.ERROR
+    listens = (events.Step,)
+
+    def on_event(self, event: events.Step, report: Report) -> None:
+        self.on_event(event, report)
+
+
+def test_a_rule_of_somebody_elses_that_goes_on_for_ever_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    file = SourceFile("a.py", tmp_path / "a.py", TEXT.encode())
+    with pytest.raises(AnalysisError) as caught:
+        engine.analyse([file], [*registry.load(packs=False), Endless()])
+    [problem] = caught.value.problems
+    assert problem.path == "a.py"
+    assert problem.message.startswith("RecursionError")
+    assert "test_guarded.py" in problem.message
+    assert "GL101" in {finding.code for finding in caught.value.findings}
+    assert "GL003" not in {finding.code for finding in caught.value.findings}
