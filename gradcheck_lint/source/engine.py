@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 from gradcheck_lint.facts.classes import class_facts
 from gradcheck_lint.facts.definitions import DefinitionFacts, Known, definition_facts
@@ -417,11 +417,9 @@ class _Analysis:
                 told += here[each.chunk.path].outline.lines[each.span.line - 1 : each.span.end_line]
         return doubtful(names, "\n".join(told))
 
-    @property
+    @cached_property
     def listed(self) -> dict[str, Module]:
-        if not hasattr(self, "_listed"):
-            self._listed = {m.path: m for m in self.project.modules.values() if m is not None and m.listed}
-        return self._listed
+        return {m.path: m for m in self.project.modules.values() if m is not None and m.listed}
 
 
 def _asks(rule: Rule, timeline: Timeline) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
@@ -299,14 +300,14 @@ def _call_thing(machine: Machine, thing: Thing, args: Arguments, node: tree.Call
 def _result(machine: Machine, thing: Thing, args: Arguments, node: tree.Call) -> Thing:
     """The output of a module: depends on it and on what it was given."""
     deps: frozenset[Thing] = frozenset()
-    if not machine.frame.context & {"no_grad", "inference_mode"}:
+    if not machine.frame.context & OFF:
         deps = united(depends(thing, *args.all()), frozenset((thing,)))
     return Thing(Opaque(), "", machine.place(node), deps=united(deps, _run(machine, thing, args, node)), certain=False)
 
 
 def _run(machine: Machine, thing: Thing, args: Arguments, node: tree.Call) -> frozenset[Thing]:
     """A run of a module that backward can go through."""
-    if not isinstance(thing.what, Module) or machine.frame.context & {"no_grad", "inference_mode"}:
+    if not isinstance(thing.what, Module) or machine.frame.context & OFF:
         return frozenset()
     given = passes(Items(Container.TUPLE, args.all()))
     return frozenset({Thing(Pass(thing, given), thing.label, machine.place(node))})

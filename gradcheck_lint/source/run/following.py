@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import cut_off, depends
@@ -89,7 +90,7 @@ def follow(
         _bind(machine, function, target, args)
         for decorator in function.decorators:
             name = tree.last_name(decorator)
-            if name in ("no_grad", "inference_mode"):
+            if name in OFF:
                 frame.context |= {name}
         ended = machine.run(body)
     except Stop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.deps import cut_off, depends, united
 from gradcheck_lint.source.effort import spend
@@ -72,7 +73,7 @@ def opaque(
     if receiver is not None and isinstance(receiver.what, (Module, Optimizer, Scaler)):
         made = united(made, frozenset((receiver,)))
     deps: frozenset[Thing] = frozenset()
-    if not machine.frame.context & {"no_grad", "inference_mode"}:
+    if not machine.frame.context & OFF:
         deps = united(made, _through(name, args, smooth))
     return origin(Thing(Opaque(), name, machine.place(node), deps=deps, certain=False), receiver, args, outside)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -84,7 +85,7 @@ def _visit(machine: Machine, frame: Frame, yielding: Yielding, value: Value) -> 
     frames, machine.frames = machine.frames, yielding.outer
     outer = machine.frame
     context, statement = outer.context, outer.statement
-    outer.context = context | (frame.context & {"no_grad", "inference_mode", "try"})
+    outer.context = context | (frame.context & {*OFF, "try"})
     try:
         yielding.visit(value)
     finally:
@@ -169,23 +170,23 @@ def _object(
 
 def iterator_of(machine: Machine, value: Value, node: tree.Node) -> Value:
     """What a loop over a value goes over: what `__iter__` gives, where the project has written that."""
-    thing = only(value)
-    if thing is None or not isinstance(thing.what, Instance) or not isinstance(thing.cls, ClassValue):
+    member = _written(machine, value, "__iter__")
+    if member is None:
         return value
-    member = thing.cls.member("__iter__")
-    if not isinstance(member, FunctionValue):
-        return value
-    machine.spotted.note(member)
-    call = tree.Call(node.at, tree.Name(node.at, "iter"), [])
-    return machine.call(member.bind(thing), Arguments([], {}), call)
+    return machine.call(member, Arguments([], {}), tree.Call(node.at, tree.Name(node.at, "iter"), []))
 
 
 def next_of(machine: Machine, value: Value) -> FunctionValue | None:
     """The `__next__` of an iterator that the project has written."""
+    return _written(machine, value, "__next__")
+
+
+def _written(machine: Machine, value: Value, name: str) -> FunctionValue | None:
+    """The method of an object of the project that is written there."""
     thing = only(value)
     if thing is None or not isinstance(thing.what, Instance) or not isinstance(thing.cls, ClassValue):
         return None
-    member = thing.cls.member("__next__")
+    member = thing.cls.member(name)
     if not isinstance(member, FunctionValue):
         return None
     machine.spotted.note(member)
