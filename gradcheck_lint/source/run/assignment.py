@@ -22,7 +22,8 @@ from gradcheck_lint.source.natures import (
     StateDict,
     Tensor,
 )
-from gradcheck_lint.source.run import access, gradients, iteration, names, objects, parts, shape, tensors
+from gradcheck_lint.source.operations import How, Operation
+from gradcheck_lint.source.run import access, gradients, iteration, made, names, objects, parts, shape, tensors
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.objects import HELD
@@ -75,8 +76,10 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
             objects.lengthen(old, value)
         elif isinstance(old.what, Tensor):
             old.what.written = True
+            made.written(machine, old, f"{node.op}=", (value,), node)
         return False  # in place: the object stays the same
     result = Thing(Opaque(), tree.last_name(node.target), deps=depends(old, value), certain=False)
+    made.operated(machine, result, How.OPERATOR, f"{node.op}=", (old, value), node)
     assign(machine, node.target, result, None, quiet=True)
     return False
 
@@ -205,6 +208,8 @@ def _unpack(
                 part = objects.one_of(machine, part, target)
             for thing in things(part):
                 thing.summary = False
+                if thing.made is None and thing.place is machine.place(target):
+                    thing.made = Operation(How.ITEM, str(index), (), thing.place, machine.frame.context, base=value)
         assign(machine, target, part, sources[index], quiet)
 
 
@@ -259,6 +264,8 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
             thing.what.rewritten = True
         elif isinstance(thing.what, Tensor):
             thing.what.written = True
+        if isinstance(thing.what, (Tensor, Opaque)):
+            made.written(machine, thing, "[]=", (value,), target)
         owner = parts.holder(thing)
         if owner is not None:
             parts.noted(owner, None)

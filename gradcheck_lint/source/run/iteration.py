@@ -8,7 +8,8 @@ from gradcheck_lint.source.deps import cut_off, depends, passes
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.natures import Group, GroupParams, Groups, Opaque, Parameters, Tensor, nature
-from gradcheck_lint.source.run import generators, objects
+from gradcheck_lint.source.operations import How
+from gradcheck_lint.source.run import generators, made, objects
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import turns, unknown
@@ -42,7 +43,8 @@ def element(machine: Machine, value: Value, node: tree.Node) -> Value:
         return Thing(
             Opaque(), "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
         )
-    return Thing(Opaque(), "", machine.place(node), deps=depends(value), summary=True, certain=False)
+    one = Thing(Opaque(), "", machine.place(node), deps=depends(value), summary=True, certain=False)
+    return made.note(machine, one, How.ITEM, "", (), node, base=value)
 
 
 def each(value: Value) -> Value:
@@ -50,7 +52,9 @@ def each(value: Value) -> Value:
     if isinstance(value, Items) and any(passes(item) for item in value.items):
         return Items(value.kind, [each(item) for item in value.items], value.complete, value.place)
     if isinstance(value, Thing) and isinstance(value.what, Opaque) and passes(value):
-        return Thing(Opaque(), value.label, value.place, deps=cut_off(value.deps), summary=True, certain=False)
+        one = Thing(Opaque(), value.label, value.place, deps=cut_off(value.deps), summary=True, certain=False)
+        one.made = value.made
+        return one
     return value
 
 
