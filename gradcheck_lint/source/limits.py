@@ -40,7 +40,10 @@ UNROLLED = 216  # runs of a body in loops over known lists inside one another, e
 DEPTH = 9  # calls followed into one another
 REPEATS = 16  # times that one function is followed for one entry point
 BUDGET = 12_000  # calls and statements run for one entry point; from half of it on, no call is followed
-BETWEEN = 4  # times that one is for nothing else than that it may lie between a model and its loss
+LOOKS = 8  # times that one is gone through for one entry point only to see how its result comes of what it is given,
+LOOK = 1000  # calls and statements in each of them,
+LOOK_WORK = 10_000  # and work, in units of about 1 µs,
+LOOKED_AT = 40_000  # of which there may be so much in all
 HEAVY = 100_000  # calls and statements run in one function for all entry points; from there on, it is not followed
 LONG = 150_000  # calls and statements run for all of them; from there on, each gets a tenth of its budget
 
