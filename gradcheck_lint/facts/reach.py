@@ -17,6 +17,7 @@ from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.laws.reach import Effect
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.events import Freeze
 from gradcheck_lint.source.natures import (
     Argument,
     Data,
@@ -38,6 +39,7 @@ from gradcheck_lint.source.operations import NEW, How, Operation
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.run.parts import LEARNING
 from gradcheck_lint.source.timeline import Timeline
+from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -50,6 +52,7 @@ from gradcheck_lint.source.values import (
     Table,
     Thing,
     Value,
+    contents,
     options,
 )
 
@@ -57,7 +60,8 @@ from gradcheck_lint.source.values import (
 class Cutting(NamedTuple):
     """What cut something off that has a graph: the operation whose result `thing` is, and what it did (`effect`).
 
-    `off` is where that was that torch recorded nothing. `sure` unless it is not sure that there was a graph.
+    `off` is where that was that torch recorded nothing. `sure` if something with parameters, or an object that was
+    called as a model is, has run before it.
     """
 
     thing: Thing
@@ -83,14 +87,21 @@ class Reach(NamedTuple):
 
     `grad` is whether the value requires grad, as far as is known, and `certain` whether nothing unseen can change that.
     `met` are modules that ran and leaf tensors that it leads to (as many as are kept), `cuts` what cut something off,
-    nearest to where the graph was. `flat` are operations without a derivative that all of it goes through.
+    nearest to where the graph was. `numb` is what it leads to through operations without a derivative alone, which are
+    in `flat`.
     """
 
     grad: Answer
     certain: bool = True
     met: tuple[Thing, ...] = ()
     cuts: tuple[Cutting, ...] = ()
+    numb: tuple[Thing, ...] = ()
     flat: tuple[Cutting, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is told that it leads to."""
+        return len(self.met) < limits.CUTS
 
 
 _NONE = Reach(NO)
@@ -100,9 +111,13 @@ _UNKNOWN = Reach(MAYBE, False)
 
 
 class Reaching:
-    """Answers for the values of one timeline, each found once."""
+    """Answers for the values of one timeline, each found once.
 
-    def __init__(self) -> None:
+    `freed` are the ids of things whose `requires_grad` was set: leaves from then on, and for this question ever.
+    """
+
+    def __init__(self, freed: frozenset[int] = frozenset()) -> None:
+        self._freed = freed
         self._known: dict[int, Reach] = {}
         self._held: list[object] = []  # what the ids in it are of
         self._under_way: dict[int, int] = {}  # thing → how deep it is in the walk
@@ -144,7 +159,7 @@ class Reaching:
         if isinstance(value, Choice):
             return self.one_of(value.options)
         if isinstance(value, Items):
-            return self._held_in(value.items, value.escaped > 0)
+            return self._held_in(value.items, value.escaped > 0 and value.kind is not Container.TUPLE)
         if isinstance(value, Table):
             return self._held_in(list(value.entries.values()), value.escaped > 0)
         return self._thing(value) if isinstance(value, Thing) else _UNKNOWN
@@ -167,6 +182,12 @@ class Reaching:
     # ------------------------------------------------------------ things
 
     def _thing(self, thing: Thing) -> Reach:
+        if id(thing) in self._freed:
+            return self.before(thing)._replace(grad=YES, certain=False, met=(thing,))
+        return self.before(thing)
+
+    def before(self, thing: Thing) -> Reach:
+        """Of a thing as it was before its `requires_grad` was set, if it was."""
         what, made = thing.what, thing.made
         if isinstance(what, Tensor):
             return self._tensor(thing, what)
@@ -190,7 +211,13 @@ class Reaching:
             return self._part(thing, thing.parent[0], thing.parent[1])
         if isinstance(thing.via, Argument):
             return _LIKELY_DATA
+        if thing.label in ("__file__", "__name__"):
+            return _NONE
         return _UNKNOWN
+
+    def made(self, thing: Thing) -> Reach:
+        """Of what the operation gave that made a thing, whatever was done to it since."""
+        return self._operation(thing, thing.made) if thing.made is not None else self.before(thing)
 
     def _tensor(self, thing: Thing, what: Tensor) -> Reach:
         if what.element_of is not None:
@@ -292,14 +319,14 @@ class Reaching:
                 return found
             return found._replace(met=(thing, *found.met)[: limits.CUTS])
         if thing is not None and isinstance(thing.what, Module):
-            name = thing.class_name.removeprefix("torch.nn.") if thing.class_name.startswith("torch.nn.") else ""
-            if name and law.bare_layer(name):
+            weighs = _weighs(thing)
+            if weighs is NO:
                 return given
-            sure = name in LEARNING or thing.what.pretrained
-            return united([Reach(YES if name in LEARNING or not name else MAYBE, sure, (thing,)), given])
+            likely = weighs is YES or isinstance(thing.cls, ClassValue)
+            return united([Reach(YES if likely else MAYBE, weighs is YES, (thing,)), given])
         if given.grad is NO and given.cuts and len(made.args) > 1:
             return given._replace(certain=False)  # most likely a criterion: it compares two things, and has no weights
-        return united([_UNKNOWN, given])
+        return united([Reach(MAYBE, False, () if thing is None else (thing,)), given])
 
     def _unfollowed(self, made: Operation) -> Reach:
         """What a function of the project gives whose text was not followed here."""
@@ -307,8 +334,12 @@ class Reaching:
             return self.of(made.inner)
         given = self.all_of([*made.args, *(made.keywords or {}).values()])
         target = made.base if isinstance(made.base, FunctionValue) else None
-        held = target is None or target.receiver is not None
-        return given._replace(certain=False) if given.grad is NO and not held else united([_UNKNOWN, given])
+        if target is not None and target.receiver is None and given.grad is NO:
+            return given._replace(certain=False)
+        if target is None or target.receiver is None:
+            return united([_UNKNOWN, given])
+        modules = [t for t in options(target.receiver) if isinstance(t, Thing) and isinstance(t.what, Module)]
+        return united([Reach(MAYBE, False, tuple(modules)), given])
 
     def _unseen(self, made: Operation, found: Reach) -> Reach:
         """What code gives that was not seen: it may have cut off what it was given, or made something of it."""
@@ -326,13 +357,15 @@ class Reaching:
         if effect in law.ENDS:
             return self._ended(thing, effect, found)
         if effect is Effect.FLAT and found.grad is not NO:
-            return found._replace(flat=(Cutting(thing, effect, False, found.grad is YES),))
+            flat = Cutting(thing, effect, False, found.grad is YES)
+            numb = _first((found.met, found.numb)) if found.whole else ()
+            return found._replace(met=(), numb=numb, flat=(flat, *found.flat)[: limits.CUTS])
         return found
 
     def _ended(self, thing: Thing, effect: Effect, found: Reach, off: bool = False) -> Reach:
         if found.grad is NO:
             return found._replace(certain=True)  # whatever it was, it is nothing but values now
-        cut = Cutting(thing, effect, off, found.grad is YES)
+        cut = Cutting(thing, effect, off, found.grad is YES or bool(found.met or found.numb))
         return Reach(NO, True, (), (cut, *found.cuts)[: limits.CUTS])
 
     def _recorded(self, thing: Thing, made: Operation, found: Reach) -> Reach:
@@ -359,9 +392,7 @@ def united(parts: Sequence[Reach]) -> Reach:
     grad = YES if YES in answers else MAYBE if MAYBE in answers else NO
     deciding = [part for part in parts if part.grad is grad]
     certain = any(part.certain for part in deciding) if grad is YES else all(part.certain for part in deciding)
-    live = [part for part in parts if part.grad is not NO]
-    flat = _first(part.flat for part in live) if live and all(part.flat for part in live) else ()
-    return Reach(grad, certain, _first(p.met for p in parts), _first(p.cuts for p in parts), flat)
+    return _with(grad, certain, parts)
 
 
 def either(parts: Sequence[Reach]) -> Reach:
@@ -371,8 +402,16 @@ def either(parts: Sequence[Reach]) -> Reach:
     answers = {part.grad for part in parts}
     grad = answers.pop() if len(answers) == 1 else MAYBE
     certain = grad is not MAYBE and all(part.certain for part in parts)
-    flat = _first(p.flat for p in parts) if parts and all(part.flat for part in parts) else ()
-    return Reach(grad, certain, _first(p.met for p in parts), _first(p.cuts for p in parts), flat)
+    return _with(grad, certain, parts)
+
+
+def _with(grad: Answer, certain: bool, parts: Sequence[Reach]) -> Reach:
+    met, cuts = _first(part.met for part in parts), _first(part.cuts for part in parts)
+    if not any(part.numb for part in parts):
+        return Reach(grad, certain, met, cuts)
+    whole = len(met) < limits.CUTS
+    numb = tuple(t for t in _first(part.numb for part in parts) if t not in met) if whole else ()
+    return Reach(grad, certain, met, cuts, numb, _first(part.flat for part in parts) if numb else ())
 
 
 def _first(parts: Iterable[tuple]) -> tuple:  # type: ignore[type-arg]
@@ -388,6 +427,23 @@ def _callable(reaching: Reaching, value: Value | None) -> Reach:
     if isinstance(value, Partial):
         return reaching.all_of([value.func, *value.args, *value.keywords.values()])
     return _NONE
+
+
+def _weighs(module: Thing, depth: int = 4) -> Answer:
+    """Whether a module surely has parameters of its own, or surely none."""
+    name = module.class_name.removeprefix("torch.nn.") if module.class_name.startswith("torch.nn.") else ""
+    if name in LEARNING or (isinstance(module.what, Module) and module.what.pretrained):
+        return YES
+    if name and law.bare_layer(name):
+        return NO
+    if name in ("Sequential", "ModuleList") and module.args is not None and depth:
+        given = [t for t in contents(Items(Container.TUPLE, module.args.all())) if isinstance(t, Thing)]
+        inner = [_weighs(part, depth - 1) for part in given[: limits.ALTERNATIVES] if isinstance(part.what, Module)]
+        if YES in inner:
+            return YES
+        whole = not module.args.open and len(inner) == len(given) <= limits.ALTERNATIVES
+        return NO if whole and all(answer is NO for answer in inner) else MAYBE
+    return MAYBE
 
 
 def _unfollowed(value: Value) -> bool:
@@ -406,7 +462,9 @@ _last: list[tuple[Timeline, Reaching]] = []
 def reaching(timeline: Timeline) -> Reaching:
     """The answers for a timeline, which all rules share."""
     if not _last or _last[0][0] is not timeline:
-        _last[:] = [(timeline, Reaching())]
+        things = [event.thing for event in timeline.events(Freeze) if event.value is not False]
+        freed = frozenset(id(thing) for thing in things if isinstance(thing.what, Opaque))
+        _last[:] = [(timeline, Reaching(freed))]
     return _last[0][1]
 
 

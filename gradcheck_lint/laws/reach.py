@@ -97,11 +97,13 @@ def of_function(name: str) -> Effect:
         return Effect.NEW if last == "one_hot" else Effect.THROUGH
     if head == "torch.nn.init":
         return Effect.THROUGH
+    if package in _NO_TENSORS:
+        return Effect.NEW
     if package in _VALUES:
         return Effect.CUT
     if package == "builtins":
         return _BUILTINS.get(last, Effect.UNKNOWN)
-    return Effect.THROUGH if package == "einops" else Effect.UNKNOWN
+    return Effect.THROUGH if package == "einops" or head == "torch.distributions" else Effect.UNKNOWN
 
 
 def of_item(name: str, index: str) -> Effect:
@@ -142,7 +144,7 @@ _METHODS = {
         " log_prob rsample entropy kl_divergence stack hstack vstack dstack meshgrid cdist"
         " std_mean var_mean softplus gelu silu atleast_1d",
     ),
-    **_effects(Effect.FLAT, "round floor ceil trunc fix sign sgn bernoulli poisson"),
+    **_effects(Effect.FLAT, "round floor ceil trunc fix sign sgn bernoulli poisson normal"),
     **_effects(Effect.CUT, "detach item tolist numpy __float__ __int__ data_ptr"),
     **_effects(
         Effect.DISCRETE,
@@ -176,6 +178,12 @@ _STEPS = PLAIN | {"==", "!=", "<", "<=", ">", ">=", "&", "|", "^", "~"}
 
 _VALUES = frozenset("numpy scipy math sklearn cv2 skimage statistics cmath".split())
 """Packages whose functions take the values of a tensor, and know no graph."""
+
+_NO_TENSORS = frozenset(
+    "os sys time datetime random pathlib argparse json glob re logging string warnings platform shutil tempfile uuid"
+    " yaml wandb matplotlib".split()
+)
+"""Packages whose functions give nothing that a tensor is in."""
 
 _BUILTINS = {
     **_effects(Effect.THROUGH, "sum max min abs pow list tuple zip enumerate reversed sorted dict next iter set"),

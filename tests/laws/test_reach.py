@@ -9,7 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
-from gradcheck_lint.laws.reach import Cut, Reached, cut_by, reached, trains
+from gradcheck_lint.laws.reach import (
+    ENDS,
+    Cut,
+    Effect,
+    Reached,
+    bare_layer,
+    cut_by,
+    of_attribute,
+    of_function,
+    of_item,
+    of_method,
+    of_operator,
+    reached,
+    trains,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +78,67 @@ def test_reached() -> None:
 )
 def test_the_nearest_cause_has_cut_it_off(off: bool, inference: bool, decorated: bool, nearby: bool, cut: Cut) -> None:
     assert cut_by(off=off, inference=inference, decorated=decorated, nearby=nearby) is cut
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("abs", "exp", "mean", "sum", "round", "floor", "ceil", "trunc", "sign", "detach", "item", "tolist"),
+        *("argmax", "argmin", "long", "int", "bool", "isnan", "clone", "t", "view_as", "square", "sort", "relu"),
+    ],
+)
+def test_what_methods_do_is_what_torch_does(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    leaf = torch.full((1, 1), 0.3, requires_grad=True)
+    result = getattr(leaf * 2, name)(*([leaf] if name == "view_as" else []))
+    first = result[0] if isinstance(result, tuple) else result
+    if not isinstance(first, torch.Tensor) or not first.requires_grad:
+        assert of_method(name) in ENDS
+        return
+    first.sum().backward()
+    flat = not leaf.grad.any()
+    assert of_method(name) is (Effect.FLAT if flat else Effect.THROUGH)
+
+
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [
+        ("torch.nn.functional.cross_entropy", Effect.THROUGH),
+        ("torch.nn.functional.one_hot", Effect.NEW),
+        ("torch.zeros_like", Effect.NEW),
+        ("torch.tensor", Effect.CUT),
+        ("torch.argmax", Effect.DISCRETE),
+        ("torch.round", Effect.FLAT),
+        ("numpy.square", Effect.CUT),
+        ("builtins.float", Effect.CUT),
+        ("builtins.sum", Effect.THROUGH),
+        ("os.path.join", Effect.NEW),
+        ("somewhere.else", Effect.UNKNOWN),
+    ],
+)
+def test_what_functions_do(name: str, effect: Effect) -> None:
+    assert of_function(name) is effect
+
+
+def test_what_operators_attributes_and_items_do() -> None:
+    assert of_operator("+") is Effect.THROUGH
+    assert of_operator("<") is of_operator("is") is Effect.DISCRETE
+    assert of_attribute("data") is Effect.CUT
+    assert of_attribute("shape") is Effect.NEW
+    assert of_attribute("logits") is Effect.UNKNOWN
+    assert of_item("torch.max", "1") is of_item("topk", "indices") is Effect.DISCRETE
+    assert of_item("torch.max", "0") is of_item("chunk", "1") is Effect.THROUGH
+
+
+def test_layers_without_parameters() -> None:
+    nn = pytest.importorskip("torch.nn")
+    for name in dir(nn):
+        if bare_layer(name):
+            made = getattr(nn, name)
+            try:
+                layer = made()
+            except TypeError:
+                continue
+            assert not list(layer.parameters()), name
+    assert not bare_layer("Linear")
+    assert not bare_layer("AdaptiveLogSoftmaxWithLoss")

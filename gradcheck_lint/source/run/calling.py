@@ -26,7 +26,7 @@ from gradcheck_lint.source.natures import (
     Super,
 )
 from gradcheck_lint.source.operations import How
-from gradcheck_lint.source.run import decorated, generators, iteration, made, names, objects, parts, unseen
+from gradcheck_lint.source.run import decorated, generators, iteration, looked, made, names, objects, parts, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
@@ -293,7 +293,8 @@ def _call_thing(machine: Machine, thing: Thing, args: Arguments, node: tree.Call
                 before = new_serial()
                 result = _follow(machine, member.bind(thing), args, node)
                 if not tracked(result):
-                    return _result(machine, thing, args, node, result)
+                    seen = looked.again(machine, member.bind(thing), args, node)
+                    return _result(machine, thing, args, node, result if seen is None else seen)
                 if isinstance(thing.what, Module):
                     _mark(result, _run(machine, thing, args, node), before)
                 return result

@@ -13,7 +13,7 @@ from gradcheck_lint.source.natures import Module, Opaque
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.spotted import Spotted
-from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, options
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Thing, Value, options
 
 
 def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> Value | None:
@@ -60,10 +60,20 @@ def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.No
     return result
 
 
+def again(machine: Machine, method: FunctionValue, args: Arguments, node: tree.Node) -> Value | None:
+    """What a forward pass gives that was followed on an object whose parts are not known, as nobody looked at
+    `__init__`: here they are made for as long as it takes."""
+    thing = method.receiver
+    init = thing.cls.member("__init__") if isinstance(thing, Thing) and isinstance(thing.cls, ClassValue) else None
+    if not isinstance(init, FunctionValue) or machine.relevant(init.function) or not machine.relevant(method.function):
+        return None
+    return look(machine, method, args, node)
+
+
 def _between(target: FunctionValue, args: Arguments) -> bool:
-    """Whether a function is a forward pass, or is given what a module has made."""
+    """Whether a function is a forward pass or another method of a module, or is given what a module has made."""
     receiver = target.receiver
-    if target.function.name == "forward" and isinstance(receiver, Thing) and isinstance(receiver.what, Module):
+    if target.function.name != "__init__" and isinstance(receiver, Thing) and isinstance(receiver.what, Module):
         return True
     return any(_computed(value) for value in args.all())
 
