@@ -1,25 +1,63 @@
-"""GL402: the loss was cut off from the model, and torch refuses to run backward on it."""
+"""GL402: the loss, or a term of it, was cut off from the model: a backward on it is refused, or trains nothing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Severity
-from gradcheck_lint.laws.reach import Cut
-from gradcheck_lint.rule import Rule
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.reach import Cut, Effect
+from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.reach import BackwardRefused
+from gradcheck_lint.source.events import Backward
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.timeline import Timeline
+
+HEADLINE = "the loss is cut off from the model"
+WHY = "backward cannot reach a parameter from it, so torch refuses it"
+NONE = "no `.item()`, `.detach()`, `.data`, numpy, `argmax`, comparison or `torch.no_grad()`"
 
 
 class LossDetached(Rule):
     code = "GL402"
     slug = "loss-detached"
     severity = Severity.ERROR
-    witnesses = frozenset({"run"})
+    witnesses = frozenset({"source", "run"})
+    triggers = r"detach\(|\.item\(|\.data\b|\.numpy\(|\.tolist\(|argmax"
+    needs = (Backward,)
     watches = (BackwardRefused,)
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.refused import lost, refused
+        from gradcheck_lint.facts.repair import text
+
+        for found in refused(timeline):
+            if found.cut.off:
+                continue  # GL404 is about gradients that are switched off
+            loss = _loss(text(found.backward.place))
+            report(
+                found.backward.place,
+                HEADLINE,
+                label=f"no parameter lies behind {loss} any more",
+                why=WHY,
+                help=f"carry the gradient all the way from the model to the loss: {NONE}",
+                related=[("the graph ends here", found.cut.place)] if found.cut.place is not None else [],
+                confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
+            )
+        for term in lost(timeline):
+            if term.cut.effect is not Effect.CUT or term.cut.place is None:
+                continue
+            report(
+                term.cut.place,
+                "a term of the loss is cut off from the model",
+                label="has the value of what it was computed from, and none of its graph",
+                why="the term is added to the loss as a constant: it changes what is printed, and trains nothing",
+                help="leave the term its graph, or leave it out of what backward runs on",
+                related=[("backward runs on the sum here", term.backward.place)],
+                confidence=Confidence.MEDIUM,
+            )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, BackwardRefused)
@@ -30,11 +68,16 @@ class LossDetached(Rule):
         whole = f"`{sighting.names[0]}` still has its graph, and " if detached else "no tensor here has a graph, and "
         label = f"{sighting.at_step}: {whole}{f'`{loss}`' if loss else 'the loss'} has none"
         report(
-            "the loss is cut off from the model",
+            HEADLINE,
             label=label,
-            why="backward cannot reach a parameter from it, so torch refuses it",
+            why=WHY,
             help=f"carry the gradient all the way from {f'`{sighting.names[0]}`' if detached else 'the model'} to the "
-            "loss: no `.item()`, `.detach()`, `.data`, numpy, `argmax`, comparison or "
-            "`torch.no_grad()`",
+            f"loss: {NONE}",
             related=[("made here", sighting.made)],
         )
+
+
+def _loss(call: str) -> str:
+    """What backward is called on, in the words of the code."""
+    receiver, dot, _ = call.rpartition(".backward")
+    return f"`{receiver}`" if dot and receiver and "\n" not in receiver else "the loss"

@@ -8,11 +8,13 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.cycle import EMPTY_STEP
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.reach import LossLeadsNowhere
+from gradcheck_lint.source.events import Backward
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.breach import Breach
+    from gradcheck_lint.source.timeline import Timeline
 
 HEADLINE = "backward runs on a copy of the loss that has no graph"
 HELP = (
@@ -27,6 +29,7 @@ class LossRebuilt(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     breaches = frozenset({EMPTY_STEP})
+    needs = (Backward,)
     watches = (LossLeadsNowhere,)
 
     def on_breach(self, breach: Breach, report: Report) -> None:
@@ -48,6 +51,25 @@ class LossRebuilt(Rule):
             related=[("backward runs on it here", found.backward.place), ("steps here", breach.event.place)],
             confidence=Confidence.HIGH if breach.certain else Confidence.MEDIUM,
         )
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts import rebuilt, refused
+        from gradcheck_lint.facts.repair import text
+
+        for place, backward, certain in [
+            *((found.event.place, found.backward, found.certain) for found in refused.freed(timeline)),
+            *((found.place, found.backward, found.certain) for found in rebuilt.from_values(timeline)),
+        ]:
+            report(
+                place,
+                HEADLINE,
+                label="has the value of a loss, and leads back to no parameter",
+                why=f"`{text(backward.place)}` raises nothing and fills no gradient that an optimizer reads, so "
+                "nothing is learned",
+                help=HELP,
+                related=[("backward runs on it here", backward.place)],
+                confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
+            )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, LossLeadsNowhere)

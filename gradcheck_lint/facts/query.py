@@ -90,6 +90,14 @@ def named_only(timeline: Timeline, method: str, optimizer: Thing | None = None) 
     return False
 
 
+def called(things: Sequence[Thing]) -> str:
+    """What the code calls some things, the first few of them by name."""
+    names = list(dict.fromkeys(f"`{thing.label}`" for thing in things if thing.label))
+    if not names:
+        return "what lies behind it"
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:2])} and others"
+
+
 def torch_class(thing: Thing) -> str:
     """`Adam` for a torch.optim.Adam, "" for anything that torch did not define."""
     name = thing.class_name
