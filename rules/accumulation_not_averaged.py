@@ -80,12 +80,13 @@ class AccumulationNotAveraged(Rule):
             return
         if not any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) is not NO for e in before):
             return
-        count, k = _length(window), window.size
-        if k and count is not None and count % k == 0:
+        count, k = window.loop.length, window.size
+        rounds = count.number if count is not None else None
+        if k and rounds is not None and rounds % k == 0:
             return
-        if count is None and window.loop.listed:
+        if rounds is None and window.loop.listed:
             return  # the program makes as many batches as it wants
-        known = k is not None and count is not None
+        known = k is not None and rounds is not None
         report(
             window.step.place,
             "the last micro-batches of an epoch never reach a step",
@@ -160,30 +161,3 @@ def _restarts(window: Window) -> bool:
         return False
     names = {n.id for n in node.target.walk() if isinstance(n, tree.Name)}
     return any(isinstance(n, tree.Name) and n.id in names for n in window.test.counter.walk())
-
-
-def _length(window: Window) -> int | None:
-    """How many rounds the loop has, where its text says so."""
-    if window.loop.rounds is not None:
-        return window.loop.rounds
-    node = window.loop.node
-    assert isinstance(node, tree.For)
-    head = node.iter
-    if isinstance(head, tree.Call) and tree.last_name(head.func) == "enumerate" and head.args:
-        head = head.args[0].value
-    if isinstance(head, tree.Name):
-        body = window.step.function.body if window.step.function is not None else window.home.body
-        made = [
-            s
-            for s in tree.walk_block(body)
-            if isinstance(s, tree.Assign) and any(tree.dotted(t) == head.id for t in s.targets)
-        ]
-        value = made[0].value if len(made) == 1 else None
-        if not isinstance(value, tree.Comprehension) or len(value.clauses) != 1 or value.clauses[0][2]:
-            return None
-        head = value.clauses[0][1]
-    if isinstance(head, tree.Call) and tree.last_name(head.func) == "range" and len(head.args) == 1:
-        count = head.args[0].value
-        if isinstance(count, tree.Constant) and isinstance(count.value, int):
-            return count.value
-    return None

@@ -17,6 +17,7 @@ from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only
 
 if TYPE_CHECKING:
+    from gradcheck_lint.source.amounts import Amount
     from gradcheck_lint.source.project import Module
 
 _ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch")
@@ -53,9 +54,13 @@ class Window(NamedTuple):
     @property
     def size(self) -> int | None:
         """How many rounds it takes, if the code shows that."""
-        node = self.test.size
-        known = node.value if isinstance(node, tree.Constant) else self.branch.sizes.get(id(node))
-        return known if isinstance(known, int) else None
+        many = self.amount
+        return many.number if many is not None else None
+
+    @property
+    def amount(self) -> Amount | None:
+        """What the code knows of its size."""
+        return self.branch.sizes.get(id(self.test.size))
 
     @property
     def closes(self) -> bool:
