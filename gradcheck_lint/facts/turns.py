@@ -194,17 +194,20 @@ def first_round(breach: Breach) -> Loop | None:
     """The loop whose first round an early schedule spoils.
 
     None where no step follows in that loop (the schedule is wound forward for a resumed run), or where a condition
-    decides whether it moves (it may well be false in the first round).
+    decides whether it moves (it may well be false in the first round), unless the step depends on it too.
     """
     loops = [step for step in breach.around if isinstance(step, Loop) and not step.once]
     if not loops:
         return None
-    inside = breach.around[breach.around.index(loops[-1]) + 1 :]
-    if any(isinstance(step, Branch) and not _present(step.test) for step in inside):
-        return None
-    events = [event for event, around in breach.timeline.located() if loops[-1] in around]
-    steps = any(isinstance(event, Step) and event.concerns(breach.optimizer) for event in events)
-    return loops[-1] if steps else None
+    timeline = breach.timeline
+    taken = [e for e, a in timeline.located(Step) if loops[-1] in a and e.concerns(breach.optimizer)]
+    path = timeline.path(breach.event)
+    inside = path[1 + max(n for n, (part, _) in enumerate(path) if part is loops[-1]) :]
+    for branch, arm in inside:
+        if isinstance(branch, Branch) and not _present(branch.test):
+            if not any((branch, arm) in timeline.path(step) for step in taken):
+                return None  # else both are taken in the same rounds
+    return loops[-1] if taken else None
 
 
 def _present(test: tree.Expression | None) -> bool:

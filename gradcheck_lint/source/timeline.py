@@ -14,7 +14,7 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Build, Event, GradWrite, Hook, Step, Turning, Unknown, Unscale, Zero
 from gradcheck_lint.source.natures import Optimizer
-from gradcheck_lint.source.values import ClassValue, Thing, new_serial, options
+from gradcheck_lint.source.values import ClassValue, Thing, Value, new_serial, options
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.amounts import Amount
@@ -91,7 +91,7 @@ class Loop:
     """The body runs again and again; `once` marks the unrolled pass of a loop over a known list.
 
     `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
-    there before the round of the loop that the body shows. `length` is how many rounds there are, if the code says so;
+    there before the round of the loop that the body shows. `over` is what it goes over, and `length` how many rounds there are, if the code says so;
     `listed` marks a loop over a list that the code itself puts together, `groups` one over the groups of an optimizer,
     of which there mostly is one. `elements` are the ids of the things that the target stands for: each of them is met
     in one round, and in the others it is another one's turn. The body of one that is `unfinished` was cut short: what
@@ -99,7 +99,7 @@ class Loop:
     """
 
     __slots__ = (
-        "body", "elements", "endless", "groups", "length", "listed", "node", "once", "place", "start", "unfinished",
+        "body", "elements", "endless", "groups", "length", "listed", "node", "once", "over", "place", "start", "unfinished",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +108,7 @@ class Loop:
         self.body, self.node, self.place, self.once, self.endless = body, node, place, once, endless
         self.start = start
         self.length: Amount | None = None
+        self.over: Value | None = None
         self.elements: Container[int] = ()
         self.listed = self.groups = self.unfinished = False
 

@@ -89,7 +89,7 @@ def do_for(machine: Machine, node: tree.For) -> bool:
     _loop(machine, node, node.body, bind, endless=False, once=once)
     made = machine.sequence.steps[-1]
     if isinstance(made, tl.Loop):
-        made.length = amounts.length(iterable)
+        made.over, made.length = iterable, amounts.length(iterable)
         made.listed = isinstance(iterable, Items) and iterable.place is not None
         made.groups = bool(things(iterable, Groups))
         made.elements = elements
