@@ -35,7 +35,10 @@ class Test(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Each round of `loop` goes `backward`, and the `step` is taken where the test of `branch` holds."""
+    """Each round of `loop` goes `backward`, and the `step` is taken where the test of `branch` holds.
+
+    `aside` are the branches in the loop in one arm of which all this is.
+    """
 
     loop: tl.Loop
     branch: tl.Branch
@@ -45,11 +48,19 @@ class Window(NamedTuple):
     optimizer: Thing
     inner: Located  # the events of the loop
     home: Module
+    aside: tuple[tl.Branch, ...] = ()
+
+    def each(self, around: Sequence[tl.Part]) -> bool:
+        """Whether what is inside these steps happens in each round."""
+        return query.always(
+            [part for part in around if not any(part is one for one in self.aside)]
+        ) and not query.loops(around)
 
     def zeros(self, *sure: Answer) -> list[tuple[ev.Zero, tuple[tl.Part, ...]]]:
         """What clears the optimizer's gradients in the loop, as surely as said, with the steps around it in there."""
+        at = next(a for e, a in self.inner if e is self.step)
         found = [(e, a) for e, a in self.inner if isinstance(e, ev.Zero) and reaches(e.subject, self.optimizer) in sure]
-        return [(e, query.inside(a, self.loop)) for e, a in found]
+        return [(e, query.inside(a, self.loop)) for e, a in found if not query.exclusive(a, at)]
 
     @property
     def size(self) -> int | None:
@@ -103,25 +114,58 @@ def windows(timeline: tl.Timeline) -> Iterator[Window]:
         if optimizer is None or optimizer.summary or not turns or "accumulate" in step.context:
             continue
         loop = turns[-1]
-        branch = next((s for s in query.inside(around, loop) if isinstance(s, tl.Branch)), None)
-        test = modulo(branch.test) if branch is not None and branch.test is not None else None
-        if branch is None or test is None or _first_arm(around, branch) != 0:
+        found = _closing(query.inside(around, loop))
+        if found is None:
             continue
+        branch, test, aside = found
         inner = timeline.within(loop)
-        backward = [(e, a) for e, a in inner if isinstance(e, ev.Backward)]
-        if len(backward) != 1 or backward[0][0].engine:
-            continue
-        before = query.inside(backward[0][1], loop)
-        if not query.always(before) or query.loops(before):
-            continue
-        if (
-            sum(e is step for e, _ in inner) != 1
-            or sum(isinstance(e, ev.Step) and e.concerns(optimizer) for e, _ in inner) != 1
+        if any(
+            isinstance(e, ev.Step) and e.concerns(optimizer) and e is not step and not query.exclusive(a, around)
+            for e, a in inner
         ):
             continue
-        window = Window(loop, branch, test, step, backward[0][0], optimizer, inner, timeline.home)
+        backward = _backward(inner, around, aside)
+        if backward is None:
+            continue
+        window = Window(loop, branch, test, step, backward, optimizer, inner, timeline.home, aside)
         if window.size != 1:  # that is no window
             yield window
+
+
+def _closing(inside: Sequence[tl.Part]) -> tuple[tl.Branch, Test, tuple[tl.Branch, ...]] | None:
+    """The branch that closes a window, its test, and the branches around it: `if amp:`, with a window in each arm."""
+    aside: list[tl.Branch] = []
+    for part, arm in zip(inside, inside[1:], strict=False):
+        if not isinstance(part, tl.Branch):
+            continue
+        test = modulo(part.test) if part.test is not None else None
+        if test is not None:
+            first = isinstance(arm, tl.Arm) and arm.index == 0
+            return (part, test, tuple(aside)) if first else None
+        aside.append(part)
+    return None
+
+
+def _backward(inner: Located, around: Sequence[tl.Part], aside: tuple[tl.Branch, ...]) -> ev.Backward | None:
+    """The backward that each round of a window runs: one, or one of several of which just one is taken."""
+    found = [(e, a) for e, a in inner if isinstance(e, ev.Backward) and not query.exclusive(a, around)]
+    if not found or any(e.engine for e, _ in found):
+        return None
+    loops = len(query.loops(around))
+    arms: dict[int, set[int]] = {}
+    branches: dict[int, tl.Branch] = {}
+    for e, a in found:
+        if len(query.loops(a)) != loops or any(o is not e and not query.exclusive(a, b) for o, b in found):
+            return None
+        for part, arm in zip(a, a[1:], strict=False):
+            if isinstance(part, tl.Branch) and isinstance(arm, tl.Arm) and not any(part is one for one in aside):
+                branches[id(part)] = part
+                arms.setdefault(id(part), set()).add(arm.index)
+    outer = {id(part) for part in around}
+    for key, taken in arms.items():
+        if key not in outer and taken != set(range(len(branches[key].arms))):
+            return None  # some rounds run none
+    return found[0][0] if isinstance(found[0][0], ev.Backward) else None
 
 
 def modulo(test: tree.Expression) -> Test | None:
@@ -142,11 +186,6 @@ def modulo(test: tree.Expression) -> Test | None:
 
 def _remainder(node: tree.Expression) -> bool:
     return isinstance(node, tree.Operation) and node.op == "%" and len(node.operands) == 2
-
-
-def _first_arm(around: Sequence[tl.Part], branch: tl.Branch) -> int:
-    arm = around[list(around).index(branch) + 1]
-    return arm.index if isinstance(arm, tl.Arm) else -1
 
 
 def counted_from_zero(window: Window) -> bool:
