@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query, repair
@@ -89,21 +90,14 @@ class Window(NamedTuple):
         return bool(_ACCUMULATES.search(self.text(self.test.size)))
 
     @property
+    def spoken(self) -> str:
+        """What the code calls its size."""
+        return self.text(self.test.size)
+
+    @property
     def divided(self) -> bool:
         """Whether something in the loop is divided by its size, as the losses of a window are."""
-        size = self.text(self.test.size)
-        chunk = self.loop.place.chunk
-        if chunk is not self.branch.place.chunk:
-            return False
-        for node in self.loop.node.walk():
-            divisor: tree.Expression | None = None
-            if isinstance(node, tree.Operation) and node.op == "/":
-                divisor = node.operands[-1]
-            elif isinstance(node, tree.Augment) and node.op == "/":
-                divisor = node.value
-            if divisor is not None and repair.text(Place(chunk, divisor)) == size:
-                return True
-        return False
+        return self.loop.place.chunk is self.branch.place.chunk and divides(self.loop, self.spoken)
 
 
 def windows(timeline: tl.Timeline) -> Iterator[Window]:
@@ -132,10 +126,73 @@ def windows(timeline: tl.Timeline) -> Iterator[Window]:
             yield window
 
 
+class Nested(NamedTuple):
+    """A window that is a loop of its own: each of its rounds goes `backward`, and the `step` stands behind it."""
+
+    loop: tl.Loop
+    size: tree.Expression
+    step: ev.Step
+    backward: ev.Backward
+    optimizer: Thing
+    inner: Located
+
+    @property
+    def spoken(self) -> str:
+        """What the code calls its size."""
+        return repair.text(Place(self.loop.place.chunk, self.size))
+
+    @property
+    def named(self) -> bool:
+        """Whether its size is called what a window of accumulation is."""
+        return bool(_ACCUMULATES.search(self.spoken))
+
+
+def nested_windows(timeline: tl.Timeline) -> Iterator[Nested]:
+    """The windows `for … in range(n)` of an entry point, whose size is called so."""
+    steps = list(timeline.located(ev.Step)) if timeline.has(ev.Backward) else []
+    for step, around in steps:
+        optimizer, turns = only(step.subject, Optimizer), query.loops(around)
+        if optimizer is None or optimizer.summary or not turns or not query.always(query.inside(around, turns[-1])):
+            continue
+        if sum(e.concerns(optimizer) for e, a in steps if turns[-1] in a) != 1:
+            continue
+        backward = [(e, a) for e, a in timeline.within(turns[-1]) if isinstance(e, ev.Backward)]
+        if len(backward) != 1 or backward[0][0].engine:
+            continue
+        inside = query.inside(backward[0][1], turns[-1])
+        loops = query.loops(inside)
+        head = loops[0].node.iter if len(loops) == 1 and isinstance(loops[0].node, tree.For) else None
+        if not query.always(inside) or not isinstance(head, tree.Call) or tree.last_name(head.func) != "range":
+            continue
+        if len(head.args) != 1 or backward[0][0].serial > step.serial:
+            continue
+        window = Nested(loops[0], head.args[0].value, step, backward[0][0], optimizer, timeline.within(loops[0]))
+        if (
+            window.named
+            and not any(isinstance(e, ev.Zero) for e, _ in window.inner)
+            and not divides(window.loop, window.spoken)
+        ):
+            yield window
+
+
+def divides(loop: tl.Loop, size: str) -> bool:
+    """Whether something in a loop is divided by what is written so."""
+    chunk = loop.place.chunk
+    for node in loop.node.walk():
+        divisor: tree.Expression | None = None
+        if isinstance(node, tree.Operation) and node.op == "/":
+            divisor = node.operands[-1]
+        elif isinstance(node, tree.Augment) and node.op == "/":
+            divisor = node.value
+        if divisor is not None and repair.text(Place(chunk, divisor)) == size:
+            return True
+    return False
+
+
 def _closing(inside: Sequence[tl.Part]) -> tuple[tl.Branch, Test, tuple[tl.Branch, ...]] | None:
     """The branch that closes a window, its test, and the branches around it: `if amp:`, with a window in each arm."""
     aside: list[tl.Branch] = []
-    for part, arm in zip(inside, inside[1:], strict=False):
+    for part, arm in pairwise(inside):
         if not isinstance(part, tl.Branch):
             continue
         test = modulo(part.test) if part.test is not None else None
@@ -157,7 +214,7 @@ def _backward(inner: Located, around: Sequence[tl.Part], aside: tuple[tl.Branch,
     for e, a in found:
         if len(query.loops(a)) != loops or any(o is not e and not query.exclusive(a, b) for o, b in found):
             return None
-        for part, arm in zip(a, a[1:], strict=False):
+        for part, arm in pairwise(a):
             if isinstance(part, tl.Branch) and isinstance(arm, tl.Arm) and not any(part is one for one in aside):
                 branches[id(part)] = part
                 arms.setdefault(id(part), set()).add(arm.index)
@@ -165,7 +222,8 @@ def _backward(inner: Located, around: Sequence[tl.Part], aside: tuple[tl.Branch,
     for key, taken in arms.items():
         if key not in outer and taken != set(range(len(branches[key].arms))):
             return None  # some rounds run none
-    return found[0][0] if isinstance(found[0][0], ev.Backward) else None
+    last = found[-1][0]  # the plain one, where another goes through a package for mixed precision
+    return last if isinstance(last, ev.Backward) else None
 
 
 def modulo(test: tree.Expression) -> Test | None:

@@ -91,15 +91,16 @@ class Loop:
     """The body runs again and again; `once` marks the unrolled pass of a loop over a known list.
 
     `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
-    there before the round of the loop that the body shows. `over` is what it goes over, and `length` how many rounds there are, if the code says so;
-    `listed` marks a loop over a list that the code itself puts together, `groups` one over the groups of an optimizer,
-    of which there mostly is one. `elements` are the ids of the things that the target stands for: each of them is met
-    in one round, and in the others it is another one's turn. The body of one that is `unfinished` was cut short: what
-    a second round brings is not known.
+    there before the round of the loop that the body shows. `over` is what it goes over, and `length` how many rounds
+    there are, if the code says so; `listed` marks a loop over a list that the code itself puts together, `groups` one
+    over the groups of an optimizer, of which there mostly is one. `elements` are the ids of the things that the target
+    stands for: each of them is met in one round, and in the others it is another one's turn. The body of one that is
+    `unfinished` was cut short: what a second round brings is not known.
     """
 
     __slots__ = (
-        "body", "elements", "endless", "groups", "length", "listed", "node", "once", "over", "place", "start", "unfinished",
+        "body", "elements", "endless", "groups", "length", "listed", "node", "once", "over", "place", "start",
+        "unfinished",
     )  # fmt: skip
 
     def __init__(
