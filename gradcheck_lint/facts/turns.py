@@ -180,14 +180,29 @@ def trained(breach: Breach) -> bool:
     is named and not called, that is what is wrong.
     """
     loops = [step for step in breach.around if isinstance(step, Loop) and not step.once]
-    if not loops or named_only(breach.timeline, "backward"):
+    if named_only(breach.timeline, "backward"):
         return False
+    if not loops:
+        return _goes_backward_later(breach)
     events = [event for event, around in breach.timeline.located() if loops[-1] in around]
     return any(
         isinstance(event, Forward)
         or (isinstance(event, Backward) and trains(event.subject, breach.optimizer) is not NO)
         for event in events
     )
+
+
+def _goes_backward_later(breach: Breach) -> bool:
+    """Whether, outside of all loops, a forward pass comes before a step and its backward after it, in one function."""
+    events = list(breach.timeline.located())
+    at = next(n for n, (event, _) in enumerate(events) if event is breach.event)
+    return any(
+        isinstance(event, Backward)
+        and event.function is breach.event.function
+        and not any(isinstance(part, Loop) and not part.once for part in around)
+        and trains(event.subject, breach.optimizer) is not NO
+        for event, around in events[at:]
+    ) and any(isinstance(event, Forward) and event.function is breach.event.function for event, _ in events[:at])
 
 
 def first_round(breach: Breach) -> Loop | None:

@@ -249,24 +249,41 @@ def _remainder(node: tree.Expression) -> bool:
 def counted_from_zero(window: Window) -> bool:
     """Whether what the test counts with is 0 in the first round: an index of the loop, or a counter that lags."""
     name = window.test.counter.id if isinstance(window.test.counter, tree.Name) else ""
-    node = window.loop.node
-    if not name or not isinstance(node, tree.For):
+    if not name or not isinstance(window.loop.node, tree.For):
         return False
-    head = node.iter
-    while (
-        isinstance(head, tree.Call) and tree.last_name(head.func) in ("tqdm", "trange", "track", "list") and head.args
-    ):
-        if tree.last_name(head.func) == "trange":
-            break
+    return counter(window.loop.node) == name or (not _indexed(window.loop.node) and _lags(window, name))
+
+
+def counter(node: tree.Node) -> str:
+    """The name that counts the rounds of a loop from 0, where its head says so; "" if it does not."""
+    head = _head(node)
+    if not isinstance(node, tree.For) or not isinstance(head, tree.Call) or len(head.args) != 1:
+        return ""
+    target: tree.Expression | None = None
+    if tree.last_name(head.func) in ("range", "trange"):
+        target = node.target
+    elif tree.last_name(head.func) == "enumerate" and isinstance(node.target, tree.Display) and node.target.items:
+        target = node.target.items[0]
+    return target.id if isinstance(target, tree.Name) else ""
+
+
+def _indexed(node: tree.Node) -> bool:
+    """Whether the head of a loop counts: then what else counts is no matter of the loop."""
+    head = _head(node)
+    return (
+        isinstance(head, tree.Call)
+        and len(head.args) == 1
+        and tree.last_name(head.func) in ("range", "trange", "enumerate")
+        and bool(counter(node) or tree.last_name(head.func) != "enumerate")
+    )
+
+
+def _head(node: tree.Node) -> tree.Expression | None:
+    """What a loop goes over, without a progress bar around it."""
+    head = node.iter if isinstance(node, tree.For) else None
+    while isinstance(head, tree.Call) and tree.last_name(head.func) in ("tqdm", "track", "list") and head.args:
         head = head.args[0].value
-    if isinstance(head, tree.Call) and len(head.args) == 1:
-        kind = tree.last_name(head.func)
-        if kind in ("range", "trange"):
-            return isinstance(node.target, tree.Name) and node.target.id == name
-        if kind == "enumerate" and isinstance(node.target, tree.Display) and node.target.items:
-            first = node.target.items[0]
-            return isinstance(first, tree.Name) and first.id == name
-    return _lags(window, name)
+    return head
 
 
 def _lags(window: Window, name: str) -> bool:
