@@ -5,30 +5,78 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import query, repair
+from gradcheck_lint.facts import pacing, query
+from gradcheck_lint.facts.unmoved import unmoved
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import MAYBE, NO, YES
-from gradcheck_lint.laws.clock import Pace, Turn, elsewhere, pace
+from gradcheck_lint.laws.clock import Pace, Reach, Turn, elsewhere, pace, reach
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
-from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Constant, Items, Thing, only
+from gradcheck_lint.source.values import Thing, only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.amounts import Amount
 
+    Around = tuple[tl.Part, ...]
     Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
 
-LENGTHS = {"CosineAnnealingLR": (1, "T_max"), "LinearLR": (3, "total_iters"), "PolynomialLR": (1, "total_iters")}
-"""Where schedules say how many of their own steps they last."""
+PACES = {
+    (Turn.EPOCH, Turn.STEP): (
+        "a schedule that counts epochs is stepped for each batch",
+        "moves one epoch further after each batch",
+        "the schedule is over within the first epochs",
+        "call `{name}.step()` once per epoch, or let the schedule last as many times longer as there are batches",
+    ),
+    (Turn.EPOCH, Turn.BATCH): (
+        "a schedule that counts epochs is stepped for each batch",
+        "moves one epoch further after each micro-batch",
+        "the schedule is over within the first epochs",
+        "call `{name}.step()` once per epoch, or let the schedule last as many times longer as there are batches",
+    ),
+    (Turn.STEP, Turn.BATCH): (
+        "a schedule that counts steps is stepped for each micro-batch",
+        "moves one step further after each micro-batch, where the optimizer makes one for several",
+        "the schedule is over long before the training is",
+        "call `{name}.step()` where the optimizer steps",
+    ),
+    (Turn.STEP, Turn.EPOCH): (
+        "a schedule that counts batches is stepped once per epoch",
+        "moves one batch further after each epoch",
+        "the schedule never gets past its beginning",
+        "call `{name}.step()` after each `optimizer.step()`",
+    ),
+    (Turn.BATCH, Turn.EPOCH): (
+        "a schedule that counts batches is stepped once per epoch",
+        "moves one batch further after each epoch",
+        "the schedule never gets past its beginning",
+        "call `{name}.step()` after each `optimizer.step()`, and let the schedule count these",
+    ),
+    (Turn.BATCH, Turn.STEP): (
+        "a schedule that counts micro-batches is stepped once per accumulation window",
+        "moves once where as many micro-batches as a window has were counted",
+        "the training ends while most of the schedule is still to come",
+        "divide the length of the schedule by the size of the window",
+    ),
+}
+"""By what a length counts, and after what the schedule is moved: message, label, consequence and advice."""
+
+_ZERO = "all later steps have a rate of 0"
+
+ENDS = {
+    "CosineAnnealingLR": "a cosine climbs back to the rate that it began with",
+    "OneCycleLR": "torch raises a ValueError at the first move that is too many",
+    "PolynomialLR": _ZERO,
+    "get_linear_schedule_with_warmup": _ZERO,
+}
+"""What happens when schedules are moved on after their end."""
 
 
 class SchedulerOfAnotherOptimizer(Rule):
@@ -36,16 +84,18 @@ class SchedulerOfAnotherOptimizer(Rule):
     slug = "scheduler-of-another-optimizer"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
-    needs = (ev.Schedule,)
+    needs = (ev.Schedule, ev.Build)
     watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        steps = list(timeline.located(ev.Step))
-        if not steps:
+        if not timeline.has(ev.Step):
             return
+        for built in unmoved(timeline):
+            self.never(built, report)
+        steps = list(timeline.located(ev.Step)) if timeline.has(ev.Schedule) else []
         for event, around in timeline.located(ev.Schedule):
             scheduler = only(event.subject, Scheduler)
-            if scheduler is None or not scheduler.certain or not query.torch_class(scheduler):
+            if scheduler is None or not pacing.kind(scheduler):
                 continue
             optimizer = only(moves(scheduler), Optimizer)
             if optimizer is None or not optimizer.certain or optimizer.summary or optimizer.place is None:
@@ -58,10 +108,10 @@ class SchedulerOfAnotherOptimizer(Rule):
             found = elsewhere(steps=trains, shared=YES if _trains_the_same(optimizer, beside) else MAYBE)
             if found is not NO:
                 self.other(timeline, event, optimizer, beside, report, certain=found is YES)
-            elif query.always(query.inside(around, turns[0])):
-                own = [a for e, a in steps if e.concerns(optimizer) and turns[-1] in a]
-                self.paced(event, turns, scheduler, own, report)
-                self.crossed(steps, event, optimizer, report)
+            else:
+                self.paced(timeline, event, around, scheduler, report)
+                if query.always(query.inside(around, turns[0])):
+                    self.crossed(steps, event, optimizer, report)
 
     def other(
         self,
@@ -88,65 +138,103 @@ class SchedulerOfAnotherOptimizer(Rule):
             confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
         )
 
+    def never(self, built: ev.Build, report: Report) -> None:
+        """Nothing can move it."""
+        name = built.subject.label
+        report(
+            built.place,
+            "the schedule is never moved",
+            label=f"builds a schedule, and nothing calls `{name}.step()`",
+            why="the learning rate stays what it is at the first step",
+            help=f"call `{name}.step()` once for each of what the schedule counts, after the optimizer's step",
+        )
+
     def paced(
-        self,
-        event: ev.Schedule,
-        turns: list[tl.Loop],
-        scheduler: Thing,
-        steps: list[tuple[tl.Part, ...]],
-        report: Report,
+        self, timeline: tl.Timeline, event: ev.Schedule, around: Around, scheduler: Thing, report: Report
     ) -> None:
-        """Its length counts epochs, and it is stepped for each batch; or the other way round."""
-        args, kind = scheduler.args, query.torch_class(scheduler)
-        name = query.receiver(event)
-        if not steps or args is None or event.args.all():
+        """Its length counts something else than its moves do, or is not that of the training."""
+        timing = pacing.timing(timeline, event, around, scheduler)
+        if timing is None or event.args.all():
             return
-        if kind == "OneCycleLR" and "steps_per_epoch" in args.keywords:
-            once = all(len(query.loops(query.inside(a, turns[-1]))) > 0 for a in steps)
-            if pace(counts=Turn.STEP, moves=Turn.EPOCH if once else Turn.STEP) is Pace.SLOW:
-                report(
-                    event.place,
-                    "a schedule that counts batches is stepped once per epoch",
-                    label="moves one batch further after each epoch",
-                    why="the schedule never gets past its beginning",
-                    help=f"call `{name}.step()` after each `optimizer.step()`",
-                )
+        length = pacing.planned(scheduler)
+        counts = timing.counts(length) if length is not None else None
+        found = pace(counts=counts, moves=timing.moved) if counts is not None else Pace.RIGHT
+        if counts is not None and found is not Pace.RIGHT:
+            self.other_pace(event, timing, scheduler, counts, report)
+        elif counts is None:
+            self.other_length(event, timing, scheduler, length, report)
+
+    def other_pace(
+        self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, counts: Turn, report: Report
+    ) -> None:
+        """It is moved after something else than what its length is a number of."""
+        name, words = query.receiver(event), (counts, timing.moved)
+        message, label, why, help = PACES[words]
+        loop = timing.loops[0] if counts is Turn.EPOCH else timing.inner
+        report(
+            event.place,
+            message,
+            label=label,
+            why=why,
+            help=help.format(name=name),
+            note="a rate that swings on purpose is legitimate"
+            if pace(counts=counts, moves=timing.moved) is Pace.FAST
+            else "",
+            related=[("built here", scheduler.place), ("its length is that of this loop", loop.place)]
+            if scheduler.place is not None
+            else [],
+        )
+
+    def other_length(
+        self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, length: Amount | None, report: Report
+    ) -> None:
+        """Numbers alone tell that it ends before the training, or that the training ends before it does anything."""
+        kind, total = pacing.kind(scheduler), timing.total.number if timing.total is not None else None
+        related = [("built here", scheduler.place)] if scheduler.place is not None else []
+        if total is None:
+            self.early_marks(event, timing, scheduler, report)
             return
-        if len(turns) < 2 or not all(query.loops(a)[-1] is turns[-1] for a in steps):
+        planned = length.number if length is not None else None
+        if planned is not None and kind in ENDS and reach(planned=planned, moves=total) is Reach.PAST:
+            swings = kind == "CosineAnnealingLR" and total > 2 * planned
+            report(
+                event.place,
+                "the schedule is over before the training is",
+                label=f"is called {total} times, and the schedule was made for {planned}",
+                why=ENDS[kind],
+                help=f"let the schedule last {total}",
+                note="a rate that swings on purpose is legitimate" if kind == "CosineAnnealingLR" else "",
+                related=related,
+                confidence=Confidence.MEDIUM if swings else Confidence.HIGH,
+            )
+        marks = pacing.milestones(scheduler)
+        if marks and all(reach(planned=mark, moves=total) is not Reach.PAST for mark in marks):
+            report(
+                event.place,
+                "the schedule never changes the learning rate",
+                label=f"is called {total} times, and the first change comes after {min(marks)}",
+                why="the training is over before the schedule does anything",
+                help="count in the schedule what it is moved after, or leave it out",
+                related=related,
+            )
+        else:
+            self.early_marks(event, timing, scheduler, report)
+
+    def early_marks(self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, report: Report) -> None:
+        """All its marks are numbers of epochs, as it seems, and it is moved more often."""
+        marks = pacing.milestones(scheduler)
+        last = timing.epochs.number if timing.epochs is not None else None
+        if not marks or last is None or timing.moved is Turn.EPOCH or not all(mark < last for mark in marks):
             return
-        epochs = _count(turns[-2].node)
-        if epochs is None or scheduler.place is None:
-            return
-        call = scheduler.place.node
-        length = _argument(call, *LENGTHS[kind]) if kind in LENGTHS else None
-        spoken = repair.text(Place(scheduler.place.chunk, length)) if length is not None else ""
-        text = repair.text(Place(turns[-2].place.chunk, epochs))
-        same = spoken == text and bool(isinstance(epochs, tree.Constant) or tree.dotted(epochs))
-        if spoken and pace(counts=Turn.EPOCH if same else Turn.STEP, moves=Turn.STEP) is Pace.FAST:
+        if pace(counts=Turn.EPOCH, moves=timing.moved) is Pace.FAST:
             report(
                 event.place,
                 "a schedule that counts epochs is stepped for each batch",
                 label="moves one epoch further after each batch",
-                why="the schedule is over within the first epochs",
-                help=f"call `{name}.step()` once per epoch, or let it last `{text}` times the number of batches",
-                note="a rate that swings on purpose is legitimate",
-                related=[("its length is that of this loop", turns[-2].place)],
+                why="the milestones are all passed within the first batches",
+                help=f"call `{query.receiver(event)}.step()` once per epoch",
+                confidence=Confidence.MEDIUM,
             )
-        elif kind == "MultiStepLR" and isinstance(epochs, tree.Constant):
-            marks = args.get(1, "milestones")
-            if isinstance(marks, Items) and marks.complete and all(isinstance(m, Constant) for m in marks.items):
-                values = [m.value for m in marks.items if isinstance(m, Constant)]
-                last = epochs.value
-                within = all(isinstance(v, int) and isinstance(last, int) and v < last for v in values)
-                if pace(counts=Turn.EPOCH if within else Turn.STEP, moves=Turn.STEP) is Pace.FAST:
-                    report(
-                        event.place,
-                        "a schedule that counts epochs is stepped for each batch",
-                        label="moves one epoch further after each batch",
-                        why="the milestones are all passed within the first batches",
-                        help=f"call `{name}.step()` once per epoch",
-                        confidence=Confidence.MEDIUM,
-                    )
 
     def crossed(self, located: Located, event: ev.Schedule, optimizer: Thing, report: Report) -> None:
         """By its name it belongs to another optimizer."""
@@ -235,21 +323,3 @@ def _tag(name: str) -> str:
     """What a name says beside that it is an optimizer's or a scheduler's: `g` for `self.optimizer_g`."""
     parts = re.split(r"[._]+", name)
     return "_".join(sorted(p for p in parts if p and not _PLAIN.fullmatch(p)))
-
-
-def _count(node: tree.Node) -> tree.Expression | None:
-    """What N is in `for … in range(N)`."""
-    head = node.iter if isinstance(node, tree.For) else None
-    if isinstance(head, tree.Call) and tree.last_name(head.func) in ("range", "trange") and len(head.args) == 1:
-        return head.args[0].value
-    return None
-
-
-def _argument(node: tree.Node, index: int, name: str) -> tree.Expression | None:
-    """The argument of a call at a position or of a name."""
-    if not isinstance(node, tree.Call):
-        return None
-    for position, argument in enumerate(node.args):
-        if argument.keyword == name or (argument.keyword is None and not argument.star and position == index):
-            return argument.value
-    return None

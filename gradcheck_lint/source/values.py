@@ -218,10 +218,12 @@ class Items(Value):
     """A list, tuple, set or generator whose items are known; `complete` unless more may have been added.
 
     `place` is where it was made; `unordered` if it is a set or takes its order from one. `lazy` is what a generator
-    expression does when somebody goes over it.
+    expression does when somebody goes over it. `over` is what it has one item each of, as `enumerate(x)` of x.
     """
 
-    __slots__ = ("complete", "constants", "escaped", "items", "kept", "kind", "lazy", "place", "serial", "unordered")
+    __slots__ = (
+        "complete", "constants", "escaped", "items", "kept", "kind", "lazy", "over", "place", "serial", "unordered",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -235,6 +237,7 @@ class Items(Value):
         self.kind, self.items, self.complete, self.place = kind, items, complete, place
         self.unordered = unordered or kind is Container.SET
         self.lazy: Loop | None = None
+        self.over: Value | None = None
         self.escaped = 0  # how many of the items code that cannot be seen has got hold of already
         self.constants = 0  # how many of the first items were seen to be constants: items are only added
         self.kept: tuple[Thing, str] | None = None  # the object that has it as an attribute, and of which name

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from gradcheck_lint.source import amounts, limits, torch_api, tree
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source.deps import depends
+from gradcheck_lint.source.deps import cut_off, depends
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.natures import (
@@ -88,7 +88,9 @@ def _collect(kind: str) -> Function:
                 to = _COLLECTED.get(kind, option.kind)
                 items, whole = limited(option.items)
                 spend(len(items) // 8)
-                made = Items(to, list(items), option.complete and whole, machine.place(node), unordered=mixed)
+                copied = Items(to, list(items), option.complete and whole, machine.place(node), unordered=mixed)
+                copied.over = option if kind != "set" else None
+                made = copied
             elif isinstance(option, Thing) and isinstance(option.what, Parameters):
                 to = _COLLECTED.get(kind, Container.GENERATOR)
                 what = replace(option.what, kind=to, direct=False, unordered=mixed)
@@ -200,9 +202,11 @@ def _enumerate(machine: Machine, args: Arguments, node: tree.Call) -> Value | No
     iteration.consume(machine, source, node.args[0].value, "enumerate")
     index = Thing(Opaque(), "index", certain=False)
     place = source.place if isinstance(source, Items) else None
-    return Items(
+    made = Items(
         Container.LIST, [Items(Container.TUPLE, [index, iteration.element(machine, source, node)])], False, place
     )
+    made.over = source
+    return made
 
 
 @function("builtins.zip")
@@ -339,6 +343,35 @@ def _leave(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     return NO_RETURN
 
 
-@function("builtins.isinstance", "builtins.hasattr", "tqdm.trange")
+@function("builtins.len")
+def _len(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    many = amounts.length(args.get(0, "obj"))
+    if many is None:
+        return None
+    return Thing(Opaque(), "len", machine.place(node), deps=cut_off(depends(*args.all())), certain=False, via=many)
+
+
+@function("builtins.range", "tqdm.trange", "tqdm.auto.trange")
+def _range(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    found = args.positional
+    many = None
+    if len(found) == 1 and not args.open:
+        many = amounts.amount(found[0])
+    elif len(found) == 2 and not args.open:
+        many = amounts.rounds(found[0], found[1])
+    made = Thing(Opaque(), "range", machine.place(node), deps=cut_off(depends(*args.all())), certain=False)
+    made.via = amounts.Rounds(many)
+    return made
+
+
+@function("builtins.int", "builtins.round", "math.ceil", "math.floor")
+def _whole(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    value = only(args.positional[0]) if len(args.positional) == 1 else None
+    if value is None or not isinstance(value.via, amounts.Amount):
+        return None
+    return Thing(Opaque(), "", machine.place(node), deps=cut_off(value.deps), certain=False, via=value.via)
+
+
+@function("builtins.isinstance", "builtins.hasattr")
 def _inert(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     return Thing(Opaque(), "", machine.place(node), certain=False)

@@ -38,7 +38,7 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
                 machine, value, node.args[0].value if node.args else node, last if len(found) == 1 else "?"
             )
     elif isinstance(what, Scheduler):
-        what.optimizer = args.get(0, "optimizer")
+        what.optimizer = args.get(1 if last == "get_scheduler" else 0, "optimizer")
     elif isinstance(what, Module):
         parts.composed(thing, args.positional)
     if isinstance(what, Optimizer):

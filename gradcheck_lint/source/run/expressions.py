@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gradcheck_lint.source import amounts, limits, tree
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.effort import spend
@@ -149,6 +149,7 @@ def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
         one.several = True  # another iterator in each round
     made_items = Items(node.kind, [element], False, machine.place(node), unordered=random)
     made_items.lazy = loop if lazy else None
+    made_items.over = sources[0] if len(sources) == 1 and not conditions else None
     return made_items
 
 
@@ -209,8 +210,10 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
         values = _in_turn(machine, node)
     else:
         values = [machine.eval(o) for o in node.operands]
-    if node.op == "%" and isinstance(values[-1], Constant) and type(values[-1].value) is int:
-        machine.sizes[id(node.operands[-1])] = values[-1].value
+    if node.op == "%":
+        size = amounts.amount(values[-1])
+        if size is not None:
+            machine.sizes[id(node.operands[-1])] = size
     if node.op in ("and", "or", "not", "==", "!=", "is", "is not", "in", "not in", "<", ">", "<=", ">="):
         return conditions.logic(node.op, values)
     if node.op == "+" and isinstance(values[0], Items) and isinstance(values[-1], Items):
@@ -222,9 +225,16 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
             items = [i for v in values for i in (v.items[: limits.ITEMS] if isinstance(v, Items) else [])]
             return Items(Container.SET, items, False, machine.place(node))
         return objects.joined(machine, Container.SET, values, node, filtered=True)
+    many = amounts.combined(node.op, values) if node.op in _ARITHMETIC else None
     if all(isinstance(v, Constant) for v in values):
-        return Constant(...)
-    return tensors.computed(machine, node, values)
+        return Constant(...) if many is None else amounts.Reckoned(many)
+    made = tensors.computed(machine, node, values)
+    if many is not None and isinstance(made, Thing) and isinstance(made.what, Opaque):
+        made.via = many
+    return made
+
+
+_ARITHMETIC = frozenset({"*", "/", "//", "+", "-"})
 
 
 def _in_turn(machine: Machine, node: tree.Operation) -> list[Value]:

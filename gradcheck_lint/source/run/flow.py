@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gradcheck_lint.source import limits, tree
+from gradcheck_lint.source import amounts, limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.effort import Stop
@@ -89,22 +89,11 @@ def do_for(machine: Machine, node: tree.For) -> bool:
     _loop(machine, node, node.body, bind, endless=False, once=once)
     made = machine.sequence.steps[-1]
     if isinstance(made, tl.Loop):
-        made.rounds = _rounds(machine, node.iter, iterable)
+        made.over, made.length = iterable, amounts.length(iterable)
         made.listed = isinstance(iterable, Items) and iterable.place is not None
         made.groups = bool(things(iterable, Groups))
         made.elements = elements
     return machine.run(node.orelse) if node.orelse else False
-
-
-def _rounds(machine: Machine, node: tree.Expression, iterable: Value) -> int | None:
-    """How often a loop goes round, if the code says so."""
-    if isinstance(iterable, Items):
-        return len(iterable.items) if iterable.complete else None
-    if not isinstance(node, tree.Call) or tree.dotted(node.func) != "range" or len(node.args) != 1:
-        return None
-    count = node.args[0].value
-    value = machine.eval(count) if isinstance(count, (tree.Name, tree.Attribute, tree.Constant)) else None
-    return value.value if isinstance(value, Constant) and type(value.value) is int else None
 
 
 def do_while(machine: Machine, node: tree.While) -> bool:

@@ -24,6 +24,7 @@ from gradcheck_lint.source.run.spotted import Spotted
 from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, new_serial, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.source.amounts import Amount
     from gradcheck_lint.source.run.generators import Yielding
 
 
@@ -158,7 +159,7 @@ class Machine:
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
         self.clearing: set[int] = set()  # those of them that cleared gradients
-        self.sizes: dict[int, int] = {}  # what follows a `%` in the test being looked at, if it is a known number
+        self.sizes: dict[int, Amount] = {}  # what follows a `%` in the test being looked at, if that is known
         self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
         self.ended: dict[int, dict[int, tl.Sequence]] = {}  # loop → the sequences in which its flag was set
         self.looping = 0  # loops around the statement being run

@@ -6,6 +6,7 @@ from typing import Any
 
 from gradcheck_lint.source import frameworks, limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.amounts import Amount, Rounds
 from gradcheck_lint.source.deps import cut_off, depends, united
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.joins import join
@@ -119,7 +120,7 @@ def guess(thing: Thing) -> None:
     """Take the nature of an opaque thing from its name."""
     if not isinstance(thing.what, Opaque) or not thing.label:
         return
-    if frameworks.keeps_the_cycle(thing.root.origin):
+    if isinstance(thing.via, (Amount, Rounds)) or frameworks.keeps_the_cycle(thing.root.origin):
         return
     if torch_api.SCALER_NAME.search(thing.label):
         thing.what, thing.certain = Scaler(), False

@@ -1,0 +1,108 @@
+"""Loops that clear gradients in their first round only, or move parameters by hand and never clear at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gradcheck_lint.facts import query
+from gradcheck_lint.facts.window import counter
+from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.holding import reaches, trains
+from gradcheck_lint.source.natures import Data, Optimizer, Parameters, element_of, nature
+from gradcheck_lint.source.values import Thing, only
+
+
+class FirstOnly(NamedTuple):
+    """Each round goes `made` and takes the `step`, and only the first one clears."""
+
+    cleared: ev.Zero
+    made: ev.Backward
+    step: ev.Step
+
+
+def first_only(timeline: tl.Timeline) -> Iterator[FirstOnly]:
+    """The loops that clear where their counter is 0, and nowhere else."""
+    if not timeline.has(ev.Zero) or not timeline.has(ev.Backward) or timeline.hooked or timeline.cut:
+        return
+    for step, around in timeline.located(ev.Step):
+        optimizer, turns = only(step.subject, Optimizer), query.loops(around)
+        name = counter(turns[-1].node) if turns else ""
+        if optimizer is None or optimizer.summary or not name or not query.always(query.inside(around, turns[-1])):
+            continue
+        inner = [(e, query.inside(a, turns[-1])) for e, a in timeline.within(turns[-1])]
+        if any(isinstance(e, (ev.Unknown, ev.GradWrite, ev.GradChange)) for e, _ in inner):
+            continue
+        zeros = [(e, a) for e, a in inner if isinstance(e, ev.Zero) and reaches(e.subject, optimizer) is not NO]
+        made = [(e, a) for e, a in inner if isinstance(e, ev.Backward) and trains(e.subject, optimizer) is not NO]
+        steps = [e for e, _ in inner if isinstance(e, ev.Step) and e.concerns(optimizer)]
+        if len(steps) != 1 or len(made) != 1 or not query.always(made[0][1]) or query.loops(made[0][1]):
+            continue
+        if zeros and all(_in_first_round(a, name) for _, a in zeros) and made[0][0].serial < step.serial:
+            yield FirstOnly(zeros[0][0], made[0][0], step)
+
+
+def _in_first_round(inside: tuple[tl.Part, ...], name: str) -> bool:
+    """Whether the outermost of the parts is a branch that is taken where a counter is 0."""
+    if len(inside) < 2 or not isinstance(inside[0], tl.Branch) or not isinstance(inside[1], tl.Arm):
+        return False
+    test = inside[0].test
+    if inside[1].index != 0 or not isinstance(test, tree.Operation) or not test.operands:
+        return False
+    counted = isinstance(test.operands[0], tree.Name) and test.operands[0].id == name
+    if test.op == "==":
+        return counted and isinstance(test.operands[1], tree.Constant) and test.operands[1].value == 0
+    return counted and test.op == "not"
+
+
+class ByHand(NamedTuple):
+    """A loop goes `made`, `moved` parameters by their gradients, and never clears these."""
+
+    made: ev.Backward
+    moved: ev.Augment
+
+
+def never_cleared_by_hand(timeline: tl.Timeline) -> Iterator[ByHand]:
+    """Where `p -= lr * p.grad` is all that is done with gradients in a loop that goes backward."""
+    if not timeline.has(ev.Augment) or not timeline.has(ev.Backward) or timeline.hooked or timeline.cut:
+        return
+    told: set[int] = set()
+    for moved, around in timeline.located(ev.Augment):
+        leaf, turns = _moved(moved), [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
+        if leaf is None:
+            continue
+        for loop in turns:
+            inner = timeline.within(loop)
+            made = [(e, query.inside(a, loop)) for e, a in inner if isinstance(e, ev.Backward) and not e.inputs]
+            if not made or leaf.root.serial >= loop.start or id(loop) in told:
+                continue
+            told.add(id(loop))
+            plain = len(made) == 1 and query.always(made[0][1]) and not query.loops(made[0][1])
+            if plain and not any(isinstance(e, _TAKES_CARE) for e, _ in inner) and made[0][0].serial < moved.serial:
+                if query.always(query.inside(around, loop)):
+                    yield ByHand(made[0][0], moved)
+            break
+
+
+_TAKES_CARE = (ev.Zero, ev.GradWrite, ev.GradChange, ev.Unknown, ev.Step)
+
+
+def _moved(event: ev.Augment) -> Thing | None:
+    """The tensor that `p -= … p.grad …` moves, or the module whose parameters these are."""
+    node = event.statement.node
+    if event.op not in ("-", "+") or not isinstance(node, tree.Augment):
+        return None
+    name = tree.dotted(node.target).removesuffix(".data")
+    if not name or not any(
+        isinstance(n, tree.Attribute) and n.attr == "grad" and tree.dotted(n.value).removesuffix(".data") == name
+        for n in node.value.walk()
+    ):
+        return None
+    thing = only(event.subject)
+    if thing is not None and isinstance(thing.what, Data) and thing.parent is not None:
+        thing = thing.parent[0]
+    source = nature(element_of(thing), Parameters)
+    return thing if source is None else source.of

@@ -1,0 +1,93 @@
+"""Schedules that nothing can move: a local name that is bound to one, and asked for nothing but its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gradcheck_lint.facts import pacing, query
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
+from gradcheck_lint.source.values import Thing, only
+
+LOOKS = frozenset("state_dict load_state_dict get_last_lr get_lr last_epoch base_lrs print_lr optimizer".split())
+"""What a schedule is asked for, or given, and not moved by."""
+
+_NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
+
+
+def unmoved(timeline: tl.Timeline) -> Iterator[ev.Build]:
+    """Where schedules are built that nobody moves, of optimizers that train in a loop."""
+    if timeline.cut:
+        return
+    for event in timeline.events(ev.Build):
+        scheduler = event.subject
+        if not isinstance(scheduler.what, Scheduler) or not pacing.kind(scheduler) or _moves(timeline, scheduler):
+            continue
+        optimizer = only(moves(scheduler), Optimizer)
+        name = _bound_to(event)
+        if optimizer is None or not name or not _trains(timeline, optimizer, scheduler):
+            continue
+        body = event.function.body if event.function is not None else timeline.home.body
+        if event.function is None and event.place.chunk.path != timeline.home.path:
+            continue
+        if not _used(body, name):
+            yield event
+
+
+def _moves(timeline: tl.Timeline, scheduler: Thing) -> bool:
+    return any(e.concerns(scheduler) for e in timeline.events(ev.Schedule))
+
+
+def _trains(timeline: tl.Timeline, optimizer: Thing, scheduler: Thing) -> bool:
+    """Whether the optimizer steps in a loop that begins after the schedule was built."""
+    return any(
+        event.concerns(optimizer) and any(loop.start > scheduler.serial for loop in query.loops(around))
+        for event, around in timeline.located(ev.Step)
+    )
+
+
+def _bound_to(event: ev.Build) -> str:
+    """The one name that what is built is bound to."""
+    node = event.statement.node
+    if not isinstance(node, tree.Assign) or node.value is not event.place.node or len(node.targets) != 1:
+        return ""
+    return node.targets[0].id if isinstance(node.targets[0], tree.Name) else ""
+
+
+def _used(body: tree.Block, name: str) -> bool:
+    """Whether a name is used in some statements, the functions in them included, save for being bound and looked at."""
+    todo: list[tree.Block] = [body]
+    while todo:
+        spared: set[int] = set()
+        named: list[tree.Name] = []
+        for node in tree.walk_block(todo.pop()):
+            spend(1)
+            if isinstance(node, tree.Assign):
+                spared.update(id(target) for target in node.targets)
+            elif isinstance(node, tree.Attribute) and node.attr in LOOKS:
+                spared.add(id(node.value))
+            elif name in node.names if isinstance(node, tree.Scope) else _opens(node):
+                return True
+            elif isinstance(node, tree.Name) and node.id == name:
+                named.append(node)
+            elif isinstance(node, tree.Class):
+                todo.append(node.body)
+            elif isinstance(node, tree.Lambda):
+                todo.append(node.function.body)
+            elif isinstance(node, tree.Function):
+                outside = [*node.decorators, *(p.default for p in node.parameters if p.default is not None)]
+                if any(isinstance(n, tree.Name) and n.id == name for part in outside for n in part.walk()):
+                    return True
+                if all(p.name != name for p in node.parameters):
+                    todo.append(node.body)
+        if any(id(node) not in spared for node in named):
+            return True
+    return False
+
+
+def _opens(node: tree.Node) -> bool:
+    """Whether all names can be had by this one."""
+    return isinstance(node, tree.Name) and node.id in _NAMESPACES

@@ -1,0 +1,117 @@
+"""What a schedule counts and after what it is moved, whatever the code calls the numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradcheck_lint.facts import pacing
+from gradcheck_lint.facts.unmoved import unmoved
+from gradcheck_lint.laws.clock import Turn
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source.engine import analyse
+from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.natures import Scheduler
+from gradcheck_lint.source.timeline import Timeline
+from gradcheck_lint.source.values import only
+
+
+class Asks(Rule):
+    code, slug = "XX001", "asks"
+
+    def __init__(self) -> None:
+        self.moved: list[Turn] = []
+        self.counts: list[Turn | None] = []
+        self.unmoved: list[str] = []
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        self.unmoved += [event.subject.label for event in unmoved(timeline)]
+        for event, around in timeline.located(ev.Schedule):
+            scheduler = only(event.subject, Scheduler)
+            found = pacing.timing(timeline, event, around, scheduler) if scheduler is not None else None
+            if scheduler is not None and found is not None:
+                length = pacing.planned(scheduler)
+                self.moved.append(found.moved)
+                self.counts.append(found.counts(length) if length is not None else None)
+
+
+PROGRAM = """
+import math
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+def train(net, loader, args):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    {before}
+    scheduler = CosineAnnealingLR(optimizer, T_max={length})
+    for epoch in range({epochs}):
+        for i, x in enumerate(loader):
+            net(x).sum().backward()
+            {step}
+{after}
+"""
+ALWAYS = "optimizer.step()"
+WINDOW = "if (i + 1) % args.k == 0: optimizer.step()"
+EPOCH, BATCH, NEVER = (
+    "        scheduler.step()",
+    "            scheduler.step()",
+    "        print(scheduler.get_last_lr())",
+)
+
+
+def asked(length: str, after: str, *, step: str = ALWAYS, before: str = "pass", epochs: str = "args.epochs") -> Asks:
+    asks = Asks()
+    program = PROGRAM.format(length=length, after=after, step=step, before=before, epochs=epochs)
+    analyse([SourceFile("train.py", "train.py", program.encode())], [asks])
+    return asks
+
+
+@pytest.mark.parametrize(
+    ("length", "counts"),
+    [
+        ("args.epochs", Turn.EPOCH),
+        ("args.epochs * len(loader)", Turn.STEP),
+        ("len(loader) * int(args.epochs)", Turn.STEP),
+        ("3 * len(loader)", Turn.STEP),
+        ("args.steps", None),
+        ("args.epochs - 5", None),
+        ("len(other)", None),
+    ],
+)
+def test_what_a_schedule_counts_that_is_moved_once_per_epoch(length: str, counts: Turn | None) -> None:
+    found = asked(length, EPOCH)
+    assert (found.moved, found.counts) == ([Turn.EPOCH], [counts])
+
+
+@pytest.mark.parametrize("epochs", ["args.epochs", "start, args.epochs", "1, args.epochs + 1", "0, args.epochs"])
+def test_epochs_are_counted_however_the_loop_says_it(epochs: str) -> None:
+    assert asked("args.epochs", BATCH, epochs=epochs, before="start = args.start").counts == [Turn.EPOCH]
+
+
+def test_in_a_window_steps_and_micro_batches_are_two_things() -> None:
+    steps, batches = "args.epochs * math.ceil(len(loader) / args.k)", "args.epochs * len(loader)"
+    assert asked(steps, BATCH, step=WINDOW).moved == [Turn.BATCH]
+    assert asked(steps, BATCH, step=WINDOW).counts == [Turn.STEP]
+    assert asked(batches, BATCH, step=WINDOW).counts == [Turn.BATCH]
+    inside = asked(batches, NEVER, step=f"{WINDOW}; scheduler.step()")
+    assert (inside.moved, inside.counts) == ([Turn.STEP], [Turn.BATCH])
+
+
+def test_a_name_holds_what_it_was_given() -> None:
+    assert asked("total", EPOCH, before="total = args.epochs * len(loader)").counts == [Turn.STEP]
+
+
+def test_a_move_that_something_else_decides_on_has_no_time() -> None:
+    assert asked("args.epochs", "            if args.each: scheduler.step()").moved == []
+
+
+def test_what_is_never_moved() -> None:
+    assert asked("args.epochs", NEVER).unmoved == ["scheduler"]
+    assert asked("args.epochs", EPOCH).unmoved == []
+    for use in (
+        "        move(scheduler)",
+        "    return scheduler",
+        "    net.scheduler = scheduler",
+        "    print(locals())",
+    ):
+        assert asked("args.epochs", use).unmoved == []
