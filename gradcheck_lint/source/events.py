@@ -405,6 +405,17 @@ class Evaluate(Event):
         self.value, self.expression = value, expression
 
 
+class Dropped(Event):
+    """A method that gives another tensor and does no more is a statement: the subject is what it is called on."""
+
+    __slots__ = ("how",)
+
+    subject: Value
+
+    def __init__(self, subject: Value, how: str) -> None:
+        self.subject, self.how = subject, how
+
+
 class Iterate(Event):
     """A loop goes over something that is no call."""
 

@@ -154,6 +154,19 @@ SMOOTH = frozenset(
 )
 """Methods of tensors (and of distributions) through which backward goes."""
 
+CONVERTS = frozenset("to cuda cpu xpu float half double bfloat16 type int long short bool char".split())
+"""Methods of tensors that give one on another device or of another dtype; a module moves in place."""
+
+IN_PLACE = frozenset(
+    "clamp clamp_min clamp_max clip abs neg add sub mul div pow sqrt exp log round floor ceil sign tanh sigmoid lerp"
+    " addcmul addcdiv nan_to_num masked_fill masked_scatter index_fill index_add index_copy scatter scatter_add renorm"
+    " detach squeeze unsqueeze transpose".split()
+)
+"""Methods of tensors that give another one, and have a twin with `_` behind the name that changes the tensor itself."""
+
+GIVES_ANOTHER = CONVERTS | IN_PLACE | frozenset("view reshape permute flatten type_as".split())
+"""Methods of tensors that leave the tensor as it is and do nothing but give another one."""
+
 NO_GRADIENT = frozenset(
     "argmax argmin argsort sign round floor ceil eq ne gt lt ge le equal allclose isnan isinf isfinite any all"
     " multinomial bernoulli zeros_like ones_like rand_like randn_like full_like empty_like is_tensor numel"
