@@ -9,7 +9,9 @@ from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.natures import Data, Grad, Opaque, Tensor
 from gradcheck_lint.source.values import Constant, Thing, Value, options
 
-_OF_TORCH = re.compile(r"torch\.(?!load$|device$|Generator$|Size$|compile$|dtype$|export$|get_|is_|set_|use_|no_grad$)\w+")
+_OF_TORCH = re.compile(
+    r"torch\.(?!load$|device$|Generator$|Size$|compile$|dtype$|export$|get_|is_|set_|use_|no_grad$)\w+"
+)
 _FUNCTIONAL = re.compile(r"torch\.nn\.functional\.\w+|torch\.(?:linalg|fft|special)\.\w+")
 
 
