@@ -73,6 +73,8 @@ class FunctionContextMisuse(Rule):
             why="a weight of the loss, the scale of a GradScaler and all that comes after this Function have no effect",
             help=f"multiply with it: the gradient of an input is `{function.incoming[0]}` times the derivative",
             related=[("it comes in here", name_of(function.backward.place(function.backward.function)))],
+            # a name with an underscore says that it is not read on purpose
+            confidence=Confidence.MEDIUM if function.incoming[0].startswith("_") else Confidence.HIGH,
         )
 
     def parameters(self, function: FunctionFacts, report: Report) -> None:

@@ -136,8 +136,8 @@ class FunctionFacts:
     # ------------------------------------------------------------ what is wrong
 
     def gradient_of(self, index: int) -> list[tree.Expression]:
-        """What is returned for an input, on each path on which that was counted."""
-        return [one.gradients[index] for one in self.given if index < len(one.gradients)]
+        """What is returned for an input, on each path on which there are as many gradients as inputs."""
+        return [one.gradients[index] for one in self.given if len(one.gradients) >= len(self.inputs) > index]
 
     def without_gradient(self) -> list[int]:
         """The inputs for which None is returned on every path."""
