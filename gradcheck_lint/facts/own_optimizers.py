@@ -41,7 +41,7 @@ class StepFacts:
     @staticmethod
     def of(facts: ClassFacts) -> StepFacts | None:
         step = facts.cls.members.get("step") if facts.cls is not None else None
-        if not isinstance(step, FunctionValue) or step.owner is not facts.cls or not is_optimizer(facts.cls):
+        if not isinstance(step, FunctionValue) or facts.cls is None or not is_optimizer(facts.cls):
             return None
         names = {tree.last_name(decorator) for decorator in step.function.decorators}
         return StepFacts(facts, step) if names <= OFF | _ON else None

@@ -32,11 +32,11 @@ FACTORIES = frozenset(
 )
 """Functions of torch that make a new tensor; with `requires_grad=True`, a leaf to be trained."""
 
-NORMED = tuple(
-    f"torch.nn.utils.{name}"
-    for name in "weight_norm spectral_norm parametrizations.weight_norm parametrizations.spectral_norm".split()
-)
+NORMED = ("torch.nn.utils.parametrizations.weight_norm", "torch.nn.utils.parametrizations.spectral_norm")
 """Functions that give back the module that they are given, with its weights computed in another way."""
+
+NORMED_BY_HOOK = ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
+"""The older ones, which compute the weight in a hook, whenever the module is called."""
 
 COPYING = frozenset("to cuda cpu float half double bfloat16 type xpu".split())
 """Methods that convert a tensor (giving another one if anything changes) or move a module in place."""
@@ -163,6 +163,11 @@ IN_PLACE = frozenset(
     " detach squeeze unsqueeze transpose".split()
 )
 """Methods of tensors that give another one, and have a twin with `_` behind the name that changes the tensor itself."""
+
+WRITING = frozenset(f"{name}_" for name in IN_PLACE - {"detach", "squeeze", "unsqueeze", "transpose"}) | frozenset(
+    "copy_ zero_ fill_ normal_ uniform_ random_ bernoulli_ exponential_ geometric_ cauchy_ log_normal_ relu_".split()
+)
+"""Methods of tensors that write into the tensor."""
 
 GIVES_ANOTHER = CONVERTS | IN_PLACE | frozenset("view reshape permute flatten type_as".split())
 """Methods of tensors that leave the tensor as it is and do nothing but give another one."""

@@ -98,6 +98,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
         names.spelling(machine, node.func, base, called=True)
     if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node):
         machine.emit(node, ev.Dropped(base, attr))
+    if attr in torch_api.WRITING:
+        tensors.write(machine, base, node, attr)
     method = machine.library.methods.get(attr)
     if method is None and attr.startswith("register_") and attr.endswith("_hook"):
         method = torch_module.hook
