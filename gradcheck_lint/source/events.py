@@ -226,6 +226,23 @@ class Forward(Event):
         self.subject, self.args = subject, args
 
 
+class ForwardCall(Event):
+    """`forward` of a module is called by its name, past `__call__` and the hooks: the subject is the module."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+
+class ForwardHook(Event):
+    """Something is to run whenever a module is called: the subject is the module; `how` is what asks for it."""
+
+    __slots__ = ("how",)
+
+    def __init__(self, subject: Value | None, how: str) -> None:
+        self.subject, self.how = subject, how
+
+
 class SetMode(Event):
     """`x.train()` or `x.eval()`: the subject is x; `training` is None if the code does not show which."""
 
@@ -361,6 +378,25 @@ class Augment(Event):
         self.subject, self.target, self.op, self.value = subject, target, op, value
 
 
+class LeafWrite(Event):
+    """A leaf that requires grad is changed in place while torch records: the subject is the leaf."""
+
+    __slots__ = ("how",)
+
+    subject: Thing
+
+    def __init__(self, subject: Thing, how: str) -> None:
+        self.subject, self.how = subject, how
+
+
+class GradOfNonLeaf(Event):
+    """`.grad` is read of a tensor that was computed and whose gradient nobody has asked torch to keep: the subject."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+
 class Misspelt(Event):
     """A name that is nearly `requires_grad` is read, or `called`: the subject is the object."""
 
@@ -403,6 +439,17 @@ class Evaluate(Event):
     def __init__(self, value: Value, expression: tree.Expression) -> None:
         self.subject = None
         self.value, self.expression = value, expression
+
+
+class Dropped(Event):
+    """A method that gives another tensor and does no more is a statement: the subject is what it is called on."""
+
+    __slots__ = ("how",)
+
+    subject: Value
+
+    def __init__(self, subject: Value, how: str) -> None:
+        self.subject, self.how = subject, how
 
 
 class Iterate(Event):

@@ -54,6 +54,13 @@ class Tensor(Nature):
     """Whether it may have required grad at some time before `requires_grad` of it was last written."""
     kept: tuple[Thing, str] | None = None
     """The object that has it as an attribute, and of which name."""
+    retained: bool = False
+    """Whether torch was asked to keep its gradient, though it may be no leaf."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a leaf that requires grad for certain, and not one that a loop over parameters gave."""
+        return self.leaf is True and self.grad is True and self.element_of is None
 
 
 class Data(Nature):

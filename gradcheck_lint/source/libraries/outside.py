@@ -96,6 +96,10 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     """A method of a thing that is no code of the project."""
     if isinstance(node.func, tree.Attribute):
         names.spelling(machine, node.func, base, called=True)
+    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node):
+        machine.emit(node, ev.Dropped(base, attr))
+    if attr in torch_api.WRITING:
+        tensors.write(machine, base, node, attr)
     method = machine.library.methods.get(attr)
     if method is None and attr.startswith("register_") and attr.endswith("_hook"):
         method = torch_module.hook
@@ -134,6 +138,12 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     elif thing is not None and isinstance(thing.what, Tensor) and thing.what.grad:
         return tensors.computed(machine, node, [thing, *args.all()])
     return unseen.opaque(machine, attr, receiver, args, node)
+
+
+def thrown_away(machine: Machine, node: tree.Call) -> bool:
+    """Whether a call is a statement, and nobody takes what it gives."""
+    statement = machine.frame.statement
+    return isinstance(statement, tree.Evaluate) and statement.value is node
 
 
 _LIST_WRITING = frozenset({"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"})

@@ -35,6 +35,12 @@ def _normed(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     return args.get(0, "module")
 
 
+@function(*torch_api.NORMED_BY_HOOK)
+def _normed_by_hook(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    machine.emit(node, ev.ForwardHook(args.get(0, "module"), tree.last_name(node.func)))
+    return _normed(machine, args, node)
+
+
 def _parameters(named: bool) -> Method:
     def parameters(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
         results: list[Value] = []
@@ -171,9 +177,15 @@ def _state_copy(machine: Machine, base: Value, args: Arguments, node: tree.Call)
 def hook(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """A hook may run at any time, unless it is a function of the project that was seen to turn nothing."""
     hooks = callables(args.get(0, "hook"))
+    how = tree.last_name(node.func)
+    if how in _BEFORE_OR_AFTER and things(base, (Module, Opaque)):
+        machine.emit(node, ev.ForwardHook(base, how))
     if not hooks or any(turns(machine, hook, node) for hook in hooks):
         machine.emit(node, ev.Hook(base))
     return Thing(Opaque(), "", machine.place(node), certain=False)
+
+
+_BEFORE_OR_AFTER = frozenset({"register_forward_hook", "register_forward_pre_hook"})
 
 
 def _register(how: str) -> Method:

@@ -106,6 +106,14 @@ def _requires_grad(machine: Machine, base: Value, args: Arguments, node: tree.Ca
     return base
 
 
+@method("retain_grad")
+def _retain_grad(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    for thing in things(base, Tensor):
+        if isinstance(thing.what, Tensor):
+            thing.what.retained = True
+    return None
+
+
 @method("zero_")
 def _zero_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     assignment.whichever(

@@ -75,6 +75,8 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
             objects.lengthen(old, value)
         elif isinstance(old.what, Tensor):
             old.what.written = True
+            item = isinstance(node.target, tree.Subscript)
+            tensors.write(machine, (old.what.source or old) if item else old, node.target, f"{node.op}=")
         return False  # in place: the object stays the same
     result = Thing(Opaque(), tree.last_name(node.target), deps=depends(old, value), certain=False)
     assign(machine, node.target, result, None, quiet=True)
@@ -259,6 +261,8 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
             thing.what.rewritten = True
         elif isinstance(thing.what, Tensor):
             thing.what.written = True
+            if not quiet:
+                tensors.write(machine, base, target, "[]")
         owner = parts.holder(thing)
         if owner is not None:
             parts.noted(owner, None)

@@ -95,6 +95,8 @@ def call(machine: Machine, node: tree.Call) -> Value:
         found = [o for o in options(base) if not (isinstance(o, Constant) and o.value is None)] or list(options(base))
         members = [_member(machine, option, func.attr, func) for option in found]
         args = _arguments(machine, node)
+        if func.attr == "forward":
+            _forward_by_name(machine, found, node)
         if all(m is None for m in members) and len(found) > 1 and all(isinstance(o, (Items, Table)) for o in found):
             return objects.join_all(
                 [machine.library.method(machine, option, func.attr, args, node) for option in found]
@@ -112,6 +114,13 @@ def call(machine: Machine, node: tree.Call) -> Value:
     args = _arguments(machine, node)
     found = [o for o in options(target) if not (isinstance(o, Constant) and o.value is None)] or list(options(target))
     return _each(machine, node, [partial(apply, machine, o, args, node) for o in found])
+
+
+def _forward_by_name(machine: Machine, found: list[Value], node: tree.Call) -> None:
+    """Tell of `net.forward(…)`, where `net` is another module than the one whose method this is."""
+    for option in found:
+        if isinstance(option, Thing) and isinstance(option.what, Module) and option is not machine.frame.self:
+            machine.emit(node, ev.ForwardCall(option))
 
 
 def _each(machine: Machine, node: tree.Call, runs: list[Callable[[], Value]]) -> Value:

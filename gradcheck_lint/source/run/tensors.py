@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gradcheck_lint.laws.answer import MAYBE, NO
+from gradcheck_lint.laws.answer import MAYBE, NO, YES
 from gradcheck_lint.laws.mode import OFF, records
+from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, united
 from gradcheck_lint.source.holding import leaves_of
@@ -158,3 +159,10 @@ def now_requires_grad(thing: Thing, value: bool | None) -> None:
     if isinstance(tensor, Tensor):
         tensor.ever = tensor.ever or tensor.grad is not False or value is not False
         tensor.grad = value
+
+
+def write(machine: Machine, value: Value, node: tree.Node, how: str) -> None:
+    """A tensor is changed in place: torch refuses that for a leaf that requires grad, while it records."""
+    for thing in things(value, Tensor) if only(value) is not None else ():
+        if isinstance(thing.what, Tensor) and thing.what.trained and records(machine.frame.context) is YES:
+            machine.emit(node, ev.LeafWrite(thing, how))

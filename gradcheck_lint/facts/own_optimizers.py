@@ -1,0 +1,269 @@
+"""What the `step` of an optimizer class of the project does: to its parameters, its closure and its buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.facts.bindings import Bindings, nodes, returns
+from gradcheck_lint.laws.mode import OFF
+from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue
+
+if TYPE_CHECKING:
+    from gradcheck_lint.facts.classes import ClassFacts
+
+_ON = frozenset({"enable_grad", "set_grad_enabled"})
+_WRITING = frozenset(
+    "add_ sub_ mul_ div_ addcdiv_ addcmul_ copy_ lerp_ clamp_ zero_ fill_ sign_ pow_ sqrt_ neg_ set_ addmm_".split()
+)
+_REDUCING = frozenset(
+    "norm sum mean max min amax amin dot item numel vdot inner trace all any len size float int isnan isfinite".split()
+)
+
+
+class Element(NamedTuple):
+    """A loop over the parameters of a group, and the name that stands for one of them."""
+
+    loop: tree.For
+    name: str
+
+
+class StepFacts:
+    """The `step` of an optimizer class; `of` gives None for what is none, or has decorators that are not known."""
+
+    def __init__(self, facts: ClassFacts, step: FunctionValue) -> None:
+        self.facts, self.step = facts, step
+        self.function = step.function
+        self.bindings = Bindings(self.function)
+
+    @staticmethod
+    def of(facts: ClassFacts) -> StepFacts | None:
+        step = facts.cls.members.get("step") if facts.cls is not None else None
+        if not isinstance(step, FunctionValue) or facts.cls is None or not is_optimizer(facts.cls):
+            return None
+        names = {tree.last_name(decorator) for decorator in step.function.decorators}
+        return StepFacts(facts, step) if names <= OFF | _ON else None
+
+    @cached_property
+    def decorated(self) -> bool:
+        """Whether nothing in it is recorded: by a decorator."""
+        return any(tree.last_name(decorator) in OFF for decorator in self.function.decorators)
+
+    @property
+    def switches(self) -> bool:
+        """Whether it switches grad mode by a call, so that nobody knows where it is on."""
+        return any(
+            isinstance(node, (tree.Evaluate, tree.Assign)) and tree.last_name(node.value) in _ON | OFF
+            for node in nodes(self.function)
+        )
+
+    @cached_property
+    def elements(self) -> list[Element]:
+        """The loops over the parameters of a group: `for p in group["params"]`."""
+        found = []
+        for node in tree.walk_block(self.function.body):
+            if isinstance(node, tree.For):
+                name = _bound_to_params(node.target, node.iter)
+                if name:
+                    found.append(Element(node, name))
+        return found
+
+    # ------------------------------------------------------------ what is wrong
+
+    def recorded_writes(self) -> Iterator[tuple[tree.Node, str]]:
+        """Where a parameter itself is changed in place while grad mode is on: the statement, and its name."""
+        if self.decorated or self.switches:
+            return
+        for element in self.elements:
+            names = self.bindings.given.get(element.name, [])
+            if any(value is not None for value in names) or len(names) > len(self.elements):
+                continue  # it stands for something else: `p = p.data`
+            for statement in _recorded(element.loop.body):
+                if (isinstance(statement, tree.Augment) and tree.dotted(statement.target) == element.name) or (
+                    isinstance(statement, tree.Evaluate) and _writes(statement.value, element.name)
+                ):
+                    yield statement, element.name
+
+    def unchecked(self) -> tuple[tree.Attribute, str] | None:
+        """Where `.grad` of a parameter is used, of which nothing in the function asks whether it is there."""
+        grads = {"grad"}
+        for name, given in self.bindings.given.items():
+            if any(value is not None and _speaks_of_grad(value) for value in given):
+                grads.add(name)
+        for node in nodes(self.function):
+            if isinstance(node, tree.Try):
+                return None
+            tests: list[tree.Expression] = []
+            if isinstance(node, (tree.If, tree.While, tree.Conditional, tree.Assert)):
+                tests = [node.test]
+            elif isinstance(node, tree.Comprehension):
+                tests = [test for _, _, each in node.clauses for test in each]
+            elif isinstance(node, tree.Operation) and node.op in ("is", "is not", "and", "or", "=="):
+                tests = [node]
+            elif isinstance(node, tree.Call) and tree.last_name(node.func) in ("getattr", "hasattr", "filter"):
+                return None
+            if any(_asks(test, grads) for test in tests):
+                return None
+        for element in self.elements:
+            for node in tree.walk_block(element.loop.body):
+                uses = isinstance(node, (tree.Attribute, tree.Operation, tree.Call))
+                for inner in node.children() if uses else ():
+                    inner = inner.value if isinstance(inner, tree.Argument) else inner
+                    if isinstance(inner, tree.Attribute) and inner.attr == "grad":
+                        if tree.dotted(inner.value) == element.name and not isinstance(node, tree.Call):
+                            return inner, element.name
+        return None
+
+    @cached_property
+    def closure(self) -> str:
+        """What it calls the closure that it is handed; "" if it takes none."""
+        parameters = self.function.parameters[1:2]
+        return parameters[0].name if parameters and not parameters[0].star else ""
+
+    def closure_calls(self) -> list[tree.Call]:
+        return [
+            node
+            for node in tree.walk_block(self.function.body)
+            if isinstance(node, tree.Call) and self.closure and tree.dotted(node.func) == self.closure
+        ]
+
+    def closure_off(self) -> tree.Call | None:
+        """Where the closure is called while nothing is recorded, so that its backward has nothing to go through."""
+        if self.switches or len(self.bindings.given.get(self.closure, [])) != 1:
+            return None
+        on = {id(node) for node in _within(self.function.body, _ON)}
+        off = None if self.decorated else {id(node) for node in _within(self.function.body, OFF)}
+        for call in self.closure_calls():
+            if id(call) not in on and (off is None or id(call) in off):
+                return call
+        return None
+
+    def loss_lost(self) -> tree.Call | None:
+        """Where the closure is called, if `step` never returns anything."""
+        calls = self.closure_calls()
+        if not calls or any(statement.value is not None for statement in returns(self.function)):
+            return None
+        return calls[0]
+
+    def shared(self) -> Iterator[tuple[tree.Node, str]]:
+        """Where a buffer of all parameters takes in the gradient of one, and moves it: the place, and its name."""
+        for element in self.elements:
+            tainted = self._made_of_gradients(element)
+            moved = [s for s in tree.walk_block(element.loop.body) if _moves(s, element.name)]
+            for node in tree.walk_block(element.loop.body):
+                if not isinstance(node, (tree.Assign, tree.Augment)) or node.value is None:
+                    continue
+                target = node.targets[0] if isinstance(node, tree.Assign) else node.target
+                name = self._outlives(target, element)
+                if not name or any(_reduces(inner) for inner in node.value.walk()):
+                    continue
+                again = isinstance(node, tree.Augment) or any(_key(inner) == name for inner in node.value.walk())
+                takes = any(_is_grad(inner, element.name, tainted) for inner in node.value.walk())
+                if again and takes and any(_key(inner) == name for s in moved for inner in s.walk()):
+                    yield node, name
+
+    def _made_of_gradients(self, element: Element) -> set[str]:
+        found: set[str] = set()
+        for node in tree.walk_block(element.loop.body):
+            if isinstance(node, tree.Assign) and node.value is not None:
+                if any(_is_grad(inner, element.name, found) for inner in node.value.walk()):
+                    if not any(_reduces(inner) for inner in node.value.walk()):
+                        found |= {t.id for t in node.targets if isinstance(t, tree.Name)}
+        return found
+
+    def _outlives(self, target: tree.Expression, element: Element) -> str:
+        """The name of something that is the same for all parameters: an attribute, or what an option is called."""
+        if isinstance(target, tree.Attribute) and tree.dotted(target.value) == "self":
+            return _key(target)
+        if isinstance(target, tree.Subscript) and isinstance(target.index, tree.Constant):
+            base = tree.dotted(target.value)
+            return _key(target) if base == "self.state" else ""
+        return ""
+
+
+def is_optimizer(cls: ClassValue) -> bool:
+    """Whether a class derives from torch's Optimizer, or from one of its optimizers."""
+    return any(
+        isinstance(value, External)
+        and (value.name == "torch.optim.Optimizer" or value.name.removeprefix("torch.optim.") in torch_api.OPTIMIZERS)
+        for value in cls.lineage()
+    )
+
+
+def _bound_to_params(target: tree.Expression, of: tree.Expression) -> str:
+    """The name that a loop gives to one parameter of a group."""
+    if isinstance(of, tree.Subscript) and isinstance(of.index, tree.Constant) and of.index.value == "params":
+        return target.id if isinstance(target, tree.Name) else ""
+    if isinstance(of, tree.Call) and tree.dotted(of.func) == "enumerate" and of.args:
+        if isinstance(target, tree.Display) and len(target.items) == 2:
+            return _bound_to_params(target.items[1], of.args[0].value)
+    return ""
+
+
+def _recorded(body: tree.Block) -> Iterator[tree.Node]:
+    """The statements of a block that are in no `with` which may switch recording off."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, (tree.If, tree.For, tree.While)):
+            yield from _recorded(statement.body)
+            yield from _recorded(statement.orelse)
+
+
+def _within(body: tree.Block, modes: frozenset[str]) -> Iterator[tree.Node]:
+    """All nodes below a `with` of one of some grad modes."""
+    for node in tree.walk_block(body):
+        if isinstance(node, tree.With) and any(tree.last_name(item) in modes for item, _ in node.items):
+            for statement in node.body:
+                yield from statement.walk()
+
+
+def _writes(node: tree.Expression, name: str) -> bool:
+    return (
+        isinstance(node, tree.Call)
+        and isinstance(node.func, tree.Attribute)
+        and node.func.attr in _WRITING
+        and tree.dotted(node.func.value) == name
+    )
+
+
+def _moves(node: tree.Node, name: str) -> bool:
+    """Whether a statement gives a parameter another value."""
+    if isinstance(node, tree.Augment):
+        return tree.dotted(node.target) in (name, f"{name}.data")
+    if isinstance(node, tree.Assign):
+        return any(tree.dotted(target) in (name, f"{name}.data") for target in node.targets)
+    return isinstance(node, tree.Evaluate) and (_writes(node.value, name) or _writes(node.value, f"{name}.data"))
+
+
+def _is_grad(node: tree.Node, name: str, tainted: set[str]) -> bool:
+    if isinstance(node, tree.Name):
+        return node.id in tainted
+    return isinstance(node, tree.Attribute) and node.attr == "grad" and tree.dotted(node.value) == name
+
+
+def _reduces(node: tree.Node) -> bool:
+    return isinstance(node, tree.Call) and tree.last_name(node.func) in _REDUCING
+
+
+def _key(node: tree.Node) -> str:
+    """`self.buffer`, `self.state["buffer"]`."""
+    if isinstance(node, tree.Attribute):
+        return tree.dotted(node) if tree.dotted(node).startswith("self.") else ""
+    if isinstance(node, tree.Subscript) and isinstance(node.index, tree.Constant):
+        base = tree.dotted(node.value)
+        return f"{base}[{node.index.value!r}]" if base else ""
+    return ""
+
+
+def _speaks_of_grad(node: tree.Node) -> bool:
+    return any(isinstance(inner, tree.Attribute) and inner.attr == "grad" for inner in node.walk())
+
+
+def _asks(test: tree.Node, grads: set[str]) -> bool:
+    return any(
+        (isinstance(inner, tree.Attribute) and inner.attr in ("grad", "requires_grad"))
+        or (isinstance(inner, tree.Name) and inner.id in grads)
+        for inner in test.walk()
+    )
