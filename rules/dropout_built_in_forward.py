@@ -21,6 +21,7 @@ class DropoutBuiltInForward(Rule):
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.dropping import drops
+        from gradcheck_lint.facts.query import remarked
         from gradcheck_lint.facts.repair import text
 
         for drop in drops(facts):
@@ -37,7 +38,7 @@ class DropoutBuiltInForward(Rule):
                 note="where predictions are to be sampled (Monte Carlo dropout), tell the function `training=True`",
                 related=[("used here", drop.place)] if drop.made is not None else [],
                 fix=self.mend(drop),
-                confidence=Confidence.HIGH if drop.sure else Confidence.MEDIUM,
+                confidence=Confidence.HIGH if drop.sure and not remarked(drop.place) else Confidence.MEDIUM,
             )
 
     def mend(self, drop: Drop) -> Fix | None:

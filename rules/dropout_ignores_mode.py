@@ -21,6 +21,7 @@ class DropoutIgnoresMode(Rule):
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.dropping import drops
+        from gradcheck_lint.facts.query import remarked
         from gradcheck_lint.facts.repair import text
 
         for drop in drops(facts):
@@ -47,7 +48,7 @@ class DropoutIgnoresMode(Rule):
                 else "where predictions are to be sampled (Monte Carlo dropout), say so by "
                 + ("a rate of its own" if attention else "`training=True`"),
                 fix=self.mend(drop, training),
-                confidence=Confidence.HIGH if drop.sure else Confidence.MEDIUM,
+                confidence=Confidence.HIGH if drop.sure and not remarked(drop.place) else Confidence.MEDIUM,
             )
 
     @staticmethod

@@ -58,7 +58,7 @@ class _Asked:
     def thing(self, module: Thing) -> Answer:
         cls = module.cls
         if isinstance(cls, ClassValue):
-            return self.cls(cls.home, cls.node, 0, cls)
+            return self.definition(cls.home, cls.node, 0)
         if not isinstance(cls, External) or not isinstance(module.what, ModuleNature):
             return MAYBE
         if module.what.pretrained:
@@ -76,16 +76,17 @@ class _Asked:
         ]
         return _strongest(inner) if not module.args.open else _strongest([*inner, MAYBE])
 
-    def cls(self, home: Module, node: tree.Class, depth: int, value: ClassValue | None = None) -> Answer:
+    def definition(self, home: Module, node: Definition, depth: int) -> Answer:
+        """What a class makes in its methods, or a function by what it calls."""
         if id(node) in self.met:
             return NO
         self.met.add(id(node))
         if depth > _DEEPEST:
             return MAYBE
         found = NO
-        for base in node.bases:
+        for base in node.bases if isinstance(node, tree.Class) else ():
             found = _stronger(found, self.made(home, tree.dotted(base), None, depth))
-        for function in _methods(node):
+        for function in [node] if isinstance(node, tree.Function) else _methods(node):
             for inner in tree.walk_block(function.body):
                 if isinstance(inner, tree.Call):
                     found = _stronger(found, self.made(home, tree.dotted(inner.func), inner, depth, function))
@@ -107,10 +108,10 @@ class _Asked:
             if call is None:
                 return NO if where in ("torch.nn.Module", "builtins.object") or where.startswith("abc.") else MAYBE
             return _called(where, call, function)
-        if where is None:  # a method of something, a function of Python, or one of the project that may make anything
+        if where is None:  # a method of something, a function of Python, or one that may make anything
             return NO if "." in name or name in _PYTHON else MAYBE
         other, found = where
-        return self.cls(other, found, depth + 1)
+        return self.definition(other, found, depth + 1)
 
 
 def _called(name: str, call: tree.Call, function: tree.Function | None) -> Answer:
@@ -195,15 +196,16 @@ def _strongest(answers: Iterable[Answer]) -> Answer:
     return YES if YES in found else MAYBE if MAYBE in found else NO
 
 
-Where = tuple[Module, tree.Class]
+Definition = tree.Class | tree.Function
+Where = tuple[Module, Definition]
 
 
 def resolved(home: Module, name: str, depth: int = 0) -> Where | str | None:
-    """What a dotted name in a file leads to: a class of the project, or a full name outside of it; None: neither."""
+    """What a dotted name in a file leads to: a class or function of the project, or a name outside of it."""
     head, _, rest = name.partition(".")
     for statement in _statements(home.body):
         spend(1)
-        if isinstance(statement, tree.Class) and statement.name == head and not rest:
+        if isinstance(statement, (tree.Class, tree.Function)) and statement.name == head and not rest:
             return home, statement
         if isinstance(statement, tree.Import):
             found = _imported(home, statement, head, rest, depth)

@@ -307,14 +307,16 @@ class _Method:
         if isinstance(rate, tree.Constant):
             return True if rate.value else None
         name = tree.dotted(rate)
+        if any(name == parameter.name for parameter in self.function.parameters):
+            return None  # whoever calls the method knows why
         if name.startswith(f"{self.owner}.") and name.count(".") == 1:
             return self._kept(name.partition(".")[2])
         return False
 
     def _kept(self, attribute: str) -> bool | None:
         """Whether an attribute is a rate that is there for good; None if it is 0, or another method writes it."""
-        sure = False
         assert self.facts.cls is not None
+        sure: bool | None = False if _outside(self.facts.cls) else None  # nothing gives it: it may be a misnomer
         for cls in self.facts.cls.lineage():
             for name, member in cls.members.items() if isinstance(cls, ClassValue) else ():
                 if not isinstance(member, FunctionValue) or not member.function.parameters:
