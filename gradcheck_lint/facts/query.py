@@ -102,3 +102,12 @@ def goes_backward(function: tree.Function) -> bool:
         isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr == "backward"
         for node in tree.walk_block(function.body)
     )
+
+
+def remarked(place: Place) -> bool:
+    """Whether a comment stands behind a place, on its last line: somebody has thought about it and says something."""
+    from gradcheck_lint.source.comments import every, speaks_to_tools
+
+    span, chunk = place.span, place.chunk
+    behind = chunk.lines[span.end_line - chunk.offset - 1][span.end_column - 1 :]
+    return "#" in behind and any(not speaks_to_tools(c.text) for c in every(behind[behind.index("#") :]))

@@ -55,6 +55,12 @@ class Turning(Event):
     __slots__ = ()
 
 
+class Switching(Event):
+    """Switches a mode, or may."""
+
+    __slots__ = ()
+
+
 class Put(Event):
     """A name, an attribute, an item or a place in a module gets a value."""
 
@@ -243,12 +249,12 @@ class ForwardHook(Event):
         self.subject, self.how = subject, how
 
 
-class SetMode(Event):
+class SetMode(Switching):
     """`x.train()` or `x.eval()`: the subject is x; `training` is None if the code does not show which."""
 
     __slots__ = ("training",)
 
-    def __init__(self, subject: Value, training: bool | None) -> None:
+    def __init__(self, subject: Value | None, training: bool | None) -> None:
         self.subject, self.training = subject, training
 
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from gradcheck_lint.laws.mode import OFF
+from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import cut_off, depends
@@ -84,7 +85,7 @@ def follow(
     saved = machine.sequence
     machine.sequence = tl.Sequence()
     inner = machine.sequence
-    before, turned_before = machine.steps, machine.turned
+    before, turned_before, switched_before = machine.steps, machine.turned, machine.switched
     machine.frames.append(frame)
     try:
         _bind(machine, function, target, args)
@@ -112,8 +113,11 @@ def follow(
     else:
         for sequence, event in frame.again:
             sequence.steps.remove(event)  # it calls itself, and turns nothing
+    switched = machine.switched > switched_before
+    if switched:
+        machine.switching.add(id(function))
     returns: list[Value] = frame.returns or [NONE]
-    if sight is not None and not turned and not any(tracked(r) for r in returns):
+    if sight is not None and not (turned or switched) and not any(tracked(r) for r in returns):
         machine.quiet.add(sight)
     if not any(not isinstance(s, tl.Jump) for s in inner.steps):
         if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
@@ -157,6 +161,8 @@ def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node
     found = handed(machine, target, args.all())
     if not found and not machine.relevant(function):
         return
+    if id(function) in machine.switching:
+        machine.emit(node, ev.SetMode(found.subject, training=None))
     receiver = target.receiver
     module = receiver if isinstance(receiver, Thing) and isinstance(receiver.what, Module) else None
     if module is not None and function.name == "forward" and not machine.may_turn(function):

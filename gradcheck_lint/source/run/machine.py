@@ -147,6 +147,7 @@ class Machine:
         self.spent, self.budget = 0, limits.BUDGET
         self.steps = 0
         self.turned = 0  # events so far that turn the cycle, or may
+        self.switched = 0  # events so far that switch a mode, or may
         self.timeline: tl.Timeline | None = None
         self.children: dict[int, list[ClassValue]] = {}  # class → classes derived from it
         self.places: dict[int, Place] = {}
@@ -154,10 +155,11 @@ class Machine:
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
         self.spotted = Spotted()  # what this entry point had in its hands
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
-        self.quiet: set[Hashable] = set()  # calls that turned nothing, and gave nothing that has an identity
+        self.quiet: set[Hashable] = set()  # calls that turned and switched nothing, and gave nothing with an identity
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
+        self.switching: set[int] = set()  # functions that switched a mode when they were followed
         self.clearing: set[int] = set()  # those of them that cleared gradients
         self.sizes: dict[int, Amount] = {}  # what follows a `%` in the test being looked at, if that is known
         self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
@@ -305,6 +307,8 @@ class Machine:
         self.sequence.steps.append(event)
         if isinstance(event, ev.Turning):
             self.turned += 1
+        elif isinstance(event, ev.Switching):
+            self.switched += 1
         return event
 
     # ------------------------------------------------------------ running
