@@ -6,19 +6,23 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
-from gradcheck_lint.facts.identity import name_of, steps_on
+from gradcheck_lint.facts.identity import name_of, steps_on, weighted
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import used_later
 from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import OwnStateLoaded
-from gradcheck_lint.source.events import Assign, Consume, LoadState
+from gradcheck_lint.source.events import Assign, Build, Consume, LoadState
+from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import Module, Parameters, StateDict, nature
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
+from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, only, things
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
@@ -34,10 +38,14 @@ class NetworkAliased(Rule):
     witnesses = frozenset({"source", "run"})
     needs = (Assign,)
     watches = (OwnStateLoaded,)
+    triggers = r"[\])]\s*\*\s*\w"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
 
+        for built in timeline.events(Build):
+            if timeline.entry is None and built.function is None:
+                self.one_layer(built, timeline.home.text, weighted, report)
         for event in timeline.events(Assign):
             source, value = event.expression, event.value
             module, state = only(value, Module), only(value, StateDict)
@@ -54,6 +62,37 @@ class NetworkAliased(Rule):
                 and not isinstance(source, (tree.Name, tree.Attribute))
             ):
                 self.best_state(timeline, event, source, state, report)
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        from gradcheck_lint.facts.classes import has_weights
+
+        if facts.is_module and _REPEATED.search(facts.text):
+            for built in facts.made.events(Build):
+                self.one_layer(built, facts.text, lambda layer: has_weights(facts.machine, layer), report)
+
+    def one_layer(self, event: Build, text: str, learns: Callable[[Thing], bool], report: Report) -> None:
+        """`nn.ModuleList([layer] * n)`: one layer under several names."""
+        if layer_of(event.subject) not in ("ModuleList", "Sequential") or _SHARED.search(text):
+            return
+        found = _repeated(event)
+        if found is None:
+            return
+        place, layers = found
+        layer = next((t for t in layers if learns(t)), None)
+        if layer is None:
+            return
+        inside = layer.place is not None and any(layer.place.node is node for node in place.node.walk())
+        report(
+            place,
+            "a container holds one layer several times",
+            label="repeats the layer, not the call that makes it",
+            why="all of its places share the same weights, and what one of them learns changes the others",
+            help=f"make one for each place: `[{repair.text(layer.place)} for _ in range(...)]`"
+            if inside and layer.place is not None
+            else "make one for each place, in a comprehension",
+            note="where the weights are meant to be shared, call the layer several times in `forward`",
+            confidence=Confidence.HIGH if inside else Confidence.MEDIUM,
+        )
 
     def tell_network(
         self, timeline: Timeline, event: Assign, value: tree.Expression, module: Thing, report: Report
@@ -118,6 +157,35 @@ class NetworkAliased(Rule):
             why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
             help="keep a copy: `copy.deepcopy(model.state_dict())`",
         )
+
+
+_REPEATED = re.compile(r"\b(?:ModuleList|Sequential)\(")
+_SHARED = re.compile(
+    r"(?i)shar(?:e|ing)|\btie[sd]?\b|\btying\b|recurren(?!t_layer)|universal|unroll|same (?:layer|weight|block)"
+)
+
+
+def _repeated(event: Build) -> tuple[Place, list[Thing]] | None:
+    """The expression by which a container is given the same modules several times, and these."""
+    from gradcheck_lint.source import tree
+
+    call = event.place.node
+    for argument in call.args if isinstance(call, tree.Call) else ():
+        node = argument.value
+        if isinstance(node, tree.Operation) and node.op == "*":
+            given = [item for value in event.args.positional for item in _items(value)]
+            layers = [t for value in given for t in things(value, Module)]
+            twice = [t for t in dict.fromkeys(layers) if sum(t is other for other in layers) > 1]
+            if twice:
+                return Place(event.place.chunk, node), twice
+    return None
+
+
+def _items(value: Value) -> list[Value]:
+    """What an argument is, or a list that it is, or one that is unpacked into it."""
+    if isinstance(value, Thing) and value.values:
+        return [item for held in value.values for item in _items(held)]
+    return value.items if isinstance(value, Items) else [value]
 
 
 _COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dict\(")

@@ -11,6 +11,7 @@ from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, It
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.holding import Held
+    from gradcheck_lint.source.model_tree import Pick
     from gradcheck_lint.source.run.arguments import Arguments
 
 N = TypeVar("N", bound=Nature)
@@ -100,6 +101,8 @@ class Parameters(Nature):
     """Whether their order is that of a set."""
     several: bool = False
     """Whether this stands for another iterator in each round of a loop."""
+    picked: Pick | None = None
+    """Which parameters of the model these are, where that was seen of each of them."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -244,6 +247,13 @@ class StateItems(Via):
     """`.items()` of a state dict."""
 
     state: Thing
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Identity(Via):
+    """`id(x)`, or `map(id, x)`."""
+
+    of: Value
 
 
 class Argument(Via):

@@ -7,6 +7,7 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import (
     Instance,
     Module,
@@ -18,7 +19,7 @@ from gradcheck_lint.source.natures import (
     Tensor,
     Walk,
 )
-from gradcheck_lint.source.run import iteration, objects, parts, tensors
+from gradcheck_lint.source.run import iteration, members, objects, parts, tensors
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.library import function, method
@@ -61,6 +62,24 @@ def _parameters(named: bool) -> Method:
 
 method("parameters")(_parameters(False))
 method("named_parameters")(_parameters(True))
+
+
+@method("append", "extend", "insert")
+def _put_in(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """A ModuleList or a Sequential gets more modules."""
+    thing = only(base, Module)
+    if thing is None or layer_of(thing) not in ("ModuleList", "Sequential") or not args.positional:
+        return None
+    name, value = tree.last_name(node.func), args.positional[-1]
+    values = value.items if name == "extend" and isinstance(value, Items) else [value]
+    if name == "insert" or (name == "extend" and not (isinstance(value, Items) and value.complete)):
+        thing.open = True
+    for each in values:
+        parts.owned(each, thing, "")
+        machine.emit(node, ev.Register(thing, name=None, value=each, how=name))
+    members.appended(machine, thing, values)
+    parts.changed(thing)
+    return thing
 
 
 @method("apply")
@@ -185,11 +204,11 @@ def _register(how: str) -> Method:
             for thing in things(base):
                 machine.set(thing.serial, name.value, value)
                 if how != "buffer":
-                    parts.noted(thing, name.value)
+                    parts.noted(machine, thing, name.value)
                     parts.owned(value, thing, name.value)
         elif how != "buffer":
             for thing in things(base):
-                parts.noted(thing, None)
+                parts.noted(machine, thing, None)
         return NONE
 
     return register

@@ -40,6 +40,7 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
     elif isinstance(what, Scheduler):
         what.optimizer = args.get(0, "optimizer")
     elif isinstance(what, Module):
+        machine.births[thing.serial] = (machine.depth, machine.looping)
         parts.composed(thing, args.positional)
     if isinstance(what, Optimizer):
         given = what.params

@@ -14,6 +14,7 @@ from gradcheck_lint.source.natures import (
     Group,
     GroupParams,
     Groups,
+    Module,
     Opaque,
     Optimizer,
     Parameters,
@@ -23,7 +24,7 @@ from gradcheck_lint.source.natures import (
     natures_of,
     unordered,
 )
-from gradcheck_lint.source.run import assignment, conditions, iteration, objects, shape, tensors, yields
+from gradcheck_lint.source.run import assignment, conditions, iteration, objects, picking, shape, tensors, yields
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.tree import Container
@@ -138,6 +139,8 @@ def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
         made = Parameters(
             of, kind=node.kind, filtered=conditions, trainable=shape.asks_for_grad(node), unordered=random
         )
+        if conditions and len(node.clauses) == 1:
+            made.picked = picking.picked(machine, sources[0], node.clauses[0][0], node.clauses[0][2])
         return iteration.new_iterator(machine, Thing(made, "", machine.place(node), deps=depends(found)), node)
     if mapped is not None:
         items = only(sources[0])
@@ -224,7 +227,22 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
         return objects.joined(machine, Container.SET, values, node, filtered=True)
     if all(isinstance(v, Constant) for v in values):
         return Constant(...)
+    if node.op == "*":
+        several = _repeated(machine, values, node)
+        if several is not None:
+            return several
     return tensors.computed(machine, node, values)
+
+
+def _repeated(machine: Machine, values: list[Value], node: tree.Operation) -> Items | None:
+    """`[layer] * n`: the same modules again and again."""
+    for listed, count in zip(values, reversed(values), strict=True):
+        if isinstance(listed, Items) and any(things(item, Module) for item in listed.items):
+            times = count.value if isinstance(count, Constant) and type(count.value) is int else None
+            items, whole = limited(listed.items * min(2 if times is None else max(times, 0), limits.ITEMS))
+            known = whole and listed.complete and times is not None
+            return Items(listed.kind, items, known, machine.place(node))
+    return None
 
 
 def _in_turn(machine: Machine, node: tree.Operation) -> list[Value]:

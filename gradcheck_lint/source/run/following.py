@@ -237,10 +237,15 @@ def _run_init(machine: Machine, init: FunctionValue, args: Arguments | None, nod
     receiver, making = init.receiver, machine.making
     if making is None and isinstance(receiver, Thing) and isinstance(receiver.what, Module):
         machine.making = receiver.serial
+    before = machine.steps
+    if isinstance(receiver, Thing):
+        machine.births[receiver.serial] = (machine.depth, machine.looping)
     try:
         machine.follow(init, args, node)
     finally:
         machine.making = making
+    if machine.steps == before and isinstance(receiver, Thing):
+        del machine.births[receiver.serial]  # it was not followed
 
 
 def _as_annotated(value: Value, parameter: tree.Parameter) -> Value:
