@@ -65,7 +65,7 @@ class ParametersMissingFromOptimizer(Rule):
     needs = (Freeze, Backward, BuildOptimizer)
     watches = (Unheld,)
     yields_to = frozenset({("GL305", "line")})
-    triggers = r"\.detach\(|no_grad"
+    triggers = r"\.detach\(|no_grad|return nn\.[A-Z]|return torch\.nn\.[A-Z]"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         self.unfrozen(timeline, report)
@@ -248,8 +248,8 @@ class _Facts:
             self.excused.update(t for t in found if isinstance(t.what, Tensor))
         elif isinstance(event, Consume) and event.by in ("for", "zip", "chain", "enumerate", "comprehension"):
             self.excused.update(t for p in found for t in _sources(p))
-        elif isinstance(event, Return):
-            self.excused.update(things(event.value, Module))
+        elif isinstance(event, Return) and event.function is self.timeline.entry:
+            self.excused.update(things(event.value, Module))  # who calls this may train it
 
     def missing(self, loss: Value | None) -> Iterator[tuple[str, Event | None]]:
         """What the loss surely passes through and no optimizer holds: its name, and the event that builds it.

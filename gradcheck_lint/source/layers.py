@@ -21,17 +21,13 @@ class Slot(NamedTuple):
 _PLAIN = {
     # layer → dimensions of its weight, and at which position it is told whether it has a bias
     "Linear": (2, 2),
-    "LazyLinear": (2, 1),
     "Bilinear": (3, 3),
     "Conv1d": (3, 7),
     "Conv2d": (4, 7),
     "Conv3d": (5, 7),
-    "ConvTranspose1d": (3, 6),
-    "ConvTranspose2d": (4, 6),
-    "ConvTranspose3d": (5, 6),
-    "LazyConv1d": (3, 6),
-    "LazyConv2d": (4, 6),
-    "LazyConv3d": (5, 6),
+    "ConvTranspose1d": (3, 7),
+    "ConvTranspose2d": (4, 7),
+    "ConvTranspose3d": (5, 7),
 }
 _EMBEDDING = frozenset({"Embedding", "EmbeddingBag"})
 _BATCH_NORM = frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"})
@@ -100,11 +96,9 @@ def slots(layer: str, args: Arguments | None) -> list[Slot] | None:
         affine = _flag(args, 2, "elementwise_affine", True)
         if affine is None:
             return None
-        ndim = dimensions(args.get(0, "normalized_shape"))
-        weight = [Slot("weight", ndim)] if affine else []
-        if layer == "RMSNorm" or not affine:
-            return weight
-        return _with_bias(weight, args, 3, ndim)
+        shape = dimensions(args.get(0, "normalized_shape"))
+        weight = [Slot("weight", shape)] if affine else []
+        return weight if layer == "RMSNorm" or not affine else _with_bias(weight, args, 3, shape)
     if layer in _RECURRENT:
         return _recurrent(args)
     if layer in _CELLS:

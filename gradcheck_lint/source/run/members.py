@@ -28,6 +28,7 @@ from gradcheck_lint.source.values import (
 
 _LISTS = frozenset({"Sequential", "ModuleList", "ParameterList"})
 _DICTS = frozenset({"ModuleDict", "ParameterDict"})
+_QUOTED = "[]'\""
 _ANY_INDEX = ("0", "7")
 """Two indices that stand for any, where the code does not show how many there are."""
 
@@ -52,8 +53,20 @@ class _At(NamedTuple):
 
 
 def model_tree(machine: Machine, model: Thing) -> ModelTree:
-    """The parameters of a model as it is now."""
-    return ModelTree(model, tuple(_Walk(machine).leaves(model)))
+    """The parameters of a model as it is now; those of a part that was read from another one are found there."""
+    whole, path = model.core, ""
+    while whole.parent is not None and not isinstance(whole.cls, (ClassValue, External)):
+        path = f"{whole.parent[1].strip(_QUOTED)}.{path}"
+        whole = whole.parent[0].core
+    if not path or not isinstance(whole.what, Module):
+        return ModelTree(model, tuple(_Walk(machine).leaves(model)))
+    found = [
+        leaf
+        for leaf in _Walk(machine).leaves(whole)
+        if leaf.name.startswith(path) or (leaf.open and path.startswith(leaf.name))
+    ]
+    names = [tuple(name.removeprefix(path) for name in leaf.names) for leaf in found]
+    return ModelTree(model, tuple(leaf._replace(names=n) for leaf, n in zip(found, names, strict=True)))
 
 
 def appended(machine: Machine, container: Thing, values: Iterable[Value]) -> None:
@@ -181,7 +194,7 @@ class _Walk:
         if thing.parent is None or not thing.parent[1].startswith("["):
             return thing
         above = self.resolved(thing.parent[0])
-        args, index = above.args, thing.parent[1].strip("[]'\"")
+        args, index = above.args, thing.parent[1].strip(_QUOTED)
         if layer_of(above) not in _LISTS | _DICTS or args is None or args.open or above.open or above.names:
             return thing
         first = args.positional[0] if args.positional else None
@@ -292,6 +305,8 @@ class _Walk:
             return isinstance(value.cls, ClassValue) and not value.cls.closed
         if not isinstance(value.what, Opaque):
             return False
+        if value.origin.startswith("torch.nn."):
+            return True
         if value.place is not None and isinstance(value.place.node, (tree.Operation, tree.Comprehension)):
             return False  # a number that was computed
         return any(_used_as_module(base, name) for base in cls.lineage() if isinstance(base, ClassValue))
