@@ -35,8 +35,8 @@ class GroupNeverUsed(Rule):
         built = [e for e in timeline.events(BuildOptimizer) if handed.takes_parameters(e)]
         if not built:
             return
-        for event in built:
-            self.nobody_in(event, report)
+        for building in built:
+            self.nobody_in(building, report)
         for event in timeline.events(Assign):
             target = event.target
             if not isinstance(target, tree.Name) or not any(e.function is event.function for e in built):

@@ -240,6 +240,8 @@ class _Facts:
         elif isinstance(event, (Freeze, LoadState, Augment, SetData, GradWrite, Rebind)):
             self.excused.update(found)
             self.excused.update(t.root for t in found)
+            if isinstance(event, Rebind) and things(event.subject, Module):
+                self.excused.update(things(event.value, Module))  # GL202: it has taken the place of another one
             if isinstance(event, Freeze):  # of one of several parts, whichever it was
                 self.excused.update(made_from for t in found if not t.certain for made_from in t.deps)
         elif isinstance(event, SetMode) and event.training is not True:

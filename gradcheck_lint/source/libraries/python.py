@@ -340,6 +340,9 @@ def _deepcopy(machine: Machine, args: Arguments, node: tree.Call) -> Value | Non
     if not args.positional:
         return None
     thing = only(args.positional[0])
+    several = things(args.positional[0], Module)
+    if thing is None and len(several) == len(options(args.positional[0])):
+        thing = several[0]  # a copy of one of several models is another model than any of them
     if thing is None:
         return None
     copied = thing.copy(machine.place(node))

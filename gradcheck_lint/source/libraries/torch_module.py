@@ -26,13 +26,16 @@ from gradcheck_lint.source.run.library import function, method
 from gradcheck_lint.source.run.machine import Machine, Method
 from gradcheck_lint.source.run.touch import turns
 from gradcheck_lint.source.tree import Container
-from gradcheck_lint.source.values import NONE, Constant, Items, Thing, Value, new_serial, only, things
+from gradcheck_lint.source.values import NONE, Constant, External, Items, Thing, Value, new_serial, only, things
 
 
 @function(*torch_api.NORMED)
 def _normed(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     """`weight_norm(module)` and the like: the module, whose weight is computed from new parameters from now on."""
     parts.given(machine, node, args.all())
+    called = machine.eval(node.func)
+    if isinstance(called, External):
+        machine.emit(node, ev.TorchCall(name=called.name, args=args))
     return args.get(0, "module")
 
 
@@ -67,7 +70,11 @@ method("named_parameters")(_parameters(True))
 @method("append", "extend", "insert")
 def _put_in(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """A ModuleList or a Sequential gets more modules."""
-    thing = only(base, Module)
+    thing = only(base, (Module, Opaque))
+    if thing is not None and isinstance(thing.what, Opaque) and isinstance(thing.root.what, Module):
+        if args.positional and things(args.positional[-1], Module) and parts.registered(thing, thing.root):
+            machine.emit(node, ev.Register(thing, name=None, value=args.positional[-1], how=tree.last_name(node.func)))
+        return None
     if thing is None or layer_of(thing) not in ("ModuleList", "Sequential") or not args.positional:
         return None
     name, value = tree.last_name(node.func), args.positional[-1]

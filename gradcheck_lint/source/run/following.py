@@ -51,6 +51,7 @@ def follow(
         heavy = machine.costs.get(id(function), 0) > limits.HEAVY
         if heavy or not (far or forced or yielding is not None):
             matters, sight, found = _can_matter(machine, target, args)
+            matters = matters or (machine.optimizes and node is not None and _reshapes(machine, target, found))
         if heavy and matters:
             far = True
             if machine.timeline is not None:
@@ -149,6 +150,16 @@ def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tup
         return False, None, found
     sight = id(target.function), found.key, tuple(args.keywords)
     return found.anything or sight not in machine.quiet, sight, found
+
+
+def _reshapes(machine: Machine, target: FunctionValue, found: Holdings | None) -> bool:
+    """Whether a function puts new parts into a model that it is given or belongs to, where an optimizer may hold it."""
+    known = machine.putting.get(id(target.function))
+    if known is None:
+        known = machine.putting[id(target.function)] = parts.puts_new(target.function)
+    receiver = target.receiver
+    method = isinstance(receiver, Thing) and isinstance(receiver.what, Module) and target.function.name != "__init__"
+    return known and (method or (found is not None and any(isinstance(t.what, Module) for t in found.things.values())))
 
 
 def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> None:

@@ -174,6 +174,29 @@ def _puts_nothing(function: tree.Function) -> bool:
     return True
 
 
+def puts_new(function: tree.Function) -> bool:
+    """Whether a function makes something and puts it into an attribute, an item or a container."""
+    for node in tree.walk_block(function.body):
+        if isinstance(node, tree.Assign):
+            if _makes(node.value) and any(isinstance(t, (tree.Attribute, tree.Subscript)) for t in node.targets):
+                return True
+        elif isinstance(node, tree.Call) and tree.last_name(node.func) in _PUTTING and _makes_any(node):
+            return True
+    return False
+
+
+def _makes(node: tree.Node | None) -> bool:
+    """Whether an expression is a call of a class, by its name."""
+    return isinstance(node, tree.Call) and tree.last_name(node.func)[:1].isupper()
+
+
+def _makes_any(call: tree.Call) -> bool:
+    return any(_makes(argument.value) for argument in call.args)
+
+
+_PUTTING = frozenset({"setattr", "append", "insert", "add_module", "register_module", "register_parameter"})
+
+
 def may_change(function: tree.Function, name: str) -> bool:
     """Whether a method may put something into what its object has under a name, exchange it or thaw it."""
 
