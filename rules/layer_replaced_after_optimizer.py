@@ -24,7 +24,7 @@ class LayerReplacedAfterOptimizer(Rule):
     needs = KINDS
     watches = (LayerReplaced, ModelReplaced, ParameterReplaced)
     triggers = r"\.(?<!\bself\.)\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
-    r"|setattr\([^\n]*, *(\w+\.)*[A-Z]\w*\(|assign *= *True|weight_norm\(|= *(?:torch\.load|get_peft_model)\("
+    r"|setattr\([^\n]*, *(\w+\.)*[A-Z]\w*\(|weight_norm\(|= *(?:torch\.load|get_peft_model)\("
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         if not timeline.optimizers():

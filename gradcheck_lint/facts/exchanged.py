@@ -39,7 +39,7 @@ from gradcheck_lint.source.values import Constant, Thing, Value, only, options, 
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
 
-KINDS = (SetAttribute, SetItem, Register, Rebind, TorchCall, LoadState)
+KINDS = (SetAttribute, SetItem, Register, Rebind, TorchCall)
 """The events that may do so."""
 
 
@@ -56,10 +56,6 @@ def exchanged(timeline: Timeline, event: Event) -> Exchange | None:
         return _as(_model(timeline, event, event.value, things(event.subject, Module), event.source), "model")
     if isinstance(event, TorchCall):
         return _called(timeline, event)
-    if isinstance(event, LoadState):
-        flag = event.args.keywords.get("assign")
-        taken = isinstance(flag, Constant) and flag.value is True
-        return _as(_held(timeline, event, things(event.subject)), "parameter") if taken else None
     if isinstance(event, SetAttribute):
         if assigns_its_own_way(event.subject):
             return None
@@ -70,6 +66,14 @@ def exchanged(timeline: Timeline, event: Event) -> Exchange | None:
     if isinstance(event, (SetAttribute, SetItem, Register)):
         return _put(timeline, event)
     return None
+
+
+def taken_over(timeline: Timeline, event: LoadState) -> Stale | None:
+    """`load_state_dict(..., assign=True)`: the tensors of the state become parameters in the place of the old ones."""
+    flag = event.args.keywords.get("assign")
+    if not isinstance(flag, Constant) or flag.value is not True:
+        return None
+    return _held(timeline, event, things(event.subject))
 
 
 def _as(found: Stale | None, what: str) -> Exchange | None:
