@@ -33,6 +33,7 @@ from gradcheck_lint.source.events import (
 from gradcheck_lint.source.holding import Held, belongs
 from gradcheck_lint.source.natures import Instance, Module, Opaque, Tensor, made_by
 from gradcheck_lint.source.run.parts import walked_from
+from gradcheck_lint.source.timeline import Branch
 from gradcheck_lint.source.torch_api import NORMED
 from gradcheck_lint.source.values import Constant, Thing, Value, only, options, things
 
@@ -90,12 +91,25 @@ def _put(timeline: Timeline, event: SetAttribute | SetItem | Register) -> Exchan
             return None
         return _as(_held(timeline, event, owners), "parameter")
     new = _new_module(timeline, event, event.value)
-    if new is None or not weighted(new) or frozen(timeline, new):
+    if new is None or not weighted(new) or frozen(timeline, new) or _asked_for(timeline, event):
         return None
     if isinstance(event, Register) and event.how in ("append", "insert", "extend"):
         if not _called_later(timeline, event, owners):
             return None
     return _as(_held(timeline, event, owners), "layer")
+
+
+def _asked_for(timeline: Timeline, event: SetAttribute | SetItem | Register) -> bool:
+    """Whether a part is made only where it is not there yet: it may have been made before the optimizer was built."""
+    if not isinstance(event, SetAttribute):
+        return False
+    tests = [part.test for part, _ in timeline.path(event) if isinstance(part, Branch) and part.test is not None]
+    return any(
+        (isinstance(node, tree.Attribute) and node.attr == event.attr)
+        or (isinstance(node, tree.Constant) and node.value == event.attr)
+        for test in tests
+        for node in test.walk()
+    )
 
 
 def _called_later(timeline: Timeline, event: Event, owners: list[Thing]) -> bool:
