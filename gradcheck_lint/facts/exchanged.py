@@ -23,12 +23,14 @@ from gradcheck_lint.source.events import (
     Build,
     Event,
     Forward,
+    Grow,
     LoadState,
     Rebind,
     Register,
     SetAttribute,
     SetItem,
     TorchCall,
+    Unknown,
 )
 from gradcheck_lint.source.holding import Held, belongs
 from gradcheck_lint.source.natures import Instance, Module, Opaque, Tensor, made_by
@@ -67,6 +69,21 @@ def exchanged(timeline: Timeline, event: Event) -> Exchange | None:
     if isinstance(event, (SetAttribute, SetItem, Register)):
         return _put(timeline, event)
     return None
+
+
+def late(timeline: Timeline, event: SetAttribute) -> Stale | None:
+    """The optimizer that was built before the first forward pass, in which a layer is made that is not there yet."""
+    owner, new = only(event.subject, Module), _new_module(timeline, event, event.value)
+    if owner is None or new is None or not weighted(new) or frozen(timeline, new) or not _asked_for(timeline, event):
+        return None
+    found = _held(timeline, event, [owner])
+    if found is None or not found.sure:
+        return None
+    seen = [e for e in before(timeline, found.build) if isinstance(e, (Build, Forward, Grow, LoadState, Unknown))]
+    built = any(
+        isinstance(e, Build) and any(owner.inside(t) or belongs(owner, t) for t in things(e.subject)) for e in seen
+    )
+    return found if built and all(isinstance(e, Build) for e in seen) else None
 
 
 def taken_over(timeline: Timeline, event: LoadState) -> Stale | None:
