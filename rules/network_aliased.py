@@ -11,13 +11,14 @@ from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import used_later
 from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import OwnStateLoaded
-from gradcheck_lint.source.events import Assign, Build, Consume, LoadState
+from gradcheck_lint.source.events import Assign, Build, Consume, Forward, LoadState, SetAttribute, TorchCall
 from gradcheck_lint.source.layers import layer_of
-from gradcheck_lint.source.natures import Module, Parameters, StateDict, nature
+from gradcheck_lint.source.natures import Instance, Module, Parameters, StateDict, nature, stored
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, only, things
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Thing, Value, only, things
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ class NetworkAliased(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    needs = (Assign,)
+    needs = (Assign, LoadState, TorchCall)
     watches = (OwnStateLoaded,)
     triggers = r"[\])]\s*\*\s*\w"
 
@@ -46,12 +47,16 @@ class NetworkAliased(Rule):
         for built in timeline.events(Build):
             if timeline.entry is None and built.function is None:
                 self.one_layer(built, timeline.home.text, weighted, report)
+        aliased: set[Thing] = set()  # what is told of by its name
         for event in timeline.events(Assign):
+            for thing in things(event.value, (Instance, Module)):
+                self.own_reference(timeline, event, thing, report)
             source, value = event.expression, event.value
             module, state = only(value, Module), only(value, StateDict)
             name = tree.last_name(event.target)
             if module is not None and isinstance(source, (tree.Name, tree.Attribute)):
                 if _synchronised(timeline, event, module, name):
+                    aliased.add(module.core)
                     self.tell_network(timeline, event, source, module, report)
                 elif _BEST.search(name):
                     self.best_network(timeline, event, source, module, report)
@@ -62,6 +67,8 @@ class NetworkAliased(Rule):
                 and not isinstance(source, (tree.Name, tree.Attribute))
             ):
                 self.best_state(timeline, event, source, state, report)
+        for copying in timeline.events(TorchCall, LoadState):
+            self.from_itself(copying, aliased, report)
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.classes import has_weights
@@ -92,6 +99,54 @@ class NetworkAliased(Rule):
             else "make one for each place, in a comprehension",
             note="where the weights are meant to be shared, call the layer several times in `forward`",
             confidence=Confidence.HIGH if inside else Confidence.MEDIUM,
+        )
+
+    def from_itself(self, event: TorchCall | LoadState, aliased: set[Thing], report: Report) -> None:
+        """A tensor of a network is copied onto itself, or a network is given the state that it has."""
+        if isinstance(event, TorchCall):
+            if event.name not in ("copy_", "lerp_"):
+                return
+            to, source = stored(event.receiver), stored(event.args.get(0, "src"))
+            if to is None or source is None or to.of.core is not source.of.core or to.name is not source.name:
+                return
+            network = to.of
+        else:
+            kept, loaded = nature(only(event.state), StateDict), only(event.subject, Module)
+            if kept is None or loaded is None or kept.of.core is not loaded.core or not _asked_there(event):
+                return
+            network = loaded
+        if network.core in aliased:
+            return
+        name = f"`{network.label}`" if network.label else "the network"
+        report(
+            event.place,
+            "a network is copied from itself",
+            label=f"both sides are tensors of {name}",
+            why=f"the copying changes nothing, and {name} stays behind the network that it should follow",
+            help="take the tensors of the other network",
+        )
+
+    def own_reference(self, timeline: Timeline, event: Assign, made: Thing, report: Report) -> None:
+        """What is made with a network and a reference for it gets the same network for both."""
+        given = _given_twice(made)
+        if given is None:
+            return
+        network, name, reference = given
+        found = steps_on(timeline, event, network)
+        if found is None or _SWITCHED.search(timeline.home.text):
+            return
+        kept = {e.attr for e in timeline.events(SetAttribute) if e.concerns(made) and only(e.value) is network}
+        if len(kept) < 2:
+            return  # it makes a copy of one of them
+        runs = [e for e in after(timeline, event) if isinstance(e, Forward) and e.concerns(network)]
+        report(
+            event.statement,
+            "a network is its own reference",
+            label=f"`{reference}` and `{name}` are one network",
+            why=f"`{name_of(found[0])}.step()` moves both, so that they never differ",
+            help=f"hand over a copy for `{reference}`: `copy.deepcopy(...)`",
+            related=[("steps here", found[0].place)],
+            confidence=Confidence.HIGH if any(e.context & OFF for e in runs) else Confidence.MEDIUM,
         )
 
     def tell_network(
@@ -157,6 +212,34 @@ class NetworkAliased(Rule):
             why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
             help="keep a copy: `copy.deepcopy(model.state_dict())`",
         )
+
+
+_REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|old|initial|frozen|prior)(?:_|$)")
+_SWITCHED = re.compile(r"\bdisable_adapters?\b|\bset_adapter\b")
+
+
+def _given_twice(made: Thing) -> tuple[Thing, str, str] | None:
+    """A network that an object of the project is made with, for two parameters of which one is for a reference."""
+    init = made.cls.member("__init__") if isinstance(made.cls, ClassValue) else None
+    if made.args is None or made.args.open or not isinstance(init, FunctionValue):
+        return None
+    names = [p.name for p in init.function.parameters[1:] if not p.star]
+    given = {**dict(zip(names, made.args.positional, strict=False)), **made.args.keywords}
+    for reference, value in given.items():
+        network = only(value, Module) if _REFERENCE.search(reference) else None
+        for name, other in given.items():
+            if network is not None and not _REFERENCE.search(name) and only(other, Module) is network:
+                return network, name, reference
+    return None
+
+
+def _asked_there(event: LoadState) -> bool:
+    """Whether `x.state_dict()` is called where it is loaded: one that was kept is an older state, or meant to be."""
+    from gradcheck_lint.source import tree
+
+    call = event.place.node
+    state = call.args[0].value if isinstance(call, tree.Call) and call.args else None
+    return isinstance(state, tree.Call) and isinstance(state.func, tree.Attribute) and state.func.attr == "state_dict"
 
 
 _REPEATED = re.compile(r"\b(?:ModuleList|Sequential)\(")

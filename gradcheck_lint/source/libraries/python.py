@@ -232,6 +232,7 @@ def _zip(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional, node.args, strict=False):
         iteration.consume(machine, value, argument.value, "zip")
     row = Items(Container.TUPLE, [iteration.element(machine, v, node) for v in args.positional])
+    iteration.side_by_side(row.items, args.positional)
     return Items(Container.LIST, [row], False, machine.place(node))
 
 
@@ -345,6 +346,13 @@ def _deepcopy(machine: Machine, args: Arguments, node: tree.Call) -> Value | Non
         thing = several[0]  # a copy of one of several models is another model than any of them
     if thing is None:
         return None
+    if (isinstance(node.func, tree.Attribute) and node.func.attr == "copy") or tree.dotted(node.func) == "copy":
+        if isinstance(thing.what, StateDict):
+            return objects.same_state(machine, thing, node)
+        if isinstance(thing.what, Module):  # another object with the same parameters
+            made = Thing(Module(), thing.label, machine.place(node), deps=thing.deps, certain=thing.certain)
+            made.wraps = thing
+            return made
     copied = thing.copy(machine.place(node))
     if isinstance(thing.what, (Module, Opaque)):
         machine.emit(node, ev.Build(copied, args=args, name="copy.deepcopy"))

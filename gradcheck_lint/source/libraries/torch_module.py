@@ -9,12 +9,14 @@ from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import (
+    Buffers,
     Instance,
     Module,
     Opaque,
     Parameters,
     StateDict,
     StateItems,
+    Stored,
     Super,
     Tensor,
     Walk,
@@ -130,6 +132,24 @@ def _modules(machine: Machine, base: Value, args: Arguments, node: tree.Call) ->
         return None
     via = Walk(thing, every=name == "modules")
     return Thing(Opaque(), name, machine.place(node), deps=depends(thing), certain=False, via=via)
+
+
+@method("buffers", "named_buffers")
+def _buffers(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing, name = only(base, Module), tree.last_name(node.func)
+    if thing is None or args.all():
+        return None
+    via = Buffers(thing, named=name == "named_buffers")
+    return Thing(Opaque(), name, machine.place(node), deps=depends(thing), certain=False, via=via)
+
+
+@method("get_buffer", "get_parameter")
+def _get_stored(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(base, Module)
+    if thing is None or len(args.positional) != 1:
+        return None
+    via = Stored(thing, args.positional[0])
+    return Thing(Opaque(), "", machine.place(node), deps=depends(thing), certain=False, via=via)
 
 
 def _mode(training: bool) -> Method:

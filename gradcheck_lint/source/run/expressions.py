@@ -18,7 +18,9 @@ from gradcheck_lint.source.natures import (
     Opaque,
     Optimizer,
     Parameters,
+    StateDict,
     StateItems,
+    Stored,
     Tensor,
     element_of,
     natures_of,
@@ -186,6 +188,9 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         return tensors.derived(machine, thing, node, "[]")
     if isinstance(thing.what, GroupParams):
         return iteration.element(machine, thing, node)
+    if isinstance(thing.what, StateDict) and isinstance(thing.what.of.what, Module) and thing.copy_of is None:
+        via = Stored(thing.what.of, index)
+        return Thing(Opaque(), "", machine.place(node), parent=(thing, "[]"), summary=True, certain=False, via=via)
     what: Nature = Opaque()
     if isinstance(thing.what, Groups):
         what = Group()
