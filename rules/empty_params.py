@@ -10,8 +10,9 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import NothingHeld, RefusedEmpty
 from gradcheck_lint.source.events import BuildOptimizer, Step
+from gradcheck_lint.source.layers import WITHOUT_PARAMETERS
 from gradcheck_lint.source.natures import Optimizer, Parameters, nature
-from gradcheck_lint.source.run.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
+from gradcheck_lint.source.run.parts import filtered, makes_no_part, module_of
 from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
 
 if TYPE_CHECKING:

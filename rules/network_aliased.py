@@ -6,19 +6,24 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
-from gradcheck_lint.facts.identity import name_of, steps_on
+from gradcheck_lint.facts.identity import name_of, steps_on, weighted
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import used_later
 from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import OwnStateLoaded
-from gradcheck_lint.source.events import Assign, Consume, LoadState
-from gradcheck_lint.source.natures import Module, Parameters, StateDict, nature
+from gradcheck_lint.source.events import Assign, Build, Consume, Forward, LoadState, SetAttribute, TorchCall
+from gradcheck_lint.source.layers import layer_of
+from gradcheck_lint.source.natures import Instance, Module, Parameters, StateDict, nature, stored
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Thing, Value, only, things
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
@@ -32,18 +37,26 @@ class NetworkAliased(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    needs = (Assign,)
+    needs = (Assign, LoadState, TorchCall)
     watches = (OwnStateLoaded,)
+    triggers = r"[\])]\s*\*\s*\w"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
 
+        for built in timeline.events(Build):
+            if timeline.entry is None and built.function is None:
+                self.one_layer(built, timeline.home.text, weighted, report)
+        aliased: set[Thing] = set()  # what is told of by its name
         for event in timeline.events(Assign):
+            for thing in things(event.value, (Instance, Module)):
+                self.own_reference(timeline, event, thing, report)
             source, value = event.expression, event.value
             module, state = only(value, Module), only(value, StateDict)
             name = tree.last_name(event.target)
             if module is not None and isinstance(source, (tree.Name, tree.Attribute)):
                 if _synchronised(timeline, event, module, name):
+                    aliased.add(module.core)
                     self.tell_network(timeline, event, source, module, report)
                 elif _BEST.search(name):
                     self.best_network(timeline, event, source, module, report)
@@ -54,6 +67,87 @@ class NetworkAliased(Rule):
                 and not isinstance(source, (tree.Name, tree.Attribute))
             ):
                 self.best_state(timeline, event, source, state, report)
+        for copying in timeline.events(TorchCall, LoadState):
+            self.from_itself(copying, aliased, report)
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        from gradcheck_lint.facts.classes import has_weights
+
+        if facts.is_module and _REPEATED.search(facts.text):
+            for built in facts.made.events(Build):
+                self.one_layer(built, facts.text, lambda layer: has_weights(facts.machine, layer), report)
+
+    def one_layer(self, event: Build, text: str, learns: Callable[[Thing], bool], report: Report) -> None:
+        """`nn.ModuleList([layer] * n)`: one layer under several names."""
+        if layer_of(event.subject) not in ("ModuleList", "Sequential") or _SHARED.search(text):
+            return
+        found = _repeated(event)
+        if found is None:
+            return
+        place, layers = found
+        layer = next((t for t in layers if learns(t)), None)
+        if layer is None:
+            return
+        inside = layer.place is not None and any(layer.place.node is node for node in place.node.walk())
+        report(
+            place,
+            "a container holds one layer several times",
+            label="repeats the layer, not the call that makes it",
+            why="all of its places share the same weights, and what one of them learns changes the others",
+            help=f"make one for each place: `[{repair.text(layer.place)} for _ in range(...)]`"
+            if inside and layer.place is not None
+            else "make one for each place, in a comprehension",
+            note="where the weights are meant to be shared, call the layer several times in `forward`",
+            confidence=Confidence.HIGH if inside else Confidence.MEDIUM,
+        )
+
+    def from_itself(self, event: TorchCall | LoadState, aliased: set[Thing], report: Report) -> None:
+        """A tensor of a network is copied onto itself, or a network is given the state that it has."""
+        if isinstance(event, TorchCall):
+            if event.name not in ("copy_", "lerp_"):
+                return
+            to, source = stored(event.receiver), stored(event.args.get(0, "src"))
+            if to is None or source is None or to.of.core is not source.of.core or to.name is not source.name:
+                return
+            network = to.of
+        else:
+            kept, loaded = nature(only(event.state), StateDict), only(event.subject, Module)
+            if kept is None or loaded is None or kept.of.core is not loaded.core or not _asked_there(event):
+                return
+            network = loaded
+        if network.core in aliased:
+            return
+        name = f"`{network.label}`" if network.label else "the network"
+        report(
+            event.place,
+            "a network is copied from itself",
+            label=f"both sides are tensors of {name}",
+            why=f"the copying changes nothing, and {name} stays behind the network that it should follow",
+            help="take the tensors of the other network",
+        )
+
+    def own_reference(self, timeline: Timeline, event: Assign, made: Thing, report: Report) -> None:
+        """What is made with a network and a reference for it gets the same network for both."""
+        given = _given_twice(made)
+        if given is None:
+            return
+        network, name, reference = given
+        found = steps_on(timeline, event, network)
+        if found is None or _SWITCHED.search(timeline.home.text):
+            return
+        kept = {e.attr for e in timeline.events(SetAttribute) if e.concerns(made) and only(e.value) is network}
+        if len(kept) < 2:
+            return  # it makes a copy of one of them
+        runs = [e for e in after(timeline, event) if isinstance(e, Forward) and e.concerns(network)]
+        report(
+            event.statement,
+            "a network is its own reference",
+            label=f"`{reference}` and `{name}` are one network",
+            why=f"`{name_of(found[0])}.step()` moves both, so that they never differ",
+            help=f"hand over a copy for `{reference}`: `copy.deepcopy(...)`",
+            related=[("steps here", found[0].place)],
+            confidence=Confidence.HIGH if any(e.context & OFF for e in runs) else Confidence.MEDIUM,
+        )
 
     def tell_network(
         self, timeline: Timeline, event: Assign, value: tree.Expression, module: Thing, report: Report
@@ -118,6 +212,63 @@ class NetworkAliased(Rule):
             why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
             help="keep a copy: `copy.deepcopy(model.state_dict())`",
         )
+
+
+_REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|old|initial|frozen|prior)(?:_|$)")
+_SWITCHED = re.compile(r"\bdisable_adapters?\b|\bset_adapter\b")
+
+
+def _given_twice(made: Thing) -> tuple[Thing, str, str] | None:
+    """A network that an object of the project is made with, for two parameters of which one is for a reference."""
+    init = made.cls.member("__init__") if isinstance(made.cls, ClassValue) else None
+    if made.args is None or made.args.open or not isinstance(init, FunctionValue):
+        return None
+    names = [p.name for p in init.function.parameters[1:] if not p.star]
+    given = {**dict(zip(names, made.args.positional, strict=False)), **made.args.keywords}
+    for reference, value in given.items():
+        network = only(value, Module) if _REFERENCE.search(reference) else None
+        for name, other in given.items():
+            if network is not None and not _REFERENCE.search(name) and only(other, Module) is network:
+                return network, name, reference
+    return None
+
+
+def _asked_there(event: LoadState) -> bool:
+    """Whether `x.state_dict()` is called where it is loaded: one that was kept is an older state, or meant to be."""
+    from gradcheck_lint.source import tree
+
+    call = event.place.node
+    state = call.args[0].value if isinstance(call, tree.Call) and call.args else None
+    return isinstance(state, tree.Call) and isinstance(state.func, tree.Attribute) and state.func.attr == "state_dict"
+
+
+_REPEATED = re.compile(r"\b(?:ModuleList|Sequential)\(")
+_SHARED = re.compile(
+    r"(?i)shar(?:e|ing)|\btie[sd]?\b|\btying\b|recurren(?!t_layer)|universal|unroll|same (?:layer|weight|block)"
+)
+
+
+def _repeated(event: Build) -> tuple[Place, list[Thing]] | None:
+    """The expression by which a container is given the same modules several times, and these."""
+    from gradcheck_lint.source import tree
+
+    call = event.place.node
+    for argument in call.args if isinstance(call, tree.Call) else ():
+        node = argument.value
+        if isinstance(node, tree.Operation) and node.op == "*":
+            given = [item for value in event.args.positional for item in _items(value)]
+            layers = [t for value in given for t in things(value, Module)]
+            twice = [t for t in dict.fromkeys(layers) if sum(t is other for other in layers) > 1]
+            if twice:
+                return Place(event.place.chunk, node), twice
+    return None
+
+
+def _items(value: Value) -> list[Value]:
+    """What an argument is, or a list that it is, or one that is unpacked into it."""
+    if isinstance(value, Thing) and value.values:
+        return [item for held in value.values for item in _items(held)]
+    return value.items if isinstance(value, Items) else [value]
 
 
 _COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dict\(")

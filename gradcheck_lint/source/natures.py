@@ -7,10 +7,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gradcheck_lint.source.tree import Container
-from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Items, Nature, Thing, Value, Via, things
+from gradcheck_lint.source.values import (
+    ClassValue,
+    Constant,
+    FunctionValue,
+    Items,
+    Nature,
+    Thing,
+    Value,
+    Via,
+    only,
+    things,
+)
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.holding import Held
+    from gradcheck_lint.source.model_tree import Pick
     from gradcheck_lint.source.run.arguments import Arguments
 
 N = TypeVar("N", bound=Nature)
@@ -107,6 +119,8 @@ class Parameters(Nature):
     """Whether their order is that of a set."""
     several: bool = False
     """Whether this stands for another iterator in each round of a loop."""
+    picked: Pick | None = None
+    """Which parameters of the model these are, where that was seen of each of them."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -253,6 +267,30 @@ class StateItems(Via):
     state: Thing
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class Identity(Via):
+    """`id(x)`, or `map(id, x)`."""
+
+    of: Value
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Stored(Via):
+    """A parameter or a buffer of a module that was got at by its name, or by its place among all of them."""
+
+    of: Thing
+    name: Value
+    """Which one: two that have this very value are the same one."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Buffers(Via):
+    """`module.buffers()` or `module.named_buffers()`."""
+
+    of: Thing
+    named: bool
+
+
 class Argument(Via):
     """What some caller hands over for a parameter of a function."""
 
@@ -278,6 +316,17 @@ def ran(run: Thing) -> Pass:
 def made_by(value: Value | None) -> str:
     """What a tensor was made by: "Parameter", "zeros", "clone"; "" for what is no tensor."""
     return value.what.made_by if isinstance(value, Thing) and isinstance(value.what, Tensor) else ""
+
+
+def stored(value: Value | None) -> Stored | None:
+    """Which parameter or buffer of a module a value is, if that was got at by its name; `.data` of it is it, too."""
+    thing = only(value)
+    while thing is not None and not isinstance(thing.via, Stored):
+        if isinstance(thing.what, Tensor) and thing.what.made_by == "detach":
+            thing = thing.what.source
+        else:
+            thing = thing.parent[0] if thing.parent is not None and thing.parent[1] == "data" else None
+    return thing.via if thing is not None and isinstance(thing.via, Stored) else None
 
 
 def requires_grad(value: Value | None) -> bool | None:

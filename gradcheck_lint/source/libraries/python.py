@@ -13,6 +13,7 @@ from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.natures import (
     Grad,
+    Identity,
     MethodCaller,
     Module,
     Opaque,
@@ -23,7 +24,7 @@ from gradcheck_lint.source.natures import (
     nature,
     unordered,
 )
-from gradcheck_lint.source.run import access, assignment, generators, iteration, names, objects, parts
+from gradcheck_lint.source.run import access, assignment, generators, iteration, names, objects, parts, picking
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables, held
 from gradcheck_lint.source.run.library import function
@@ -90,6 +91,7 @@ def _collect(kind: str) -> Function:
                 spend(len(items) // 8)
                 copied = Items(to, list(items), option.complete and whole, machine.place(node), unordered=mixed)
                 copied.over = option if kind != "set" else None
+                copied.strange, copied.sifted = option.strange, option.sifted
                 made = copied
             elif isinstance(option, Thing) and isinstance(option.what, Parameters):
                 to = _COLLECTED.get(kind, Container.GENERATOR)
@@ -138,6 +140,7 @@ def _filter(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
         given = nature(thing, Parameters) or Parameters()
         what = replace(given, kind=Container.GENERATOR, direct=False, filtered=True)
         what.trainable = _asks_for_grad(args.get(0, "function"))
+        what.picked = picking.filtered(machine, thing, args.get(0, "function"))
         return iteration.new_iterator(machine, Thing(what, "", machine.place(node), deps=thing.deps), node)
     if isinstance(source, Items):
         return Items(Container.GENERATOR, source.items, False, machine.place(node), unordered=source.unordered)
@@ -165,7 +168,18 @@ def _map(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional[1:], node.args[1:], strict=False):
         iteration.consume(machine, value, argument.value, "map")
     _called_on_each(machine, args, node)
+    function = args.get(0, "function")
+    if isinstance(function, External) and function.name == "builtins.id" and len(args.positional) == 2:
+        via = Identity(args.positional[1])
+        return Thing(Opaque(), "map", machine.place(node), deps=depends(*args.all()), certain=False, via=via)
     return Thing(Opaque(), "map", machine.place(node), deps=depends(*args.all()), certain=False)
+
+
+@function("builtins.id")
+def _id(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    if len(args.positional) != 1:
+        return None
+    return Thing(Opaque(), "id", machine.place(node), certain=False, via=Identity(args.positional[0]))
 
 
 @function("itertools.chain")
@@ -221,6 +235,7 @@ def _zip(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional, node.args, strict=False):
         iteration.consume(machine, value, argument.value, "zip")
     row = Items(Container.TUPLE, [iteration.element(machine, v, node) for v in args.positional])
+    iteration.side_by_side(row.items, args.positional)
     return Items(Container.LIST, [row], False, machine.place(node))
 
 
@@ -260,14 +275,14 @@ def _setattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None
                 machine, node, thing, name.value, value, machine.get(thing.serial, name.value), None
             )
             machine.set(thing.serial, name.value, value)
-            parts.noted(thing, name.value)
+            parts.noted(machine, thing, name.value)
             parts.owned(value, thing, name.value)
             access.write(machine, thing, name.value, value, node)
         for option in options(args.positional[0]):
             assignment.patch(machine, option, name.value, value, node)
     elif args.positional:
         for thing in things(args.positional[0]):
-            parts.noted(thing, None)
+            parts.noted(machine, thing, None)
             access.some(machine, thing, "setter", node)
             if isinstance(thing.what, (Tensor, Optimizer, Grad)):
                 unknown(machine, node, thing, "setattr")
@@ -329,8 +344,18 @@ def _deepcopy(machine: Machine, args: Arguments, node: tree.Call) -> Value | Non
     if not args.positional:
         return None
     thing = only(args.positional[0])
+    several = things(args.positional[0], Module)
+    if thing is None and len(several) == len(options(args.positional[0])):
+        thing = several[0]  # a copy of one of several models is another model than any of them
     if thing is None:
         return None
+    if (isinstance(node.func, tree.Attribute) and node.func.attr == "copy") or tree.dotted(node.func) == "copy":
+        if isinstance(thing.what, StateDict):
+            return objects.same_state(machine, thing, node)
+        if isinstance(thing.what, Module):  # another object with the same parameters
+            made = Thing(Module(), thing.label, machine.place(node), deps=thing.deps, certain=thing.certain)
+            made.wraps = thing
+            return made
     copied = thing.copy(machine.place(node))
     if isinstance(thing.what, (Module, Opaque)):
         machine.emit(node, ev.Build(copied, args=args, name="copy.deepcopy"))

@@ -7,31 +7,37 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import (
+    Buffers,
     Instance,
     Module,
     Opaque,
     Parameters,
     StateDict,
     StateItems,
+    Stored,
     Super,
     Tensor,
     Walk,
 )
-from gradcheck_lint.source.run import iteration, objects, parts, tensors
+from gradcheck_lint.source.run import iteration, members, objects, parts, tensors
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.library import function, method
 from gradcheck_lint.source.run.machine import Machine, Method
 from gradcheck_lint.source.run.touch import turns
 from gradcheck_lint.source.tree import Container
-from gradcheck_lint.source.values import NONE, Constant, Items, Thing, Value, new_serial, only, things
+from gradcheck_lint.source.values import NONE, Constant, External, Items, Thing, Value, new_serial, only, things
 
 
 @function(*torch_api.NORMED)
 def _normed(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     """`weight_norm(module)` and the like: the module, whose weight is computed from new parameters from now on."""
     parts.given(machine, node, args.all())
+    called = machine.eval(node.func)
+    if isinstance(called, External):
+        machine.emit(node, ev.TorchCall(name=called.name, args=args))
     return args.get(0, "module")
 
 
@@ -67,6 +73,28 @@ def _parameters(named: bool) -> Method:
 
 method("parameters")(_parameters(False))
 method("named_parameters")(_parameters(True))
+
+
+@method("append", "extend", "insert")
+def _put_in(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """A ModuleList or a Sequential gets more modules."""
+    thing = only(base, (Module, Opaque))
+    if thing is not None and isinstance(thing.what, Opaque) and isinstance(thing.root.what, Module):
+        if args.positional and things(args.positional[-1], Module) and parts.registered(thing, thing.root):
+            machine.emit(node, ev.Register(thing, name=None, value=args.positional[-1], how=tree.last_name(node.func)))
+        return None
+    if thing is None or layer_of(thing) not in ("ModuleList", "Sequential") or not args.positional:
+        return None
+    name, value = tree.last_name(node.func), args.positional[-1]
+    values = value.items if name == "extend" and isinstance(value, Items) else [value]
+    if name == "insert" or (name == "extend" and not (isinstance(value, Items) and value.complete)):
+        thing.open = True
+    for each in values:
+        parts.owned(each, thing, "")
+        machine.emit(node, ev.Register(thing, name=None, value=each, how=name))
+    members.appended(machine, thing, values)
+    parts.changed(thing)
+    return thing
 
 
 @method("apply")
@@ -110,6 +138,24 @@ def _modules(machine: Machine, base: Value, args: Arguments, node: tree.Call) ->
         return None
     via = Walk(thing, every=name == "modules")
     return Thing(Opaque(), name, machine.place(node), deps=depends(thing), certain=False, via=via)
+
+
+@method("buffers", "named_buffers")
+def _buffers(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing, name = only(base, Module), tree.last_name(node.func)
+    if thing is None or args.all():
+        return None
+    via = Buffers(thing, named=name == "named_buffers")
+    return Thing(Opaque(), name, machine.place(node), deps=depends(thing), certain=False, via=via)
+
+
+@method("get_buffer", "get_parameter")
+def _get_stored(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(base, Module)
+    if thing is None or len(args.positional) != 1:
+        return None
+    via = Stored(thing, args.positional[0])
+    return Thing(Opaque(), "", machine.place(node), deps=depends(thing), certain=False, via=via)
 
 
 def _mode(training: bool) -> Method:
@@ -197,11 +243,11 @@ def _register(how: str) -> Method:
             for thing in things(base):
                 machine.set(thing.serial, name.value, value)
                 if how != "buffer":
-                    parts.noted(thing, name.value)
+                    parts.noted(machine, thing, name.value)
                     parts.owned(value, thing, name.value)
         elif how != "buffer":
             for thing in things(base):
-                parts.noted(thing, None)
+                parts.noted(machine, thing, None)
         return NONE
 
     return register

@@ -31,6 +31,7 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
         return wrapped  # one optimizer around another: Lookahead(Adam(...)), DistributedOptimizer(...)
     thing = Thing(what, last, machine.place(node), cls=External(name), args=args, deps=depends(*args.all()))
     if isinstance(what, Optimizer):
+        machine.optimizes = True
         what.params = parts.picture(args.get(0, "params"))
         found = [option for option in options(what.params) if not objects.is_none(option)]
         for value in found:
@@ -40,6 +41,7 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
     elif isinstance(what, Scheduler):
         what.optimizer = args.get(1 if last == "get_scheduler" else 0, "optimizer")
     elif isinstance(what, Module):
+        machine.births[thing.serial] = (machine.depth, machine.looping)
         parts.composed(thing, args.positional)
     if isinstance(what, Optimizer):
         given = what.params

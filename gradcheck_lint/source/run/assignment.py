@@ -64,7 +64,7 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
         if isinstance(value, Items) and old.kind is Container.LIST:
             assign(machine, node.target, objects.added(machine, old, value, node), None, quiet=True)
         else:
-            old.complete = False
+            old.complete, old.strange = False, True
         return False
     if isinstance(old, Thing) and isinstance(old.what, (Tensor, Grad, Module, Parameters)):
         if isinstance(old.what, Grad) and node.op == "*" and gradients.is_zero(value):
@@ -148,7 +148,7 @@ def _assign_to(
         _tell(machine, target, old, value, source)
         set_attribute(machine, target, thing, target.attr, value, old, source)
     machine.set(thing.serial, target.attr, value)
-    parts.noted(thing, target.attr)
+    parts.noted(machine, thing, target.attr)
     parts.owned(value, thing, target.attr)
     access.write(machine, thing, target.attr, value, target)
 
@@ -265,7 +265,7 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
                 tensors.write(machine, base, target, "[]")
         owner = parts.holder(thing)
         if owner is not None:
-            parts.noted(owner, None)
+            parts.noted(machine, owner, None)
             parts.owned(value, owner, "")
         named = index.value if isinstance(index, Constant) else ...
         if (
@@ -285,7 +285,7 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
             base.entries[id(target)] = value
             base.complete = False
     elif isinstance(base, Items):
-        base.complete = False
+        base.complete, base.strange = False, True
     elif isinstance(base, Thing) and isinstance(base.what, Grad):
         if shape.whole(target.index):
             gradients.overwrite_grad(machine, base, target, value)

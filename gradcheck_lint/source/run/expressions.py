@@ -14,16 +14,19 @@ from gradcheck_lint.source.natures import (
     Group,
     GroupParams,
     Groups,
+    Module,
     Opaque,
     Optimizer,
     Parameters,
+    StateDict,
     StateItems,
+    Stored,
     Tensor,
     element_of,
     natures_of,
     unordered,
 )
-from gradcheck_lint.source.run import assignment, conditions, iteration, objects, shape, tensors, yields
+from gradcheck_lint.source.run import assignment, conditions, iteration, objects, picking, shape, tensors, yields
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.tree import Container
@@ -138,6 +141,8 @@ def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
         made = Parameters(
             of, kind=node.kind, filtered=conditions, trainable=shape.asks_for_grad(node), unordered=random
         )
+        if conditions and len(node.clauses) == 1:
+            made.picked = picking.picked(machine, sources[0], node.clauses[0][0], node.clauses[0][2])
         return iteration.new_iterator(machine, Thing(made, "", machine.place(node), deps=depends(found)), node)
     if mapped is not None:
         items = only(sources[0])
@@ -184,6 +189,9 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         return tensors.derived(machine, thing, node, "[]")
     if isinstance(thing.what, GroupParams):
         return iteration.element(machine, thing, node)
+    if isinstance(thing.what, StateDict) and isinstance(thing.what.of.what, Module) and thing.copy_of is None:
+        via = Stored(thing.what.of, index)
+        return Thing(Opaque(), "", machine.place(node), parent=(thing, "[]"), summary=True, certain=False, via=via)
     what: Nature = Opaque()
     if isinstance(thing.what, Groups):
         what = Group()
@@ -228,6 +236,10 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
     many = amounts.combined(node.op, values) if node.op in _ARITHMETIC else None
     if all(isinstance(v, Constant) for v in values):
         return Constant(...) if many is None else amounts.Reckoned(many)
+    if node.op == "*":
+        several = _repeated(machine, values, node)
+        if several is not None:
+            return several
     made = tensors.computed(machine, node, values)
     if many is not None and isinstance(made, Thing) and isinstance(made.what, Opaque):
         made.via = many
@@ -235,6 +247,17 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
 
 
 _ARITHMETIC = frozenset({"*", "/", "//", "+", "-"})
+
+
+def _repeated(machine: Machine, values: list[Value], node: tree.Operation) -> Items | None:
+    """`[layer] * n`: the same modules again and again."""
+    for listed, count in zip(values, reversed(values), strict=True):
+        if isinstance(listed, Items) and any(things(item, Module) for item in listed.items):
+            times = count.value if isinstance(count, Constant) and type(count.value) is int else None
+            items, whole = limited(listed.items * min(2 if times is None else max(times, 0), limits.ITEMS))
+            known = whole and listed.complete and times is not None
+            return Items(listed.kind, items, known, machine.place(node))
+    return None
 
 
 def _in_turn(machine: Machine, node: tree.Operation) -> list[Value]:

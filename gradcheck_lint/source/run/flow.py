@@ -9,8 +9,18 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.effort import Stop
 from gradcheck_lint.source.joins import join, tracked
-from gradcheck_lint.source.natures import Groups, Opaque, Tensor
-from gradcheck_lint.source.run import assignment, conditions, flags, generators, iteration, names, shape, yields
+from gradcheck_lint.source.natures import Groups, Opaque, Parameters, Tensor
+from gradcheck_lint.source.run import (
+    assignment,
+    conditions,
+    flags,
+    generators,
+    iteration,
+    names,
+    picking,
+    shape,
+    yields,
+)
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import MISSING, Machine
 from gradcheck_lint.source.tree import Container
@@ -86,6 +96,7 @@ def do_for(machine: Machine, node: tree.For) -> bool:
         elements.update(id(thing) for name in shape.names_in(node.target) for thing in things(machine.eval(name)))
 
     once = isinstance(node.iter, tree.Call) and shape.range_of_one(node.iter)
+    sorting = picking.appended_to(machine, node) if things(iterable, Parameters) else None
     _loop(machine, node, node.body, bind, endless=False, once=once)
     made = machine.sequence.steps[-1]
     if isinstance(made, tl.Loop):
@@ -93,6 +104,8 @@ def do_for(machine: Machine, node: tree.For) -> bool:
         made.listed = isinstance(iterable, Items) and iterable.place is not None
         made.groups = bool(things(iterable, Groups))
         made.elements = elements
+    if sorting:
+        picking.sift(machine, node, iterable, sorting)
     return machine.run(node.orelse) if node.orelse else False
 
 

@@ -52,6 +52,7 @@ def follow(
         heavy = machine.costs.get(id(function), 0) > limits.HEAVY
         if heavy or not (far or forced or yielding is not None):
             matters, sight, found = _can_matter(machine, target, args)
+            matters = matters or (machine.optimizes and node is not None and _reshapes(machine, target, found))
         if heavy and matters:
             far = True
             if machine.timeline is not None:
@@ -155,6 +156,16 @@ def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tup
     return found.anything or sight not in machine.quiet, sight, found
 
 
+def _reshapes(machine: Machine, target: FunctionValue, found: Holdings | None) -> bool:
+    """Whether a function puts new parts into a model that it is given or belongs to, where an optimizer may hold it."""
+    known = machine.putting.get(id(target.function))
+    if known is None:
+        known = machine.putting[id(target.function)] = parts.puts_new(target.function)
+    receiver = target.receiver
+    method = isinstance(receiver, Thing) and isinstance(receiver.what, Module) and target.function.name != "__init__"
+    return known and (method or (found is not None and any(isinstance(t.what, Module) for t in found.things.values())))
+
+
 def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
     """A call that is not followed any more may turn the cycle, unless it was seen not to."""
     function = target.function
@@ -243,10 +254,15 @@ def _run_init(machine: Machine, init: FunctionValue, args: Arguments | None, nod
     receiver, making = init.receiver, machine.making
     if making is None and isinstance(receiver, Thing) and isinstance(receiver.what, Module):
         machine.making = receiver.serial
+    before = machine.steps
+    if isinstance(receiver, Thing):
+        machine.births[receiver.serial] = (machine.depth, machine.looping)
     try:
         machine.follow(init, args, node)
     finally:
         machine.making = making
+    if machine.steps == before and isinstance(receiver, Thing):
+        del machine.births[receiver.serial]  # it was not followed
 
 
 def _as_annotated(value: Value, parameter: tree.Parameter) -> Value:

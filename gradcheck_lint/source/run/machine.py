@@ -172,6 +172,12 @@ class Machine:
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
         self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
         self.making: int | None = None  # serial of the module whose `__init__` runs: what is newer is in no optimizer
+        self.births: dict[int, tuple[int, int]] = {}  # module → branches and loops around its constructor, if followed
+        self.twins: dict[int, Thing | None] = {}  # module → another one, made as it was: see `members`
+        self.optimizes = False  # an optimizer was built, which may have taken the parameters of a model
+        self.putting: dict[int, bool] = {}  # function → whether it puts new parts into something, by its text
+        self.grown = 0  # when code that can reach all there is may last have put parts into modules; 0: never
+        self.dims: dict[int, int] = {}  # what arithmetic gave in a constructor → how many dimensions it has
         self.replaced: set[str] = set()  # attributes of torch that the code gives another value
         self.patched = False  # something outside the project was replaced by what may turn the cycle
         self.generators: dict[int, bool] = {}  # function → whether it yields

@@ -85,7 +85,10 @@ def added(machine: Machine, old: Items, value: Items, node: tree.Node) -> Items:
     spend(min(len(old.items) + len(value.items), 2 * limits.ITEMS) // 8)
     items, whole = limited([*old.items[: limits.ITEMS], *value.items[: limits.ITEMS]])
     whole = whole and len(items) == len(old.items) + len(value.items)
-    return Items(old.kind, items, complete and whole, old.place, unordered=mixed)
+    made = Items(old.kind, items, complete and whole, old.place, unordered=mixed)
+    made.strange = old.strange or value.strange
+    made.sifted = old.sifted
+    return made
 
 
 def one_of(machine: Machine, value: Value, target: tree.Node) -> Value:
