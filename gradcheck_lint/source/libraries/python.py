@@ -200,7 +200,7 @@ def _enumerate(machine: Machine, args: Arguments, node: tree.Call) -> Value | No
     if generator is not None and generator.shape is None:
         return enumerated(machine, generator, node)
     iteration.consume(machine, source, node.args[0].value, "enumerate")
-    index = Thing(Opaque(), "index", certain=False)
+    index = Thing(Opaque(), "index", certain=False, via=amounts.Number())
     place = source.place if isinstance(source, Items) else None
     made = Items(
         Container.LIST, [Items(Container.TUPLE, [index, iteration.element(machine, source, node)])], False, place

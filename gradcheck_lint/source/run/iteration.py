@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.amounts import Number, Rounds
 from gradcheck_lint.source.deps import cut_off, depends, passes
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.joins import join
@@ -39,9 +40,11 @@ def element(machine: Machine, value: Value, node: tree.Node) -> Value:
             return Thing(Group(), "", machine.place(node), deps=thing.deps, parent=(thing, "[]"), summary=True)
         if isinstance(thing.what, GroupParams):
             return _parameter_of(machine, thing, node)
-        return Thing(
+        one = Thing(
             Opaque(), "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
         )
+        one.via = Number() if isinstance(thing.via, Rounds) else None
+        return one
     return Thing(Opaque(), "", machine.place(node), deps=depends(value), summary=True, certain=False)
 
 
