@@ -343,6 +343,12 @@ def _leave(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     return NO_RETURN
 
 
+@function("builtins.type")
+def _type(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(args.positional[0]) if len(args.positional) == 1 and not args.keywords else None
+    return thing.cls if thing is not None and thing.certain else None
+
+
 @function("builtins.len")
 def _len(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     many = amounts.length(args.get(0, "obj"))
