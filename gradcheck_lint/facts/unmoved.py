@@ -11,7 +11,7 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
-from gradcheck_lint.source.values import Thing, only
+from gradcheck_lint.source.values import ClassValue, Thing, only
 
 LOOKS = frozenset("state_dict load_state_dict get_last_lr get_lr last_epoch base_lrs print_lr optimizer".split())
 """What a schedule is asked for, or given, and not moved by."""
@@ -32,7 +32,7 @@ def unmoved(timeline: tl.Timeline) -> Iterator[ev.Build]:
             continue
         target = _target(event)
         if isinstance(target, tree.Attribute) and tree.dotted(target.value) == "self":
-            if timeline.owner is not None and timeline.owner.closed and not _asked_for(timeline, target.attr):
+            if _closed(timeline, scheduler) and not _asked_for(timeline, target.attr):
                 yield event
         elif isinstance(target, tree.Name):
             body = event.function.body if event.function is not None else timeline.home.body
@@ -59,6 +59,14 @@ def _target(event: ev.Build) -> tree.Expression | None:
     if not isinstance(node, tree.Assign) or node.value is not event.place.node or len(node.targets) != 1:
         return None
     return node.targets[0]
+
+
+def _closed(timeline: tl.Timeline, scheduler: Thing) -> bool:
+    """Whether all bases are known of the one object that has a schedule as an attribute."""
+    owners = [event.subject for event in timeline.events(ev.SetAttribute) if only(event.value) is scheduler]
+    return len(owners) == 1 and all(
+        isinstance(o, Thing) and isinstance(o.cls, ClassValue) and o.cls.closed for o in owners
+    )
 
 
 def _asked_for(timeline: tl.Timeline, attribute: str) -> bool:
