@@ -104,7 +104,7 @@ class SchedulerOfAnotherOptimizer(Rule):
             if not turns:
                 continue
             beside = [e for e, a in steps if turns[-1] in a]
-            trains = any(e.concerns(optimizer) for e, _ in steps)
+            trains = any(e.concerns(optimizer) and (turns[0] in a or not _later(optimizer, beside)) for e, a in steps)
             found = elsewhere(steps=trains, shared=YES if _trains_the_same(optimizer, beside) else MAYBE)
             if found is not NO:
                 self.other(timeline, event, optimizer, beside, report, certain=found is YES)
@@ -130,7 +130,9 @@ class SchedulerOfAnotherOptimizer(Rule):
         related = [("the scheduler was built on this optimizer", optimizer.place)] if optimizer.place else []
         report(
             event.place,
-            "the scheduler belongs to an optimizer that is never stepped",
+            "the scheduler belongs to an optimizer that was replaced"
+            if any(e.concerns(optimizer) for e in timeline.events(ev.Step))
+            else "the scheduler belongs to an optimizer that is never stepped",
             label="moves the learning rate of another optimizer than the one that trains",
             why="the optimizer that trains keeps its learning rate, whatever the schedule says",
             help=f"build `{name}` on `{query.spoken(steps[-1])}`, after that is built",
@@ -314,6 +316,12 @@ def _trains_the_same(optimizer: Thing, steps: list[ev.Step]) -> bool:
     mine = held_by(optimizer).modules
     others = [other for e in steps if (other := only(e.subject, Optimizer)) is not None]
     return any(m is n for other in others for m in mine for n in held_by(other).modules)
+
+
+def _later(optimizer: Thing, steps: list[ev.Step]) -> bool:
+    """Whether what steps was built after this one, for the same model, and so has taken its place."""
+    others = [other for e in steps if (other := only(e.subject, Optimizer)) is not None and other is not optimizer]
+    return bool(others) and _trains_the_same(optimizer, steps) and all(o.serial > optimizer.serial for o in others)
 
 
 _PLAIN = re.compile(r"(?i)lr|optim(izers?)?|opt|sched(ulers?)?|self|step")

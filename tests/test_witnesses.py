@@ -40,6 +40,7 @@ ELSEWHERE = {
     "GL211-wrong-5": "a state that is an alias is used where it is loaded",
     "GL303-wrong-6": "the tensor is an argument of the function that builds the optimizer",
     "GL311-wrong-6": "`setattr` spells the attribute in a string",
+    "GL312-wrong-15": "a run sees that the rate is 0, and not who has divided",
     "GL314-wrong-7": "a write to `defaults` is an item, of whatever dictionary",
     "GL314-wrong-8": "a write to `defaults` is an item, of whatever dictionary",
     **{f"GL119-wrong-{n}": "what skips a step is no call" for n in range(1, 5)},

@@ -16,8 +16,8 @@ from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.amounts import Amount
-from gradcheck_lint.source.natures import Optimizer, moves
-from gradcheck_lint.source.values import Constant, External, Items, Thing, only
+from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
+from gradcheck_lint.source.values import Constant, External, Items, Thing, Value, only
 
 Around = Sequence[tl.Part]
 
@@ -46,6 +46,8 @@ def kind(scheduler: Thing) -> str:
 def planned(scheduler: Thing) -> Amount | None:
     """How many moves a schedule was made for, if its kind has an end."""
     args, name = scheduler.args, kind(scheduler)
+    if name == "SequentialLR" and args is not None and not args.open:
+        return _in_turn(args.get(1, "schedulers"), args.get(2, "milestones"))
     if args is None or args.open or name not in LENGTHS:
         return None
     index, keyword = LENGTHS[name]
@@ -54,6 +56,17 @@ def planned(scheduler: Thing) -> Amount | None:
         epochs, each = args.get(3, "epochs"), args.get(4, "steps_per_epoch")
         return amounts.times(amounts.amount(epochs), amounts.amount(each))
     return amounts.amount(found)
+
+
+def _in_turn(schedulers: Value | None, switches: Value | None) -> Amount | None:
+    """How long several schedules last that come one after the other: the last one begins at the last switch."""
+    if not isinstance(schedulers, Items) or not isinstance(switches, Items):
+        return None
+    if not schedulers.complete or not switches.complete or not schedulers.items or not switches.items:
+        return None
+    last = only(schedulers.items[-1], Scheduler)
+    own = planned(last) if last is not None and kind(last) != "SequentialLR" else None
+    return amounts.added(own, amounts.amount(switches.items[-1]), 1)
 
 
 def milestones(scheduler: Thing) -> list[int]:

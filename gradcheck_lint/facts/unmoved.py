@@ -1,7 +1,8 @@
-"""Schedules that nothing can move: a local name that is bound to one, and asked for nothing but its state."""
+"""Schedules that nothing can move: a name or attribute is bound to one, and asked for nothing but its state."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gradcheck_lint.facts import pacing, query
@@ -10,7 +11,7 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
-from gradcheck_lint.source.values import Thing, only
+from gradcheck_lint.source.values import ClassValue, Thing, only
 
 LOOKS = frozenset("state_dict load_state_dict get_last_lr get_lr last_epoch base_lrs print_lr optimizer".split())
 """What a schedule is asked for, or given, and not moved by."""
@@ -27,14 +28,17 @@ def unmoved(timeline: tl.Timeline) -> Iterator[ev.Build]:
         if not isinstance(scheduler.what, Scheduler) or not pacing.kind(scheduler) or _moves(timeline, scheduler):
             continue
         optimizer = only(moves(scheduler), Optimizer)
-        name = _bound_to(event)
-        if optimizer is None or not name or not _trains(timeline, optimizer, scheduler):
+        if optimizer is None or not _trains(timeline, optimizer, scheduler):
             continue
-        body = event.function.body if event.function is not None else timeline.home.body
-        if event.function is None and event.place.chunk.path != timeline.home.path:
-            continue
-        if not _used(body, name):
-            yield event
+        target = _target(event)
+        if isinstance(target, tree.Attribute) and tree.dotted(target.value) == "self":
+            if _closed(timeline, scheduler) and not _asked_for(timeline, target.attr):
+                yield event
+        elif isinstance(target, tree.Name):
+            body = event.function.body if event.function is not None else timeline.home.body
+            here = event.function is not None or event.place.chunk.path == timeline.home.path
+            if here and not _used(body, target.id):
+                yield event
 
 
 def _moves(timeline: tl.Timeline, scheduler: Thing) -> bool:
@@ -49,12 +53,31 @@ def _trains(timeline: tl.Timeline, optimizer: Thing, scheduler: Thing) -> bool:
     )
 
 
-def _bound_to(event: ev.Build) -> str:
-    """The one name that what is built is bound to."""
+def _target(event: ev.Build) -> tree.Expression | None:
+    """The one name or attribute that what is built is bound to."""
     node = event.statement.node
     if not isinstance(node, tree.Assign) or node.value is not event.place.node or len(node.targets) != 1:
-        return ""
-    return node.targets[0].id if isinstance(node.targets[0], tree.Name) else ""
+        return None
+    return node.targets[0]
+
+
+def _closed(timeline: tl.Timeline, scheduler: Thing) -> bool:
+    """Whether all bases are known of the one object that has a schedule as an attribute."""
+    owners = [event.subject for event in timeline.events(ev.SetAttribute) if only(event.value) is scheduler]
+    return len(owners) == 1 and all(
+        isinstance(o, Thing) and isinstance(o.cls, ClassValue) and o.cls.closed for o in owners
+    )
+
+
+def _asked_for(timeline: tl.Timeline, attribute: str) -> bool:
+    """Whether some text of the project asks any object for an attribute, save to bind it or to look at it."""
+    name, looks = re.escape(attribute), "|".join(LOOKS)
+    uses = re.compile(
+        rf"\.{name}\b(?!\s*=(?!=))(?!\.(?:{looks})\b)|attr\w*\([^()]*[\"']{name}[\"']|\b__dict__\b|\bvars\("
+    )
+    texts = [module.text for module in timeline.home.project.modules.values() if module is not None]
+    spend(1 + sum(map(len, texts)) // 200)
+    return any(uses.search(text) for text in texts)
 
 
 def _used(body: tree.Block, name: str) -> bool:

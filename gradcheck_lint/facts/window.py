@@ -118,7 +118,7 @@ def windows(timeline: tl.Timeline) -> Iterator[Window]:
             for e, a in inner
         ):
             continue
-        backward = _backward(inner, around, aside)
+        backward = _backward(inner, around, branch, aside)
         if backward is None:
             continue
         window = Window(loop, branch, test, step, backward, optimizer, inner, timeline.home, aside)
@@ -203,11 +203,13 @@ def _closing(inside: Sequence[tl.Part]) -> tuple[tl.Branch, Test, tuple[tl.Branc
     return None
 
 
-def _backward(inner: Located, around: Sequence[tl.Part], aside: tuple[tl.Branch, ...]) -> ev.Backward | None:
+def _backward(
+    inner: Located, around: Sequence[tl.Part], branch: tl.Branch, aside: tuple[tl.Branch, ...]
+) -> ev.Backward | None:
     """The backward that each round of a window runs: one, or one of several of which just one is taken."""
     found = [(e, a) for e, a in inner if isinstance(e, ev.Backward) and not query.exclusive(a, around)]
-    if not found or any(e.engine for e, _ in found):
-        return None
+    if not found or any(e.engine or branch in a for e, a in found):
+        return None  # each k-th round trains, and the others do something else
     loops = len(query.loops(around))
     arms: dict[int, set[int]] = {}
     branches: dict[int, tl.Branch] = {}

@@ -53,6 +53,12 @@ class Rounds(Via):
     amount: Amount | None
 
 
+class Number(Via):
+    """It is a number, and another one in each round."""
+
+    __slots__ = ()
+
+
 class Reckoned(Constant):
     """A number that arithmetic made of numbers.
 

@@ -35,7 +35,19 @@ class Opaque(Nature):
 
 
 class ModuleLike(Opaque):
-    """Something whose gradients are cleared by a method: a module, if it is called."""
+    """Something whose gradients are cleared by a method: a module if it is called, an optimizer if it steps."""
+
+    __slots__ = ()
+
+
+class Stepping(Opaque):
+    """Something that steps: an optimizer, if it clears gradients as well; it may be a scheduler or an environment."""
+
+    __slots__ = ()
+
+
+class Settings(Opaque):
+    """Something that was asked for what only settings have: `opt.batch_size`. Its name tells nothing more."""
 
     __slots__ = ()
 

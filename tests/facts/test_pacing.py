@@ -59,9 +59,17 @@ EPOCH, BATCH, NEVER = (
 )
 
 
-def asked(length: str, after: str, *, step: str = ALWAYS, before: str = "pass", epochs: str = "args.epochs") -> Asks:
+def asked(
+    length: str,
+    after: str,
+    *,
+    step: str = ALWAYS,
+    before: str = "pass",
+    epochs: str = "args.epochs",
+    program: str = PROGRAM,
+) -> Asks:
     asks = Asks()
-    program = PROGRAM.format(length=length, after=after, step=step, before=before, epochs=epochs)
+    program = program.format(length=length, after=after, step=step, before=before, epochs=epochs)
     analyse([SourceFile("train.py", "train.py", program.encode())], [asks])
     return asks
 
@@ -99,6 +107,16 @@ def test_in_a_window_steps_and_micro_batches_are_two_things() -> None:
 
 def test_a_name_holds_what_it_was_given() -> None:
     assert asked("total", EPOCH, before="total = args.epochs * len(loader)").counts == [Turn.STEP]
+
+
+@pytest.mark.parametrize(("rest", "counts"), [("args.epochs - 5", Turn.EPOCH), ("args.epochs", None)])
+def test_schedules_one_after_the_other_are_as_long_as_all_of_them(rest: str, counts: Turn | None) -> None:
+    warm = "torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=5)"
+    program = PROGRAM.replace(
+        "CosineAnnealingLR(optimizer, T_max={length})",
+        f"torch.optim.lr_scheduler.SequentialLR(optimizer, [{warm}, CosineAnnealingLR(optimizer, {rest})], [5])",
+    )
+    assert asked("", BATCH, program=program).counts == [counts]
 
 
 def test_a_move_that_something_else_decides_on_has_no_time() -> None:

@@ -214,7 +214,7 @@ def _enumerate(machine: Machine, args: Arguments, node: tree.Call) -> Value | No
     if generator is not None and generator.shape is None:
         return enumerated(machine, generator, node)
     iteration.consume(machine, source, node.args[0].value, "enumerate")
-    index = Thing(Opaque(), "index", certain=False)
+    index = Thing(Opaque(), "index", certain=False, via=amounts.Number())
     place = source.place if isinstance(source, Items) else None
     made = Items(
         Container.LIST, [Items(Container.TUPLE, [index, iteration.element(machine, source, node)])], False, place
@@ -366,6 +366,12 @@ def _deepcopy(machine: Machine, args: Arguments, node: tree.Call) -> Value | Non
 def _leave(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     machine.sequence.steps.append(tl.Jump(tree.Exit.RAISE, machine.place(node)))
     return NO_RETURN
+
+
+@function("builtins.type")
+def _type(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(args.positional[0]) if len(args.positional) == 1 and not args.keywords else None
+    return thing.cls if thing is not None and thing.certain else None
 
 
 @function("builtins.len")

@@ -9,7 +9,17 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.libraries import torch_amp
-from gradcheck_lint.source.natures import Instance, Module, ModuleLike, Opaque, Optimizer, Scaler, Scheduler, Super
+from gradcheck_lint.source.natures import (
+    Instance,
+    Module,
+    ModuleLike,
+    Opaque,
+    Optimizer,
+    Scaler,
+    Scheduler,
+    Stepping,
+    Super,
+)
 from gradcheck_lint.source.run import iteration, objects, parts, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import method
@@ -56,7 +66,10 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
 @method("zero_grad")
 def _zero_grad(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     for thing in things(base):
-        if isinstance(thing.what, Opaque):
+        if isinstance(thing.what, Stepping):
+            thing.what = Optimizer()
+            machine.unsettled = True  # in this round of a loop it was not known yet what has stepped
+        elif isinstance(thing.what, Opaque):
             thing.what = ModuleLike()
     machine.emit(node, ev.Zero(base, how="zero_grad"))
     return NONE
@@ -67,6 +80,8 @@ def _step(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
     thing = next(iter(things(base)), None)
     if thing is None:
         return None
+    if isinstance(thing.what, Opaque) and not args.all() and not args.open and not _ENGINE.search(thing.label):
+        _learn(thing)
     if isinstance(thing.what, Optimizer):
         closure = args.get(0, "closure")
         followed = closure if isinstance(closure, FunctionValue) else None
@@ -83,13 +98,24 @@ def _step(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
     if isinstance(thing.what, Scheduler):
         machine.emit(node, ev.Schedule(base, args=args))
         return NONE
-    if isinstance(thing.what, (Module, Opaque)) and re.search(r"(?i)engine|model", thing.label):
+    if isinstance(thing.what, (Module, Opaque)) and _ENGINE.search(thing.label):
         machine.emit(node, ev.Unknown(None, name="step"))
         return NONE
     if isinstance(thing.what, (Instance, Super)):
         machine.emit(node, ev.Unknown(None, name="step"))
         return NONE
     return None
+
+
+_ENGINE = re.compile(r"(?i)engine|model")
+
+
+def _learn(thing: Thing) -> None:
+    """Something steps: an optimizer if it was seen to clear gradients and was never called."""
+    if isinstance(thing.what, ModuleLike):
+        thing.what = Optimizer()
+    elif not thing.summary:
+        thing.what = Stepping()
 
 
 def _function_called(machine: Machine, node: tree.Call) -> Value | None:

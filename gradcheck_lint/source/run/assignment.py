@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.joins import join, merged
@@ -79,6 +79,8 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
             tensors.write(machine, (old.what.source or old) if item else old, node.target, f"{node.op}=")
         return False  # in place: the object stays the same
     result = Thing(Opaque(), tree.last_name(node.target), deps=depends(old, value), certain=False)
+    if isinstance(value, Constant) and isinstance(value.value, (int, float)):
+        result.via = amounts.Number()
     assign(machine, node.target, result, None, quiet=True)
     return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.amounts import Number, Rounds
 from gradcheck_lint.source.deps import cut_off, depends, passes
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.joins import join
@@ -60,6 +61,7 @@ def element(machine: Machine, value: Value, node: tree.Node) -> Value:
         )
         of = _stored_in(thing)
         if of is None:
+            made.via = Number() if isinstance(thing.via, Rounds) else None
             return made
         name = Constant(...)
         made.via = Stored(of, name)

@@ -121,6 +121,8 @@ def _lookup(machine: Machine, name: str, node: tree.Node) -> Value:
 
 def eval_attribute(machine: Machine, node: tree.Attribute) -> Value:
     base = machine.eval(node.value)
+    for thing in things(base):
+        objects.doubt(thing, node.attr)
     found = [attribute(machine, option, node.attr, node) for option in options(base)]
     spelling(machine, node, base)
     if node.attr == "grad" and isinstance(base, Thing) and isinstance(base.what, Tensor):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gradcheck_lint.source import frameworks, limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source.amounts import Amount, Rounds
+from gradcheck_lint.source.amounts import Amount, Number, Rounds
 from gradcheck_lint.source.deps import cut_off, depends, united
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.joins import join
@@ -19,6 +20,7 @@ from gradcheck_lint.source.natures import (
     Parameters,
     Scaler,
     Scheduler,
+    Settings,
     Tensor,
     unordered,
 )
@@ -123,7 +125,9 @@ def guess(thing: Thing) -> None:
     """Take the nature of an opaque thing from its name."""
     if not isinstance(thing.what, Opaque) or not thing.label:
         return
-    if isinstance(thing.via, (Amount, Rounds)) or frameworks.keeps_the_cycle(thing.root.origin):
+    if isinstance(thing.via, (Amount, Rounds, Number)) or isinstance(thing.what, Settings):
+        return
+    if frameworks.keeps_the_cycle(thing.root.origin) or thing.root.origin.partition(".")[0] in _SETTINGS:
         return
     if torch_api.SCALER_NAME.search(thing.label):
         thing.what, thing.certain = Scaler(), False
@@ -131,6 +135,24 @@ def guess(thing: Thing) -> None:
         thing.what, thing.certain = Scheduler(), False
     elif torch_api.OPTIMIZER_NAME.search(thing.label):
         thing.what, thing.certain = Optimizer(), False
+
+
+_SETTINGS = frozenset("argparse configparser json yaml toml omegaconf absl os math time datetime random numpy".split())
+"""Packages whose functions give settings and numbers, whatever these are called."""
+
+_OWN = re.compile(
+    r"^(?:_.*|optimi[sz]er\w*|optim|opts?|base_\w*|inner\w*|param_groups|params|state\w*|defaults|steps?|zero_grad"
+    r"|add_param_group|load_state_dict|state_dict|lr|lrs|last_epoch|get_\w*|backward|rate|schedulers?|scale\w*|update"
+    r"|unscale_|is_enabled|closure|train|eval|module|consolidate_state_dict|grad\w*|loss_scale\w*|current_\w*|num_\w*)$"
+)
+"""What optimizers, schedulers and scalers have, and those that people write around them."""
+
+
+def doubt(thing: Thing, attr: str) -> None:
+    """An attribute is read, and not called: what is taken for an optimizer by its name alone has no such thing."""
+    if isinstance(thing.what, (Optimizer, Scheduler)) and not thing.certain and thing.cls is None:
+        if isinstance(thing.via, Argument) and not _OWN.match(attr):
+            thing.what = Settings()
 
 
 def child(machine: Machine, base: Thing, attr: str, what: Nature, node: tree.Node) -> Thing:
