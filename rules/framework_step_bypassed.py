@@ -15,7 +15,7 @@ from gradcheck_lint.runtime.sightings.order import (
     Unsynchronised,
 )
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Backward, Distribute, Prepare
+from gradcheck_lint.source.events import Backward, Distribute, Prepare, Step
 from gradcheck_lint.source.place import Place, name_of
 
 if TYPE_CHECKING:
@@ -37,17 +37,19 @@ class FrameworkStepBypassed(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = (GonePast,)
-    needs = (Distribute, Prepare)
+    needs = (Distribute, Prepare, Step)
     triggers = r"\bdef (?:training_step|optimizer_step|configure_optimizers)\("
 
     # ------------------------------------------------------------ wrappers and Accelerate
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        from gradcheck_lint.facts.spread import past_wrapper
+        from gradcheck_lint.facts.spread import never_averaged, past_wrapper
 
-        if timeline.has(Backward, Distribute):
+        if timeline.has(Distribute):
             for past in past_wrapper(timeline):
                 self.unsynchronised(timeline, past, report)
+        for step, backward in never_averaged(timeline):
+            self.alone(timeline, step, backward, report)
         if timeline.has(Prepare):
             self.accelerated(timeline, report)
 
@@ -71,6 +73,19 @@ class FrameworkStepBypassed(Rule):
             if moved is None
             else "move and convert the model first, then wrap it",
             related=[("wrapped here", past.wrapper.place), *([("converted here", moved.place)] if moved else [])],
+            confidence=Confidence.MEDIUM if unseen(timeline) else Confidence.HIGH,  # what was not seen may average
+        )
+
+    def alone(self, timeline: Timeline, step: Step, backward: Backward, report: Report) -> None:
+        from gradcheck_lint.facts.query import unseen
+
+        report(
+            step.place,
+            "a step uses gradients that were averaged over no ranks",
+            label="the last backward before it runs under `no_sync`",
+            why="each rank trains a model of its own on its own part of the data",
+            help="run the last backward of a window outside of `no_sync`",
+            related=[("runs under `no_sync`", backward.place)],
             confidence=Confidence.MEDIUM if unseen(timeline) else Confidence.HIGH,  # what was not seen may average
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from gradcheck_lint.facts.query import exclusive, loops
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, passes
@@ -41,6 +42,19 @@ def past_wrapper(timeline: Timeline) -> Iterator[Past]:
                 yield Past(backward, wrapper, None)
             elif moved is not None:
                 yield Past(backward, wrapper, moved)
+
+
+def never_averaged(timeline: Timeline) -> Iterator[tuple[ev.Step, ev.Backward]]:
+    """The steps whose last backward runs under `no_sync`, so that their gradients are averaged by none."""
+    if not any("no_sync" in event.context for event in timeline.events(ev.Backward)):
+        return
+    if any(_averages(event) for event in timeline.events(ev.TorchCall)):
+        return
+    backwards = list(timeline.located(ev.Backward))
+    for step, around in timeline.located(ev.Step):
+        before = [(b, way) for b, way in backwards if b.serial < step.serial and not exclusive(way, around)]
+        if before and "no_sync" in before[-1][0].context and loops(before[-1][1]) == loops(around):
+            yield step, before[-1][0]
 
 
 def _averages(event: ev.TorchCall) -> bool:
