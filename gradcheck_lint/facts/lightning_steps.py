@@ -248,7 +248,7 @@ def _loss_of(value: tree.Expression | None, bindings: Bindings) -> tree.Expressi
 def _cut(node: tree.Expression | None, bindings: Bindings) -> str:
     """What cuts an expression off from its graph on every path; "" if nothing does."""
     if isinstance(node, tree.Name):
-        node = bindings.once(node.id)
+        node = bindings.once(node.id) if node.id not in bindings.changed else None
     if isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr in _CUTTING:
         return f".{node.func.attr}()"
     if isinstance(node, tree.Call) and isinstance(node.func, tree.Name) and node.func.id == "float":
