@@ -21,8 +21,10 @@ class Bindings:
             if isinstance(node, tree.Assign):
                 for target in node.targets:
                     self._bind(target, node.value, bound)
-            elif isinstance(node, (tree.Augment, tree.For)):
+            elif isinstance(node, tree.For):
                 self._bind(node.target, None, bound)
+            elif isinstance(node, tree.Augment):
+                self.changed.update(_base(node.target))  # a tensor stays the same one
             elif isinstance(node, tree.Named):
                 self._bind(node.target, node.value, bound)
             elif isinstance(node, tree.With):
@@ -34,8 +36,6 @@ class Bindings:
                     self._bind(of, None, bound)
             elif isinstance(node, tree.Name) and id(node) not in bound:
                 self.reads[node.id] = self.reads.get(node.id, 0) + 1
-            if isinstance(node, tree.Augment) and isinstance(node.target, tree.Name):
-                self.reads[node.target.id] = self.reads.get(node.target.id, 0) + 1
 
     def _bind(self, target: tree.Expression, value: tree.Expression | None, bound: set[int]) -> None:
         if isinstance(target, tree.Name):
@@ -47,8 +47,8 @@ class Bindings:
             parts = value.items if isinstance(value, tree.Display) and len(value.items) == len(target.items) else None
             for index, item in enumerate(target.items):
                 self._bind(item, parts[index] if parts is not None else None, bound)
-        elif isinstance(target, (tree.Subscript, tree.Attribute)) and isinstance(target.value, tree.Name):
-            self.changed.add(target.value.id)
+        else:
+            self.changed.update(_base(target))
 
     def once(self, name: str) -> tree.Expression | None:
         """The one expression that a name is given, if there is just one and it is known."""
@@ -63,6 +63,14 @@ class Bindings:
             return False
         given = self.given.get(node.id, [])
         return bool(given) and all(isinstance(v, tree.Constant) and v.value is None for v in given)
+
+
+def _base(target: tree.Expression) -> Iterator[str]:
+    """The name whose object a target writes into: `x` for `x[0]`, `x.data` and, in an augmented assignment, `x`."""
+    while isinstance(target, (tree.Subscript, tree.Attribute)):
+        target = target.value
+    if isinstance(target, tree.Name):
+        yield target.id
 
 
 def nodes(function: tree.Function) -> Iterator[tree.Node]:

@@ -249,6 +249,25 @@ class ForwardHook(Event):
         self.subject, self.how = subject, how
 
 
+class Distribute(Event):
+    """A module is wrapped by DistributedDataParallel: the subject is the wrapper."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+
+class Prepare(Event):
+    """`accelerator.prepare(…)`: the subject is the accelerator; `args` is what it is given."""
+
+    __slots__ = ("args",)
+
+    subject: Thing
+
+    def __init__(self, subject: Thing, args: Arguments) -> None:
+        self.subject, self.args = subject, args
+
+
 class SetMode(Switching):
     """`x.train()` or `x.eval()`: the subject is x; `training` is None if the code does not show which."""
 

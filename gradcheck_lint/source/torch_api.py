@@ -49,6 +49,8 @@ ALIASES = (
     (re.compile(r"^torch\.(cuda\.|cpu\.|xpu\.)?amp\.(grad_scaler\.)?GradScaler$"), "torch.amp.GradScaler"),
     (re.compile(r"^torch\.autograd\.grad_mode\.(\w+)$"), r"torch.\1"),
     (re.compile(r"^torch\.distributed\.optim\.(\w+)$"), r"torch.distributed.optim.\1"),
+    (re.compile(r"^torch\.nn\.parallel\.distributed\.(\w+)$"), r"torch.nn.parallel.\1"),
+    (re.compile(r"^accelerate\.accelerator\.Accelerator$"), "accelerate.Accelerator"),
     (re.compile(r"^pytorch_lightning\b"), "lightning.pytorch"),
     (re.compile(r"^lightning\.pytorch\.core(\.\w+)*\.LightningModule$"), "lightning.pytorch.LightningModule"),
     (re.compile(r"^lightning\.LightningModule$"), "lightning.pytorch.LightningModule"),
@@ -58,7 +60,7 @@ ALIASES = (
 @cache
 def canonical(name: str) -> str:
     """One name for all the names by which the same object of torch can be imported."""
-    if name.startswith(("torch.", "pytorch_lightning", "lightning")):
+    if name.startswith(("torch.", "pytorch_lightning", "lightning", "accelerate.")):
         for pattern, to in ALIASES:
             name, changed = pattern.subn(to, name)
             if changed:

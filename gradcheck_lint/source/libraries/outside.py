@@ -60,6 +60,8 @@ def external(machine: Machine, target: External, args: Arguments, node: tree.Cal
         return torch_tensor.tensor(machine, args, node, last)
     if torch_api.WRAPPERS.search(name) and not frameworks.keeps_the_cycle(name):
         wrapped = wrappers.wrap(machine, args, node)
+        if name == "torch.nn.parallel.DistributedDataParallel" and isinstance(wrapped, Thing) and wrapped.wraps:
+            machine.emit(node, ev.Distribute(wrapped))
         if wrapped is not None:
             return wrapped
     if torch_api.makes_model(name) or last == "from_pretrained":
@@ -109,6 +111,10 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
             return result
     thing = only(base)
     receiver = next(iter(things(base)), None)
+    if attr == "module" and thing is not None and thing.wraps is not None:  # `wrapper.module(x)`
+        return machine.call(thing.wraps, args, node)
+    if attr == "prepare" and receiver is not None and receiver.origin == "accelerate.Accelerator":
+        machine.emit(node, ev.Prepare(receiver, args))
     if isinstance(base, Items):
         return containers.items_method(machine, base, attr, args, node)
     if isinstance(base, Table):
