@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradcheck_lint.source import operations
 from gradcheck_lint.source.amounts import Reckoned
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.natures import LossScaled, Opaque, Pass, StateDict
@@ -45,7 +46,9 @@ def merged(values: Sequence[Value]) -> Thing:
         if isinstance(value, Thing) and value.label:
             label = value.label
     kept = tuple(value for value in values if _holds(value))[:8]
-    return Thing(Opaque(), label, deps=depends(Choice(tuple(values))), certain=False, values=kept)
+    made = Thing(Opaque(), label, deps=depends(Choice(tuple(values))), certain=False, values=kept)
+    made.made = operations.join(values)
+    return made
 
 
 def _holds(value: Value) -> bool:

@@ -26,6 +26,7 @@ CHAIN = 100  # tests of an `elif` chain, operands of `and` or `or`: more are tak
 
 ITEMS = 512  # items of a list, or entries of a dict, that is made of others: `l = l + l` doubles each time
 DEPENDENCIES = 200  # things that are remembered to have taken part in making a value: `x = x + f(x)` adds one each time
+ALTERNATIVES = 12  # values that are remembered of one which paths that meet, or writes in place, may have given it
 PARENTS = 64  # attributes read from one another, up to the thing where they start: `x = x.next` adds one each time
 LINEAGE = 64  # classes that a class derives from, and that are asked for a method
 
@@ -39,6 +40,7 @@ UNROLLED = 216  # runs of a body in loops over known lists inside one another, e
 DEPTH = 9  # calls followed into one another
 REPEATS = 16  # times that one function is followed for one entry point
 BUDGET = 12_000  # calls and statements run for one entry point; from half of it on, no call is followed
+BETWEEN = 4  # times that one is for nothing else than that it may lie between a model and its loss
 HEAVY = 100_000  # calls and statements run in one function for all entry points; from there on, it is not followed
 LONG = 150_000  # calls and statements run for all of them; from there on, each gets a tenth of its budget
 
@@ -46,6 +48,9 @@ LONG = 150_000  # calls and statements run for all of them; from there on, each 
 
 STATES = 64  # states in which gradients may be at one point; of those that differ in their history only, a few are kept
 HISTORIES = 2  # how many are kept then
+
+WAY = 300  # operations from a loss back to what it was computed from; what lies behind them is not known
+CUTS = 8  # operations that are remembered to have cut something off from a value, and leaf tensors that it leads to
 
 # ---------------------------------------------------------------- the last guard, in units of about 1 µs
 

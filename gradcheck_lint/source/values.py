@@ -20,6 +20,7 @@ from gradcheck_lint.source.tree import Container
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.model_tree import Pick
+    from gradcheck_lint.source.operations import Operation
     from gradcheck_lint.source.place import Chunk, Place
     from gradcheck_lint.source.project import Module
     from gradcheck_lint.source.run.arguments import Arguments
@@ -312,8 +313,8 @@ class Thing(Value):
 
     __slots__ = (
         "anything", "args", "bound", "certain", "changed", "cls", "copy_of", "deps", "escaped", "height", "label",
-        "names", "open", "origin", "owners", "parent", "place", "ready", "repeats", "serial", "summary", "values",
-        "via", "what", "wraps",
+        "made", "names", "open", "origin", "owners", "parent", "place", "ready", "repeats", "serial", "summary",
+        "values", "via", "what", "wraps",
     )  # fmt: skip
 
     def __init__(
@@ -346,6 +347,7 @@ class Thing(Value):
         """
         self.what, self.label, self.place, self.cls, self.args, self.deps = what, label, place, cls, args, deps
         self.summary, self.certain, self.parent, self.values, self.via = summary, certain, parent, values, via
+        self.made: Operation | None = None  # whose result it is, where the code shows that
         self.height = 0  # how many things it was read through
         if parent is not None:
             self.height = parent[0].height + 1

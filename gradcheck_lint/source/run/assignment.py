@@ -22,7 +22,8 @@ from gradcheck_lint.source.natures import (
     StateDict,
     Tensor,
 )
-from gradcheck_lint.source.run import access, gradients, iteration, names, objects, parts, shape, tensors
+from gradcheck_lint.source.operations import How, Operation
+from gradcheck_lint.source.run import access, gradients, iteration, made, names, objects, parts, shape, tensors
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.objects import HELD
@@ -77,10 +78,12 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
             old.what.written = True
             item = isinstance(node.target, tree.Subscript)
             tensors.write(machine, (old.what.source or old) if item else old, node.target, f"{node.op}=")
+            made.written(machine, old, f"{node.op}=", (value,), node)
         return False  # in place: the object stays the same
     result = Thing(Opaque(), tree.last_name(node.target), deps=depends(old, value), certain=False)
     if isinstance(value, Constant) and isinstance(value.value, (int, float)):
         result.via = amounts.Number()
+    made.operated(machine, result, How.OPERATOR, f"{node.op}=", (old, value), node)
     assign(machine, node.target, result, None, quiet=True)
     return False
 
@@ -209,6 +212,8 @@ def _unpack(
                 part = objects.one_of(machine, part, target)
             for thing in things(part):
                 thing.summary = False
+                if thing.made is None and thing.place is machine.place(target):
+                    thing.made = Operation(How.ITEM, str(index), (), thing.place, machine.frame.context, base=value)
         assign(machine, target, part, sources[index], quiet)
 
 
@@ -265,6 +270,8 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
             thing.what.written = True
             if not quiet:
                 tensors.write(machine, base, target, "[]")
+        if isinstance(thing.what, (Tensor, Opaque)):
+            made.written(machine, thing, "[]=", (value,), target)
         owner = parts.holder(thing)
         if owner is not None:
             parts.noted(machine, owner, None)

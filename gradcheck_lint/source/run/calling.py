@@ -25,7 +25,8 @@ from gradcheck_lint.source.natures import (
     Scheduler,
     Super,
 )
-from gradcheck_lint.source.run import decorated, generators, iteration, names, objects, parts, unseen
+from gradcheck_lint.source.operations import How
+from gradcheck_lint.source.run import decorated, generators, iteration, made, names, objects, parts, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
@@ -98,16 +99,14 @@ def call(machine: Machine, node: tree.Call) -> Value:
         if func.attr == "forward":
             _forward_by_name(machine, found, node)
         if all(m is None for m in members) and len(found) > 1 and all(isinstance(o, (Items, Table)) for o in found):
-            return objects.join_all(
-                [machine.library.method(machine, option, func.attr, args, node) for option in found]
-            )
+            return objects.join_all([_method(machine, option, func.attr, args, node) for option in found])
         if all(m is None for m in members):
-            return machine.library.method(machine, base if len(found) > 1 else found[0], func.attr, args, node)
+            return _method(machine, base if len(found) > 1 else found[0], func.attr, args, node)
 
         def method(member: Value | None, option: Value) -> Value:
             if member is not None:
                 return apply(machine, member, args, node)
-            return machine.library.method(machine, option, func.attr, args, node)
+            return _method(machine, option, func.attr, args, node)
 
         return _each(machine, node, [partial(method, m, o) for m, o in zip(members, found, strict=True)])
     target = machine.eval(func)
@@ -121,6 +120,18 @@ def _forward_by_name(machine: Machine, found: list[Value], node: tree.Call) -> N
     for option in found:
         if isinstance(option, Thing) and isinstance(option.what, Module) and option is not machine.frame.self:
             machine.emit(node, ev.ForwardCall(option))
+
+
+def _method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree.Call) -> Value:
+    """Call a method that is no code of the project."""
+    result = machine.library.method(machine, base, attr, args, node)
+    if attr.endswith("_") and attr not in _FLAGS and not attr.startswith("_"):
+        made.written(machine, base, attr, args.positional, node)
+    return made.note(machine, result, How.METHOD, attr, args.positional, node, base=base, keywords=args.keywords)
+
+
+_FLAGS = frozenset({"requires_grad_", "detach_", "share_memory_", "retain_grad_"})
+"""Methods in place that put no values into a tensor."""
 
 
 def _each(machine: Machine, node: tree.Call, runs: list[Callable[[], Value]]) -> Value:
@@ -183,7 +194,8 @@ def apply(machine: Machine, target: Value, args: Arguments, node: tree.Call) -> 
     if isinstance(target, ClassValue):
         return _instantiate(machine, target, args, node)
     if isinstance(target, External):
-        return machine.library.outside(machine, target, args, node)
+        result = machine.library.outside(machine, target, args, node)
+        return made.note(machine, result, How.FUNCTION, target.name, args.positional, node, keywords=args.keywords)
     if isinstance(target, Partial):
         merged = Arguments([*target.args, *args.positional], {**target.keywords, **args.keywords}, args.open)
         return apply(machine, target.func, merged, node)
@@ -229,10 +241,10 @@ def _instantiate(machine: Machine, cls: ClassValue, args: Arguments, node: tree.
     thing = objects.new_instance(cls, machine.place(node))
     thing.label = cls.name
     machine.spotted.made(thing)
-    made = cls.metaclass.member("__call__") if isinstance(cls.metaclass, ClassValue) else None
-    if isinstance(made, FunctionValue):
-        machine.spotted.note(made)
-        return machine.follow(made.bind(cls), args, node)
+    maker = cls.metaclass.member("__call__") if isinstance(cls.metaclass, ClassValue) else None
+    if isinstance(maker, FunctionValue):
+        machine.spotted.note(maker)
+        return machine.follow(maker.bind(cls), args, node)
     new = cls.member("__new__")
     if isinstance(new, FunctionValue):
         machine.spotted.note(new)
@@ -290,7 +302,7 @@ def _call_thing(machine: Machine, thing: Thing, args: Arguments, node: tree.Call
                 before = new_serial()
                 result = _follow(machine, member.bind(thing), args, node)
                 if not tracked(result):
-                    return _result(machine, thing, args, node)
+                    return _result(machine, thing, args, node, result)
                 if isinstance(thing.what, Module):
                     _mark(result, _run(machine, thing, args, node), before)
                 return result
@@ -298,20 +310,28 @@ def _call_thing(machine: Machine, thing: Thing, args: Arguments, node: tree.Call
         machine.emit(node, ev.Forward(thing, args=args))
         return _result(machine, thing, args, node)
     if isinstance(thing.via, MethodCaller) and args.positional:  # `operator.methodcaller("zero_grad")`, called
-        return machine.library.method(machine, args.positional[0], thing.via.name, Arguments([], {}), node)
+        return _method(machine, args.positional[0], thing.via.name, Arguments([], {}), node)
     if isinstance(thing.what, Opaque):
         if bound(thing) and thing.parent is not None:  # `clear = optimizer.zero_grad`, then `clear()`
-            return machine.library.method(machine, thing.parent[0], thing.parent[1], args, node)
-        return unseen.opaque(machine, thing.label, thing, args, node)
+            return _method(machine, thing.parent[0], thing.parent[1], args, node)
+        result = unseen.opaque(machine, thing.label, thing, args, node)
+        return made.note(
+            machine, result, How.CALL, thing.label, args.positional, node, base=thing, keywords=args.keywords
+        )
     return _result(machine, thing, args, node)
 
 
-def _result(machine: Machine, thing: Thing, args: Arguments, node: tree.Call) -> Thing:
-    """The output of a module: depends on it and on what it was given."""
+def _result(machine: Machine, thing: Thing, args: Arguments, node: tree.Call, inner: Value | None = None) -> Value:
+    """The output of a module: depends on it and on what it was given; `inner` is what `forward` gave, if followed."""
     deps: frozenset[Thing] = frozenset()
     if not machine.frame.context & OFF:
         deps = united(depends(thing, *args.all()), frozenset((thing,)))
-    return Thing(Opaque(), "", machine.place(node), deps=united(deps, _run(machine, thing, args, node)), certain=False)
+    deps = united(deps, _run(machine, thing, args, node))
+    output = Thing(Opaque(), "", machine.place(node), deps=deps, certain=False)
+    keywords = args.keywords
+    return made.note(
+        machine, output, How.CALL, thing.label, args.positional, node, base=thing, keywords=keywords, inner=inner
+    )
 
 
 def _run(machine: Machine, thing: Thing, args: Arguments, node: tree.Call) -> frozenset[Thing]:

@@ -26,7 +26,8 @@ from gradcheck_lint.source.natures import (
     natures_of,
     unordered,
 )
-from gradcheck_lint.source.run import assignment, conditions, iteration, objects, picking, shape, tensors, yields
+from gradcheck_lint.source.operations import How
+from gradcheck_lint.source.run import assignment, conditions, iteration, made, objects, picking, shape, tensors, yields
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.tree import Container
@@ -138,12 +139,12 @@ def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
     random = node.kind is Container.SET or any(unordered(source) for source in sources)
     of = element_of(found)
     if of is not None and node.value is None:
-        made = Parameters(
+        kept = Parameters(
             of, kind=node.kind, filtered=conditions, trainable=shape.asks_for_grad(node), unordered=random
         )
         if conditions and len(node.clauses) == 1:
-            made.picked = picking.picked(machine, sources[0], node.clauses[0][0], node.clauses[0][2])
-        return iteration.new_iterator(machine, Thing(made, "", machine.place(node), deps=depends(found)), node)
+            kept.picked = picking.picked(machine, sources[0], node.clauses[0][0], node.clauses[0][2])
+        return iteration.new_iterator(machine, Thing(kept, "", machine.place(node), deps=depends(found)), node)
     if mapped is not None:
         items = only(sources[0])
         state = items.via.state if items is not None and isinstance(items.via, StateItems) else None
@@ -184,9 +185,10 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
             return base
         several = key is ... and isinstance(base, Table)
         deps = depends(base, index)
-        return Thing(Opaque(), tree.last_name(node), machine.place(node), deps=deps, summary=several, certain=False)
+        part = Thing(Opaque(), tree.last_name(node), machine.place(node), deps=deps, summary=several, certain=False)
+        return made.note(machine, part, How.ITEM, "", (), node, base=base)
     if isinstance(thing.what, Tensor) and thing.what.grad:
-        return tensors.derived(machine, thing, node, "[]")
+        return made.note(machine, tensors.derived(machine, thing, node, "[]"), How.ITEM, "", (), node, base=thing)
     if isinstance(thing.what, GroupParams):
         return iteration.element(machine, thing, node)
     if isinstance(thing.what, StateDict) and isinstance(thing.what.of.what, Module) and thing.copy_of is None:
@@ -223,7 +225,11 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
         if size is not None:
             machine.sizes[id(node.operands[-1])] = size
     if node.op in ("and", "or", "not", "==", "!=", "is", "is not", "in", "not in", "<", ">", "<=", ">="):
-        return conditions.logic(node.op, values)
+        result = conditions.logic(node.op, values)
+        if isinstance(result, Thing) and result.made is None and not any(result is value for value in values):
+            how = How.JOIN if node.op in ("and", "or") else How.OPERATOR
+            made.operated(machine, result, how, node.op, values, node)
+        return result
     if node.op == "+" and isinstance(values[0], Items) and isinstance(values[-1], Items):
         return objects.added(machine, values[0], values[-1], node)
     if node.op == "+" and all(objects.listed(v) for v in values):
@@ -240,10 +246,10 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
         several = _repeated(machine, values, node)
         if several is not None:
             return several
-    made = tensors.computed(machine, node, values)
-    if many is not None and isinstance(made, Thing) and isinstance(made.what, Opaque):
-        made.via = many
-    return made
+    result = tensors.computed(machine, node, values)
+    if many is not None and isinstance(result, Thing) and isinstance(result.what, Opaque):
+        result.via = many
+    return made.note(machine, result, How.OPERATOR, node.op, values, node)
 
 
 _ARITHMETIC = frozenset({"*", "/", "//", "+", "-"})
@@ -312,4 +318,5 @@ def eval_other(machine: Machine, node: tree.Other) -> Value:
     if isinstance(node, tree.Yield):
         yields.at_yield(machine, node, values)
         return Thing(Opaque(), "", certain=False)  # what is sent to it
-    return Thing(Opaque(), "", deps=depends(*values), certain=False)
+    other = Thing(Opaque(), "", deps=depends(*values), certain=False)
+    return made.operated(machine, other, How.JOIN, "", values, node)

@@ -9,12 +9,13 @@ from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source.deps import cut_off, depends
+from gradcheck_lint.source.deps import cut_off, depends, passes
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.joins import join, tracked
 from gradcheck_lint.source.natures import Module, Opaque, Parameters, nature
+from gradcheck_lint.source.operations import How
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.run import iteration, objects, parts, shape, unseen
+from gradcheck_lint.source.run import iteration, made, objects, parts, shape, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.generators import Yielding
 from gradcheck_lint.source.run.holdings import Holdings, callables, handed, held
@@ -42,7 +43,8 @@ def follow(
         machine.followed[id(function)] = times + 1
         plain = target.receiver is None and all(_plain(a) for a in args.all())
         if plain and id(function) in machine.idle and not held(machine, target):
-            return Thing(Opaque(), function.name, machine.place(node) if node is not None else None, certain=False)
+            result = Thing(Opaque(), function.name, machine.place(node) if node is not None else None, certain=False)
+            return _unfollowed(machine, result, target, args, node)
         far = (
             active
             or times >= limits.REPEATS
@@ -71,7 +73,7 @@ def follow(
             if node is not None and machine.trains and function.name not in ("forward", "__call__"):
                 found = handed(machine, target, args.all()) if found is None else found
                 parts.may_grow(machine, node, found, [target.receiver, *args.all()], function)
-            return result
+            return _unfollowed(machine, result, target, args, node)
     spend(20)
     machine.reached.add(id(function))
     body = function.body
@@ -139,6 +141,16 @@ def follow(
     return result_value
 
 
+def _unfollowed(
+    machine: Machine, result: Thing, target: FunctionValue, args: Arguments, node: tree.Node | None
+) -> Value:
+    """What a call gives that was not followed, with what is known of how it came to be."""
+    if node is None or not machine.frames:
+        return result
+    name, keywords = target.function.name, args.keywords
+    return made.note(machine, result, How.CODE, name, args.positional, node, base=target, keywords=keywords)
+
+
 def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tuple[bool, Hashable, Holdings | None]:
     """Whether a call can matter: by the function's text, or by what it is handed or holds.
 
@@ -149,6 +161,8 @@ def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tup
         return True, None, None
     if not machine.trains:
         return False, None, None
+    if _between(machine, target, args):
+        return True, None, None
     found = handed(machine, target, args.all())
     if not found:
         return False, None, found
@@ -164,6 +178,18 @@ def _reshapes(machine: Machine, target: FunctionValue, found: Holdings | None) -
     receiver = target.receiver
     method = isinstance(receiver, Thing) and isinstance(receiver.what, Module) and target.function.name != "__init__"
     return known and (method or (found is not None and any(isinstance(t.what, Module) for t in found.things.values())))
+
+
+def _between(machine: Machine, target: FunctionValue, args: Arguments) -> bool:
+    """Whether a function lies between a model and its loss: then it may cut one off from the other."""
+    times = machine.followed.get(id(target.function), 0)
+    if times > limits.BETWEEN:
+        return False
+    receiver = target.receiver
+    if isinstance(receiver, Thing) and isinstance(receiver.what, Module):
+        if target.function.name in ("forward", "__init__"):  # this where something asks for the parts that it makes
+            return True
+    return any(passes(value) for value in args.all())
 
 
 def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
@@ -273,9 +299,9 @@ def _as_annotated(value: Value, parameter: tree.Parameter) -> Value:
     given = nature(thing, Parameters)
     if thing is None or given is None or not given.direct or given.of is None or given.of.core.certain:
         return value
-    made = Thing(replace(given, kind=Container.LIST), thing.label, thing.place, deps=thing.deps, certain=False)
-    made.bound = thing.bound
-    return made
+    listed = Thing(replace(given, kind=Container.LIST), thing.label, thing.place, deps=thing.deps, certain=False)
+    listed.bound = thing.bound
+    return listed
 
 
 def _plain(value: Value) -> bool:

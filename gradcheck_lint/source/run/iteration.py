@@ -22,7 +22,8 @@ from gradcheck_lint.source.natures import (
     Tensor,
     nature,
 )
-from gradcheck_lint.source.run import generators, objects
+from gradcheck_lint.source.operations import How
+from gradcheck_lint.source.run import generators, made, objects
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import turns, unknown
@@ -56,17 +57,18 @@ def element(machine: Machine, value: Value, node: tree.Node) -> Value:
             return Thing(Group(), "", machine.place(node), deps=thing.deps, parent=(thing, "[]"), summary=True)
         if isinstance(thing.what, GroupParams):
             return _parameter_of(machine, thing, node)
-        made = Thing(
+        one = Thing(
             Opaque(), "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
         )
         of = _stored_in(thing)
         if of is None:
-            made.via = Number() if isinstance(thing.via, Rounds) else None
-            return made
+            one.via = Number() if isinstance(thing.via, Rounds) else None
+            return one
         name = Constant(...)
-        made.via = Stored(of, name)
-        return Items(Container.TUPLE, [name, made])
-    return Thing(Opaque(), "", machine.place(node), deps=depends(value), summary=True, certain=False)
+        one.via = Stored(of, name)
+        return Items(Container.TUPLE, [name, one])
+    one = Thing(Opaque(), "", machine.place(node), deps=depends(value), summary=True, certain=False)
+    return made.note(machine, one, How.ITEM, "", (), node, base=value)
 
 
 def _stored_in(thing: Thing) -> Thing | None:
@@ -92,7 +94,9 @@ def each(value: Value) -> Value:
     if isinstance(value, Items) and any(passes(item) for item in value.items):
         return Items(value.kind, [each(item) for item in value.items], value.complete, value.place)
     if isinstance(value, Thing) and isinstance(value.what, Opaque) and passes(value):
-        return Thing(Opaque(), value.label, value.place, deps=cut_off(value.deps), summary=True, certain=False)
+        one = Thing(Opaque(), value.label, value.place, deps=cut_off(value.deps), summary=True, certain=False)
+        one.made = value.made
+        return one
     return value
 
 
