@@ -173,6 +173,8 @@ class Machine:
         self.twins: dict[int, Thing | None] = {}  # module → another one, made as it was: see `members`
         self.optimizes = False  # an optimizer was built, which may have taken the parameters of a model
         self.putting: dict[int, bool] = {}  # function → whether it puts new parts into something, by its text
+        self.loaded = False  # some state was loaded, which may be lost
+        self.first_values: dict[int, frozenset[str]] = {}  # function → what it initialises of what it is given
         self.grown = 0  # when code that can reach all there is may last have put parts into modules; 0: never
         self.dims: dict[int, int] = {}  # what arithmetic gave in a constructor → how many dimensions it has
         self.replaced: set[str] = set()  # attributes of torch that the code gives another value
