@@ -18,7 +18,8 @@ from gradcheck_lint.source.events import Assign, Build, Consume, Forward, LoadSt
 from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import Instance, Module, Parameters, StateDict, nature, stored
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Thing, Value, only, things
+from gradcheck_lint.source.timeline import Branch
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Table, Thing, Value, only, things
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +61,14 @@ class NetworkAliased(Rule):
                     self.tell_network(timeline, event, source, module, report)
                 elif _BEST.search(name):
                     self.best_network(timeline, event, source, module, report)
-            elif (
-                state is not None
-                and source is not None
-                and state.copy_of is None
-                and not isinstance(source, (tree.Name, tree.Attribute))
-            ):
-                self.best_state(timeline, event, source, state, report)
+                elif _LAGS.search(name):
+                    self.lagging_network(timeline, event, source, module, report)
+            elif module is not None and source is not None and _shallow(module, source) and _BEST.search(name):
+                self.best_network(timeline, event, source, module, report)
+            elif source is not None and not isinstance(source, (tree.Name, tree.Attribute)):
+                for kept in (state, *_states_in(value)):
+                    if kept is not None and kept.copy_of is None:
+                        self.best_state(timeline, event, source, kept, report)
         for copying in timeline.events(TorchCall, LoadState):
             self.from_itself(copying, aliased, report)
 
@@ -181,9 +183,34 @@ class NetworkAliased(Rule):
             fix=_fix(timeline, event, value, module),
         )
 
+    def lagging_network(
+        self, timeline: Timeline, event: Assign, value: tree.Expression, module: Thing, report: Report
+    ) -> None:
+        """A teacher, by its name and by being run without gradients, that is the network which is trained."""
+        found = steps_on(timeline, event, module)
+        source, target = _texts(event, value)
+        runs = [e for e in after(timeline, event) if isinstance(e, Forward) and e.concerns(module)]
+        silent = any(_run_as(e, target) and e.context & OFF for e in runs)
+        if found is None or not silent or not any(not _run_as(e, target) and not e.context & OFF for e in runs):
+            return
+        report(
+            event.statement,
+            "a network is its own reference",
+            label=f"`{target}` is a second name for `{source}`",
+            why=f"`{name_of(found[0])}.step()` moves both, so that they never differ",
+            help=f"make a copy: `copy.deepcopy({source})`",
+            fix=_fix(timeline, event, value, module),
+            related=[("steps here", found[0].place)],
+            confidence=Confidence.MEDIUM
+            if any(isinstance(part, Branch) for part, _ in timeline.path(event))
+            else Confidence.HIGH,
+        )
+
     def best_state(
         self, timeline: Timeline, event: Assign, value: tree.Expression, state: Thing, report: Report
     ) -> None:
+        from gradcheck_lint.source import tree
+
         kept = nature(state, StateDict)
         found = steps_on(timeline, event, kept.of) if kept is not None else None
         if found is None or kept is None:
@@ -197,7 +224,9 @@ class NetworkAliased(Rule):
             "a state that is kept for later changes with every step",
             label=f"`{name}` holds the network's own tensors, not copies of them",
             why=f"`{name_of(step)}.step()` changes them in place, so what is loaded back is the last state",
-            help=f"copy the tensors: `{_copied(value, event)[1]}`",
+            help="copy the tensors, by `copy.deepcopy(...)` around it"
+            if isinstance(value, tree.Dict)
+            else f"copy the tensors: `{_copied(value, event)[1]}`",
             fix=_fix(timeline, event, value, kept.of),
             confidence=Confidence.MEDIUM
             if re.search(r"\bcpu\(", source) or _copied_on_the_way(timeline, event, state)
@@ -269,6 +298,27 @@ def _items(value: Value) -> list[Value]:
     if isinstance(value, Thing) and value.values:
         return [item for held in value.values for item in _items(held)]
     return value.items if isinstance(value, Items) else [value]
+
+
+def _run_as(event: Forward, name: str) -> bool:
+    """Whether a network is run by this name."""
+    from gradcheck_lint.source import tree
+
+    call = event.place.node
+    return isinstance(call, tree.Call) and tree.dotted(call.func) == name
+
+
+def _shallow(module: Thing, source: tree.Expression) -> bool:
+    """Whether this is `copy.copy(network)`, which has the parameters of the network."""
+    from gradcheck_lint.source import tree
+
+    called = isinstance(source, tree.Call) and tree.last_name(source.func) == "copy" and len(source.args) == 1
+    return called and module.wraps is not None
+
+
+def _states_in(value: Value) -> list[Thing]:
+    """The states in a dictionary that is kept, such as that of a checkpoint."""
+    return [t for v in value.entries.values() for t in things(v, StateDict)] if isinstance(value, Table) else []
 
 
 _COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dict\(")
