@@ -173,7 +173,7 @@ def nearly(pick: Pick) -> tuple[str, Leaf] | None:
     met = [text for text, found in pick.sought if found]
     for text, found in pick.sought:
         plain = _plain(text)
-        if found or len(plain) < 3 or text in met:
+        if found or len(plain) < 4 or text in met:
             continue
         for member in pick.tree.leaves:
             if not member.open and plain in _plain(member.name) and not any(t in member.name for t in met):

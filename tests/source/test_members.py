@@ -172,6 +172,11 @@ def test_classes(body: str) -> None:
     _same(f"{code}        self.last = nn.Linear(1, 1)\n\n\nnet = Net()\n")
 
 
+def test_names_in_a_dictionary() -> None:
+    code = "from collections import OrderedDict\n"
+    _same(f"{code}net = nn.Sequential(OrderedDict([('a', nn.Linear(3, 4)), ('b', nn.ReLU()), ('c', nn.Linear(4, 1))]))")
+
+
 def test_what_is_not_known_is_open() -> None:
     code = "class Net(nn.Module):\n    def __init__(self, backbone):\n        super().__init__()\n"
     code += "        self.backbone = backbone\n        self.head = nn.Linear(1, 1)\n"
