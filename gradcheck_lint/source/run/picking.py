@@ -127,7 +127,7 @@ def everything(machine: Machine, source: Value) -> Pick | None:
     if not isinstance(given.of.what, Module):
         return None
     known = model_tree(machine, given.of)
-    if len(known.leaves) == 1 and known.leaves[0].open:
+    if not known.leaves or (len(known.leaves) == 1 and known.leaves[0].open):
         return None
     return Pick(known, tuple(Member(leaf, YES, YES) for leaf in known.leaves))
 
