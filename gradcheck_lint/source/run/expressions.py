@@ -197,9 +197,11 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         return tensors.derived(machine, thing, node, "[]")
     if isinstance(thing.what, GroupParams):
         return iteration.element(machine, thing, node)
-    if isinstance(thing.what, StateDict) and isinstance(thing.what.of.what, Module) and thing.copy_of is None:
-        via = Stored(thing.what.of, index)
-        return Thing(Opaque(), "", machine.place(node), parent=(thing, "[]"), summary=True, certain=False, via=via)
+    written = machine.store.get((thing.serial, f"[{key}]")) if key is not ... else None
+    if isinstance(thing.what, StateDict) and isinstance(thing.what.of.what, Module) and written is None:
+        if thing.copy_of is None:
+            via = Stored(thing.what.of, index)
+            return Thing(Opaque(), "", machine.place(node), parent=(thing, "[]"), summary=True, certain=False, via=via)
     what: Nature = Opaque()
     if isinstance(thing.what, Groups):
         what = Group()
