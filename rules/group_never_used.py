@@ -56,7 +56,10 @@ class GroupNeverUsed(Rule):
                         :1
                     ],
                 )
+        sorted_known = shares.sorted_by(built)
         for place, lists in splits(timeline):
+            if place.node in sorted_known:
+                continue  # which parameters these are was seen: GL207 tells of those that are in no list
             report(
                 place,
                 "a split by names may drop parameters",
@@ -94,6 +97,18 @@ class GroupNeverUsed(Rule):
                 confidence=Confidence.HIGH if near is not None else Confidence.MEDIUM,
             )
             return
+        for portion in (portion for share in found if len(found) > 1 for portion in share.portions):
+            near = shares.nearly(portion.pick) if portion.pick is not None and _whole(found) else None
+            if near is not None:
+                report(
+                    portion.place or event.place,
+                    "no parameter of the model has a name by which groups are split",
+                    label=f"no name has `{near[0]}` where this looks for it",
+                    why=f"`{near[1].name}` is trained with the options of another group than it is meant for",
+                    help="write the name as the model does",
+                    related=[("the optimizer is built here", event.place)],
+                )
+                return
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, GroupForgotten)
@@ -107,6 +122,11 @@ class GroupNeverUsed(Rule):
             related=[("steps here", sighting.site)],
             subject=name,
         )
+
+
+def _whole(found: list[shares.Share]) -> bool:
+    """Whether all is known of what the groups have."""
+    return all(share.whole for share in found)
 
 
 def of_parameters(value: Value) -> bool:

@@ -41,29 +41,6 @@ class LayerBuiltInForward(Rule):
     watches = (LayerRebuilt,)
     triggers = r"\bdef forward\("
 
-    needs = (ev.SetAttribute,)
-
-    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        """A layer that is made in the first forward pass is made once, and after the optimizer took the parameters."""
-        if not timeline.optimizers():
-            return
-        from gradcheck_lint.facts.exchanged import late
-
-        for event in timeline.events(ev.SetAttribute):
-            if event.function is None or not event.function.name.startswith("forward"):
-                continue
-            found = late(timeline, event)
-            if found is None:
-                continue
-            report(
-                event.statement,
-                "a layer is created in the first call of `forward`, after the optimizer took the parameters",
-                label=f"`{found.name}` does not hold the parameters of `{event.attr}`",
-                why="it gets gradients, and stays as it was initialised",
-                help=f"create it in `__init__`, or call the model once before `{found.name}` is built",
-                related=[("the optimizer takes the parameters here", found.build.place)],
-            )
-
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.classes import WEIGHTED
         from gradcheck_lint.facts.ownership import modules_made

@@ -6,6 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.aliases import (
+    appended_again,
+    asked_there,
+    given_twice,
+    repeated,
+    run_as,
+    shallow,
+    states_in,
+)
 from gradcheck_lint.facts.identity import name_of, steps_on, weighted
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import used_later
@@ -18,7 +27,8 @@ from gradcheck_lint.source.events import Assign, Build, Consume, Forward, LoadSt
 from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import Instance, Module, Parameters, StateDict, nature, stored
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Items, Thing, Value, only, things
+from gradcheck_lint.source.timeline import Branch
+from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +49,7 @@ class NetworkAliased(Rule):
     witnesses = frozenset({"source", "run"})
     needs = (Assign, LoadState, TorchCall)
     watches = (OwnStateLoaded,)
-    triggers = r"[\])]\s*\*\s*\w"
+    triggers = r"[\])]\s*\*\s*\w|\[\w+ for \w+ in range\(|\.append\(\w+\)"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
@@ -60,13 +70,14 @@ class NetworkAliased(Rule):
                     self.tell_network(timeline, event, source, module, report)
                 elif _BEST.search(name):
                     self.best_network(timeline, event, source, module, report)
-            elif (
-                state is not None
-                and source is not None
-                and state.copy_of is None
-                and not isinstance(source, (tree.Name, tree.Attribute))
-            ):
-                self.best_state(timeline, event, source, state, report)
+                elif _LAGS.search(name):
+                    self.lagging_network(timeline, event, source, module, report)
+            elif module is not None and source is not None and shallow(module, source) and _BEST.search(name):
+                self.best_network(timeline, event, source, module, report)
+            elif source is not None and not isinstance(source, (tree.Name, tree.Attribute)):
+                for kept in (state, *states_in(value)):
+                    if kept is not None and kept.copy_of is None:
+                        self.best_state(timeline, event, source, kept, report)
         for copying in timeline.events(TorchCall, LoadState):
             self.from_itself(copying, aliased, report)
 
@@ -76,12 +87,15 @@ class NetworkAliased(Rule):
         if facts.is_module and _REPEATED.search(facts.text):
             for built in facts.made.events(Build):
                 self.one_layer(built, facts.text, lambda layer: has_weights(facts.machine, layer), report)
+            for put, layer in appended_again(facts.made) if not _SHARED.search(facts.text) else ():
+                if has_weights(facts.machine, layer):
+                    self.tell_shared(put.place, None, report)
 
     def one_layer(self, event: Build, text: str, learns: Callable[[Thing], bool], report: Report) -> None:
         """`nn.ModuleList([layer] * n)`: one layer under several names."""
         if layer_of(event.subject) not in ("ModuleList", "Sequential") or _SHARED.search(text):
             return
-        found = _repeated(event)
+        found = repeated(event)
         if found is None:
             return
         place, layers = found
@@ -89,16 +103,20 @@ class NetworkAliased(Rule):
         if layer is None:
             return
         inside = layer.place is not None and any(layer.place.node is node for node in place.node.walk())
+        self.tell_shared(place, layer if inside else None, report)
+
+    def tell_shared(self, place: Place, layer: Thing | None, report: Report) -> None:
+        """`layer` is the one that is shared, if it is made there."""
         report(
             place,
             "a container holds one layer several times",
             label="repeats the layer, not the call that makes it",
             why="all of its places share the same weights, and what one of them learns changes the others",
             help=f"make one for each place: `[{repair.text(layer.place)} for _ in range(...)]`"
-            if inside and layer.place is not None
+            if layer is not None and layer.place is not None
             else "make one for each place, in a comprehension",
             note="where the weights are meant to be shared, call the layer several times in `forward`",
-            confidence=Confidence.HIGH if inside else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if layer is not None else Confidence.MEDIUM,
         )
 
     def from_itself(self, event: TorchCall | LoadState, aliased: set[Thing], report: Report) -> None:
@@ -112,7 +130,7 @@ class NetworkAliased(Rule):
             network = to.of
         else:
             kept, loaded = nature(only(event.state), StateDict), only(event.subject, Module)
-            if kept is None or loaded is None or kept.of.core is not loaded.core or not _asked_there(event):
+            if kept is None or loaded is None or kept.of.core is not loaded.core or not asked_there(event):
                 return
             network = loaded
         if network.core in aliased:
@@ -128,7 +146,7 @@ class NetworkAliased(Rule):
 
     def own_reference(self, timeline: Timeline, event: Assign, made: Thing, report: Report) -> None:
         """What is made with a network and a reference for it gets the same network for both."""
-        given = _given_twice(made)
+        given = given_twice(made)
         if given is None:
             return
         network, name, reference = given
@@ -181,9 +199,34 @@ class NetworkAliased(Rule):
             fix=_fix(timeline, event, value, module),
         )
 
+    def lagging_network(
+        self, timeline: Timeline, event: Assign, value: tree.Expression, module: Thing, report: Report
+    ) -> None:
+        """A teacher, by its name and by being run without gradients, that is the network which is trained."""
+        found = steps_on(timeline, event, module)
+        source, target = _texts(event, value)
+        runs = [e for e in after(timeline, event) if isinstance(e, Forward) and e.concerns(module)]
+        silent = any(run_as(e, target) and e.context & OFF for e in runs)
+        if found is None or not silent or not any(not run_as(e, target) and not e.context & OFF for e in runs):
+            return
+        report(
+            event.statement,
+            "a network is its own reference",
+            label=f"`{target}` is a second name for `{source}`",
+            why=f"`{name_of(found[0])}.step()` moves both, so that they never differ",
+            help=f"make a copy: `copy.deepcopy({source})`",
+            fix=_fix(timeline, event, value, module),
+            related=[("steps here", found[0].place)],
+            confidence=Confidence.MEDIUM
+            if any(isinstance(part, Branch) for part, _ in timeline.path(event))
+            else Confidence.HIGH,
+        )
+
     def best_state(
         self, timeline: Timeline, event: Assign, value: tree.Expression, state: Thing, report: Report
     ) -> None:
+        from gradcheck_lint.source import tree
+
         kept = nature(state, StateDict)
         found = steps_on(timeline, event, kept.of) if kept is not None else None
         if found is None or kept is None:
@@ -197,7 +240,9 @@ class NetworkAliased(Rule):
             "a state that is kept for later changes with every step",
             label=f"`{name}` holds the network's own tensors, not copies of them",
             why=f"`{name_of(step)}.step()` changes them in place, so what is loaded back is the last state",
-            help=f"copy the tensors: `{_copied(value, event)[1]}`",
+            help="copy the tensors, by `copy.deepcopy(...)` around it"
+            if isinstance(value, tree.Dict)
+            else f"copy the tensors: `{_copied(value, event)[1]}`",
             fix=_fix(timeline, event, value, kept.of),
             confidence=Confidence.MEDIUM
             if re.search(r"\bcpu\(", source) or _copied_on_the_way(timeline, event, state)
@@ -214,61 +259,13 @@ class NetworkAliased(Rule):
         )
 
 
-_REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|old|initial|frozen|prior)(?:_|$)")
 _SWITCHED = re.compile(r"\bdisable_adapters?\b|\bset_adapter\b")
-
-
-def _given_twice(made: Thing) -> tuple[Thing, str, str] | None:
-    """A network that an object of the project is made with, for two parameters of which one is for a reference."""
-    init = made.cls.member("__init__") if isinstance(made.cls, ClassValue) else None
-    if made.args is None or made.args.open or not isinstance(init, FunctionValue):
-        return None
-    names = [p.name for p in init.function.parameters[1:] if not p.star]
-    given = {**dict(zip(names, made.args.positional, strict=False)), **made.args.keywords}
-    for reference, value in given.items():
-        network = only(value, Module) if _REFERENCE.search(reference) else None
-        for name, other in given.items():
-            if network is not None and not _REFERENCE.search(name) and only(other, Module) is network:
-                return network, name, reference
-    return None
-
-
-def _asked_there(event: LoadState) -> bool:
-    """Whether `x.state_dict()` is called where it is loaded: one that was kept is an older state, or meant to be."""
-    from gradcheck_lint.source import tree
-
-    call = event.place.node
-    state = call.args[0].value if isinstance(call, tree.Call) and call.args else None
-    return isinstance(state, tree.Call) and isinstance(state.func, tree.Attribute) and state.func.attr == "state_dict"
 
 
 _REPEATED = re.compile(r"\b(?:ModuleList|Sequential)\(")
 _SHARED = re.compile(
     r"(?i)shar(?:e|ing)|\btie[sd]?\b|\btying\b|recurren(?!t_layer)|universal|unroll|same (?:layer|weight|block)"
 )
-
-
-def _repeated(event: Build) -> tuple[Place, list[Thing]] | None:
-    """The expression by which a container is given the same modules several times, and these."""
-    from gradcheck_lint.source import tree
-
-    call = event.place.node
-    for argument in call.args if isinstance(call, tree.Call) else ():
-        node = argument.value
-        if isinstance(node, tree.Operation) and node.op == "*":
-            given = [item for value in event.args.positional for item in _items(value)]
-            layers = [t for value in given for t in things(value, Module)]
-            twice = [t for t in dict.fromkeys(layers) if sum(t is other for other in layers) > 1]
-            if twice:
-                return Place(event.place.chunk, node), twice
-    return None
-
-
-def _items(value: Value) -> list[Value]:
-    """What an argument is, or a list that it is, or one that is unpacked into it."""
-    if isinstance(value, Thing) and value.values:
-        return [item for held in value.values for item in _items(held)]
-    return value.items if isinstance(value, Items) else [value]
 
 
 _COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dict\(")

@@ -48,7 +48,7 @@ from gradcheck_lint.source.natures import (
     requires_grad,
     source_of,
 )
-from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Thing, Value, contents, only, options, things
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -124,7 +124,7 @@ class ParametersMissingFromOptimizer(Rule):
     def fallen_through(self, timeline: Timeline, report: Report) -> None:
         """The tests that sort the parameters of a model into groups leave some of them out."""
         builds = [e for e in timeline.events(BuildOptimizer) if things(e.subject, Optimizer)]
-        if timeline.cut or not any(p.picked is not None for e in builds for p in _collections(e)):
+        if timeline.cut or not any(True for e in builds for _ in shares.picks(shares.shares(e.given))):
             return
         every = [shares.of_optimizer(e.subject) for e in builds]
         known = [share for found in every if found is not None for share in found]
@@ -172,17 +172,6 @@ class ParametersMissingFromOptimizer(Rule):
             confidence=Confidence.HIGH if sighting.fresh or thawed else Confidence.MEDIUM,
             subject=what,
         )
-
-
-def _collections(event: BuildOptimizer) -> Iterator[Parameters]:
-    """The choices among parameters in what an optimizer is given, and those that loops have made."""
-    for collection, _ in handed.collections(event.given):
-        for value in contents(collection):
-            given = nature(value, Parameters)
-            if given is not None:
-                yield given
-            elif isinstance(value, Items):
-                yield from (Parameters(picked=s.pick) for s in value.sifted)
 
 
 def _selected(optimizer: Thing) -> bool:

@@ -71,13 +71,11 @@ def exchanged(timeline: Timeline, event: Event) -> Exchange | None:
     return None
 
 
-def late(timeline: Timeline, event: SetAttribute) -> Stale | None:
+def _late(timeline: Timeline, event: SetAttribute) -> Stale | None:
     """The optimizer that was built before the first forward pass, in which a layer is made that is not there yet."""
-    owner, new = only(event.subject, Module), _new_module(timeline, event, event.value)
-    if owner is None or new is None or not weighted(new) or frozen(timeline, new) or not _asked_for(timeline, event):
-        return None
-    found = _held(timeline, event, [owner])
-    if found is None or not found.sure:
+    owner = only(event.subject, Module)
+    found = _held(timeline, event, [owner]) if owner is not None else None
+    if owner is None or found is None or not found.sure:
         return None
     seen = [e for e in before(timeline, found.build) if isinstance(e, (Build, Forward, Grow, LoadState, Unknown))]
     built = any(
@@ -108,18 +106,18 @@ def _put(timeline: Timeline, event: SetAttribute | SetItem | Register) -> Exchan
             return None
         return _as(_held(timeline, event, owners), "parameter")
     new = _new_module(timeline, event, event.value)
-    if new is None or not weighted(new) or frozen(timeline, new) or _asked_for(timeline, event):
+    if new is None or not weighted(new) or frozen(timeline, new):
         return None
+    if isinstance(event, SetAttribute) and _asked_for(timeline, event):
+        return _as(_late(timeline, event), "layer")
     if isinstance(event, Register) and event.how in ("append", "insert", "extend"):
         if not _called_later(timeline, event, owners):
             return None
     return _as(_held(timeline, event, owners), "layer")
 
 
-def _asked_for(timeline: Timeline, event: SetAttribute | SetItem | Register) -> bool:
+def _asked_for(timeline: Timeline, event: SetAttribute) -> bool:
     """Whether a part is made only where it is not there yet: it may have been made before the optimizer was built."""
-    if not isinstance(event, SetAttribute):
-        return False
     tests = [part.test for part, _ in timeline.path(event) if isinstance(part, Branch) and part.test is not None]
     return any(
         (isinstance(node, tree.Attribute) and node.attr == event.attr)

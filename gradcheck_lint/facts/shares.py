@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import handed
@@ -11,9 +11,11 @@ from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.model_tree import Leaf, Pick
 from gradcheck_lint.source.natures import Instance, Module, Optimizer, Parameters, Tensor, nature
-from gradcheck_lint.source.values import Choice, Constant, Items, Table, Thing, Value
+from gradcheck_lint.source.values import Choice, Constant, Items, Table, Thing, Value, contents
 
 if TYPE_CHECKING:
+    from gradcheck_lint.source import tree
+    from gradcheck_lint.source.events import BuildOptimizer
     from gradcheck_lint.source.place import Place
 
 
@@ -155,12 +157,23 @@ def _path(part: Thing, leaf: Leaf) -> str | None:
     return None
 
 
+def sorted_by(events: Iterable[BuildOptimizer]) -> set[tree.Node]:
+    """What the loops go over that have sorted the parameters of a model into lists, where all of it was seen."""
+    found: set[tree.Node] = set()
+    for event in events:
+        for collection, _ in handed.collections(event.given):
+            for value in contents(collection):
+                if isinstance(value, Items):
+                    found |= {sifted.loop.iter for sifted in value.sifted if sifted.pick.tree.whole}
+    return found
+
+
 def nearly(pick: Pick) -> tuple[str, Leaf] | None:
     """What a test looks for in names and no name has, and the parameter whose name is written a little otherwise."""
     met = [text for text, found in pick.sought if found]
     for text, found in pick.sought:
         plain = _plain(text)
-        if found or len(plain) < 3 or text in met:
+        if found or len(plain) < 4 or text in met:
             continue
         for member in pick.tree.leaves:
             if not member.open and plain in _plain(member.name) and not any(t in member.name for t in met):

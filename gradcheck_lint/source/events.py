@@ -315,6 +315,20 @@ class Grow(Event):
     __slots__ = ()
 
 
+class Initialise(Event):
+    """Code of the project gives parameters of a module, the subject, their first values: those `below` it.
+
+    Their names are those of attributes, or "*" for all that there are.
+    """
+
+    __slots__ = ("below",)
+
+    subject: Thing
+
+    def __init__(self, subject: Thing, below: frozenset[str]) -> None:
+        self.subject, self.below = subject, below
+
+
 class Hook(Event):
     """A hook is registered that may turn the cycle: the subject is what it is registered on."""
 

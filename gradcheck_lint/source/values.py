@@ -258,6 +258,7 @@ class Sifted(NamedTuple):
     start: int
     end: int
     pick: Pick
+    loop: tree.For
 
 
 class Table(Value):

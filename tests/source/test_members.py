@@ -172,6 +172,41 @@ def test_classes(body: str) -> None:
     _same(f"{code}        self.last = nn.Linear(1, 1)\n\n\nnet = Net()\n")
 
 
+BASES = """
+class Base(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.fc = nn.Linear(width, width)
+
+
+class Mixin:
+    def more(self):
+        self.norm = nn.LayerNorm(3)
+
+
+class Net(Base, Mixin):
+    def __init__(self, width=3):
+        {first}
+        super().__init__(width)
+        {last}
+
+
+net = Net()
+"""
+
+
+@pytest.mark.parametrize("first", ["pass", "flags = [p for p in () if p.requires_grad]"])
+@pytest.mark.parametrize("last", ["pass", "self.more()", "self.last = nn.Linear(1, 1)"])
+@pytest.mark.parametrize("later", ["", "net.fc.weight.requires_grad = True", "part = net.fc"])
+def test_what_a_base_and_a_method_add(first: str, last: str, later: str) -> None:
+    _same(BASES.format(first=first, last=last) + later)
+
+
+def test_names_in_a_dictionary() -> None:
+    code = "from collections import OrderedDict\n"
+    _same(f"{code}net = nn.Sequential(OrderedDict([('a', nn.Linear(3, 4)), ('b', nn.ReLU()), ('c', nn.Linear(4, 1))]))")
+
+
 def test_what_is_not_known_is_open() -> None:
     code = "class Net(nn.Module):\n    def __init__(self, backbone):\n        super().__init__()\n"
     code += "        self.backbone = backbone\n        self.head = nn.Linear(1, 1)\n"

@@ -304,7 +304,7 @@ def _delattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None
     return NONE
 
 
-@function("builtins.dict")
+@function("builtins.dict", "collections.OrderedDict")
 def _dict(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     state = only(args.positional[0], StateDict) if len(args.positional) == 1 and not args.keywords else None
     if state is not None:
@@ -312,9 +312,12 @@ def _dict(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     entries: dict[object, Value] = {k: v for k, v in args.keywords.items()}  # noqa: C416 - for its type
     complete = not args.positional and not args.open
     if args.positional and isinstance(args.positional[0], Items):
+        complete = args.positional[0].complete and not args.open
         for pair in args.positional[0].items:
-            value = pair.items[-1] if isinstance(pair, Items) and pair.items else pair
-            entries[id(value)] = value
+            key, value = pair.items if isinstance(pair, Items) and len(pair.items) == 2 else (None, pair)
+            named = isinstance(key, Constant) and isinstance(key.value, (str, int))
+            entries[key.value if isinstance(key, Constant) and named else id(value)] = value
+            complete = complete and named
     if args.positional and isinstance(args.positional[0], Table):
         source = args.positional[0]
         entries = {**{k: v for k, v in source.entries.items() if k not in source.maybe}, **entries}

@@ -21,7 +21,7 @@ from gradcheck_lint.source.natures import (
     Tensor,
     Walk,
 )
-from gradcheck_lint.source.run import iteration, members, objects, parts, tensors
+from gradcheck_lint.source.run import initial, iteration, members, objects, parts, tensors
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.library import function, method
@@ -107,6 +107,8 @@ def _apply(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> V
     part = Thing(
         Module(), "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
     )
+    if machine.loaded and any(initial.values_given(machine, f) for f in callables(function)):
+        machine.emit(node, ev.Initialise(thing, frozenset({"*"})))
     saved, machine.sequence = machine.sequence, tl.Sequence()
     body, start = machine.sequence, new_serial()
     for called in callables(function):
@@ -192,6 +194,7 @@ def _move(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
 
 @method("load_state_dict")
 def _load_state(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    machine.loaded = True
     machine.emit(node, ev.LoadState(base, state=args.get(0, "state_dict"), args=args))
     return Thing(Opaque(), "", machine.place(node), certain=False)
 

@@ -26,7 +26,7 @@ from gradcheck_lint.source.natures import (
     Super,
 )
 from gradcheck_lint.source.operations import How
-from gradcheck_lint.source.run import decorated, generators, iteration, made, names, objects, parts, unseen
+from gradcheck_lint.source.run import decorated, generators, initial, iteration, made, names, objects, parts, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
@@ -209,6 +209,8 @@ def apply(machine: Machine, target: Value, args: Arguments, node: tree.Call) -> 
 def _follow(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Call) -> Value:
     receiver = target.receiver
     name = target.function.name
+    if machine.loaded and name not in ("__init__", "forward"):
+        initial.called(machine, target, args, node)
     if isinstance(receiver, Thing) and isinstance(receiver.cls, ClassValue) and target.owner is not None:
         overridden = receiver.place is None and any(
             name in child.members for child in machine.children.get(receiver.cls.serial, ())

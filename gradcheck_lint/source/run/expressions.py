@@ -88,6 +88,9 @@ def eval_dict(machine: Machine, node: tree.Dict) -> Value:
     complete = True
     for key, value in node.pairs:
         evaluated = machine.eval(value)
+        state = only(evaluated, StateDict) if key is None and len(node.pairs) == 1 else None
+        if state is not None:
+            return objects.same_state(machine, state, node)  # `{**net.state_dict()}`
         if key is None:
             if isinstance(evaluated, Table):
                 complete = objects.take(entries, evaluated.entries) and complete and evaluated.complete
@@ -167,6 +170,12 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         found = base.entries.get(key)
         if found is not None:
             return found
+    if isinstance(base, Choice) and key is not ...:
+        kept = [o.entries[key] for o in base.options if isinstance(o, Table) and key in o.entries]
+        if kept and all(isinstance(o, (Table, Constant, Thing)) for o in base.options):
+            known = all(isinstance(o, Table) or objects.is_none(o) for o in base.options)
+            other = [] if known else [Thing(Opaque(), tree.last_name(node), machine.place(node), certain=False)]
+            return objects.join_all([*kept, *other])
     if isinstance(base, Table) and base.entries and any(callables(v) for v in base.entries.values()):
         return (
             Choice(tuple(base.entries.values())[: limits.REPEATS]) if len(base.entries) > 1 else objects.found_one(base)
@@ -191,9 +200,11 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         return made.note(machine, tensors.derived(machine, thing, node, "[]"), How.ITEM, "", (), node, base=thing)
     if isinstance(thing.what, GroupParams):
         return iteration.element(machine, thing, node)
-    if isinstance(thing.what, StateDict) and isinstance(thing.what.of.what, Module) and thing.copy_of is None:
-        via = Stored(thing.what.of, index)
-        return Thing(Opaque(), "", machine.place(node), parent=(thing, "[]"), summary=True, certain=False, via=via)
+    written = machine.store.get((thing.serial, f"[{key}]")) if key is not ... else None
+    if isinstance(thing.what, StateDict) and isinstance(thing.what.of.what, Module) and written is None:
+        if thing.copy_of is None:
+            via = Stored(thing.what.of, index)
+            return Thing(Opaque(), "", machine.place(node), parent=(thing, "[]"), summary=True, certain=False, via=via)
     what: Nature = Opaque()
     if isinstance(thing.what, Groups):
         what = Group()

@@ -67,6 +67,8 @@ def follow(
             if node is not None:
                 for value in args.all():
                     iteration.consume(machine, value, node, "?")
+            if isinstance(target.receiver, Thing) and target.receiver.serial in machine.births:
+                machine.partial.add(target.receiver.serial)
             if node is not None and far:
                 spend(20)
                 _out_of_sight(machine, target, args, node)

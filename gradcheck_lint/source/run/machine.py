@@ -174,8 +174,11 @@ class Machine:
         self.making: int | None = None  # serial of the module whose `__init__` runs: what is newer is in no optimizer
         self.births: dict[int, tuple[int, int]] = {}  # module → branches and loops around its constructor, if followed
         self.twins: dict[int, Thing | None] = {}  # module → another one, made as it was: see `members`
+        self.partial: set[int] = set()  # modules some method of which was called and not followed
         self.optimizes = False  # an optimizer was built, which may have taken the parameters of a model
         self.putting: dict[int, bool] = {}  # function → whether it puts new parts into something, by its text
+        self.loaded = False  # some state was loaded, which may be lost
+        self.first_values: dict[int, frozenset[str]] = {}  # function → what it initialises of what it is given
         self.grown = 0  # when code that can reach all there is may last have put parts into modules; 0: never
         self.dims: dict[int, int] = {}  # what arithmetic gave in a constructor → how many dimensions it has
         self.replaced: set[str] = set()  # attributes of torch that the code gives another value

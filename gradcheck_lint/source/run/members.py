@@ -144,7 +144,8 @@ class _Walk:
         assert isinstance(cls, ClassValue)
         put = thing.names or {}
         made: Thing | None = thing
-        if cls.member("__init__") is not None and thing.serial not in self.machine.births:
+        seen = thing.serial in self.machine.births and thing.serial not in self.machine.partial
+        if cls.member("__init__") is not None and not seen:
             made = _twin(self.machine, thing)
         names = {**((made.names or {}) if made is not None else {}), **put}
         if made is None or thing.open or made.open or self.machine.grown > thing.serial or not _plain_module(cls):
@@ -341,7 +342,7 @@ def _twin(machine: Machine, thing: Thing) -> Thing | None:
     for value in contents(Items(tree.Container.TUPLE, thing.args.all() if thing.args is not None else [])):
         if isinstance(value, Thing) and made in value.owners:
             value.owners = tuple(dict.fromkeys(thing if owner is made else owner for owner in value.owners))
-    if whole and made.serial in machine.births:
+    if whole and made.serial in machine.births and made.serial not in machine.partial:
         machine.twins[thing.serial] = made
     return machine.twins[thing.serial]
 

@@ -127,7 +127,7 @@ def everything(machine: Machine, source: Value) -> Pick | None:
     if not isinstance(given.of.what, Module):
         return None
     known = model_tree(machine, given.of)
-    if len(known.leaves) == 1 and known.leaves[0].open:
+    if not known.leaves or (len(known.leaves) == 1 and known.leaves[0].open):
         return None
     return Pick(known, tuple(Member(leaf, YES, YES) for leaf in known.leaves))
 
@@ -161,7 +161,7 @@ def sift(machine: Machine, loop: tree.For, source: Value, before: dict[int, tupl
     sought = (*base.sought, *run.tester.sought.items())
     for key, (items, start) in before.items():
         pick = Pick(base.tree, tuple(found[key]), sought, base.shaped or run.tester.shaped)
-        items.sifted = (*items.sifted, Sifted(start, len(items.items), pick))
+        items.sifted = (*items.sifted, Sifted(start, len(items.items), pick, loop))
 
 
 def appended_to(machine: Machine, loop: tree.For) -> dict[int, tuple[Items, int]]:
@@ -342,7 +342,8 @@ class Tester:
         return self.outer[id(node)]
 
     def attribute(self, node: tree.Attribute, env: Env) -> Python:
-        if tree.dotted(node).partition(".")[0] not in env:
+        dotted = tree.dotted(node)
+        if dotted and dotted.partition(".")[0] not in env:
             return self.outside(node)
         base = self.value(node.value, env)
         if not isinstance(base, Parameter):
