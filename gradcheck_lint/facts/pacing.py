@@ -53,6 +53,8 @@ def planned(scheduler: Thing) -> Amount | None:
     args, name = scheduler.args, kind(scheduler)
     if name == "SequentialLR" and args is not None and not args.open:
         return _in_turn(args.get(1, "schedulers"), args.get(2, "milestones"))
+    if name == "LambdaLR" and isinstance(scheduler.what, Scheduler):
+        return scheduler.what.length if isinstance(scheduler.what.length, Amount) else None
     if args is None or args.open or name not in LENGTHS:
         return None
     index, keyword = LENGTHS[name]
