@@ -12,6 +12,7 @@ from gradcheck_lint.laws.answer import MAYBE, NO, YES
 from gradcheck_lint.laws.clock import BATCHES, Pace, Reach, Turn, elsewhere, pace, reach, vanishes
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
+from gradcheck_lint.source import amounts
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import held_by
@@ -75,6 +76,7 @@ ENDS = {
     "OneCycleLR": "torch raises a ValueError at the first move that is too many",
     "PolynomialLR": _ZERO,
     "get_linear_schedule_with_warmup": _ZERO,
+    "get_polynomial_decay_schedule_with_warmup": "all later steps have the least rate",
 }
 """What happens when schedules are moved on after their end."""
 
@@ -196,6 +198,18 @@ class SchedulerOfAnotherOptimizer(Rule):
         kind, total = pacing.kind(scheduler), timing.total.number if timing.total is not None else None
         related = [("built here", scheduler.place)] if scheduler.place is not None else []
         if total is None:
+            part = amounts.divided(timing.total, length)
+            more = part is not None and (part.number or 0) >= 1 and part != amounts.ONE
+            if more and kind in ENDS and timing.total is not None and part is not None and part.number is not None:
+                report(
+                    event.place,
+                    "the schedule is over before the training is",
+                    label="is called more often than the schedule has moves",
+                    why=ENDS[kind],
+                    help="let the schedule last as long as the loops around it",
+                    related=related,
+                    confidence=Confidence.MEDIUM if kind == "CosineAnnealingLR" else Confidence.HIGH,
+                )
             self.early_marks(event, timing, scheduler, report)
             return
         planned = length.number if length is not None else None

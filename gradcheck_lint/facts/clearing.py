@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query
-from gradcheck_lint.facts.window import counter
+from gradcheck_lint.facts.window import Window, counter, windows
 from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
@@ -56,6 +56,31 @@ def _in_first_round(inside: tuple[tl.Part, ...], name: str) -> bool:
     if test.op == "==":
         return counted and isinstance(test.operands[1], tree.Constant) and test.operands[1].value == 0
     return counted and test.op == "not"
+
+
+def cleared_before_windows(timeline: tl.Timeline) -> Iterator[tuple[Window, ev.Zero]]:
+    """The windows of accumulation in loops that never clear, with the clearing in the loop around."""
+    if not timeline.has(ev.Zero) or timeline.hooked or timeline.cut:
+        return
+    for window in windows(timeline):
+        if not (window.named or window.divided or window.size) or window.amount == window.loop.length:
+            continue  # it closes at the end of the loop
+        if any(isinstance(e, (ev.Unknown, ev.GradWrite, ev.GradChange)) for e, _ in window.inner) or window.aside:
+            continue
+        if any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) is not NO for e, _ in window.inner):
+            continue
+        around = next(a for e, a in timeline.located(ev.Step) if e is window.step)
+        outer = query.loops(around)[-2:-1]
+        before = [
+            e
+            for e, a in timeline.located(ev.Zero)
+            if e.serial < window.backward.serial
+            and (not outer or outer[0] in a)
+            and reaches(e.subject, window.optimizer) is YES
+        ]
+        rounds = window.loop.length.number if window.loop.length is not None else None
+        if before and not (rounds is not None and window.size and rounds < 2 * window.size):
+            yield window, before[-1]
 
 
 class ByHand(NamedTuple):
