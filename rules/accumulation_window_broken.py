@@ -36,6 +36,7 @@ class AccumulationWindowBroken(Rule):
         for window in windows(timeline):
             confidence = Confidence.HIGH if window.named or window.divided else Confidence.MEDIUM
             each = [e for e, a in window.zeros(YES) if window.each(a) and not _between(window, e)]
+            each += [e for e, a in window.zeros(YES) if window.stays_open(a)]
             if each:
                 self.zeroed(window, each[0], confidence, report)
                 continue

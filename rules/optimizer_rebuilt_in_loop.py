@@ -29,9 +29,9 @@ LOSES = {
     Built.SCALER: "its scale goes back to where it began, and never adapts",
 }
 
-_COLD = re.compile(
-    r"(?i)fold|seed|stage|phase|task|trial|run|model|net|agent|client|member|experience|domain|session|split|repeat"
-    r"|restart|layer|level|scale|lr|rate|width|cycle|generation|round|config|param|group|exp"
+_COLD = frozenset(
+    "fold seed stage phase task trial run model net agent client member experience domain session split repeat restart"
+    " layer level scale lr rate width cycle generation round config cfg param parameter group exp experiment".split()
 )
 """Names for what a loop goes over, if each turn of it begins a training of its own."""
 
@@ -67,7 +67,7 @@ class OptimizerRebuiltInLoop(Rule):
             targets, words = _words(loop.node)
             telling = targets if any(len(word) > 2 for word in targets) else words
             epochs = any(_EPOCH.search(word) for word in (*targets, *telling))
-            if any(_COLD.search(word) for word in telling) and not any(_EPOCH.search(word) for word in targets):
+            if any(_cold(word) for word in telling) and not any(_EPOCH.search(word) for word in targets):
                 continue
             same = all(_over_the_same(a, loop) for _, a in uses)  # the data of each turn are those of the last one
             if not each and not epochs and not same:
@@ -157,6 +157,12 @@ def _starts_over(located: Sequence[tuple[ev.Event, tuple[tl.Part, ...]]], loop: 
 def _subjects(event: ev.Event) -> list[Thing]:
     thing = only(event.subject)
     return [thing] if thing is not None else []
+
+
+def _cold(word: str) -> bool:
+    """Whether a part of a name says that a training begins: `n_folds`, `learningRate`, and not `enumerate`."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", word)
+    return any(part.lower() in _COLD or part.lower().removesuffix("s") in _COLD for part in parts)
 
 
 def _over_the_same(around: Sequence[tl.Part], loop: tl.Loop) -> bool:

@@ -9,9 +9,10 @@ from gradcheck_lint.facts import pacing, query
 from gradcheck_lint.facts.unmoved import unmoved
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import MAYBE, NO, YES
-from gradcheck_lint.laws.clock import Pace, Reach, Turn, elsewhere, pace, reach
+from gradcheck_lint.laws.clock import BATCHES, Pace, Reach, Turn, elsewhere, pace, reach, vanishes
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
+from gradcheck_lint.source import amounts
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import held_by
@@ -75,6 +76,7 @@ ENDS = {
     "OneCycleLR": "torch raises a ValueError at the first move that is too many",
     "PolynomialLR": _ZERO,
     "get_linear_schedule_with_warmup": _ZERO,
+    "get_polynomial_decay_schedule_with_warmup": "all later steps have the least rate",
 }
 """What happens when schedules are moved on after their end."""
 
@@ -160,6 +162,8 @@ class SchedulerOfAnotherOptimizer(Rule):
             return
         length = pacing.planned(scheduler)
         counts = timing.counts(length) if length is not None else None
+        if pacing.kind(scheduler) in pacing.AGAIN and counts is Turn.EPOCH:
+            counts = None
         found = pace(counts=counts, moves=timing.moved) if counts is not None else Pace.RIGHT
         if counts is not None and found is not Pace.RIGHT:
             self.other_pace(event, timing, scheduler, counts, report)
@@ -194,6 +198,18 @@ class SchedulerOfAnotherOptimizer(Rule):
         kind, total = pacing.kind(scheduler), timing.total.number if timing.total is not None else None
         related = [("built here", scheduler.place)] if scheduler.place is not None else []
         if total is None:
+            part = amounts.divided(timing.total, length)
+            more = part is not None and (part.number or 0) >= 1 and part != amounts.ONE
+            if more and kind in ENDS and timing.total is not None and part is not None and part.number is not None:
+                report(
+                    event.place,
+                    "the schedule is over before the training is",
+                    label="is called more often than the schedule has moves",
+                    why=ENDS[kind],
+                    help="let the schedule last as long as the loops around it",
+                    related=related,
+                    confidence=Confidence.MEDIUM if kind == "CosineAnnealingLR" else Confidence.HIGH,
+                )
             self.early_marks(event, timing, scheduler, report)
             return
         planned = length.number if length is not None else None
@@ -223,20 +239,33 @@ class SchedulerOfAnotherOptimizer(Rule):
             self.early_marks(event, timing, scheduler, report)
 
     def early_marks(self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, report: Report) -> None:
-        """All its marks are numbers of epochs, as it seems, and it is moved more often."""
-        marks = pacing.milestones(scheduler)
-        last = timing.epochs.number if timing.epochs is not None else None
-        if not marks or last is None or timing.moved is Turn.EPOCH or not all(mark < last for mark in marks):
+        """All its numbers are numbers of epochs, as it seems, and it is moved more often."""
+        epochs = timing.epochs.number if timing.epochs is not None else None
+        if timing.moved is Turn.EPOCH or len(timing.loops) < 2:
             return
-        if pace(counts=Turn.EPOCH, moves=timing.moved) is Pace.FAST:
-            report(
-                event.place,
-                "a schedule that counts epochs is stepped for each batch",
-                label="moves one epoch further after each batch",
-                why="the milestones are all passed within the first batches",
-                help=f"call `{query.receiver(event)}.step()` once per epoch",
-                confidence=Confidence.MEDIUM,
-            )
+        rounds = timing.inner.length.number if timing.inner.length is not None else None
+        decay, marks = pacing.decay(scheduler), pacing.milestones(scheduler)
+        if decay is not None:
+            moves = (epochs or BATCHES) * (rounds or BATCHES)
+            if not vanishes(factor=decay.factor, times=moves / decay.every):
+                return
+            every = "batch" if decay.every == 1 else f"{decay.every} batches"
+            label = f"multiplies the rate by {decay.factor:g} after each {every}"
+            why = "nothing is left of the rate before the training is over, and most steps move nothing"
+        elif marks and epochs is not None and all(mark < epochs for mark in marks):
+            label = "moves one epoch further after each batch"
+            why = "the milestones are all passed within the first batches"
+        else:
+            return
+        report(
+            event.place,
+            "a schedule that counts epochs is stepped for each batch",
+            label=label,
+            why=why,
+            help=f"call `{query.receiver(event)}.step()` once per epoch",
+            related=[("built here", scheduler.place)] if scheduler.place is not None else [],
+            confidence=Confidence.HIGH if epochs is not None and rounds is None else Confidence.MEDIUM,
+        )
 
     def crossed(self, located: Located, event: ev.Schedule, optimizer: Thing, report: Report) -> None:
         """By its name it belongs to another optimizer."""

@@ -50,10 +50,20 @@ class ZeroGradOncePerEpoch(Rule):
         )
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        from gradcheck_lint.facts.clearing import first_only
+        from gradcheck_lint.facts.clearing import cleared_before_windows, first_only
         from gradcheck_lint.facts.repair import text
         from gradcheck_lint.facts.turns import optimizer_of
 
+        for window, cleared in cleared_before_windows(timeline):
+            name = optimizer_of(window.step)
+            report(
+                window.backward.place,
+                "gradients are cleared outside of the loop in which the step is",
+                label="adds to the gradients of all windows of this loop before it",
+                why="only the first update after the clearing is clean, each later one repeats the batches before it",
+                help=f"call `{name}.zero_grad()` after each step, under the same condition",
+                related=[("clears them, but not after each step", cleared.place), ("uses them", window.step.place)],
+            )
         for found in first_only(timeline):
             name = optimizer_of(found.step)
             report(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query
-from gradcheck_lint.facts.window import counter
-from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.facts.window import Window, counter, windows
+from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -58,6 +58,31 @@ def _in_first_round(inside: tuple[tl.Part, ...], name: str) -> bool:
     return counted and test.op == "not"
 
 
+def cleared_before_windows(timeline: tl.Timeline) -> Iterator[tuple[Window, ev.Zero]]:
+    """The windows of accumulation in loops that never clear, with the clearing in the loop around."""
+    if not timeline.has(ev.Zero) or timeline.hooked or timeline.cut:
+        return
+    for window in windows(timeline):
+        if not (window.named or window.divided or window.size) or window.amount == window.loop.length:
+            continue  # it closes at the end of the loop
+        if any(isinstance(e, (ev.Unknown, ev.GradWrite, ev.GradChange)) for e, _ in window.inner) or window.aside:
+            continue
+        if any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) is not NO for e, _ in window.inner):
+            continue
+        around = next(a for e, a in timeline.located(ev.Step) if e is window.step)
+        outer = query.loops(around)[-2:-1]
+        before = [
+            e
+            for e, a in timeline.located(ev.Zero)
+            if e.serial < window.backward.serial
+            and (not outer or outer[0] in a)
+            and reaches(e.subject, window.optimizer) is YES
+        ]
+        rounds = window.loop.length.number if window.loop.length is not None else None
+        if before and not (rounds is not None and window.size and rounds < 2 * window.size):
+            yield window, before[-1]
+
+
 class ByHand(NamedTuple):
     """A loop goes `made`, `moved` parameters by their gradients, and never clears these."""
 
@@ -106,3 +131,53 @@ def _moved(event: ev.Augment) -> Thing | None:
         thing = thing.parent[0]
     source = nature(element_of(thing), Parameters)
     return thing if source is None else source.of
+
+
+class SecondPass(NamedTuple):
+    """A backward at weights that were `moved` after another one, whose gradients are still there."""
+
+    first: ev.Backward
+    moved: ev.Event
+    second: ev.Backward
+
+
+def second_passes(timeline: tl.Timeline) -> Iterator[SecondPass]:
+    """Two backwards in a round with nothing that clears or steps between them, but what moves the weights by hand."""
+    if not timeline.has(ev.Write, ev.Augment) or not timeline.has(ev.Step) or timeline.hooked or timeline.cut:
+        return
+    first: tuple[ev.Backward, tl.Loop] | None = None
+    moved: ev.Write | ev.Augment | None = None
+    for event, around in timeline.located(ev.Turning, ev.Write, ev.Augment):
+        turns = [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
+        if isinstance(event, ev.Backward):
+            here = (event, turns[-1]) if turns and query.always(query.inside(around, turns[-1])) else None
+            if here is not None and first is not None and moved is not None and here[1] is first[1]:
+                owner = _owner(moved)
+                if owner is not None and _reached(first[0], owner) and _reached(event, owner):
+                    yield SecondPass(first[0], moved, event)
+            first, moved = here, None
+        elif isinstance(event, (ev.Write, ev.Augment)):
+            if first is not None and first[1] in turns and _owner(event) is not None:
+                moved = moved or event
+        elif not isinstance(event, (ev.Clip, ev.Schedule, ev.Unscale)):
+            first = moved = None
+
+
+def _owner(event: ev.Write | ev.Augment) -> Thing | None:
+    """The module or the optimizer whose parameter is moved."""
+    thing = only(event.subject)
+    if thing is not None and isinstance(thing.what, Data) and thing.parent is not None:
+        thing = thing.parent[0]
+    source = element_of(thing)
+    given = nature(source, Parameters)
+    if given is not None:
+        return given.of
+    return source.root if source is not None and isinstance(source.root.what, Optimizer) else None
+
+
+def _reached(made: ev.Backward, owner: Thing) -> bool:
+    """Whether a backward leads to what is moved."""
+    if isinstance(owner.what, Optimizer):
+        return trains(made.subject, owner) is YES
+    loss = only(made.subject)
+    return loss is not None and any(owner.inside(t) or t.inside(owner) for t in loss.deps)

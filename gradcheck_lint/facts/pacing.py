@@ -26,6 +26,8 @@ LENGTHS = {
     "LinearLR": (3, "total_iters"),
     "PolynomialLR": (1, "total_iters"),
     "OneCycleLR": (2, "total_steps"),
+    "CyclicLR": (3, "step_size_up"),
+    "StepLR": (1, "step_size"),
     "get_linear_schedule_with_warmup": (2, "num_training_steps"),
     "get_cosine_schedule_with_warmup": (2, "num_training_steps"),
     "get_cosine_with_hard_restarts_schedule_with_warmup": (2, "num_training_steps"),
@@ -33,6 +35,9 @@ LENGTHS = {
     "get_scheduler": (-1, "num_training_steps"),
 }
 """Where schedules say how many of their own moves they last: the position (-1: by its name only) and the name."""
+
+AGAIN = frozenset({"CyclicLR", "StepLR"})
+"""Those that begin anew after that: a length in batches is one all the same, but as many as epochs say nothing."""
 
 HOMES = ("torch.", "transformers.", "diffusers.", "pytorch_transformers.")
 
@@ -48,6 +53,8 @@ def planned(scheduler: Thing) -> Amount | None:
     args, name = scheduler.args, kind(scheduler)
     if name == "SequentialLR" and args is not None and not args.open:
         return _in_turn(args.get(1, "schedulers"), args.get(2, "milestones"))
+    if name == "LambdaLR" and isinstance(scheduler.what, Scheduler):
+        return scheduler.what.length if isinstance(scheduler.what.length, Amount) else None
     if args is None or args.open or name not in LENGTHS:
         return None
     index, keyword = LENGTHS[name]
@@ -78,6 +85,26 @@ def milestones(scheduler: Thing) -> list[int]:
     known = [amounts.amount(item) for item in found.items]
     numbers = [many.number for many in known if many is not None and many.number is not None]
     return numbers if len(numbers) == len(known) else []
+
+
+class Decay(NamedTuple):
+    """The rate is multiplied by `factor` at each `every`-th move."""
+
+    factor: float
+    every: int
+
+
+def decay(scheduler: Thing) -> Decay | None:
+    """How a schedule makes the rate smaller for ever, if the code says that as numbers."""
+    args, name = scheduler.args, kind(scheduler)
+    if args is None or args.open or name not in ("StepLR", "ExponentialLR"):
+        return None
+    factor = args.get(2 if name == "StepLR" else 1, "gamma")
+    each = amounts.amount(args.get(1, "step_size")) if name == "StepLR" else amounts.ONE
+    known = 0.1 if factor is None and name == "StepLR" else factor.value if isinstance(factor, Constant) else None
+    if not isinstance(known, (int, float)) or isinstance(known, bool) or each is None or not each.number:
+        return None
+    return Decay(float(known), each.number)
 
 
 class Step(NamedTuple):

@@ -193,6 +193,22 @@ def trained(breach: Breach) -> bool:
     )
 
 
+def erased_on_some_path(breach: Breach) -> bool:
+    """Whether a clearing that an empty step follows stands behind a backward that no step has used before it."""
+    events = list(breach.timeline.events(Backward, Step, Zero))
+    for cleared in breach.cleared:
+        if cleared.serial > breach.event.serial:
+            continue  # in the round before
+        before = [
+            e for e in events if e.serial < cleared.serial and (isinstance(e, Backward) or e.concerns(breach.optimizer))
+        ]
+        last = before[-1] if before else None
+        if isinstance(last, Backward) and trains(last.subject, breach.optimizer) is YES:
+            if _loops(breach.timeline, last) == _loops(breach.timeline, cleared):
+                return True
+    return False
+
+
 def _goes_backward_later(breach: Breach) -> bool:
     """Whether, outside of all loops, a forward pass comes before a step and its backward after it, in one function."""
     events = list(breach.timeline.located())

@@ -57,11 +57,18 @@ class Window(NamedTuple):
             [part for part in around if not any(part is one for one in self.aside)]
         ) and not query.loops(around)
 
+    def stays_open(self, around: Sequence[tl.Part]) -> bool:
+        """Whether what is inside these steps happens where the window does not close: in the `else` of its test."""
+        for part, arm in pairwise(around):
+            if part is self.branch:
+                return isinstance(arm, tl.Arm) and arm.index > 0 and query.always(around[list(around).index(arm) :])
+        return False
+
     def zeros(self, *sure: Answer) -> list[tuple[ev.Zero, tuple[tl.Part, ...]]]:
         """What clears the optimizer's gradients in the loop, as surely as said, with the steps around it in there."""
         at = next(a for e, a in self.inner if e is self.step)
         found = [(e, a) for e, a in self.inner if isinstance(e, ev.Zero) and reaches(e.subject, self.optimizer) in sure]
-        return [(e, query.inside(a, self.loop)) for e, a in found if not query.exclusive(a, at)]
+        return [(e, query.inside(a, self.loop)) for e, a in found if self.branch in a or not query.exclusive(a, at)]
 
     @property
     def size(self) -> int | None:
@@ -78,7 +85,7 @@ class Window(NamedTuple):
     def closes(self) -> bool:
         """Whether the gradients are cleared where the step is taken, and nowhere else in the loop."""
         found = self.zeros(YES, MAYBE)
-        return bool(found) and all(self.branch in a for _, a in found)
+        return bool(found) and all(self.branch in a and not self.stays_open(a) for _, a in found)
 
     def text(self, node: tree.Node) -> str:
         """The source of an expression in the condition."""

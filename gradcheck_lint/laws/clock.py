@@ -68,6 +68,15 @@ def reach(*, planned: int, moves: int) -> Reach:
     return Reach.TOGETHER if planned == moves else Reach.PAST if planned < moves else Reach.BEFORE
 
 
+BATCHES = 10  # in an epoch, at the least, where their number is not known
+NEVER_SO_SMALL = 1e-5  # of the first rate: nobody goes on training with what is left
+
+
+def vanishes(*, factor: float, times: float) -> bool:
+    """Whether nothing is left of a rate that is multiplied by a factor so many times, while training goes on."""
+    return 0 <= factor < 1 and (times > 10**6 or factor**times < NEVER_SO_SMALL)
+
+
 # Whose rate
 
 

@@ -1,9 +1,9 @@
-"""How many: what a number is a product of, so that two expressions that must come to the same can be told.
+"""How many: what a number is made of, so that two expressions that must come to the same can be told.
 
 The length of a schedule and the number of rounds of a loop are seldom written down as numbers: they are
-`args.epochs * len(loader)` in one place, and two loops in another. An `Amount` is a fraction times the powers of what
-the code does not tell: values (`args.epochs`) and lengths (`len(loader)`), each by the object that it is. Rounding is
-left out of account: `len(loader) // k` is `len(loader)` divided by `k`.
+`args.epochs * len(loader)` in one place, and two loops in another. An `Amount` is a sum of products of what the code
+does not tell: values (`args.epochs`) and lengths (`len(loader)`), each by the object that it is. Rounding is left out:
+`len(loader) // k` is `len(loader)` divided by `k`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gradcheck_lint.source.natures import Opaque, Pass
 from gradcheck_lint.source.values import Choice, Constant, Items, Thing, Value, Via
 
-MOST = 8  # factors: who multiplies more has no length in mind
+MOST = 8  # factors, and terms: who multiplies more has no length in mind
 HUGE = 10**12
 
 
@@ -26,24 +26,45 @@ class Atom(NamedTuple):
     length: bool
 
 
+Powers = tuple[tuple[Atom, int], ...]
+"""Atoms and how often they are factors: less than 0 times for divisors."""
+
+
+class Term(NamedTuple):
+    """`up / down` times the powers of atoms."""
+
+    powers: Powers
+    up: int
+    down: int
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Amount(Via):
-    """`up / down` times the powers of atoms, and `more` besides, as in `epochs + 1`."""
+    """A sum of terms, in order, none of which is 0."""
 
-    up: int
-    down: int = 1
-    powers: tuple[tuple[Atom, int], ...] = ()
-    more: int = 0
+    terms: tuple[Term, ...]
 
     @property
     def number(self) -> int | None:
-        """The number that it is, if the code tells that."""
-        return self.up // self.down + self.more if not self.powers else None
+        """The number that it is, if the code tells that, rounded down."""
+        if not self.terms:
+            return 0
+        first = self.terms[0]
+        return first.up // first.down if len(self.terms) == 1 and not first.powers else None
 
     @property
     def atoms(self) -> frozenset[Atom]:
-        """What it is a multiple of."""
-        return frozenset(atom for atom, power in self.powers if power > 0)
+        """What is a factor of some term."""
+        return frozenset(atom for term in self.terms for atom, power in term.powers if power > 0)
+
+
+def whole(number: int) -> Amount:
+    """A number."""
+    return Amount((Term((), number, 1),) if number else ())
+
+
+def _alone(serial: int, *, length: bool) -> Amount:
+    return Amount((Term(((Atom(serial, length), 1),), 1, 1),))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,7 +93,7 @@ class Reckoned(Constant):
         self.via = via
 
 
-ONE = Amount(1)
+ONE = whole(1)
 
 
 def amount(value: Value | None) -> Amount | None:
@@ -80,14 +101,14 @@ def amount(value: Value | None) -> Amount | None:
     if isinstance(value, Reckoned):
         return value.via
     if isinstance(value, Constant):
-        return Amount(value.value) if type(value.value) is int and abs(value.value) < HUGE else None
+        return whole(value.value) if type(value.value) is int and abs(value.value) < HUGE else None
     if not isinstance(value, Thing):
         return None
     if isinstance(value.via, Amount):
         return value.via
     if not isinstance(value.what, Opaque) or value.summary or any(isinstance(t.what, Pass) for t in value.deps):
         return None
-    return Amount(1, 1, ((Atom(value.serial, False), 1),))
+    return _alone(value.serial, length=False)
 
 
 def length(value: Value | None) -> Amount | None:
@@ -96,55 +117,60 @@ def length(value: Value | None) -> Amount | None:
     while isinstance(value, Items):
         seen += 1
         if value.complete:
-            return Amount(len(value.items))
+            return whole(len(value.items))
         if value.over is None or seen > MOST:
-            return Amount(1, 1, ((Atom(value.serial, True), 1),))
+            return _alone(value.serial, length=True)
         value = value.over
     if not isinstance(value, Thing) or value.summary:
         return None
     if isinstance(value.via, Rounds):
         return value.via.amount
-    return Amount(1, 1, ((Atom(value.core.serial, True), 1),)) if isinstance(value.what, Opaque) else None
+    return _alone(value.core.serial, length=True) if isinstance(value.what, Opaque) else None
 
 
 def times(one: Amount | None, other: Amount | None) -> Amount | None:
     """The product."""
-    return _multiplied(one, other, 1)
+    if one is None or other is None or len(one.terms) * len(other.terms) > MOST:
+        return None
+    return _sum([_product(a, b) for a in one.terms for b in other.terms])
 
 
 def divided(one: Amount | None, other: Amount | None) -> Amount | None:
-    """The quotient, rounding left out."""
-    return None if other is None or not other.up else _multiplied(one, other, -1)
-
-
-def _multiplied(one: Amount | None, other: Amount | None, sign: int) -> Amount | None:
-    if one is None or other is None:
+    """The quotient by a product, rounding left out."""
+    if one is None or other is None or len(other.terms) != 1:
         return None
-    if one.more or other.more:
-        return None
-    powers = dict(one.powers)
-    for atom, power in other.powers:
-        powers[atom] = powers.get(atom, 0) + sign * power
-    up, down = (one.up * other.up, one.down * other.down) if sign > 0 else (one.up * other.down, one.down * other.up)
-    if down < 0:
-        up, down = -up, -down
-    shared = math.gcd(up, down) or 1
-    kept = tuple(sorted((atom, power) for atom, power in powers.items() if power))
-    if len(kept) > MOST or abs(up) > HUGE or down > HUGE:
-        return None
-    return Amount(up // shared, down // shared, kept)
+    powers, up, down = other.terms[0]
+    inverse = Term(tuple((atom, -power) for atom, power in powers), down if up > 0 else -down, abs(up))
+    return _sum([_product(term, inverse) for term in one.terms])
 
 
 def added(one: Amount | None, other: Amount | None, sign: int) -> Amount | None:
-    """The sum, if one of the two is a plain number."""
-    if one is None or other is None or other.powers or other.down != 1:
-        if sign > 0 and one is not None and not one.powers and other is not None and other.powers:
-            return added(other, one, 1)
+    """The sum, or the difference."""
+    if one is None or other is None:
         return None
-    number = other.up + other.more
-    if not one.powers and one.down == 1:
-        return Amount(one.up + one.more + sign * number)
-    return Amount(one.up, one.down, one.powers, one.more + sign * number)
+    return _sum([*one.terms, *(Term(powers, sign * up, down) for powers, up, down in other.terms)])
+
+
+def _product(one: Term, other: Term) -> Term:
+    powers = dict(one.powers)
+    for atom, power in other.powers:
+        powers[atom] = powers.get(atom, 0) + power
+    kept = tuple(sorted((atom, power) for atom, power in powers.items() if power))
+    return Term(kept, one.up * other.up, one.down * other.down)
+
+
+def _sum(terms: list[Term]) -> Amount | None:
+    """Terms with the same powers put together; None if it is more than anybody means."""
+    found: dict[Powers, tuple[int, int]] = {}
+    for powers, up, down in terms:
+        a, b = found.get(powers, (0, 1))
+        up, down = a * down + up * b, b * down
+        shared = math.gcd(up, down) or 1
+        if len(powers) > MOST or abs(up) // shared > HUGE or down // shared > HUGE:
+            return None
+        found[powers] = up // shared, down // shared
+    kept = sorted(Term(powers, up, down) for powers, (up, down) in found.items() if up)
+    return Amount(tuple(kept)) if len(kept) <= MOST else None
 
 
 def combined(op: str, values: list[Value]) -> Amount | None:

@@ -397,6 +397,17 @@ class SetData(Put):
         self.subject, self.value, self.source = subject, value, source
 
 
+class Write(Event):
+    """A tensor is written by a method that works in place, as `p.add_(…)`: the subject is the tensor."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+    def __init__(self, subject: Thing) -> None:
+        self.subject = subject
+
+
 class SetItem(Put):
     """An item is assigned: the subject is the container."""
 

@@ -182,6 +182,8 @@ class Scheduler(Nature):
 
     optimizer: Value | None = None
     """Whose learning rate it moves."""
+    length: Via | None = None
+    """How many moves the function lasts that a `LambdaLR` is given, if that shows: an `Amount`."""
 
 
 class Scaler(Nature):

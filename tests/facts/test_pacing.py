@@ -109,12 +109,38 @@ def test_a_name_holds_what_it_was_given() -> None:
     assert asked("total", EPOCH, before="total = args.epochs * len(loader)").counts == [Turn.STEP]
 
 
-@pytest.mark.parametrize(("rest", "counts"), [("args.epochs - 5", Turn.EPOCH), ("args.epochs", None)])
-def test_schedules_one_after_the_other_are_as_long_as_all_of_them(rest: str, counts: Turn | None) -> None:
-    warm = "torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=5)"
+@pytest.mark.parametrize(
+    ("rest", "first", "counts"),
+    [
+        ("args.epochs - 5", "5", Turn.EPOCH),
+        ("args.epochs - args.warm", "args.warm", Turn.EPOCH),
+        ("(args.epochs - args.warm) * len(loader)", "args.warm * len(loader)", Turn.STEP),
+        ("args.epochs", "5", None),
+    ],
+)
+def test_schedules_one_after_the_other_are_as_long_as_all_of_them(rest: str, first: str, counts: Turn | None) -> None:
+    warm = f"torch.optim.lr_scheduler.LinearLR(optimizer, total_iters={first})"
     program = PROGRAM.replace(
         "CosineAnnealingLR(optimizer, T_max={length})",
-        f"torch.optim.lr_scheduler.SequentialLR(optimizer, [{warm}, CosineAnnealingLR(optimizer, {rest})], [5])",
+        f"torch.optim.lr_scheduler.SequentialLR(optimizer, [{warm}, CosineAnnealingLR(optimizer, {rest})], [{first}])",
+    )
+    assert asked("", BATCH, program=program).counts == [counts]
+
+
+@pytest.mark.parametrize(
+    ("function", "counts"),
+    [
+        ("lambda step: (1 - step / args.epochs) ** 0.9", Turn.EPOCH),
+        ("lambda step: 1.0 - max(0, step + 1 - args.warm) / float(args.epochs - args.warm + 1)", None),
+        ("lambda step: 1 - (step - args.warm) / (args.epochs - args.warm)", Turn.EPOCH),
+        ("lambda step: 0.5 * (1 + math.cos(math.pi * step / (len(loader) * args.epochs)))", Turn.STEP),
+        ("lambda step: step / args.epochs", None),
+        ("lambda step: 1 - step / total(args)", None),
+    ],
+)
+def test_a_function_lasts_as_long_as_what_it_divides_by(function: str, counts: Turn | None) -> None:
+    program = PROGRAM.replace(
+        "CosineAnnealingLR(optimizer, T_max={length})", f"torch.optim.lr_scheduler.LambdaLR(optimizer, {function})"
     )
     assert asked("", BATCH, program=program).counts == [counts]
 

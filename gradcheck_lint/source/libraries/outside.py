@@ -141,6 +141,7 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
         gradients.change_grad(machine, thing, node)
     if thing is not None and isinstance(thing.what, Tensor) and attr.endswith("_"):
         thing.what.written = True
+        machine.emit(node, ev.Write(thing))
     elif thing is not None and isinstance(thing.what, Tensor) and thing.what.grad:
         return tensors.computed(machine, node, [thing, *args.all()])
     return unseen.opaque(machine, attr, receiver, args, node)

@@ -20,7 +20,7 @@ from gradcheck_lint.source.natures import (
     Stepping,
     Super,
 )
-from gradcheck_lint.source.run import iteration, objects, parts, unseen
+from gradcheck_lint.source.run import iteration, objects, parts, rates, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import method
 from gradcheck_lint.source.run.machine import Machine
@@ -50,6 +50,8 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
             )
     elif isinstance(what, Scheduler):
         what.optimizer = args.get(1 if last == "get_scheduler" else 0, "optimizer")
+        if last == "LambdaLR":
+            what.length = rates.lasts(machine, args.get(1, "lr_lambda"))
     elif isinstance(what, Module):
         machine.births[thing.serial] = (machine.depth, machine.looping)
         parts.composed(thing, args.positional)
