@@ -40,6 +40,8 @@ class ForwardCalledDirectly(Rule):
             return
         name = repair.receiver(event.place)
         hook = _hooked(timeline, module)
+        if hook is None and event.function is not None and _made_in_the_same(event):
+            return  # nobody else can have registered one
         old = hook is not None and not hook.how.startswith("register_")
         report(
             event.place,
@@ -58,6 +60,12 @@ class ForwardCalledDirectly(Rule):
 def _own_call(module: Thing) -> bool:
     """Whether its class defines what calling it does."""
     return isinstance(module.core.cls, ClassValue) and module.core.cls.member("__call__") is not None
+
+
+def _made_in_the_same(event: ForwardCall) -> bool:
+    """Whether the module is one of the function that calls it, made there for itself."""
+    place = event.subject.core.place
+    return place is not None and place.chunk is event.place.chunk
 
 
 def _hooked(timeline: Timeline, module: Thing) -> ForwardHook | None:

@@ -39,6 +39,7 @@ class FunctionContextMisuse(Rule):
             self.ignored(function, report)
             self.parameters(function, report)
         self.unpacked(function, report)
+        self.called(function, report)
         self.attributes(function, report)
 
     def number(self, function: FunctionFacts, given: Given, report: Report) -> bool:
@@ -104,6 +105,25 @@ class FunctionContextMisuse(Rule):
                     related=[(f"`self.{node.attr}` is handed over here", site.place)],
                 )
                 return
+
+    def called(self, function: FunctionFacts, report: Report) -> None:
+        """Tell of calls of a Function that are not `apply`."""
+        from gradcheck_lint.facts.applied import mistaken
+
+        if function.most is None or function.most != function.required:
+            return
+        name = function.facts.name
+        for site, instance in mistaken(function.facts, function.most, bool(function.ctx)):
+            report(
+                site.place,
+                "an autograd Function is called without `apply`",
+                label="makes an object of it and calls that" if instance else "has no context to keep anything in",
+                why="torch raises a RuntimeError: the way that autograd goes is through `apply` alone"
+                if instance
+                else "Python raises a TypeError, and with a context of its own it would be left out of the graph",
+                help=f"call `{name}.apply(...)`",
+                related=[("the Function is here", name_of(function.forward.place(function.forward.function)))],
+            )
 
     def unpacked(self, function: FunctionFacts, report: Report) -> None:
         """Tell of saved tensors that are unpacked into another number of names."""

@@ -18,7 +18,7 @@ class OptimizerStepRebinds(Rule):
     code = "GL601"
     slug = "optimizer-step-rebinds"
     severity = Severity.ERROR
-    triggers = r"\bdef step\("
+    triggers = r"\bdef step\(self, closure|\[[\"']params[\"']\]"
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.own_optimizers import StepFacts

@@ -57,6 +57,30 @@ def applied(facts: ClassFacts) -> Iterator[Applied]:
                     yield Applied(node, function, function.owner)
 
 
+def mistaken(facts: ClassFacts, inputs: int, context: bool) -> Iterator[tuple[Applied, bool]]:
+    """The calls that mean `Name.apply(…)`: those of an object of the class (True), and `forward` without a context."""
+    machine, name = facts.machine, facts.name
+    wanted = re.compile(rf"\b{re.escape(name)}(?:\([^()\n]*\)(?:\.forward)?|\.forward)\(")
+    for module in list(machine.project.modules.values()):
+        if module is None or not wanted.search(module.text):
+            continue
+        if resolved(machine, machine.namespace(module), name) is not facts.cls:
+            continue
+        for definition in module.outline.definitions:
+            function = function_of(machine, module, definition) if wanted.search(definition.text) else None
+            for node in nodes(function.function) if function is not None else ():
+                if not isinstance(node, tree.Call) or function is None:
+                    continue
+                func = node.func
+                by_name = isinstance(func, tree.Attribute) and func.attr == "forward"
+                of = func.value if isinstance(func, tree.Attribute) and by_name else func
+                if isinstance(of, tree.Call) and tree.dotted(of.func) == name and not by_name:
+                    yield Applied(node, function, function.owner), True
+                elif by_name and tree.dotted(of) == name and context and len(node.args) == inputs:
+                    if not any(argument.star or argument.keyword for argument in node.args):
+                        yield Applied(node, function, function.owner), False
+
+
 def function_of(machine: Machine, module: Module, definition: Definition) -> FunctionValue | None:
     """The function that a definition binds, if it can still be reached by its name."""
     first, *rest = definition.qualname.split(".")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts.bindings import Bindings, nodes, returns
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source import torch_api, tree
-from gradcheck_lint.source.values import External, FunctionValue, Value
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Value
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
 
 _MODULES = frozenset({"lightning.pytorch.LightningModule", "lightning.LightningModule"})
-_CUTTING = frozenset({"detach", "item", "tolist", "numpy", "cpu_item"})
+_FLAG = "automatic_optimization"
+_BY_HAND = frozenset({"self.manual_backward", "self.optimizers"})
+_STEPPING = frozenset({"step", "manual_backward", "backward", "optimizers"})
+_CUTTING = frozenset({"detach", "item", "tolist", "numpy"})
 _OUTER = frozenset({"interval", "frequency", "strict", "name", "reduce_on_plateau"})
 """What belongs into the dictionary of a scheduler, and is lost beside it."""
 
@@ -31,13 +36,31 @@ class LightningFacts:
             return None
         return LightningFacts(facts)
 
-    @property
-    def manual(self) -> bool:
-        """Whether it may do its steps by itself: somebody speaks of the flag, or of what is only used there."""
-        words = ("automatic_optimization", "manual_backward", "self.optimizers(")
-        return any(word in self.facts.inherited for word in words) or any(
-            "automatic_optimization" in text for text in self.facts.elsewhere()
-        )
+    @cached_property
+    def manual(self) -> Answer:
+        """Whether it does its steps by itself: MAYBE where somebody speaks of the flag, or calls what needs it."""
+        written = [
+            node.value
+            for node in self._nodes
+            if isinstance(node, tree.Assign) and any(tree.dotted(t) == f"self.{_FLAG}" for t in node.targets)
+        ]
+        if written and all(isinstance(value, tree.Constant) and value.value is False for value in written):
+            return YES
+        called = any(isinstance(n, tree.Call) and tree.dotted(n.func) in _BY_HAND for n in self._nodes)
+        told = _FLAG in self.facts.inherited or any(_FLAG in text for text in self.facts.elsewhere())
+        return MAYBE if called or told else NO
+
+    @cached_property
+    def _nodes(self) -> list[tree.Node]:
+        """All nodes of its methods, inherited ones too."""
+        functions = [
+            member
+            for value in self.facts.lineage
+            if isinstance(value, ClassValue)
+            for member in value.members.values()
+            if isinstance(member, FunctionValue) and member.owner is value
+        ]
+        return [node for function in functions for node in nodes(function.function)]
 
     @property
     def known(self) -> bool:
@@ -62,7 +85,7 @@ class LightningFacts:
     def returns_nothing(self) -> FunctionValue | None:
         """`training_step`, if no path in it returns anything."""
         step = self.own("training_step")
-        if step is None or self.manual or not self.known:
+        if step is None or self.manual is not NO or not self.known:
             return None
         if any(isinstance(node, tree.Yield) for node in nodes(step.function)):
             return None
@@ -72,7 +95,7 @@ class LightningFacts:
     def cut_losses(self) -> Iterator[tuple[FunctionValue, tree.Expression, str]]:
         """What `training_step` returns, where that is cut off from its graph: the method, the place, and by what."""
         step = self.own("training_step")
-        if step is None or self.manual:
+        if step is None or self.manual is not NO:
             return
         bindings = Bindings(step.function)
         for statement in returns(step.function):
@@ -84,7 +107,7 @@ class LightningFacts:
     def without_loss(self) -> Iterator[tuple[FunctionValue, tree.Dict]]:
         """The dictionaries that `training_step` returns without a loss in them."""
         step = self.own("training_step")
-        if step is None or self.manual:
+        if step is None or self.manual is not NO:
             return
         for statement in returns(step.function):
             value = statement.value
@@ -96,7 +119,7 @@ class LightningFacts:
     def closure_skipped(self) -> tuple[FunctionValue, tree.Call] | None:
         """`optimizer_step`, if it steps without the closure that it was handed, and where."""
         method = self.own("optimizer_step")
-        if method is None or self.manual:
+        if method is None or self.manual is not NO:
             return None
         parameters = method.function.parameters
         reads = Bindings(method.function).reads
@@ -114,9 +137,9 @@ class LightningFacts:
     def steps_itself(self) -> tuple[FunctionValue, tree.Call] | None:
         """`training_step`, if it goes backward by hand though the trainer does that, and where."""
         step = self.own("training_step")
-        if step is None or not self.known or "automatic_optimization" in self.facts.inherited:
+        if step is None or not self.known or _FLAG in self.facts.inherited:
             return None
-        if any("automatic_optimization" in text for text in self.facts.elsewhere()):
+        if any(_FLAG in text for text in self.facts.elsewhere()):
             return None
         for node in nodes(step.function):
             if isinstance(node, tree.Call) and tree.dotted(node.func) == "self.manual_backward":
@@ -126,16 +149,13 @@ class LightningFacts:
     def never_steps(self) -> FunctionValue | None:
         """`training_step`, if the trainer leaves the steps to the module and the module makes none."""
         step = self.own("training_step")
-        text = self.facts.inherited
-        if step is None or not self.known or "automatic_optimization = False" not in text:
+        if step is None or not self.known or self.manual is not YES:
             return None
-        if ".step(" in text or "optimizers(" in text or "backward" in text:
-            return None
-        handed = any(
-            isinstance(node, tree.Call) and any(tree.dotted(a.value) == "self" for a in node.args)
-            for node in nodes(step.function)
-        )
-        return None if handed else step
+        for node in self._nodes:
+            if isinstance(node, tree.Call):
+                if tree.last_name(node.func) in _STEPPING or any(tree.dotted(a.value) == "self" for a in node.args):
+                    return None  # it steps, or hands itself to somebody who may
+        return step
 
     def plans(self) -> Iterator[Plan]:
         """The schedules that `configure_optimizers` returns."""

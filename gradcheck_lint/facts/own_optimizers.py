@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.facts.bindings import Bindings, nodes, returns
 from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.run.shape import names_in
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Element(NamedTuple):
 
     loop: tree.For
     name: str
+    group: str
 
 
 class StepFacts:
@@ -65,9 +67,9 @@ class StepFacts:
         found = []
         for node in tree.walk_block(self.function.body):
             if isinstance(node, tree.For):
-                name = _bound_to_params(node.target, node.iter)
+                name, group = _bound_to_params(node.target, node.iter)
                 if name:
-                    found.append(Element(node, name))
+                    found.append(Element(node, name, group))
         return found
 
     # ------------------------------------------------------------ what is wrong
@@ -174,12 +176,20 @@ class StepFacts:
         return found
 
     def _outlives(self, target: tree.Expression, element: Element) -> str:
-        """The name of something that is the same for all parameters: an attribute, or what an option is called."""
+        """What something is called that is the same for all parameters; "" for what each of them has."""
         if isinstance(target, tree.Attribute) and tree.dotted(target.value) == "self":
             return _key(target)
         if isinstance(target, tree.Subscript) and isinstance(target.index, tree.Constant):
             base = tree.dotted(target.value)
-            return _key(target) if base == "self.state" else ""
+            return _key(target) if base and base in ("self.state", element.group) else ""
+        if isinstance(target, tree.Name) and target.id != element.name:
+            inside = [
+                node
+                for node in tree.walk_block([element.loop])
+                if isinstance(node, (tree.Assign, tree.For, tree.Named, tree.With)) and target.id in _binds(node)
+            ]
+            given = self.bindings.given.get(target.id, [])
+            return target.id if len(inside) <= 1 and len(given) > len(inside) else ""
         return ""
 
 
@@ -192,14 +202,26 @@ def is_optimizer(cls: ClassValue) -> bool:
     )
 
 
-def _bound_to_params(target: tree.Expression, of: tree.Expression) -> str:
-    """The name that a loop gives to one parameter of a group."""
+def _bound_to_params(target: tree.Expression, of: tree.Expression) -> tuple[str, str]:
+    """The name that a loop gives to one parameter of a group, and what the group is called."""
     if isinstance(of, tree.Subscript) and isinstance(of.index, tree.Constant) and of.index.value == "params":
-        return target.id if isinstance(target, tree.Name) else ""
+        return (target.id if isinstance(target, tree.Name) else "", tree.dotted(of.value))
     if isinstance(of, tree.Call) and tree.dotted(of.func) == "enumerate" and of.args:
         if isinstance(target, tree.Display) and len(target.items) == 2:
             return _bound_to_params(target.items[1], of.args[0].value)
-    return ""
+    return "", ""
+
+
+def _binds(node: tree.Node) -> set[str]:
+    """The plain names that a statement binds."""
+    targets: list[tree.Expression] = []
+    if isinstance(node, tree.Assign):
+        targets = node.targets
+    elif isinstance(node, (tree.For, tree.Named)):
+        targets = [node.target]
+    elif isinstance(node, tree.With):
+        targets = [target for _, target in node.items if target is not None]
+    return {name.id for target in targets for name in names_in(target)}
 
 
 def _recorded(body: tree.Block) -> Iterator[tree.Node]:
@@ -248,7 +270,9 @@ def _reduces(node: tree.Node) -> bool:
 
 
 def _key(node: tree.Node) -> str:
-    """`self.buffer`, `self.state["buffer"]`."""
+    """`self.buffer`, `self.state["buffer"]`, `buffer`."""
+    if isinstance(node, tree.Name):
+        return node.id
     if isinstance(node, tree.Attribute):
         return tree.dotted(node) if tree.dotted(node).startswith("self.") else ""
     if isinstance(node, tree.Subscript) and isinstance(node.index, tree.Constant):

@@ -43,6 +43,7 @@ def _module(body: str, base: str = "L.LightningModule") -> set[str] | None:
 
 
 STEP = "def training_step(self, batch, i):\n    "
+MANUAL = "def __init__(self):\n    super().__init__()\n    self.automatic_optimization = False\n"
 PLAN = "def configure_optimizers(self):\n    o = torch.optim.SGD(self.parameters(), 0.1)\n    "
 CYCLE = "s = torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps="
 
@@ -63,6 +64,9 @@ CYCLE = "s = torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps="
         (STEP + "return {'loss': self(batch), 'pred': 1}", set()),
         (STEP + "return {**self.shared(batch)}", set()),
         (STEP + "self.manual_backward(self(batch))\n    return None", {"by hand"}),
+        (MANUAL + STEP + "loss = self(batch)", {"idle"}),
+        (MANUAL + STEP + "loss = self(batch)\n    loss.backward()\n    self.o.step()", set()),
+        (MANUAL + STEP + "train(self, batch)", set()),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    optimizer.step()", {"closure"}),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    optimizer.step(closure=closure)", set()),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    closure()\n    optimizer.step()", set()),

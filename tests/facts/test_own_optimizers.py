@@ -76,6 +76,21 @@ GUARDED = LOOP + "if p.grad is None:\n            continue\n        "
         pytest.param(
             GUARDED + "self.v = 0.9 * self.v + p.grad.norm()\n        p.data -= self.v", "", set(), id="a norm of all"
         ),
+        pytest.param(
+            "v = 0\n" + GUARDED + "v = 0.9 * v + p.grad\n        p.data -= v", "", {"shared"}, id="one local buffer"
+        ),
+        pytest.param(
+            GUARDED + "v = self.state[p]['v']\n        v = 0.9 * v + p.grad\n        p.data -= v",
+            "",
+            set(),
+            id="a name for the buffer of each",
+        ),
+        pytest.param(
+            GUARDED + "group['v'] = 0.9 * group['v'] + p.grad\n        p.data -= group['v']",
+            "",
+            {"shared"},
+            id="a group's",
+        ),
         pytest.param(GUARDED + "self.v = 0.9 * self.v + p.grad", "", set(), id="gathered, and moves nothing"),
         pytest.param(
             GUARDED + "s = self.state[p]\n        s['v'] = 0.9 * s['v'] + p.grad\n        p.data -= s['v']",
