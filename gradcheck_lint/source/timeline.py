@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from gradcheck_lint.source import tree
@@ -74,10 +75,13 @@ class Branch:
     __slots__ = ("arms", "place", "sizes", "test")
 
     def __init__(
-        self, test: tree.Expression | None, arms: list[Sequence], place: Place, sizes: dict[int, int] | None = None
+        self, test: tree.Expression | None, arms: list[Sequence], place: Place, sizes: Mapping[int, int] | None = None
     ) -> None:
         self.test, self.arms, self.place = test, arms, place
-        self.sizes = sizes or {}
+        self.sizes = sizes or _UNSIZED
+
+
+_UNSIZED: Mapping[int, int] = MappingProxyType({})  # most branches: one for all of them
 
 
 class Attempt(Branch):

@@ -78,9 +78,9 @@ def follow(
     frame.owner, frame.self = target.owner, target.receiver
     frame.yielding = yielding
     machine.parents[frame.serial] = target.scope
-    machine.homes[frame.serial] = home
     if machine.frames:
-        frame.context = machine.frame.context - {"try"}
+        outer = machine.frame.context
+        frame.context = outer - {"try"} if "try" in outer else outer  # the same set again: events keep it
     saved = machine.sequence
     machine.sequence = tl.Sequence()
     inner = machine.sequence
@@ -102,6 +102,7 @@ def follow(
         machine.frames.pop()
         machine.sequence = saved
         machine.costs[id(function)] = machine.costs.get(id(function), 0) + machine.steps - before
+    machine.leave(frame)
     turned, cleared = machine.turned - turned_before, True
     if turned > len(frame.again):
         machine.turning.add(id(function))

@@ -80,6 +80,7 @@ class Frame:
 
     __slots__ = (
         "again",
+        "captured",
         "chunk",
         "context",
         "function",
@@ -105,6 +106,7 @@ class Frame:
         self.statement: tree.Node | None = None
         self.again: list[tuple[tl.Sequence, ev.Unknown]] = []  # calls of the same function from inside of it
         self.yielding: Yielding | None = None  # what to do where it yields
+        self.captured = False  # something was defined in it that can read its names later
 
 
 class Machine:
@@ -127,7 +129,6 @@ class Machine:
         self.undo: list[dict[tuple[int, str], Value]] = []
         self.frames: list[Frame] = []
         self.parents: dict[int, int | None] = {}  # scope → enclosing scope
-        self.homes: dict[int, Module] = {}  # scope → module
         self.scope_of: dict[str, int] = {}  # module path → its scope
         self.globals: dict[int, dict[str, None]] = {}  # scope of a module → the names bound in it, first to last
         self.stars: dict[str, str] = {}  # path of a module → the outside module that it imports * from
@@ -257,21 +258,29 @@ class Machine:
         self.sequence = saved
         if not left:
             return sequences, True
-        keys: dict[tuple[int, str], None] = {}
-        for written in left:
-            keys.update(dict.fromkeys(written))
-        spend(len(keys) // 2)
-        for key in keys:
-            value: Value = MISSING
-            for written in left:
-                new = written.get(key)
-                if new is None:
-                    new = self.store.get(key, MISSING)
-                if new is MISSING:
-                    continue
-                value = new if value is MISSING else join(value, new)
-            self.put(key, value)
+        writers: dict[tuple[int, str], list[tuple[int, Value]]] = {}  # what each arm that writes it has left there
+        for number, written in enumerate(left):
+            for key, value in written.items():
+                writers.setdefault(key, []).append((number, value))
+        spend(len(writers) // 2)
+        for key, values in writers.items():
+            self.put(key, self.joined(values, self.store.get(key, MISSING), len(left)))
         return sequences, False
+
+    @staticmethod
+    def joined(values: Sequence[tuple[int, Value]], before: Value, arms: int) -> Value:
+        """What so many arms leave, some of which have written values; in the others it is what it was before.
+
+        Those are asked once where several stand side by side: what was written in them makes the work, not their number.
+        """
+        found: Value = MISSING
+        expected = 0
+        for number, value in (*values, (arms, MISSING)):
+            for new in (before, value) if number > expected else (value,):
+                if new is not MISSING:
+                    found = new if found is MISSING else join(found, new)
+            expected = number + 1
+        return found
 
     def cut_short(self, outer: tl.Sequence, step: tl.Branch | tl.Loop | tl.Call) -> None:
         """The work is cut short inside of a step: keep what it has so far, and let no path lead on from there."""
@@ -281,6 +290,20 @@ class Machine:
             step.unfinished = True
         outer.steps += [step, tl.Jump(tree.Exit.RAISE, step.place)]
         self.sequence = outer
+
+    def leave(self, frame: Frame) -> None:
+        """A function has come to its end: let go of its names, unless something may still read them.
+
+        They are many, and the paths that meet later need not be compared in them.
+        """
+        if frame.captured:
+            return
+        scope, log = frame.serial, self.undo[-1] if self.undo else {}
+        for name in self.names_of.pop(scope, ()):
+            self.store.pop((scope, name), None)
+            log.pop((scope, name), None)  # before it began there was none
+        self.keepers.discard(scope)
+        del self.parents[scope]
 
     # ------------------------------------------------------------ events
 

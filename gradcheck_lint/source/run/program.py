@@ -34,7 +34,6 @@ def namespace(machine: Machine, module: Module) -> int:
         scope = machine.scope_of[module.path] = new_serial()
         machine.parents[scope] = None
         machine.globals[scope] = {}
-        machine.homes[scope] = module
         saved = (
             machine.frames,
             machine.sequence,
