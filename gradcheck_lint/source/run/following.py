@@ -48,12 +48,15 @@ def follow(
             or machine.steps > machine.budget // 2
             or len(machine.frames) > limits.DEPTH
         )
-        heavy = machine.costs.get(id(function), 0) > limits.HEAVY
+        heavy = (
+            machine.costs.get(id(function), 0) > limits.HEAVY
+            or machine.lengthy.get(id(function), 0) >= limits.LENGTHY_CALLS
+        )
         if heavy or not (far or forced or yielding is not None):
             matters, sight, found = _can_matter(machine, target, args)
         if heavy and matters:
             far = True
-            if machine.timeline is not None:
+            if machine.timeline is not None and id(function) in machine.acting:
                 machine.timeline.cut = machine.timeline.skipped = True
         if far or (yielding is None and not forced and not matters):
             result = Thing(Opaque(), function.name, machine.place(node) if node is not None else None, certain=False)
@@ -65,7 +68,8 @@ def follow(
                     iteration.consume(machine, value, node, "?")
             if node is not None and far:
                 spend(20)
-                _out_of_sight(machine, target, args, node)
+                found = handed(machine, target, args.all()) if found is None else found
+                _out_of_sight(machine, target, args, node, found)
             if node is not None and machine.trains and function.name not in ("forward", "__call__"):
                 found = handed(machine, target, args.all()) if found is None else found
                 parts.may_grow(machine, node, found, [target.receiver, *args.all()], function)
@@ -84,7 +88,7 @@ def follow(
     saved = machine.sequence
     machine.sequence = tl.Sequence()
     inner = machine.sequence
-    before, turned_before = machine.steps, machine.turned
+    before, turned_before, acted_before = machine.steps, machine.turned, machine.acted
     machine.frames.append(frame)
     try:
         _bind(machine, function, target, args)
@@ -101,11 +105,16 @@ def follow(
     finally:
         machine.frames.pop()
         machine.sequence = saved
-        machine.costs[id(function)] = machine.costs.get(id(function), 0) + machine.steps - before
+        took = machine.steps - before
+        machine.costs[id(function)] = machine.costs.get(id(function), 0) + took
+        if took > limits.LENGTHY:
+            machine.lengthy[id(function)] = machine.lengthy.get(id(function), 0) + 1
     machine.leave(frame)
     turned, cleared = machine.turned - turned_before, True
     if turned > len(frame.again):
         machine.turning.add(id(function))
+        if machine.acted > acted_before:
+            machine.acting.add(id(function))
         if id(function) not in machine.clearing:
             cleared = tl.clears(inner)
             if cleared:
@@ -152,10 +161,11 @@ def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tup
     return found.anything or sight not in machine.quiet, sight, found
 
 
-def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
+def _out_of_sight(
+    machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node, found: Holdings
+) -> None:
     """A call that is not followed any more may turn the cycle, unless it was seen not to."""
     function = target.function
-    found = handed(machine, target, args.all())
     if not found and not machine.relevant(function):
         return
     receiver = target.receiver

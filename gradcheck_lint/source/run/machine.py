@@ -147,6 +147,7 @@ class Machine:
         self.spent, self.budget = 0, limits.BUDGET
         self.steps = 0
         self.turned = 0  # events so far that turn the cycle, or may
+        self.acted = 0  # those of them that are no calls of code that was not seen
         self.timeline: tl.Timeline | None = None
         self.children: dict[int, list[ClassValue]] = {}  # class → classes derived from it
         self.places: dict[int, Place] = {}
@@ -154,10 +155,13 @@ class Machine:
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
         self.spotted = Spotted()  # what this entry point had in its hands
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
+        self.lengthy: dict[int, int] = {}  # function → how many calls of it were long ones
         self.quiet: set[Hashable] = set()  # calls that turned nothing, and gave nothing that has an identity
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
+        self.acting: set[int] = set()  # those of them that did so by more than calls of code that was not seen:
+        # where one of the others is not followed, the call is told of as such a call itself, and nothing is missed
         self.clearing: set[int] = set()  # those of them that cleared gradients
         self.sizes: dict[int, int] = {}  # what follows a `%` in the test being looked at, if it is a known number
         self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
@@ -271,7 +275,8 @@ class Machine:
     def joined(values: Sequence[tuple[int, Value]], before: Value, arms: int) -> Value:
         """What so many arms leave, some of which have written values; in the others it is what it was before.
 
-        Those are asked once where several stand side by side: what was written in them makes the work, not their number.
+        Those are asked once where several stand side by side: what was written makes the work, not how many arms there
+        are.
         """
         found: Value = MISSING
         expected = 0
@@ -327,6 +332,8 @@ class Machine:
         self.sequence.steps.append(event)
         if isinstance(event, ev.Turning):
             self.turned += 1
+            if not isinstance(event, ev.Unknown):
+                self.acted += 1
         return event
 
     # ------------------------------------------------------------ running
