@@ -167,6 +167,7 @@ class Timeline:
         self.tree = Sequence()
         self._located: list[tuple[Event, tuple[Part, ...]]] | None = None
         self._kinds: dict[type[Event], list[tuple[int, Event]]] | None = None
+        self._merged: dict[tuple[type[Event], ...], list[tuple[int, Event]]] = {}  # those of several kinds, in order
         self._size = 0
         self._homes: dict[int, tuple[Part, int]] | None = None
         self._optimizers: list[Thing] | None = None
@@ -212,14 +213,16 @@ class Timeline:
 
     def _numbered(self, kinds: tuple[type[Event], ...]) -> Sequence_[tuple[int, Event]]:
         """The events of some kinds with their numbers, in the order of the code."""
-        by_kind = self.kinds
-        met = _among(tuple(by_kind), kinds)
-        if not met:
-            return ()
-        if len(met) == 1:
-            return by_kind[met[0]]
-        found = [place for kind in met for place in by_kind[kind]]
-        found.sort(key=_index)
+        found = self._merged.get(kinds)
+        if found is None:
+            by_kind = self.kinds
+            met = _among(tuple(by_kind), kinds)
+            if len(met) == 1:
+                found = by_kind[met[0]]
+            else:
+                found = [place for kind in met for place in by_kind[kind]]
+                found.sort(key=_index)
+            self._merged[kinds] = found
         return found
 
     @property
@@ -340,7 +343,7 @@ class Timeline:
     def judged(self) -> None:
         """All rules have been asked: let go of what was only kept for them."""
         self._homes = self._located = self._kinds = None
-        self._within = {}
+        self._within, self._merged = {}, {}
         self._courses = {}
         self._raising = None
 

@@ -161,9 +161,7 @@ def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tup
     return found.anything or sight not in machine.quiet, sight, found
 
 
-def _out_of_sight(
-    machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node, found: Holdings
-) -> None:
+def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node, found: Holdings) -> None:
     """A call that is not followed any more may turn the cycle, unless it was seen not to."""
     function = target.function
     if not found and not machine.relevant(function):

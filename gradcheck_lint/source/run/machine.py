@@ -20,6 +20,7 @@ from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Broken, Module, Project
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import KEPT
+from gradcheck_lint.source.run.passing import Passing
 from gradcheck_lint.source.run.spotted import Spotted
 from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, new_serial, things
 
@@ -154,6 +155,7 @@ class Machine:
         self.chunk_of: dict[int, Chunk] = {}  # nested function → the chunk that it was parsed in
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
         self.spotted = Spotted()  # what this entry point had in its hands
+        self.passing = Passing()  # what it has read from its own things
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
         self.lengthy: dict[int, int] = {}  # function → how many calls of it were long ones
         self.quiet: set[Hashable] = set()  # calls that turned nothing, and gave nothing that has an identity
@@ -310,6 +312,13 @@ class Machine:
         self.keepers.discard(scope)
         del self.parents[scope]
 
+    def forget(self) -> None:
+        """An entry point is over: let go of the parts of things that only it has made."""
+        for key in self.passing.over():
+            self.store.pop(key, None)
+            self.names_of.pop(key[0], None)
+            self.keepers.discard(key[0])
+
     # ------------------------------------------------------------ events
 
     @property
@@ -346,7 +355,8 @@ class Machine:
         saved = (self.frames, self.sequence)
         self.frames, self.sequence = [frame], tl.Sequence()
         try:
-            yield
+            with self.passing.lasting():
+                yield
         finally:
             self.frames, self.sequence = saved
 
