@@ -27,7 +27,8 @@ ROOMS = (
     " runtime.call runtime.record runtime.sighting runtime.sightings runtime.layers",
     "report config console",
     "source",  # reading code: trees, values, events
-    "source.run.machine source.run.arguments source.run.holdings source.run.lazy source.run.spotted source.run.shape",
+    "source.run.machine source.run.arguments source.run.holdings source.run.lazy source.run.passing"
+    " source.run.spotted source.run.shape",
     "source.run",  # what code means
     "source.libraries",
     "facts registry",

@@ -44,6 +44,8 @@ from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, optio
 TRAINING = (Zero, Backward, Step, Unscale, Clip)
 """The kinds of events that make code training code, besides the building of an optimizer."""
 
+REMAINS = 100_000  # objects that are worth a look for garbage: as many as some ten files leave behind
+
 RECURSION = 8000  # frames; deep expressions need several for each level
 
 
@@ -99,6 +101,8 @@ def analysing(work: Work) -> Iterator[None]:
     sys.setrecursionlimit(max(limit, RECURSION))
     collecting = gc.isenabled()
     work.finder.asked.clear()
+    if gc.get_count()[0] > REMAINS:  # of islands before this one; after the last one nobody needs the memory
+        gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing holds it
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
         with own_serials():
@@ -106,7 +110,6 @@ def analysing(work: Work) -> Iterator[None]:
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
-            gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing here holds it
             gc.enable()
 
 
@@ -138,6 +141,7 @@ class Analysis:
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.training: set[str] = set()  # paths of the files in which an optimizer or a backward was seen
         self.openings: set[int] = set()  # ids of what the methods judged so far begin with
+        self.hearing: dict[frozenset[type[Event]], list[Rule]] = {}  # kinds of events → the rules that ask for some
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
         self.size = 0
 
@@ -293,17 +297,23 @@ class Analysis:
         breaches: list[Breach] = []
         more = limits.FOLLOW_EVENT * size
         self.bounded(home, name, self.following, partial(self.follow, timeline, breaches), more)
-        for rule in self.rules:
-            if self.concerned(rule, timeline, breaches):
-                self.bounded(home, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
+        for rule in self.concerned(timeline, breaches):
+            self.bounded(home, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
 
-    def concerned(self, rule: Rule, timeline: Timeline, breaches: Sequence[Breach]) -> bool:
-        """Whether there is anything in a timeline that a rule wants to hear of."""
-        return (
-            _asks(rule, timeline)
-            or (bool(rule.listens) and timeline.has(*rule.listens))
-            or any(breach.kind in rule.breaches for breach in breaches)
-        )
+    def concerned(self, timeline: Timeline, breaches: Sequence[Breach]) -> Sequence[Rule]:
+        """The rules for which there is something in a timeline that they want to hear of."""
+        kinds = frozenset(timeline.kinds)
+        found = self.hearing.get(kinds)
+        if found is None:  # timelines are many, and what they are made of is mostly the same
+            found = self.hearing[kinds] = [
+                rule
+                for rule in self.rules
+                if _asks(rule, timeline) or (bool(rule.listens) and timeline.has(*rule.listens))
+            ]
+        if not breaches:
+            return found
+        broken = {breach.kind for breach in breaches}
+        return [rule for rule in self.rules if rule in found or not broken.isdisjoint(rule.breaches)]
 
     def bounded(self, path: str, name: str, purse: Purse, work: Callable[[], None], more: int = 0) -> None:
         """Do some work for an entry point or a class; if it is too much, remember that and go on."""

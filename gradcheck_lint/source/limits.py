@@ -42,6 +42,8 @@ REPEATS = 16  # times that one function is followed for one entry point
 BUDGET = 12_000  # calls and statements run for one entry point; from half of it on, no call is followed
 BETWEEN = 4  # times that one is for nothing else than that it may lie between a model and its loss
 HEAVY = 100_000  # calls and statements run in one function for all entry points; from there on, it is not followed
+LENGTHY = BUDGET // 2  # calls and statements run in one call of a function: the calls at its end were not followed;
+LENGTHY_CALLS = 2  # after so many of these it is not followed, as any other would be cut short too
 LONG = 150_000  # calls and statements run for all of them; from there on, each gets a tenth of its budget
 
 # ---------------------------------------------------------------- judging

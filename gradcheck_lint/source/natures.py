@@ -29,9 +29,15 @@ N = TypeVar("N", bound=Nature)
 
 
 class Opaque(Nature):
-    """Something of which no more is known."""
+    """Something of which no more is known: most things are, and share one nature."""
 
     __slots__ = ()
+
+    def __new__(cls) -> Opaque:
+        return _OPAQUE if cls is Opaque else super().__new__(cls)
+
+
+_OPAQUE: Opaque = object.__new__(Opaque)
 
 
 class ModuleLike(Opaque):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from gradcheck_lint.source import tree
@@ -75,10 +76,17 @@ class Branch:
     __slots__ = ("arms", "place", "sizes", "test")
 
     def __init__(
-        self, test: tree.Expression | None, arms: list[Sequence], place: Place, sizes: dict[int, Amount] | None = None
+        self,
+        test: tree.Expression | None,
+        arms: list[Sequence],
+        place: Place,
+        sizes: Mapping[int, Amount] | None = None,
     ) -> None:
         self.test, self.arms, self.place = test, arms, place
-        self.sizes = sizes or {}
+        self.sizes = sizes or _UNSIZED
+
+
+_UNSIZED: Mapping[int, Amount] = MappingProxyType({})  # most branches: one for all of them
 
 
 class Attempt(Branch):
@@ -166,6 +174,7 @@ class Timeline:
         self.tree = Sequence()
         self._located: list[tuple[Event, tuple[Part, ...]]] | None = None
         self._kinds: dict[type[Event], list[tuple[int, Event]]] | None = None
+        self._merged: dict[tuple[type[Event], ...], list[tuple[int, Event]]] = {}  # those of several kinds, in order
         self._size = 0
         self._homes: dict[int, tuple[Part, int]] | None = None
         self._optimizers: list[Thing] | None = None
@@ -211,14 +220,16 @@ class Timeline:
 
     def _numbered(self, kinds: tuple[type[Event], ...]) -> Sequence_[tuple[int, Event]]:
         """The events of some kinds with their numbers, in the order of the code."""
-        by_kind = self.kinds
-        met = _among(tuple(by_kind), kinds)
-        if not met:
-            return ()
-        if len(met) == 1:
-            return by_kind[met[0]]
-        found = [place for kind in met for place in by_kind[kind]]
-        found.sort(key=_index)
+        found = self._merged.get(kinds)
+        if found is None:
+            by_kind = self.kinds
+            met = _among(tuple(by_kind), kinds)
+            if len(met) == 1:
+                found = by_kind[met[0]]
+            else:
+                found = [place for kind in met for place in by_kind[kind]]
+                found.sort(key=_index)
+            self._merged[kinds] = found
         return found
 
     @property
@@ -339,7 +350,7 @@ class Timeline:
     def judged(self) -> None:
         """All rules have been asked: let go of what was only kept for them."""
         self._homes = self._located = self._kinds = None
-        self._within = {}
+        self._within, self._merged = {}, {}
         self._courses = {}
         self._raising = None
 

@@ -98,6 +98,8 @@ def call(machine: Machine, node: tree.Call) -> Value:
         args = _arguments(machine, node)
         if func.attr == "forward":
             _forward_by_name(machine, found, node)
+        if len(found) == 1 and members[0] is not None:  # most calls of a method that the project has
+            return apply(machine, members[0], args, node)
         if all(m is None for m in members) and len(found) > 1 and all(isinstance(o, (Items, Table)) for o in found):
             return objects.join_all([_method(machine, option, func.attr, args, node) for option in found])
         if all(m is None for m in members):
@@ -112,6 +114,8 @@ def call(machine: Machine, node: tree.Call) -> Value:
     target = machine.eval(func)
     args = _arguments(machine, node)
     found = [o for o in options(target) if not (isinstance(o, Constant) and o.value is None)] or list(options(target))
+    if len(found) == 1:
+        return apply(machine, found[0], args, node)
     return _each(machine, node, [partial(apply, machine, o, args, node) for o in found])
 
 

@@ -51,13 +51,16 @@ def follow(
             or machine.steps > machine.budget // 2
             or len(machine.frames) > limits.DEPTH
         )
-        heavy = machine.costs.get(id(function), 0) > limits.HEAVY
+        heavy = (
+            machine.costs.get(id(function), 0) > limits.HEAVY
+            or machine.lengthy.get(id(function), 0) >= limits.LENGTHY_CALLS
+        )
         if heavy or not (far or forced or yielding is not None):
             matters, sight, found = _can_matter(machine, target, args)
             matters = matters or (machine.optimizes and node is not None and _reshapes(machine, target, found))
         if heavy and matters:
             far = True
-            if machine.timeline is not None:
+            if machine.timeline is not None and id(function) in machine.acting:
                 machine.timeline.cut = machine.timeline.skipped = True
         if far or (yielding is None and not forced and not matters):
             result = Thing(Opaque(), function.name, machine.place(node) if node is not None else None, certain=False)
@@ -71,7 +74,8 @@ def follow(
                 machine.partial.add(target.receiver.serial)
             if node is not None and far:
                 spend(20)
-                _out_of_sight(machine, target, args, node)
+                found = handed(machine, target, args.all()) if found is None else found
+                _out_of_sight(machine, target, args, node, found)
             if node is not None and machine.trains and function.name not in ("forward", "__call__"):
                 found = handed(machine, target, args.all()) if found is None else found
                 parts.may_grow(machine, node, found, [target.receiver, *args.all()], function)
@@ -84,13 +88,14 @@ def follow(
     frame.owner, frame.self = target.owner, target.receiver
     frame.yielding = yielding
     machine.parents[frame.serial] = target.scope
-    machine.homes[frame.serial] = home
     if machine.frames:
-        frame.context = machine.frame.context - {"try"}
+        outer = machine.frame.context
+        frame.context = outer - {"try"} if "try" in outer else outer  # the same set again: events keep it
     saved = machine.sequence
     machine.sequence = tl.Sequence()
     inner = machine.sequence
     before, turned_before, switched_before = machine.steps, machine.turned, machine.switched
+    acted_before = machine.acted
     machine.frames.append(frame)
     try:
         _bind(machine, function, target, args)
@@ -107,10 +112,16 @@ def follow(
     finally:
         machine.frames.pop()
         machine.sequence = saved
-        machine.costs[id(function)] = machine.costs.get(id(function), 0) + machine.steps - before
+        took = machine.steps - before
+        machine.costs[id(function)] = machine.costs.get(id(function), 0) + took
+        if took > limits.LENGTHY:
+            machine.lengthy[id(function)] = machine.lengthy.get(id(function), 0) + 1
+    machine.leave(frame)
     turned, cleared = machine.turned - turned_before, True
     if turned > len(frame.again):
         machine.turning.add(id(function))
+        if machine.acted > acted_before:
+            machine.acting.add(id(function))
         if id(function) not in machine.clearing:
             cleared = tl.clears(inner)
             if cleared:
@@ -194,10 +205,9 @@ def _between(machine: Machine, target: FunctionValue, args: Arguments) -> bool:
     return any(passes(value) for value in args.all())
 
 
-def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
+def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node, found: Holdings) -> None:
     """A call that is not followed any more may turn the cycle, unless it was seen not to."""
     function = target.function
-    found = handed(machine, target, args.all())
     if not found and not machine.relevant(function):
         return
     if id(function) in machine.switching:

@@ -50,27 +50,32 @@ def instance(machine: Machine, cls: ClassValue) -> tuple[Thing, tl.Opening]:
     They are the same whoever asks first: an entry point at its start, or `spotted` in the middle of one.
     """
     if cls.serial not in machine.instances:
-        thing, made = new_instance(cls, None), tl.Opening()
-        saved, machine.sequence = machine.sequence, made
-        undo, machine.undo = machine.undo, []
-        steps, under_way = machine.steps, (machine.frames, machine.depth, machine.looping, machine.unrolled)
-        machine.frames, machine.depth, machine.looping, machine.unrolled = [], 0, 0, 1
-        machine.instances[cls.serial] = (thing, made)
-        init = cls.member("__init__")
-        lines = machine.lines(init.function) if isinstance(init, FunctionValue) else 0
-        with machine.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
-            try:
-                machine.prepare(thing, None)
-            except Stop:  # its methods are looked at all the same, with what is known of it up to there
-                machine.unmade.add(cls.serial)
-                tl.lead_on(made)
-                machine.unwind(0)
-                machine.steps = steps
-            finally:
-                machine.frames, machine.depth, machine.looping, machine.unrolled = under_way
-                machine.sequence, machine.undo = saved, undo
-        machine.purse.pay(allowance.used)
+        with machine.passing.lasting():
+            _make(machine, cls)
     return machine.instances[cls.serial]
+
+
+def _make(machine: Machine, cls: ClassValue) -> None:
+    thing, made = new_instance(cls, None), tl.Opening()
+    saved, machine.sequence = machine.sequence, made
+    undo, machine.undo = machine.undo, []
+    steps, under_way = machine.steps, (machine.frames, machine.depth, machine.looping, machine.unrolled)
+    machine.frames, machine.depth, machine.looping, machine.unrolled = [], 0, 0, 1
+    machine.instances[cls.serial] = (thing, made)
+    init = cls.member("__init__")
+    lines = machine.lines(init.function) if isinstance(init, FunctionValue) else 0
+    with machine.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
+        try:
+            machine.prepare(thing, None)
+        except Stop:  # its methods are looked at all the same, with what is known of it up to there
+            machine.unmade.add(cls.serial)
+            tl.lead_on(made)
+            machine.unwind(0)
+            machine.steps = steps
+        finally:
+            machine.frames, machine.depth, machine.looping, machine.unrolled = under_way
+            machine.sequence, machine.undo = saved, undo
+    machine.purse.pay(allowance.used)
 
 
 def lengthen(parameters: Thing, more: Value) -> None:
@@ -175,6 +180,7 @@ def child(machine: Machine, base: Thing, attr: str, what: Nature, node: tree.Nod
     )
     guess(thing)
     machine.store[key] = thing  # not undone: the identity is the same on every path
+    machine.passing.read(key)
     if isinstance(thing.what, KEPT):
         machine.keepers.add(base.serial)
     machine.names_of.setdefault(base.serial, {})[key[1]] = None
