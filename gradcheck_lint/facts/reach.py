@@ -303,6 +303,8 @@ class Reaching:
 
     def _unfollowed(self, made: Operation) -> Reach:
         """What a function of the project gives whose text was not followed here."""
+        if made.inner is not None:
+            return self.of(made.inner)
         given = self.all_of([*made.args, *(made.keywords or {}).values()])
         target = made.base if isinstance(made.base, FunctionValue) else None
         held = target is None or target.receiver is not None
@@ -390,7 +392,7 @@ def _callable(reaching: Reaching, value: Value | None) -> Reach:
 
 def _unfollowed(value: Value) -> bool:
     """Whether a value is what a function of the project gave that was not followed."""
-    return isinstance(value, Thing) and value.made is not None and value.made.how is How.CODE
+    return isinstance(value, Thing) and value.made is not None and value.made.how is How.CODE and not value.made.inner
 
 
 def _from_outside(value: Value) -> bool:

@@ -275,8 +275,9 @@ def _setattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None
                 machine, node, thing, name.value, value, machine.get(thing.serial, name.value), None
             )
             machine.set(thing.serial, name.value, value)
-            parts.noted(machine, thing, name.value)
-            parts.owned(value, thing, name.value)
+            if not machine.looking:
+                parts.noted(machine, thing, name.value)
+                parts.owned(value, thing, name.value)
             access.write(machine, thing, name.value, value, node)
         for option in options(args.positional[0]):
             assignment.patch(machine, option, name.value, value, node)

@@ -245,7 +245,7 @@ def _register(how: str) -> Method:
         if isinstance(name, Constant) and isinstance(name.value, str) and value is not None:
             for thing in things(base):
                 machine.set(thing.serial, name.value, value)
-                if how != "buffer":
+                if how != "buffer" and not machine.looking:
                     parts.noted(machine, thing, name.value)
                     parts.owned(value, thing, name.value)
         elif how != "buffer":

@@ -153,8 +153,9 @@ def _assign_to(
         _tell(machine, target, old, value, source)
         set_attribute(machine, target, thing, target.attr, value, old, source)
     machine.set(thing.serial, target.attr, value)
-    parts.noted(machine, thing, target.attr)
-    parts.owned(value, thing, target.attr)
+    if not machine.looking:
+        parts.noted(machine, thing, target.attr)
+        parts.owned(value, thing, target.attr)
     access.write(machine, thing, target.attr, value, target)
 
 

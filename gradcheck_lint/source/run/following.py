@@ -9,13 +9,13 @@ from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source.deps import cut_off, depends, passes
+from gradcheck_lint.source.deps import cut_off, depends
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.joins import join, tracked
 from gradcheck_lint.source.natures import Module, Opaque, Parameters, nature
 from gradcheck_lint.source.operations import How
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.run import iteration, made, objects, parts, shape, unseen
+from gradcheck_lint.source.run import iteration, looked, made, objects, parts, shape, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.generators import Yielding
 from gradcheck_lint.source.run.holdings import Holdings, callables, handed, held
@@ -160,8 +160,9 @@ def _unfollowed(
     """What a call gives that was not followed, with what is known of how it came to be."""
     if node is None or not machine.frames:
         return result
-    name, keywords = target.function.name, args.keywords
-    return made.note(machine, result, How.CODE, name, args.positional, node, base=target, keywords=keywords)
+    name, given, keywords = target.function.name, args.positional, args.keywords
+    inner = looked.look(machine, target, args, node)
+    return made.note(machine, result, How.CODE, name, given, node, base=target, keywords=keywords, inner=inner)
 
 
 def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tuple[bool, Hashable, Holdings | None]:
@@ -170,12 +171,10 @@ def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tup
     With it, where its text says nothing, what its events and the identity of its result can depend on, and what it
     is handed or holds.
     """
-    if machine.trying or machine.relevant(target.function):
+    if machine.trying or machine.looking or machine.relevant(target.function):
         return True, None, None
     if not machine.trains:
         return False, None, None
-    if _between(machine, target, args):
-        return True, None, None
     found = handed(machine, target, args.all())
     if not found:
         return False, None, found
@@ -191,18 +190,6 @@ def _reshapes(machine: Machine, target: FunctionValue, found: Holdings | None) -
     receiver = target.receiver
     method = isinstance(receiver, Thing) and isinstance(receiver.what, Module) and target.function.name != "__init__"
     return known and (method or (found is not None and any(isinstance(t.what, Module) for t in found.things.values())))
-
-
-def _between(machine: Machine, target: FunctionValue, args: Arguments) -> bool:
-    """Whether a function lies between a model and its loss: then it may cut one off from the other."""
-    times = machine.followed.get(id(target.function), 0)
-    if times > limits.BETWEEN:
-        return False
-    receiver = target.receiver
-    if isinstance(receiver, Thing) and isinstance(receiver.what, Module):
-        if target.function.name in ("forward", "__init__"):  # this where something asks for the parts that it makes
-            return True
-    return any(passes(value) for value in args.all())
 
 
 def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node, found: Holdings) -> None:
@@ -272,10 +259,14 @@ def _bind(machine: Machine, function: tree.Function, target: FunctionValue, args
 
 def prepare(machine: Machine, thing: Thing, node: tree.Node | None, args: Arguments | None = None) -> None:
     """Interpret the `__init__` of an instance, once, when something of it is asked for."""
-    if thing.ready or not isinstance(thing.cls, ClassValue):
+    if not isinstance(thing.cls, ClassValue) or (thing.ready and (not machine.looking or thing in machine.unready)):
         return
-    thing.ready = True
     init = thing.cls.member("__init__")
+    if machine.looking:
+        if thing.ready and (not isinstance(init, FunctionValue) or machine.relevant(init.function)):
+            return  # what it makes is there for all
+        machine.unready[thing] = thing.ready
+    thing.ready = True
     if isinstance(init, FunctionValue):
         if sum(1 for f in machine.frames if f.function is init.function) or len(machine.frames) > limits.DEPTH:
             return

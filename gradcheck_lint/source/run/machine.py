@@ -194,6 +194,10 @@ class Machine:
         self.tried: dict[Hashable, bool] = {}  # functions that were run so, and what they hold → whether they turn it
         self.trains = True  # the module of the entry point speaks of training; else nothing in it can be judged
         self.graded = False  # somewhere, `.grad` of something was read
+        self.looking = False  # a function is gone through for its result alone: nothing that happens in it is kept
+        self.looks: dict[int, int] = {}  # function → how often that was done for this entry point
+        self.looked_at = 0  # how much work that was
+        self.unready: dict[Thing, bool] = {}  # what is prepared meanwhile, and whether it was before
         self.trying = False  # a function is run with unknown arguments, to see whether it turns the cycle
         self.names_in: dict[int, dict[str, int]] = {}  # function → the names that its text speaks of, numbered
         self.leaves: dict[int, bool] = {}  # function → whether it leaves the modules that it is given as they are

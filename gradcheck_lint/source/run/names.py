@@ -183,7 +183,7 @@ def thing_attribute(machine: Machine, base: Thing, attr: str, node: tree.Node) -
     if value is not None and not objects.is_none(value):
         return value
     if isinstance(base.cls, ClassValue):
-        if not base.ready:
+        if not base.ready or machine.looking:
             machine.prepare(base, node)
             value = machine.store.get((base.serial, attr))
             if value is not None and not objects.is_none(value):

@@ -100,6 +100,7 @@ def run_function(machine: Machine, function: FunctionValue) -> None:
     machine.budget = machine.budget_of(lines)
     machine.steps = 0
     machine.followed = {}
+    machine.looks, machine.looked_at = {}, 0
     machine.spotted, machine.passing = Spotted(), Passing()
     machine.trains = home.trains
     machine.depth = 0

@@ -1,0 +1,82 @@
+"""Goes through a function that nobody has to follow, only to see how what it gives comes of what it is given.
+
+Between a model and its loss lie forward passes and helpers that turn no cycle, and any of them may cut one off from the
+other. Nothing that happens in there is told, and nothing is kept of it but the value that it gives.
+"""
+
+from __future__ import annotations
+
+from gradcheck_lint.source import limits, tree
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.effort import Allowance, Stop, meter
+from gradcheck_lint.source.natures import Module, Opaque
+from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.run.spotted import Spotted
+from gradcheck_lint.source.values import FunctionValue, Items, Thing, Value, options
+
+
+def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> Value | None:
+    """What a call gives that is followed for nothing else; None if it does not lie between a model and its loss.
+
+    What is too long is not looked at to its end: then nothing is known of what it gives.
+    """
+    if machine.looking or machine.trying or not machine.trains or not _between(target, args):
+        return None
+    looks = machine.looks.get(id(target.function), 0)
+    if looks >= limits.LOOKS or machine.looked_at > limits.LOOKED_AT:
+        return None
+    machine.looks[id(target.function)] = looks + 1
+    kept = (machine.sequence, machine.followed, machine.reached, machine.spotted, machine.idle, machine.steps)
+    around = (machine.depth, machine.looping, machine.unrolled, machine.unsettled, machine.making, machine.graded)
+    within = (machine.sizes, machine.ending, machine.ended)
+    timeline, level, frames = machine.timeline, len(machine.undo), len(machine.frames)
+    marks = (timeline.cut, timeline.skipped) if timeline is not None else (False, False)
+    machine.sequence, machine.spotted, machine.followed = tl.Sequence(), Spotted(), {}
+    machine.reached, machine.idle = set(machine.reached), set(machine.idle)
+    machine.sizes, machine.ending, machine.ended = {}, {}, {}
+    machine.steps, machine.looking = max(0, machine.budget // 2 - limits.LOOK), True
+    machine.undo.append({})
+    result: Value | None = None
+    try:
+        with Allowance(min(meter.left, limits.LOOK_WORK)) as allowance:
+            result = machine.follow(target, args, node, forced=True)
+    except Stop:
+        result = None
+    finally:
+        machine.unwind(level)
+        del machine.frames[frames:]
+        for thing, ready in machine.unready.items():
+            thing.ready = ready
+        machine.unready = {}
+        machine.looking = False
+        machine.sequence, machine.followed, machine.reached, machine.spotted, machine.idle, machine.steps = kept
+        (machine.depth, machine.looping, machine.unrolled, machine.unsettled, machine.making, machine.graded) = around
+        machine.sizes, machine.ending, machine.ended = within
+        if timeline is not None:
+            timeline.cut, timeline.skipped = marks
+    meter.left -= allowance.used
+    machine.looked_at += allowance.used
+    return result
+
+
+def _between(target: FunctionValue, args: Arguments) -> bool:
+    """Whether a function is a forward pass, or is given what a module has made."""
+    receiver = target.receiver
+    if target.function.name == "forward" and isinstance(receiver, Thing) and isinstance(receiver.what, Module):
+        return True
+    return any(_computed(value) for value in args.all())
+
+
+def _computed(value: Value) -> bool:
+    for option in options(value):
+        if isinstance(option, Items):
+            if any(isinstance(item, Thing) and _made(item) for item in option.items[:8]):
+                return True
+        elif isinstance(option, Thing) and _made(option):
+            return True
+    return False
+
+
+def _made(thing: Thing) -> bool:
+    return isinstance(thing.what, Opaque) and bool(thing.deps) and (thing.made is not None or thing.parent is not None)
