@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, cached_property, partial
 
 from gradcheck_lint.facts.classes import class_facts
@@ -65,12 +66,7 @@ def analyse(
     `extent` is told what was followed or judged in part only, and which files have training code.
     Raises AnalysisError, with what was found all the same, if something of gradlint's own broke.
     """
-    roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
-    cwd = os.getcwd()
-    if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
-        roots.add(cwd)
-    triggers = dict.fromkeys(r.triggers for r in (*known, *rules) if r.triggers and not _about_classes(r))
-    work = Work(tuple(rules), Finder(sorted(roots)), tuple(triggers))
+    work = work_of(files, rules, known)
     groups = islands(files, work.finder)
     findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache, extent=extent)
     findings.sort(key=lambda f: f.order)
@@ -80,8 +76,25 @@ def analyse(
     return findings
 
 
+def work_of(files: Sequence[SourceFile], rules: Sequence[Rule], known: Sequence[Rule]) -> Work:
+    """What each island of the files is analysed with."""
+    roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
+    cwd = os.getcwd()
+    if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
+        roots.add(cwd)
+    triggers = dict.fromkeys(r.triggers for r in (*known, *rules) if r.triggers and not _about_classes(r))
+    return Work(tuple(rules), Finder(sorted(roots)), tuple(triggers))
+
+
 def analyse_island(work: Work, island: Island) -> Outcome:
     """All that is found in files that belong together, and the other files that were read for it."""
+    with analysing(work):
+        return _analysed(work, island)
+
+
+@contextmanager
+def analysing(work: Work) -> Iterator[None]:
+    """An analysis may be run: with room for deep code, and nothing left from the one before."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, RECURSION))
     collecting = gc.isenabled()
@@ -89,7 +102,7 @@ def analyse_island(work: Work, island: Island) -> Outcome:
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
         with own_serials():
-            return _analysed(work, island)
+            yield
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
@@ -98,7 +111,7 @@ def analyse_island(work: Work, island: Island) -> Outcome:
 
 
 def _analysed(work: Work, island: Island) -> Outcome:
-    analysis = _Analysis(island, work)
+    analysis = Analysis(island, work)
     analysis.run()
     cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
     training = tuple(path for path in analysis.listed if path in analysis.training)
@@ -107,10 +120,14 @@ def _analysed(work: Work, island: Island) -> Outcome:
     return Outcome(found, problems, basis, cut, training)
 
 
-class _Analysis:
+class Analysis:
+    """The analysis of an island: `run` it, and its `findings` are there."""
+
     def __init__(self, island: Island, work: Work) -> None:
         self.files, self.beside, self.rules = island.files, island.beside, work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
+        self.found_in: dict[tuple[str, Span], Timeline] = {}  # what was judged when they were found
+        self.judged: Timeline | None = None
         self.problems: list[Problem] = []
         self.project = Project(_triggers((CYCLE_WORDS, *work.triggers)), work.finder, self.failed)
         self.relevance = Relevance(self.project, self.failed)
@@ -148,10 +165,12 @@ class _Analysis:
             module.outline.let_go()
         for timeline in self.machine.timelines:
             timeline.loose = timeline.loose or self.machine.patched
+            self.judged = timeline
             self.guarded(timeline.home.path, partial(self.judge, timeline))
             timeline.judged()
             if timeline.cut:
                 self.cut[timeline.home.path, timeline.name] = None
+        self.judged = None
         known = Known(recall, self.machine.timelines if read_closely else ())
         for module in read_closely:
             if module.torchy or recall.went_over(module.path):
@@ -396,6 +415,8 @@ class _Analysis:
             before = self.findings.get(key)
             if before is None or before.confidence < confidence:
                 self.findings[key] = finding
+                if self.judged is not None:
+                    self.found_in[key] = self.judged
 
         return report
 
