@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
@@ -17,14 +18,14 @@ class DropoutBuiltInForward(Rule):
     slug = "dropout-built-in-forward"
     severity = Severity.ERROR
     fix = Safety.SAFE
-    triggers = r"Dropout\w*\("
+    triggers = r"Dropout\w*\([^()]*\)\s*\(|[^.\w]\w+ *= *(?:\w+\.)*\w*Dropout\w*\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.dropping import drops
         from gradcheck_lint.facts.query import remarked
         from gradcheck_lint.facts.repair import text
 
-        for drop in drops(facts):
+        for drop in drops(facts, re.compile(self.triggers)):
             if not drop.layer:
                 continue
             made = drop.made or drop.place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
@@ -17,14 +18,14 @@ class DropoutIgnoresMode(Rule):
     slug = "dropout-ignores-mode"
     severity = Severity.ERROR
     fix = Safety.SAFE
-    triggers = r"dropout\w*\(|scaled_dot_product_attention\("
+    triggers = r"(?<!self\.)\b(?:\w*alpha_)?dropout[123]?d?\(|scaled_dot_product_attention\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.dropping import drops
         from gradcheck_lint.facts.query import remarked
         from gradcheck_lint.facts.repair import text
 
-        for drop in drops(facts):
+        for drop in drops(facts, re.compile(self.triggers)):
             if drop.layer:
                 continue  # GL507 is about these
             attention = drop.function == "scaled_dot_product_attention"

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "GL312-wrong-15": "a run sees that the rate is 0, and not who has divided",
     "GL314-wrong-7": "a write to `defaults` is an item, of whatever dictionary",
     "GL314-wrong-8": "a write to `defaults` is an item, of whatever dictionary",
+    **{f"GL404-wrong-{n}": "a switch of grad mode is not heard" for n in (1, 2)},
     **{f"GL119-wrong-{n}": "what skips a step is no call" for n in range(1, 5)},
     **{f"GL203-wrong-{n}": "a write to a group is an item, of whatever list" for n in range(1, 4)},
     **{f"GL318-wrong-{n}": "classes are looked for in files of Python, and the page is none" for n in range(1, 5)},

@@ -6,6 +6,7 @@ test that has to do with the mode is left out, and so is all whose rate does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -50,25 +51,26 @@ class Drop(NamedTuple):
     made: Place | None = None
 
 
-def drops(facts: ClassFacts) -> Iterator[Drop]:
-    """The calls in a module's methods that do not ask for its mode."""
-    if facts.cls is None or any(name in facts.cls.members for name in ("train", "eval")):
-        return  # a mode of its own
-    module = is_module(facts.cls)
-    if not module and not (_outside(facts.cls) and isinstance(facts.cls.members.get("forward"), FunctionValue)):
+def drops(facts: ClassFacts, speaks: re.Pattern[str]) -> Iterator[Drop]:
+    """The calls in a module's methods that do not ask for its mode; methods whose text `speaks` of one are read."""
+    named = {definition.name for definition in facts.definitions if speaks.search(definition.text)}
+    if named <= {"__init__"} or facts.cls is None or any(name in facts.cls.members for name in ("train", "eval")):
+        return  # or it has a mode of its own
+    module, outside = is_module(facts.cls), _outside(facts.cls)
+    if not module and not (outside and isinstance(facts.cls.members.get("forward"), FunctionValue)):
         return
     methods = {
         name: member
         for name, member in facts.cls.members.items()
         if isinstance(member, FunctionValue) and member.owner is facts.cls
     }
-    reached = _reached(methods)
+    found: list[tuple[str, Drop]] = []
     for name, member in methods.items():
-        if name not in reached and not _outside(facts.cls):
-            continue
-        if shape.method_kind(member.function) == "static" or not member.function.parameters:
-            continue
-        for drop in _Method(facts, member).drops():
+        if name in named and shape.method_kind(member.function) != "static" and member.function.parameters:
+            found += [(name, drop) for drop in _Method(facts, member).drops()]
+    reached = _reached(methods) if found else ()
+    for name, drop in found:
+        if name in reached or outside:
             yield drop._replace(sure=drop.sure and module and name in reached)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from gradcheck_lint.facts.query import asked, loops_within
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.laws.mode import OFF, Since, lasts
 from gradcheck_lint.source import events as ev
@@ -180,7 +181,7 @@ class _Seen:
 
     def _linked(self, off: ev.SetMode, around: Sequence[tl.Part], loop: tl.Loop | None) -> bool:
         """Whether a backward and the call of `eval()` stand under tests of the same thing: `if phase == "train"`."""
-        return bool(_asked(self._around(off), loop) & _asked(around, loop))
+        return bool(asked(self._around(off), loop) & asked(around, loop))
 
     def _once(self, loop: tl.Loop | None, off: ev.SetMode, model: Thing) -> ev.SetMode | None:
         """The call that has put the model into training mode, outside of the loop."""
@@ -296,17 +297,11 @@ _UNRECORDED = frozenset(f"torch.{name}" for name in OFF)
 
 def _judges(around: Sequence[tl.Part], trained: Sequence[Sequence[tl.Part]], loop: tl.Loop | None) -> bool:
     """Whether a pass is in a loop of its own, beside those in which the model is trained."""
-    mine = _loops(around, loop)
+    mine = loops_within(around, loop)
     return bool(mine) and all(
         any(part not in mine for part in other) and any(part not in other for part in mine)
-        for other in (_loops(backward, loop) for backward in trained)
+        for other in (loops_within(backward, loop) for backward in trained)
     )
-
-
-def _loops(around: Sequence[tl.Part], loop: tl.Loop | None) -> list[tl.Part]:
-    """The loops around something, inside of a loop."""
-    found: list[tl.Part] = [part for part in around if isinstance(part, tl.Loop)]
-    return found[found.index(loop) + 1 :] if loop is not None and loop in found else found
 
 
 def _trains(backward: ev.Backward, model: Thing) -> bool:
@@ -382,15 +377,3 @@ def _apart(thing: Thing, model: Thing) -> bool:
     if thing.parent is not None and model.parent is not None and thing.parent[0] is model.parent[0]:
         return thing.parent[1] != model.parent[1]
     return isinstance(thing.what, Optimizer)
-
-
-def _asked(around: Sequence[tl.Part], loop: tl.Loop | None) -> set[str]:
-    """The names in the tests of the branches around an event, inside of a loop."""
-    inner = list(around)[list(around).index(loop) + 1 :] if loop is not None else around
-    found: set[str] = set()
-    for part in inner:
-        if isinstance(part, tl.Branch) and part.test is not None:
-            for node in part.test.walk():
-                if isinstance(node, (tree.Name, tree.Attribute)) and tree.dotted(node):
-                    found.add(tree.dotted(node))
-    return found

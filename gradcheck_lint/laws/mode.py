@@ -22,14 +22,15 @@ from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 
 OFF = frozenset({"no_grad", "inference_mode"})
 """Names of torch's contexts in which nothing is recorded for backward."""
-_EITHER = frozenset({"enable_grad", "set_grad_enabled"})
+EITHER = frozenset({"enable_grad", "set_grad_enabled"})
+"""Names of torch's contexts in which something may be recorded, whatever holds around them."""
 
 IDLE = 2  # steps in a row
 
 
 def records(contexts: AbstractSet[str]) -> Answer:
     """Whether torch records operations in contexts of these names, of which nobody knows the order."""
-    if contexts & _EITHER:
+    if contexts & EITHER:
         return MAYBE
     return NO if contexts & OFF else YES
 

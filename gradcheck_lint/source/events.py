@@ -277,6 +277,16 @@ class SetMode(Switching):
         self.subject, self.training = subject, training
 
 
+class GradMode(Switching):
+    """Grad mode is switched until somebody switches it again; `on` is None if the code does not show which way."""
+
+    __slots__ = ("on",)
+
+    def __init__(self, on: bool | None) -> None:
+        self.subject = None
+        self.on = on
+
+
 class Move(Event):
     """`x.to(…)`, `.cuda()`, `.half()` …: the subject is x; `how` is the method."""
 
