@@ -104,11 +104,20 @@ class ScalerBypassed(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts.repair import receiver
-        from gradcheck_lint.facts.scaling import plain_in_one_arm, updates_skipped
+        from gradcheck_lint.facts.scaling import plain_in_one_arm, updates_in_open_windows, updates_skipped
         from gradcheck_lint.facts.turns import steps_never_updated, updates_run_twice
 
         for made, used in plain_in_one_arm(timeline):
             self.sometimes_plain(made, used, report)
+        for update, taken in updates_in_open_windows(timeline):
+            report(
+                update.place,
+                "the gradient scaler is updated where it has not stepped",
+                label="runs for each micro-batch",
+                why="the scaler raises an AssertionError where no step has come before",
+                help=f"call `{receiver(update.place)}.update()` where the accumulation window closes",
+                related=[("steps here, for some micro-batches", taken.place)],
+            )
         for update, unscaled in updates_skipped(timeline):
             report(
                 update.place,

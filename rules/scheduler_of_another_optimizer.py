@@ -12,12 +12,13 @@ from gradcheck_lint.laws.answer import MAYBE, NO, YES
 from gradcheck_lint.laws.clock import BATCHES, Pace, Reach, Turn, elsewhere, pace, reach, vanishes
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
-from gradcheck_lint.source import amounts
+from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
-from gradcheck_lint.source.values import Thing, only
+from gradcheck_lint.source.natures import Module, Optimizer, Scheduler, moves
+from gradcheck_lint.source.values import Thing, Value, only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,14 @@ PACES = {
     ),
 }
 """By what a length counts, and after what the schedule is moved: message, label, consequence and advice."""
+
+COUNTING = frozenset(
+    "StepLR MultiStepLR ExponentialLR CosineAnnealingLR LambdaLR LinearLR PolynomialLR MultiplicativeLR"
+    " ConstantLR".split()
+)
+"""Schedules whose `step` takes the number of an epoch, if anything."""
+
+_MEASURE = re.compile(r"(?i)(^|_)(loss|losses|acc|accuracy|score|metric|error|err)($|_)")
 
 _ZERO = "all later steps have a rate of 0"
 
@@ -158,6 +167,8 @@ class SchedulerOfAnotherOptimizer(Rule):
     ) -> None:
         """Its length counts something else than its moves do, or is not that of the training."""
         timing = pacing.timing(timeline, event, around, scheduler)
+        if event.args.all():
+            self.measured(event, scheduler, report)
         if timing is None or event.args.all():
             return
         length = pacing.planned(scheduler)
@@ -169,6 +180,23 @@ class SchedulerOfAnotherOptimizer(Rule):
             self.other_pace(event, timing, scheduler, counts, report)
         elif counts is None:
             self.other_length(event, timing, scheduler, length, report)
+
+    def measured(self, event: ev.Schedule, scheduler: Thing, report: Report) -> None:
+        """It is given a loss, which it takes for the number of an epoch."""
+        node = event.place.node
+        given = node.args[0].value if isinstance(node, tree.Call) and node.args else None
+        if pacing.kind(scheduler) not in COUNTING or given is None or not _MEASURE.search(tree.last_name(given)):
+            return
+        value = next(iter(event.args.all()), None)
+        report(
+            event.place,
+            "a schedule that counts is stepped with a measure of the training",
+            label="takes it for the number of an epoch",
+            why="the rate is that of another epoch, mostly of the first, whatever the number of steps",
+            help=f"call `{query.receiver(event)}.step()` without it; only ReduceLROnPlateau looks at a measure",
+            related=[("built here", scheduler.place)] if scheduler.place is not None else [],
+            confidence=Confidence.HIGH if _computed(value) else Confidence.MEDIUM,
+        )
 
     def other_pace(
         self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, counts: Turn, report: Report
@@ -345,6 +373,14 @@ def _trains_the_same(optimizer: Thing, steps: list[ev.Step]) -> bool:
     mine = held_by(optimizer).modules
     others = [other for e in steps if (other := only(e.subject, Optimizer)) is not None]
     return any(m is n for other in others for m in mine for n in held_by(other).modules)
+
+
+def _computed(value: Value | None) -> bool:
+    """Whether a number comes from a network."""
+    thing = only(value)
+    node = thing.place.node if thing is not None and thing.place is not None else None
+    taken = isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr == "item"
+    return taken or any(isinstance(t.what, Module) for t in depends(value))
 
 
 def _later(optimizer: Thing, steps: list[ev.Step]) -> bool:

@@ -123,6 +123,28 @@ def updates_skipped(timeline: tl.Timeline) -> Iterator[tuple[Update, Unscale]]:
                 break
 
 
+def updates_in_open_windows(timeline: tl.Timeline) -> Iterator[tuple[Update, Step]]:
+    """The updates of scalers in each round of a loop that steps, by the scaler, in some rounds only."""
+    for update, around in timeline.located(Update) if timeline.has(Step) else ():
+        scaler, turns = only(update.subject, Scaler), query.loops(around)
+        if scaler is None or not _always_on(scaler) or not turns or query.unseen(timeline):
+            continue
+        if not query.always(query.inside(around, turns[-1])):
+            continue
+        inner = timeline.within(turns[-1])
+        steps = [(e, a) for e, a in inner if isinstance(e, Step) and only(e.scaler) is scaler]
+        if any(isinstance(e, Unscale) for e, _ in inner) or not steps:
+            continue
+        if all(_in_window(query.inside(a, turns[-1])) for _, a in steps):
+            yield update, steps[0][0]
+
+
+def _in_window(inside: Sequence[tl.Part]) -> bool:
+    return any(
+        isinstance(part, tl.Branch) and part.test is not None and modulo(part.test) is not None for part in inside
+    )
+
+
 def _finite(branch: tl.Branch) -> bool:
     """Whether a test asks if something is finite."""
     test = branch.test
