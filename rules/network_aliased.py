@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
 
 
+_AGAIN = (
+    r"\]\s*\*\s*\w+\s*[,)]|\[\w+ for \w+ in range\("
+    r"|for \w+ in range\([^\n]*\n\s*self\.\w+\.append\(\w+\)"
+)
+"""Text that may put one layer into a container several times."""
+
+
 class NetworkAliased(Rule):
     code = "GL211"
     slug = "network-aliased"
@@ -49,7 +56,7 @@ class NetworkAliased(Rule):
     witnesses = frozenset({"source", "run"})
     needs = (Assign, LoadState, TorchCall)
     watches = (OwnStateLoaded,)
-    triggers = r"[\])]\s*\*\s*\w|\[\w+ for \w+ in range\(|\.append\(\w+\)"
+    triggers = _AGAIN
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
@@ -84,7 +91,7 @@ class NetworkAliased(Rule):
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.classes import has_weights
 
-        if facts.is_module and _REPEATED.search(facts.text):
+        if re.search(_AGAIN, facts.text) and _REPEATED.search(facts.text) and facts.is_module:
             for built in facts.made.events(Build):
                 self.one_layer(built, facts.text, lambda layer: has_weights(facts.machine, layer), report)
             for put, layer in appended_again(facts.made) if not _SHARED.search(facts.text) else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts.reinitialised import built_anew, reinitialised
+from gradcheck_lint.facts.reinitialised import built_anew, left_out, reinitialised
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
@@ -37,6 +37,17 @@ class RestoredStateLost(Rule):
                     help="load the state into the optimizer that trains",
                     note="to begin with a fresh optimizer on purpose is legitimate",
                     related=[("the state is restored here", event.place)],
+                    confidence=Confidence.MEDIUM,
+                )
+            key = left_out(timeline, event)
+            if key is not None:
+                report(
+                    event.place,
+                    "training goes on without the state of the optimizer",
+                    label=f"takes the weights of the checkpoint, and nothing reads its `{key}`",
+                    why="the count of the checkpoint goes on, and the momentum that belongs to it is lost",
+                    help=f"load `{key}` into the optimizer as well",
+                    note="to begin with a fresh optimizer on purpose is legitimate",
                     confidence=Confidence.MEDIUM,
                 )
             drawn = reinitialised(timeline, event) if timeline.has(Initialise) else None

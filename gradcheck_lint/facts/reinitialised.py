@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.order import after
@@ -10,7 +11,7 @@ from gradcheck_lint.source.events import BuildOptimizer, Forward, Initialise, Lo
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.natures import Module, Optimizer
 from gradcheck_lint.source.timeline import Branch
-from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, only
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, only, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
@@ -85,3 +86,39 @@ def _same(one: Thing, other: Thing) -> bool:
     """Whether two optimizers hold the same modules whole."""
     first, second = held_by(one), held_by(other)
     return bool(first.modules) and not second.unknown and first.modules == second.modules
+
+
+_SAVED = re.compile(r"""["'](\w*optim\w*)["']\s*:\s*[\w.]*optim\w*\.state_dict\(\)""", re.IGNORECASE)
+_RESUMED = re.compile(r"""\[["'](?:epochs?|steps?|iter\w*|global_step|start_epoch)["']\]""")
+
+
+def left_out(timeline: Timeline, load: LoadState) -> str | None:
+    """The key under which the project saves the state of an optimizer, and which nobody reads where training goes on.
+
+    That training goes on shows by the count of epochs or steps which is read from the same checkpoint.
+    """
+    model, call = only(load.subject, Module), load.place.node
+    state = call.args[0].value if isinstance(call, tree.Call) and call.args else None
+    if model is None or not isinstance(state, tree.Subscript) or (load.function is None and timeline.entry is not None):
+        return None
+    taken = any(_loaded(t) for t in things(load.state))
+    later = [e for e in after(timeline, load) if isinstance(e, Step)]
+    restored = any(things(e.subject, Optimizer) for e in timeline.events(LoadState))
+    if not taken or not later or restored:
+        return None
+    home = timeline.home.text
+    texts = [m.text for m in timeline.home.project.modules.values() if m is not None]
+    name = re.escape(tree.dotted(state.value))
+    if not name or not re.search(name + _RESUMED.pattern, home):
+        return None
+    for key in dict.fromkeys(_SAVED.findall(home)):
+        quoted = rf"""["']{key}["']"""
+        read = re.compile(rf"\[{quoted}\](?!\s*=[^=])|\.(?:get|pop)\({quoted}|{quoted}\s+in\b")
+        if not any(read.search(text) for text in texts) and not any("load_checkpoint" in text for text in texts):
+            return str(key)
+    return None
+
+
+def _loaded(thing: Thing) -> bool:
+    """Whether something was read from what `torch.load` gave."""
+    return thing.root.origin == "torch.load" or thing.origin == "torch.load"

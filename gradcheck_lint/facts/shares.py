@@ -11,6 +11,7 @@ from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.model_tree import Leaf, Pick
 from gradcheck_lint.source.natures import Instance, Module, Optimizer, Parameters, Tensor, nature
+from gradcheck_lint.source.run.parts import has_parameters
 from gradcheck_lint.source.values import Choice, Constant, Items, Table, Thing, Value, contents
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _gather(value: Value, portions: list[Portion], seen: set[int]) -> bool:
         portions.append(Portion(module=value))
         return True
     portions.append(Portion(single=value))
-    return isinstance(what, Tensor) and what.element_of is None
+    return (isinstance(what, Tensor) and what.element_of is None) or has_parameters(value)
 
 
 def _in_module(leaf: Leaf, module: Thing) -> Answer:

@@ -70,8 +70,7 @@ def follow(
             if node is not None:
                 for value in args.all():
                     iteration.consume(machine, value, node, "?")
-            if isinstance(target.receiver, Thing) and target.receiver.serial in machine.births:
-                machine.partial.add(target.receiver.serial)
+            _not_seen_in_full(machine, target)
             if node is not None and far:
                 spend(20)
                 found = handed(machine, target, args.all()) if found is None else found
@@ -180,6 +179,14 @@ def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tup
         return False, None, found
     sight = id(target.function), found.key, tuple(args.keywords)
     return found.anything or sight not in machine.quiet, sight, found
+
+
+def _not_seen_in_full(machine: Machine, target: FunctionValue) -> None:
+    """What is not followed may give parts to its object, or to those whose constructors call it."""
+    making = [f.self for f in machine.frames if f.function is not None and f.function.name == "__init__"]
+    for thing in (target.receiver, *making):
+        if isinstance(thing, Thing) and thing.serial in machine.births:
+            machine.partial.add(thing.serial)
 
 
 def _reshapes(machine: Machine, target: FunctionValue, found: Holdings | None) -> bool:

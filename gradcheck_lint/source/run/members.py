@@ -13,6 +13,7 @@ from gradcheck_lint.source.model_tree import Key, Leaf, ModelTree
 from gradcheck_lint.source.natures import Instance, Module, Opaque, Tensor, made_by
 from gradcheck_lint.source.run import objects
 from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.run.touch import python
 from gradcheck_lint.source.values import (
     Choice,
     ClassValue,
@@ -40,13 +41,18 @@ class _At(NamedTuple):
     inside: tuple[Thing, ...]
     sure: bool
     again: bool  # what is here stands for several parts that are alike
+    copy: int | None = None  # the serial number of the copy that this is in
 
     def below(self, name: str, thing: Thing | None = None, *, sure: bool = True, again: bool = False) -> _At:
         """One name further down; `again` for the items of a list of which it is not known how many there are."""
         steps = _ANY_INDEX if again else (name,)
         prefixes = tuple(dict.fromkeys(f"{p}{step}." for p in self.prefixes for step in steps))[:8]
         inside = self.inside if thing is None else (*self.inside, thing)
-        return _At(prefixes, inside, self.sure and sure, self.again or again)
+        return _At(prefixes, inside, self.sure and sure, self.again or again, self.copy)
+
+    def key(self, serial: int, name: str) -> Key:
+        """What tells a parameter of a thing from others: in a copy it is another one than in what was copied."""
+        return (serial, name) if self.copy is None else (self.copy, f"{serial}.{name}")
 
     def names(self, name: str) -> tuple[str, ...]:
         return tuple(f"{prefix}{name}" for prefix in self.prefixes)
@@ -108,6 +114,8 @@ class _Walk:
         original = thing
         while original.copy_of is not None:
             original = original.copy_of
+        if original is not thing and at.copy is None:
+            at = at._replace(copy=thing.serial)
         if any(thing is above for above in self.path):
             yield self.rest(thing, at)
             return
@@ -180,14 +188,13 @@ class _Walk:
         if isinstance(value.what, Tensor):
             if made_by(value) != "Parameter":
                 return None
-            key = (value.serial, names[0] if at.again else "")
             grad = value.what.grad
-            return Leaf(names, self.ndim(value), key, at.inside, at.sure, grad=grad)
+            return Leaf(names, self.ndim(value), at.key(value.serial, ""), at.inside, at.sure, grad=grad)
         if isinstance(value.what, Opaque) and value.parent is not None:
             above, attr = self.resolved(value.parent[0]), value.parent[1]
             for slot in slots(layer_of(above), above.args) or ():
                 if slot.name == attr:
-                    return Leaf(names, slot.ndim, (above.serial, attr), at.inside, at.sure)
+                    return Leaf(names, slot.ndim, at.key(above.serial, attr), at.inside, at.sure)
         return None
 
     def resolved(self, thing: Thing) -> Thing:
@@ -215,7 +222,7 @@ class _Walk:
             return
         put = thing.names or {}
         for slot in found:
-            names, key = at.names(slot.name), (thing.serial, f"{at.prefixes[0]}{slot.name}" if at.again else slot.name)
+            names, key = at.names(slot.name), at.key(thing.serial, slot.name)
             leaf: Leaf | None = Leaf(names, slot.ndim, key, at.inside, at.sure)
             if slot.name in put:
                 value = self.machine.get(thing.serial, slot.name)
@@ -308,6 +315,8 @@ class _Walk:
             return False
         if value.origin.startswith("torch.nn."):
             return True
+        if value.place is not None and isinstance(value.place.node, tree.Call) and not python(value.origin):
+            return True  # what some function gives
         if value.place is not None and isinstance(value.place.node, (tree.Operation, tree.Comprehension)):
             return False  # a number that was computed
         return any(_used_as_module(base, name) for base in cls.lineage() if isinstance(base, ClassValue))
