@@ -59,6 +59,8 @@ class _Asked:
         cls = module.cls
         if isinstance(cls, ClassValue):
             return self.definition(cls.home, cls.node, 0)
+        if cls is None and module.parent is not None and isinstance(module.parent[0].core.cls, ClassValue):
+            return self.attribute(module.parent[0].core.cls, module.parent[1])
         if not isinstance(cls, External) or not isinstance(module.what, ModuleNature):
             return MAYBE
         if module.what.pretrained:
@@ -75,6 +77,23 @@ class _Asked:
             if isinstance(part, Thing) and isinstance(part.what, ModuleNature)
         ]
         return _strongest(inner) if not module.args.open else _strongest([*inner, MAYBE])
+
+    def attribute(self, cls: ClassValue, name: str) -> Answer:
+        """What a class makes of one of its attributes."""
+        found: Answer | None = None
+        for base in cls.lineage():
+            for function in _methods(base.node) if isinstance(base, ClassValue) else ():
+                own = function.parameters[0].name if function.parameters else ""
+                for node in tree.walk_block(function.body):
+                    if not isinstance(node, tree.Assign) or node.value is None:
+                        continue
+                    if not any(tree.dotted(target) == f"{own}.{name}" for target in node.targets):
+                        continue
+                    calls = [part for part in node.value.walk() if isinstance(part, tree.Call)]
+                    assert isinstance(base, ClassValue)
+                    made = [self.made(base.home, tree.dotted(call.func), call, 0, function) for call in calls]
+                    found = _strongest([found or NO, *made] if made else [MAYBE])
+        return MAYBE if found is None else found
 
     def definition(self, home: Module, node: Definition, depth: int) -> Answer:
         """What a class makes in its methods, or a function by what it calls."""
