@@ -16,7 +16,7 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.follow import States, Walk
-from gradcheck_lint.source.holding import reaches
+from gradcheck_lint.source.holding import held_by, reaches
 from gradcheck_lint.source.natures import Grad, Module, Optimizer, nature
 from gradcheck_lint.source.run.parts import walked_from
 from gradcheck_lint.source.values import Thing, only, things
@@ -149,9 +149,7 @@ def _slice(target: tree.Node) -> bool:
     """Whether an index names rows by their numbers: a mask that is computed may be that of weights which are 0."""
     if not isinstance(target, tree.Subscript):
         return False
-    index = target.index
-    parts = index.items if isinstance(index, tree.Display) else [index]
-    return any(isinstance(part, tree.Slice) for part in parts)
+    return any(isinstance(part, tree.Slice) for part in target.index.walk())
 
 
 def _writes(event: ev.Event, weight: Thing) -> bool:
@@ -204,12 +202,20 @@ def left_over(timeline: tl.Timeline) -> Iterator[LeftOver]:
             optimizer = only(step.subject, Optimizer)
             if optimizer is None or optimizer.root.serial >= loops[0].start or not _drives(optimizer):
                 continue
-            if reaches(freeze.subject, optimizer) is not YES:
+            if not _holds(optimizer, freeze):
                 continue
             mine = [e for e in zeros if reaches(e.subject, optimizer) is not NO]
             rebuilt = any(isinstance(e, (ev.BuildOptimizer, ev.GradWrite)) for e in later)
             if mine and all(map(_keeps, mine)) and not rebuilt:
                 yield LeftOver(freeze, step, optimizer, mine[0])
+
+
+def _holds(optimizer: Thing, freeze: ev.Freeze) -> bool:
+    """Whether an optimizer has the parameters that are frozen."""
+    if reaches(freeze.subject, optimizer) is YES:
+        return True
+    held = [module for module in held_by(optimizer).modules if module.certain]
+    return any(within(thing, module.core) for thing in things(freeze.subject) for module in held)
 
 
 def _keeps(zero: ev.Zero) -> bool:
