@@ -1,14 +1,13 @@
-"""GL215: an average of a network stays as it was made, or lacks the statistics that go with its weights."""
+"""GL215: an average of weights that does not follow the model, or has statistics that do not."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import averages
-from gradcheck_lint.facts.identity import name_of
-from gradcheck_lint.finding import Severity
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.events import Step
+from gradcheck_lint.source.events import Build, Step
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
@@ -18,39 +17,46 @@ class AverageNeverMoves(Rule):
     code = "GL215"
     slug = "average-never-moves"
     severity = Severity.ERROR
-    needs = (Step,)
+    triggers = r"AveragedModel\("
+    needs = (Build, Step)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        found = None if timeline.cut else averages.followed(timeline)
-        if found is not None:
-            name = f"`{found.network.label}`" if found.network.label else "the network"
+        from gradcheck_lint.facts.averaged_copy import followed
+        from gradcheck_lint.facts.averages import stale, still
+        from gradcheck_lint.facts.identity import name_of
+        from gradcheck_lint.facts.query import receiver
+        from gradcheck_lint.facts.repair import argument
+
+        copied = None if timeline.cut else followed(timeline)
+        if copied is not None:
+            network = f"`{copied.network.label}`" if copied.network.label else "the network"
             report(
-                found.copy.place or found.taken.place,
+                copied.copy.place or copied.taken.place,
                 "an average follows a network that never moves",
-                label=f"a copy of {name}, from which the average is taken",
-                why=f"`{name_of(found.step)}.step()` moves {name} and not the copy, so that the average stays as it is",
-                help=f"let the average follow {name} itself",
-                related=[("the average is moved here", found.taken.place), ("steps here", found.step.place)],
+                label=f"a copy of {network}, from which the average is taken",
+                why=f"`{name_of(copied.step)}.step()` moves {network} and not the copy, so the average stays as it is",
+                help=f"let the average follow {network} itself",
+                related=[("the average is moved here", copied.taken.place), ("steps here", copied.step.place)],
             )
-        for average in averages.averaged(timeline):
-            if not averages.moved(timeline):
-                report(
-                    average.made.place,
-                    "an average is made and never moved",
-                    label=f"`{average.name}` stays as the network is here",
-                    why="nothing calls `update_parameters()`, so that the average has nothing of the training",
-                    help=f"call `{average.name}.update_parameters({average.network.label})` after the steps",
-                )
-            elif (
-                averages.normalises(average.network)
-                and averages.run_later(timeline, average)
-                and not averages.takes_statistics(average)
-                and not averages.renewed(timeline)
-            ):
-                report(
-                    average.made.place,
-                    "an average is run with the statistics of the network that it follows",
-                    label=f"the batch norms in `{average.name}` have the statistics of `{average.network.label}`",
-                    why="`update_parameters()` averages the weights and copies the buffers, which fit other weights",
-                    help=f"call `torch.optim.swa_utils.update_bn(loader, {average.name})` before it is run",
-                )
+        for found in still(timeline):
+            name = found.built.subject.label or "the average"
+            model = argument(found.built.place, 0) or "model"
+            report(
+                found.built.place,
+                "an average of weights is never moved",
+                label=f"stays what `{model}` is here",
+                why="what is evaluated is the model at the start, and not what was learned",
+                help=f"call `{name}.update_parameters({model})` after each step, or after each epoch",
+                related=[("trained here", found.step.place), ("used here", found.used.place)],
+            )
+        for late in stale(timeline):
+            name = receiver(late.used) or "the average"
+            report(
+                late.used.place,
+                "an average of weights is evaluated with the statistics of another model",
+                label="its norm layers have the statistics of the model that was trained",
+                why="averaged weights give other activations than those that the statistics were taken of",
+                help=f"call `update_bn(loader, {name})` of `torch.optim.swa_utils` before, or say `use_buffers=True`",
+                related=[("built here", late.built.place), ("averaged here, without the statistics", late.moved.place)],
+                confidence=Confidence.HIGH if late.normed is YES else Confidence.MEDIUM,
+            )

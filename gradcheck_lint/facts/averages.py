@@ -1,141 +1,106 @@
-"""Averages of a network: which network they follow, and what is done to them."""
+"""Averages of weights (`AveragedModel`): whether they follow the model, and have statistics of their own."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from gradcheck_lint.facts.identity import contained
-from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Assign, Consume, LoadState, Step, TorchCall
-from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.layers import layer_of
-from gradcheck_lint.source.natures import Module, Optimizer, Parameters, nature
-from gradcheck_lint.source.timeline import Loop
-from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Thing, only, things
-
-if TYPE_CHECKING:
-    from gradcheck_lint.source.timeline import Timeline
-
-
-class Followed(NamedTuple):
-    """A copy of a network that an average follows in its stead, and the step by which the network itself moves."""
-
-    copy: Thing
-    network: Thing
-    taken: Consume
-    step: Step
+from gradcheck_lint.facts.caring import keeps_statistics
+from gradcheck_lint.facts.modes import may_be
+from gradcheck_lint.facts.order import after
+from gradcheck_lint.laws.answer import NO, Answer
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.holding import reaches
+from gradcheck_lint.source.libraries.torch_averaging import AVERAGE
+from gradcheck_lint.source.natures import Optimizer
+from gradcheck_lint.source.values import Constant, Thing, contents, only, options
 
 
-class Averaged(NamedTuple):
-    """`AveragedModel(network)`, and the name that it gets."""
+class Still(NamedTuple):
+    """An average that is used, and stays what the model was when it was made, though the model is trained."""
 
-    made: TorchCall
-    network: Thing
-    name: str
+    built: ev.Build
+    used: ev.Event
+    step: ev.Step
 
 
-def followed(timeline: Timeline) -> Followed | None:
-    """An average that takes its values from a copy which nobody trains, beside the training of the network."""
-    zipped: dict[int, list[tuple[Consume, Thing]]] = {}
-    for event in timeline.events(Consume):
-        given = nature(event.subject, Parameters)
-        of = only(given.of, Module) if given is not None and event.by == "zip" and not given.filtered else None
-        if of is not None:
-            zipped.setdefault(id(event.statement.node), []).append((event, of))
-    pairs = [pair for pair in zipped.values() if len(pair) == 2 and _moves(pair[0][0].statement.node)]
-    if not pairs:
-        return None
-    steps = list(timeline.events(Step))
-    held = {m.core for s in steps for o in things(s.subject, Optimizer) for m in held_by(o).modules}
-    if any(held_by(o).unknown for s in steps for o in things(s.subject, Optimizer)):
-        return None
-    loaded = {t.core for e in timeline.events(LoadState) for t in things(e.subject)}
-    for pair in pairs:
-        both = [module.core for _, module in pair]
-        if any(module in held or module in loaded or module.parent is not None for module in both):
+class Stale(NamedTuple):
+    """An average that is evaluated with the statistics that the norm layers of the model have.
+
+    `normed` says whether the model has such layers.
+    """
+
+    built: ev.Build
+    moved: ev.Average
+    used: ev.SetMode
+    normed: Answer
+
+
+def still(timeline: tl.Timeline) -> Iterator[Still]:
+    """The averages that nobody moves."""
+    for built in _built(timeline):
+        model = only(built.args.get(0, "model"))
+        if model is None or any(True for e in timeline.events(ev.Average) if e.concerns(built.subject)):
             continue
-        for event, module in pair:
-            network = module.core.copy_of
-            step = next((s for s in steps if network is not None and _beside(timeline, s, event)), None)
-            if network is not None and network.core in held and step is not None and not module.core.escaped:
-                return Followed(module.core, network.core, event, step)
-    return None
+        later = after(timeline, built)
+        used = next((e for e in later if isinstance(e, ev.Forward) and e.concerns(built.subject)), None)
+        steps = (e for e in later if isinstance(e, ev.Step))
+        step = next((e for e in steps if (o := only(e.subject, Optimizer)) and reaches(model, o) is not NO), None)
+        if used is not None and step is not None:
+            yield Still(built, used, step)
 
 
-def _moves(loop: tree.Node) -> bool:
-    """Whether a loop writes into the tensors that it goes over."""
-    if not isinstance(loop, tree.For):
-        return False
-    for node in tree.walk_block(loop.body):
-        if isinstance(node, tree.Call) and tree.last_name(node.func) in ("copy_", "lerp_", "mul_", "add_", "sub_"):
-            return True
-        if isinstance(node, tree.Assign) and any(tree.last_name(t) == "data" for t in node.targets):
-            return True
+def stale(timeline: tl.Timeline) -> Iterator[Stale]:
+    """The averages whose norm layers have the statistics of other weights."""
+    for built in _built(timeline):
+        model = only(built.args.get(0, "model"))
+        if model is None or not _parameters_only(built):
+            continue
+        average = built.subject
+        moved = [e for e in timeline.events(ev.Average) if e.concerns(average)]
+        if not moved or any(_feeds(e, average) for e in timeline.events(ev.TorchCall, ev.Forward, ev.SetMode)):
+            continue
+        later = after(timeline, moved[-1])
+        used = next((e for e in later if isinstance(e, ev.SetMode) and e.concerns(average)), None)
+        normed = keeps_statistics(model)
+        if used is not None and normed is not NO:
+            yield Stale(built, moved[-1], used, normed)
+
+
+def _built(timeline: tl.Timeline) -> Iterator[ev.Build]:
+    """The averages that only the code at hand has to do with."""
+    if timeline.cut or timeline.hooked:
+        return
+    for built in timeline.events(ev.Build):
+        if built.name == AVERAGE and not any(_shares(e, built.subject) for e in timeline.events(*_SHARING)):
+            yield built
+
+
+_SHARING = (ev.Unknown, ev.SetAttribute, ev.Return, ev.LoadState, ev.NewIterator, ev.Grow)
+
+
+def _shares(event: ev.Event, average: Thing) -> bool:
+    """Whether somebody else gets hold of an average, or it is written by hand."""
+    spend(1)
+    if isinstance(event, ev.Unknown):
+        return event.subject is None or may_be(event.subject, average)
+    if isinstance(event, (ev.SetAttribute, ev.Return)):
+        return any(option is average for option in contents(event.value))
+    return any(isinstance(o, Thing) and (o.inside(average) or average in o.deps) for o in options(event.subject))
+
+
+def _parameters_only(built: ev.Build) -> bool:
+    """Whether an average leaves buffers alone, which it does unless it is told `use_buffers=True`."""
+    given = built.args.get(4, "use_buffers")
+    return not built.args.open and (given is None or (isinstance(given, Constant) and given.value is False))
+
+
+def _feeds(event: ev.TorchCall | ev.Forward | ev.SetMode, average: Thing) -> bool:
+    """Whether an average gets statistics: by `update_bn`, or by passes in training mode."""
+    if isinstance(event, ev.TorchCall):
+        return event.name.endswith(".update_bn")
+    if isinstance(event, ev.SetMode):
+        return event.training is not False and event.concerns(average)
     return False
-
-
-def _beside(timeline: Timeline, step: Step, event: Consume) -> bool:
-    """Whether both happen in the same loop."""
-    around = {id(part) for part, _ in timeline.path(step) if isinstance(part, Loop)}
-    return any(isinstance(part, Loop) and id(part) in around for part, _ in timeline.path(event))
-
-
-def averaged(timeline: Timeline) -> list[Averaged]:
-    """The averages that torch keeps, of networks that are trained in this entry point."""
-    stepped = {m.core for s in timeline.events(Step) for o in things(s.subject, Optimizer) for m in held_by(o).modules}
-    found = []
-    for event in timeline.events(TorchCall):
-        network = only(event.args.get(0, "model"), Module)
-        if not event.name.endswith(".AveragedModel") or network is None or network.core not in stepped:
-            continue
-        node = event.place.node
-        names = [tree.dotted(e.target) for e in timeline.events(Assign) if e.expression is node]
-        if names and names[0]:
-            found.append(Averaged(event, network, names[0]))
-    return found
-
-
-_MOVES = re.compile(r"\bupdate_parameters\b")
-_RENEWS = re.compile(r"(?:update_bn|bn_update)\w*\(|reset_running_stats|running_mean(?:\.data)?(?:\.\w+_\(| *=[^=])")
-
-
-def moved(timeline: Timeline) -> bool:
-    """Whether some code of the project moves averages."""
-    return _said(timeline, _MOVES)
-
-
-def renewed(timeline: Timeline) -> bool:
-    """Whether some code of the project computes the statistics of batch normalisation."""
-    return _said(timeline, _RENEWS)
-
-
-def _said(timeline: Timeline, words: re.Pattern[str]) -> bool:
-    return any(words.search(m.text) for m in timeline.home.project.modules.values() if m is not None)
-
-
-def run_later(timeline: Timeline, average: Averaged) -> bool:
-    """Whether the file runs an average as a network."""
-    name = re.escape(average.name)
-    return re.search(rf"(?<![\w.]){name}\(", timeline.home.text) is not None
-
-
-def takes_statistics(average: Averaged) -> bool:
-    """Whether an average is told to take the buffers as well."""
-    flag = average.made.args.get(4, "use_buffers")
-    return flag is not None and not (isinstance(flag, Constant) and flag.value is False)
-
-
-def normalises(network: Thing) -> bool:
-    """Whether there is batch normalisation in a network, as far as the code shows."""
-    return any(_normalises(part) for part in contained(network))
-
-
-def _normalises(part: Thing) -> bool:
-    if layer_of(part).startswith("BatchNorm"):
-        return True
-    init = part.core.cls.member("__init__") if isinstance(part.core.cls, ClassValue) else None
-    if not isinstance(init, FunctionValue):
-        return False
-    calls = (node for node in tree.walk_block(init.function.body) if isinstance(node, tree.Call))
-    return any(tree.last_name(call.func).startswith("BatchNorm") for call in calls)

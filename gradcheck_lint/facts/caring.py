@@ -15,6 +15,7 @@ from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import Module as ModuleNature
 from gradcheck_lint.source.project import Module
+from gradcheck_lint.source.run.touch import python
 from gradcheck_lint.source.values import ClassValue, Constant, External, Thing, Value, contents
 
 _DROPOUT = frozenset({"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"})
@@ -39,6 +40,15 @@ _NETWORKS = re.compile(
 )
 """Families of networks that all have batch norm or dropout, in torchvision and in timm."""
 
+_NORMED = re.compile(
+    r"(?i)^(?:densenet|efficientnet|googlenet|inception|mnasnet|mobilenet|regnet|res(?:net|next)|wide_res|shufflenet"
+    r"|vgg\d+_bn|deeplab|fcn_|lraspp|r3d|mc3|r2plus1d)"
+)
+"""Those of them that have batch norm."""
+
+_NO_LAYERS = frozenset({"numpy", "scipy", "math", "einops", "os", "time", "random", "logging", "warnings", "json"})
+"""Packages whose functions give no layers, besides those that `touch` knows to be Python's own."""
+
 _PYTHON = frozenset(dir(builtins))
 
 _DEEPEST = 6  # classes whose parts are asked for their parts in turn
@@ -46,26 +56,38 @@ _DEEPEST = 6  # classes whose parts are asked for their parts in turn
 
 def cares(module: Thing) -> Answer:
     """Whether a module has a layer that computes something else in evaluation mode."""
-    return _Asked().thing(module.core)
+    return _Asked(statistics=False).thing(module.core)
+
+
+def keeps_statistics(module: Thing) -> Answer:
+    """Whether a module has a layer that keeps statistics of what it is given in training mode, as batch norm does."""
+    return _Asked(statistics=True).thing(module.core)
 
 
 class _Asked:
-    """One question, and the classes that were met on the way: one that holds itself adds nothing."""
+    """One question, and the classes that were met on the way: one that holds itself adds nothing.
 
-    def __init__(self) -> None:
+    It is about layers that keep `statistics` only, or about all that care.
+    """
+
+    def __init__(self, *, statistics: bool) -> None:
+        self.statistics = statistics
         self.met: set[int] = set()
 
     def thing(self, module: Thing) -> Answer:
         cls = module.cls
         if isinstance(cls, ClassValue):
             return self.definition(cls.home, cls.node, 0)
+        if cls is None and module.parent is not None and isinstance(module.parent[0].core.cls, ClassValue):
+            return self.attribute(module.parent[0].core.cls, module.parent[1])
         if not isinstance(cls, External) or not isinstance(module.what, ModuleNature):
             return MAYBE
         if module.what.pretrained:
-            return _network(cls.name, _first_text(module))
+            return self.network(cls.name, _first_text(module))
         if not cls.name.startswith("torch.nn.") or module.args is None:
             return MAYBE
-        found = _layer(cls.name, module.args.positional[0] if module.args.positional else None, module.args.keywords)
+        first = module.args.positional[0] if module.args.positional else None
+        found = self.layer(cls.name, first, module.args.keywords)
         if found is not None:
             return found
         inner = [
@@ -75,6 +97,23 @@ class _Asked:
             if isinstance(part, Thing) and isinstance(part.what, ModuleNature)
         ]
         return _strongest(inner) if not module.args.open else _strongest([*inner, MAYBE])
+
+    def attribute(self, cls: ClassValue, name: str) -> Answer:
+        """What a class makes of one of its attributes."""
+        found: Answer | None = None
+        for base in cls.lineage():
+            for function in _methods(base.node) if isinstance(base, ClassValue) else ():
+                own = function.parameters[0].name if function.parameters else ""
+                for node in tree.walk_block(function.body):
+                    if not isinstance(node, tree.Assign) or node.value is None:
+                        continue
+                    if not any(tree.dotted(target) == f"{own}.{name}" for target in node.targets):
+                        continue
+                    calls = [part for part in node.value.walk() if isinstance(part, tree.Call)]
+                    assert isinstance(base, ClassValue)
+                    made = [self.made(base.home, tree.dotted(call.func), call, 0, function) for call in calls]
+                    found = _strongest([found or NO, *made] if made else [MAYBE])
+        return MAYBE if found is None else found
 
     def definition(self, home: Module, node: Definition, depth: int) -> Answer:
         """What a class makes in its methods, or a function by what it calls."""
@@ -107,44 +146,56 @@ class _Asked:
         if isinstance(where, str):
             if call is None:
                 return NO if where in ("torch.nn.Module", "builtins.object") or where.startswith("abc.") else MAYBE
-            return _called(where, call, function)
+            return self.called(where, call, function)
         if where is None:  # a method of something, a function of Python, or one that may make anything
             return NO if "." in name or name in _PYTHON else MAYBE
         other, found = where
         return self.definition(other, found, depth + 1)
 
-
-def _called(name: str, call: tree.Call, function: tree.Function | None) -> Answer:
-    """What a call of a name outside of the project adds."""
-    if not name.startswith("torch."):
+    def called(self, name: str, call: tree.Call, function: tree.Function | None) -> Answer:
+        """What a call of a name outside of the project adds."""
         if torch_api.makes_model(name):
             family = call.args[0].value if call.args else None
-            return _network(name, family.value if isinstance(family, tree.Constant) else "")
-        return MAYBE if name.rpartition(".")[2][:1].isupper() and not name.startswith("builtins.") else NO
-    first = next((_said(a.value, function) for a in call.args if a.keyword is None and not a.star), None)
-    keywords = {a.keyword: _said(a.value, function) for a in call.args if a.keyword is not None}
-    head, _, last = name.rpartition(".")
-    if head == "torch.nn.functional" and last in _FUNCTIONS:
-        return YES if "training" in keywords and not isinstance(keywords["training"], Constant) else NO
-    return _layer(name, first, keywords) or NO
+            return self.network(name, family.value if isinstance(family, tree.Constant) else "")
+        if not name.startswith("torch."):
+            return NO if python(name) or name.partition(".")[0] in _NO_LAYERS else MAYBE
+        first = next((_said(a.value, function) for a in call.args if a.keyword is None and not a.star), None)
+        keywords = {a.keyword: _said(a.value, function) for a in call.args if a.keyword is not None}
+        head, _, last = name.rpartition(".")
+        if head == "torch.nn.functional" and last in _FUNCTIONS:
+            if self.statistics and last != "batch_norm":
+                return NO
+            return YES if "training" in keywords and not isinstance(keywords["training"], Constant) else NO
+        return self.layer(name, first, keywords) or NO
 
-
-def _layer(name: str, first: Value | None, keywords: Mapping[str, Value]) -> Answer | None:
-    """Whether a layer of torch cares; None for one that depends on what is in it, or does not."""
-    head, _, last = name.rpartition(".")
-    if head not in ("torch.nn", "torch.nn.modules"):
+    def layer(self, name: str, first: Value | None, keywords: Mapping[str, Value]) -> Answer | None:
+        """Whether a layer of torch cares; None for one that depends on what is in it, or does not."""
+        head, _, last = name.rpartition(".")
+        if head not in ("torch.nn", "torch.nn.modules"):
+            return None
+        if last in _DROPOUT:
+            return NO if self.statistics else _rate(keywords.get("p", first))
+        if last in _BATCH_NORM:
+            tracks = keywords.get("track_running_stats")
+            return NO if self.statistics and tracks is not None and _false(tracks) else YES
+        if last == "RReLU":
+            return NO if self.statistics else YES
+        if last in _INSTANCE_NORM:
+            tracks = keywords.get("track_running_stats")
+            return NO if tracks is None or _false(tracks) else YES
+        if last in _WITH_DROPOUT and self.statistics:
+            return NO
+        if last in _WITH_DROPOUT:
+            rate = keywords.get("dropout")
+            return (YES if _WITH_DROPOUT[last] else NO) if rate is None else _rate(rate)
         return None
-    if last in _DROPOUT:
-        return _rate(keywords.get("p", first))
-    if last in _BATCH_NORM or last == "RReLU":
-        return YES
-    if last in _INSTANCE_NORM:
-        tracks = keywords.get("track_running_stats")
-        return NO if tracks is None or _false(tracks) else YES
-    if last in _WITH_DROPOUT:
-        rate = keywords.get("dropout")
-        return (YES if _WITH_DROPOUT[last] else NO) if rate is None else _rate(rate)
-    return None
+
+    def network(self, name: str, given: object) -> Answer:
+        """Whether a network of a collection has such layers, by its family."""
+        families = _NORMED if self.statistics else _NETWORKS
+        last = name.rpartition(".")[2]
+        known = last if last not in ("create_model", "get_model", "load") else given
+        return YES if isinstance(known, str) and families.match(known) else MAYBE
 
 
 def _rate(given: Value | None) -> Answer:
@@ -167,13 +218,6 @@ def _said(node: tree.Expression, function: tree.Function | None) -> Value:
             if parameter.name == node.id and isinstance(parameter.default, tree.Constant):
                 return Constant(...) if not parameter.default.value else Constant(parameter.default.value)
     return External("?")
-
-
-def _network(name: str, given: object) -> Answer:
-    """Whether a network of a collection has such layers, by its family."""
-    last = name.rpartition(".")[2]
-    known = last if last not in ("create_model", "get_model", "load") else given
-    return YES if isinstance(known, str) and _NETWORKS.match(known) else MAYBE
 
 
 def _first_text(module: Thing) -> object:

@@ -127,7 +127,7 @@ def in_parts(timeline: tl.Timeline, model: Thing) -> bool:
     return any(
         event.training is not True
         and any(thing.core is not model for thing in things(event.subject))
-        and _may_be(event.subject, model)
+        and may_be(event.subject, model)
         for event in timeline.events(ev.SetMode)
     )
 
@@ -142,7 +142,7 @@ class _Seen:
 
     def left(self, off: ev.SetMode, model: Thing) -> Left | None:
         """What comes of one call of `eval()`, in the innermost loop in which the model is trained."""
-        trained = [(event, around) for event, around in self.backwards if _trains(event, model)]
+        trained = [(event, around) for event, around in self.backwards if trains(event, model)]
         if not trained:
             return None
         path = [part for part, _ in self.timeline.path(off)]
@@ -228,7 +228,7 @@ class _Round(Walk):
         self.judging = {
             id(event)
             for event, around in timeline.located(ev.Forward)
-            if _within(event.subject, model) and _judges(around, [other for _, other in trained], loop)
+            if within(event.subject, model) and _judges(around, [other for _, other in trained], loop)
         }
         self.states: dict[int, set[_State]] = {}
         self.passes: dict[int, ev.Forward] = {}
@@ -254,16 +254,16 @@ class _Round(Walk):
     def heeds(self, event: ev.Event) -> bool:
         spend(1)
         if isinstance(event, ev.SetMode):
-            return event is self.off or _may_be(event.subject, self.model)
+            return event is self.off or may_be(event.subject, self.model)
         if isinstance(event, ev.Forward):
-            return _within(event.subject, self.model)
+            return within(event.subject, self.model)
         if isinstance(event, ev.SetAttribute):
-            return event.attr == "training" and _may_be(event.subject, self.model)
+            return event.attr == "training" and may_be(event.subject, self.model)
         if isinstance(event, ev.Build):
             return event.concerns(self.model)
         if isinstance(event, ev.TorchCall):
             return event.name in _UNRECORDED and event.function is self.off.function
-        return event.subject is None or _may_be(event.subject, self.model)
+        return event.subject is None or may_be(event.subject, self.model)
 
     def event(self, event: ev.Event, states: States) -> States:
         if id(event) in self.trained:
@@ -304,9 +304,9 @@ def _judges(around: Sequence[tl.Part], trained: Sequence[Sequence[tl.Part]], loo
     )
 
 
-def _trains(backward: ev.Backward, model: Thing) -> bool:
+def trains(backward: ev.Backward, model: Thing) -> bool:
     """Whether a backward goes through a model, or through something in it."""
-    return any(_within(_module(thing), model) for thing in depends(backward.subject) if not _idle(thing))
+    return any(within(_module(thing), model) for thing in depends(backward.subject) if not _idle(thing))
 
 
 def _idle(thing: Thing) -> bool:
@@ -321,7 +321,7 @@ def _trained_by(timeline: tl.Timeline, trained: Sequence[ev.Backward], model: Th
     """The ids of the passes that backwards go through; none if some backward does not show through which it goes."""
     runs: dict[int, list[int]] = {}  # node of a call → the serials of the passes that it makes
     for event in trained:
-        found = [t for t in depends(event.subject) if isinstance(t.what, Pass) and _within(t.what.of, model)]
+        found = [t for t in depends(event.subject) if isinstance(t.what, Pass) and within(t.what.of, model)]
         if not found:
             return set()
         for run in found:
@@ -344,7 +344,7 @@ def _serial(event: ev.Event) -> int:
     return event.serial
 
 
-def _within(thing: Thing, model: Thing) -> bool:
+def within(thing: Thing, model: Thing) -> bool:
     """Whether it is the model, or a part of it."""
     return thing.core is model or thing.inside(model) or belongs(thing, model)
 
@@ -355,7 +355,7 @@ def _holds(step: ev.Step, model: Thing) -> Answer:
     return reaches(model, optimizer) if optimizer is not None else MAYBE
 
 
-def _may_be(subject: Value | None, model: Thing) -> bool:
+def may_be(subject: Value | None, model: Thing) -> bool:
     """Whether what happens to it may happen to the model: unless it is another one for certain."""
     if subject is None:
         return True
@@ -370,7 +370,7 @@ def _apart(thing: Thing, model: Thing) -> bool:
     """Whether two are different objects, neither of them a part of the other."""
     if thing.summary or thing.values or thing.via is not None:
         return isinstance(thing.via, Argument) and isinstance(model.via, Argument) and thing is not model
-    if _within(thing, model) or _within(model, thing):
+    if within(thing, model) or within(model, thing):
         return False
     if thing.place is not None and model.place is not None:
         return True

@@ -277,6 +277,15 @@ class SetMode(Switching):
         self.subject, self.training = subject, training
 
 
+class Average(Event):
+    """`average.update_parameters(model)`: the subject is the average."""
+
+    __slots__ = ("model",)
+
+    def __init__(self, subject: Thing, model: Value | None) -> None:
+        self.subject, self.model = subject, model
+
+
 class GradMode(Switching):
     """Grad mode is switched until somebody switches it again; `on` is None if the code does not show which way."""
 

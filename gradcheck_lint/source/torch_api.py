@@ -16,10 +16,20 @@ OPTIMIZERS = frozenset(
 )
 """The optimizers of torch.optim."""
 
-FOREIGN_OPTIMIZERS = OPTIMIZERS | frozenset(
-    "FusedAdam FusedSGD FusedLAMB DeepSpeedCPUAdam Lion Lamb LARS Ranger AdaBelief AdaBound AdamP SGDP Yogi Adan"
-    " AdamW8bit Adam8bit PagedAdamW8bit PagedAdamW Prodigy DAdaptAdam Sophia BertAdam OpenAIAdam HybridAdam CPUAdam"
-    " ClippedAdam RMSpropTFLike DecayedAdam MADGRAD QHAdam Shampoo StableAdamW ScheduleFree AdamWScheduleFree".split()
+WITH_MODES = frozenset(
+    "AdamWScheduleFree SGDScheduleFree RAdamScheduleFree ScheduleFreeWrapper ScheduleFreeAdamW ScheduleFreeSGD"
+    " ScheduleFreeRAdam".split()
+)
+"""Optimizers that have a training mode and an evaluation mode, which exchange the weights of the model."""
+
+FOREIGN_OPTIMIZERS = (
+    OPTIMIZERS
+    | WITH_MODES
+    | frozenset(
+        "FusedAdam FusedSGD FusedLAMB DeepSpeedCPUAdam Lion Lamb LARS Ranger AdaBelief AdaBound AdamP SGDP Yogi Adan"
+        " AdamW8bit Adam8bit PagedAdamW8bit PagedAdamW Prodigy DAdaptAdam Sophia BertAdam OpenAIAdam HybridAdam CPUAdam"
+        " ClippedAdam RMSpropTFLike DecayedAdam MADGRAD QHAdam Shampoo StableAdamW ScheduleFree".split()
+    )
 )
 
 STATELESS_DEFAULT = frozenset({"SGD"})  # keeps no state unless momentum is given

@@ -13,6 +13,7 @@ from gradcheck_lint.source.natures import (
     Instance,
     Module,
     Opaque,
+    Optimizer,
     Parameters,
     StateDict,
     StateItems,
@@ -166,12 +167,17 @@ def _mode(training: bool) -> Method:
         given = args.get(0, "mode") if training else None
         if given is not None:
             flag = bool(given.value) if isinstance(given, Constant) and given.value is not ... else None
-        if not any(isinstance(t.what, (Module, Opaque, Super)) for t in things(base)):
+        if not any(isinstance(t.what, (Module, Opaque, Super)) or _has_modes(t) for t in things(base)):
             return None
         machine.emit(node, ev.SetMode(base, training=flag))
         return base
 
     return mode
+
+
+def _has_modes(thing: Thing) -> bool:
+    """Whether it is an optimizer with a training mode and an evaluation mode."""
+    return isinstance(thing.what, Optimizer) and thing.class_name.rpartition(".")[2] in torch_api.WITH_MODES
 
 
 method("train")(_mode(True))
