@@ -11,7 +11,7 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, passes
 from gradcheck_lint.source.natures import Module, Optimizer, ran
 from gradcheck_lint.source.timeline import Timeline
-from gradcheck_lint.source.values import Thing, things
+from gradcheck_lint.source.values import Thing, Value, things
 
 _COLLECTIVE = ("all_reduce", "reduce", "all_gather", "broadcast", "reduce_scatter", "all_reduce_coalesced")
 _ANOTHER_DTYPE = frozenset({"double", "half", "bfloat16"})
@@ -84,16 +84,28 @@ class Accelerated:
         return any(one is thing or one.core is thing.core for one in self.things)
 
     def plain_backwards(self) -> Iterator[tuple[ev.Backward, ev.Prepare]]:
-        """The backwards through a prepared model that do not go through Accelerate."""
-        for backward in self.timeline.events(ev.Backward):
+        """The backwards for what was prepared that do not go through Accelerate.
+
+        The loss leads through a prepared model, or all that steps in the loop around are prepared optimizers.
+        """
+        steps = list(self.timeline.located(ev.Step))
+        for backward, around in self.timeline.located(ev.Backward):
             if backward.engine or backward.scaled or not _on_tensor(backward):
                 continue
+            beside = [step for step, way in steps if loops(way)[:1] == loops(around)[:1] and loops(way)]
+            own = bool(beside) and all(self._prepared(step) for step in beside)
             for prepare in self.prepared:
                 given = [t for value in prepare.args.all() for t in things(value, Module)]
                 through = [ran(run).of for run in passes(backward.subject)]
-                if prepare.serial < backward.serial and any(m.core is g.core for m in through for g in given):
+                if prepare.serial > backward.serial:
+                    continue
+                if own or any(m.core is g.core for m in through for g in given):
                     yield backward, prepare
                     break
+
+    def _prepared(self, step: ev.Step) -> bool:
+        found = things(step.subject, Optimizer)
+        return bool(found) and all(self._holds(one) for one in found)
 
     def unprepared(self) -> Iterator[tuple[ev.Step, Thing, ev.Prepare]]:
         """The steps of optimizers that were not prepared, though the model that they train was."""
@@ -101,13 +113,14 @@ class Accelerated:
             return
         for step in self.timeline.events(ev.Step):
             found = things(step.subject, Optimizer)
-            if len(found) != 1 or self._holds(found[0]) or found[0].summary or not found[0].certain:
+            if any(self._holds(one) or one.summary for one in found):
                 continue
-            of = depends(found[0].what.params) if isinstance(found[0].what, Optimizer) else frozenset()
+            certain = [one for one in found if one.certain]
+            of = [module for one in certain for module in depends(_params(one))]
             for prepare in self.prepared:
                 given = [t for value in prepare.args.all() for t in things(value, Module)]
                 if prepare.serial < step.serial and any(m.core is g.core for m in of for g in given):
-                    yield step, found[0], prepare
+                    yield step, certain[0], prepare
                     break
 
     def divided_twice(self) -> Iterator[tuple[ev.Backward, tree.Expression]]:
@@ -127,6 +140,10 @@ class Accelerated:
 
 
 _WINDOW = "gradient_accumulation_steps"
+
+
+def _params(optimizer: Thing) -> Value | None:
+    return optimizer.what.params if isinstance(optimizer.what, Optimizer) else None
 
 
 def _on_tensor(backward: ev.Backward) -> bool:

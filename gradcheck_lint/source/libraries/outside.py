@@ -98,7 +98,7 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     """A method of a thing that is no code of the project."""
     if isinstance(node.func, tree.Attribute):
         names.spelling(machine, node.func, base, called=True)
-    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node):
+    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node, attr):
         machine.emit(node, ev.Dropped(base, attr))
     if attr in torch_api.WRITING:
         tensors.write(machine, base, node, attr)
@@ -113,7 +113,7 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     receiver = next(iter(things(base)), None)
     if attr == "module" and thing is not None and thing.wraps is not None:  # `wrapper.module(x)`
         return machine.call(thing.wraps, args, node)
-    if attr == "prepare" and receiver is not None and receiver.origin == "accelerate.Accelerator":
+    if attr in _PREPARING and receiver is not None and receiver.origin == "accelerate.Accelerator":
         machine.emit(node, ev.Prepare(receiver, args))
     if isinstance(base, Items):
         return containers.items_method(machine, base, attr, args, node)
@@ -146,10 +146,28 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     return unseen.opaque(machine, attr, receiver, args, node)
 
 
-def thrown_away(machine: Machine, node: tree.Call) -> bool:
-    """Whether a call is a statement, and nobody takes what it gives."""
-    statement = machine.frame.statement
-    return isinstance(statement, tree.Evaluate) and statement.value is node
+def thrown_away(machine: Machine, node: tree.Call, attr: str) -> bool:
+    """Whether a call is a statement, and nobody takes what it gives.
 
+    So it is where the copy is only written into: `p.mul(0.9).add_(grad)`.
+    """
+    statement = machine.frame.statement
+    if not isinstance(statement, tree.Evaluate):
+        return False
+    taken = statement.value
+    while taken is not node:
+        if (
+            attr not in torch_api.COPIES
+            or not isinstance(taken, tree.Call)
+            or not isinstance(taken.func, tree.Attribute)
+        ):
+            return False
+        if attr not in torch_api.COPIES or taken.func.attr not in torch_api.WRITING:
+            return False
+        taken = taken.func.value
+    return True
+
+
+_PREPARING = frozenset({"prepare", "prepare_model", "prepare_optimizer"})
 
 _LIST_WRITING = frozenset({"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"})
