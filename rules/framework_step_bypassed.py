@@ -103,8 +103,9 @@ class FrameworkStepBypassed(Rule):
                 why="Accelerate neither scales it for half precision nor divides it by the number of micro-batches",
                 help=f"call `{name}.backward({receiver(backward.place)})`",
                 related=[("prepared here", prepare.place)],
+                confidence=Confidence.HIGH if id(prepare) in found.always else Confidence.MEDIUM,
             )
-        for step, optimizer, prepare in found.unprepared():
+        for step, optimizer, prepare, certain in found.unprepared():
             name = optimizer.label or "optimizer"
             report(
                 step.place,
@@ -113,6 +114,7 @@ class FrameworkStepBypassed(Rule):
                 why="only a prepared optimizer waits for the last micro-batch, and skips a step that overflowed",
                 help=f"hand it over with the model: `accelerator.prepare(model, {name})`",
                 related=[("the model is prepared here", prepare.place)],
+                confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
             )
         for backward, divisor in found.divided_twice():
             report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gradcheck_lint.facts.query import exclusive, loops
+from gradcheck_lint.facts.query import always, exclusive, loops
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, passes
@@ -75,7 +75,14 @@ class Accelerated:
 
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
-        self.prepared = list(timeline.events(ev.Prepare))
+        located = list(timeline.located(ev.Prepare))
+        self.prepared = [event for event, _ in located]
+        self.always = {
+            id(event)
+            for event, around in located
+            if always(around) or any(exclusive(around, way) for _, way in located)
+        }
+        """The ids of those that are on every path, by themselves or with another one in the other arm."""
         given = [value for event in self.prepared for value in event.args.all()]
         self.things = [thing for value in given for thing in things(value)]
         self.whole = bool(given) and all(not event.args.open for event in self.prepared) and all(map(things, given))
@@ -92,6 +99,8 @@ class Accelerated:
         for backward, around in self.timeline.located(ev.Backward):
             if backward.engine or backward.scaled or not _on_tensor(backward):
                 continue
+            if any(other.engine and exclusive(around, way) for other, way in self.timeline.located(ev.Backward)):
+                continue  # the other arm is the one with Accelerate
             beside = [step for step, way in steps if loops(way)[:1] == loops(around)[:1] and loops(way)]
             own = bool(beside) and all(self._prepared(step) for step in beside)
             for prepare in self.prepared:
@@ -107,8 +116,8 @@ class Accelerated:
         found = things(step.subject, Optimizer)
         return bool(found) and all(self._holds(one) for one in found)
 
-    def unprepared(self) -> Iterator[tuple[ev.Step, Thing, ev.Prepare]]:
-        """The steps of optimizers that were not prepared, though the model that they train was."""
+    def unprepared(self) -> Iterator[tuple[ev.Step, Thing, ev.Prepare, bool]]:
+        """The steps of optimizers that were not prepared, though the model that they train was; if that is certain."""
         if not self.whole:
             return
         for step in self.timeline.events(ev.Step):
@@ -120,7 +129,7 @@ class Accelerated:
             for prepare in self.prepared:
                 given = [t for value in prepare.args.all() for t in things(value, Module)]
                 if prepare.serial < step.serial and any(m.core is g.core for m in of for g in given):
-                    yield step, certain[0], prepare
+                    yield step, certain[0], prepare, len(certain) == len(found) and id(prepare) in self.always
                     break
 
     def divided_twice(self) -> Iterator[tuple[ev.Backward, tree.Expression]]:
