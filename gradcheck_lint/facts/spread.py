@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gradcheck_lint.facts.query import always, exclusive, loops
+from gradcheck_lint.facts.query import always, exclusive, loops, unseen
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, passes
@@ -67,6 +67,21 @@ def _moved(timeline: Timeline, wrapper: ev.Distribute, backward: ev.Backward) ->
         if event.subject is wrapper.subject and event.how in _ANOTHER_DTYPE:
             if wrapper.serial < event.serial < backward.serial:
                 return event
+    return None
+
+
+def nothing_prepared(timeline: Timeline) -> tuple[ev.AcceleratedBackward, ev.BuildOptimizer] | None:
+    """A backward by an accelerator that is handed nothing, and where the optimizer is built that it should have."""
+    backward = next(iter(timeline.events(ev.AcceleratedBackward)), None)
+    if backward is None or timeline.has(ev.Prepare) or unseen(timeline):
+        return None
+    made = backward.subject.place
+    if made is None or made.chunk is not backward.place.chunk:
+        return None  # who has made it may have prepared everything
+    stepped = [thing for step in timeline.events(ev.Step) for thing in things(step.subject)]
+    for built in timeline.events(ev.BuildOptimizer):
+        if any(one is built.subject for one in stepped) and built.place.chunk is backward.place.chunk:
+            return backward, built
     return None
 
 

@@ -98,10 +98,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     """A method of a thing that is no code of the project."""
     if isinstance(node.func, tree.Attribute):
         names.spelling(machine, node.func, base, called=True)
-    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node, attr):
-        machine.emit(node, ev.Dropped(base, attr))
-    if attr in torch_api.WRITING:
-        tensors.write(machine, base, node, attr)
+    receiver = next(iter(things(base)), None)
+    _tell(machine, base, receiver, attr, args, node)
     method = machine.library.methods.get(attr)
     if method is None and attr.startswith("register_") and attr.endswith("_hook"):
         method = torch_module.hook
@@ -110,11 +108,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
         if result is not None:
             return result
     thing = only(base)
-    receiver = next(iter(things(base)), None)
     if attr == "module" and thing is not None and thing.wraps is not None:  # `wrapper.module(x)`
         return machine.call(thing.wraps, args, node)
-    if attr in _PREPARING and receiver is not None and receiver.origin == "accelerate.Accelerator":
-        machine.emit(node, ev.Prepare(receiver, args))
     if isinstance(base, Items):
         return containers.items_method(machine, base, attr, args, node)
     if isinstance(base, Table):
@@ -144,6 +139,19 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     elif thing is not None and isinstance(thing.what, Tensor) and thing.what.grad:
         return tensors.computed(machine, node, [thing, *args.all()])
     return unseen.opaque(machine, attr, receiver, args, node)
+
+
+def _tell(machine: Machine, base: Value, receiver: Thing | None, attr: str, args: Arguments, node: tree.Call) -> None:
+    """Tell of what is certain by the name of the method and by what it is called on, whatever it gives."""
+    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node, attr):
+        machine.emit(node, ev.Dropped(base, attr))
+    if attr in torch_api.WRITING:
+        tensors.write(machine, base, node, attr)
+    if receiver is not None and receiver.origin == "accelerate.Accelerator":
+        if attr in _PREPARING:
+            machine.emit(node, ev.Prepare(receiver, args))
+        elif attr == "backward":
+            machine.emit(node, ev.AcceleratedBackward(receiver))
 
 
 def thrown_away(machine: Machine, node: tree.Call, attr: str) -> bool:
