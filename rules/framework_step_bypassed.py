@@ -15,7 +15,7 @@ from gradcheck_lint.runtime.sightings.order import (
     Unsynchronised,
 )
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import Backward, Distribute, Prepare, Step
+from gradcheck_lint.source.events import AcceleratedBackward, Backward, Distribute, Prepare, Step
 from gradcheck_lint.source.place import Place, name_of
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ class FrameworkStepBypassed(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = (GonePast,)
-    needs = (Distribute, Prepare, Step)
+    needs = (Distribute, Prepare, AcceleratedBackward, Step)
     triggers = r"\bdef (?:training_step|optimizer_step|configure_optimizers)\("
 
     # ------------------------------------------------------------ wrappers and Accelerate
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        from gradcheck_lint.facts.spread import never_averaged, past_wrapper
+        from gradcheck_lint.facts.spread import never_averaged, nothing_prepared, past_wrapper
 
         if timeline.has(Distribute):
             for past in past_wrapper(timeline):
@@ -52,6 +52,17 @@ class FrameworkStepBypassed(Rule):
             self.alone(timeline, step, backward, report)
         if timeline.has(Prepare):
             self.accelerated(timeline, report)
+        alone = nothing_prepared(timeline)
+        if alone is not None:
+            accelerated, built = alone
+            report(
+                accelerated.place,
+                "nothing was prepared by Accelerate",
+                label="goes backward for a model and an optimizer that it was never handed",
+                why="they stay where they are: on one device, without the gradients of other processes",
+                help="hand them over first: `model, optimizer = accelerator.prepare(model, optimizer)`",
+                related=[("the optimizer is built here", built.place)],
+            )
 
     def unsynchronised(self, timeline: Timeline, past: Past, report: Report) -> None:
         from gradcheck_lint.facts.query import unseen
@@ -103,8 +114,9 @@ class FrameworkStepBypassed(Rule):
                 why="Accelerate neither scales it for half precision nor divides it by the number of micro-batches",
                 help=f"call `{name}.backward({receiver(backward.place)})`",
                 related=[("prepared here", prepare.place)],
+                confidence=Confidence.HIGH if id(prepare) in found.always else Confidence.MEDIUM,
             )
-        for step, optimizer, prepare in found.unprepared():
+        for step, optimizer, prepare, certain in found.unprepared():
             name = optimizer.label or "optimizer"
             report(
                 step.place,
@@ -113,6 +125,7 @@ class FrameworkStepBypassed(Rule):
                 why="only a prepared optimizer waits for the last micro-batch, and skips a step that overflowed",
                 help=f"hand it over with the model: `accelerator.prepare(model, {name})`",
                 related=[("the model is prepared here", prepare.place)],
+                confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
             )
         for backward, divisor in found.divided_twice():
             report(

@@ -46,6 +46,8 @@ class FunctionContextMisuse(Rule):
         """Tell of a `return` with more or fewer gradients than `forward` has inputs; whether it has."""
         got, least, most = len(given.gradients), function.required, function.most
         surplus = [] if most is None else given.gradients[most:]
+        if least <= got and (most is None or got < most):
+            least = _handed(function, got)  # inputs with a default count where they are given
         if got >= least and not any(function.is_tensor(node) for node in surplus):
             return False
         wanted = f"{least}" if least == most else f"at least {least}" if got < least else f"at most {most}"
@@ -192,6 +194,14 @@ class FunctionContextMisuse(Rule):
             confidence=Confidence.HIGH if output else Confidence.MEDIUM,
             subject=f"{owner} {'output' if output else 'input'}",
         )
+
+
+def _handed(function: FunctionFacts, got: int) -> int:
+    """The most inputs that a call of the project gives, if these are more than so many; else that number."""
+    from gradcheck_lint.facts.applied import applied
+
+    counts = [len(site.call.args) for site in applied(function.facts) if not any(a.star for a in site.call.args)]
+    return max([got, *counts])
 
 
 def _count(number: int) -> str:

@@ -40,7 +40,7 @@ class OptimizerStepRebinds(Rule):
                 label=f"`{name}` is a leaf tensor that requires grad",
                 why="torch raises a RuntimeError at the first step",
                 help="put `@torch.no_grad()` over `step`, and call the closure under `torch.enable_grad()`"
-                if step.closure_calls()
+                if step.closure_calls
                 else "put `@torch.no_grad()` over `step`",
             )
             return  # one decorator mends all of them

@@ -17,7 +17,8 @@ class Bindings:
         self.reads: dict[str, int] = {}
         self.changed: set[str] = set()  # names whose object is written into
         bound: set[int] = set()
-        for node in nodes(function):
+        self.nodes = list(nodes(function))
+        for node in self.nodes:
             if isinstance(node, tree.Assign):
                 for target in node.targets:
                     self._bind(target, node.value, bound)

@@ -112,26 +112,30 @@ class FunctionFacts:
         """Whether all that `backward` can return was counted."""
         return len(self.given) == len(returns(self.backward.function)) > 0
 
-    def _single(self, node: tree.Expression | None, depth: int = 0) -> bool:
-        """Whether an expression is one tensor: a gradient that came in, or what was computed from one."""
+    def _single(self, node: tree.Expression | None, depth: int = 0, saved: bool = True) -> bool:
+        """Whether an expression is one tensor: a gradient that came in, or what was computed from one.
+
+        So is a tensor that was `saved`, unless None was.
+        """
         if node is None or depth > 6:
             return False
         if isinstance(node, tree.Name):
-            if node.id in self.incoming:
-                return all(value is None or self._single(value, depth + 1) for value in self.behind.given[node.id])
             given = self.behind.given.get(node.id, [])
-            return bool(given) and all(self._single(value, depth + 1) for value in given)
+            known = node.id in self.incoming or (saved and self._saved(node.id))
+            return bool(given) and all(known if v is None else self._single(v, depth + 1, saved) for v in given)
         if isinstance(node, tree.Operation):
-            return node.op in _ARITHMETIC and any(self._single(part, depth + 1) for part in node.operands)
+            return node.op in _ARITHMETIC and any(self._single(part, depth + 1, saved) for part in node.operands)
         if isinstance(node, tree.Subscript):
-            return False
+            return saved and isinstance(node.value, tree.Attribute) and node.value.attr == "saved_tensors"
         if isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute):
-            return node.func.attr in _ONE and self._single(node.func.value, depth + 1)
+            if tree.dotted(node.func.value) == "torch":
+                return node.func.attr in _ONE or node.func.attr in torch_api.FACTORIES
+            return node.func.attr in _ONE and self._single(node.func.value, depth + 1, saved)
         return False
 
     def is_tensor(self, node: tree.Expression) -> bool:
         """Whether an expression of `backward` is a tensor for certain, and not None."""
-        return self._single(node)
+        return self._single(node, saved=False)
 
     # ------------------------------------------------------------ what is wrong
 
@@ -188,7 +192,7 @@ class FunctionFacts:
         for node in nodes(self.backward.function):
             if isinstance(node, tree.Assign) and _reads_saved(node.value, self.backward):
                 if any(name in [n.id for n in _names(target)] for target in node.targets):
-                    return True
+                    return isinstance(node.value, tree.Attribute) and node.value.attr == "saved_tensors"
         return False
 
     def kept(self) -> Iterator[tuple[tree.Expression, bool]]:

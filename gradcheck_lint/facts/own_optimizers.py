@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint.facts.bindings import Bindings, nodes, returns
+from gradcheck_lint.facts.bindings import Bindings
 from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.run.shape import names_in
@@ -30,6 +30,7 @@ class Element(NamedTuple):
     loop: tree.For
     name: str
     group: str
+    inside: list[tree.Node]
 
 
 class StepFacts:
@@ -58,18 +59,18 @@ class StepFacts:
         """Whether it switches grad mode by a call, so that nobody knows where it is on."""
         return any(
             isinstance(node, (tree.Evaluate, tree.Assign)) and tree.last_name(node.value) in _ON | OFF
-            for node in nodes(self.function)
+            for node in self.bindings.nodes
         )
 
     @cached_property
     def elements(self) -> list[Element]:
         """The loops over the parameters of a group: `for p in group["params"]`."""
         found = []
-        for node in tree.walk_block(self.function.body):
+        for node in self.bindings.nodes:
             if isinstance(node, tree.For):
                 name, group = _bound_to_params(node.target, node.iter)
                 if name:
-                    found.append(Element(node, name, group))
+                    found.append(Element(node, name, group, list(tree.walk_block(node.body))))
         return found
 
     # ------------------------------------------------------------ what is wrong
@@ -90,11 +91,10 @@ class StepFacts:
 
     def unchecked(self) -> tuple[tree.Attribute, str] | None:
         """Where `.grad` of a parameter is used, of which nothing in the function asks whether it is there."""
-        grads = {"grad"}
-        for name, given in self.bindings.given.items():
-            if any(value is not None and _speaks_of_grad(value) for value in given):
-                grads.add(name)
-        for node in nodes(self.function):
+        used = self._used_gradient()
+        if used is None:
+            return None
+        for node in self.bindings.nodes:
             if isinstance(node, tree.Try):
                 return None
             tests: list[tree.Expression] = []
@@ -106,76 +106,99 @@ class StepFacts:
                 tests = [node]
             elif isinstance(node, tree.Call) and tree.last_name(node.func) in ("getattr", "hasattr", "filter"):
                 return None
-            if any(_asks(test, grads) for test in tests):
+            if any(self._asks(inner) for test in tests for inner in test.walk()):
                 return None
+        return used
+
+    def _used_gradient(self) -> tuple[tree.Attribute, str] | None:
+        """Where something of `.grad` of a parameter is read, or computed with it."""
         for element in self.elements:
-            for node in tree.walk_block(element.loop.body):
-                uses = isinstance(node, (tree.Attribute, tree.Operation, tree.Call))
-                for inner in node.children() if uses else ():
-                    inner = inner.value if isinstance(inner, tree.Argument) else inner
-                    if isinstance(inner, tree.Attribute) and inner.attr == "grad":
-                        if tree.dotted(inner.value) == element.name and not isinstance(node, tree.Call):
-                            return inner, element.name
+            for node in element.inside:
+                inner = [node.value] if isinstance(node, tree.Attribute) else ()
+                for part in node.operands if isinstance(node, tree.Operation) else inner:
+                    if isinstance(part, tree.Attribute) and part.attr == "grad":
+                        if tree.dotted(part.value) == element.name:
+                            return part, element.name
         return None
 
-    @cached_property
+    def _asks(self, node: tree.Node) -> bool:
+        """Whether a part of a test is about a gradient: itself, or a name for it."""
+        if isinstance(node, tree.Attribute):
+            return node.attr in ("grad", "requires_grad")
+        if not isinstance(node, tree.Name):
+            return False
+        given = self.bindings.given.get(node.id, ())
+        return node.id == "grad" or any(value is not None and _speaks_of_grad(value) for value in given)
+
+    @property
     def closure(self) -> str:
         """What it calls the closure that it is handed; "" if it takes none."""
         parameters = self.function.parameters[1:2]
         return parameters[0].name if parameters and not parameters[0].star else ""
 
+    @cached_property
     def closure_calls(self) -> list[tree.Call]:
-        return [
-            node
-            for node in tree.walk_block(self.function.body)
-            if isinstance(node, tree.Call) and self.closure and tree.dotted(node.func) == self.closure
-        ]
+        name = self.closure
+        return [n for n in self.bindings.nodes if isinstance(n, tree.Call) and name and tree.dotted(n.func) == name]
 
     def closure_off(self) -> tree.Call | None:
         """Where the closure is called while nothing is recorded, so that its backward has nothing to go through."""
-        if self.switches or len(self.bindings.given.get(self.closure, [])) != 1:
+        if not self.closure_calls or self.switches or len(self.bindings.given.get(self.closure, [])) != 1:
             return None
-        on = {id(node) for node in _within(self.function.body, _ON)}
-        off = None if self.decorated else {id(node) for node in _within(self.function.body, OFF)}
-        for call in self.closure_calls():
+        blocks = [node for node in self.bindings.nodes if isinstance(node, tree.With)]
+        on = {id(node) for node in _within(blocks, _ON)}
+        off = None if self.decorated else {id(node) for node in _within(blocks, OFF)}
+        for call in self.closure_calls:
             if id(call) not in on and (off is None or id(call) in off):
                 return call
         return None
 
     def loss_lost(self) -> tree.Call | None:
         """Where the closure is called, if `step` never returns anything."""
-        calls = self.closure_calls()
-        if not calls or any(statement.value is not None for statement in returns(self.function)):
+        calls = self.closure_calls
+        if not calls or any(isinstance(n, tree.Return) and n.value is not None for n in self.bindings.nodes):
             return None
         return calls[0]
 
     def shared(self) -> Iterator[tuple[tree.Node, str]]:
         """Where a buffer of all parameters takes in the gradient of one, and moves it: the place, and its name."""
         for element in self.elements:
-            tainted = self._made_of_gradients(element)
-            moved = [s for s in tree.walk_block(element.loop.body) if _moves(s, element.name)]
-            for node in tree.walk_block(element.loop.body):
+            bound: dict[str, int] = {}  # name → how many statements of the loop bind it
+            for node in [element.loop, *element.inside]:
+                for name in _binds(node):
+                    bound[name] = bound.get(name, 0) + 1
+            for node in element.inside:
                 if not isinstance(node, (tree.Assign, tree.Augment)) or node.value is None:
                     continue
                 target = node.targets[0] if isinstance(node, tree.Assign) else node.target
-                name = self._outlives(target, element)
-                if not name or any(_reduces(inner) for inner in node.value.walk()):
-                    continue
-                again = isinstance(node, tree.Augment) or any(_key(inner) == name for inner in node.value.walk())
-                takes = any(_is_grad(inner, element.name, tainted) for inner in node.value.walk())
-                if again and takes and any(_key(inner) == name for s in moved for inner in s.walk()):
+                name = self._outlives(target, element, bound)
+                if name and self._gathers(node, node.value, name, element) and self._moved_by(name, element):
                     yield node, name
+
+    def _gathers(self, node: tree.Node, value: tree.Expression, name: str, element: Element) -> bool:
+        """Whether a statement adds the gradient of a parameter, as it is, to what a buffer has already."""
+        inner = list(value.walk())
+        if any(_reduces(part) for part in inner):
+            return False
+        again = isinstance(node, tree.Augment) or any(_key(part) == name for part in inner)
+        tainted = self._made_of_gradients(element) if again else set()
+        return again and any(_is_grad(part, element.name, tainted) for part in inner)
+
+    def _moved_by(self, name: str, element: Element) -> bool:
+        """Whether a parameter gets a value that was computed with a buffer."""
+        moved = [node for node in element.inside if _moves(node, element.name)]
+        return any(_key(inner) == name for node in moved for inner in node.walk())
 
     def _made_of_gradients(self, element: Element) -> set[str]:
         found: set[str] = set()
-        for node in tree.walk_block(element.loop.body):
+        for node in element.inside:
             if isinstance(node, tree.Assign) and node.value is not None:
                 if any(_is_grad(inner, element.name, found) for inner in node.value.walk()):
                     if not any(_reduces(inner) for inner in node.value.walk()):
                         found |= {t.id for t in node.targets if isinstance(t, tree.Name)}
         return found
 
-    def _outlives(self, target: tree.Expression, element: Element) -> str:
+    def _outlives(self, target: tree.Expression, element: Element, bound: dict[str, int]) -> str:
         """What something is called that is the same for all parameters; "" for what each of them has."""
         if isinstance(target, tree.Attribute) and tree.dotted(target.value) == "self":
             return _key(target)
@@ -183,13 +206,8 @@ class StepFacts:
             base = tree.dotted(target.value)
             return _key(target) if base and base in ("self.state", element.group) else ""
         if isinstance(target, tree.Name) and target.id != element.name:
-            inside = [
-                node
-                for node in tree.walk_block([element.loop])
-                if isinstance(node, (tree.Assign, tree.For, tree.Named, tree.With)) and target.id in _binds(node)
-            ]
-            given = self.bindings.given.get(target.id, [])
-            return target.id if len(inside) <= 1 and len(given) > len(inside) else ""
+            inside = bound.get(target.id, 0)
+            return target.id if inside <= 1 and len(self.bindings.given.get(target.id, ())) > inside else ""
         return ""
 
 
@@ -233,12 +251,13 @@ def _recorded(body: tree.Block) -> Iterator[tree.Node]:
             yield from _recorded(statement.orelse)
 
 
-def _within(body: tree.Block, modes: frozenset[str]) -> Iterator[tree.Node]:
-    """All nodes below a `with` of one of some grad modes."""
-    for node in tree.walk_block(body):
-        if isinstance(node, tree.With) and any(tree.last_name(item) in modes for item, _ in node.items):
-            for statement in node.body:
-                yield from statement.walk()
+def _within(blocks: list[tree.With], modes: frozenset[str]) -> Iterator[tree.Node]:
+    """The calls below those `with` that are of one of some grad modes."""
+    for block in blocks:
+        if any(tree.last_name(item) in modes for item, _ in block.items):
+            for node in tree.walk_block(block.body):
+                if isinstance(node, tree.Call):
+                    yield node
 
 
 def _writes(node: tree.Expression, name: str) -> bool:
@@ -283,11 +302,3 @@ def _key(node: tree.Node) -> str:
 
 def _speaks_of_grad(node: tree.Node) -> bool:
     return any(isinstance(inner, tree.Attribute) and inner.attr == "grad" for inner in node.walk())
-
-
-def _asks(test: tree.Node, grads: set[str]) -> bool:
-    return any(
-        (isinstance(inner, tree.Attribute) and inner.attr in ("grad", "requires_grad"))
-        or (isinstance(inner, tree.Name) and inner.id in grads)
-        for inner in test.walk()
-    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gradcheck_lint.facts.query import exclusive, loops
+from gradcheck_lint.facts.query import always, exclusive, loops, unseen
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, passes
 from gradcheck_lint.source.natures import Module, Optimizer, ran
 from gradcheck_lint.source.timeline import Timeline
-from gradcheck_lint.source.values import Thing, things
+from gradcheck_lint.source.values import Thing, Value, things
 
 _COLLECTIVE = ("all_reduce", "reduce", "all_gather", "broadcast", "reduce_scatter", "all_reduce_coalesced")
 _ANOTHER_DTYPE = frozenset({"double", "half", "bfloat16"})
@@ -70,12 +70,34 @@ def _moved(timeline: Timeline, wrapper: ev.Distribute, backward: ev.Backward) ->
     return None
 
 
+def nothing_prepared(timeline: Timeline) -> tuple[ev.AcceleratedBackward, ev.BuildOptimizer] | None:
+    """A backward by an accelerator that is handed nothing, and where the optimizer is built that it should have."""
+    backward = next(iter(timeline.events(ev.AcceleratedBackward)), None)
+    if backward is None or timeline.has(ev.Prepare) or unseen(timeline):
+        return None
+    made = backward.subject.place
+    if made is None or made.chunk is not backward.place.chunk:
+        return None  # who has made it may have prepared everything
+    stepped = [thing for step in timeline.events(ev.Step) for thing in things(step.subject)]
+    for built in timeline.events(ev.BuildOptimizer):
+        if any(one is built.subject for one in stepped) and built.place.chunk is backward.place.chunk:
+            return backward, built
+    return None
+
+
 class Accelerated:
     """What `accelerator.prepare` was handed in a timeline."""
 
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
-        self.prepared = list(timeline.events(ev.Prepare))
+        located = list(timeline.located(ev.Prepare))
+        self.prepared = [event for event, _ in located]
+        self.always = {
+            id(event)
+            for event, around in located
+            if always(around) or any(exclusive(around, way) for _, way in located)
+        }
+        """The ids of those that are on every path, by themselves or with another one in the other arm."""
         given = [value for event in self.prepared for value in event.args.all()]
         self.things = [thing for value in given for thing in things(value)]
         self.whole = bool(given) and all(not event.args.open for event in self.prepared) and all(map(things, given))
@@ -84,30 +106,45 @@ class Accelerated:
         return any(one is thing or one.core is thing.core for one in self.things)
 
     def plain_backwards(self) -> Iterator[tuple[ev.Backward, ev.Prepare]]:
-        """The backwards through a prepared model that do not go through Accelerate."""
-        for backward in self.timeline.events(ev.Backward):
+        """The backwards for what was prepared that do not go through Accelerate.
+
+        The loss leads through a prepared model, or all that steps in the loop around are prepared optimizers.
+        """
+        steps = list(self.timeline.located(ev.Step))
+        for backward, around in self.timeline.located(ev.Backward):
             if backward.engine or backward.scaled or not _on_tensor(backward):
                 continue
+            if any(other.engine and exclusive(around, way) for other, way in self.timeline.located(ev.Backward)):
+                continue  # the other arm is the one with Accelerate
+            beside = [step for step, way in steps if loops(way)[:1] == loops(around)[:1] and loops(way)]
+            own = bool(beside) and all(self._prepared(step) for step in beside)
             for prepare in self.prepared:
                 given = [t for value in prepare.args.all() for t in things(value, Module)]
                 through = [ran(run).of for run in passes(backward.subject)]
-                if prepare.serial < backward.serial and any(m.core is g.core for m in through for g in given):
+                if prepare.serial > backward.serial:
+                    continue
+                if own or any(m.core is g.core for m in through for g in given):
                     yield backward, prepare
                     break
 
-    def unprepared(self) -> Iterator[tuple[ev.Step, Thing, ev.Prepare]]:
-        """The steps of optimizers that were not prepared, though the model that they train was."""
+    def _prepared(self, step: ev.Step) -> bool:
+        found = things(step.subject, Optimizer)
+        return bool(found) and all(self._holds(one) for one in found)
+
+    def unprepared(self) -> Iterator[tuple[ev.Step, Thing, ev.Prepare, bool]]:
+        """The steps of optimizers that were not prepared, though the model that they train was; if that is certain."""
         if not self.whole:
             return
         for step in self.timeline.events(ev.Step):
             found = things(step.subject, Optimizer)
-            if len(found) != 1 or self._holds(found[0]) or found[0].summary or not found[0].certain:
+            if any(self._holds(one) or one.summary for one in found):
                 continue
-            of = depends(found[0].what.params) if isinstance(found[0].what, Optimizer) else frozenset()
+            certain = [one for one in found if one.certain]
+            of = [module for one in certain for module in depends(_params(one))]
             for prepare in self.prepared:
                 given = [t for value in prepare.args.all() for t in things(value, Module)]
                 if prepare.serial < step.serial and any(m.core is g.core for m in of for g in given):
-                    yield step, found[0], prepare
+                    yield step, certain[0], prepare, len(certain) == len(found) and id(prepare) in self.always
                     break
 
     def divided_twice(self) -> Iterator[tuple[ev.Backward, tree.Expression]]:
@@ -127,6 +164,10 @@ class Accelerated:
 
 
 _WINDOW = "gradient_accumulation_steps"
+
+
+def _params(optimizer: Thing) -> Value | None:
+    return optimizer.what.params if isinstance(optimizer.what, Optimizer) else None
 
 
 def _on_tensor(backward: ev.Backward) -> bool:

@@ -268,6 +268,14 @@ class Prepare(Event):
         self.subject, self.args = subject, args
 
 
+class AcceleratedBackward(Event):
+    """`accelerator.backward(loss)`: the subject is the accelerator; a Backward comes with it."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+
 class SetMode(Switching):
     """`x.train()` or `x.eval()`: the subject is x; `training` is None if the code does not show which."""
 

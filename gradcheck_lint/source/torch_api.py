@@ -176,7 +176,10 @@ IN_PLACE = frozenset(
 )
 """Methods of tensors that give another one, and have a twin with `_` behind the name that changes the tensor itself."""
 
-WRITING = frozenset(f"{name}_" for name in IN_PLACE - {"detach", "squeeze", "unsqueeze", "transpose"}) | frozenset(
+COPIES = IN_PLACE - {"detach", "squeeze", "unsqueeze", "transpose"}
+"""Those of them whose result shares nothing with the tensor."""
+
+WRITING = frozenset(f"{name}_" for name in COPIES) | frozenset(
     "copy_ zero_ fill_ normal_ uniform_ random_ bernoulli_ exponential_ geometric_ cauchy_ log_normal_ relu_".split()
 )
 """Methods of tensors that write into the tensor."""

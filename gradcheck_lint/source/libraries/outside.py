@@ -98,10 +98,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     """A method of a thing that is no code of the project."""
     if isinstance(node.func, tree.Attribute):
         names.spelling(machine, node.func, base, called=True)
-    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node):
-        machine.emit(node, ev.Dropped(base, attr))
-    if attr in torch_api.WRITING:
-        tensors.write(machine, base, node, attr)
+    receiver = next(iter(things(base)), None)
+    _tell(machine, base, receiver, attr, args, node)
     method = machine.library.methods.get(attr)
     if method is None and attr.startswith("register_") and attr.endswith("_hook"):
         method = torch_module.hook
@@ -110,11 +108,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
         if result is not None:
             return result
     thing = only(base)
-    receiver = next(iter(things(base)), None)
     if attr == "module" and thing is not None and thing.wraps is not None:  # `wrapper.module(x)`
         return machine.call(thing.wraps, args, node)
-    if attr == "prepare" and receiver is not None and receiver.origin == "accelerate.Accelerator":
-        machine.emit(node, ev.Prepare(receiver, args))
     if isinstance(base, Items):
         return containers.items_method(machine, base, attr, args, node)
     if isinstance(base, Table):
@@ -147,10 +142,41 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     return unseen.opaque(machine, attr, receiver, args, node)
 
 
-def thrown_away(machine: Machine, node: tree.Call) -> bool:
-    """Whether a call is a statement, and nobody takes what it gives."""
-    statement = machine.frame.statement
-    return isinstance(statement, tree.Evaluate) and statement.value is node
+def _tell(machine: Machine, base: Value, receiver: Thing | None, attr: str, args: Arguments, node: tree.Call) -> None:
+    """Tell of what is certain by the name of the method and by what it is called on, whatever it gives."""
+    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node, attr):
+        machine.emit(node, ev.Dropped(base, attr))
+    if attr in torch_api.WRITING:
+        tensors.write(machine, base, node, attr)
+    if receiver is not None and receiver.origin == "accelerate.Accelerator":
+        if attr in _PREPARING:
+            machine.emit(node, ev.Prepare(receiver, args))
+        elif attr == "backward":
+            machine.emit(node, ev.AcceleratedBackward(receiver))
 
+
+def thrown_away(machine: Machine, node: tree.Call, attr: str) -> bool:
+    """Whether a call is a statement, and nobody takes what it gives.
+
+    So it is where the copy is only written into: `p.mul(0.9).add_(grad)`.
+    """
+    statement = machine.frame.statement
+    if not isinstance(statement, tree.Evaluate):
+        return False
+    taken = statement.value
+    while taken is not node:
+        if (
+            attr not in torch_api.COPIES
+            or not isinstance(taken, tree.Call)
+            or not isinstance(taken.func, tree.Attribute)
+        ):
+            return False
+        if attr not in torch_api.COPIES or taken.func.attr not in torch_api.WRITING:
+            return False
+        taken = taken.func.value
+    return True
+
+
+_PREPARING = frozenset({"prepare", "prepare_model", "prepare_optimizer"})
 
 _LIST_WRITING = frozenset({"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"})
