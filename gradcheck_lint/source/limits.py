@@ -40,8 +40,8 @@ DEPTH = 9  # calls followed into one another
 REPEATS = 16  # times that one function is followed for one entry point
 BUDGET = 12_000  # calls and statements run for one entry point; from half of it on, no call is followed
 HEAVY = 100_000  # calls and statements run in one function for all entry points; from there on, it is not followed
-LENGTHY = BUDGET // 2  # calls and statements run in one call of a function: the calls at its end were not followed;
-LENGTHY_CALLS = 2  # after so many of these it is not followed, as any other would be cut short too
+LENGTHY = BUDGET // 2  # calls and statements run in one call of a function, at whose end calls were not followed then:
+# after two such calls (more where there are more files, as for the purses below) no other is followed
 LONG = 150_000  # calls and statements run for all of them; from there on, each gets a tenth of its budget
 
 # ---------------------------------------------------------------- judging
