@@ -154,6 +154,7 @@ class Analysis:
             self.guarded(file.path, partial(self.project.add_beside, file))
         self.size = sum(len(module.text) for module in modules)
         self.machine.purse = Purse(limits.ENTRY_WORK, self.size)
+        self.machine.lengthy_calls = max(limits.AT_LEAST, self.size // limits.EVERY)
         self.events = limits.JUDGED * max(limits.AT_LEAST, self.size // limits.EVERY)
         self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)

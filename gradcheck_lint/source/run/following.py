@@ -53,7 +53,7 @@ def follow(
         )
         heavy = (
             machine.costs.get(id(function), 0) > limits.HEAVY
-            or machine.lengthy.get(id(function), 0) >= limits.LENGTHY_CALLS
+            or machine.lengthy.get(id(function), 0) >= machine.lengthy_calls
         )
         if heavy or not (far or forced or yielding is not None):
             matters, sight, found = _can_matter(machine, target, args)

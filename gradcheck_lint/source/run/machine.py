@@ -159,7 +159,8 @@ class Machine:
         self.spotted = Spotted()  # what this entry point had in its hands
         self.passing = Passing()  # what it has read from its own things
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
-        self.lengthy: dict[int, int] = {}  # function → how many calls of it were long ones
+        self.lengthy: dict[int, int] = {}  # function → how many calls of it were long ones,
+        self.lengthy_calls = limits.AT_LEAST  # and as many may be
         self.quiet: set[Hashable] = set()  # calls that turned and switched nothing, and gave nothing with an identity
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
