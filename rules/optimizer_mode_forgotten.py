@@ -39,7 +39,7 @@ class OptimizerModeForgotten(Rule):
                     found.judged.place,
                     "a model is evaluated while its schedule-free optimizer is in training mode",
                     label=f"`{text(found.judged.place)}` switches the model, and nothing calls `{name}.eval()`",
-                    why="the model has the weights that gradients are taken at, and not the average, which is what was learned",
+                    why="the model has the weights that gradients are taken at, and not the average that was learned",
                     help=f"call `{name}.eval()` here, and `{name}.train()` before the training goes on",
                     related=[("built here", found.built.place), ("steps here", found.step.place)],
                 )
