@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.query import asked, loops_within
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
-from gradcheck_lint.laws.mode import OFF, Since, lasts
+from gradcheck_lint.laws.mode import OFF, Since, lasts, records
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -192,6 +193,35 @@ class _Seen:
             if event.training is True and switched(event) is model:
                 found = event
         return found if found is None or loop is None or loop not in self._around(found) else None
+
+
+class Recorded(NamedTuple):
+    """A pass of a model in evaluation mode that is recorded, and goes into no backward."""
+
+    judged: ev.Forward
+    off: ev.SetMode
+
+
+def recorded_evaluations(timeline: tl.Timeline) -> Iterator[Recorded]:
+    """The passes that follow a call of `eval()` and build a graph for nothing, of models that the code trains."""
+    backwards = list(timeline.events(ev.Backward))
+    done: set[int] = set()
+    for off in timeline.events(ev.SetMode) if backwards and not timeline.cut else ():
+        model = switched(off) if off.training is False else None
+        mine = [event for event in backwards if trains(event, model)] if model is not None else []
+        if model is None or not mine:
+            continue
+        runs = _trained_by(timeline, mine, model)
+        for event in after(timeline, off) if runs else ():
+            if isinstance(event, (ev.GradMode, ev.Backward, ev.Unknown)):
+                break
+            if isinstance(event, ev.SetMode) and event is not off and may_be(event.subject, model):
+                break
+            if not isinstance(event, ev.Forward) or event.subject.core is not model or id(event) in runs:
+                continue
+            if records(event.context) is YES and id(event.place.node) not in done:
+                done.add(id(event.place.node))
+                yield Recorded(event, off)
 
 
 class _State(NamedTuple):

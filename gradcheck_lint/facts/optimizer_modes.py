@@ -17,7 +17,7 @@ from gradcheck_lint.source.values import Thing, contents
 
 
 class Unswitched(NamedTuple):
-    """An optimizer that steps and is never in training mode; or the evaluation of a model that it leaves as it is."""
+    """An optimizer that steps without its training mode, or the evaluation of a model that it leaves as it is."""
 
     built: ev.BuildOptimizer
     step: ev.Step
