@@ -73,6 +73,7 @@ def plain_in_one_arm(timeline: tl.Timeline) -> Iterator[tuple[Backward, Step]]:
             (e, a)
             for e, a in timeline.within(turns[-1])
             if isinstance(e, Backward) and e.serial < step.serial and trains(e.subject, optimizer) is not NO
+            if not query.exclusive(a, around)  # else the scaler does not step after it in this iteration
         ]
         scaled = [a for e, a in made if e.scaled]
         for event, place in made:

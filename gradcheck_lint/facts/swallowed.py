@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import timeline as tl
@@ -40,6 +40,8 @@ def swallowing(timeline: Timeline) -> Iterator[Swallowing]:
         arm = around[around.index(attempt) + 1]
         if not loops or inner or not isinstance(arm, tl.Arm) or arm.index != 0:
             continue
+        if _in_else(written, backward, around[around.index(attempt) :]):
+            continue
         if not any(isinstance(event, Step) for event in tl.inside(attempt.arms[0])):
             continue
         for index, handler in enumerate(written.handlers):
@@ -50,6 +52,13 @@ def swallowing(timeline: Timeline) -> Iterator[Swallowing]:
             if place is not None:
                 cleared = _cleared(timeline, loops[-1], attempt, backward)
                 yield Swallowing(place, backward, cleared, _silent(timeline, place))
+
+
+def _in_else(written: tree.Try, event: Event, inside: Sequence[tl.Part]) -> bool:
+    """Whether something runs in the `else` of a `try`, whose errors the handlers do not see."""
+    nodes = {id(node) for node in tree.walk_block(written.orelse)}
+    calls = [part.place.node for part in inside if isinstance(part, tl.Call)]
+    return any(id(node) in nodes for node in (event.place.node, event.statement.node, *calls))
 
 
 def _passes(handler: tree.Block) -> bool:
