@@ -16,6 +16,7 @@ Exits with 1 if a shape fails.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import subprocess
@@ -673,6 +674,7 @@ def child(folder: str, seconds: int) -> None:
     (Path(folder) / "small").mkdir()
     (Path(folder) / "small" / "small.py").write_text(WRONG, encoding="utf-8")
     settings = Settings(root=Path(folder), cache=False)
+    gc.set_threshold(2_000_000)  # as the command does
     lint([str(Path(folder) / "small")], settings, jobs=1)
     _limit(seconds)
     before, start = _peak(), time.process_time()

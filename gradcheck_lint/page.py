@@ -31,6 +31,7 @@ _WORDS = {  # after the kind of an example
     "deep": frozenset(KINDS) - {"harm"},
     "medium": frozenset({"wrong", "quiet"}),
     "unwatched": frozenset({"wrong"}),
+    "unread": frozenset({"wrong"}),
 }
 _WITNESSES = ("source", "run")
 
@@ -67,6 +68,7 @@ class Example:
     norun: bool
     medium: bool
     unwatched: bool
+    unread: bool
     deep: bool
     line: int
     intro: str = field(repr=False)
@@ -305,6 +307,7 @@ def _example(fence: _Fence, words: list[str], counts: dict[str, int], code: str,
         norun="norun" in options,
         medium="medium" in options,
         unwatched="unwatched" in options,
+        unread="unread" in options,
         deep="deep" in options,
         line=fence.line,
         intro=fence.intro,

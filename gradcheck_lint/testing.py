@@ -81,7 +81,7 @@ def check_lint(page: Page, example: Example, rules: Sequence[Rule]) -> None:
     if example.kind == "harm":  # goes on from the example before it and is no program of its own
         return
     found = lint(example.code, rules)
-    if example.kind == "wrong" and "source" not in page.found_by:
+    if example.kind == "wrong" and ("source" not in page.found_by or example.unread):
         return  # only a run shows this mistake
     if example.kind != "wrong":
         doubted = [f for f in found if f.code == page.code and f.confidence is Confidence.MEDIUM]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query
-from gradcheck_lint.facts.window import Window, modulo, windows
+from gradcheck_lint.facts.late import divided_late
+from gradcheck_lint.facts.window import Nested, Window, modulo, nested_windows, windows
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.rule import Report, Rule
@@ -38,22 +39,26 @@ class AccumulationNotAveraged(Rule):
     watches = (Discarded,)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
+        late = {id(found.made) for found in divided_late(timeline)}  # GL121
         for window in windows(timeline):
             if not window.closes:
                 continue  # nothing is accumulated
-            self.summed(window, report)
+            if id(window.backward) not in late:
+                self.summed(window, report)
             self.lost(timeline, window, report)
+        for nested in nested_windows(timeline):
+            if id(nested.backward) not in late:
+                self.summed(nested, report)
 
-    def summed(self, window: Window, report: Report) -> None:
+    def summed(self, window: Window | Nested, report: Report) -> None:
         """The losses are means, and nothing divides their sum."""
-        size = window.test.size
         if query.torch_class(window.optimizer) not in SCALED_BY_GRADIENT or not _fixed_rate(window.optimizer):
             return
         if not _mean(window) or any(
             isinstance(n, tree.Attribute) and n.attr == "grad" for n in window.loop.node.walk()
         ):
             return
-        spoken = window.text(size)
+        spoken = window.spoken
         report(
             window.backward.place,
             "the losses of an accumulation window are summed, not averaged",
@@ -78,14 +83,18 @@ class AccumulationNotAveraged(Rule):
         after = [e for e, a in located[position:] if window.loop not in a and (outer in a or isinstance(e, ev.Step))]
         if any(isinstance(e, (ev.Step, ev.Unknown)) for e in after):
             return
-        if not any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) is not NO for e in before):
+        cleared = any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) is not NO for e in before)
+        count, k = window.loop.length, window.size
+        rounds = count.number if count is not None else None
+        if k and rounds is not None and rounds % k == 0:
             return
-        count, k = _length(window), window.size
-        if k and count is not None and count % k == 0:
-            return
-        if count is None and window.loop.listed:
+        if rounds is None and window.loop.listed:
             return  # the program makes as many batches as it wants
-        known = k is not None and count is not None
+        known = k is not None and rounds is not None
+        if not cleared:
+            if known and not any(isinstance(e, (ev.Zero, ev.Unknown)) for e in (*before, *after)):
+                self.leaks(window, report)
+            return
         report(
             window.step.place,
             "the last micro-batches of an epoch never reach a step",
@@ -93,6 +102,17 @@ class AccumulationNotAveraged(Rule):
             why="the gradients of the last, shorter group are cleared unused at the head of the next epoch",
             help="step on the last micro-batch as well",
             confidence=Confidence.HIGH if known else Confidence.MEDIUM,
+        )
+
+    def leaks(self, window: Window, report: Report) -> None:
+        """What is left over at the end of an epoch goes into the first step of the next one."""
+        size = window.spoken
+        report(
+            window.step.place,
+            "the last micro-batches of an epoch leak into the next one",
+            label=f"is taken after {size} micro-batches, and what is left over waits for the next epoch",
+            why=f"the first step of that one uses more than {size} micro-batches, some of them of older weights",
+            help="step on the last micro-batch as well",
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
@@ -122,7 +142,7 @@ def _fixed_rate(optimizer: Thing) -> bool:
     return rate is None or isinstance(rate, (tree.Constant, tree.Name, tree.Attribute))
 
 
-def _mean(window: Window) -> bool:
+def _mean(window: Window | Nested) -> bool:
     """Whether backward runs on what a loss of torch gives, which is a mean unless told otherwise."""
     loss: Value | None = only(window.backward.subject)
     scaled = nature(loss, LossScaled)
@@ -160,30 +180,3 @@ def _restarts(window: Window) -> bool:
         return False
     names = {n.id for n in node.target.walk() if isinstance(n, tree.Name)}
     return any(isinstance(n, tree.Name) and n.id in names for n in window.test.counter.walk())
-
-
-def _length(window: Window) -> int | None:
-    """How many rounds the loop has, where its text says so."""
-    if window.loop.rounds is not None:
-        return window.loop.rounds
-    node = window.loop.node
-    assert isinstance(node, tree.For)
-    head = node.iter
-    if isinstance(head, tree.Call) and tree.last_name(head.func) == "enumerate" and head.args:
-        head = head.args[0].value
-    if isinstance(head, tree.Name):
-        body = window.step.function.body if window.step.function is not None else window.home.body
-        made = [
-            s
-            for s in tree.walk_block(body)
-            if isinstance(s, tree.Assign) and any(tree.dotted(t) == head.id for t in s.targets)
-        ]
-        value = made[0].value if len(made) == 1 else None
-        if not isinstance(value, tree.Comprehension) or len(value.clauses) != 1 or value.clauses[0][2]:
-            return None
-        head = value.clauses[0][1]
-    if isinstance(head, tree.Call) and tree.last_name(head.func) == "range" and len(head.args) == 1:
-        count = head.args[0].value
-        if isinstance(count, tree.Constant) and isinstance(count.value, int):
-            return count.value
-    return None

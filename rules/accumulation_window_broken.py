@@ -35,7 +35,8 @@ class AccumulationWindowBroken(Rule):
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         for window in windows(timeline):
             confidence = Confidence.HIGH if window.named or window.divided else Confidence.MEDIUM
-            each = [e for e, a in window.zeros(YES) if query.always(a) and not query.loops(a)]
+            each = [e for e, a in window.zeros(YES) if window.each(a) and not _between(window, e)]
+            each += [e for e, a in window.zeros(YES) if window.stays_open(a)]
             if each:
                 self.zeroed(window, each[0], confidence, report)
                 continue
@@ -43,9 +44,10 @@ class AccumulationWindowBroken(Rule):
                 continue
             if _is_zero(window.test.rest) and counted_from_zero(window):
                 self.early(window, confidence, report)
+            at = next(a for e, a in window.inner if e is window.step)
             for event, around in window.inner:
                 inner = query.inside(around, window.loop)
-                if isinstance(event, ev.Clip) and query.always(inner) and not query.loops(inner):
+                if isinstance(event, ev.Clip) and window.each(inner) and not query.exclusive(around, at):
                     self.clipped(window, event, confidence, report)
 
     def zeroed(self, window: Window, zero: ev.Zero, confidence: Confidence, report: Report) -> None:
@@ -117,6 +119,11 @@ class AccumulationWindowBroken(Rule):
                 help=f"clip once, before `{written(sighting.stepped, f'{name}.step()')}`",
                 related=[("made here", sighting.made), ("the window closes here", sighting.stepped)],
             )
+
+
+def _between(window: Window, zero: ev.Zero) -> bool:
+    """Whether it clears between backward and step, so that not even the last micro-batch is left (GL103)."""
+    return window.backward.serial < zero.serial < window.step.serial
 
 
 def _is_zero(node: tree.Expression | None) -> bool:

@@ -14,7 +14,8 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import reaches, shares, trains
-from gradcheck_lint.source.values import External, Thing, options, things
+from gradcheck_lint.source.natures import StateDict, nature
+from gradcheck_lint.source.values import External, Thing, contents, options, things
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ class BackwardWithoutStep(Rule):
                 self.outside(timeline, located, optimizer, report)
             elif built is not None and steps:
                 self.forgotten(timeline, located, optimizer, built, report)
+                self.saved(timeline, optimizer, report)
             elif built is not None:
                 self.missing(timeline, located, backward, optimizer, report)
 
@@ -103,6 +105,28 @@ class BackwardWithoutStep(Rule):
             help=f"call `{name}.step()` where the other optimizer steps",
             confidence=_confidence(timeline),
         )
+
+    def saved(self, timeline: tl.Timeline, optimizer: Thing, report: Report) -> None:
+        """Another optimizer trains the same model, and the state of this one goes into the checkpoint."""
+        if query.unseen(timeline, optimizer) or not optimizer.certain:
+            return
+        steps = [e for e in timeline.events(ev.Step) if any(shares(optimizer, o) is YES for o in things(e.subject))]
+        for event in timeline.events(ev.TorchCall):
+            if event.name != "torch.save" or not steps or event.serial < steps[0].serial:
+                continue
+            states = [nature(part, StateDict) for value in event.args.all() for part in contents(value)]
+            if any(state is not None and state.of is optimizer for state in states):
+                report(
+                    event.place,
+                    "the state that is saved is that of an optimizer that never steps",
+                    label="goes into the checkpoint, and has no averages and no momentum",
+                    why="a run that resumes from it begins with an optimizer that knows nothing of the training",
+                    help=f"save the state of `{query.spoken(steps[0])}`, which steps",
+                    related=[
+                        *([("this optimizer is saved", optimizer.place)] if optimizer.place is not None else []),
+                        ("this one steps", steps[0].place),
+                    ],
+                )
 
     def outside(self, timeline: tl.Timeline, located: Located, optimizer: Thing, report: Report) -> None:
         """The step stands behind the loop that zeroes and goes backward."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import handed, query, repair
+from gradcheck_lint.facts.evidence import used_as_module
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
@@ -15,6 +16,7 @@ from gradcheck_lint.source.values import ClassValue, Items, Table, Thing, Value,
 
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Edit
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class Mistaken(NamedTuple):
@@ -29,15 +31,23 @@ class BareTensorParams(Rule):
     slug = "bare-tensor-params"
     severity = Severity.ERROR
     fix = Safety.SAFE
-    listens = handed.KINDS
+    needs = handed.KINDS
 
-    def on_event(self, event: handed.Handing, report: Report) -> None:
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for event in timeline.events(*handed.KINDS):
+            self.judge(timeline, event, report)
+
+    def judge(self, timeline: Timeline, event: handed.Handing, report: Report) -> None:
         written = handed.argument(event)
         if written is None or not handed.takes_parameters(event) or handed.refused(event):
             return
         if not all(isinstance(o, Thing) and query.torch_class(o) for o in options(event.subject)):
             return  # another optimizer may well want it
-        found = [mistaken(o, written, isinstance(event, AddGroup)) for o in options(handed.value(event))]
+        values = options(handed.value(event))
+        found = [mistaken(o, written, isinstance(event, AddGroup)) for o in values]
+        if len(values) == 1 and found == [None] and isinstance(values[0], Thing):
+            if isinstance(written.node, tree.Name) and used_as_module(timeline, event, values[0]):
+                found = [Mistaken("a module", (repair.append(written, ".parameters()"),))]
         first = next((f for f in found if f is not None), None)
         if first is None:
             return

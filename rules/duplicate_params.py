@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradcheck_lint.facts import handed
+from gradcheck_lint.facts import handed, shares
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
@@ -68,6 +68,17 @@ class DuplicateParams(Rule):
                 confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
             )
             return
+        found_twice = shares.twice(shares.shares(handed.value(event)))
+        if found_twice is not None:
+            leaf, _, other = found_twice
+            report(
+                written or event.place,
+                "the optimizer gets the same parameter twice",
+                label=f"`{leaf.name}` meets the tests of two groups",
+                why="groups that overlap are refused; in one list each step is taken twice",
+                help="hand over each parameter once: let one group take what the others leave",
+                related=[("it is picked here too", other.place)] if other.place is not None else [],
+            )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         what = told([f"`{name}`" for name in sighting.names]) or "a parameter"

@@ -10,8 +10,10 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import NothingHeld, RefusedEmpty
 from gradcheck_lint.source.events import BuildOptimizer, Step
+from gradcheck_lint.source.layers import WITHOUT_PARAMETERS
 from gradcheck_lint.source.natures import Optimizer, Parameters, nature
-from gradcheck_lint.source.run.parts import WITHOUT_PARAMETERS, filtered, makes_no_part, module_of
+from gradcheck_lint.source.run.parts import filtered, makes_no_part, module_of
+from gradcheck_lint.source.timeline import Branch
 from gradcheck_lint.source.values import ClassValue, External, Items, Thing, Value, options
 
 if TYPE_CHECKING:
@@ -96,6 +98,9 @@ def _why(timeline: Timeline, event: BuildOptimizer, value: Value) -> str:
         return "holds nothing yet"
     if not isinstance(value, Thing) or not isinstance(value.what, Parameters):
         return ""
+    if value.what.picked is not None and value.what.picked.empty:
+        asked = any(isinstance(part, Branch) and part.test is not None for part, _ in timeline.path(event))
+        return "" if asked else "no parameter of the model meets this"
     module = module_of(value)
     if module is None or module.core.summary or not module.core.certain:
         return ""

@@ -4,22 +4,65 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Confidence, Severity
-from gradcheck_lint.rule import Rule
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.answer import NO, YES
+from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.mode import EvalAtStep
+from gradcheck_lint.source.events import SetMode
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.modes import Left
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class EvalNeverUndone(Rule):
     code = "GL501"
     slug = "eval-never-undone"
     severity = Severity.ERROR
-    witnesses = frozenset({"run"})
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    needs = (SetMode,)
     watches = (EvalAtStep,)
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.caring import cares
+        from gradcheck_lint.facts.modes import left_in_eval
+        from gradcheck_lint.facts.query import receiver
+
+        for left in left_in_eval(timeline):
+            caring = cares(left.model)
+            if caring is NO:
+                continue
+            name = receiver(left.off) or "the model"
+            related = [("trains on here", left.trained.place)]
+            if left.once is not None:
+                related.insert(0, ("in training mode until then", left.once.place))
+            report(
+                left.off.place,
+                "training goes on in evaluation mode",
+                label="nothing puts the model back before the next training step",
+                why="dropout is off, and norm layers neither use nor follow the statistics of the batch",
+                help=f"call `{name}.train()` after the evaluation, or before each epoch",
+                related=related,
+                fix=self.mend(timeline, left),
+                confidence=Confidence.HIGH if caring is YES and left.held is YES else Confidence.MEDIUM,
+            )
+
+    def mend(self, timeline: Timeline, left: Left) -> Fix | None:
+        """Put the model into training mode where the training begins, by the name that it has there."""
+        from gradcheck_lint.facts.modes import head, in_parts
+        from gradcheck_lint.facts.repair import insert_before, stand
+
+        found = head(timeline, left)
+        here = stand(found.statement) if found is not None else None
+        if found is None or here is None:
+            return None
+        call = f"{found.name}.train()"
+        safety = Safety.UNSAFE if in_parts(timeline, left.model) else Safety.SAFE
+        return Fix(f"call `{call}` before the training goes on", safety, (insert_before(here, call),))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, EvalAtStep)

@@ -4,23 +4,83 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Severity
+from gradcheck_lint.finding import Fix, Safety, Severity
 from gradcheck_lint.laws.reach import Cut
-from gradcheck_lint.rule import Rule
+from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.mode import StepWithoutGradMode
 from gradcheck_lint.runtime.sightings.reach import BackwardRefused
+from gradcheck_lint.source.events import Backward, GradMode
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.definitions import DefinitionFacts
+    from gradcheck_lint.facts.gradmode import NotEntered
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class ForwardUnderNoGrad(Rule):
     code = "GL404"
     slug = "forward-under-no-grad"
     severity = Severity.ERROR
-    witnesses = frozenset({"run"})
+    fix = Safety.SAFE
+    witnesses = frozenset({"source", "run"})
+    triggers = (
+        r"set_grad_enabled\(|\bwith [\w.]*(?:no_grad|inference_mode|enable_grad)\s*[:,]"
+        r"|\n[ \t]*(?:torch\.)?(?:no_grad|inference_mode|enable_grad)\(\)[ \t]*[\n#]"
+    )
+    needs = (GradMode, Backward)
     watches = (BackwardRefused, StepWithoutGradMode)
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.gradmode import switched_off, unrecorded
+        from gradcheck_lint.facts.repair import text
+
+        for found in switched_off(timeline):
+            report(
+                found.off.place,
+                "gradients are switched off, and the training goes on without them",
+                label=f"nothing switches them on again before `{text(found.trained.place)}`",
+                why="torch records no graph, so there is nothing that backward could go through",
+                help="evaluate in a block, `with torch.no_grad():`, which switches back where it is left",
+                related=[("trains on here", found.trained.place)],
+            )
+
+        for pair in unrecorded(timeline):
+            report(
+                pair.backward.place,
+                "the training pass runs without gradients",
+                label=f"the `forward` behind it is decorated with `{pair.decorated}`"
+                if pair.decorated
+                else "the pass behind it is in the same block, in which nothing is recorded",
+                why="torch records no graph, so there is nothing that backward could go through",
+                help="take the decorator off, and switch gradients off where the model is evaluated"
+                if pair.decorated
+                else "run the forward pass and the loss outside of the block",
+                related=[("not recorded", pair.passed)],
+            )
+
+    def on_definition(self, definition: DefinitionFacts, report: Report) -> None:
+        from gradcheck_lint.facts.gradmode import not_entered
+
+        for found in not_entered(definition):
+            report(
+                found.place,
+                f"`{found.name}` is " + ("called and not entered" if found.called else "named and not called"),
+                label="makes a context, and throws it away" if found.called else "a class, which is no context yet",
+                why="what follows is recorded for backward as if the line were not there"
+                if found.called
+                else "Python raises an error where it comes to this line",
+                help=f"write `with torch.{found.name}():` around what it is meant for",
+                fix=self.call(found),
+            )
+
+    def call(self, found: NotEntered) -> Fix | None:
+        from gradcheck_lint.facts.repair import append
+
+        if found.called:
+            return None
+        return Fix("call it", Safety.SAFE, (append(found.place, "()"),))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         if isinstance(sighting, StepWithoutGradMode):

@@ -5,22 +5,83 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
-from gradcheck_lint.rule import Rule
+from gradcheck_lint.laws.answer import NO, YES
+from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.mode import ExpectedFrozenMoved, FrozenMoves, FrozenStatistics
+from gradcheck_lint.source.events import Step
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.drifting import LeftOver, Masked, Woken
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class FrozenPartStillMoves(Rule):
     code = "GL508"
     slug = "frozen-part-still-moves"
     severity = Severity.ERROR
-    witnesses = frozenset({"run"})
+    witnesses = frozenset({"source", "run"})
+    needs = (Step,)
     watches = (FrozenMoves, FrozenStatistics, ExpectedFrozenMoved)
     yields_to = frozenset({("GL212", "names")})
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.drifting import left_over, masked, woken
+
+        for part in woken(timeline):
+            self.woken(part, report)
+        for mask in masked(timeline):
+            self.masked(mask, report)
+        for left in left_over(timeline):
+            self.left_over(left, report)
+
+    def woken(self, found: Woken, report: Report) -> None:
+        from gradcheck_lint.facts.caring import cares
+
+        caring = cares(found.part)
+        if caring is NO:
+            return
+        name = found.part.label or "the part"
+        report(
+            found.on.place,
+            "a frozen part is put back into training mode",
+            label=f"wakes up the layers of `{name}` with the rest of the model",
+            why="running statistics follow the new data, and so the frozen part computes something else",
+            help="call `eval()` on the frozen part after each `train()`, or override `train` so that it does",
+            related=[("was put into evaluation mode here", found.off.place), ("frozen here", found.frozen.place)],
+            confidence=Confidence.HIGH if caring is YES else Confidence.MEDIUM,
+        )
+
+    def masked(self, found: Masked, report: Report) -> None:
+        from gradcheck_lint.facts.query import spoken
+
+        name = spoken(found.step)
+        related = [("moves them all the same", found.step.place)]
+        if found.optimizer.place is not None:
+            related.insert(0, ("built here", found.optimizer.place))
+        report(
+            found.write.place,
+            "rows whose gradient is set to 0 are still moved by the step",
+            label="holds back the gradient, and not weight decay",
+            why=f"`{name}` decays all of the parameter by {found.decay}",
+            help=f"build `{name}` with `weight_decay=0.0`, or write the rows back after the step",
+            related=related,
+        )
+
+    def left_over(self, found: LeftOver, report: Report) -> None:
+        from gradcheck_lint.facts.query import spoken
+
+        name = spoken(found.step)
+        report(
+            found.step.place,
+            "frozen parameters are still moved by the step",
+            label=f"`{name}` goes on with what is left of their gradients",
+            why="`.grad` is 0 and not None, so momentum and weight decay move them",
+            help=f"set `.grad` to None where you freeze, or build `{name}` on the parameters that are left",
+            related=[("frozen here", found.frozen.place), ("set to 0, and not to None", found.zero.place)],
+        )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         if isinstance(sighting, FrozenMoves):

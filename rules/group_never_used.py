@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import handed
+from gradcheck_lint.facts import handed, shares
 from gradcheck_lint.facts.unread import never_read
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
@@ -35,6 +35,8 @@ class GroupNeverUsed(Rule):
         built = [e for e in timeline.events(BuildOptimizer) if handed.takes_parameters(e)]
         if not built:
             return
+        for building in built:
+            self.nobody_in(building, report)
         for event in timeline.events(Assign):
             target = event.target
             if not isinstance(target, tree.Name) or not any(e.function is event.function for e in built):
@@ -54,7 +56,10 @@ class GroupNeverUsed(Rule):
                         :1
                     ],
                 )
+        sorted_known = shares.sorted_by(built)
         for place, lists in splits(timeline):
+            if place.node in sorted_known:
+                continue  # which parameters these are was seen: GL207 tells of those that are in no list
             report(
                 place,
                 "a split by names may drop parameters",
@@ -64,6 +69,46 @@ class GroupNeverUsed(Rule):
                 note="right if the names of all parameters are known to match: " + ", ".join(f"`{n}`" for n in lists),
                 confidence=Confidence.MEDIUM,
             )
+
+    def nobody_in(self, event: BuildOptimizer, report: Report) -> None:
+        """A group, or one of the names that a split goes by, is for parameters that the model does not have."""
+        found = shares.shares(event.given)
+        for share in found:
+            picks = [p for p in share.portions if p.pick is not None]
+            if len(found) < 2 or not share.whole or len(picks) < len(share.portions) or not picks:
+                continue
+            first = picks[0].pick
+            if first is None or not all(p.pick is not None and p.pick.empty for p in picks):
+                continue
+            near = next((n for p in picks if p.pick is not None and (n := shares.nearly(p.pick)) is not None), None)
+            unmet = [text for text, met in first.sought if not met]
+            if near is None and not (unmet and share.options - {"weight_decay"}):
+                continue
+            text = near[0] if near is not None else unmet[0]
+            report(
+                picks[0].place or event.place,
+                "no parameter of the model falls into a group",
+                label=f"no name has `{text}` where this looks for it",
+                why="the options of the group change nothing, and its parameters are trained with those of another one",
+                help=f"the name of one of them is `{near[1].name}`"
+                if near is not None
+                else f"see `model.named_parameters()`: `{first.tree.leaves[0].name}` is the first",
+                related=[("the optimizer is built here", event.place)],
+                confidence=Confidence.HIGH if near is not None else Confidence.MEDIUM,
+            )
+            return
+        for portion in (portion for share in found if len(found) > 1 for portion in share.portions):
+            near = shares.nearly(portion.pick) if portion.pick is not None and _whole(found) else None
+            if near is not None:
+                report(
+                    portion.place or event.place,
+                    "no parameter of the model has a name by which groups are split",
+                    label=f"no name has `{near[0]}` where this looks for it",
+                    why=f"`{near[1].name}` is trained with the options of another group than it is meant for",
+                    help="write the name as the model does",
+                    related=[("the optimizer is built here", event.place)],
+                )
+                return
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, GroupForgotten)
@@ -77,6 +122,11 @@ class GroupNeverUsed(Rule):
             related=[("steps here", sighting.site)],
             subject=name,
         )
+
+
+def _whole(found: list[shares.Share]) -> bool:
+    """Whether all is known of what the groups have."""
+    return all(share.whole for share in found)
 
 
 def of_parameters(value: Value) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import handed, query
 from gradcheck_lint.facts import optimizer_options as known
 from gradcheck_lint.facts.optimizer_options import Wrong
+from gradcheck_lint.facts.rate_functions import Factor, odd_factors, spoken
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import OddOption, ZeroRate
@@ -27,11 +28,13 @@ class InvalidOptimizerOptions(Rule):
     slug = "invalid-optimizer-options"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    needs = (AddGroup, BuildOptimizer)
+    needs = (AddGroup, Build)
     watches = (OddOption, ZeroRate)
     yields_to = frozenset({("GL802", "optimizer")})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for factor in odd_factors(timeline):
+            self.factor(factor, report)
         for event in timeline.events(*handed.KINDS):
             for optimizer in options(event.subject):
                 if not isinstance(optimizer, Thing) or handed.refused(event) or not handed.takes_parameters(event):
@@ -52,6 +55,29 @@ class InvalidOptimizerOptions(Rule):
                     confidence=Confidence.HIGH if plain(event, name) else Confidence.MEDIUM,
                 )
                 break
+
+    def factor(self, factor: Factor, report: Report) -> None:
+        """A function of a rate returns what makes no sense as a factor."""
+        name = spoken(factor)
+        related = [("the schedule is built here", factor.schedule.place)] if factor.schedule.place is not None else []
+        if factor.rate:
+            report(
+                factor.place,
+                "the function of a `LambdaLR` returns a rate",
+                label="is the rate that the optimizer has already",
+                why=f"torch multiplies the rate by it once more, and trains with the square of `{name}`",
+                help=f"return the factor alone, without `{name}`",
+                related=related,
+            )
+        else:
+            report(
+                factor.place,
+                "the factor of a rate is a floor division, which is 0 at first",
+                label="is 0 until the divisor is reached, and a whole number after that",
+                why="a step with a rate of 0 moves nothing",
+                help="divide by `/`",
+                related=related,
+            )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         if isinstance(sighting, ZeroRate):

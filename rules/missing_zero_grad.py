@@ -9,13 +9,14 @@ from gradcheck_lint.laws.cycle import STALE_STEP
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.order import StaleStep
-from gradcheck_lint.source.events import Step
+from gradcheck_lint.source.events import Augment, Step, Write
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.turns import Carried
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.breach import Breach
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class MissingZeroGrad(Rule):
@@ -24,6 +25,7 @@ class MissingZeroGrad(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    needs = (Augment, Write)
     breaches = frozenset({STALE_STEP})
     watches = (StaleStep,)
     yields_to = frozenset({("GL102", "line")})
@@ -54,6 +56,30 @@ class MissingZeroGrad(Rule):
             fix=self.mend(breach, found, name),
             confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
         )
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.clearing import never_cleared_by_hand, second_passes
+        from gradcheck_lint.facts.repair import text
+
+        for both in second_passes(timeline):
+            report(
+                both.second.place,
+                "the second pass adds to the gradients of the first",
+                label="runs at other weights, on top of the gradients that moved them there",
+                why="the step follows the sum of two gradients, each at other weights",
+                help=f"clear the gradients before `{text(both.second.place)}`",
+                related=[("the first pass", both.first.place), ("moves the weights", both.moved.place)],
+            )
+        for found in never_cleared_by_hand(timeline):
+            target = text(found.moved.place).removesuffix(".data")
+            report(
+                found.made.place,
+                "gradients are carried over from the previous step",
+                label="adds to the gradients left by the last iteration",
+                why="nothing in the loop clears `.grad`, so every update repeats earlier batches",
+                help=f"set `{target}.grad = None` after the update",
+                related=[("uses them, and leaves them", found.moved.statement)],
+            )
 
     def mend(self, breach: Breach, found: Carried, name: str) -> Fix | None:
         """Clear before the backward, where each round runs it and then the step."""

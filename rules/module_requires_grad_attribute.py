@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import gradflag
+from gradcheck_lint.facts.evidence import used_as_module
 from gradcheck_lint.facts.repair import replace
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
@@ -39,7 +40,7 @@ class ModuleRequiresGradAttribute(Rule):
                 continue
             if gradflag.told_apart(timeline, event):
                 continue
-            kinds = [_module(timeline, option) for option in options(event.subject)]
+            kinds = [_module(timeline, event, option) for option in options(event.subject)]
             if not kinds or not all(kinds):
                 continue
             sure = all(kind is not None and kind.certain for kind in kinds)
@@ -68,12 +69,12 @@ class ModuleRequiresGradAttribute(Rule):
         )
 
 
-def _module(timeline: Timeline, value: object) -> gradflag.Kind | None:
+def _module(timeline: Timeline, event: Event, value: object) -> gradflag.Kind | None:
     """What a module is; None for anything else, and for a class that has the attribute for itself."""
     if not isinstance(value, Thing) or gradflag.has_own(timeline, value, "requires_grad"):
         return None
     found = gradflag.kind(value)
-    if found is None and _layer(value):
+    if (found is None or not found.certain) and (_layer(value) or used_as_module(timeline, event, value)):
         return gradflag.Kind(Module, True)
     return found if found is not None and found.what is Module else None
 

@@ -6,24 +6,46 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
-from gradcheck_lint.facts.identity import name_of, steps_on
+from gradcheck_lint.facts.aliases import (
+    appended_again,
+    asked_there,
+    given_twice,
+    repeated,
+    run_as,
+    shallow,
+    states_in,
+)
+from gradcheck_lint.facts.identity import name_of, steps_on, weighted
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import used_later
 from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import OwnStateLoaded
-from gradcheck_lint.source.events import Assign, Consume, LoadState
-from gradcheck_lint.source.natures import Module, Parameters, StateDict, nature
+from gradcheck_lint.source.events import Assign, Build, Consume, Forward, LoadState, SetAttribute, TorchCall
+from gradcheck_lint.source.layers import layer_of
+from gradcheck_lint.source.natures import Instance, Module, Parameters, StateDict, nature, stored
 from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.timeline import Branch
 from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.timeline import Timeline
+
+
+_AGAIN = (
+    r"\]\s*\*\s*\w+\s*[,)]|\[\w+ for \w+ in range\("
+    r"|for \w+ in range\([^\n]*\n\s*self\.\w+\.append\(\w+\)"
+)
+"""Text that may put one layer into a container several times."""
 
 
 class NetworkAliased(Rule):
@@ -32,28 +54,125 @@ class NetworkAliased(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    needs = (Assign,)
+    needs = (Assign, LoadState, TorchCall)
     watches = (OwnStateLoaded,)
+    triggers = _AGAIN
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.source import tree
 
+        for built in timeline.events(Build):
+            if timeline.entry is None and built.function is None:
+                self.one_layer(built, timeline.home.text, weighted, report)
+        aliased: set[Thing] = set()  # what is told of by its name
         for event in timeline.events(Assign):
+            for thing in things(event.value, (Instance, Module)):
+                self.own_reference(timeline, event, thing, report)
             source, value = event.expression, event.value
             module, state = only(value, Module), only(value, StateDict)
             name = tree.last_name(event.target)
             if module is not None and isinstance(source, (tree.Name, tree.Attribute)):
                 if _synchronised(timeline, event, module, name):
+                    aliased.add(module.core)
                     self.tell_network(timeline, event, source, module, report)
                 elif _BEST.search(name):
                     self.best_network(timeline, event, source, module, report)
-            elif (
-                state is not None
-                and source is not None
-                and state.copy_of is None
-                and not isinstance(source, (tree.Name, tree.Attribute))
-            ):
-                self.best_state(timeline, event, source, state, report)
+                elif _LAGS.search(name):
+                    self.lagging_network(timeline, event, source, module, report)
+            elif module is not None and source is not None and shallow(module, source) and _BEST.search(name):
+                self.best_network(timeline, event, source, module, report)
+            elif source is not None and not isinstance(source, (tree.Name, tree.Attribute)):
+                for kept in (state, *states_in(value)):
+                    if kept is not None and kept.copy_of is None:
+                        self.best_state(timeline, event, source, kept, report)
+        for copying in timeline.events(TorchCall, LoadState):
+            self.from_itself(copying, aliased, report)
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        from gradcheck_lint.facts.classes import has_weights
+
+        if re.search(_AGAIN, facts.text) and _REPEATED.search(facts.text) and facts.is_module:
+            for built in facts.made.events(Build):
+                self.one_layer(built, facts.text, lambda layer: has_weights(facts.machine, layer), report)
+            for put, layer in appended_again(facts.made) if not _SHARED.search(facts.text) else ():
+                if has_weights(facts.machine, layer):
+                    self.tell_shared(put.place, None, report)
+
+    def one_layer(self, event: Build, text: str, learns: Callable[[Thing], bool], report: Report) -> None:
+        """`nn.ModuleList([layer] * n)`: one layer under several names."""
+        if layer_of(event.subject) not in ("ModuleList", "Sequential") or _SHARED.search(text):
+            return
+        found = repeated(event)
+        if found is None:
+            return
+        place, layers = found
+        layer = next((t for t in layers if learns(t)), None)
+        if layer is None:
+            return
+        inside = layer.place is not None and any(layer.place.node is node for node in place.node.walk())
+        self.tell_shared(place, layer if inside else None, report)
+
+    def tell_shared(self, place: Place, layer: Thing | None, report: Report) -> None:
+        """`layer` is the one that is shared, if it is made there."""
+        report(
+            place,
+            "a container holds one layer several times",
+            label="repeats the layer, not the call that makes it",
+            why="all of its places share the same weights, and what one of them learns changes the others",
+            help=f"make one for each place: `[{repair.text(layer.place)} for _ in range(...)]`"
+            if layer is not None and layer.place is not None
+            else "make one for each place, in a comprehension",
+            note="where the weights are meant to be shared, call the layer several times in `forward`",
+            confidence=Confidence.HIGH if layer is not None else Confidence.MEDIUM,
+        )
+
+    def from_itself(self, event: TorchCall | LoadState, aliased: set[Thing], report: Report) -> None:
+        """A tensor of a network is copied onto itself, or a network is given the state that it has."""
+        if isinstance(event, TorchCall):
+            if event.name not in ("copy_", "lerp_"):
+                return
+            to, source = stored(event.receiver), stored(event.args.get(0, "src"))
+            if to is None or source is None or to.of.core is not source.of.core or to.name is not source.name:
+                return
+            network = to.of
+        else:
+            kept, loaded = nature(only(event.state), StateDict), only(event.subject, Module)
+            if kept is None or loaded is None or kept.of.core is not loaded.core or not asked_there(event):
+                return
+            network = loaded
+        if network.core in aliased:
+            return
+        name = f"`{network.label}`" if network.label else "the network"
+        report(
+            event.place,
+            "a network is copied from itself",
+            label=f"both sides are tensors of {name}",
+            why=f"the copying changes nothing, and {name} stays behind the network that it should follow",
+            help="take the tensors of the other network",
+        )
+
+    def own_reference(self, timeline: Timeline, event: Assign, made: Thing, report: Report) -> None:
+        """What is made with a network and a reference for it gets the same network for both."""
+        given = given_twice(made)
+        if given is None:
+            return
+        network, name, reference = given
+        found = steps_on(timeline, event, network)
+        if found is None or _SWITCHED.search(timeline.home.text):
+            return
+        kept = {e.attr for e in timeline.events(SetAttribute) if e.concerns(made) and only(e.value) is network}
+        if len(kept) < 2:
+            return  # it makes a copy of one of them
+        runs = [e for e in after(timeline, event) if isinstance(e, Forward) and e.concerns(network)]
+        report(
+            event.statement,
+            "a network is its own reference",
+            label=f"`{reference}` and `{name}` are one network",
+            why=f"`{name_of(found[0])}.step()` moves both, so that they never differ",
+            help=f"hand over a copy for `{reference}`: `copy.deepcopy(...)`",
+            related=[("steps here", found[0].place)],
+            confidence=Confidence.HIGH if any(e.context & OFF for e in runs) else Confidence.MEDIUM,
+        )
 
     def tell_network(
         self, timeline: Timeline, event: Assign, value: tree.Expression, module: Thing, report: Report
@@ -87,9 +206,34 @@ class NetworkAliased(Rule):
             fix=_fix(timeline, event, value, module),
         )
 
+    def lagging_network(
+        self, timeline: Timeline, event: Assign, value: tree.Expression, module: Thing, report: Report
+    ) -> None:
+        """A teacher, by its name and by being run without gradients, that is the network which is trained."""
+        found = steps_on(timeline, event, module)
+        source, target = _texts(event, value)
+        runs = [e for e in after(timeline, event) if isinstance(e, Forward) and e.concerns(module)]
+        silent = any(run_as(e, target) and e.context & OFF for e in runs)
+        if found is None or not silent or not any(not run_as(e, target) and not e.context & OFF for e in runs):
+            return
+        report(
+            event.statement,
+            "a network is its own reference",
+            label=f"`{target}` is a second name for `{source}`",
+            why=f"`{name_of(found[0])}.step()` moves both, so that they never differ",
+            help=f"make a copy: `copy.deepcopy({source})`",
+            fix=_fix(timeline, event, value, module),
+            related=[("steps here", found[0].place)],
+            confidence=Confidence.MEDIUM
+            if any(isinstance(part, Branch) for part, _ in timeline.path(event))
+            else Confidence.HIGH,
+        )
+
     def best_state(
         self, timeline: Timeline, event: Assign, value: tree.Expression, state: Thing, report: Report
     ) -> None:
+        from gradcheck_lint.source import tree
+
         kept = nature(state, StateDict)
         found = steps_on(timeline, event, kept.of) if kept is not None else None
         if found is None or kept is None:
@@ -103,7 +247,9 @@ class NetworkAliased(Rule):
             "a state that is kept for later changes with every step",
             label=f"`{name}` holds the network's own tensors, not copies of them",
             why=f"`{name_of(step)}.step()` changes them in place, so what is loaded back is the last state",
-            help=f"copy the tensors: `{_copied(value, event)[1]}`",
+            help="copy the tensors, by `copy.deepcopy(...)` around it"
+            if isinstance(value, tree.Dict)
+            else f"copy the tensors: `{_copied(value, event)[1]}`",
             fix=_fix(timeline, event, value, kept.of),
             confidence=Confidence.MEDIUM
             if re.search(r"\bcpu\(", source) or _copied_on_the_way(timeline, event, state)
@@ -118,6 +264,15 @@ class NetworkAliased(Rule):
             why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
             help="keep a copy: `copy.deepcopy(model.state_dict())`",
         )
+
+
+_SWITCHED = re.compile(r"\bdisable_adapters?\b|\bset_adapter\b")
+
+
+_REPEATED = re.compile(r"\b(?:ModuleList|Sequential)\(")
+_SHARED = re.compile(
+    r"(?i)shar(?:e|ing)|\btie[sd]?\b|\btying\b|recurren(?!t_layer)|universal|unroll|same (?:layer|weight|block)"
+)
 
 
 _COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dict\(")

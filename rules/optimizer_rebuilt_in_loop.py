@@ -15,10 +15,10 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.natures import Module, Optimizer, Scaler, Scheduler
-from gradcheck_lint.source.values import Constant, Thing, only
+from gradcheck_lint.source.values import Constant, Items, Thing, only
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
@@ -29,11 +29,11 @@ LOSES = {
     Built.SCALER: "its scale goes back to where it began, and never adapts",
 }
 
-_COLD = re.compile(
-    r"(?i)fold|seed|stage|phase|task|trial|run|model|net|agent|client|member|experience|domain|session|split|repeat"
-    r"|restart|layer|level|scale|lr|rate|width|sample|image|img|cycle|generation|round|config|param|group|exp|round"
+_COLD = frozenset(
+    "fold seed stage phase task trial run model net agent client member experience domain session split repeat restart"
+    " layer level scale lr rate width cycle generation round config cfg param parameter group exp experiment".split()
 )
-"""Loops each turn of which begins a training of its own."""
+"""Names for what a loop goes over, if each turn of it begins a training of its own."""
 
 _EPOCH = re.compile(r"(?i)epoch|^ep$|^e$")
 
@@ -64,13 +64,16 @@ class OptimizerRebuiltInLoop(Rule):
             if not _lasting(thing, loop) or _starts_over(located, loop, thing):
                 continue
             each = all(query.loops(a)[-1] is loop for _, a in uses)
-            words = _words(loop.node)
-            if any(_COLD.search(word) for word in words):
+            targets, words = _words(loop.node)
+            telling = targets if any(len(word) > 2 for word in targets) else words
+            epochs = any(_EPOCH.search(word) for word in (*targets, *telling))
+            if any(_cold(word) for word in telling) and not any(_EPOCH.search(word) for word in targets):
                 continue
-            epochs = any(_EPOCH.search(word) for word in words)
-            if not (each and loses(what, Turn.STEP)) and not (epochs and loses(what, Turn.EPOCH)):
+            same = all(_over_the_same(a, loop) for _, a in uses)  # the data of each turn are those of the last one
+            if not each and not epochs and not same:
                 continue
             sure = not timeline.cut and not (isinstance(thing.what, Optimizer) and held_by(thing).unknown)
+            sure = sure and loses(what, Turn.STEP if each else Turn.EPOCH) and (each or epochs)
             report(
                 event.place,
                 f"this {what.value} is built anew in each turn of the loop",
@@ -156,11 +159,32 @@ def _subjects(event: ev.Event) -> list[Thing]:
     return [thing] if thing is not None else []
 
 
-def _words(node: tree.Node) -> list[str]:
-    """The names in the head of a loop."""
+def _cold(word: str) -> bool:
+    """Whether a part of a name says that a training begins: `n_folds`, `learningRate`, and not `enumerate`."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", word)
+    return any(part.lower() in _COLD or part.lower().removesuffix("s") in _COLD for part in parts)
+
+
+def _over_the_same(around: Sequence[tl.Part], loop: tl.Loop) -> bool:
+    """Whether what is in a loop goes over data that were there before it, directly below it."""
+    inner = query.loops(query.inside(around, loop))
+    if len(inner) != 1:
+        return False
+    data = inner[0].over
+    while isinstance(data, Items) and data.serial >= loop.start:
+        data = data.over  # `enumerate(batches)` is new in each turn, and `batches` is not
+    return isinstance(data, (Items, Thing)) and data.serial < loop.start
+
+
+def _words(node: tree.Node) -> tuple[list[str], list[str]]:
+    """The names in the head of a loop: those that it binds, and all."""
     if isinstance(node, tree.For):
-        heads = [*node.target.walk(), *node.iter.walk()]
+        targets, heads = list(node.target.walk()), [*node.target.walk(), *node.iter.walk()]
     else:
         assert isinstance(node, tree.While)
-        heads = list(node.test.walk())
-    return [tree.last_name(n) for n in heads if isinstance(n, (tree.Name, tree.Attribute))]
+        targets, heads = [], list(node.test.walk())
+    return [w for w in _names(targets) if w.strip("_")], _names(heads)
+
+
+def _names(nodes: Iterable[tree.Node]) -> list[str]:
+    return [tree.last_name(n) for n in nodes if isinstance(n, (tree.Name, tree.Attribute))]

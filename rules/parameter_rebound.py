@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.exchanged import taken_over
 from gradcheck_lint.facts.identity import Stale, assigns_its_own_way, fresh, frozen, inside, one_name, stale
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import body_of, copy_instead, makes_new, mentions, renewed_by_hand
@@ -11,7 +12,7 @@ from gradcheck_lint.finding import Confidence, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import ParameterReplaced, VariableReplaced
-from gradcheck_lint.source.events import Rebind, SetAttribute
+from gradcheck_lint.source.events import LoadState, Rebind, SetAttribute
 from gradcheck_lint.source.natures import Module, Opaque, Tensor, made_by, nature
 from gradcheck_lint.source.values import Value, things
 
@@ -30,12 +31,16 @@ class ParameterRebound(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
-    needs = (Rebind, SetAttribute)
+    needs = (Rebind, SetAttribute, LoadState)
     watches = (ParameterReplaced, VariableReplaced)
-    triggers = r"\bParameter\("
+    triggers = r"\bParameter\(|\bassign *= *True"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         optimized = bool(timeline.optimizers())
+        for load in timeline.events(LoadState):
+            over = taken_over(timeline, load) if optimized else None
+            if over is not None:
+                self.tell_loaded(load, over, report)
         for event in timeline.events(Rebind, SetAttribute):
             if not optimized or (isinstance(event, SetAttribute) and assigns_its_own_way(event.subject)):
                 found = None
@@ -58,6 +63,17 @@ class ParameterRebound(Rule):
             help=f"copy into the old one under `torch.no_grad()`, or build `{found.name}` after this line",
             related=[("the optimizer takes the parameters here", found.build.place)],
             fix=copy_instead(timeline, event, target, event.source, Safety.UNSAFE) if target else None,
+            confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
+        )
+
+    def tell_loaded(self, event: LoadState, found: Stale, report: Report) -> None:
+        report(
+            event.place,
+            "parameters are replaced by the tensors of a state after the optimizer took the old ones",
+            label=f"`{found.name}` goes on with the old ones",
+            why=f"`{found.name}.step()` moves tensors that are no longer in use, and the new ones never",
+            help=f"leave `assign=True` out, or build `{found.name}` after this line",
+            related=[("the optimizer takes the parameters here", found.build.place)],
             confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
         )
 

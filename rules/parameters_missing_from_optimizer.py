@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import by_hand
+from gradcheck_lint.facts import by_hand, handed, shares
 from gradcheck_lint.facts.classes import reached
 from gradcheck_lint.facts.freezing import left_frozen
 from gradcheck_lint.facts.identity import contained, inside, stale, weighted
@@ -21,6 +21,7 @@ from gradcheck_lint.source.events import (
     Augment,
     Backward,
     Build,
+    BuildOptimizer,
     Consume,
     Freeze,
     GradWrite,
@@ -61,13 +62,14 @@ class ParametersMissingFromOptimizer(Rule):
     slug = "parameters-missing-from-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    needs = (Freeze, Backward)
+    needs = (Freeze, Backward, BuildOptimizer)
     watches = (Unheld,)
     yields_to = frozenset({("GL305", "line")})
-    triggers = r"\.detach\(|no_grad"
+    triggers = r"\.detach\(|no_grad|return nn\.[A-Z]|return torch\.nn\.[A-Z]"
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         self.unfrozen(timeline, report)
+        self.fallen_through(timeline, report)
         if not timeline.has(Backward):
             return
         optimizers = [o for e in timeline.events(Build) for o in things(e.subject, Optimizer)]
@@ -118,6 +120,36 @@ class ParametersMissingFromOptimizer(Rule):
                     help="hand it over by `add_param_group` where it is unfrozen",
                     related=[("it is unfrozen here", event.place)],
                 )
+
+    def fallen_through(self, timeline: Timeline, report: Report) -> None:
+        """The tests that sort the parameters of a model into groups leave some of them out."""
+        builds = [e for e in timeline.events(BuildOptimizer) if things(e.subject, Optimizer)]
+        if timeline.cut or not any(True for e in builds for _ in shares.picks(shares.shares(e.given))):
+            return
+        every = [shares.of_optimizer(e.subject) for e in builds]
+        known = [share for found in every if found is not None for share in found]
+        if None in every or any(e.value is not True for e in timeline.events(Freeze)):
+            return
+        for event, found in zip(builds, every, strict=True):
+            split = next((p for p in shares.picks(found or [])), None)
+            if split is None or handed.refused(event):
+                continue
+            lost = shares.left_out(known, split)
+            sure = shares.sorts_all(found or [])
+            if not lost or sure is NO or by_hand.moved(timeline, lost[0].name, attribute=True) is YES:
+                continue
+            several = len(lost) > 1
+            report(
+                event.place,
+                "parameters that take part in the loss are held by no optimizer",
+                label=f"{told([leaf.name for leaf in lost])} {'meet' if several else 'meets'} none of the tests",
+                why=f"{'they get' if several else 'it gets'} gradients in every backward, and nobody uses them",
+                help="let one of the groups take all that the others leave",
+                related=[("the first of the groups is picked here", split_place)]
+                if (split_place := shares.place_of(found or [])) is not None
+                else [],
+                confidence=Confidence.HIGH if sure is YES and timeline.has(Backward) else Confidence.MEDIUM,
+            )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, Unheld)
@@ -197,6 +229,8 @@ class _Facts:
         elif isinstance(event, (Freeze, LoadState, Augment, SetData, GradWrite, Rebind)):
             self.excused.update(found)
             self.excused.update(t.root for t in found)
+            if isinstance(event, Rebind) and things(event.subject, Module):
+                self.excused.update(things(event.value, Module))  # GL202: it has taken the place of another one
             if isinstance(event, Freeze):  # of one of several parts, whichever it was
                 self.excused.update(made_from for t in found if not t.certain for made_from in t.deps)
         elif isinstance(event, SetMode) and event.training is not True:
@@ -205,8 +239,8 @@ class _Facts:
             self.excused.update(t for t in found if isinstance(t.what, Tensor))
         elif isinstance(event, Consume) and event.by in ("for", "zip", "chain", "enumerate", "comprehension"):
             self.excused.update(t for p in found for t in _sources(p))
-        elif isinstance(event, Return):
-            self.excused.update(things(event.value, Module))
+        elif isinstance(event, Return) and event.function is self.timeline.entry:
+            self.excused.update(things(event.value, Module))  # who calls this may train it
 
     def missing(self, loss: Value | None) -> Iterator[tuple[str, Event | None]]:
         """What the loss surely passes through and no optimizer holds: its name, and the event that builds it.

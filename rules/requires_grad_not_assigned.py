@@ -10,7 +10,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.events import SetAttribute
 from gradcheck_lint.source.natures import Instance, Module, Tensor
-from gradcheck_lint.source.values import Constant, Thing, options, things
+from gradcheck_lint.source.values import ClassValue, Constant, Thing, options, things
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -30,7 +30,7 @@ class RequiresGradNotAssigned(Rule):
     fix = Safety.SAFE
     needs = (SetAttribute,)
 
-    triggers = r"\.requires_grad[\s)]*(?:==|is\b)"
+    triggers = r"\.requires_grad[\s)]*(?:==|is\b|\()"
 
     def on_definition(self, definition: DefinitionFacts, report: Report) -> None:
         import libcst as cst
@@ -42,6 +42,30 @@ class RequiresGradNotAssigned(Rule):
             comparison = cst.ensure_type(cst.ensure_type(statement, cst.Expr).value, cst.Comparison)
             if any("try" not in event.context for event in definition.events(comparison)):
                 self.comparison(definition, comparison, definition.place(statement), report)
+        for statement in m.findall(definition.tree, m.Expr(value=m.Call(func=flag))):
+            call = cst.ensure_type(cst.ensure_type(statement, cst.Expr).value, cst.Call)
+            self.called(definition, call, report)
+
+    def called(self, definition: DefinitionFacts, call: cst.Call, report: Report) -> None:
+        """`p.requires_grad()`: a tensor has a flag of that name, a module has nothing, and neither can be called."""
+        import libcst as cst
+
+        flag = cst.ensure_type(call.func, cst.Attribute)
+        owners = [option for owner in definition.values(flag.value) for option in options(owner)]
+        kinds = [gradflag.kind(o) if isinstance(o, Thing) else None for o in owners]
+        if not kinds or not all(kind is not None and kind.certain for kind in kinds):
+            return
+        if any(isinstance(o, Thing) and isinstance(o.core.cls, ClassValue) for o in owners):
+            return  # it may have a method of that name
+        name = repair.text(definition.place(flag))
+        report(
+            definition.place(call),
+            "`requires_grad` is called, and is no function",
+            label="fails with an error",
+            why="the method that sets it is called `requires_grad_`",
+            help=f"write `{name}_(...)`",
+            fix=Fix("call `requires_grad_`", Safety.SAFE, (repair.replace(definition.place(flag), f"{name}_"),)),
+        )
 
     def comparison(
         self, definition: DefinitionFacts, comparison: cst.Comparison, statement: Place, report: Report

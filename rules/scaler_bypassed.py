@@ -104,8 +104,29 @@ class ScalerBypassed(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts.repair import receiver
+        from gradcheck_lint.facts.scaling import plain_in_one_arm, updates_in_open_windows, updates_skipped
         from gradcheck_lint.facts.turns import steps_never_updated, updates_run_twice
 
+        for made, used in plain_in_one_arm(timeline):
+            self.sometimes_plain(made, used, report)
+        for update, taken in updates_in_open_windows(timeline):
+            report(
+                update.place,
+                "the gradient scaler is updated where it has not stepped",
+                label="runs for each micro-batch",
+                why="the scaler raises an AssertionError where no step has come before",
+                help=f"call `{receiver(update.place)}.update()` where the accumulation window closes",
+                related=[("steps here, for some micro-batches", taken.place)],
+            )
+        for update, unscaled in updates_skipped(timeline):
+            report(
+                update.place,
+                "the gradient scaler is not updated when a step is skipped",
+                label="does not run when gradients are not finite",
+                why="the scale is never lowered, and the next `unscale_()` raises a RuntimeError",
+                help=f"call `{receiver(update.place)}.update()` in each iteration: the scaler skips such steps",
+                related=[("unscaled here in each iteration", unscaled.place)],
+            )
         for step in steps_never_updated(timeline):
             report(
                 step.place,
@@ -114,14 +135,27 @@ class ScalerBypassed(Rule):
                 why="the scale never adapts, and the second step raises a RuntimeError",
                 help=f"call `{receiver(step.place)}.update()` once after the last step of each iteration",
             )
-        for update in updates_run_twice(timeline):
+        for again in updates_run_twice(timeline):
             report(
-                update.place,
+                again.place,
                 "the gradient scaler is updated twice",
                 label="no step has run since the update before",
                 why="the scaler raises an AssertionError, unless it is switched off",
-                help=f"call `{receiver(update.place)}.update()` once, after the last step of the iteration",
+                help=f"call `{receiver(again.place)}.update()` once, after the last step of the iteration",
             )
+
+    def sometimes_plain(self, made: Event, step: Event, report: Report) -> None:
+        """A backward is not scaled on some paths, and the scaler steps on all."""
+        from gradcheck_lint.facts.repair import text
+
+        report(
+            made.place,
+            "the loss is not scaled, but the step is the gradient scaler's",
+            label="makes gradients that are not multiplied by the loss scale",
+            why=f"`{text(step.place)}` divides them by the scale, and nothing is left of them",
+            help=f"scale the loss before `{text(made.place)}`",
+            related=[("divides by the scale", step.place)],
+        )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"

@@ -5,30 +5,89 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import query, repair
+from gradcheck_lint.facts import pacing, query
+from gradcheck_lint.facts.unmoved import unmoved
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import MAYBE, NO, YES
-from gradcheck_lint.laws.clock import Pace, Turn, elsewhere, pace
+from gradcheck_lint.laws.clock import BATCHES, Pace, Reach, Turn, elsewhere, pace, reach, vanishes
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
+from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source import tree
+from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
-from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Constant, Items, Thing, only
+from gradcheck_lint.source.natures import Module, Optimizer, Scheduler, moves
+from gradcheck_lint.source.values import Thing, Value, only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.amounts import Amount
 
+    Around = tuple[tl.Part, ...]
     Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
 
-LENGTHS = {"CosineAnnealingLR": (1, "T_max"), "LinearLR": (3, "total_iters"), "PolynomialLR": (1, "total_iters")}
-"""Where schedules say how many of their own steps they last."""
+PACES = {
+    (Turn.EPOCH, Turn.STEP): (
+        "a schedule that counts epochs is stepped for each batch",
+        "moves one epoch further after each batch",
+        "the schedule is over within the first epochs",
+        "call `{name}.step()` once per epoch, or let the schedule last as many times longer as there are batches",
+    ),
+    (Turn.EPOCH, Turn.BATCH): (
+        "a schedule that counts epochs is stepped for each batch",
+        "moves one epoch further after each micro-batch",
+        "the schedule is over within the first epochs",
+        "call `{name}.step()` once per epoch, or let the schedule last as many times longer as there are batches",
+    ),
+    (Turn.STEP, Turn.BATCH): (
+        "a schedule that counts steps is stepped for each micro-batch",
+        "moves one step further after each micro-batch, where the optimizer makes one for several",
+        "the schedule is over long before the training is",
+        "call `{name}.step()` where the optimizer steps",
+    ),
+    (Turn.STEP, Turn.EPOCH): (
+        "a schedule that counts batches is stepped once per epoch",
+        "moves one batch further after each epoch",
+        "the schedule never gets past its beginning",
+        "call `{name}.step()` after each `optimizer.step()`",
+    ),
+    (Turn.BATCH, Turn.EPOCH): (
+        "a schedule that counts batches is stepped once per epoch",
+        "moves one batch further after each epoch",
+        "the schedule never gets past its beginning",
+        "call `{name}.step()` after each `optimizer.step()`, and let the schedule count these",
+    ),
+    (Turn.BATCH, Turn.STEP): (
+        "a schedule that counts micro-batches is stepped once per accumulation window",
+        "moves once where as many micro-batches as a window has were counted",
+        "the training ends while most of the schedule is still to come",
+        "divide the length of the schedule by the size of the window",
+    ),
+}
+"""By what a length counts, and after what the schedule is moved: message, label, consequence and advice."""
+
+COUNTING = frozenset(
+    "StepLR MultiStepLR ExponentialLR CosineAnnealingLR LambdaLR LinearLR PolynomialLR MultiplicativeLR"
+    " ConstantLR".split()
+)
+"""Schedules whose `step` takes the number of an epoch, if anything."""
+
+_MEASURE = re.compile(r"(?i)(^|_)(loss|losses|acc|accuracy|score|metric|error|err)($|_)")
+
+_ZERO = "all later steps have a rate of 0"
+
+ENDS = {
+    "CosineAnnealingLR": "a cosine climbs back to the rate that it began with",
+    "OneCycleLR": "torch raises a ValueError at the first move that is too many",
+    "PolynomialLR": _ZERO,
+    "get_linear_schedule_with_warmup": _ZERO,
+    "get_polynomial_decay_schedule_with_warmup": "all later steps have the least rate",
+}
+"""What happens when schedules are moved on after their end."""
 
 
 class SchedulerOfAnotherOptimizer(Rule):
@@ -36,16 +95,18 @@ class SchedulerOfAnotherOptimizer(Rule):
     slug = "scheduler-of-another-optimizer"
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
-    needs = (ev.Schedule,)
+    needs = (ev.Schedule, ev.Build)
     watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        steps = list(timeline.located(ev.Step))
-        if not steps:
+        if not timeline.has(ev.Step):
             return
+        for built in unmoved(timeline):
+            self.never(built, report)
+        steps = list(timeline.located(ev.Step)) if timeline.has(ev.Schedule) else []
         for event, around in timeline.located(ev.Schedule):
             scheduler = only(event.subject, Scheduler)
-            if scheduler is None or not scheduler.certain or not query.torch_class(scheduler):
+            if scheduler is None or not pacing.kind(scheduler):
                 continue
             optimizer = only(moves(scheduler), Optimizer)
             if optimizer is None or not optimizer.certain or optimizer.summary or optimizer.place is None:
@@ -54,14 +115,14 @@ class SchedulerOfAnotherOptimizer(Rule):
             if not turns:
                 continue
             beside = [e for e, a in steps if turns[-1] in a]
-            trains = any(e.concerns(optimizer) for e, _ in steps)
+            trains = any(e.concerns(optimizer) and (turns[0] in a or not _later(optimizer, beside)) for e, a in steps)
             found = elsewhere(steps=trains, shared=YES if _trains_the_same(optimizer, beside) else MAYBE)
             if found is not NO:
                 self.other(timeline, event, optimizer, beside, report, certain=found is YES)
-            elif query.always(query.inside(around, turns[0])):
-                own = [a for e, a in steps if e.concerns(optimizer) and turns[-1] in a]
-                self.paced(event, turns, scheduler, own, report)
-                self.crossed(steps, event, optimizer, report)
+            else:
+                self.paced(timeline, event, around, scheduler, report)
+                if query.always(query.inside(around, turns[0])):
+                    self.crossed(steps, event, optimizer, report)
 
     def other(
         self,
@@ -80,7 +141,9 @@ class SchedulerOfAnotherOptimizer(Rule):
         related = [("the scheduler was built on this optimizer", optimizer.place)] if optimizer.place else []
         report(
             event.place,
-            "the scheduler belongs to an optimizer that is never stepped",
+            "the scheduler belongs to an optimizer that was replaced"
+            if any(e.concerns(optimizer) for e in timeline.events(ev.Step))
+            else "the scheduler belongs to an optimizer that is never stepped",
             label="moves the learning rate of another optimizer than the one that trains",
             why="the optimizer that trains keeps its learning rate, whatever the schedule says",
             help=f"build `{name}` on `{query.spoken(steps[-1])}`, after that is built",
@@ -88,65 +151,149 @@ class SchedulerOfAnotherOptimizer(Rule):
             confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
         )
 
+    def never(self, built: ev.Build, report: Report) -> None:
+        """Nothing can move it."""
+        name = built.subject.label
+        report(
+            built.place,
+            "the schedule is never moved",
+            label=f"builds a schedule, and nothing calls `{name}.step()`",
+            why="the learning rate stays what it is at the first step",
+            help=f"call `{name}.step()` once for each of what the schedule counts, after the optimizer's step",
+        )
+
     def paced(
-        self,
-        event: ev.Schedule,
-        turns: list[tl.Loop],
-        scheduler: Thing,
-        steps: list[tuple[tl.Part, ...]],
-        report: Report,
+        self, timeline: tl.Timeline, event: ev.Schedule, around: Around, scheduler: Thing, report: Report
     ) -> None:
-        """Its length counts epochs, and it is stepped for each batch; or the other way round."""
-        args, kind = scheduler.args, query.torch_class(scheduler)
-        name = query.receiver(event)
-        if not steps or args is None or event.args.all():
+        """Its length counts something else than its moves do, or is not that of the training."""
+        timing = pacing.timing(timeline, event, around, scheduler)
+        if event.args.all():
+            self.measured(event, scheduler, report)
+        if timing is None or event.args.all():
             return
-        if kind == "OneCycleLR" and "steps_per_epoch" in args.keywords:
-            once = all(len(query.loops(query.inside(a, turns[-1]))) > 0 for a in steps)
-            if pace(counts=Turn.STEP, moves=Turn.EPOCH if once else Turn.STEP) is Pace.SLOW:
+        length = pacing.planned(scheduler)
+        counts = timing.counts(length) if length is not None else None
+        if pacing.kind(scheduler) in pacing.AGAIN and counts is Turn.EPOCH:
+            counts = None
+        found = pace(counts=counts, moves=timing.moved) if counts is not None else Pace.RIGHT
+        if counts is not None and found is not Pace.RIGHT:
+            self.other_pace(event, timing, scheduler, counts, report)
+        elif counts is None:
+            self.other_length(event, timing, scheduler, length, report)
+
+    def measured(self, event: ev.Schedule, scheduler: Thing, report: Report) -> None:
+        """It is given a loss, which it takes for the number of an epoch."""
+        node = event.place.node
+        given = node.args[0].value if isinstance(node, tree.Call) and node.args else None
+        if pacing.kind(scheduler) not in COUNTING or given is None or not _MEASURE.search(tree.last_name(given)):
+            return
+        value = next(iter(event.args.all()), None)
+        report(
+            event.place,
+            "a schedule that counts is stepped with a measure of the training",
+            label="takes it for the number of an epoch",
+            why="the rate is that of another epoch, mostly of the first, whatever the number of steps",
+            help=f"call `{query.receiver(event)}.step()` without it; only ReduceLROnPlateau looks at a measure",
+            related=[("built here", scheduler.place)] if scheduler.place is not None else [],
+            confidence=Confidence.HIGH if _computed(value) else Confidence.MEDIUM,
+        )
+
+    def other_pace(
+        self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, counts: Turn, report: Report
+    ) -> None:
+        """It is moved after something else than what its length is a number of."""
+        name, words = query.receiver(event), (counts, timing.moved)
+        message, label, why, help = PACES[words]
+        loop = timing.loops[0] if counts is Turn.EPOCH else timing.inner
+        report(
+            event.place,
+            message,
+            label=label,
+            why=why,
+            help=help.format(name=name),
+            note="a rate that swings on purpose is legitimate"
+            if pace(counts=counts, moves=timing.moved) is Pace.FAST
+            else "",
+            related=[("built here", scheduler.place), ("its length is that of this loop", loop.place)]
+            if scheduler.place is not None
+            else [],
+        )
+
+    def other_length(
+        self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, length: Amount | None, report: Report
+    ) -> None:
+        """Numbers alone tell that it ends before the training, or that the training ends before it does anything."""
+        kind, total = pacing.kind(scheduler), timing.total.number if timing.total is not None else None
+        related = [("built here", scheduler.place)] if scheduler.place is not None else []
+        if total is None:
+            part = amounts.divided(timing.total, length)
+            more = part is not None and (part.number or 0) >= 1 and part != amounts.ONE
+            if more and kind in ENDS and timing.total is not None and part is not None and part.number is not None:
                 report(
                     event.place,
-                    "a schedule that counts batches is stepped once per epoch",
-                    label="moves one batch further after each epoch",
-                    why="the schedule never gets past its beginning",
-                    help=f"call `{name}.step()` after each `optimizer.step()`",
+                    "the schedule is over before the training is",
+                    label="is called more often than the schedule has moves",
+                    why=ENDS[kind],
+                    help="let the schedule last as long as the loops around it",
+                    related=related,
+                    confidence=Confidence.MEDIUM if kind == "CosineAnnealingLR" else Confidence.HIGH,
                 )
+            self.early_marks(event, timing, scheduler, report)
             return
-        if len(turns) < 2 or not all(query.loops(a)[-1] is turns[-1] for a in steps):
-            return
-        epochs = _count(turns[-2].node)
-        if epochs is None or scheduler.place is None:
-            return
-        call = scheduler.place.node
-        length = _argument(call, *LENGTHS[kind]) if kind in LENGTHS else None
-        spoken = repair.text(Place(scheduler.place.chunk, length)) if length is not None else ""
-        text = repair.text(Place(turns[-2].place.chunk, epochs))
-        same = spoken == text and bool(isinstance(epochs, tree.Constant) or tree.dotted(epochs))
-        if spoken and pace(counts=Turn.EPOCH if same else Turn.STEP, moves=Turn.STEP) is Pace.FAST:
+        planned = length.number if length is not None else None
+        if planned is not None and kind in ENDS and reach(planned=planned, moves=total) is Reach.PAST:
+            swings = kind == "CosineAnnealingLR" and total > 2 * planned
             report(
                 event.place,
-                "a schedule that counts epochs is stepped for each batch",
-                label="moves one epoch further after each batch",
-                why="the schedule is over within the first epochs",
-                help=f"call `{name}.step()` once per epoch, or let it last `{text}` times the number of batches",
-                note="a rate that swings on purpose is legitimate",
-                related=[("its length is that of this loop", turns[-2].place)],
+                "the schedule is over before the training is",
+                label=f"is called {total} times, and the schedule was made for {planned}",
+                why=ENDS[kind],
+                help=f"let the schedule last {total}",
+                note="a rate that swings on purpose is legitimate" if kind == "CosineAnnealingLR" else "",
+                related=related,
+                confidence=Confidence.MEDIUM if swings else Confidence.HIGH,
             )
-        elif kind == "MultiStepLR" and isinstance(epochs, tree.Constant):
-            marks = args.get(1, "milestones")
-            if isinstance(marks, Items) and marks.complete and all(isinstance(m, Constant) for m in marks.items):
-                values = [m.value for m in marks.items if isinstance(m, Constant)]
-                last = epochs.value
-                within = all(isinstance(v, int) and isinstance(last, int) and v < last for v in values)
-                if pace(counts=Turn.EPOCH if within else Turn.STEP, moves=Turn.STEP) is Pace.FAST:
-                    report(
-                        event.place,
-                        "a schedule that counts epochs is stepped for each batch",
-                        label="moves one epoch further after each batch",
-                        why="the milestones are all passed within the first batches",
-                        help=f"call `{name}.step()` once per epoch",
-                        confidence=Confidence.MEDIUM,
-                    )
+        marks = pacing.milestones(scheduler)
+        if marks and all(reach(planned=mark, moves=total) is not Reach.PAST for mark in marks):
+            report(
+                event.place,
+                "the schedule never changes the learning rate",
+                label=f"is called {total} times, and the first change comes after {min(marks)}",
+                why="the training is over before the schedule does anything",
+                help="count in the schedule what it is moved after, or leave it out",
+                related=related,
+            )
+        else:
+            self.early_marks(event, timing, scheduler, report)
+
+    def early_marks(self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, report: Report) -> None:
+        """All its numbers are numbers of epochs, as it seems, and it is moved more often."""
+        epochs = timing.epochs.number if timing.epochs is not None else None
+        if timing.moved is Turn.EPOCH or len(timing.loops) < 2:
+            return
+        rounds = timing.inner.length.number if timing.inner.length is not None else None
+        decay, marks = pacing.decay(scheduler), pacing.milestones(scheduler)
+        if decay is not None:
+            moves = (epochs or BATCHES) * (rounds or BATCHES)
+            if not vanishes(factor=decay.factor, times=moves / decay.every):
+                return
+            every = "batch" if decay.every == 1 else f"{decay.every} batches"
+            label = f"multiplies the rate by {decay.factor:g} after each {every}"
+            why = "nothing is left of the rate before the training is over, and most steps move nothing"
+        elif marks and epochs is not None and all(mark < epochs for mark in marks):
+            label = "moves one epoch further after each batch"
+            why = "the milestones are all passed within the first batches"
+        else:
+            return
+        report(
+            event.place,
+            "a schedule that counts epochs is stepped for each batch",
+            label=label,
+            why=why,
+            help=f"call `{query.receiver(event)}.step()` once per epoch",
+            related=[("built here", scheduler.place)] if scheduler.place is not None else [],
+            confidence=Confidence.HIGH if epochs is not None and rounds is None else Confidence.MEDIUM,
+        )
 
     def crossed(self, located: Located, event: ev.Schedule, optimizer: Thing, report: Report) -> None:
         """By its name it belongs to another optimizer."""
@@ -228,6 +375,20 @@ def _trains_the_same(optimizer: Thing, steps: list[ev.Step]) -> bool:
     return any(m is n for other in others for m in mine for n in held_by(other).modules)
 
 
+def _computed(value: Value | None) -> bool:
+    """Whether a number comes from a network."""
+    thing = only(value)
+    node = thing.place.node if thing is not None and thing.place is not None else None
+    taken = isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr == "item"
+    return taken or any(isinstance(t.what, Module) for t in depends(value))
+
+
+def _later(optimizer: Thing, steps: list[ev.Step]) -> bool:
+    """Whether what steps was built after this one, for the same model, and so has taken its place."""
+    others = [other for e in steps if (other := only(e.subject, Optimizer)) is not None and other is not optimizer]
+    return bool(others) and _trains_the_same(optimizer, steps) and all(o.serial > optimizer.serial for o in others)
+
+
 _PLAIN = re.compile(r"(?i)lr|optim(izers?)?|opt|sched(ulers?)?|self|step")
 
 
@@ -235,21 +396,3 @@ def _tag(name: str) -> str:
     """What a name says beside that it is an optimizer's or a scheduler's: `g` for `self.optimizer_g`."""
     parts = re.split(r"[._]+", name)
     return "_".join(sorted(p for p in parts if p and not _PLAIN.fullmatch(p)))
-
-
-def _count(node: tree.Node) -> tree.Expression | None:
-    """What N is in `for … in range(N)`."""
-    head = node.iter if isinstance(node, tree.For) else None
-    if isinstance(head, tree.Call) and tree.last_name(head.func) in ("range", "trange") and len(head.args) == 1:
-        return head.args[0].value
-    return None
-
-
-def _argument(node: tree.Node, index: int, name: str) -> tree.Expression | None:
-    """The argument of a call at a position or of a name."""
-    if not isinstance(node, tree.Call):
-        return None
-    for position, argument in enumerate(node.args):
-        if argument.keyword == name or (argument.keyword is None and not argument.star and position == index):
-            return argument.value
-    return None

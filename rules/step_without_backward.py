@@ -31,9 +31,11 @@ class StepWithoutBackward(Rule):
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts import rebuilt
         from gradcheck_lint.facts.repair import text
-        from gradcheck_lint.facts.turns import swapped, trained
+        from gradcheck_lint.facts.turns import erased_on_some_path, swapped, trained
 
         if breach.kind == ERASED_STEP and not swapped(breach):
+            return  # GL103
+        if breach.kind == EMPTY_STEP and erased_on_some_path(breach):
             return  # GL103
         if not trained(breach):
             return  # a step that warms a schedule up, or shows one

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.tensor_use import trained_there
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import TensorUnregistered
@@ -160,11 +161,35 @@ def _used_elsewhere(facts: ClassFacts, name: str) -> bool:
             if re.search(rf"self\.{name}(?:\.data)?\s*[-+*/]?=(?!=)|self\.{name}\.(?:data|grad|detach)\b", text):
                 return True
         elif definition.name != "__init__" and mention.search(text):
-            return True
-    if len(mention.findall(facts.method_text("__init__"))) > 1:
+            member = facts.cls.members.get(definition.name) if facts.cls is not None else None
+            if not isinstance(member, FunctionValue) or trained_there(member.function, name):
+                return True
+    init = facts.cls.members.get("__init__") if facts.cls is not None else None
+    if len(mention.findall(facts.method_text("__init__"))) > 1 and (
+        not isinstance(init, FunctionValue) or _assigned_again(init.function, name)
+    ):
         return True
     own = len(mention.findall(facts.text))
-    return sum(len(mention.findall(text)) for text in facts.elsewhere()) > own + _harmless(facts, name)
+    # in another class, `self` is an object of that class
+    others = sum(len(re.findall(rf"(?<!\bself)\.{name}\b", text)) for text in facts.elsewhere())
+    inside = len(re.findall(rf"(?<!\bself)\.{name}\b", facts.text))
+    return others > inside + _harmless(facts, name) or (bool(facts.derived) and own < _in_lines_of_self(facts, mention))
+
+
+def _in_lines_of_self(facts: ClassFacts, mention: re.Pattern[str]) -> int:
+    """How often all that can speak of the attribute does: a class that derives from this one says `self` too."""
+    return sum(len(mention.findall(text)) for text in facts.elsewhere())
+
+
+def _assigned_again(init: tree.Function, name: str) -> bool:
+    """Whether the constructor does more with the attribute than to make it, to read it and to initialise it."""
+    rest = [s for s in init.body if not (isinstance(s, tree.Assign) and any(_is_own(t, name) for t in s.targets))]
+    made = len(init.body) - len(rest)
+    return made != 1 or trained_there(tree.Function(init.at, init.name, init.parameters, [], rest), name)
+
+
+def _is_own(target: tree.Expression, name: str) -> bool:
+    return tree.dotted(target) == f"self.{name}"
 
 
 def _harmless(facts: ClassFacts, name: str) -> int:

@@ -9,13 +9,14 @@ from gradcheck_lint.laws.cycle import STALE_STEP
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sighting import written
 from gradcheck_lint.runtime.sightings.order import StaleStep
-from gradcheck_lint.source.events import Step
+from gradcheck_lint.source.events import Step, Zero
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.turns import Carried
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.breach import Breach
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class ZeroGradOncePerEpoch(Rule):
@@ -24,6 +25,7 @@ class ZeroGradOncePerEpoch(Rule):
     severity = Severity.ERROR
     fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
+    needs = (Zero,)
     breaches = frozenset({STALE_STEP})
     watches = (StaleStep,)
 
@@ -46,6 +48,33 @@ class ZeroGradOncePerEpoch(Rule):
             fix=self.mend(breach, found, name),
             confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
         )
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.clearing import cleared_before_windows, first_only
+        from gradcheck_lint.facts.repair import text
+        from gradcheck_lint.facts.turns import optimizer_of
+
+        for window, cleared in cleared_before_windows(timeline):
+            name = optimizer_of(window.step)
+            report(
+                window.backward.place,
+                "gradients are cleared outside of the loop in which the step is",
+                label="adds to the gradients of all windows of this loop before it",
+                why="only the first update after the clearing is clean, each later one repeats the batches before it",
+                help=f"call `{name}.zero_grad()` after each step, under the same condition",
+                related=[("clears them, but not after each step", cleared.place), ("uses them", window.step.place)],
+            )
+        for found in first_only(timeline):
+            name = optimizer_of(found.step)
+            report(
+                found.made.place,
+                "gradients are cleared in the first round of the loop only",
+                label="adds to the gradients of all rounds of this loop before it",
+                why="only the first update is clean, each later one repeats the batches before it",
+                help=f"call `{name}.zero_grad()` before `{text(found.made.place)}` in each round",
+                note="for accumulation, clear after each step, under the same condition as the step",
+                related=[("clears them, in the first round", found.cleared.place), ("uses them", found.step.place)],
+            )
 
     def mend(self, breach: Breach, found: Carried, name: str) -> Fix | None:
         """Move the clearing to the backward, where it clears this one optimizer and nothing else."""

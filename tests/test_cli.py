@@ -762,6 +762,88 @@ def test_explain_pages_what_is_longer_than_the_terminal(
     assert (shown[0] if paged else result.stdout).startswith("GL101 missing-zero-grad\n")
 
 
+UNCLEARED = """\
+import torch
+from torch.nn import functional as F
+
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+log = print
+
+
+def note(opt):
+    log(opt)
+
+
+for x, y in [(torch.ones(1, 2), torch.ones(1, 1))] * 3:
+    loss = F.mse_loss(model(x), y)
+    loss.backward()
+    if x.sum() > 0:
+        optimizer.step()
+    note(optimizer)
+"""
+
+
+def test_explain_a_finding_tells_the_events_on_the_way(here: Path) -> None:
+    (here / "train.py").write_text(UNCLEARED, encoding="utf-8")
+    told = run("explain", "train.py:15")
+    assert told.exit_code == 0
+    text = told.stdout
+    assert text.startswith("error[missing-zero-grad] GL101: ")
+    text = " ".join(text.split())
+    steps = [
+        "Followed from the module's own code in train.py.",
+        "holds parameters of `model` (module of class Linear)",
+        "for each iteration of `for x, y in [",
+        "calls `model` (module of class Linear)",
+        "> line 15: loss.backward()",
+        "if it goes this way: `x.sum() > 0`",
+        "line 17: optimizer.step()",
+        "Confidence high.",
+    ]
+    places = [text.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert run("explain", "train.py:17").stdout == told.stdout, "a related place explains the same finding"
+
+
+def test_explain_a_finding_names_what_was_not_followed(here: Path) -> None:
+    text = UNCLEARED.replace("log = print", "from elsewhere import learn as log").replace("log(opt)", "log(opt)")
+    (here / "train.py").write_text(text, encoding="utf-8")
+    told = run("explain", "train.py:15").stdout
+    assert "is not followed: it may clear, fill or use the gradients of `optimizer`" in told.replace(
+        "\n" + " " * 10, " "
+    )
+    assert "Confidence medium. Not followed on the way: `learn`." in told or "`log`" in told
+
+
+def test_explain_a_finding_of_a_class(here: Path) -> None:
+    text = "import torch\n\n\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    text += (
+        "        self.parts = [torch.nn.Linear(2, 2)]\n\n    def forward(self, x):\n        return self.parts[0](x)\n"
+    )
+    (here / "net.py").write_text(text, encoding="utf-8")
+    told = run("explain", "net.py:7")
+    assert "GL308" in told.stdout
+    assert "nothing was followed" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        ("train.py:1", "error: nothing is found at line 1 of train.py; there are findings at 15\n"),
+        ("good.py:1", "error: nothing is found at line 1 of good.py, nor anywhere else in it\n"),
+        ("train.py", "error: say which line of train.py to explain, as in train.py:1\n"),
+        ("none.py:3", 'error: "none.py" does not exist\n'),
+    ],
+)
+def test_explain_of_a_line_without_a_finding_says_where_there_are_some(here: Path, word: str, error: str) -> None:
+    (here / "train.py").write_text(UNCLEARED, encoding="utf-8")
+    told = run("explain", word)
+    assert told.exit_code == 2
+    assert told.stderr.startswith(error)
+
+
 def test_rules_as_table_and_json() -> None:
     table = run("rules")
     assert table.exit_code == 0

@@ -23,16 +23,17 @@ ROOMS = (
     # lowest first: a module belongs where most of its name is written, and may import from its own room and from lower
     "laws",  # what must hold of training, whoever has seen it
     # plain data, and what all others stand on
-    "finding errors files places start children trust page rule result source.file"
+    "account finding errors files places start children trust page rule result source.file"
     " runtime.call runtime.record runtime.sighting runtime.sightings runtime.layers",
     "report config console",
     "source",  # reading code: trees, values, events
-    "source.run.machine source.run.arguments source.run.holdings source.run.lazy source.run.spotted source.run.shape",
+    "source.run.machine source.run.arguments source.run.holdings source.run.lazy source.run.passing"
+    " source.run.spotted source.run.shape",
     "source.run",  # what code means
     "source.libraries",
     "facts registry",
     "source.engine source.islands source.workers source.memory source.store source.entry source.outcome source.lint"
-    " source.edit source.mend source.rewrite source.per_file source.suppress",  # whole projects
+    " source.account source.edit source.mend source.rewrite source.per_file source.suppress",  # whole projects
     "runtime frameworks",
     "cli testing __main__",
 )

@@ -18,7 +18,7 @@ print(f"total was made by {total.grad_fn.name()}, the product by {untracked.grad
 total.backward()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    middle_grad = middle.grad  # later: GL406
+    middle_grad = middle.grad  # <- GL406
 
 known = sum(grad is not None for grad in (base.grad, slack.grad, middle_grad))
 print(f"base {base.grad}, slack {slack.grad}, middle {middle_grad}: {known} of 3 known")

@@ -47,7 +47,7 @@ batches_in_eval_mode = 0
 
 
 def test():
-    net.eval()  # later: GL501
+    net.eval()  # <- GL501
     hits = 0
     with torch.no_grad():
         for picture, label in test_loader:

@@ -142,28 +142,25 @@ def lint(alone: bool | None, /, paths: tuple[str, ...], **options: Any) -> int:
     return Linting(paths, main.commands, **options).exit_code()
 
 
-@main.command(short_help="Show the page of a rule.")
+@main.command(short_help="Show the page of a rule, or how a finding was come to.")
 @click.argument("rule", type=RuleWord(), metavar="CODE_OR_NAME")
 @_config
 @_isolated
 @_allow
 def explain(rule: str, **where: Any) -> int:
-    """Show the page of a rule: what the mistake is, why it hurts, wrong and right code."""
-    from gradcheck_lint import registry
-    from gradcheck_lint.report.page_text import render
+    """Show the page of a rule: what the mistake is, why it hurts, wrong and right code.
 
-    known = registry.load(warned(read([], **where)).rule_folders)
-    found = registry.find(known, rule)
-    page = page_of(found)
-    if page is None:
-        raise ConfigError(f"{found.code} ({found.slug}) has no page")
-    colour = colourful(sys.stdout)
-    text = render(page, columns=min(columns(), WIDEST), colour=colour)
+    `gradlint explain FILE:LINE` shows how gradlint came to what it finds at a line: what the code does on the way, and
+    what each object is taken for. Only FILE and what it imports are read.
+    """
+    from gradcheck_lint.cli.explaining import explained
+
+    text = explained(rule, columns=min(columns(), WIDEST), colour=colourful(sys.stdout), **where)
     if is_terminal(sys.stdout) and text.count("\n") >= lines():
         os.environ.setdefault("NoDefaultCurrentDirectoryInExePath", "1")  # else Windows would take a pager from here
         click.echo_via_pager(text)
     else:
-        click.echo(text, nl=False, color=colour)
+        click.echo(text, nl=False, color=colourful(sys.stdout))
     return 0
 
 

@@ -110,3 +110,27 @@ def goes_backward(function: tree.Function) -> bool:
         isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr == "backward"
         for node in tree.walk_block(function.body)
     )
+
+
+def remarked(place: Place) -> bool:
+    """Whether a comment stands behind a place, on its last line: somebody has thought about it and says something."""
+    from gradcheck_lint.source.comments import every, speaks_to_tools
+
+    span, chunk = place.span, place.chunk
+    behind = chunk.lines[span.end_line - chunk.offset - 1][span.end_column - 1 :]
+    return "#" in behind and any(not speaks_to_tools(c.text) for c in every(behind[behind.index("#") :]))
+
+
+def loops_within(around: Sequence[tl.Part], loop: tl.Loop | None) -> list[tl.Part]:
+    """The loops around an event, also those that are gone through once; those inside of a loop, if one is named."""
+    found: list[tl.Part] = [part for part in around if isinstance(part, tl.Loop)]
+    return found[found.index(loop) + 1 :] if loop is not None and loop in found else found
+
+
+def asked(around: Sequence[tl.Part], loop: tl.Loop | None) -> set[str]:
+    """The names in the tests of the branches around an event, inside of a loop if one is named."""
+    found: set[str] = set()
+    for part in inside(around, loop) if loop is not None else around:
+        if isinstance(part, tl.Branch) and part.test is not None:
+            found |= {tree.dotted(node) for node in part.test.walk() if isinstance(node, (tree.Name, tree.Attribute))}
+    return found - {""}

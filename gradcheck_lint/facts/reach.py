@@ -18,6 +18,7 @@ from gradcheck_lint.laws.reach import Effect
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Freeze
+from gradcheck_lint.source.layers import LEARNING
 from gradcheck_lint.source.natures import (
     Argument,
     Data,
@@ -37,7 +38,6 @@ from gradcheck_lint.source.natures import (
 )
 from gradcheck_lint.source.operations import NEW, How, Operation
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.run.parts import LEARNING
 from gradcheck_lint.source.timeline import Timeline
 from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import (

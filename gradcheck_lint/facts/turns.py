@@ -179,9 +179,12 @@ def trained(breach: Breach) -> bool:
     A step outside of all loops, or in one that does neither, is there for a schedule that counts it. Where a backward
     is named and not called, that is what is wrong.
     """
-    loops = [step for step in breach.around if isinstance(step, Loop) and not step.once]
-    if not loops or named_only(breach.timeline, "backward"):
+    one_of_several = id(breach.optimizer)  # `for optimizer in optimizers` comes to it once
+    loops = [s for s in breach.around if isinstance(s, Loop) and not s.once and one_of_several not in s.elements]
+    if named_only(breach.timeline, "backward"):
         return False
+    if not loops:
+        return _goes_backward_later(breach)
     events = [event for event, around in breach.timeline.located() if loops[-1] in around]
     return any(
         isinstance(event, Forward)
@@ -190,21 +193,53 @@ def trained(breach: Breach) -> bool:
     )
 
 
+def erased_on_some_path(breach: Breach) -> bool:
+    """Whether a clearing that an empty step follows stands behind a backward that no step has used before it."""
+    events = list(breach.timeline.events(Backward, Step, Zero))
+    for cleared in breach.cleared:
+        if cleared.serial > breach.event.serial:
+            continue  # in the round before
+        before = [
+            e for e in events if e.serial < cleared.serial and (isinstance(e, Backward) or e.concerns(breach.optimizer))
+        ]
+        last = before[-1] if before else None
+        if isinstance(last, Backward) and trains(last.subject, breach.optimizer) is YES:
+            if _loops(breach.timeline, last) == _loops(breach.timeline, cleared):
+                return True
+    return False
+
+
+def _goes_backward_later(breach: Breach) -> bool:
+    """Whether, outside of all loops, a forward pass comes before a step and its backward after it, in one function."""
+    events = list(breach.timeline.located())
+    at = next(n for n, (event, _) in enumerate(events) if event is breach.event)
+    return any(
+        isinstance(event, Backward)
+        and event.function is breach.event.function
+        and not any(isinstance(part, Loop) and not part.once for part in around)
+        and trains(event.subject, breach.optimizer) is not NO
+        for event, around in events[at:]
+    ) and any(isinstance(event, Forward) and event.function is breach.event.function for event, _ in events[:at])
+
+
 def first_round(breach: Breach) -> Loop | None:
     """The loop whose first round an early schedule spoils.
 
     None where no step follows in that loop (the schedule is wound forward for a resumed run), or where a condition
-    decides whether it moves (it may well be false in the first round).
+    decides whether it moves (it may well be false in the first round), unless the step depends on it too.
     """
     loops = [step for step in breach.around if isinstance(step, Loop) and not step.once]
     if not loops:
         return None
-    inside = breach.around[breach.around.index(loops[-1]) + 1 :]
-    if any(isinstance(step, Branch) and not _present(step.test) for step in inside):
-        return None
-    events = [event for event, around in breach.timeline.located() if loops[-1] in around]
-    steps = any(isinstance(event, Step) and event.concerns(breach.optimizer) for event in events)
-    return loops[-1] if steps else None
+    timeline = breach.timeline
+    taken = [e for e, a in timeline.located(Step) if loops[-1] in a and e.concerns(breach.optimizer)]
+    path = timeline.path(breach.event)
+    inside = path[1 + max(n for n, (part, _) in enumerate(path) if part is loops[-1]) :]
+    for branch, arm in inside:
+        if isinstance(branch, Branch) and not _present(branch.test):
+            if not any((branch, arm) in timeline.path(step) for step in taken):
+                return None  # else both are taken in the same rounds
+    return loops[-1] if taken else None
 
 
 def _present(test: tree.Expression | None) -> bool:

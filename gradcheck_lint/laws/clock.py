@@ -22,6 +22,7 @@ from gradcheck_lint.laws.answer import NO, Answer
 class Turn(Enum):
     """What goes round."""
 
+    BATCH = "micro-batch"  # of several that make a step
     STEP = "step"
     EPOCH = "epoch"
 
@@ -34,11 +35,13 @@ class Pace(Enum):
     FAST = "fast"  # it counts epochs, and moves at each step: it is over within the first epochs
 
 
+_OFTEN = (Turn.EPOCH, Turn.STEP, Turn.BATCH)  # from the rarest
+
+
 def pace(*, counts: Turn, moves: Turn) -> Pace:
     """`counts`: what the length of a schedule is a number of; `moves`: after which it is moved."""
-    if counts is moves:
-        return Pace.RIGHT
-    return Pace.SLOW if counts is Turn.STEP else Pace.FAST
+    more = _OFTEN.index(moves) - _OFTEN.index(counts)
+    return Pace.RIGHT if not more else Pace.FAST if more > 0 else Pace.SLOW
 
 
 def counted(*, total: int, steps: int, moves: int) -> Pace:
@@ -50,6 +53,28 @@ def counted(*, total: int, steps: int, moves: int) -> Pace:
     if total != steps:
         return Pace.RIGHT
     return pace(counts=Turn.STEP, moves=Turn.EPOCH if moves * 2 <= total else Turn.STEP)
+
+
+class Reach(Enum):
+    """How a schedule and the training that it is for end, by the numbers of moves."""
+
+    TOGETHER = "together"
+    PAST = "past"  # training goes on after the schedule is over
+    BEFORE = "before"  # training ends while something of the schedule is still to come
+
+
+def reach(*, planned: int, moves: int) -> Reach:
+    """`planned`: after how many moves a schedule is over (or does what it has to do); `moves`: those that it makes."""
+    return Reach.TOGETHER if planned == moves else Reach.PAST if planned < moves else Reach.BEFORE
+
+
+BATCHES = 10  # in an epoch, at the least, where their number is not known
+NEVER_SO_SMALL = 1e-5  # of the first rate: nobody goes on training with what is left
+
+
+def vanishes(*, factor: float, times: float) -> bool:
+    """Whether nothing is left of a rate that is multiplied by a factor so many times, while training goes on."""
+    return 0 <= factor < 1 and (times > 10**6 or factor**times < NEVER_SO_SMALL)
 
 
 # Whose rate
@@ -134,7 +159,7 @@ EPOCHS = 5  # so many of one line, however long each was used
 
 def loses(what: Built, turn: Turn) -> bool:
     """Whether something loses what it is there for if it is built anew in each turn. A scale is found in an epoch."""
-    return turn is Turn.STEP or what is not Built.SCALER
+    return turn is not Turn.EPOCH or what is not Built.SCALER
 
 
 def rebuilt(what: Built, *, times: int, most: int) -> bool:

@@ -82,7 +82,7 @@ def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tu
         return state._replace(made=who) if event in ("backward", "unknown") else state, None
     if event == "zero":
         unused = gradient in _UNUSED
-        after = state._replace(gradient=ERASED if unused else CLEAN, scale=PLAIN, cleared=who)
+        after = State(ERASED if unused else CLEAN, PLAIN, state.stepped, state.made, who)  # `_replace` is slow
         return after, DISCARDED if unused else None
     if event == "backward":
         return _backward(state, how or PLAIN, who), None
@@ -103,7 +103,7 @@ def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tu
     if event == "schedule":
         return state, None if state.stepped or gradient == OUTSIDE else EARLY_SCHEDULE
     if event == "unknown":
-        return state._replace(gradient=OUTSIDE, scale=ENGINE, stepped=True), None
+        return State(OUTSIDE, ENGINE, True, state.made, state.cleared), None
     return state, None
 
 
@@ -113,7 +113,7 @@ def _backward(state: State, how: str, who: Hashable) -> State:
         who = state.made  # it was the first backward after the step that met old gradients
     if state.gradient in _UNUSED and state.scale == PLAIN and how == SCALED:
         return state._replace(gradient=gradient)  # a part of the gradient stays unscaled
-    return state._replace(gradient=gradient, scale=how, made=who)
+    return State(gradient, how, state.stepped, who, state.cleared)
 
 
 def _step(state: State, how: str) -> tuple[State, str | None]:
@@ -129,7 +129,7 @@ def _step(state: State, how: str) -> tuple[State, str | None]:
             breach = PLAIN_SCALER_STEP
         elif how != "scaler" and state.scale == SCALED:
             breach = SCALED_STEP
-    return state._replace(gradient=_AFTER_STEP.get(state.gradient, SPENT), stepped=True), breach
+    return State(_AFTER_STEP.get(state.gradient, SPENT), state.scale, True, state.made, state.cleared), breach
 
 
 def turn(state: State) -> State:

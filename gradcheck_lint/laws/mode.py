@@ -6,8 +6,7 @@ trained (`never_trained`). Layers that compute something else in evaluation mode
 training goes on (`layer`, `Lapse`), and norm layers whose weights are frozen have statistics that move all the same
 (`drifts`). Layers run in half precision behind a loss for which somebody has asked for that (`lost`).
 
-The linter feeds it the blocks around an event and what is set on the paths to it, the watcher flags. A witness of modes
-in source adds events of `train` and `eval` to `layer`.
+The linter feeds it the blocks around an event and what is set on the paths to it (`lasts`), the watcher flags.
 """
 
 from __future__ import annotations
@@ -23,14 +22,15 @@ from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 
 OFF = frozenset({"no_grad", "inference_mode"})
 """Names of torch's contexts in which nothing is recorded for backward."""
-_EITHER = frozenset({"enable_grad", "set_grad_enabled"})
+EITHER = frozenset({"enable_grad", "set_grad_enabled"})
+"""Names of torch's contexts in which something may be recorded, whatever holds around them."""
 
 IDLE = 2  # steps in a row
 
 
 def records(contexts: AbstractSet[str]) -> Answer:
     """Whether torch records operations in contexts of these names, of which nobody knows the order."""
-    if contexts & _EITHER:
+    if contexts & EITHER:
         return MAYBE
     return NO if contexts & OFF else YES
 
@@ -115,6 +115,25 @@ def drifts(*, training: bool, statistics: bool, trained: Iterable[bool]) -> bool
     """
     flags = list(trained)
     return training and statistics and bool(flags) and not any(flags)
+
+
+class Since(Enum):
+    """How a model is, on one path, by one call that has put it into evaluation mode."""
+
+    BEFORE = "before"  # the call has not been made
+    LEFT = "left"  # nothing has switched it back
+    BACK = "back"  # it was switched back, or may have been
+
+
+def lasts(met: Iterable[Since]) -> Answer:
+    """Whether training goes on in evaluation mode after that call, by how the model is where it is trained.
+
+    The paths that never made the call do not count: they are other rounds. It is MAYBE where some path switches back.
+    """
+    seen = frozenset(met)
+    if Since.LEFT not in seen:
+        return NO
+    return MAYBE if Since.BACK in seen else YES
 
 
 # Autocast

@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, cached_property, partial
 
 from gradcheck_lint.facts.classes import class_facts
@@ -43,6 +44,8 @@ from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, optio
 TRAINING = (Zero, Backward, Step, Unscale, Clip)
 """The kinds of events that make code training code, besides the building of an optimizer."""
 
+REMAINS = 100_000  # objects that are worth a look for garbage: as many as some ten files leave behind
+
 RECURSION = 8000  # frames; deep expressions need several for each level
 
 
@@ -65,12 +68,7 @@ def analyse(
     `extent` is told what was followed or judged in part only, and which files have training code.
     Raises AnalysisError, with what was found all the same, if something of gradlint's own broke.
     """
-    roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
-    cwd = os.getcwd()
-    if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
-        roots.add(cwd)
-    triggers = dict.fromkeys(r.triggers for r in (*known, *rules) if r.triggers and not _about_classes(r))
-    work = Work(tuple(rules), Finder(sorted(roots)), tuple(triggers))
+    work = work_of(files, rules, known)
     groups = islands(files, work.finder)
     findings, problems = run(work, groups, analyse_island, jobs=jobs, progress=progress, cache=cache, extent=extent)
     findings.sort(key=lambda f: f.order)
@@ -80,25 +78,43 @@ def analyse(
     return findings
 
 
+def work_of(files: Sequence[SourceFile], rules: Sequence[Rule], known: Sequence[Rule]) -> Work:
+    """What each island of the files is analysed with."""
+    roots = {os.path.dirname(os.path.abspath(f.real)) for f in files}
+    cwd = os.getcwd()
+    if any(r == cwd or r.startswith(cwd.rstrip(os.sep) + os.sep) for r in roots):
+        roots.add(cwd)
+    triggers = dict.fromkeys(r.triggers for r in (*known, *rules) if r.triggers and not _about_classes(r))
+    return Work(tuple(rules), Finder(sorted(roots)), tuple(triggers))
+
+
 def analyse_island(work: Work, island: Island) -> Outcome:
     """All that is found in files that belong together, and the other files that were read for it."""
+    with analysing(work):
+        return _analysed(work, island)
+
+
+@contextmanager
+def analysing(work: Work) -> Iterator[None]:
+    """An analysis may be run: with room for deep code, and nothing left from the one before."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, RECURSION))
     collecting = gc.isenabled()
     work.finder.asked.clear()
+    if gc.get_count()[0] > REMAINS:  # of islands before this one; after the last one nobody needs the memory
+        gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing holds it
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
         with own_serials():
-            return _analysed(work, island)
+            yield
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
-            gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing here holds it
             gc.enable()
 
 
 def _analysed(work: Work, island: Island) -> Outcome:
-    analysis = _Analysis(island, work)
+    analysis = Analysis(island, work)
     analysis.run()
     cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
     training = tuple(path for path in analysis.listed if path in analysis.training)
@@ -107,10 +123,14 @@ def _analysed(work: Work, island: Island) -> Outcome:
     return Outcome(found, problems, basis, cut, training)
 
 
-class _Analysis:
+class Analysis:
+    """The analysis of an island: `run` it, and its `findings` are there."""
+
     def __init__(self, island: Island, work: Work) -> None:
         self.files, self.beside, self.rules = island.files, island.beside, work.rules
         self.findings: dict[tuple[str, Span], Finding] = {}
+        self.found_in: dict[tuple[str, Span], Timeline] = {}  # what was judged when they were found
+        self.judged: Timeline | None = None
         self.problems: list[Problem] = []
         self.project = Project(_triggers((CYCLE_WORDS, *work.triggers)), work.finder, self.failed)
         self.relevance = Relevance(self.project, self.failed)
@@ -121,6 +141,7 @@ class _Analysis:
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.training: set[str] = set()  # paths of the files in which an optimizer or a backward was seen
         self.openings: set[int] = set()  # ids of what the methods judged so far begin with
+        self.hearing: dict[frozenset[type[Event]], list[Rule]] = {}  # kinds of events → the rules that ask for some
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
         self.size = 0
 
@@ -133,6 +154,7 @@ class _Analysis:
             self.guarded(file.path, partial(self.project.add_beside, file))
         self.size = sum(len(module.text) for module in modules)
         self.machine.purse = Purse(limits.ENTRY_WORK, self.size)
+        self.machine.lengthy_calls = max(limits.AT_LEAST, self.size // limits.EVERY)
         self.events = limits.JUDGED * max(limits.AT_LEAST, self.size // limits.EVERY)
         self.following = Purse(limits.FOLLOW_WORK, self.size)
         self.relevance.spread(modules)
@@ -148,10 +170,12 @@ class _Analysis:
             module.outline.let_go()
         for timeline in self.machine.timelines:
             timeline.loose = timeline.loose or self.machine.patched
+            self.judged = timeline
             self.guarded(timeline.home.path, partial(self.judge, timeline))
             timeline.judged()
             if timeline.cut:
                 self.cut[timeline.home.path, timeline.name] = None
+        self.judged = None
         known = Known(recall, self.machine.timelines if read_closely else ())
         for module in read_closely:
             if module.torchy or recall.went_over(module.path):
@@ -274,17 +298,23 @@ class _Analysis:
         breaches: list[Breach] = []
         more = limits.FOLLOW_EVENT * size
         self.bounded(home, name, self.following, partial(self.follow, timeline, breaches), more)
-        for rule in self.rules:
-            if self.concerned(rule, timeline, breaches):
-                self.bounded(home, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
+        for rule in self.concerned(timeline, breaches):
+            self.bounded(home, name, self.purse(rule), partial(self.ask, rule, timeline, breaches))
 
-    def concerned(self, rule: Rule, timeline: Timeline, breaches: Sequence[Breach]) -> bool:
-        """Whether there is anything in a timeline that a rule wants to hear of."""
-        return (
-            _asks(rule, timeline)
-            or (bool(rule.listens) and timeline.has(*rule.listens))
-            or any(breach.kind in rule.breaches for breach in breaches)
-        )
+    def concerned(self, timeline: Timeline, breaches: Sequence[Breach]) -> Sequence[Rule]:
+        """The rules for which there is something in a timeline that they want to hear of."""
+        kinds = frozenset(timeline.kinds)
+        found = self.hearing.get(kinds)
+        if found is None:  # timelines are many, and what they are made of is mostly the same
+            found = self.hearing[kinds] = [
+                rule
+                for rule in self.rules
+                if _asks(rule, timeline) or (bool(rule.listens) and timeline.has(*rule.listens))
+            ]
+        if not breaches:
+            return found
+        broken = {breach.kind for breach in breaches}
+        return [rule for rule in self.rules if rule in found or not broken.isdisjoint(rule.breaches)]
 
     def bounded(self, path: str, name: str, purse: Purse, work: Callable[[], None], more: int = 0) -> None:
         """Do some work for an entry point or a class; if it is too much, remember that and go on."""
@@ -396,6 +426,8 @@ class _Analysis:
             before = self.findings.get(key)
             if before is None or before.confidence < confidence:
                 self.findings[key] = finding
+                if self.judged is not None:
+                    self.found_in[key] = self.judged
 
         return report
 

@@ -55,6 +55,12 @@ class Turning(Event):
     __slots__ = ()
 
 
+class Switching(Event):
+    """Switches a mode, or may."""
+
+    __slots__ = ()
+
+
 class Put(Event):
     """A name, an attribute, an item or a place in a module gets a value."""
 
@@ -226,13 +232,76 @@ class Forward(Event):
         self.subject, self.args = subject, args
 
 
-class SetMode(Event):
+class ForwardCall(Event):
+    """`forward` of a module is called by its name, past `__call__` and the hooks: the subject is the module."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+
+class ForwardHook(Event):
+    """Something is to run whenever a module is called: the subject is the module; `how` is what asks for it."""
+
+    __slots__ = ("how",)
+
+    def __init__(self, subject: Value | None, how: str) -> None:
+        self.subject, self.how = subject, how
+
+
+class Distribute(Event):
+    """A module is wrapped by DistributedDataParallel: the subject is the wrapper."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+
+class Prepare(Event):
+    """`accelerator.prepare(…)`: the subject is the accelerator; `args` is what it is given."""
+
+    __slots__ = ("args",)
+
+    subject: Thing
+
+    def __init__(self, subject: Thing, args: Arguments) -> None:
+        self.subject, self.args = subject, args
+
+
+class AcceleratedBackward(Event):
+    """`accelerator.backward(loss)`: the subject is the accelerator; a Backward comes with it."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+
+class SetMode(Switching):
     """`x.train()` or `x.eval()`: the subject is x; `training` is None if the code does not show which."""
 
     __slots__ = ("training",)
 
-    def __init__(self, subject: Value, training: bool | None) -> None:
+    def __init__(self, subject: Value | None, training: bool | None) -> None:
         self.subject, self.training = subject, training
+
+
+class Average(Event):
+    """`average.update_parameters(model)`: the subject is the average."""
+
+    __slots__ = ("model",)
+
+    def __init__(self, subject: Thing, model: Value | None) -> None:
+        self.subject, self.model = subject, model
+
+
+class GradMode(Switching):
+    """Grad mode is switched until somebody switches it again; `on` is None if the code does not show which way."""
+
+    __slots__ = ("on",)
+
+    def __init__(self, on: bool | None) -> None:
+        self.subject = None
+        self.on = on
 
 
 class Move(Event):
@@ -271,6 +340,20 @@ class Grow(Event):
     """Code that was not seen may put parts into modules, or thaw them: the subject is those, or None for any."""
 
     __slots__ = ()
+
+
+class Initialise(Event):
+    """Code of the project gives parameters of a module, the subject, their first values: those `below` it.
+
+    Their names are those of attributes, or "*" for all that there are.
+    """
+
+    __slots__ = ("below",)
+
+    subject: Thing
+
+    def __init__(self, subject: Thing, below: frozenset[str]) -> None:
+        self.subject, self.below = subject, below
 
 
 class Hook(Event):
@@ -341,6 +424,17 @@ class SetData(Put):
         self.subject, self.value, self.source = subject, value, source
 
 
+class Write(Event):
+    """A tensor is written by a method that works in place, as `p.add_(…)`: the subject is the tensor."""
+
+    __slots__ = ()
+
+    subject: Thing
+
+    def __init__(self, subject: Thing) -> None:
+        self.subject = subject
+
+
 class SetItem(Put):
     """An item is assigned: the subject is the container."""
 
@@ -359,6 +453,25 @@ class Augment(Event):
 
     def __init__(self, subject: Value, target: tree.Expression, op: str, value: Value) -> None:
         self.subject, self.target, self.op, self.value = subject, target, op, value
+
+
+class LeafWrite(Event):
+    """A leaf that requires grad is changed in place while torch records: the subject is the leaf."""
+
+    __slots__ = ("how",)
+
+    subject: Thing
+
+    def __init__(self, subject: Thing, how: str) -> None:
+        self.subject, self.how = subject, how
+
+
+class GradOfNonLeaf(Event):
+    """`.grad` is read of a tensor that was computed and whose gradient nobody has asked torch to keep: the subject."""
+
+    __slots__ = ()
+
+    subject: Thing
 
 
 class Misspelt(Event):
@@ -403,6 +516,17 @@ class Evaluate(Event):
     def __init__(self, value: Value, expression: tree.Expression) -> None:
         self.subject = None
         self.value, self.expression = value, expression
+
+
+class Dropped(Event):
+    """A method that gives another tensor and does no more is a statement: the subject is what it is called on."""
+
+    __slots__ = ("how",)
+
+    subject: Value
+
+    def __init__(self, subject: Value, how: str) -> None:
+        self.subject, self.how = subject, how
 
 
 class Iterate(Event):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradcheck_lint.source import operations
+from gradcheck_lint.source.amounts import Reckoned
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.natures import LossScaled, Opaque, Pass, StateDict
 from gradcheck_lint.source.values import (
@@ -60,6 +61,8 @@ def _holds(value: Value) -> bool:
 def same(a: Value, b: Value) -> bool:
     if a is b:
         return True
+    if isinstance(a, Reckoned) or isinstance(b, Reckoned):
+        return isinstance(a, Reckoned) and isinstance(b, Reckoned) and a.via == b.via
     if isinstance(a, Constant) and isinstance(b, Constant):
         return type(a.value) is type(b.value) and a.value == b.value
     if isinstance(a, External) and isinstance(b, External):

@@ -45,6 +45,8 @@ LOOK = 1000  # calls and statements in each of them,
 LOOK_WORK = 10_000  # and work, in units of about 1 µs,
 LOOKED_AT = 40_000  # of which there may be so much in all
 HEAVY = 100_000  # calls and statements run in one function for all entry points; from there on, it is not followed
+LENGTHY = BUDGET // 2  # calls and statements run in one call of a function, at whose end calls were not followed then:
+# after two such calls (more where there are more files, as for the purses below) no other is followed
 LONG = 150_000  # calls and statements run for all of them; from there on, each gets a tenth of its budget
 
 # ---------------------------------------------------------------- judging

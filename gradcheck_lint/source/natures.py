@@ -7,23 +7,53 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gradcheck_lint.source.tree import Container
-from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Items, Nature, Thing, Value, Via, things
+from gradcheck_lint.source.values import (
+    ClassValue,
+    Constant,
+    FunctionValue,
+    Items,
+    Nature,
+    Thing,
+    Value,
+    Via,
+    only,
+    things,
+)
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.holding import Held
+    from gradcheck_lint.source.model_tree import Pick
     from gradcheck_lint.source.run.arguments import Arguments
 
 N = TypeVar("N", bound=Nature)
 
 
 class Opaque(Nature):
-    """Something of which no more is known."""
+    """Something of which no more is known: most things are, and share one nature."""
+
+    __slots__ = ()
+
+    def __new__(cls) -> Opaque:
+        return _OPAQUE if cls is Opaque else super().__new__(cls)
+
+
+_OPAQUE: Opaque = object.__new__(Opaque)
+
+
+class ModuleLike(Opaque):
+    """Something whose gradients are cleared by a method: a module if it is called, an optimizer if it steps."""
 
     __slots__ = ()
 
 
-class ModuleLike(Opaque):
-    """Something whose gradients are cleared by a method: a module, if it is called."""
+class Stepping(Opaque):
+    """Something that steps: an optimizer, if it clears gradients as well; it may be a scheduler or an environment."""
+
+    __slots__ = ()
+
+
+class Settings(Opaque):
+    """Something that was asked for what only settings have: `opt.batch_size`. Its name tells nothing more."""
 
     __slots__ = ()
 
@@ -54,6 +84,13 @@ class Tensor(Nature):
     """Whether it may have required grad at some time before `requires_grad` of it was last written."""
     kept: tuple[Thing, str] | None = None
     """The object that has it as an attribute, and of which name."""
+    retained: bool = False
+    """Whether torch was asked to keep its gradient, though it may be no leaf."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a leaf that requires grad for certain, and not one that a loop over parameters gave."""
+        return self.leaf is True and self.grad is True and self.element_of is None
 
 
 class Data(Nature):
@@ -100,6 +137,8 @@ class Parameters(Nature):
     """Whether their order is that of a set."""
     several: bool = False
     """Whether this stands for another iterator in each round of a loop."""
+    picked: Pick | None = None
+    """Which parameters of the model these are, where that was seen of each of them."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -149,6 +188,8 @@ class Scheduler(Nature):
 
     optimizer: Value | None = None
     """Whose learning rate it moves."""
+    length: Via | None = None
+    """How many moves the function lasts that a `LambdaLR` is given, if that shows: an `Amount`."""
 
 
 class Scaler(Nature):
@@ -246,6 +287,30 @@ class StateItems(Via):
     state: Thing
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class Identity(Via):
+    """`id(x)`, or `map(id, x)`."""
+
+    of: Value
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Stored(Via):
+    """A parameter or a buffer of a module that was got at by its name, or by its place among all of them."""
+
+    of: Thing
+    name: Value
+    """Which one: two that have this very value are the same one."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Buffers(Via):
+    """`module.buffers()` or `module.named_buffers()`."""
+
+    of: Thing
+    named: bool
+
+
 class Argument(Via):
     """What some caller hands over for a parameter of a function."""
 
@@ -271,6 +336,17 @@ def ran(run: Thing) -> Pass:
 def made_by(value: Value | None) -> str:
     """What a tensor was made by: "Parameter", "zeros", "clone"; "" for what is no tensor."""
     return value.what.made_by if isinstance(value, Thing) and isinstance(value.what, Tensor) else ""
+
+
+def stored(value: Value | None) -> Stored | None:
+    """Which parameter or buffer of a module a value is, if that was got at by its name; `.data` of it is it, too."""
+    thing = only(value)
+    while thing is not None and not isinstance(thing.via, Stored):
+        if isinstance(thing.what, Tensor) and thing.what.made_by == "detach":
+            thing = thing.what.source
+        else:
+            thing = thing.parent[0] if thing.parent is not None and thing.parent[1] == "data" else None
+    return thing.via if thing is not None and isinstance(thing.via, Stored) else None
 
 
 def requires_grad(value: Value | None) -> bool | None:

@@ -73,14 +73,14 @@ class Definition:
         return "".join(lines)
 
     @cached_property
-    def mentions(self) -> frozenset[str]:
-        """The names that are called in its text, or stand in it by themselves (or behind `self.`)."""
-        return self.calls.union(_MENTIONED.findall(self.text))
+    def mentions(self) -> tuple[str, ...]:
+        """The names that are called in its text, or stand in it by themselves (or behind `self.`), each once."""
+        return tuple(dict.fromkeys([*self.calls, *map(sys.intern, _MENTIONED.findall(self.text))]))
 
     @cached_property
-    def calls(self) -> frozenset[str]:
-        """The names that are called in its text."""
-        return frozenset(map(sys.intern, CALLED.findall(self.text)))
+    def calls(self) -> tuple[str, ...]:
+        """The names that are called in its text, each once."""
+        return tuple(dict.fromkeys(map(sys.intern, CALLED.findall(self.text))))
 
 
 class Outline:

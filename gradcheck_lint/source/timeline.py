@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Build, Event, GradWrite, Hook, Step, Turning, Unknown, Unscale, Zero
 from gradcheck_lint.source.natures import Optimizer
-from gradcheck_lint.source.values import ClassValue, Thing, new_serial, options
+from gradcheck_lint.source.values import ClassValue, Thing, Value, new_serial, options
 
 if TYPE_CHECKING:
+    from gradcheck_lint.source.amounts import Amount
     from gradcheck_lint.source.place import Place
     from gradcheck_lint.source.project import Module
 
@@ -68,16 +70,23 @@ class Opening(Sequence):
 class Branch:
     """One of several arms is taken; `test` is the condition (None for try and match).
 
-    `sizes` are the numbers that are known of those after a `%` in it, by the ids of their nodes.
+    `sizes` are the amounts after a `%` in it, by the ids of their nodes, as far as they are known.
     """
 
     __slots__ = ("arms", "place", "sizes", "test")
 
     def __init__(
-        self, test: tree.Expression | None, arms: list[Sequence], place: Place, sizes: dict[int, int] | None = None
+        self,
+        test: tree.Expression | None,
+        arms: list[Sequence],
+        place: Place,
+        sizes: Mapping[int, Amount] | None = None,
     ) -> None:
         self.test, self.arms, self.place = test, arms, place
-        self.sizes = sizes or {}
+        self.sizes = sizes or _UNSIZED
+
+
+_UNSIZED: Mapping[int, Amount] = MappingProxyType({})  # most branches: one for all of them
 
 
 class Attempt(Branch):
@@ -90,15 +99,16 @@ class Loop:
     """The body runs again and again; `once` marks the unrolled pass of a loop over a known list.
 
     `endless` loops (`while True`) are left by break or return only. A thing whose serial is below `start` was
-    there before the round of the loop that the body shows. `rounds` is how many there are, if the code says so;
-    `listed` marks a loop over a list that the code itself puts together, `groups` one over the groups of an optimizer,
-    of which there mostly is one. `elements` are the ids of the things that the target stands for: each of them is met
-    in one round, and in the others it is another one's turn. The body of one that is `unfinished` was cut short: what
-    a second round brings is not known.
+    there before the round of the loop that the body shows. `over` is what it goes over, and `length` how many rounds
+    there are, if the code says so; `listed` marks a loop over a list that the code itself puts together, `groups` one
+    over the groups of an optimizer, of which there mostly is one. `elements` are the ids of the things that the target
+    stands for: each of them is met in one round, and in the others it is another one's turn. The body of one that is
+    `unfinished` was cut short: what a second round brings is not known.
     """
 
     __slots__ = (
-        "body", "elements", "endless", "groups", "listed", "node", "once", "place", "rounds", "start", "unfinished",
+        "body", "elements", "endless", "groups", "length", "listed", "node", "once", "over", "place", "start",
+        "unfinished",
     )  # fmt: skip
 
     def __init__(
@@ -106,7 +116,8 @@ class Loop:
     ) -> None:
         self.body, self.node, self.place, self.once, self.endless = body, node, place, once, endless
         self.start = start
-        self.rounds: int | None = None
+        self.length: Amount | None = None
+        self.over: Value | None = None
         self.elements: Container[int] = ()
         self.listed = self.groups = self.unfinished = False
 
@@ -163,6 +174,7 @@ class Timeline:
         self.tree = Sequence()
         self._located: list[tuple[Event, tuple[Part, ...]]] | None = None
         self._kinds: dict[type[Event], list[tuple[int, Event]]] | None = None
+        self._merged: dict[tuple[type[Event], ...], list[tuple[int, Event]]] = {}  # those of several kinds, in order
         self._size = 0
         self._homes: dict[int, tuple[Part, int]] | None = None
         self._optimizers: list[Thing] | None = None
@@ -208,14 +220,16 @@ class Timeline:
 
     def _numbered(self, kinds: tuple[type[Event], ...]) -> Sequence_[tuple[int, Event]]:
         """The events of some kinds with their numbers, in the order of the code."""
-        by_kind = self.kinds
-        met = _among(tuple(by_kind), kinds)
-        if not met:
-            return ()
-        if len(met) == 1:
-            return by_kind[met[0]]
-        found = [place for kind in met for place in by_kind[kind]]
-        found.sort(key=_index)
+        found = self._merged.get(kinds)
+        if found is None:
+            by_kind = self.kinds
+            met = _among(tuple(by_kind), kinds)
+            if len(met) == 1:
+                found = by_kind[met[0]]
+            else:
+                found = [place for kind in met for place in by_kind[kind]]
+                found.sort(key=_index)
+            self._merged[kinds] = found
         return found
 
     @property
@@ -336,7 +350,7 @@ class Timeline:
     def judged(self) -> None:
         """All rules have been asked: let go of what was only kept for them."""
         self._homes = self._located = self._kinds = None
-        self._within = {}
+        self._within, self._merged = {}, {}
         self._courses = {}
         self._raising = None
 

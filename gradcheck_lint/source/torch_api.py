@@ -16,10 +16,20 @@ OPTIMIZERS = frozenset(
 )
 """The optimizers of torch.optim."""
 
-FOREIGN_OPTIMIZERS = OPTIMIZERS | frozenset(
-    "FusedAdam FusedSGD FusedLAMB DeepSpeedCPUAdam Lion Lamb LARS Ranger AdaBelief AdaBound AdamP SGDP Yogi Adan"
-    " AdamW8bit Adam8bit PagedAdamW8bit PagedAdamW Prodigy DAdaptAdam Sophia BertAdam OpenAIAdam HybridAdam CPUAdam"
-    " ClippedAdam RMSpropTFLike DecayedAdam MADGRAD QHAdam Shampoo StableAdamW ScheduleFree AdamWScheduleFree".split()
+WITH_MODES = frozenset(
+    "AdamWScheduleFree SGDScheduleFree RAdamScheduleFree ScheduleFreeWrapper ScheduleFreeAdamW ScheduleFreeSGD"
+    " ScheduleFreeRAdam".split()
+)
+"""Optimizers that have a training mode and an evaluation mode, which exchange the weights of the model."""
+
+FOREIGN_OPTIMIZERS = (
+    OPTIMIZERS
+    | WITH_MODES
+    | frozenset(
+        "FusedAdam FusedSGD FusedLAMB DeepSpeedCPUAdam Lion Lamb LARS Ranger AdaBelief AdaBound AdamP SGDP Yogi Adan"
+        " AdamW8bit Adam8bit PagedAdamW8bit PagedAdamW Prodigy DAdaptAdam Sophia BertAdam OpenAIAdam HybridAdam CPUAdam"
+        " ClippedAdam RMSpropTFLike DecayedAdam MADGRAD QHAdam Shampoo StableAdamW ScheduleFree".split()
+    )
 )
 
 STATELESS_DEFAULT = frozenset({"SGD"})  # keeps no state unless momentum is given
@@ -32,11 +42,11 @@ FACTORIES = frozenset(
 )
 """Functions of torch that make a new tensor; with `requires_grad=True`, a leaf to be trained."""
 
-NORMED = tuple(
-    f"torch.nn.utils.{name}"
-    for name in "weight_norm spectral_norm parametrizations.weight_norm parametrizations.spectral_norm".split()
-)
+NORMED = ("torch.nn.utils.parametrizations.weight_norm", "torch.nn.utils.parametrizations.spectral_norm")
 """Functions that give back the module that they are given, with its weights computed in another way."""
+
+NORMED_BY_HOOK = ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
+"""The older ones, which compute the weight in a hook, whenever the module is called."""
 
 COPYING = frozenset("to cuda cpu float half double bfloat16 type xpu".split())
 """Methods that convert a tensor (giving another one if anything changes) or move a module in place."""
@@ -49,6 +59,8 @@ ALIASES = (
     (re.compile(r"^torch\.(cuda\.|cpu\.|xpu\.)?amp\.(grad_scaler\.)?GradScaler$"), "torch.amp.GradScaler"),
     (re.compile(r"^torch\.autograd\.grad_mode\.(\w+)$"), r"torch.\1"),
     (re.compile(r"^torch\.distributed\.optim\.(\w+)$"), r"torch.distributed.optim.\1"),
+    (re.compile(r"^torch\.nn\.parallel\.distributed\.(\w+)$"), r"torch.nn.parallel.\1"),
+    (re.compile(r"^accelerate\.accelerator\.Accelerator$"), "accelerate.Accelerator"),
     (re.compile(r"^pytorch_lightning\b"), "lightning.pytorch"),
     (re.compile(r"^lightning\.pytorch\.core(\.\w+)*\.LightningModule$"), "lightning.pytorch.LightningModule"),
     (re.compile(r"^lightning\.LightningModule$"), "lightning.pytorch.LightningModule"),
@@ -58,7 +70,7 @@ ALIASES = (
 @cache
 def canonical(name: str) -> str:
     """One name for all the names by which the same object of torch can be imported."""
-    if name.startswith(("torch.", "pytorch_lightning", "lightning")):
+    if name.startswith(("torch.", "pytorch_lightning", "lightning", "accelerate.")):
         for pattern, to in ALIASES:
             name, changed = pattern.subn(to, name)
             if changed:
@@ -153,6 +165,27 @@ SMOOTH = frozenset(
     " log_prob entropy rsample cpu permute mT".split()
 )
 """Methods of tensors (and of distributions) through which backward goes."""
+
+CONVERTS = frozenset("to cuda cpu xpu float half double bfloat16 type int long short bool char".split())
+"""Methods of tensors that give one on another device or of another dtype; a module moves in place."""
+
+IN_PLACE = frozenset(
+    "clamp clamp_min clamp_max clip abs neg add sub mul div pow sqrt exp log round floor ceil sign tanh sigmoid lerp"
+    " addcmul addcdiv nan_to_num masked_fill masked_scatter index_fill index_add index_copy scatter scatter_add renorm"
+    " detach squeeze unsqueeze transpose".split()
+)
+"""Methods of tensors that give another one, and have a twin with `_` behind the name that changes the tensor itself."""
+
+COPIES = IN_PLACE - {"detach", "squeeze", "unsqueeze", "transpose"}
+"""Those of them whose result shares nothing with the tensor."""
+
+WRITING = frozenset(f"{name}_" for name in COPIES) | frozenset(
+    "copy_ zero_ fill_ normal_ uniform_ random_ bernoulli_ exponential_ geometric_ cauchy_ log_normal_ relu_".split()
+)
+"""Methods of tensors that write into the tensor."""
+
+GIVES_ANOTHER = CONVERTS | IN_PLACE | frozenset("view reshape permute flatten type_as".split())
+"""Methods of tensors that leave the tensor as it is and do nothing but give another one."""
 
 NO_GRADIENT = frozenset(
     "argmax argmin argsort sign round floor ceil eq ne gt lt ge le equal allclose isnan isinf isfinite any all"

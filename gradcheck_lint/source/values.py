@@ -11,7 +11,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import spend
@@ -19,6 +19,7 @@ from gradcheck_lint.source.tree import Container
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
+    from gradcheck_lint.source.model_tree import Pick
     from gradcheck_lint.source.operations import Operation
     from gradcheck_lint.source.place import Chunk, Place
     from gradcheck_lint.source.project import Module
@@ -219,10 +220,13 @@ class Items(Value):
     """A list, tuple, set or generator whose items are known; `complete` unless more may have been added.
 
     `place` is where it was made; `unordered` if it is a set or takes its order from one. `lazy` is what a generator
-    expression does when somebody goes over it.
+    expression does when somebody goes over it. `over` is what it has one item each of, as `enumerate(x)` of x.
     """
 
-    __slots__ = ("complete", "constants", "escaped", "items", "kept", "kind", "lazy", "place", "serial", "unordered")
+    __slots__ = (
+        "complete", "constants", "escaped", "items", "kept", "kind", "lazy", "over", "place", "serial", "sifted",
+        "strange", "unordered",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -236,13 +240,25 @@ class Items(Value):
         self.kind, self.items, self.complete, self.place = kind, items, complete, place
         self.unordered = unordered or kind is Container.SET
         self.lazy: Loop | None = None
+        self.over: Value | None = None
         self.escaped = 0  # how many of the items code that cannot be seen has got hold of already
         self.constants = 0  # how many of the first items were seen to be constants: items are only added
+        self.strange = False  # it may have items that are none of these, not only more of their kind
+        self.sifted: tuple[Sifted, ...] = ()  # which parameters the elements of a model in it are
         self.kept: tuple[Thing, str] | None = None  # the object that has it as an attribute, and of which name
         self.serial = next(_serials.count)
 
     def __repr__(self) -> str:
         return f"Items({self.kind.value}, {self.items}{'' if self.complete else ', …'})"
+
+
+class Sifted(NamedTuple):
+    """A loop over the parameters of a model has put some of them into a list: as items from `start` to `end`."""
+
+    start: int
+    end: int
+    pick: Pick
+    loop: tree.For
 
 
 class Table(Value):
@@ -298,8 +314,8 @@ class Thing(Value):
 
     __slots__ = (
         "anything", "args", "bound", "certain", "changed", "cls", "copy_of", "deps", "escaped", "height", "label",
-        "made", "names", "open", "origin", "owners", "parent", "place", "ready", "serial", "summary", "values", "via",
-        "what", "wraps",
+        "made", "names", "open", "origin", "owners", "parent", "place", "ready", "repeats", "serial", "summary",
+        "values", "via", "what", "wraps",
     )  # fmt: skip
 
     def __init__(
@@ -343,8 +359,9 @@ class Thing(Value):
         self.wraps: Thing | None = None  # what a wrapper (DataParallel, torch.compile, accelerator.prepare) wraps
         self.copy_of: Thing | None = None  # what `copy.deepcopy` was given
         self.owners: tuple[Thing, ...] = ()  # the modules and objects that it was made a part of
-        self.names: dict[str, None] | None = None  # the attributes that it was given
-        self.open = False  # it was given attributes whose names are not known
+        self.names: dict[str, bool] | None = None  # the attributes that it was given, and whether on some paths only
+        self.open = False  # it was given attributes whose names are not known, or may have been
+        self.repeats = False  # a loop has put parts into it, of which nobody knows how many they are
         self.changed = 0  # when it may last have got another part under a name that is not known; 0: never
         self.escaped = 0  # since when code that cannot be seen has it in its hands; 0: it has not
         self.origin = ""  # the function outside the project that gave it
@@ -361,7 +378,7 @@ class Thing(Value):
         made.values, made.via, made.origin, made.anything = self.values, self.via, self.origin, self.anything
         made.wraps, made.copy_of = self.wraps, self
         made.names, made.open, made.changed = self.names and dict(self.names), self.open, self.changed
-        made.escaped = self.escaped
+        made.escaped, made.repeats = self.escaped, self.repeats
         made.ready = True
         return made
 

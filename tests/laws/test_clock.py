@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gradcheck_lint.laws import clock
 from gradcheck_lint.laws.answer import NO, Answer
-from gradcheck_lint.laws.clock import Built, Pace, Rates, Turn, counted, elsewhere, left, loses, pace, rebuilt
+from gradcheck_lint.laws.clock import Built, Pace, Rates, Reach, Turn, counted, elsewhere, left, loses, pace, rebuilt
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,9 @@ from gradcheck_lint.laws.clock import Built, Pace, Rates, Turn, counted, elsewhe
         (Turn.EPOCH, Turn.EPOCH, Pace.RIGHT),
         (Turn.STEP, Turn.EPOCH, Pace.SLOW),
         (Turn.EPOCH, Turn.STEP, Pace.FAST),
+        (Turn.EPOCH, Turn.BATCH, Pace.FAST),
+        (Turn.STEP, Turn.BATCH, Pace.FAST),
+        (Turn.BATCH, Turn.STEP, Pace.SLOW),
     ],
 )
 def test_pace(counts: Turn, moves: Turn, what: Pace) -> None:
@@ -49,6 +52,21 @@ def test_left() -> None:
     assert not left(stepped=False, moves=clock.ALONE - 1, others=clock.ALONE + 1, followed=False)
     assert not left(stepped=False, moves=clock.ALONE, others=clock.ALONE, followed=False)
     assert not left(stepped=False, moves=clock.ALONE, others=clock.ALONE + 1, followed=True)
+
+
+@pytest.mark.parametrize(
+    ("factor", "times", "gone"),
+    [(0.1, 30, True), (0.95, 300, True), (0.999, 900, False), (0.1, 3, False), (1.0, 10**9, False)],
+)
+def test_a_rate_vanishes(factor: float, times: float, gone: bool) -> None:
+    assert clock.vanishes(factor=factor, times=times) is gone
+
+
+@pytest.mark.parametrize(
+    ("planned", "moves", "how"), [(4, 4, Reach.TOGETHER), (4, 8, Reach.PAST), (8, 4, Reach.BEFORE)]
+)
+def test_how_far_a_schedule_reaches(planned: int, moves: int, how: Reach) -> None:
+    assert clock.reach(planned=planned, moves=moves) is how
 
 
 def first(rates: list[float]) -> int | None:

@@ -15,9 +15,11 @@ from gradcheck_lint.laws.mode import (
     Lapse,
     Layer,
     Lost,
+    Since,
     drifts,
     flag,
     idle,
+    lasts,
     layer,
     lost,
     never_trained,
@@ -149,3 +151,10 @@ def test_lost() -> None:
             assert how is (Lost.UNUSED if told["entered"] else Lost.SCALER)
         else:
             assert how is None
+
+
+@given(st.sets(st.sampled_from(Since)))
+def test_a_mode_lasts_where_no_path_switches_back(met: set[Since]) -> None:
+    expected = NO if Since.LEFT not in met else MAYBE if Since.BACK in met else YES
+    assert lasts(met) is expected
+    assert lasts([*met, Since.BEFORE]) is expected  # rounds in which the call was not made say nothing

@@ -11,20 +11,23 @@ from gradcheck_lint.finding import Severity
 from gradcheck_lint.laws.cycle import BREACHES
 from gradcheck_lint.result import Extent
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.source import limits
+from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.deps import depends, united
 from gradcheck_lint.source.effort import Allowance, Purse, Stop, meter, spend
 from gradcheck_lint.source.engine import analyse
-from gradcheck_lint.source.events import Assign, Build, BuildOptimizer, Event, Step
+from gradcheck_lint.source.events import Assign, Build, BuildOptimizer, Event, Step, Unknown, Zero
 from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.natures import Module, Opaque, Optimizer, Pass
 from gradcheck_lint.source.outline import Outline
 from gradcheck_lint.source.project import Finder, Project
+from gradcheck_lint.source.run import machine
+from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.timeline import Timeline
 from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.triggers import Triggers
-from gradcheck_lint.source.values import ClassValue, Constant, External, Items, Table, Thing, contents, options
+from gradcheck_lint.source.values import ClassValue, Constant, External, Items, Table, Thing, Value, contents, options
 
 HEAD = """
 import torch
@@ -389,6 +392,76 @@ def test_how_an_object_starts_does_not_depend_on_who_asks_first() -> None:
     listener, _, _ = lint(at_hand("    self.opt = optim.SGD(model.parameters(), 0.1)\n"))
     started = [timeline for timeline in listener.timelines if timeline.name == "T.go"]
     assert [len(list(timeline.events(Build))) for timeline in started] == [1]
+
+
+# ---------------------------------------------------------------- what is let go of, and what is not gone over again
+
+
+def test_a_name_costs_as_much_as_there_are_arms_that_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Value] = []
+
+    def counting(a: Value, b: Value) -> Value:
+        asked.append(a)
+        return join(a, b)
+
+    monkeypatch.setattr(machine, "join", counting)
+    lint("try:\n  opt.step()\n" + "".join(f"except E{i}:\n  x{i} = model({i})\n" for i in range(100)))
+    assert len(asked) <= 300
+
+
+def test_a_name_that_some_arms_write_is_in_the_others_what_it_was() -> None:
+    arms = "except A:\n  pass\nexcept B:\n  m = nn.Linear(3, 3)\nexcept C:\n  pass\n"
+    made = given("m = model\ntry:\n  opt.step()\n" + arms + "opt = optim.SGD(m.parameters(), 0.1)\n")
+    assert len({thing.what.of for thing in options(made)}) == 2
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
+    """The machines that are made."""
+    made: list[Machine] = []
+
+    def build(*parts: Any) -> Machine:
+        made.append(Machine(*parts))
+        return made[-1]
+
+    monkeypatch.setattr(engine, "Machine", build)
+    return made
+
+
+def test_the_names_of_a_function_that_is_over_are_let_go(machines: list[Machine]) -> None:
+    lint("def f(o):\n  a = o\n  a.step()\nfor x in data:\n  f(opt)\n")
+    assert "a" not in {name for _, name in machines[0].store}
+    assert list(machines[0].parents.values()) == [None]
+
+
+def test_what_is_defined_in_a_function_can_read_its_names_when_that_is_over(machines: list[Machine]) -> None:
+    listener, _, _ = lint("def f(o):\n  a = o\n  def g():\n    a.zero_grad()\n  return g\nh = f(opt)\nh()\n")
+    assert [event.subject.label for event in listener.events[0] if isinstance(event, Zero)] == ["opt"]
+
+
+def test_parts_of_what_an_entry_point_has_made_are_let_go(machines: list[Machine]) -> None:
+    method = "class T:\n  def __init__(self):\n    self.net = make()\n  def go(self):\n    self.net.kept.step()\n"
+    lint(method + "def main(a):\n  opt.step()\n  print(a.passing)\n")
+    parts = {name for _, name in machines[0].store}
+    assert ".kept" in parts  # other methods will come by it
+    assert ".passing" not in parts
+
+
+def test_a_long_function_is_not_followed_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LENGTHY", 50)
+    callers = "".join(f"def main{i}():\n  long()\n" for i in range(5))
+    _, cut, _ = lint("def long():\n" + "  opt.step()\n" * 60 + callers)
+    assert [name for _, name in cut] == ["main2", "main3", "main4"]
+
+
+def test_a_costly_function_that_only_calls_unseen_code_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HEAVY", 50)
+    callers = "".join(f"def main{i}(o):\n  costly(o)\n" for i in range(5))
+    for line, missed in (("o.zero_grad()", 4), ("trainer.step(o)", 0)):
+        listener, cut, _ = lint("def costly(o):\n" + f"  {line}\n" * 60 + callers)
+        assert len(cut) == missed
+        last = [timeline for timeline in listener.timelines if timeline.name == "main4"]
+        assert any(isinstance(event, Unknown) for event in last[0].events())
 
 
 def test_a_rule_that_takes_too_much_costs_only_its_own_findings() -> None:

@@ -11,7 +11,17 @@ from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.events import Assign
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.natures import Module, Optimizer, Scaler, StateDict, Tensor, nature, natures_of
+from gradcheck_lint.source.natures import (
+    Module,
+    ModuleLike,
+    Opaque,
+    Optimizer,
+    Scaler,
+    StateDict,
+    Tensor,
+    nature,
+    natures_of,
+)
 from gradcheck_lint.source.timeline import Timeline
 from gradcheck_lint.source.values import Choice, Constant, Nature, Thing, Value, only, options, things
 
@@ -100,3 +110,10 @@ other = copy.deepcopy(whole.layer)
     assert [owner.label for owner in other.copy_of.owners] == ["whole"]
     assert other.owners == ()
     assert other.what is not other.copy_of.what
+
+
+def test_what_nothing_is_known_of_has_one_nature() -> None:
+    assert Opaque() is Opaque()
+    assert Opaque().copy() is Opaque()
+    assert ModuleLike() is not ModuleLike()
+    assert isinstance(ModuleLike(), ModuleLike)

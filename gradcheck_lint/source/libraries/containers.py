@@ -17,6 +17,8 @@ from gradcheck_lint.source.values import NONE, Constant, Items, Table, Thing, Va
 
 
 def items_method(machine: Machine, base: Items, attr: str, args: Arguments, node: tree.Call) -> Value:
+    if attr in _CHANGES:
+        base.over = None
     if attr in ("append", "add") and args.positional:
         base.items.append(args.positional[0])
     elif attr in ("extend", "update") and args.positional:
@@ -46,6 +48,10 @@ def items_method(machine: Machine, base: Items, attr: str, args: Arguments, node
     if machine.looping and attr in ("append", "add", "extend", "update"):
         base.complete = False
     return NONE if attr not in ("index", "count") else Constant(...)
+
+
+_CHANGES = frozenset("append add extend update insert remove pop clear discard".split())
+"""Methods after which there are more items than before, or fewer."""
 
 
 def table_method(machine: Machine, base: Table, attr: str, args: Arguments, node: tree.Call) -> Value:

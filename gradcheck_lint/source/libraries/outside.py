@@ -60,6 +60,8 @@ def external(machine: Machine, target: External, args: Arguments, node: tree.Cal
         return torch_tensor.tensor(machine, args, node, last)
     if torch_api.WRAPPERS.search(name) and not frameworks.keeps_the_cycle(name):
         wrapped = wrappers.wrap(machine, args, node)
+        if name == "torch.nn.parallel.DistributedDataParallel" and isinstance(wrapped, Thing) and wrapped.wraps:
+            machine.emit(node, ev.Distribute(wrapped))
         if wrapped is not None:
             return wrapped
     if torch_api.makes_model(name) or last == "from_pretrained":
@@ -96,6 +98,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
     """A method of a thing that is no code of the project."""
     if isinstance(node.func, tree.Attribute):
         names.spelling(machine, node.func, base, called=True)
+    receiver = next(iter(things(base)), None)
+    _tell(machine, base, receiver, attr, args, node)
     method = machine.library.methods.get(attr)
     if method is None and attr.startswith("register_") and attr.endswith("_hook"):
         method = torch_module.hook
@@ -104,7 +108,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
         if result is not None:
             return result
     thing = only(base)
-    receiver = next(iter(things(base)), None)
+    if attr == "module" and thing is not None and thing.wraps is not None:  # `wrapper.module(x)`
+        return machine.call(thing.wraps, args, node)
     if isinstance(base, Items):
         return containers.items_method(machine, base, attr, args, node)
     if isinstance(base, Table):
@@ -131,9 +136,47 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
         gradients.change_grad(machine, thing, node)
     if thing is not None and isinstance(thing.what, Tensor) and attr.endswith("_"):
         thing.what.written = True
+        machine.emit(node, ev.Write(thing))
     elif thing is not None and isinstance(thing.what, Tensor) and thing.what.grad:
         return tensors.computed(machine, node, [thing, *args.all()])
     return unseen.opaque(machine, attr, receiver, args, node)
 
+
+def _tell(machine: Machine, base: Value, receiver: Thing | None, attr: str, args: Arguments, node: tree.Call) -> None:
+    """Tell of what is certain by the name of the method and by what it is called on, whatever it gives."""
+    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node, attr):
+        machine.emit(node, ev.Dropped(base, attr))
+    if attr in torch_api.WRITING:
+        tensors.write(machine, base, node, attr)
+    if receiver is not None and receiver.origin == "accelerate.Accelerator":
+        if attr in _PREPARING:
+            machine.emit(node, ev.Prepare(receiver, args))
+        elif attr == "backward":
+            machine.emit(node, ev.AcceleratedBackward(receiver))
+
+
+def thrown_away(machine: Machine, node: tree.Call, attr: str) -> bool:
+    """Whether a call is a statement, and nobody takes what it gives.
+
+    So it is where the copy is only written into: `p.mul(0.9).add_(grad)`.
+    """
+    statement = machine.frame.statement
+    if not isinstance(statement, tree.Evaluate):
+        return False
+    taken = statement.value
+    while taken is not node:
+        if (
+            attr not in torch_api.COPIES
+            or not isinstance(taken, tree.Call)
+            or not isinstance(taken.func, tree.Attribute)
+        ):
+            return False
+        if attr not in torch_api.COPIES or taken.func.attr not in torch_api.WRITING:
+            return False
+        taken = taken.func.value
+    return True
+
+
+_PREPARING = frozenset({"prepare", "prepare_model", "prepare_optimizer"})
 
 _LIST_WRITING = frozenset({"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"})

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from gradcheck_lint.source import amounts, limits, torch_api, tree
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source.deps import depends
+from gradcheck_lint.source.deps import cut_off, depends
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.joins import join
 from gradcheck_lint.source.natures import (
     Grad,
+    Identity,
     MethodCaller,
     Module,
     Opaque,
@@ -23,7 +24,7 @@ from gradcheck_lint.source.natures import (
     nature,
     unordered,
 )
-from gradcheck_lint.source.run import access, assignment, generators, iteration, names, objects, parts
+from gradcheck_lint.source.run import access, assignment, generators, iteration, names, objects, parts, picking
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables, held
 from gradcheck_lint.source.run.library import function
@@ -88,7 +89,10 @@ def _collect(kind: str) -> Function:
                 to = _COLLECTED.get(kind, option.kind)
                 items, whole = limited(option.items)
                 spend(len(items) // 8)
-                made = Items(to, list(items), option.complete and whole, machine.place(node), unordered=mixed)
+                copied = Items(to, list(items), option.complete and whole, machine.place(node), unordered=mixed)
+                copied.over = option if kind != "set" else None
+                copied.strange, copied.sifted = option.strange, option.sifted
+                made = copied
             elif isinstance(option, Thing) and isinstance(option.what, Parameters):
                 to = _COLLECTED.get(kind, Container.GENERATOR)
                 what = replace(option.what, kind=to, direct=False, unordered=mixed)
@@ -136,6 +140,7 @@ def _filter(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
         given = nature(thing, Parameters) or Parameters()
         what = replace(given, kind=Container.GENERATOR, direct=False, filtered=True)
         what.trainable = _asks_for_grad(args.get(0, "function"))
+        what.picked = picking.filtered(machine, thing, args.get(0, "function"))
         return iteration.new_iterator(machine, Thing(what, "", machine.place(node), deps=thing.deps), node)
     if isinstance(source, Items):
         return Items(Container.GENERATOR, source.items, False, machine.place(node), unordered=source.unordered)
@@ -163,7 +168,18 @@ def _map(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional[1:], node.args[1:], strict=False):
         iteration.consume(machine, value, argument.value, "map")
     _called_on_each(machine, args, node)
+    function = args.get(0, "function")
+    if isinstance(function, External) and function.name == "builtins.id" and len(args.positional) == 2:
+        via = Identity(args.positional[1])
+        return Thing(Opaque(), "map", machine.place(node), deps=depends(*args.all()), certain=False, via=via)
     return Thing(Opaque(), "map", machine.place(node), deps=depends(*args.all()), certain=False)
+
+
+@function("builtins.id")
+def _id(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    if len(args.positional) != 1:
+        return None
+    return Thing(Opaque(), "id", machine.place(node), certain=False, via=Identity(args.positional[0]))
 
 
 @function("itertools.chain")
@@ -198,11 +214,13 @@ def _enumerate(machine: Machine, args: Arguments, node: tree.Call) -> Value | No
     if generator is not None and generator.shape is None:
         return enumerated(machine, generator, node)
     iteration.consume(machine, source, node.args[0].value, "enumerate")
-    index = Thing(Opaque(), "index", certain=False)
+    index = Thing(Opaque(), "index", certain=False, via=amounts.Number())
     place = source.place if isinstance(source, Items) else None
-    return Items(
+    made = Items(
         Container.LIST, [Items(Container.TUPLE, [index, iteration.element(machine, source, node)])], False, place
     )
+    made.over = source
+    return made
 
 
 @function("builtins.zip")
@@ -217,6 +235,7 @@ def _zip(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     for value, argument in zip(args.positional, node.args, strict=False):
         iteration.consume(machine, value, argument.value, "zip")
     row = Items(Container.TUPLE, [iteration.element(machine, v, node) for v in args.positional])
+    iteration.side_by_side(row.items, args.positional)
     return Items(Container.LIST, [row], False, machine.place(node))
 
 
@@ -257,14 +276,14 @@ def _setattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None
             )
             machine.set(thing.serial, name.value, value)
             if not machine.looking:
-                parts.noted(thing, name.value)
+                parts.noted(machine, thing, name.value)
                 parts.owned(value, thing, name.value)
             access.write(machine, thing, name.value, value, node)
         for option in options(args.positional[0]):
             assignment.patch(machine, option, name.value, value, node)
     elif args.positional:
         for thing in things(args.positional[0]):
-            parts.noted(thing, None)
+            parts.noted(machine, thing, None)
             access.some(machine, thing, "setter", node)
             if isinstance(thing.what, (Tensor, Optimizer, Grad)):
                 unknown(machine, node, thing, "setattr")
@@ -286,7 +305,7 @@ def _delattr(machine: Machine, args: Arguments, node: tree.Call) -> Value | None
     return NONE
 
 
-@function("builtins.dict")
+@function("builtins.dict", "collections.OrderedDict")
 def _dict(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     state = only(args.positional[0], StateDict) if len(args.positional) == 1 and not args.keywords else None
     if state is not None:
@@ -294,9 +313,12 @@ def _dict(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     entries: dict[object, Value] = {k: v for k, v in args.keywords.items()}  # noqa: C416 - for its type
     complete = not args.positional and not args.open
     if args.positional and isinstance(args.positional[0], Items):
+        complete = args.positional[0].complete and not args.open
         for pair in args.positional[0].items:
-            value = pair.items[-1] if isinstance(pair, Items) and pair.items else pair
-            entries[id(value)] = value
+            key, value = pair.items if isinstance(pair, Items) and len(pair.items) == 2 else (None, pair)
+            named = isinstance(key, Constant) and isinstance(key.value, (str, int))
+            entries[key.value if isinstance(key, Constant) and named else id(value)] = value
+            complete = complete and named
     if args.positional and isinstance(args.positional[0], Table):
         source = args.positional[0]
         entries = {**{k: v for k, v in source.entries.items() if k not in source.maybe}, **entries}
@@ -326,8 +348,18 @@ def _deepcopy(machine: Machine, args: Arguments, node: tree.Call) -> Value | Non
     if not args.positional:
         return None
     thing = only(args.positional[0])
+    several = things(args.positional[0], Module)
+    if thing is None and len(several) == len(options(args.positional[0])):
+        thing = several[0]  # a copy of one of several models is another model than any of them
     if thing is None:
         return None
+    if (isinstance(node.func, tree.Attribute) and node.func.attr == "copy") or tree.dotted(node.func) == "copy":
+        if isinstance(thing.what, StateDict):
+            return objects.same_state(machine, thing, node)
+        if isinstance(thing.what, Module):  # another object with the same parameters
+            made = Thing(Module(), thing.label, machine.place(node), deps=thing.deps, certain=thing.certain)
+            made.wraps = thing
+            return made
     copied = thing.copy(machine.place(node))
     if isinstance(thing.what, (Module, Opaque)):
         machine.emit(node, ev.Build(copied, args=args, name="copy.deepcopy"))
@@ -340,6 +372,41 @@ def _leave(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     return NO_RETURN
 
 
-@function("builtins.isinstance", "builtins.hasattr", "tqdm.trange")
+@function("builtins.type")
+def _type(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(args.positional[0]) if len(args.positional) == 1 and not args.keywords else None
+    return thing.cls if thing is not None and thing.certain else None
+
+
+@function("builtins.len")
+def _len(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    many = amounts.length(args.get(0, "obj"))
+    if many is None:
+        return None
+    return Thing(Opaque(), "len", machine.place(node), deps=cut_off(depends(*args.all())), certain=False, via=many)
+
+
+@function("builtins.range", "tqdm.trange", "tqdm.auto.trange")
+def _range(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    found = args.positional
+    many = None
+    if len(found) == 1 and not args.open:
+        many = amounts.amount(found[0])
+    elif len(found) == 2 and not args.open:
+        many = amounts.rounds(found[0], found[1])
+    made = Thing(Opaque(), "range", machine.place(node), deps=cut_off(depends(*args.all())), certain=False)
+    made.via = amounts.Rounds(many)
+    return made
+
+
+@function("builtins.int", "builtins.round", "math.ceil", "math.floor")
+def _whole(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    value = only(args.positional[0]) if len(args.positional) == 1 else None
+    if value is None or not isinstance(value.via, amounts.Amount):
+        return None
+    return Thing(Opaque(), "", machine.place(node), deps=cut_off(value.deps), certain=False, via=value.via)
+
+
+@function("builtins.isinstance", "builtins.hasattr")
 def _inert(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     return Thing(Opaque(), "", machine.place(node), certain=False)

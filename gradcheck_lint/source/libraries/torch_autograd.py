@@ -10,7 +10,7 @@ from gradcheck_lint.source.natures import Instance, LossScaled, Module, Optimize
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import function, method
 from gradcheck_lint.source.run.machine import Machine
-from gradcheck_lint.source.values import NONE, External, Value, things
+from gradcheck_lint.source.values import NONE, Constant, External, Value, things
 
 
 @function("torch.autograd.backward")
@@ -18,6 +18,18 @@ def _autograd_backward(machine: Machine, args: Arguments, node: tree.Call) -> Va
     loss = args.get(0, "tensors")
     emit_backward(machine, node, loss, args, scaled=any(isinstance(t.what, LossScaled) for t in things(loss)))
     return NONE
+
+
+@function("torch.set_grad_enabled", "torch.autograd.set_grad_enabled", "torch._C._set_grad_enabled")
+def _set_grad_enabled(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    """As a statement it switches grad mode for good; a `with` switches back where it is left."""
+    statement = machine.frame.statement
+    if not isinstance(statement, tree.With):
+        given = args.get(0, "mode") or args.get(0, "enabled")
+        known = isinstance(given, Constant) and given.value is not ...
+        alone = isinstance(statement, tree.Evaluate) and statement.value is node
+        machine.emit(node, ev.GradMode(bool(given.value) if alone and known and isinstance(given, Constant) else None))
+    return None
 
 
 _ENGINE = re.compile(r"(?i)accelerat|fabric|engine|trainer|strategy|optim|self|manager|deepspeed|scaler|backend|plugin")

@@ -7,32 +7,45 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.joins import join
+from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import (
+    Buffers,
     Instance,
     Module,
     Opaque,
+    Optimizer,
     Parameters,
     StateDict,
     StateItems,
+    Stored,
     Super,
     Tensor,
     Walk,
 )
-from gradcheck_lint.source.run import iteration, objects, parts, tensors
+from gradcheck_lint.source.run import initial, iteration, members, objects, parts, tensors
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.library import function, method
 from gradcheck_lint.source.run.machine import Machine, Method
 from gradcheck_lint.source.run.touch import turns
 from gradcheck_lint.source.tree import Container
-from gradcheck_lint.source.values import NONE, Constant, Items, Thing, Value, new_serial, only, things
+from gradcheck_lint.source.values import NONE, Constant, External, Items, Thing, Value, new_serial, only, things
 
 
 @function(*torch_api.NORMED)
 def _normed(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
     """`weight_norm(module)` and the like: the module, whose weight is computed from new parameters from now on."""
     parts.given(machine, node, args.all())
+    called = machine.eval(node.func)
+    if isinstance(called, External):
+        machine.emit(node, ev.TorchCall(name=called.name, args=args))
     return args.get(0, "module")
+
+
+@function(*torch_api.NORMED_BY_HOOK)
+def _normed_by_hook(machine: Machine, args: Arguments, node: tree.Call) -> Value | None:
+    machine.emit(node, ev.ForwardHook(args.get(0, "module"), tree.last_name(node.func)))
+    return _normed(machine, args, node)
 
 
 def _parameters(named: bool) -> Method:
@@ -63,6 +76,28 @@ method("parameters")(_parameters(False))
 method("named_parameters")(_parameters(True))
 
 
+@method("append", "extend", "insert")
+def _put_in(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """A ModuleList or a Sequential gets more modules."""
+    thing = only(base, (Module, Opaque))
+    if thing is not None and isinstance(thing.what, Opaque) and isinstance(thing.root.what, Module):
+        if args.positional and things(args.positional[-1], Module) and parts.registered(thing, thing.root):
+            machine.emit(node, ev.Register(thing, name=None, value=args.positional[-1], how=tree.last_name(node.func)))
+        return None
+    if thing is None or layer_of(thing) not in ("ModuleList", "Sequential") or not args.positional:
+        return None
+    name, value = tree.last_name(node.func), args.positional[-1]
+    values = value.items if name == "extend" and isinstance(value, Items) else [value]
+    if name == "insert" or (name == "extend" and not (isinstance(value, Items) and value.complete)):
+        thing.open = True
+    for each in values:
+        parts.owned(each, thing, "")
+        machine.emit(node, ev.Register(thing, name=None, value=each, how=name))
+    members.appended(machine, thing, values)
+    parts.changed(thing)
+    return thing
+
+
 @method("apply")
 def _apply(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """model.apply(f) calls f with each module in the model."""
@@ -73,6 +108,8 @@ def _apply(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> V
     part = Thing(
         Module(), "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
     )
+    if machine.loaded and any(initial.values_given(machine, f) for f in callables(function)):
+        machine.emit(node, ev.Initialise(thing, frozenset({"*"})))
     saved, machine.sequence = machine.sequence, tl.Sequence()
     body, start = machine.sequence, new_serial()
     for called in callables(function):
@@ -106,18 +143,41 @@ def _modules(machine: Machine, base: Value, args: Arguments, node: tree.Call) ->
     return Thing(Opaque(), name, machine.place(node), deps=depends(thing), certain=False, via=via)
 
 
+@method("buffers", "named_buffers")
+def _buffers(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing, name = only(base, Module), tree.last_name(node.func)
+    if thing is None or args.all():
+        return None
+    via = Buffers(thing, named=name == "named_buffers")
+    return Thing(Opaque(), name, machine.place(node), deps=depends(thing), certain=False, via=via)
+
+
+@method("get_buffer", "get_parameter")
+def _get_stored(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    thing = only(base, Module)
+    if thing is None or len(args.positional) != 1:
+        return None
+    via = Stored(thing, args.positional[0])
+    return Thing(Opaque(), "", machine.place(node), deps=depends(thing), certain=False, via=via)
+
+
 def _mode(training: bool) -> Method:
     def mode(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
         flag: bool | None = training
         given = args.get(0, "mode") if training else None
         if given is not None:
             flag = bool(given.value) if isinstance(given, Constant) and given.value is not ... else None
-        if not any(isinstance(t.what, (Module, Opaque, Super)) for t in things(base)):
+        if not any(isinstance(t.what, (Module, Opaque, Super)) or _has_modes(t) for t in things(base)):
             return None
         machine.emit(node, ev.SetMode(base, training=flag))
         return base
 
     return mode
+
+
+def _has_modes(thing: Thing) -> bool:
+    """Whether it is an optimizer with a training mode and an evaluation mode."""
+    return isinstance(thing.what, Optimizer) and thing.class_name.rpartition(".")[2] in torch_api.WITH_MODES
 
 
 method("train")(_mode(True))
@@ -140,6 +200,7 @@ def _move(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
 
 @method("load_state_dict")
 def _load_state(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    machine.loaded = True
     machine.emit(node, ev.LoadState(base, state=args.get(0, "state_dict"), args=args))
     return Thing(Opaque(), "", machine.place(node), certain=False)
 
@@ -171,9 +232,15 @@ def _state_copy(machine: Machine, base: Value, args: Arguments, node: tree.Call)
 def hook(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     """A hook may run at any time, unless it is a function of the project that was seen to turn nothing."""
     hooks = callables(args.get(0, "hook"))
+    how = tree.last_name(node.func)
+    if how in _BEFORE_OR_AFTER and things(base, (Module, Opaque)):
+        machine.emit(node, ev.ForwardHook(base, how))
     if not hooks or any(turns(machine, hook, node) for hook in hooks):
         machine.emit(node, ev.Hook(base))
     return Thing(Opaque(), "", machine.place(node), certain=False)
+
+
+_BEFORE_OR_AFTER = frozenset({"register_forward_hook", "register_forward_pre_hook"})
 
 
 def _register(how: str) -> Method:
@@ -185,11 +252,11 @@ def _register(how: str) -> Method:
             for thing in things(base):
                 machine.set(thing.serial, name.value, value)
                 if how != "buffer" and not machine.looking:
-                    parts.noted(thing, name.value)
+                    parts.noted(machine, thing, name.value)
                     parts.owned(value, thing, name.value)
         elif how != "buffer":
             for thing in things(base):
-                parts.noted(thing, None)
+                parts.noted(machine, thing, None)
         return NONE
 
     return register

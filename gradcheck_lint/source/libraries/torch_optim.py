@@ -9,8 +9,18 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.libraries import torch_amp
-from gradcheck_lint.source.natures import Instance, Module, ModuleLike, Opaque, Optimizer, Scaler, Scheduler, Super
-from gradcheck_lint.source.run import iteration, objects, parts, unseen
+from gradcheck_lint.source.natures import (
+    Instance,
+    Module,
+    ModuleLike,
+    Opaque,
+    Optimizer,
+    Scaler,
+    Scheduler,
+    Stepping,
+    Super,
+)
+from gradcheck_lint.source.run import iteration, objects, parts, rates, unseen
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import method
 from gradcheck_lint.source.run.machine import Machine
@@ -31,6 +41,7 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
         return wrapped  # one optimizer around another: Lookahead(Adam(...)), DistributedOptimizer(...)
     thing = Thing(what, last, machine.place(node), cls=External(name), args=args, deps=depends(*args.all()))
     if isinstance(what, Optimizer):
+        machine.optimizes = True
         what.params = parts.picture(args.get(0, "params"))
         found = [option for option in options(what.params) if not objects.is_none(option)]
         for value in found:
@@ -38,8 +49,11 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
                 machine, value, node.args[0].value if node.args else node, last if len(found) == 1 else "?"
             )
     elif isinstance(what, Scheduler):
-        what.optimizer = args.get(0, "optimizer")
+        what.optimizer = args.get(1 if last == "get_scheduler" else 0, "optimizer")
+        if last == "LambdaLR":
+            what.length = rates.lasts(machine, args.get(1, "lr_lambda"))
     elif isinstance(what, Module):
+        machine.births[thing.serial] = (machine.depth, machine.looping)
         parts.composed(thing, args.positional)
     if isinstance(what, Optimizer):
         given = what.params
@@ -54,7 +68,10 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
 @method("zero_grad")
 def _zero_grad(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     for thing in things(base):
-        if isinstance(thing.what, Opaque):
+        if isinstance(thing.what, Stepping):
+            thing.what = Optimizer()
+            machine.unsettled = True  # in this round of a loop it was not known yet what has stepped
+        elif isinstance(thing.what, Opaque):
             thing.what = ModuleLike()
     machine.emit(node, ev.Zero(base, how="zero_grad"))
     return NONE
@@ -65,6 +82,8 @@ def _step(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
     thing = next(iter(things(base)), None)
     if thing is None:
         return None
+    if isinstance(thing.what, Opaque) and not args.all() and not args.open and not _ENGINE.search(thing.label):
+        _learn(thing)
     if isinstance(thing.what, Optimizer):
         closure = args.get(0, "closure")
         followed = closure if isinstance(closure, FunctionValue) else None
@@ -81,13 +100,24 @@ def _step(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Va
     if isinstance(thing.what, Scheduler):
         machine.emit(node, ev.Schedule(base, args=args))
         return NONE
-    if isinstance(thing.what, (Module, Opaque)) and re.search(r"(?i)engine|model", thing.label):
+    if isinstance(thing.what, (Module, Opaque)) and _ENGINE.search(thing.label):
         machine.emit(node, ev.Unknown(None, name="step"))
         return NONE
     if isinstance(thing.what, (Instance, Super)):
         machine.emit(node, ev.Unknown(None, name="step"))
         return NONE
     return None
+
+
+_ENGINE = re.compile(r"(?i)engine|model")
+
+
+def _learn(thing: Thing) -> None:
+    """Something steps: an optimizer if it was seen to clear gradients and was never called."""
+    if isinstance(thing.what, ModuleLike):
+        thing.what = Optimizer()
+    elif not thing.summary:
+        thing.what = Stepping()
 
 
 def _function_called(machine: Machine, node: tree.Call) -> Value | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import torch_api, tree
 from gradcheck_lint.source.deps import cut_off
-from gradcheck_lint.source.natures import Grad, Opaque, Tensor, nature
+from gradcheck_lint.source.natures import Grad, Opaque, Tensor, nature, stored
 from gradcheck_lint.source.run import assignment, gradients, parts, tensors
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.library import function, method
@@ -106,6 +106,14 @@ def _requires_grad(machine: Machine, base: Value, args: Arguments, node: tree.Ca
     return base
 
 
+@method("retain_grad")
+def _retain_grad(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    for thing in things(base, Tensor):
+        if isinstance(thing.what, Tensor):
+            thing.what.retained = True
+    return None
+
+
 @method("zero_")
 def _zero_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
     assignment.whichever(
@@ -124,8 +132,18 @@ def _fill_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> V
     return _overwritten(machine, base, args.get(0, "value"), node)
 
 
+@method("lerp_")
+def _lerp_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    """An average moves towards another tensor."""
+    if stored(base) is not None:
+        machine.emit(node, ev.TorchCall(name="lerp_", args=args, receiver=base))
+    return None
+
+
 @method(*OVERWRITING)
 def _write_(machine: Machine, base: Value, args: Arguments, node: tree.Call) -> Value | None:
+    if tree.last_name(node.func) == "copy_" and stored(base) is not None:
+        machine.emit(node, ev.TorchCall(name="copy_", args=args, receiver=base))
     return _overwritten(machine, base, None, node) if things(base, Grad) else None
 
 

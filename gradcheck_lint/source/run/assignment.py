@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.joins import join, merged
@@ -65,7 +65,7 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
         if isinstance(value, Items) and old.kind is Container.LIST:
             assign(machine, node.target, objects.added(machine, old, value, node), None, quiet=True)
         else:
-            old.complete = False
+            old.complete, old.strange = False, True
         return False
     if isinstance(old, Thing) and isinstance(old.what, (Tensor, Grad, Module, Parameters)):
         if isinstance(old.what, Grad) and node.op == "*" and gradients.is_zero(value):
@@ -76,9 +76,13 @@ def do_augment(machine: Machine, node: tree.Augment) -> bool:
             objects.lengthen(old, value)
         elif isinstance(old.what, Tensor):
             old.what.written = True
+            item = isinstance(node.target, tree.Subscript)
+            tensors.write(machine, (old.what.source or old) if item else old, node.target, f"{node.op}=")
             made.written(machine, old, f"{node.op}=", (value,), node)
         return False  # in place: the object stays the same
     result = Thing(Opaque(), tree.last_name(node.target), deps=depends(old, value), certain=False)
+    if isinstance(value, Constant) and isinstance(value.value, (int, float)):
+        result.via = amounts.Number()
     made.operated(machine, result, How.OPERATOR, f"{node.op}=", (old, value), node)
     assign(machine, node.target, result, None, quiet=True)
     return False
@@ -150,7 +154,7 @@ def _assign_to(
         set_attribute(machine, target, thing, target.attr, value, old, source)
     machine.set(thing.serial, target.attr, value)
     if not machine.looking:
-        parts.noted(thing, target.attr)
+        parts.noted(machine, thing, target.attr)
         parts.owned(value, thing, target.attr)
     access.write(machine, thing, target.attr, value, target)
 
@@ -265,11 +269,13 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
             thing.what.rewritten = True
         elif isinstance(thing.what, Tensor):
             thing.what.written = True
+            if not quiet:
+                tensors.write(machine, base, target, "[]")
         if isinstance(thing.what, (Tensor, Opaque)):
             made.written(machine, thing, "[]=", (value,), target)
         owner = parts.holder(thing)
         if owner is not None:
-            parts.noted(owner, None)
+            parts.noted(machine, owner, None)
             parts.owned(value, owner, "")
         named = index.value if isinstance(index, Constant) else ...
         if (
@@ -289,7 +295,7 @@ def _set_item(machine: Machine, target: tree.Subscript, base: Value, index: Valu
             base.entries[id(target)] = value
             base.complete = False
     elif isinstance(base, Items):
-        base.complete = False
+        base.complete, base.strange = False, True
     elif isinstance(base, Thing) and isinstance(base.what, Grad):
         if shape.whole(target.index):
             gradients.overwrite_grad(machine, base, target, value)

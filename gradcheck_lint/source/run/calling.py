@@ -26,7 +26,18 @@ from gradcheck_lint.source.natures import (
     Super,
 )
 from gradcheck_lint.source.operations import How
-from gradcheck_lint.source.run import decorated, generators, iteration, looked, made, names, objects, parts, unseen
+from gradcheck_lint.source.run import (
+    decorated,
+    generators,
+    initial,
+    iteration,
+    looked,
+    made,
+    names,
+    objects,
+    parts,
+    unseen,
+)
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
@@ -96,6 +107,10 @@ def call(machine: Machine, node: tree.Call) -> Value:
         found = [o for o in options(base) if not (isinstance(o, Constant) and o.value is None)] or list(options(base))
         members = [_member(machine, option, func.attr, func) for option in found]
         args = _arguments(machine, node)
+        if func.attr == "forward":
+            _forward_by_name(machine, found, node)
+        if len(found) == 1 and members[0] is not None:  # most calls of a method that the project has
+            return apply(machine, members[0], args, node)
         if all(m is None for m in members) and len(found) > 1 and all(isinstance(o, (Items, Table)) for o in found):
             return objects.join_all([_method(machine, option, func.attr, args, node) for option in found])
         if all(m is None for m in members):
@@ -110,7 +125,16 @@ def call(machine: Machine, node: tree.Call) -> Value:
     target = machine.eval(func)
     args = _arguments(machine, node)
     found = [o for o in options(target) if not (isinstance(o, Constant) and o.value is None)] or list(options(target))
+    if len(found) == 1:
+        return apply(machine, found[0], args, node)
     return _each(machine, node, [partial(apply, machine, o, args, node) for o in found])
+
+
+def _forward_by_name(machine: Machine, found: list[Value], node: tree.Call) -> None:
+    """Tell of `net.forward(…)`, where `net` is another module than the one whose method this is."""
+    for option in found:
+        if isinstance(option, Thing) and isinstance(option.what, Module) and option is not machine.frame.self:
+            machine.emit(node, ev.ForwardCall(option))
 
 
 def _method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree.Call) -> Value:
@@ -200,6 +224,8 @@ def apply(machine: Machine, target: Value, args: Arguments, node: tree.Call) -> 
 def _follow(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Call) -> Value:
     receiver = target.receiver
     name = target.function.name
+    if machine.loaded and name not in ("__init__", "forward"):
+        initial.called(machine, target, args, node)
     if isinstance(receiver, Thing) and isinstance(receiver.cls, ClassValue) and target.owner is not None:
         overridden = receiver.place is None and any(
             name in child.members for child in machine.children.get(receiver.cls.serial, ())

@@ -22,6 +22,7 @@ def do_function(machine: Machine, node: tree.Function) -> bool:
 
 def _function_value(machine: Machine, node: tree.Function, owner: ClassValue | None = None) -> FunctionValue:
     machine.chunk_of[id(node)] = machine.frame.chunk
+    machine.frame.captured = True
     value = FunctionValue(node, machine.frame.home, machine.frame.serial, owner)
     value.chunk = machine.frame.chunk
     if (owner is None and len(machine.frames) > 1) or node.name == "<lambda>":
@@ -32,6 +33,7 @@ def _function_value(machine: Machine, node: tree.Function, owner: ClassValue | N
 def do_class(machine: Machine, node: tree.Class) -> bool:
     bases = [machine.eval(b) for b in node.bases]
     cls = ClassValue(node, machine.frame.home, machine.frame.serial, bases)
+    machine.frame.captured = True
     for keyword in node.keywords:
         if keyword.keyword == "metaclass":
             cls.metaclass = machine.eval(keyword.value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gradcheck_lint.source import amounts, limits, tree
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.effort import spend
@@ -14,17 +14,20 @@ from gradcheck_lint.source.natures import (
     Group,
     GroupParams,
     Groups,
+    Module,
     Opaque,
     Optimizer,
     Parameters,
+    StateDict,
     StateItems,
+    Stored,
     Tensor,
     element_of,
     natures_of,
     unordered,
 )
 from gradcheck_lint.source.operations import How
-from gradcheck_lint.source.run import assignment, conditions, iteration, made, objects, shape, tensors, yields
+from gradcheck_lint.source.run import assignment, conditions, iteration, made, objects, picking, shape, tensors, yields
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.tree import Container
@@ -85,6 +88,9 @@ def eval_dict(machine: Machine, node: tree.Dict) -> Value:
     complete = True
     for key, value in node.pairs:
         evaluated = machine.eval(value)
+        state = only(evaluated, StateDict) if key is None and len(node.pairs) == 1 else None
+        if state is not None:
+            return objects.same_state(machine, state, node)  # `{**net.state_dict()}`
         if key is None:
             if isinstance(evaluated, Table):
                 complete = objects.take(entries, evaluated.entries) and complete and evaluated.complete
@@ -139,6 +145,8 @@ def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
         kept = Parameters(
             of, kind=node.kind, filtered=conditions, trainable=shape.asks_for_grad(node), unordered=random
         )
+        if conditions and len(node.clauses) == 1:
+            kept.picked = picking.picked(machine, sources[0], node.clauses[0][0], node.clauses[0][2])
         return iteration.new_iterator(machine, Thing(kept, "", machine.place(node), deps=depends(found)), node)
     if mapped is not None:
         items = only(sources[0])
@@ -150,6 +158,7 @@ def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
         one.several = True  # another iterator in each round
     made_items = Items(node.kind, [element], False, machine.place(node), unordered=random)
     made_items.lazy = loop if lazy else None
+    made_items.over = sources[0] if len(sources) == 1 and not conditions else None
     return made_items
 
 
@@ -161,6 +170,12 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         found = base.entries.get(key)
         if found is not None:
             return found
+    if isinstance(base, Choice) and key is not ...:
+        kept = [o.entries[key] for o in base.options if isinstance(o, Table) and key in o.entries]
+        if kept and all(isinstance(o, (Table, Constant, Thing)) for o in base.options):
+            known = all(isinstance(o, Table) or objects.is_none(o) for o in base.options)
+            other = [] if known else [Thing(Opaque(), tree.last_name(node), machine.place(node), certain=False)]
+            return objects.join_all([*kept, *other])
     if isinstance(base, Table) and base.entries and any(callables(v) for v in base.entries.values()):
         return (
             Choice(tuple(base.entries.values())[: limits.REPEATS]) if len(base.entries) > 1 else objects.found_one(base)
@@ -185,6 +200,11 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         return made.note(machine, tensors.derived(machine, thing, node, "[]"), How.ITEM, "", (), node, base=thing)
     if isinstance(thing.what, GroupParams):
         return iteration.element(machine, thing, node)
+    written = machine.store.get((thing.serial, f"[{key}]")) if key is not ... else None
+    if isinstance(thing.what, StateDict) and isinstance(thing.what.of.what, Module) and written is None:
+        if thing.copy_of is None:
+            via = Stored(thing.what.of, index)
+            return Thing(Opaque(), "", machine.place(node), parent=(thing, "[]"), summary=True, certain=False, via=via)
     what: Nature = Opaque()
     if isinstance(thing.what, Groups):
         what = Group()
@@ -211,8 +231,10 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
         values = _in_turn(machine, node)
     else:
         values = [machine.eval(o) for o in node.operands]
-    if node.op == "%" and isinstance(values[-1], Constant) and type(values[-1].value) is int:
-        machine.sizes[id(node.operands[-1])] = values[-1].value
+    if node.op == "%":
+        size = amounts.amount(values[-1])
+        if size is not None:
+            machine.sizes[id(node.operands[-1])] = size
     if node.op in ("and", "or", "not", "==", "!=", "is", "is not", "in", "not in", "<", ">", "<=", ">="):
         result = conditions.logic(node.op, values)
         if isinstance(result, Thing) and result.made is None and not any(result is value for value in values):
@@ -228,9 +250,31 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
             items = [i for v in values for i in (v.items[: limits.ITEMS] if isinstance(v, Items) else [])]
             return Items(Container.SET, items, False, machine.place(node))
         return objects.joined(machine, Container.SET, values, node, filtered=True)
+    many = amounts.combined(node.op, values) if node.op in _ARITHMETIC else None
     if all(isinstance(v, Constant) for v in values):
-        return Constant(...)
-    return made.note(machine, tensors.computed(machine, node, values), How.OPERATOR, node.op, values, node)
+        return Constant(...) if many is None else amounts.Reckoned(many)
+    if node.op == "*":
+        several = _repeated(machine, values, node)
+        if several is not None:
+            return several
+    result = tensors.computed(machine, node, values)
+    if many is not None and isinstance(result, Thing) and isinstance(result.what, Opaque):
+        result.via = many
+    return made.note(machine, result, How.OPERATOR, node.op, values, node)
+
+
+_ARITHMETIC = frozenset({"*", "/", "//", "+", "-"})
+
+
+def _repeated(machine: Machine, values: list[Value], node: tree.Operation) -> Items | None:
+    """`[layer] * n`: the same modules again and again."""
+    for listed, count in zip(values, reversed(values), strict=True):
+        if isinstance(listed, Items) and any(things(item, Module) for item in listed.items):
+            times = count.value if isinstance(count, Constant) and type(count.value) is int else None
+            items, whole = limited(listed.items * min(2 if times is None else max(times, 0), limits.ITEMS))
+            known = whole and listed.complete and times is not None
+            return Items(listed.kind, items, known, machine.place(node))
+    return None
 
 
 def _in_turn(machine: Machine, node: tree.Operation) -> list[Value]:

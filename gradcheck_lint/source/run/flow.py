@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gradcheck_lint.source import limits, tree
+from gradcheck_lint.source import amounts, limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.effort import Stop
 from gradcheck_lint.source.joins import join, tracked
-from gradcheck_lint.source.natures import Groups, Opaque, Tensor
-from gradcheck_lint.source.run import assignment, conditions, flags, generators, iteration, names, shape, yields
+from gradcheck_lint.source.natures import Groups, Opaque, Parameters, Tensor
+from gradcheck_lint.source.run import (
+    assignment,
+    conditions,
+    flags,
+    generators,
+    iteration,
+    names,
+    picking,
+    shape,
+    yields,
+)
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import MISSING, Machine
 from gradcheck_lint.source.tree import Container
@@ -86,25 +96,17 @@ def do_for(machine: Machine, node: tree.For) -> bool:
         elements.update(id(thing) for name in shape.names_in(node.target) for thing in things(machine.eval(name)))
 
     once = isinstance(node.iter, tree.Call) and shape.range_of_one(node.iter)
+    sorting = picking.appended_to(machine, node) if things(iterable, Parameters) else None
     _loop(machine, node, node.body, bind, endless=False, once=once)
     made = machine.sequence.steps[-1]
     if isinstance(made, tl.Loop):
-        made.rounds = _rounds(machine, node.iter, iterable)
+        made.over, made.length = iterable, amounts.length(iterable)
         made.listed = isinstance(iterable, Items) and iterable.place is not None
         made.groups = bool(things(iterable, Groups))
         made.elements = elements
+    if sorting:
+        picking.sift(machine, node, iterable, sorting)
     return machine.run(node.orelse) if node.orelse else False
-
-
-def _rounds(machine: Machine, node: tree.Expression, iterable: Value) -> int | None:
-    """How often a loop goes round, if the code says so."""
-    if isinstance(iterable, Items):
-        return len(iterable.items) if iterable.complete else None
-    if not isinstance(node, tree.Call) or tree.dotted(node.func) != "range" or len(node.args) != 1:
-        return None
-    count = node.args[0].value
-    value = machine.eval(count) if isinstance(count, (tree.Name, tree.Attribute, tree.Constant)) else None
-    return value.value if isinstance(value, Constant) and type(value.value) is int else None
 
 
 def do_while(machine: Machine, node: tree.While) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from gradcheck_lint.laws.mode import OFF
+from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.deps import cut_off, depends
@@ -50,12 +51,16 @@ def follow(
             or machine.steps > machine.budget // 2
             or len(machine.frames) > limits.DEPTH
         )
-        heavy = machine.costs.get(id(function), 0) > limits.HEAVY
+        heavy = (
+            machine.costs.get(id(function), 0) > limits.HEAVY
+            or machine.lengthy.get(id(function), 0) >= machine.lengthy_calls
+        )
         if heavy or not (far or forced or yielding is not None):
             matters, sight, found = _can_matter(machine, target, args)
+            matters = matters or (machine.optimizes and node is not None and _reshapes(machine, target, found))
         if heavy and matters:
             far = True
-            if machine.timeline is not None:
+            if machine.timeline is not None and id(function) in machine.acting:
                 machine.timeline.cut = machine.timeline.skipped = True
         if far or (yielding is None and not forced and not matters):
             result = Thing(Opaque(), function.name, machine.place(node) if node is not None else None, certain=False)
@@ -65,9 +70,11 @@ def follow(
             if node is not None:
                 for value in args.all():
                     iteration.consume(machine, value, node, "?")
+            _not_seen_in_full(machine, target)
             if node is not None and far:
                 spend(20)
-                _out_of_sight(machine, target, args, node)
+                found = handed(machine, target, args.all()) if found is None else found
+                _out_of_sight(machine, target, args, node, found)
             if node is not None and machine.trains and function.name not in ("forward", "__call__"):
                 found = handed(machine, target, args.all()) if found is None else found
                 parts.may_grow(machine, node, found, [target.receiver, *args.all()], function)
@@ -80,13 +87,14 @@ def follow(
     frame.owner, frame.self = target.owner, target.receiver
     frame.yielding = yielding
     machine.parents[frame.serial] = target.scope
-    machine.homes[frame.serial] = home
     if machine.frames:
-        frame.context = machine.frame.context - {"try"}
+        outer = machine.frame.context
+        frame.context = outer - {"try"} if "try" in outer else outer  # the same set again: events keep it
     saved = machine.sequence
     machine.sequence = tl.Sequence()
     inner = machine.sequence
-    before, turned_before = machine.steps, machine.turned
+    before, turned_before, switched_before = machine.steps, machine.turned, machine.switched
+    acted_before = machine.acted
     machine.frames.append(frame)
     try:
         _bind(machine, function, target, args)
@@ -103,10 +111,16 @@ def follow(
     finally:
         machine.frames.pop()
         machine.sequence = saved
-        machine.costs[id(function)] = machine.costs.get(id(function), 0) + machine.steps - before
+        took = machine.steps - before
+        machine.costs[id(function)] = machine.costs.get(id(function), 0) + took
+        if took > limits.LENGTHY:
+            machine.lengthy[id(function)] = machine.lengthy.get(id(function), 0) + 1
+    machine.leave(frame)
     turned, cleared = machine.turned - turned_before, True
     if turned > len(frame.again):
         machine.turning.add(id(function))
+        if machine.acted > acted_before:
+            machine.acting.add(id(function))
         if id(function) not in machine.clearing:
             cleared = tl.clears(inner)
             if cleared:
@@ -114,8 +128,11 @@ def follow(
     else:
         for sequence, event in frame.again:
             sequence.steps.remove(event)  # it calls itself, and turns nothing
+    switched = machine.switched > switched_before
+    if switched:
+        machine.switching.add(id(function))
     returns: list[Value] = frame.returns or [NONE]
-    if sight is not None and not turned and not any(tracked(r) for r in returns):
+    if sight is not None and not (turned or switched) and not any(tracked(r) for r in returns):
         machine.quiet.add(sight)
     if not any(not isinstance(s, tl.Jump) for s in inner.steps):
         if args is not None and target.receiver is None and all(_plain(a) for a in args.all()):
@@ -164,12 +181,31 @@ def _can_matter(machine: Machine, target: FunctionValue, args: Arguments) -> tup
     return found.anything or sight not in machine.quiet, sight, found
 
 
-def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> None:
+def _not_seen_in_full(machine: Machine, target: FunctionValue) -> None:
+    """What is not followed may give parts to its object, or to those whose constructors call it."""
+    making = [f.self for f in machine.frames if f.function is not None and f.function.name == "__init__"]
+    for thing in (target.receiver, *making):
+        if isinstance(thing, Thing) and thing.serial in machine.births:
+            machine.partial.add(thing.serial)
+
+
+def _reshapes(machine: Machine, target: FunctionValue, found: Holdings | None) -> bool:
+    """Whether a function puts new parts into a model that it is given or belongs to, where an optimizer may hold it."""
+    known = machine.putting.get(id(target.function))
+    if known is None:
+        known = machine.putting[id(target.function)] = parts.puts_new(target.function)
+    receiver = target.receiver
+    method = isinstance(receiver, Thing) and isinstance(receiver.what, Module) and target.function.name != "__init__"
+    return known and (method or (found is not None and any(isinstance(t.what, Module) for t in found.things.values())))
+
+
+def _out_of_sight(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node, found: Holdings) -> None:
     """A call that is not followed any more may turn the cycle, unless it was seen not to."""
     function = target.function
-    found = handed(machine, target, args.all())
     if not found and not machine.relevant(function):
         return
+    if id(function) in machine.switching:
+        machine.emit(node, ev.SetMode(found.subject, training=None))
     receiver = target.receiver
     module = receiver if isinstance(receiver, Thing) and isinstance(receiver.what, Module) else None
     if module is not None and function.name == "forward" and not machine.may_turn(function):
@@ -254,10 +290,15 @@ def _run_init(machine: Machine, init: FunctionValue, args: Arguments | None, nod
     receiver, making = init.receiver, machine.making
     if making is None and isinstance(receiver, Thing) and isinstance(receiver.what, Module):
         machine.making = receiver.serial
+    before = machine.steps
+    if isinstance(receiver, Thing):
+        machine.births[receiver.serial] = (machine.depth, machine.looping)
     try:
         machine.follow(init, args, node)
     finally:
         machine.making = making
+    if machine.steps == before and isinstance(receiver, Thing):
+        del machine.births[receiver.serial]  # it was not followed
 
 
 def _as_annotated(value: Value, parameter: tree.Parameter) -> Value:

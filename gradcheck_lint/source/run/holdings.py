@@ -118,18 +118,20 @@ class Holdings:
     def _add(self, values: Iterable[Value | None]) -> None:
         seen, spelt = self._seen, self._spelt
         for value in values:
+            if value is None:
+                continue
             if isinstance(value, Constant):
                 if spelt:
                     self.words.append((type(value.value), value.value))
                 continue
             if spelt:  # how a value that is no object is written: a name outside the project, that of a method
                 if isinstance(value, Thing):
-                    if isinstance(value.via, MethodCaller):
+                    if value.via is not None and isinstance(value.via, MethodCaller):
                         self.words.append(value.via.name)
                 elif isinstance(value, External):
                     self.words.append(value.name)
             key = id(value)
-            if value is not None and key not in seen and not empty(value):
+            if key not in seen and not empty(value):
                 seen.add(key)
                 self._kept.append(value)
                 self._todo.append(value)
@@ -155,6 +157,12 @@ class Holdings:
             self._add([value.receiver, *own, *free_values(self.machine, value)])
 
     def _thing(self, thing: Thing) -> None:
+        if type(thing.what) is Opaque:  # most are
+            if thing.values:
+                self._add(thing.values)
+            if thing.parent is not None:
+                self._part(thing, *thing.parent)
+            return
         if isinstance(thing.what, _TURNABLE) or (isinstance(thing.what, Tensor) and thing.what.grad):
             making = self.machine.making
             if making is None or thing.serial < making or isinstance(thing.what, Optimizer):
@@ -171,14 +179,18 @@ class Holdings:
             if not thing.ready:
                 self._add(thing.args.all() if thing.args is not None else ())
         elif isinstance(thing.what, Opaque) and thing.parent is not None:
-            owner, attribute = thing.parent
-            making = self.machine.making
-            if making is not None and isinstance(owner.what, Module) and owner.serial >= making:
-                return
-            if isinstance(owner.what, _TURNABLE) and not _plain(thing):
-                self.things[thing.serial] = thing
-            elif isinstance(owner.what, Opaque) and attribute.startswith("["):
+            self._part(thing, *thing.parent)
+
+    def _part(self, thing: Thing, owner: Thing, attribute: str) -> None:
+        """Look at something that was read from another."""
+        making = self.machine.making
+        if making is not None and isinstance(owner.what, Module) and owner.serial >= making:
+            return
+        if isinstance(owner.what, Opaque):
+            if attribute.startswith("["):
                 self._add([owner])  # an item of what holds something
+        elif isinstance(owner.what, _TURNABLE) and not _plain(thing):
+            self.things[thing.serial] = thing
 
     def _attributes(self, thing: Thing, natures: Natures | None = None) -> None:
         serial, store = thing.serial, self.machine.store
@@ -190,12 +202,12 @@ def empty(value: Value) -> bool:
     """Whether it is seen at once that a value holds nothing."""
     if isinstance(value, Thing):
         what = value.what
-        if isinstance(what, Tensor):
-            return not what.grad
-        if isinstance(what, (Opaque, Pass, LossScaled, StateDict)) and not value.values:
+        if isinstance(what, (Opaque, Pass, LossScaled, StateDict)):  # most are the first of these
+            if value.values:
+                return False
             parent = value.parent
             return parent is None or (isinstance(parent[0].what, Opaque) and not parent[1].startswith("["))
-        return False
+        return isinstance(what, Tensor) and not what.grad
     if isinstance(value, Items):
         seen, items = value.constants, value.items
         while seen < len(items) and isinstance(items[seen], Constant):

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.amounts import Number, Rounds
 from gradcheck_lint.source.deps import cut_off, depends, passes
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.joins import join
-from gradcheck_lint.source.natures import Group, GroupParams, Groups, Opaque, Parameters, Tensor, nature
+from gradcheck_lint.source.natures import (
+    Buffers,
+    Group,
+    GroupParams,
+    Groups,
+    Module,
+    Opaque,
+    Parameters,
+    StateDict,
+    StateItems,
+    Stored,
+    Tensor,
+    nature,
+)
 from gradcheck_lint.source.operations import How
 from gradcheck_lint.source.run import generators, made, objects
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import turns, unknown
 from gradcheck_lint.source.tree import Container
-from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, options, things
+from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, only, options, things
 
 
 def element(machine: Machine, value: Value, node: tree.Node) -> Value:
@@ -34,17 +48,45 @@ def element(machine: Machine, value: Value, node: tree.Node) -> Value:
     for thing in things(value):
         if isinstance(thing.what, Parameters):
             if thing.what.named:
-                return Items(Container.TUPLE, [Constant(...), _parameter_of(machine, thing, node)])
+                name, found = Constant(...), _parameter_of(machine, thing, node)
+                whole = only(thing.what.of, Module)
+                found.via = Stored(whole, name) if whole is not None else None
+                return Items(Container.TUPLE, [name, found])
             return _parameter_of(machine, thing, node)
         if isinstance(thing.what, Groups):
             return Thing(Group(), "", machine.place(node), deps=thing.deps, parent=(thing, "[]"), summary=True)
         if isinstance(thing.what, GroupParams):
             return _parameter_of(machine, thing, node)
-        return Thing(
+        one = Thing(
             Opaque(), "", machine.place(node), deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False
         )
+        of = _stored_in(thing)
+        if of is None:
+            one.via = Number() if isinstance(thing.via, Rounds) else None
+            return one
+        name = Constant(...)
+        one.via = Stored(of, name)
+        return Items(Container.TUPLE, [name, one])
     one = Thing(Opaque(), "", machine.place(node), deps=depends(value), summary=True, certain=False)
     return made.note(machine, one, How.ITEM, "", (), node, base=value)
+
+
+def _stored_in(thing: Thing) -> Thing | None:
+    """The module whose tensors a loop goes over with their names: its buffers, or the items of its state."""
+    if isinstance(thing.via, Buffers) and thing.via.named:
+        return thing.via.of
+    state = nature(thing.via.state, StateDict) if isinstance(thing.via, StateItems) else None
+    return only(state.of, Module) if state is not None else None
+
+
+def side_by_side(values: list[Value], sources: list[Value]) -> None:
+    """Elements of several iterables at the same place: of one module, they are the same parameter."""
+    place = Constant(...)
+    for value, source in zip(values, sources, strict=True):
+        element, given = only(value, Tensor), nature(only(source), Parameters)
+        if element is not None and given is not None and given.direct and not given.filtered and given.of is not None:
+            whole = only(given.of, Module)
+            element.via = Stored(whole, place) if whole is not None else None
 
 
 def each(value: Value) -> Value:

@@ -20,10 +20,12 @@ from gradcheck_lint.source.place import Chunk, Place
 from gradcheck_lint.source.project import Broken, Module, Project
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import KEPT
+from gradcheck_lint.source.run.passing import Passing
 from gradcheck_lint.source.run.spotted import Spotted
 from gradcheck_lint.source.values import ClassValue, Constant, External, FunctionValue, Thing, Value, new_serial, things
 
 if TYPE_CHECKING:
+    from gradcheck_lint.source.amounts import Amount
     from gradcheck_lint.source.run.generators import Yielding
 
 
@@ -80,6 +82,7 @@ class Frame:
 
     __slots__ = (
         "again",
+        "captured",
         "chunk",
         "context",
         "function",
@@ -105,6 +108,7 @@ class Frame:
         self.statement: tree.Node | None = None
         self.again: list[tuple[tl.Sequence, ev.Unknown]] = []  # calls of the same function from inside of it
         self.yielding: Yielding | None = None  # what to do where it yields
+        self.captured = False  # something was defined in it that can read its names later
 
 
 class Machine:
@@ -127,7 +131,6 @@ class Machine:
         self.undo: list[dict[tuple[int, str], Value]] = []
         self.frames: list[Frame] = []
         self.parents: dict[int, int | None] = {}  # scope → enclosing scope
-        self.homes: dict[int, Module] = {}  # scope → module
         self.scope_of: dict[str, int] = {}  # module path → its scope
         self.globals: dict[int, dict[str, None]] = {}  # scope of a module → the names bound in it, first to last
         self.stars: dict[str, str] = {}  # path of a module → the outside module that it imports * from
@@ -146,19 +149,27 @@ class Machine:
         self.spent, self.budget = 0, limits.BUDGET
         self.steps = 0
         self.turned = 0  # events so far that turn the cycle, or may
+        self.switched = 0  # events so far that switch a mode, or may
+        self.acted = 0  # those of them that are no calls of code that was not seen
         self.timeline: tl.Timeline | None = None
         self.children: dict[int, list[ClassValue]] = {}  # class → classes derived from it
         self.places: dict[int, Place] = {}
         self.chunk_of: dict[int, Chunk] = {}  # nested function → the chunk that it was parsed in
         self.followed: dict[int, int] = {}  # function → times followed for this entry point
         self.spotted = Spotted()  # what this entry point had in its hands
+        self.passing = Passing()  # what it has read from its own things
         self.costs: dict[int, int] = {}  # function → calls and statements run in it, for all entry points
-        self.quiet: set[Hashable] = set()  # calls that turned nothing, and gave nothing that has an identity
+        self.lengthy: dict[int, int] = {}  # function → how many calls of it were long ones,
+        self.lengthy_calls = limits.AT_LEAST  # and as many may be
+        self.quiet: set[Hashable] = set()  # calls that turned and switched nothing, and gave nothing with an identity
         self.idle: set[int] = set()  # functions that do nothing that matters when given plain values
         self.depth = 0  # branches around the statement being run
         self.turning: set[int] = set()  # functions that turned the gradient cycle when they were followed
+        self.acting: set[int] = set()  # those of them that did so by more than calls of code that was not seen:
+        # where one of the others is not followed, the call is told of as such a call itself, and nothing is missed
+        self.switching: set[int] = set()  # functions that switched a mode when they were followed
         self.clearing: set[int] = set()  # those of them that cleared gradients
-        self.sizes: dict[int, int] = {}  # what follows a `%` in the test being looked at, if it is a known number
+        self.sizes: dict[int, Amount] = {}  # what follows a `%` in the test being looked at, if that is known
         self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
         self.ended: dict[int, dict[int, tl.Sequence]] = {}  # loop → the sequences in which its flag was set
         self.looping = 0  # loops around the statement being run
@@ -169,6 +180,15 @@ class Machine:
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
         self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
         self.making: int | None = None  # serial of the module whose `__init__` runs: what is newer is in no optimizer
+        self.births: dict[int, tuple[int, int]] = {}  # module → branches and loops around its constructor, if followed
+        self.twins: dict[int, Thing | None] = {}  # module → another one, made as it was: see `members`
+        self.partial: set[int] = set()  # modules some method of which was called and not followed
+        self.optimizes = False  # an optimizer was built, which may have taken the parameters of a model
+        self.putting: dict[int, bool] = {}  # function → whether it puts new parts into something, by its text
+        self.loaded = False  # some state was loaded, which may be lost
+        self.first_values: dict[int, frozenset[str]] = {}  # function → what it initialises of what it is given
+        self.grown = 0  # when code that can reach all there is may last have put parts into modules; 0: never
+        self.dims: dict[int, int] = {}  # what arithmetic gave in a constructor → how many dimensions it has
         self.replaced: set[str] = set()  # attributes of torch that the code gives another value
         self.patched = False  # something outside the project was replaced by what may turn the cycle
         self.generators: dict[int, bool] = {}  # function → whether it yields
@@ -261,21 +281,30 @@ class Machine:
         self.sequence = saved
         if not left:
             return sequences, True
-        keys: dict[tuple[int, str], None] = {}
-        for written in left:
-            keys.update(dict.fromkeys(written))
-        spend(len(keys) // 2)
-        for key in keys:
-            value: Value = MISSING
-            for written in left:
-                new = written.get(key)
-                if new is None:
-                    new = self.store.get(key, MISSING)
-                if new is MISSING:
-                    continue
-                value = new if value is MISSING else join(value, new)
-            self.put(key, value)
+        writers: dict[tuple[int, str], list[tuple[int, Value]]] = {}  # what each arm that writes it has left there
+        for number, written in enumerate(left):
+            for key, value in written.items():
+                writers.setdefault(key, []).append((number, value))
+        spend(len(writers) // 2)
+        for key, values in writers.items():
+            self.put(key, self.joined(values, self.store.get(key, MISSING), len(left)))
         return sequences, False
+
+    @staticmethod
+    def joined(values: Sequence[tuple[int, Value]], before: Value, arms: int) -> Value:
+        """What so many arms leave, some of which have written values; in the others it is what it was before.
+
+        Those are asked once where several stand side by side: what was written makes the work, not how many arms there
+        are.
+        """
+        found: Value = MISSING
+        expected = 0
+        for number, value in (*values, (arms, MISSING)):
+            for new in (before, value) if number > expected else (value,):
+                if new is not MISSING:
+                    found = new if found is MISSING else join(found, new)
+            expected = number + 1
+        return found
 
     def cut_short(self, outer: tl.Sequence, step: tl.Branch | tl.Loop | tl.Call) -> None:
         """The work is cut short inside of a step: keep what it has so far, and let no path lead on from there."""
@@ -285,6 +314,27 @@ class Machine:
             step.unfinished = True
         outer.steps += [step, tl.Jump(tree.Exit.RAISE, step.place)]
         self.sequence = outer
+
+    def leave(self, frame: Frame) -> None:
+        """A function has come to its end: let go of its names, unless something may still read them.
+
+        They are many, and the paths that meet later need not be compared in them.
+        """
+        if frame.captured:
+            return
+        scope, log = frame.serial, self.undo[-1] if self.undo else {}
+        for name in self.names_of.pop(scope, ()):
+            self.store.pop((scope, name), None)
+            log.pop((scope, name), None)  # before it began there was none
+        self.keepers.discard(scope)
+        del self.parents[scope]
+
+    def forget(self) -> None:
+        """An entry point is over: let go of the parts of things that only it has made."""
+        for key in self.passing.over():
+            self.store.pop(key, None)
+            self.names_of.pop(key[0], None)
+            self.keepers.discard(key[0])
 
     # ------------------------------------------------------------ events
 
@@ -308,6 +358,10 @@ class Machine:
         self.sequence.steps.append(event)
         if isinstance(event, ev.Turning):
             self.turned += 1
+            if not isinstance(event, ev.Unknown):
+                self.acted += 1
+        elif isinstance(event, ev.Switching):
+            self.switched += 1
         return event
 
     # ------------------------------------------------------------ running
@@ -320,7 +374,8 @@ class Machine:
         saved = (self.frames, self.sequence)
         self.frames, self.sequence = [frame], tl.Sequence()
         try:
-            yield
+            with self.passing.lasting():
+                yield
         finally:
             self.frames, self.sequence = saved
 

@@ -121,8 +121,13 @@ def _lookup(machine: Machine, name: str, node: tree.Node) -> Value:
 
 def eval_attribute(machine: Machine, node: tree.Attribute) -> Value:
     base = machine.eval(node.value)
+    for thing in things(base):
+        objects.doubt(thing, node.attr)
     found = [attribute(machine, option, node.attr, node) for option in options(base)]
     spelling(machine, node, base)
+    if node.attr == "grad" and isinstance(base, Thing) and isinstance(base.what, Tensor):
+        if base.what.leaf is False and base.what.grad is True and not base.what.retained:
+            machine.emit(node, ev.GradOfNonLeaf(base))
     result = found[0]
     for value in found[1:]:
         result = join(result, value)

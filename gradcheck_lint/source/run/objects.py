@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gradcheck_lint.source import frameworks, limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.amounts import Amount, Number, Rounds
 from gradcheck_lint.source.deps import cut_off, depends, united
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.joins import join
@@ -18,6 +20,7 @@ from gradcheck_lint.source.natures import (
     Parameters,
     Scaler,
     Scheduler,
+    Settings,
     Tensor,
     unordered,
 )
@@ -47,27 +50,32 @@ def instance(machine: Machine, cls: ClassValue) -> tuple[Thing, tl.Opening]:
     They are the same whoever asks first: an entry point at its start, or `spotted` in the middle of one.
     """
     if cls.serial not in machine.instances:
-        thing, made = new_instance(cls, None), tl.Opening()
-        saved, machine.sequence = machine.sequence, made
-        undo, machine.undo = machine.undo, []
-        steps, under_way = machine.steps, (machine.frames, machine.depth, machine.looping, machine.unrolled)
-        machine.frames, machine.depth, machine.looping, machine.unrolled = [], 0, 0, 1
-        machine.instances[cls.serial] = (thing, made)
-        init = cls.member("__init__")
-        lines = machine.lines(init.function) if isinstance(init, FunctionValue) else 0
-        with machine.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
-            try:
-                machine.prepare(thing, None)
-            except Stop:  # its methods are looked at all the same, with what is known of it up to there
-                machine.unmade.add(cls.serial)
-                tl.lead_on(made)
-                machine.unwind(0)
-                machine.steps = steps
-            finally:
-                machine.frames, machine.depth, machine.looping, machine.unrolled = under_way
-                machine.sequence, machine.undo = saved, undo
-        machine.purse.pay(allowance.used)
+        with machine.passing.lasting():
+            _make(machine, cls)
     return machine.instances[cls.serial]
+
+
+def _make(machine: Machine, cls: ClassValue) -> None:
+    thing, made = new_instance(cls, None), tl.Opening()
+    saved, machine.sequence = machine.sequence, made
+    undo, machine.undo = machine.undo, []
+    steps, under_way = machine.steps, (machine.frames, machine.depth, machine.looping, machine.unrolled)
+    machine.frames, machine.depth, machine.looping, machine.unrolled = [], 0, 0, 1
+    machine.instances[cls.serial] = (thing, made)
+    init = cls.member("__init__")
+    lines = machine.lines(init.function) if isinstance(init, FunctionValue) else 0
+    with machine.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
+        try:
+            machine.prepare(thing, None)
+        except Stop:  # its methods are looked at all the same, with what is known of it up to there
+            machine.unmade.add(cls.serial)
+            tl.lead_on(made)
+            machine.unwind(0)
+            machine.steps = steps
+        finally:
+            machine.frames, machine.depth, machine.looping, machine.unrolled = under_way
+            machine.sequence, machine.undo = saved, undo
+    machine.purse.pay(allowance.used)
 
 
 def lengthen(parameters: Thing, more: Value) -> None:
@@ -84,7 +92,10 @@ def added(machine: Machine, old: Items, value: Items, node: tree.Node) -> Items:
     spend(min(len(old.items) + len(value.items), 2 * limits.ITEMS) // 8)
     items, whole = limited([*old.items[: limits.ITEMS], *value.items[: limits.ITEMS]])
     whole = whole and len(items) == len(old.items) + len(value.items)
-    return Items(old.kind, items, complete and whole, old.place, unordered=mixed)
+    made = Items(old.kind, items, complete and whole, old.place, unordered=mixed)
+    made.strange = old.strange or value.strange
+    made.sifted = old.sifted
+    return made
 
 
 def one_of(machine: Machine, value: Value, target: tree.Node) -> Value:
@@ -119,7 +130,9 @@ def guess(thing: Thing) -> None:
     """Take the nature of an opaque thing from its name."""
     if not isinstance(thing.what, Opaque) or not thing.label:
         return
-    if frameworks.keeps_the_cycle(thing.root.origin):
+    if isinstance(thing.via, (Amount, Rounds, Number)) or isinstance(thing.what, Settings):
+        return
+    if frameworks.keeps_the_cycle(thing.root.origin) or thing.root.origin.partition(".")[0] in _SETTINGS:
         return
     if torch_api.SCALER_NAME.search(thing.label):
         thing.what, thing.certain = Scaler(), False
@@ -127,6 +140,24 @@ def guess(thing: Thing) -> None:
         thing.what, thing.certain = Scheduler(), False
     elif torch_api.OPTIMIZER_NAME.search(thing.label):
         thing.what, thing.certain = Optimizer(), False
+
+
+_SETTINGS = frozenset("argparse configparser json yaml toml omegaconf absl os math time datetime random numpy".split())
+"""Packages whose functions give settings and numbers, whatever these are called."""
+
+_OWN = re.compile(
+    r"^(?:_.*|optimi[sz]er\w*|optim|opts?|base_\w*|inner\w*|param_groups|params|state\w*|defaults|steps?|zero_grad"
+    r"|add_param_group|load_state_dict|state_dict|lr|lrs|last_epoch|get_\w*|backward|rate|schedulers?|scale\w*|update"
+    r"|unscale_|is_enabled|closure|train|eval|module|consolidate_state_dict|grad\w*|loss_scale\w*|current_\w*|num_\w*)$"
+)
+"""What optimizers, schedulers and scalers have, and those that people write around them."""
+
+
+def doubt(thing: Thing, attr: str) -> None:
+    """An attribute is read, and not called: what is taken for an optimizer by its name alone has no such thing."""
+    if isinstance(thing.what, (Optimizer, Scheduler)) and not thing.certain and thing.cls is None:
+        if isinstance(thing.via, Argument) and not _OWN.match(attr):
+            thing.what = Settings()
 
 
 def child(machine: Machine, base: Thing, attr: str, what: Nature, node: tree.Node) -> Thing:
@@ -149,6 +180,7 @@ def child(machine: Machine, base: Thing, attr: str, what: Nature, node: tree.Nod
     )
     guess(thing)
     machine.store[key] = thing  # not undone: the identity is the same on every path
+    machine.passing.read(key)
     if isinstance(thing.what, KEPT):
         machine.keepers.add(base.serial)
     machine.names_of.setdefault(base.serial, {})[key[1]] = None

@@ -9,6 +9,7 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Grow
 from gradcheck_lint.source.holding import OWNERS
+from gradcheck_lint.source.layers import LEARNING, layer_of
 from gradcheck_lint.source.natures import Instance, Module, Opaque, Parameters, Tensor, Walk, chained, made_by
 from gradcheck_lint.source.run.holdings import Holdings, held
 from gradcheck_lint.source.run.machine import Machine
@@ -27,27 +28,6 @@ from gradcheck_lint.source.values import (
     things,
 )
 
-LEARNING = frozenset(
-    {
-        "Linear", "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
-        "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell", "Embedding", "EmbeddingBag", "BatchNorm1d",
-        "BatchNorm2d", "BatchNorm3d", "LayerNorm", "GroupNorm", "MultiheadAttention", "PReLU", "Transformer",
-        "TransformerEncoderLayer", "TransformerDecoderLayer",
-    }
-)  # fmt: skip
-"""Layers of torch.nn that have parameters."""
-
-
-WITHOUT_PARAMETERS = frozenset(
-    {
-        "ReLU", "ReLU6", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softmax", "LogSoftmax", "Softplus",
-        "Dropout", "Dropout2d", "Flatten", "Identity", "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "Upsample",
-        "MSELoss", "L1Loss", "CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "SmoothL1Loss", "HuberLoss",
-    }
-)  # fmt: skip
-"""Layers of torch.nn that have none."""
-
-
 Parts = dict[int, tuple[Thing, ...]]
 """The parts of modules, by the serial number of the module."""
 
@@ -57,7 +37,7 @@ def has_parameters(thing: Thing) -> bool:
     if isinstance(thing.what, Tensor):
         return made_by(thing) == "Parameter"
     if isinstance(thing.cls, External):
-        return isinstance(thing.what, Module) and thing.cls.name.rpartition(".")[2] in LEARNING
+        return isinstance(thing.what, Module) and layer_of(thing) in LEARNING
     return isinstance(thing.what, Opaque) and thing.parent is not None and thing.parent[1] in ("weight", "bias")
 
 
@@ -79,7 +59,7 @@ def filtered(thing: Thing) -> bool:
     return False
 
 
-def noted(thing: Thing, name: str | None) -> None:
+def noted(machine: Machine, thing: Thing, name: str | None) -> None:
     """An attribute of a module is set; None stands for one whose name is not known."""
     if name is None:
         thing.open = True
@@ -87,7 +67,7 @@ def noted(thing: Thing, name: str | None) -> None:
     else:
         if thing.names is None:
             thing.names = {}
-        thing.names[name] = None
+        thing.names[name] = machine.depth > machine.births.get(thing.serial, (0, 0))[0]
 
 
 def owned(value: Value, owner: Thing, name: str) -> None:
@@ -153,6 +133,9 @@ def may_grow(
             return
     for module in modules.values():
         changed(module)
+        module.core.open = True
+    if found.anything:
+        machine.grown = new_serial()
     several = tuple(modules.values())
     subject = None if found.anything else several[0] if len(several) == 1 else Choice(several)
     machine.emit(node, Grow(subject))
@@ -189,6 +172,29 @@ def _puts_nothing(function: tree.Function) -> bool:
         if isinstance(node, tree.Call) and not _leaves_alone(node):
             return False
     return True
+
+
+def puts_new(function: tree.Function) -> bool:
+    """Whether a function makes something and puts it into an attribute, an item or a container."""
+    for node in tree.walk_block(function.body):
+        if isinstance(node, tree.Assign):
+            if _makes(node.value) and any(isinstance(t, (tree.Attribute, tree.Subscript)) for t in node.targets):
+                return True
+        elif isinstance(node, tree.Call) and tree.last_name(node.func) in _PUTTING and _makes_any(node):
+            return True
+    return False
+
+
+def _makes(node: tree.Node | None) -> bool:
+    """Whether an expression is a call of a class, by its name."""
+    return isinstance(node, tree.Call) and tree.last_name(node.func)[:1].isupper()
+
+
+def _makes_any(call: tree.Call) -> bool:
+    return any(_makes(argument.value) for argument in call.args)
+
+
+_PUTTING = frozenset({"setattr", "append", "insert", "add_module", "register_module", "register_parameter"})
 
 
 def may_change(function: tree.Function, name: str) -> bool:
@@ -395,6 +401,7 @@ def _picture(given: Value, depth: int, known: dict[tuple[int, int], Value]) -> V
         if isinstance(given, Items):
             items = [_picture(item, depth - 1, known) for item in given.items]
             made = Items(given.kind, items, given.complete, given.place, unordered=given.unordered)
+            made.strange, made.sifted = given.strange, given.sifted
         else:
             entries = {key: _picture(value, depth - 1, known) for key, value in given.entries.items()}
             made = Table(entries, given.complete, given.place)

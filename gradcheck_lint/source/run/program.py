@@ -23,6 +23,7 @@ from gradcheck_lint.source.run import (
     uncalled,
 )
 from gradcheck_lint.source.run.machine import Frame, Language, Machine
+from gradcheck_lint.source.run.passing import Passing
 from gradcheck_lint.source.run.spotted import Spotted
 from gradcheck_lint.source.values import FunctionValue, Value, new_serial
 
@@ -34,7 +35,6 @@ def namespace(machine: Machine, module: Module) -> int:
         scope = machine.scope_of[module.path] = new_serial()
         machine.parents[scope] = None
         machine.globals[scope] = {}
-        machine.homes[scope] = module
         saved = (
             machine.frames,
             machine.sequence,
@@ -60,7 +60,7 @@ def namespace(machine: Machine, module: Module) -> int:
         body = module.body
         lines = module.chunk.text.count("\n")
         budget, machine.budget = machine.budget, machine.budget_of(lines)
-        with machine.purse.allowance(limits.ENTRY_LINE * lines) as allowance:
+        with machine.purse.allowance(limits.ENTRY_LINE * lines) as allowance, machine.passing.lasting():
             try:
                 machine.run_frame(frame, body)
                 _look_back(machine, frame)
@@ -101,7 +101,7 @@ def run_function(machine: Machine, function: FunctionValue) -> None:
     machine.steps = 0
     machine.followed = {}
     machine.looks, machine.looked_at = {}, 0
-    machine.spotted = Spotted()
+    machine.spotted, machine.passing = Spotted(), Passing()
     machine.trains = home.trains
     machine.depth = 0
     machine.frames = []
@@ -113,6 +113,7 @@ def run_function(machine: Machine, function: FunctionValue) -> None:
             _run_entry(machine, function)
         finally:
             machine.unwind(level)
+    machine.forget()
     machine.purse.pay(allowance.used)
     machine.timelines.append(machine.timeline)
     machine.timeline = None

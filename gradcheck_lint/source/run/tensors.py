@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gradcheck_lint.laws.answer import MAYBE, NO
+from gradcheck_lint.laws.answer import MAYBE, NO, YES
 from gradcheck_lint.laws.mode import OFF, records
+from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, united
 from gradcheck_lint.source.holding import leaves_of
+from gradcheck_lint.source.layers import dims
 from gradcheck_lint.source.natures import LossScaled, Opaque, Tensor, nature, requires_grad
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
@@ -29,7 +31,18 @@ def computed(machine: Machine, node: tree.Node, values: list[Value]) -> Value:
                 result = derived(machine, thing, node, "computed", leaves=_leaves_of_all(values))
                 result.label, result.deps = "", depends(*values)
                 return result
-    return Thing(Opaque(), "", machine.place(node), deps=depends(*values), certain=False)
+    made = Thing(Opaque(), "", machine.place(node), deps=depends(*values), certain=False)
+    if machine.making is not None:
+        known = {d for d in (_dims(machine, v) for v in values if not isinstance(v, Constant)) if d is not None}
+        if len(known) == 1:
+            machine.dims[made.serial] = known.pop()
+    return made
+
+
+def _dims(machine: Machine, value: Value) -> int | None:
+    """How many dimensions a tensor has that takes part in arithmetic."""
+    found = machine.dims.get(value.serial) if isinstance(value, Thing) else None
+    return found if found is not None else dims(value)
 
 
 def _leaves_of_all(values: Iterable[Value]) -> frozenset[Thing] | None:
@@ -158,3 +171,10 @@ def now_requires_grad(thing: Thing, value: bool | None) -> None:
     if isinstance(tensor, Tensor):
         tensor.ever = tensor.ever or tensor.grad is not False or value is not False
         tensor.grad = value
+
+
+def write(machine: Machine, value: Value, node: tree.Node, how: str) -> None:
+    """A tensor is changed in place: torch refuses that for a leaf that requires grad, while it records."""
+    for thing in things(value, Tensor) if only(value) is not None else ():
+        if isinstance(thing.what, Tensor) and thing.what.trained and records(machine.frame.context) is YES:
+            machine.emit(node, ev.LeafWrite(thing, how))

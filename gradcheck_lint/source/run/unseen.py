@@ -27,6 +27,10 @@ def escape(values: Iterable[Value]) -> None:
             if isinstance(option, (Items, Table)):
                 if not (isinstance(option, Items) and option.kind is Container.TUPLE):
                     option.complete = False
+                    if isinstance(option, Items):
+                        option.strange = True
+                if isinstance(option, Items):
+                    option.over = None
                 inner = option.items if isinstance(option, Items) else option.entries.values()
                 fresh = len(inner) - option.escaped
                 option.escaped = len(inner)

@@ -1,0 +1,212 @@
+"""How a schedule keeps time: what its length counts, after what it is moved, and how often that will be.
+
+The length that a schedule was built with and the rounds of the loops around its move are compared as amounts
+(`source/amounts`): `args.epochs * len(loader)` is as long as two loops over just these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gradcheck_lint.facts import query
+from gradcheck_lint.facts.window import modulo
+from gradcheck_lint.laws.clock import Turn
+from gradcheck_lint.source import amounts, tree
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.amounts import Amount
+from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
+from gradcheck_lint.source.values import Constant, External, Items, Thing, Value, only
+
+Around = Sequence[tl.Part]
+
+LENGTHS = {
+    "CosineAnnealingLR": (1, "T_max"),
+    "LinearLR": (3, "total_iters"),
+    "PolynomialLR": (1, "total_iters"),
+    "OneCycleLR": (2, "total_steps"),
+    "CyclicLR": (3, "step_size_up"),
+    "StepLR": (1, "step_size"),
+    "get_linear_schedule_with_warmup": (2, "num_training_steps"),
+    "get_cosine_schedule_with_warmup": (2, "num_training_steps"),
+    "get_cosine_with_hard_restarts_schedule_with_warmup": (2, "num_training_steps"),
+    "get_polynomial_decay_schedule_with_warmup": (2, "num_training_steps"),
+    "get_scheduler": (-1, "num_training_steps"),
+}
+"""Where schedules say how many of their own moves they last: the position (-1: by its name only) and the name."""
+
+AGAIN = frozenset({"CyclicLR", "StepLR"})
+"""Those that begin anew after that: a length in batches is one all the same, but as many as epochs say nothing."""
+
+HOMES = ("torch.", "transformers.", "diffusers.", "pytorch_transformers.")
+
+
+def kind(scheduler: Thing) -> str:
+    """What a schedule of torch or of transformers is called; "" for all others."""
+    known = scheduler.certain and isinstance(scheduler.cls, External) and scheduler.cls.name.startswith(HOMES)
+    return scheduler.class_name.rpartition(".")[2] if known else ""
+
+
+def planned(scheduler: Thing) -> Amount | None:
+    """How many moves a schedule was made for, if its kind has an end."""
+    args, name = scheduler.args, kind(scheduler)
+    if name == "SequentialLR" and args is not None and not args.open:
+        return _in_turn(args.get(1, "schedulers"), args.get(2, "milestones"))
+    if name == "LambdaLR" and isinstance(scheduler.what, Scheduler):
+        return scheduler.what.length if isinstance(scheduler.what.length, Amount) else None
+    if args is None or args.open or name not in LENGTHS:
+        return None
+    index, keyword = LENGTHS[name]
+    found = args.keywords.get(keyword) if index < 0 else args.get(index, keyword)
+    if name == "OneCycleLR" and (found is None or (isinstance(found, Constant) and found.value is None)):
+        epochs, each = args.get(3, "epochs"), args.get(4, "steps_per_epoch")
+        return amounts.times(amounts.amount(epochs), amounts.amount(each))
+    return amounts.amount(found)
+
+
+def _in_turn(schedulers: Value | None, switches: Value | None) -> Amount | None:
+    """How long several schedules last that come one after the other: the last one begins at the last switch."""
+    if not isinstance(schedulers, Items) or not isinstance(switches, Items):
+        return None
+    if not schedulers.complete or not switches.complete or not schedulers.items or not switches.items:
+        return None
+    last = only(schedulers.items[-1], Scheduler)
+    own = planned(last) if last is not None and kind(last) != "SequentialLR" else None
+    return amounts.added(own, amounts.amount(switches.items[-1]), 1)
+
+
+def milestones(scheduler: Thing) -> list[int]:
+    """The moves at which a schedule changes the rate, if the code says them as numbers."""
+    args = scheduler.args
+    found = args.get(1, "milestones") if args is not None and kind(scheduler) == "MultiStepLR" else None
+    if not isinstance(found, Items) or not found.complete:
+        return []
+    known = [amounts.amount(item) for item in found.items]
+    numbers = [many.number for many in known if many is not None and many.number is not None]
+    return numbers if len(numbers) == len(known) else []
+
+
+class Decay(NamedTuple):
+    """The rate is multiplied by `factor` at each `every`-th move."""
+
+    factor: float
+    every: int
+
+
+def decay(scheduler: Thing) -> Decay | None:
+    """How a schedule makes the rate smaller for ever, if the code says that as numbers."""
+    args, name = scheduler.args, kind(scheduler)
+    if args is None or args.open or name not in ("StepLR", "ExponentialLR"):
+        return None
+    factor = args.get(2 if name == "StepLR" else 1, "gamma")
+    each = amounts.amount(args.get(1, "step_size")) if name == "StepLR" else amounts.ONE
+    known = 0.1 if factor is None and name == "StepLR" else factor.value if isinstance(factor, Constant) else None
+    if not isinstance(known, (int, float)) or isinstance(known, bool) or each is None or not each.number:
+        return None
+    return Decay(float(known), each.number)
+
+
+class Step(NamedTuple):
+    """Where an optimizer steps: the loops around it, and the size of the window that it closes."""
+
+    loops: list[tl.Loop]
+    window: tl.Branch | None
+    size: Amount | None
+    plain: bool  # nothing but a window decides whether it is taken
+
+
+class Timing(NamedTuple):
+    """After what a schedule is `moved`, and how many epochs, steps and micro-batches there are, as far as is known.
+
+    `total` is how many moves that will be, if nothing else decides about them. `loops` are those around the move.
+    """
+
+    moved: Turn
+    epochs: Amount | None
+    steps: Amount | None
+    batches: Amount | None
+    total: Amount | None
+    loops: list[tl.Loop]
+    inner: tl.Loop
+
+    def counts(self, length: Amount) -> Turn | None:
+        """What a length is the number of; None if that does not show, or may be two of them."""
+        among = {Turn.EPOCH: self.epochs, Turn.STEP: self.steps, Turn.BATCH: self.batches}
+        found = [turn for turn, many in among.items() if many is not None and many == length]
+        if len(found) == 1:
+            return found[0]
+        rounds = self.inner.length
+        if not found and self.moved is Turn.EPOCH and rounds is not None and rounds.atoms & length.atoms:
+            return Turn.STEP  # a multiple of the batches in an epoch
+        return None
+
+
+def timing(timeline: tl.Timeline, event: ev.Schedule, around: Around, scheduler: Thing) -> Timing | None:
+    """How a schedule is moved by an event, beside the steps of its optimizer."""
+    optimizer = only(moves(scheduler), Optimizer)
+    turns = [loop for loop in query.loops(around) if scheduler.serial < loop.start]
+    if optimizer is None or not turns or not all(isinstance(loop.node, (tree.For, tree.While)) for loop in turns):
+        return None
+    found = [_step(a, turns[0], optimizer) for e, a in timeline.located(ev.Step) if e.concerns(optimizer)]
+    steps = [step for step in found if step is not None]
+    if not steps or any(step.loops != steps[0].loops for step in steps):
+        return None
+    step = steps[0]
+    branches = [part for part in query.inside(around, turns[0]) if isinstance(part, tl.Branch)]
+    within = step.window is not None and step.window in branches
+    mine = branches[-1] if branches else None
+    test = modulo(mine.test) if mine is not None and mine.test is not None and not within else None
+    sure = all(branch is step.window or _asks_whether_there(branch) for branch in branches)
+    batches = amounts.product([loop.length for loop in step.loops])
+    if turns == step.loops:
+        if test is not None:
+            return None  # a window of its own
+        moved = Turn.BATCH if step.window is not None and not within else Turn.STEP
+    elif (turns == step.loops[:-1] and step.window is None) or turns == step.loops[:-1]:
+        moved = Turn.EPOCH
+    else:
+        return None
+    if not sure:
+        return None
+    size = step.size
+    taken = amounts.divided(batches, size) if step.window is not None else batches
+    epochs = amounts.product([loop.length for loop in step.loops[:-1]]) if len(step.loops) > 1 else None
+    among = {Turn.EPOCH: epochs, Turn.STEP: taken, Turn.BATCH: batches}
+    total = among[moved] if step.plain else None
+    if moved is Turn.EPOCH and len(step.loops) < 2:
+        return None
+    return Timing(moved, epochs, taken, batches if step.window is not None else None, total, turns, step.loops[-1])
+
+
+def _step(around: Around, outer: tl.Loop, optimizer: Thing) -> Step | None:
+    """A step inside of a loop."""
+    if outer not in around:
+        return None
+    inner = query.inside(around, outer)
+    loops = [outer, *query.loops(inner)]
+    if optimizer.serial >= outer.start or not all(isinstance(loop.node, (tree.For, tree.While)) for loop in loops):
+        return None
+    branches = [part for part in inner if isinstance(part, tl.Branch)]
+    window = next((b for b in branches if b.test is not None and modulo(b.test) is not None), None)
+    size: Amount | None = None
+    if window is not None and window.test is not None:
+        test = modulo(window.test)
+        size = window.sizes.get(id(test.size)) if test is not None else None
+        if size == amounts.ONE:
+            size = None
+    plain = all(branch is window for branch in branches) and not _left_early(loops)
+    return Step(loops, window, size, plain)
+
+
+def _left_early(loops: Sequence[tl.Loop]) -> bool:
+    """Whether a `break` may end one of the loops."""
+    return any(isinstance(node, tree.Jump) and node.kind is tree.Exit.BREAK for node in loops[0].node.walk())
+
+
+def _asks_whether_there(branch: tl.Branch) -> bool:
+    """Whether a test only asks if something is there: `scheduler is not None`, `if scheduler`."""
+    test = branch.test
+    if isinstance(test, tree.Operation) and test.op in ("is not", "!="):
+        return isinstance(test.operands[1], tree.Constant) and test.operands[1].value is None
+    return isinstance(test, (tree.Name, tree.Attribute)) and "sched" in tree.last_name(test).lower()

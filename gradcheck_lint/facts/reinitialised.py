@@ -1,0 +1,124 @@
+"""Whether the weights that a state has brought are drawn again before they are used."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.facts.order import after
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import BuildOptimizer, Forward, Initialise, LoadState, Step, Unknown
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.natures import Module, Optimizer
+from gradcheck_lint.source.timeline import Branch
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, only, things
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.timeline import Timeline
+
+
+def reinitialised(timeline: Timeline, load: LoadState) -> Initialise | None:
+    """The call that draws all weights of a model anew after a state was loaded into it, on every path from there."""
+    model = only(load.subject, Module)
+    if model is None:
+        return None
+    around = {id(part) for part, _ in timeline.path(load) if isinstance(part, Branch)}
+    for later in after(timeline, load):
+        if isinstance(later, LoadState) and later is not load and only(later.subject) is model:
+            return None
+        if isinstance(later, (Forward, Step)):
+            return None
+        if isinstance(later, Initialise) and later.subject.core is model.core and _all(later, model):
+            sure = all(id(part) in around for part, _ in timeline.path(later) if isinstance(part, Branch))
+            return later if sure and not _loaded_again(timeline, later, model) else None
+    return None
+
+
+def _loaded_again(timeline: Timeline, event: Initialise, model: Thing) -> bool:
+    """Whether a state is loaded before the model is run."""
+    for later in after(timeline, event):
+        if isinstance(later, LoadState) and only(later.subject) is model:
+            return True
+        if isinstance(later, (Forward, Step)):
+            return False
+    return False
+
+
+def _all(event: Initialise, model: Thing) -> bool:
+    """Whether a call initialises all that its class makes of layers."""
+    if "*" in event.below:
+        return True
+    cls = model.core.cls
+    init = cls.member("__init__") if isinstance(cls, ClassValue) else None
+    if not isinstance(init, FunctionValue):
+        return False
+    made = {
+        target.attr
+        for node in tree.walk_block(init.function.body)
+        if isinstance(node, tree.Assign) and isinstance(node.value, tree.Call)
+        for target in node.targets
+        if isinstance(target, tree.Attribute) and tree.last_name(node.value.func)[:1].isupper()
+    }
+    return len(event.below) > 1 and made <= event.below
+
+
+def built_anew(timeline: Timeline, load: LoadState) -> BuildOptimizer | None:
+    """The optimizer that is built for the same parameters after another one was given its state, and steps instead."""
+    restored = only(load.subject, Optimizer)
+    if restored is None or held_by(restored).unknown:
+        return None
+    around = {id(part) for part, _ in timeline.path(load) if isinstance(part, Branch)}
+    anew: BuildOptimizer | None = None
+    for later in after(timeline, load):
+        if isinstance(later, (LoadState, Step, Unknown)) and later.concerns(restored):
+            return None
+        if isinstance(later, BuildOptimizer) and anew is None and _same(restored, later.subject):
+            sure = all(id(part) in around for part, _ in timeline.path(later) if isinstance(part, Branch))
+            anew = later if sure else None
+        elif anew is not None and isinstance(later, (LoadState, Unknown)) and later.concerns(anew.subject):
+            return None
+        elif anew is not None and isinstance(later, Step) and later.concerns(anew.subject):
+            return anew
+    return None
+
+
+def _same(one: Thing, other: Thing) -> bool:
+    """Whether two optimizers hold the same modules whole."""
+    first, second = held_by(one), held_by(other)
+    return bool(first.modules) and not second.unknown and first.modules == second.modules
+
+
+_SAVED = re.compile(r"""["'](\w*optim\w*)["']\s*:\s*[\w.]*optim\w*\.state_dict\(\)""", re.IGNORECASE)
+_RESUMED = re.compile(r"""\[["'](?:epochs?|steps?|iter\w*|global_step|start_epoch)["']\]""")
+
+
+def left_out(timeline: Timeline, load: LoadState) -> str | None:
+    """The key under which the project saves the state of an optimizer, and which nobody reads where training goes on.
+
+    That training goes on shows by the count of epochs or steps which is read from the same checkpoint.
+    """
+    model, call = only(load.subject, Module), load.place.node
+    state = call.args[0].value if isinstance(call, tree.Call) and call.args else None
+    if model is None or not isinstance(state, tree.Subscript) or (load.function is None and timeline.entry is not None):
+        return None
+    taken = any(_loaded(t) for t in things(load.state))
+    later = [e for e in after(timeline, load) if isinstance(e, Step)]
+    restored = any(things(e.subject, Optimizer) for e in timeline.events(LoadState))
+    if not taken or not later or restored:
+        return None
+    home = timeline.home.text
+    texts = [m.text for m in timeline.home.project.modules.values() if m is not None]
+    name = re.escape(tree.dotted(state.value))
+    if not name or not re.search(name + _RESUMED.pattern, home):
+        return None
+    for key in dict.fromkeys(_SAVED.findall(home)):
+        quoted = rf"""["']{key}["']"""
+        read = re.compile(rf"\[{quoted}\](?!\s*=[^=])|\.(?:get|pop)\({quoted}|{quoted}\s+in\b")
+        if not any(read.search(text) for text in texts) and not any("load_checkpoint" in text for text in texts):
+            return str(key)
+    return None
+
+
+def _loaded(thing: Thing) -> bool:
+    """Whether something was read from what `torch.load` gave."""
+    return thing.root.origin == "torch.load" or thing.origin == "torch.load"

@@ -1,0 +1,38 @@
+"""Whether an object is a tensor for certain: by how it was made, never by what it is called."""
+
+from __future__ import annotations
+
+import re
+
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
+from gradcheck_lint.source.deps import passes
+from gradcheck_lint.source.natures import Data, Grad, Opaque, Tensor
+from gradcheck_lint.source.values import Constant, Thing, Value, options
+
+_OF_TORCH = re.compile(
+    r"torch\.(?!load$|device$|Generator$|Size$|compile$|dtype$|export$|get_|is_|set_|use_|no_grad$)\w+"
+)
+_FUNCTIONAL = re.compile(r"torch\.nn\.functional\.\w+|torch\.(?:linalg|fft|special)\.\w+")
+
+
+def is_tensor(value: Value | None) -> Answer:
+    """Whether all that a value may be are tensors; MAYBE for what a network or code that was not seen has given."""
+    found = [_one(option) for option in options(value) if not (isinstance(option, Constant) and option.value is None)]
+    if not found or NO in found:
+        return NO
+    return MAYBE if MAYBE in found else YES
+
+
+def _one(value: Value) -> Answer:
+    if not isinstance(value, Thing):
+        return NO
+    if isinstance(value.what, Tensor):
+        return YES
+    if isinstance(value.what, (Grad, Data)):
+        owner = value.parent[0] if value.parent is not None else None
+        return YES if owner is not None and isinstance(owner.what, (Tensor, Grad, Data)) else MAYBE
+    if not isinstance(value.what, Opaque):
+        return NO
+    if _OF_TORCH.fullmatch(value.origin) or _FUNCTIONAL.fullmatch(value.origin):
+        return YES
+    return MAYBE if passes(value) else NO

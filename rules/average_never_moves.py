@@ -1,0 +1,62 @@
+"""GL215: an average of weights that does not follow the model, or has statistics that do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.laws.answer import YES
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.events import Build, Step
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.timeline import Timeline
+
+
+class AverageNeverMoves(Rule):
+    code = "GL215"
+    slug = "average-never-moves"
+    severity = Severity.ERROR
+    triggers = r"AveragedModel\("
+    needs = (Build, Step)
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.averaged_copy import followed
+        from gradcheck_lint.facts.averages import stale, still
+        from gradcheck_lint.facts.identity import name_of
+        from gradcheck_lint.facts.query import receiver
+        from gradcheck_lint.facts.repair import argument
+
+        copied = None if timeline.cut else followed(timeline)
+        if copied is not None:
+            network = f"`{copied.network.label}`" if copied.network.label else "the network"
+            report(
+                copied.copy.place or copied.taken.place,
+                "an average follows a network that never moves",
+                label=f"a copy of {network}, from which the average is taken",
+                why=f"`{name_of(copied.step)}.step()` moves {network} and not the copy, so the average stays as it is",
+                help=f"let the average follow {network} itself",
+                related=[("the average is moved here", copied.taken.place), ("steps here", copied.step.place)],
+            )
+        for found in still(timeline):
+            name = found.built.subject.label or "the average"
+            model = argument(found.built.place, 0) or "model"
+            report(
+                found.built.place,
+                "an average of weights is never moved",
+                label=f"stays what `{model}` is here",
+                why="what is evaluated is the model at the start, and not what was learned",
+                help=f"call `{name}.update_parameters({model})` after each step, or after each epoch",
+                related=[("trained here", found.step.place), ("used here", found.used.place)],
+            )
+        for late in stale(timeline):
+            name = receiver(late.used) or "the average"
+            report(
+                late.used.place,
+                "an average of weights is evaluated with the statistics of another model",
+                label="its norm layers have the statistics of the model that was trained",
+                why="averaged weights give other activations than those that the statistics were taken of",
+                help=f"call `update_bn(loader, {name})` of `torch.optim.swa_utils` before, or say `use_buffers=True`",
+                related=[("built here", late.built.place), ("averaged here, without the statistics", late.moved.place)],
+                confidence=Confidence.HIGH if late.normed is YES else Confidence.MEDIUM,
+            )

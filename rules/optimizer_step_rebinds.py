@@ -1,0 +1,93 @@
+"""GL601: the `step` of an optimizer class trips over its parameters, its closure or its buffers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.facts import repair
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.place import name_of
+
+if TYPE_CHECKING:
+    from gradcheck_lint.facts.classes import ClassFacts
+    from gradcheck_lint.facts.own_optimizers import StepFacts
+
+
+class OptimizerStepRebinds(Rule):
+    code = "GL601"
+    slug = "optimizer-step-rebinds"
+    severity = Severity.ERROR
+    triggers = r"\bdef step\(self, closure|\[[\"']params[\"']\]"
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        from gradcheck_lint.facts.own_optimizers import StepFacts
+
+        step = StepFacts.of(facts)
+        if step is None:
+            return
+        self.recorded(step, report)
+        self.closure(step, report)
+        self.buffers(step, report)
+        self.missing(step, report)
+
+    def recorded(self, step: StepFacts, report: Report) -> None:
+        """Tell of a parameter that is changed in place while torch records."""
+        for statement, name in step.recorded_writes():
+            report(
+                step.step.place(statement),
+                "an optimizer changes a parameter in place while gradients are recorded",
+                label=f"`{name}` is a leaf tensor that requires grad",
+                why="torch raises a RuntimeError at the first step",
+                help="put `@torch.no_grad()` over `step`, and call the closure under `torch.enable_grad()`"
+                if step.closure_calls
+                else "put `@torch.no_grad()` over `step`",
+            )
+            return  # one decorator mends all of them
+
+    def closure(self, step: StepFacts, report: Report) -> None:
+        call = step.closure_off()
+        if call is not None:
+            report(
+                step.step.place(call),
+                "an optimizer calls its closure while nothing is recorded",
+                label=f"`{step.closure}` goes forward and backward, and here gradients are off",
+                why="its backward raises a RuntimeError, as its loss has no graph",
+                help=f"call it under `torch.enable_grad()`: `with torch.enable_grad(): loss = {step.closure}()`",
+                related=[("off since here", name_of(step.step.place(step.function)))] if step.decorated else [],
+            )
+        lost = step.loss_lost()
+        if lost is not None:
+            report(
+                step.step.place(lost),
+                "an optimizer does not return the loss of its closure",
+                label="the loss is computed, and `step` returns None",
+                why="whoever calls `step(closure)` waits for the loss: a training loop to log it, a framework to go on",
+                help=f"keep it and return it at the end: `loss = {step.closure}()`",
+                confidence=Confidence.MEDIUM,
+            )
+
+    def buffers(self, step: StepFacts, report: Report) -> None:
+        for node, name in step.shared():
+            report(
+                step.step.place(node),
+                "all parameters of an optimizer share one buffer",
+                label=f"`{name}` takes in the gradient of one parameter after the other",
+                why="each parameter is moved by what was gathered of the others",
+                help="keep one for each parameter: `self.state[p]`",
+            )
+            return
+
+    def missing(self, step: StepFacts, report: Report) -> None:
+        found = step.unchecked()
+        if found is None:
+            return
+        node, name = found
+        report(
+            step.step.place(node),
+            "an optimizer expects a gradient of each parameter",
+            label=f"`{repair.text(step.step.place(node))}` is None for a parameter that no backward has reached",
+            why="the first step after a branch that was not taken, or with a frozen layer, raises an error",
+            help=f"leave it out: `if {name}.grad is None: continue`",
+            confidence=Confidence.MEDIUM,
+        )
