@@ -6,7 +6,7 @@ what was not followed, or two paths disagree (a flag, `self.training`), nothing 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gradcheck_lint.facts import losses
@@ -105,6 +105,25 @@ def scale(found: Sequence[Ending]) -> Scale | None:
     """The scale that all endings agree on."""
     scales = {ending.scale for ending in found}
     return scales.pop() if len(scales) == 1 else None
+
+
+class Pair(NamedTuple):
+    """Two tensors that a loss compares element by element."""
+
+    event: Forward | TorchCall
+    one: Value
+    other: Value
+
+
+def compared(timeline: Timeline) -> Iterator[Pair]:
+    """What the losses of a timeline compare element by element that spread their arguments over one another."""
+    for event in timeline.events(Forward, TorchCall):
+        name = event.name if isinstance(event, TorchCall) else event.subject.core.class_name
+        if name not in losses.SPREADING or records(event.context) is NO or _evaluates(event):
+            continue
+        input, target = event.args.get(0, "input"), event.args.get(1, "target")
+        if input is not None and target is not None:
+            yield Pair(event, input, target)
 
 
 class _Walk:

@@ -75,6 +75,11 @@ ENTROPIES = frozenset({_CE.name, _BCE_LOGITS.name, _NLL.name, _BCE.name, "torch.
 )
 """Losses that are another thing if their two arguments are exchanged."""
 
+SPREADING = frozenset(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")) | frozenset(
+    f"torch.nn.functional.{name}" for name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+)
+"""Losses that spread two arguments of different shapes over one another."""
+
 
 def loss_of(name: str) -> Loss | None:
     """The loss that a class or a function of torch is, by its full name."""
