@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.events import Forward, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, TorchCall
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
@@ -16,7 +16,7 @@ class LossArgumentsSwapped(Rule):
     code = "GL705"
     slug = "loss-arguments-swapped"
     severity = Severity.ERROR
-    needs = (Forward, TorchCall)
+    needs = (Backward, Forward, TorchCall)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed
@@ -27,8 +27,8 @@ class LossArgumentsSwapped(Rule):
         from gradcheck_lint.source.layers import layer_of
 
         reach = reaching(timeline)
-        for feed in fed.feeds(timeline):
-            if feed.loss.name not in ENTROPIES or feed.input is None or feed.target is None:
+        for feed in fed.computed(timeline):
+            if feed.name not in ENTROPIES or feed.input is None or feed.target is None:
                 continue
             first = reach.of(feed.input)
             if first.grad is not NO or not first.certain or first.cuts or first.met:
@@ -36,12 +36,12 @@ class LossArgumentsSwapped(Rule):
             second = reach.of(feed.target)
             if not second.met or not (second.grad is YES or any(layer_of(t.core) == "Sequential" for t in second.met)):
                 continue
-            target, prediction = argument(feed.event.place, 0), argument(feed.event.place, 1)
+            target, prediction = argument(feed.place, 0), argument(feed.place, 1)
             if not target or not prediction:
                 continue
             report(
-                feed.event.place,
-                f"prediction and target of `{feed.loss.short}` are exchanged",
+                feed.place,
+                f"prediction and target of `{feed.name.rpartition('.')[2]}` are exchanged",
                 label=f"`{target}` is data, and stands before `{prediction}`, which comes out of a model",
                 why="the loss takes the logarithm of the target and not of the prediction: it is another function, "
                 "which has no lower bound or fails",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.events import Forward, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, TorchCall
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
@@ -16,22 +16,25 @@ class LossBroadcast(Rule):
     code = "GL703"
     slug = "loss-broadcast"
     severity = Severity.ERROR
-    needs = (Forward, TorchCall)
+    needs = (Backward, Forward, TorchCall)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed, shapes
+        from gradcheck_lint.facts.losses import SPREADING
         from gradcheck_lint.facts.repair import argument
 
-        for pair in fed.compared(timeline):
-            one, other = shapes.shape_of(pair.one), shapes.shape_of(pair.other)
+        for pair in fed.computed(timeline):
+            if pair.name not in SPREADING:
+                continue
+            one, other = shapes.shape_of(pair.input), shapes.shape_of(pair.target)
             found = shapes.broadcast(one, other)
             if found is None:
                 continue
             column, row = (1, 0) if found.swapped else (0, 1)
-            given = [argument(pair.event.place, index) or "an argument" for index in (0, 1)]
-            made = shapes.narrowed(pair.other if found.swapped else pair.one)
+            given = [argument(pair.place, index) or "an argument" for index in (0, 1)]
+            made = shapes.narrowed(pair.target if found.swapped else pair.input)
             report(
-                pair.event.place,
+                pair.place,
                 "the loss compares each prediction with each target",
                 label=f"`{given[column]}` is {shapes.written(found.column)} and `{given[row]}` is "
                 f"{shapes.written(found.row)}: together they are spread to (N, N)",

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.events import Forward, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, TorchCall
 
 if TYPE_CHECKING:
-    from gradcheck_lint.facts.fed import Ending, Feed
+    from gradcheck_lint.facts.fed import Computed, Ending
     from gradcheck_lint.source.timeline import Timeline
 
 
@@ -18,26 +18,27 @@ class SoftmaxBeforeCrossEntropy(Rule):
     slug = "softmax-before-cross-entropy"
     severity = Severity.ERROR
     fix = Safety.SAFE
-    needs = (Forward, TorchCall)
+    needs = (Backward, Forward, TorchCall)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed
         from gradcheck_lint.facts.losses import PROBABILITIES
         from gradcheck_lint.facts.repair import argument
 
-        for feed in fed.feeds(timeline):
-            if not feed.loss.squashes:
+        for feed in fed.computed(timeline):
+            loss = feed.loss
+            if loss is None or not loss.squashes:
                 continue
             found = fed.endings(feed.input)
             if not found or any(ending.scale not in PROBABILITIES for ending in found):
                 continue
             first = found[0]
-            given = argument(feed.event.place, 0) or "the input"
-            own = feed.loss.squashes
+            given = argument(feed.place, 0) or "the input"
+            own = loss.squashes
             again = "a second time" if own in first.name.lower() else "on top of it"
             report(
-                feed.event.place,
-                f"`{feed.loss.short}` is fed with probabilities, and wants logits",
+                feed.place,
+                f"`{loss.short}` is fed with probabilities, and wants logits",
                 label=f"`{given}` comes out of `{first.name}`, and the loss applies a {own} {again}",
                 why="probabilities lie between 0 and 1, so the loss can never come near 0 and its gradients are small "
                 "and flat: the model learns slowly, and to a worse result",
@@ -48,20 +49,20 @@ class SoftmaxBeforeCrossEntropy(Rule):
                 confidence=Confidence.HIGH if feed.sole else Confidence.MEDIUM,
             )
 
-    def mend(self, feed: Feed, ending: Ending) -> Fix | None:
+    def mend(self, feed: Computed, ending: Ending) -> Fix | None:
         """Hand over what the softmax is given, where it is called on the spot."""
         from gradcheck_lint.facts.repair import replace, text
         from gradcheck_lint.source import tree
         from gradcheck_lint.source.place import Place
 
-        call, inner = feed.event.place.node, ending.place.node if ending.place is not None else None
+        call, inner = feed.place.node, ending.place.node if ending.place is not None else None
         if not isinstance(call, tree.Call) or not isinstance(inner, tree.Call) or ending.layer is not None:
             return None
         if not any(argument.value is inner for argument in call.args) or not inner.args or inner.args[0].keyword:
             return None
-        if not isinstance(inner.func, tree.Attribute) or not text(Place(feed.event.place.chunk, inner.func)).startswith(
+        if not isinstance(inner.func, tree.Attribute) or not text(Place(feed.place.chunk, inner.func)).startswith(
             ("F.", "nn.functional.", "torch.")
         ):
             return None
-        given = Place(feed.event.place.chunk, inner.args[0].value)
+        given = Place(feed.place.chunk, inner.args[0].value)
         return Fix(f"leave out the `{ending.name}`", Safety.SAFE, (replace(Place(given.chunk, inner), text(given)),))

@@ -15,14 +15,14 @@ from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.laws.mode import records
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.events import Forward, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, TorchCall
 from gradcheck_lint.source.layers import layer_of
-from gradcheck_lint.source.natures import Instance, Module, Opaque, Super, Tensor
+from gradcheck_lint.source.natures import Instance, LossScaled, Module, Opaque, Super, Tensor
 from gradcheck_lint.source.operations import How, Operation
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.timeline import Timeline
-from gradcheck_lint.source.values import Choice, Constant, External, Items, Table, Thing, Value, options
+from gradcheck_lint.source.values import Choice, Constant, Items, Table, Thing, Value, options
 
 
 class Ending(NamedTuple):
@@ -42,57 +42,104 @@ class Ending(NamedTuple):
         return self.layer.place if self.layer is not None and self.layer.place is not None else self.place
 
 
-class Feed(NamedTuple):
-    """One place at which a loss is computed; `sole` unless another loss may be computed there in its place."""
+class Computed(NamedTuple):
+    """One place at which a loss of torch is computed; `sole` unless another one may be computed there in its place."""
 
-    event: Forward | TorchCall
-    loss: Loss
-    input: Value | None
-    target: Value | None
-    criterion: Thing | None
-    sole: bool
+    place: Place
+    name: str
+    args: Arguments
+    criterion: Thing | None = None
+    sole: bool = True
 
-    def option(self, name: str) -> Value | None:
-        """An option of the loss: of the function, or of the object when it was built."""
-        args = self.criterion.args if self.criterion is not None else self.event.args
-        return args.keywords.get(name) if args is not None else None
+    @property
+    def input(self) -> Value | None:
+        return self.args.get(0, "input")
+
+    @property
+    def target(self) -> Value | None:
+        return self.args.get(1, "target")
+
+    @property
+    def loss(self) -> Loss | None:
+        """What it wants, if it tells apart what it is fed with."""
+        return losses.loss_of(self.name)
 
 
-def feeds(timeline: Timeline) -> Sequence[Feed]:
-    """The losses that a timeline computes while torch records, of those that tell apart what they are fed with."""
+def computed(timeline: Timeline) -> Sequence[Computed]:
+    """The losses that a timeline computes while torch records: where they happen, and on the way of a backward."""
     if not _last or _last[0][0] is not timeline:
-        _last[:] = [(timeline, _feeds(timeline))]
+        _last[:] = [(timeline, _computed(timeline))]
     return _last[0][1]
 
 
-_last: list[tuple[Timeline, list[Feed]]] = []
+_last: list[tuple[Timeline, list[Computed]]] = []
 
 
-def _feeds(timeline: Timeline) -> list[Feed]:
-    found: list[Feed] = []
-    others: dict[tuple[int, int], set[str]] = {}
+def _computed(timeline: Timeline) -> list[Computed]:
+    found: list[Computed] = []
     for event in timeline.events(Forward, TorchCall):
-        if isinstance(event, Forward):
-            criterion = event.subject.core
-            name = criterion.cls.name if isinstance(criterion.cls, External) else criterion.class_name or "?"
-        else:
-            criterion, name = None, event.name
-        key = id(event.place.chunk), id(event.place.node)
-        loss = losses.loss_of(name)
-        others.setdefault(key, set()).add(name)
-        if loss is None or records(event.context) is NO or _evaluates(event):
+        if records(event.context) is NO or _evaluates(event):
             continue
-        args = event.args
-        input, target = args.get(0, "input"), args.get(1, "target")
-        found.append(Feed(event, loss, input, target, criterion, True))
+        if isinstance(event, TorchCall):
+            found.append(Computed(event.place, event.name, event.args))
+        else:
+            core = event.subject.core
+            found.append(Computed(event.place, core.class_name or "?", event.args, core))
+    met = {(id(one.place.chunk), id(one.place.node)) for one in found if losses.known(one.name)}
+    for backward in timeline.events(Backward):
+        for one in _behind(backward.subject):
+            if (id(one.place.chunk), id(one.place.node)) not in met:
+                found.append(one)
+    names: dict[tuple[int, int], set[str]] = {}
+    for one in found:
+        names.setdefault((id(one.place.chunk), id(one.place.node)), set()).add(one.name)
     return [
-        feed._replace(sole=len(others[id(feed.event.place.chunk), id(feed.event.place.node)]) == 1) for feed in found
+        one._replace(sole=len(names[id(one.place.chunk), id(one.place.node)]) == 1)
+        for one in found
+        if losses.known(one.name)
     ]
 
 
 def _evaluates(event: Forward | TorchCall) -> bool:
     """Whether a framework calls the function for evaluation, with gradients switched off."""
     return event.function is not None and event.function.name in ("validation_step", "test_step", "predict_step")
+
+
+def _behind(loss: Value | None) -> Iterator[Computed]:
+    """The losses of torch that a backward starts from, wherever they were computed."""
+    todo: list[Value | None] = [loss]
+    met: set[int] = set()
+    while todo and len(met) < limits.WAY:
+        spend(2)
+        value = todo.pop()
+        if value is None or id(value) in met:
+            continue
+        met.add(id(value))
+        if isinstance(value, Choice):
+            todo += value.options
+        elif isinstance(value, Items):
+            todo += value.items[: limits.CUTS]
+        elif isinstance(value, Table):
+            todo += list(value.entries.values())[: limits.CUTS]
+        if not isinstance(value, Thing):
+            continue
+        made = value.made
+        if isinstance(value.what, LossScaled):
+            todo.append(value.what.of)
+        elif made is None:
+            todo.append(value.parent[0] if value.parent is not None else None)
+        elif made.how in (How.CALL, How.FUNCTION) and made.place is not None and made.recorded is not NO:
+            core = made.base.core if isinstance(made.base, Thing) else None
+            name = core.class_name if core is not None else made.name
+            if losses.known(name) and made.inner is None:
+                args = Arguments(list(made.args), dict(made.keywords or {}))
+                yield Computed(made.place, name, args, core)
+            else:
+                todo += [made.inner] if made.how is How.CALL else made.args
+        elif made.how in (How.ITEM, How.METHOD):
+            todo.append(made.base)
+        else:
+            todo += [made.inner, *made.args] if made.how is not How.CODE else [made.inner]
 
 
 def endings(value: Value | None) -> tuple[Ending, ...]:
@@ -105,25 +152,6 @@ def scale(found: Sequence[Ending]) -> Scale | None:
     """The scale that all endings agree on."""
     scales = {ending.scale for ending in found}
     return scales.pop() if len(scales) == 1 else None
-
-
-class Pair(NamedTuple):
-    """Two tensors that a loss compares element by element."""
-
-    event: Forward | TorchCall
-    one: Value
-    other: Value
-
-
-def compared(timeline: Timeline) -> Iterator[Pair]:
-    """What the losses of a timeline compare element by element that spread their arguments over one another."""
-    for event in timeline.events(Forward, TorchCall):
-        name = event.name if isinstance(event, TorchCall) else event.subject.core.class_name
-        if name not in losses.SPREADING or records(event.context) is NO or _evaluates(event):
-            continue
-        input, target = event.args.get(0, "input"), event.args.get(1, "target")
-        if input is not None and target is not None:
-            yield Pair(event, input, target)
 
 
 class _Walk:
@@ -179,6 +207,8 @@ class _Walk:
             return self.of(made.base)
         if made.how is How.CALL:
             return self.called(made)
+        if made.how is How.CODE:
+            return self.of(made.inner)
         if made.how is How.OPERATOR:
             return self.arithmetic(made)
         if made.how is How.FUNCTION:

@@ -86,6 +86,11 @@ def loss_of(name: str) -> Loss | None:
     return _LOSSES.get(name)
 
 
+def known(name: str) -> bool:
+    """Whether something is said here of a class or a function of this name."""
+    return name in _LOSSES or name in SPREADING
+
+
 class Step(Enum):
     """What an operation does to the scale of what it is given, where it does not give one of its own."""
 

@@ -138,6 +138,8 @@ class _Walk:
             return self.each(made.args)
         if made.how is How.CALL:
             return self.called(made)
+        if made.how is How.CODE:
+            return self.of(made.inner)
         if made.how is How.OPERATOR:
             return self.arithmetic(made.args)
         if made.how is How.METHOD:
@@ -227,6 +229,8 @@ class _Walk:
         spend(2)
         self.under_way.add(thing.serial)
         made = thing.made
+        if made.how is How.CODE:
+            return self.layer(made.inner)
         if made.how is How.CALL and isinstance(made.base, Thing):
             if made.inner is not None:
                 return self.layer(made.inner)
