@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.events import Backward, Forward, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.losses import Loss, Scale
@@ -17,7 +17,7 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
     code = "GL702"
     slug = "logits-where-probabilities-are-wanted"
     severity = Severity.ERROR
-    needs = (Backward, Forward, TorchCall)
+    needs = (Backward, Forward, Return, TorchCall)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed

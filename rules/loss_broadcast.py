@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.events import Backward, Forward, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
@@ -16,7 +16,7 @@ class LossBroadcast(Rule):
     code = "GL703"
     slug = "loss-broadcast"
     severity = Severity.ERROR
-    needs = (Backward, Forward, TorchCall)
+    needs = (Backward, Forward, Return, TorchCall)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed, shapes

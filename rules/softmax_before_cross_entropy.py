@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.source.events import Backward, Forward, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.fed import Computed, Ending
@@ -18,7 +18,8 @@ class SoftmaxBeforeCrossEntropy(Rule):
     slug = "softmax-before-cross-entropy"
     severity = Severity.ERROR
     fix = Safety.SAFE
-    needs = (Backward, Forward, TorchCall)
+    triggers = r"\bdef training_step\("
+    needs = (Backward, Forward, Return, TorchCall)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed

@@ -15,7 +15,7 @@ from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.laws.mode import records
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.events import Backward, Forward, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
 from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import Instance, LossScaled, Module, Opaque, Super, Tensor
 from gradcheck_lint.source.operations import How, Operation
@@ -86,8 +86,8 @@ def _computed(timeline: Timeline) -> list[Computed]:
             core = event.subject.core
             found.append(Computed(event.place, core.class_name or "?", event.args, core))
     met = {(id(one.place.chunk), id(one.place.node)) for one in found if losses.known(one.name)}
-    for backward in timeline.events(Backward):
-        for one in _behind(backward.subject):
+    for root in _roots(timeline):
+        for one in _behind(root):
             if (id(one.place.chunk), id(one.place.node)) not in met:
                 found.append(one)
     names: dict[tuple[int, int], set[str]] = {}
@@ -98,6 +98,15 @@ def _computed(timeline: Timeline) -> list[Computed]:
         for one in found
         if losses.known(one.name)
     ]
+
+
+def _roots(timeline: Timeline) -> Iterator[Value | None]:
+    """What backward starts from, here or in a framework that is given it."""
+    for event in timeline.events(Backward, Return):
+        if isinstance(event, Backward):
+            yield event.subject
+        elif event.function is not None and event.function.name == "training_step":
+            yield event.value
 
 
 def _evaluates(event: Forward | TorchCall) -> bool:
@@ -191,9 +200,11 @@ class _Walk:
         return found
 
     def thing(self, thing: Thing) -> list[Ending] | None:
-        made = thing.made
-        if made is not None:
-            return self.operation(thing, made)
+        whole, part = part_of(thing)
+        if whole is not None:
+            return self.of(part)
+        if thing.made is not None:
+            return self.operation(thing, thing.made)
         if thing.parent is not None and isinstance(thing.what, (Opaque, Tensor)):
             base, name = thing.parent
             same = name.startswith("[") or name in ("data", "T", "mT")
@@ -283,6 +294,33 @@ class _Walk:
                     return self.layer(inner, None, place, depth + 1)
             return None
         return self.of(given) if name and losses.layer_keeps(name) and given is not None else None
+
+
+def part_of(thing: Thing) -> tuple[Items | Table | None, Value | None]:
+    """Of what is an item of what a followed function has given: the tuple or the dictionary, and what stands there."""
+    made = thing.made
+    if made is not None and made.how is How.ITEM:
+        base, key = made.base, made.name
+    elif thing.parent is not None and thing.parent[1].startswith("["):
+        base, key = thing.parent[0], thing.parent[1][1:-1]
+    else:
+        return None, None
+    for _ in range(limits.DEPTH):
+        if not isinstance(base, Thing):
+            break
+        if base.made is not None and base.made.inner is not None:
+            base = base.made.inner
+        elif base.parent is not None and base.parent[1].startswith("["):
+            base = part_of(base)[1]
+        else:
+            break
+    if isinstance(base, Items):
+        at = int(key) if key.lstrip("-").isdigit() else len(base.items)
+        return base, base.items[at] if base.complete and -len(base.items) <= at < len(base.items) else None
+    if isinstance(base, Table):
+        name = key.strip("'\"")
+        return base, base.entries.get(name) if name not in base.maybe else None
+    return None, None
 
 
 def _modules(sequential: Thing) -> list[Thing]:

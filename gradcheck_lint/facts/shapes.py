@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gradcheck_lint.facts.fed import part_of
 from gradcheck_lint.source import limits
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.layers import WITHOUT_PARAMETERS, layer_of
@@ -78,6 +79,9 @@ class _Walk:
 
     def thing(self, thing: Thing) -> Shape | None:
         made = thing.made
+        whole, part = part_of(thing)
+        if whole is not None:
+            return self.of(part)
         if isinstance(thing.what, Tensor) and thing.args is not None and thing.what.leaf:
             return self.new(thing)
         if made is not None and made is not NEW and made.how is not How.ITEM:
@@ -280,6 +284,8 @@ def _several(value: Thing) -> bool:
     """Whether a value may be several sizes at once, as `x.shape` is."""
     if value.parent is not None and value.parent[1].startswith("["):
         return False  # one of the sizes
+    if value.origin == "builtins.len":
+        return False
     made = value.made
     return made is None or made.how is not How.METHOD or made.name != "size" or not made.args
 
