@@ -224,8 +224,8 @@ class Items(Value):
     """
 
     __slots__ = (
-        "complete", "constants", "escaped", "items", "kept", "kind", "lazy", "over", "place", "serial", "sifted",
-        "strange", "unordered",
+        "complete", "constants", "depth", "escaped", "items", "kept", "kind", "lazy", "loose", "over", "place",
+        "serial", "sifted", "strange", "unordered",
     )  # fmt: skip
 
     def __init__(
@@ -244,6 +244,8 @@ class Items(Value):
         self.escaped = 0  # how many of the items code that cannot be seen has got hold of already
         self.constants = 0  # how many of the first items were seen to be constants: items are only added
         self.strange = False  # it may have items that are none of these, not only more of their kind
+        self.depth = 0  # how many branches it was made in
+        self.loose = False  # what stands last in it is another item on another path
         self.sifted: tuple[Sifted, ...] = ()  # which parameters the elements of a model in it are
         self.kept: tuple[Thing, str] | None = None  # the object that has it as an attribute, and of which name
         self.serial = next(_serials.count)

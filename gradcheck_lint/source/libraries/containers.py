@@ -19,6 +19,8 @@ from gradcheck_lint.source.values import NONE, Constant, Items, Table, Thing, Va
 def items_method(machine: Machine, base: Items, attr: str, args: Arguments, node: tree.Call) -> Value:
     if attr in _CHANGES:
         base.over = None
+    if attr in _SHIFTS or (attr in _CHANGES and machine.depth > base.depth):
+        base.loose = True
     if attr in ("append", "add") and args.positional:
         base.items.append(args.positional[0])
     elif attr in ("extend", "update") and args.positional:
@@ -29,6 +31,7 @@ def items_method(machine: Machine, base: Items, attr: str, args: Arguments, node
             room = len(base.items) + len(more) <= max(limits.ITEMS, len(base.items) + 1)
             base.items += more[: None if room else max(0, limits.ITEMS - len(base.items))]
             base.complete = base.complete and value.complete and whole and room
+            base.loose = base.loose or value.loose
             spend(len(more) // 8)
         else:
             base.items.append(iteration.element(machine, value, node))
@@ -44,7 +47,9 @@ def items_method(machine: Machine, base: Items, attr: str, args: Arguments, node
             base.items.append(args.positional[1])
     elif attr == "copy":
         items, whole = limited(base.items)
-        return Items(base.kind, list(items), base.complete and whole, base.place)
+        made = Items(base.kind, list(items), base.complete and whole, base.place)
+        made.depth, made.loose = machine.depth, base.loose
+        return made
     if machine.looping and attr in ("append", "add", "extend", "update"):
         base.complete = False
     return NONE if attr not in ("index", "count") else Constant(...)
@@ -52,6 +57,9 @@ def items_method(machine: Machine, base: Items, attr: str, args: Arguments, node
 
 _CHANGES = frozenset("append add extend update insert remove pop clear discard".split())
 """Methods after which there are more items than before, or fewer."""
+
+_SHIFTS = frozenset("insert remove pop clear discard reverse sort".split())
+"""Methods after which it is not known which item is where."""
 
 
 def table_method(machine: Machine, base: Table, attr: str, args: Arguments, node: tree.Call) -> Value:

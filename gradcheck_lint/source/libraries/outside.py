@@ -86,6 +86,8 @@ def external(machine: Machine, target: External, args: Arguments, node: tree.Cal
         deps = tensors.recorded(machine, args)
         smooth = (head != "builtins" and last not in torch_api.NO_GRADIENT) or name == "builtins.sum"
         made = Thing(Opaque(), last, machine.place(node), deps=deps if smooth else cut_off(deps), certain=False)
+        if head == "torch.utils.data":
+            made.args = args  # a batch has the shape of what its data set was made of
         return unseen.origin(made, None, args, name)
     return unseen.opaque(machine, last, None, args, node, outside=name)
 

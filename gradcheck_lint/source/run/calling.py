@@ -77,6 +77,8 @@ def _arguments(machine: Machine, node: tree.Call) -> Arguments:
         if argument.star == "*":
             if isinstance(value, Items) and value.complete:
                 more, whole = limited(value.items)
+                if value.loose and sure is None:
+                    sure = len(positional)
                 positional += more
                 open = open or not whole
             else:
@@ -310,14 +312,15 @@ def _fields(cls: ClassValue) -> list[str]:
 
 
 def _call_thing(machine: Machine, thing: Thing, args: Arguments, node: tree.Call) -> Value:
-    if isinstance(thing.what, (Module, Instance)) and isinstance(thing.cls, ClassValue):
+    core = thing.core  # a wrapper runs what it wraps
+    if isinstance(thing.what, (Module, Instance)) and isinstance(core.cls, ClassValue):
         for name in ("forward", "__call__") if isinstance(thing.what, Module) else ("__call__",):
-            member = thing.cls.member(name)
+            member = core.cls.member(name)
             if isinstance(member, FunctionValue):
                 if isinstance(thing.what, Module):
                     machine.emit(node, ev.Forward(thing, args=args))
                 before = new_serial()
-                result = _follow(machine, member.bind(thing), args, node)
+                result = _follow(machine, member.bind(core), args, node)
                 if not tracked(result):
                     seen = looked.again(machine, member.bind(thing), args, node)
                     return _result(machine, thing, args, node, result if seen is None else seen)

@@ -80,7 +80,9 @@ def eval_display(machine: Machine, node: tree.Display) -> Value:
             for item, value in zip(node.items, values, strict=True)
         ]
         return objects.joined(machine, node.kind, parts, node)
-    return Items(node.kind, items, complete, machine.place(node))
+    listed = Items(node.kind, items, complete, machine.place(node))
+    listed.depth = machine.depth
+    return listed
 
 
 def eval_dict(machine: Machine, node: tree.Dict) -> Value:

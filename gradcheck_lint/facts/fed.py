@@ -1,0 +1,383 @@
+"""What a loss is fed with: probabilities, log-probabilities, or numbers of any size, and what has made them so.
+
+Walks back from the arguments of a loss over the operations that made them, until one decides. Where a path leads into
+what was not followed, or two paths disagree (a flag, `self.training`), nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from gradcheck_lint.facts import losses
+from gradcheck_lint.facts.losses import Loss, Scale, Step
+from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.laws.mode import records
+from gradcheck_lint.source import limits
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
+from gradcheck_lint.source.layers import layer_of
+from gradcheck_lint.source.natures import Instance, LossScaled, Module, Opaque, Super, Tensor
+from gradcheck_lint.source.operations import How, Operation
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.run.arguments import Arguments
+from gradcheck_lint.source.timeline import Timeline
+from gradcheck_lint.source.values import Choice, Constant, Items, Table, Thing, Value, options
+
+
+class Ending(NamedTuple):
+    """What decides about the numbers of a tensor: the operation `name` (`softmax`, `nn.Softmax`), where it is called.
+
+    `layer` is the layer, where it is one.
+    """
+
+    scale: Scale
+    name: str
+    place: Place | None
+    layer: Thing | None = None
+
+    @property
+    def made(self) -> Place | None:
+        """Where it is written down: where the layer is built, or the function is called."""
+        return self.layer.place if self.layer is not None and self.layer.place is not None else self.place
+
+
+class Computed(NamedTuple):
+    """One place at which a loss of torch is computed; `sole` unless another one may be computed there in its place."""
+
+    place: Place
+    name: str
+    args: Arguments
+    criterion: Thing | None = None
+    sole: bool = True
+
+    @property
+    def input(self) -> Value | None:
+        return self.args.get(0, "input")
+
+    @property
+    def target(self) -> Value | None:
+        return self.args.get(1, "target")
+
+    @property
+    def loss(self) -> Loss | None:
+        """What it wants, if it tells apart what it is fed with."""
+        return losses.loss_of(self.name)
+
+
+def computed(timeline: Timeline) -> Sequence[Computed]:
+    """The losses that a timeline computes while torch records: where they happen, and on the way of a backward."""
+    if not _last or _last[0][0] is not timeline:
+        _last[:] = [(timeline, _computed(timeline))]
+    return _last[0][1]
+
+
+_last: list[tuple[Timeline, list[Computed]]] = []
+
+
+def _computed(timeline: Timeline) -> list[Computed]:
+    found: list[Computed] = []
+    for event in timeline.events(Forward, TorchCall):
+        if records(event.context) is NO or _evaluates(event):
+            continue
+        if isinstance(event, TorchCall):
+            found.append(Computed(event.place, event.name, event.args))
+        else:
+            core = event.subject.core
+            found.append(Computed(event.place, core.class_name or "?", event.args, core))
+    met = {(id(one.place.chunk), id(one.place.node)) for one in found if losses.known(one.name)}
+    for root in _roots(timeline):
+        for one in _behind(root):
+            if (id(one.place.chunk), id(one.place.node)) not in met:
+                found.append(one)
+    names: dict[tuple[int, int], set[str]] = {}
+    for one in found:
+        names.setdefault((id(one.place.chunk), id(one.place.node)), set()).add(one.name)
+    return [
+        one._replace(sole=len(names[id(one.place.chunk), id(one.place.node)]) == 1)
+        for one in found
+        if losses.known(one.name)
+    ]
+
+
+def _roots(timeline: Timeline) -> Iterator[Value | None]:
+    """What backward starts from, here or in a framework that is given it."""
+    for event in timeline.events(Backward, Return):
+        if isinstance(event, Backward):
+            yield event.subject
+        elif event.function is not None and event.function.name == "training_step":
+            yield event.value
+
+
+def _evaluates(event: Forward | TorchCall) -> bool:
+    """Whether a framework calls the function for evaluation, with gradients switched off."""
+    return event.function is not None and event.function.name in ("validation_step", "test_step", "predict_step")
+
+
+def _behind(loss: Value | None) -> Iterator[Computed]:
+    """The losses of torch that a backward starts from, wherever they were computed."""
+    todo: list[Value | None] = [loss]
+    met: set[int] = set()
+    while todo and len(met) < limits.WAY:
+        spend(2)
+        value = todo.pop()
+        if value is None or id(value) in met:
+            continue
+        met.add(id(value))
+        if isinstance(value, Choice):
+            todo += value.options
+        elif isinstance(value, Items):
+            todo += value.items[: limits.CUTS]
+        elif isinstance(value, Table):
+            todo += list(value.entries.values())[: limits.CUTS]
+        if not isinstance(value, Thing):
+            continue
+        made = value.made
+        if isinstance(value.what, LossScaled):
+            todo.append(value.what.of)
+        elif made is None:
+            todo.append(value.parent[0] if value.parent is not None else None)
+        elif made.how in (How.CALL, How.FUNCTION) and made.place is not None and made.recorded is not NO:
+            core = made.base.core if isinstance(made.base, Thing) else None
+            name = core.class_name if core is not None else made.name
+            if losses.known(name) and made.inner is None:
+                args = Arguments(list(made.args), dict(made.keywords or {}))
+                yield Computed(made.place, name, args, core)
+            else:
+                todo += [made.inner] if made.how is How.CALL else made.args
+        elif made.how in (How.ITEM, How.METHOD):
+            todo.append(made.base)
+        else:
+            todo += [made.inner, *made.args] if made.how is not How.CODE else [made.inner]
+
+
+def endings(value: Value | None) -> tuple[Ending, ...]:
+    """What decides about the numbers of a value, on each path; empty if that is not known of each of them."""
+    found = _Walk().of(value)
+    return tuple({(e.scale, e.name, id(e.made)): e for e in found}.values()) if found else ()
+
+
+def scale(found: Sequence[Ending]) -> Scale | None:
+    """The scale that all endings agree on."""
+    scales = {ending.scale for ending in found}
+    return scales.pop() if len(scales) == 1 else None
+
+
+class _Walk:
+    """One walk back. What is not known is None; what is met again adds nothing, and is empty."""
+
+    def __init__(self) -> None:
+        self.under_way: set[int] = set()
+        self.left = limits.WAY
+
+    def of(self, value: Value | None) -> list[Ending] | None:
+        spend(2)
+        if isinstance(value, Choice):
+            return self.each(value.options)
+        if not isinstance(value, Thing):
+            return None
+        if value.serial in self.under_way:
+            return []
+        self.left -= 1
+        if self.left < 0 or len(self.under_way) > limits.WAY // 4:
+            return None
+        self.under_way.add(value.serial)
+        try:
+            return self.thing(value)
+        finally:
+            self.under_way.discard(value.serial)
+
+    def each(self, values: Sequence[Value]) -> list[Ending] | None:
+        """One of some values; that it may be None was tested by the code."""
+        found: list[Ending] = []
+        for value in values:
+            if isinstance(value, Constant) and value.value is None:
+                continue
+            one = self.of(value)
+            if one is None:
+                return None
+            found += one
+        return found
+
+    def thing(self, thing: Thing) -> list[Ending] | None:
+        whole, part = part_of(thing)
+        if whole is not None:
+            return self.of(part)
+        if thing.made is not None:
+            return self.operation(thing, thing.made)
+        if thing.parent is not None and isinstance(thing.what, (Opaque, Tensor)):
+            base, name = thing.parent
+            same = name.startswith("[") or name in ("data", "T", "mT")
+            return self.of(base) if same and not isinstance(base.what, _OBJECTS) else None
+        return None
+
+    def operation(self, thing: Thing, made: Operation) -> list[Ending] | None:
+        if made.how is How.JOIN:
+            return self.each(made.args)
+        if made.how is How.ITEM:
+            return self.of(made.base)
+        if made.how is How.CALL:
+            return self.called(made)
+        if made.how is How.CODE:
+            return self.of(made.inner)
+        if made.how is How.OPERATOR:
+            return self.arithmetic(made)
+        if made.how is How.FUNCTION:
+            return self.passed(made, made.name, made.args[0] if made.args else (made.keywords or {}).get("input"))
+        if made.how is How.METHOD and made.name not in ("linear", "conv1d", "conv2d", "conv3d"):
+            if any(isinstance(option, Thing) and isinstance(option.what, _OBJECTS) for option in options(made.base)):
+                return None
+            if made.name in _WITH_DIM and not _only_numbers(made):
+                return None  # `self.softmax(x)` of an object that is not known
+            return self.passed(made, made.name, made.base)
+        return None
+
+    def passed(self, made: Operation, name: str, given: Value | None) -> list[Ending] | None:
+        """What a function or a method makes of what it is given."""
+        own = losses.gives(name)
+        if own is not None:
+            return [Ending(own, name.rpartition(".")[2], made.place)]
+        step = losses.step(name)
+        if step is Step.UNKNOWN:
+            return None
+        if isinstance(given, Items):
+            found = self.each(given.items) if given.complete or given.items else None
+        else:
+            found = self.of(given)
+        if found is None:
+            return None
+        if step is Step.KEEPS:
+            free = losses.stays(name) and any(ending.scale is Scale.FREE for ending in found)
+            return None if free else found
+        if step is Step.LOG:
+            return _turned(found, losses.PROBABILITIES, Scale.LOG)
+        return _turned(found, frozenset({Scale.LOG}), Scale.UNIT)
+
+    def arithmetic(self, made: Operation) -> list[Ending] | None:
+        """A factor leaves numbers of any size what they are, and what is tiny any probability."""
+        if len(made.args) != 2:
+            return self.of(made.args[0]) if made.name == "+" and len(made.args) == 1 else None
+        first, second = made.args
+        if made.name in ("*", "/", "*=", "/=") and isinstance(second, Constant):
+            return _turned(self.of(first), frozenset({Scale.FREE}), Scale.FREE)
+        if made.name == "*" and isinstance(first, Constant):
+            return _turned(self.of(second), frozenset({Scale.FREE}), Scale.FREE)
+        if made.name in ("+", "-", "+=", "-=") and _tiny(second):
+            return self.of(first)
+        if made.name == "+" and _tiny(first):
+            return self.of(second)
+        return None
+
+    # ------------------------------------------------------------ modules
+
+    def called(self, made: Operation) -> list[Ending] | None:
+        """What the call of a module gives."""
+        thing = made.base.core if isinstance(made.base, Thing) else None
+        if thing is None or not isinstance(thing.what, Module):
+            return None
+        if made.inner is not None:
+            return self.of(made.inner)
+        return self.layer(thing, made.args[0] if made.args else None, made.place, 0)
+
+    def layer(self, thing: Thing, given: Value | None, place: Place | None, depth: int) -> list[Ending] | None:
+        """What a layer of torch.nn makes of what it is given; that of a Sequential is told by its last ones."""
+        name = layer_of(thing.core)
+        own = losses.layer_gives(name)
+        if own is not None:
+            return [Ending(own, f"nn.{name}", place, thing)]
+        if name == "Sequential" and depth < limits.DEPTH:
+            last = _modules(thing)
+            while last:
+                spend(1)
+                inner = last.pop()
+                if not losses.layer_keeps(layer_of(inner)):
+                    return self.layer(inner, None, place, depth + 1)
+            return None
+        return self.of(given) if name and losses.layer_keeps(name) and given is not None else None
+
+
+def part_of(thing: Thing) -> tuple[Items | Table | None, Value | None]:
+    """Of what is an item of what a followed function has given: the tuple or the dictionary, and what stands there."""
+    made = thing.made
+    if made is not None and made.how is How.ITEM:
+        base, key = made.base, made.name
+    elif thing.parent is not None and thing.parent[1].startswith("["):
+        base, key = thing.parent[0], thing.parent[1][1:-1]
+    else:
+        return None, None
+    for _ in range(limits.DEPTH):
+        if not isinstance(base, Thing):
+            break
+        if base.made is not None and base.made.inner is not None:
+            base = base.made.inner
+        elif base.parent is not None and base.parent[1].startswith("["):
+            base = part_of(base)[1]
+        else:
+            break
+    if isinstance(base, Items):
+        at = int(key) if key.lstrip("-").isdigit() else len(base.items)
+        return base, base.items[at] if base.complete and -len(base.items) <= at < len(base.items) else None
+    if isinstance(base, Table):
+        name = key.strip("'\"")
+        return base, base.entries.get(name) if name not in base.maybe else None
+    return None, None
+
+
+def _modules(sequential: Thing) -> list[Thing]:
+    """The modules of a Sequential in their order; empty if its last one is not known."""
+    args = sequential.args
+    if args is None or args.keywords or sequential.names or sequential.open:
+        return []
+    values: Sequence[Value] = args.positional
+    if len(values) == 1 and isinstance(values[0], Table):
+        table = values[0]
+        values = list(table.entries.values()) if table.complete and not table.maybe else []
+    elif args.open or args.sure < len(args.positional):
+        return _of_list(args)
+    return _trailing(values)
+
+
+def _of_list(args: Arguments) -> list[Thing]:
+    """The last of the modules in a list of which it is not known how many it has; whichever list, it is the same."""
+    value = args.positional[-1] if args.positional else None
+    made = value.made if isinstance(value, Thing) and len(args.positional) == args.sure + 1 else None
+    if made is None or made.how is not How.JOIN:
+        return []
+    lists = [option for one in made.args for option in options(one)]
+    last: list[Thing] = []
+    for listed in lists:
+        if not isinstance(listed, Items) or listed.loose or listed.strange:
+            return []
+        last += _trailing(listed.items[-1:])
+    same = len(last) == len(lists) and all(one is last[0] for one in last)
+    return last[:1] if same else []
+
+
+def _trailing(values: Sequence[Value]) -> list[Thing]:
+    """The modules at the end of some values, as far as each is one for certain."""
+    found: list[Thing] = []
+    for value in reversed(values):
+        if not isinstance(value, Thing) or not isinstance(value.what, Module):
+            break
+        found.append(value)
+    return found[::-1]
+
+
+_OBJECTS = (Instance, Super, Module)
+_WITH_DIM = frozenset({"softmax", "log_softmax", "sigmoid", "softmin", "log", "exp"})
+
+
+def _only_numbers(made: Operation) -> bool:
+    """Whether a method is told nothing but which dimension, and of which dtype."""
+    return all(isinstance(arg, Constant) for arg in made.args) and set(made.keywords or {}) <= {"dim", "dtype", "axis"}
+
+
+def _tiny(value: Value) -> bool:
+    return isinstance(value, Constant) and isinstance(value.value, float) and abs(value.value) <= 1e-3
+
+
+def _turned(found: list[Ending] | None, given: frozenset[Scale], to: Scale) -> list[Ending] | None:
+    """The endings on another scale, where all are on one of those `given`."""
+    if found is None or not all(ending.scale in given for ending in found):
+        return None
+    return [ending._replace(scale=to) for ending in found]

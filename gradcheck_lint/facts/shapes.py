@@ -1,0 +1,304 @@
+"""How many dimensions a tensor has, and which of them have size 1, as far as the operations that made it show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gradcheck_lint.facts.fed import part_of
+from gradcheck_lint.source import limits
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.layers import WITHOUT_PARAMETERS, layer_of
+from gradcheck_lint.source.natures import Instance, Module, Super, Tensor
+from gradcheck_lint.source.operations import NEW, How, Operation
+from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.values import Choice, Constant, Items, Thing, Value, only, options
+
+Shape = tuple[int | None, ...]
+"""The sizes of all dimensions; None is one that is not known, and most likely that of the batch."""
+
+
+class Broadcast(NamedTuple):
+    """Two tensors of which one is a column, (N, 1), and the other a row, (N): each meets each."""
+
+    column: Shape
+    row: Shape
+    swapped: bool  # the first one is the row
+
+
+def broadcast(one: Shape | None, other: Shape | None) -> Broadcast | None:
+    """Whether two tensors that are compared element by element are spread over one another instead."""
+    for column, row, swapped in ((one, other, False), (other, one, True)):
+        if column is None or row is None or len(column) != 2 or len(row) != 1:
+            continue
+        if column[1] == 1 and column[0] != 1 and row[0] != 1:
+            return Broadcast(column, row, swapped)
+    return None
+
+
+def written(shape: Shape) -> str:
+    """A shape as people write it: `(N, 1)`."""
+    inner = ", ".join("N" if size is None else str(size) for size in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def shape_of(value: Value | None) -> Shape | None:
+    """The shape of a value; None where it is not known."""
+    return _Walk().of(value)
+
+
+def narrowed(value: Value | None) -> Place | None:
+    """Where the layer is built that gives the last dimension its size, if a layer does."""
+    return _Walk().layer(value)
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.under_way: set[int] = set()
+        self.left = limits.WAY
+
+    def of(self, value: Value | None) -> Shape | None:
+        spend(2)
+        if isinstance(value, Choice):
+            return self.each(value.options)
+        if not isinstance(value, Thing) or value.serial in self.under_way:
+            return None
+        self.left -= 1
+        if self.left < 0 or len(self.under_way) > limits.WAY // 4:
+            return None
+        self.under_way.add(value.serial)
+        try:
+            return self.thing(value)
+        finally:
+            self.under_way.discard(value.serial)
+
+    def each(self, values: Sequence[Value]) -> Shape | None:
+        """One of some values, where all have the same shape."""
+        shapes = {self.of(value) for value in values}
+        return shapes.pop() if len(shapes) == 1 else None
+
+    def thing(self, thing: Thing) -> Shape | None:
+        made = thing.made
+        whole, part = part_of(thing)
+        if whole is not None:
+            return self.of(part)
+        if isinstance(thing.what, Tensor) and thing.args is not None and thing.what.leaf:
+            return self.new(thing)
+        if made is not None and made is not NEW and made.how is not How.ITEM:
+            return self.operation(made)
+        if made is not None and made.how is How.ITEM:
+            return self.batch(made)
+        if thing.parent is not None and not isinstance(thing.parent[0].what, _OBJECTS):
+            base, name = thing.parent
+            if name in ("data", "[0]", "values") and (name == "data" or _pairs(base)):
+                return self.of(base)
+        return None
+
+    def batch(self, made: Operation) -> Shape | None:
+        """What a loop over a DataLoader binds, of one of the tensors that its data set was made of."""
+        base = only(made.base)
+        if base is None or not made.name.isdigit() or base.parent is None or base.parent[1] != "[]":
+            return None
+        loader = base.parent[0]
+        if loader.origin != "torch.utils.data.DataLoader" or loader.args is None or loader.args.open:
+            return None
+        if "batch_size" not in loader.args.keywords and len(loader.args.positional) < 2:
+            return None  # batches of one are made where no size is told
+        size = loader.args.get(1, "batch_size")
+        if isinstance(size, Constant) and size.value in (None, 1):
+            return None
+        if "collate_fn" in loader.args.keywords or "batch_sampler" in loader.args.keywords:
+            return None
+        data = only(loader.args.get(0, "dataset"))
+        index = int(made.name)
+        if data is None or data.origin != "torch.utils.data.TensorDataset" or data.args is None or data.args.open:
+            return None
+        if index >= len(data.args.positional):
+            return None
+        whole = self.of(data.args.positional[index])
+        return (None, *whole[1:]) if whole else None
+
+    def new(self, thing: Thing) -> Shape | None:
+        """A tensor that is made of sizes, or of nested lists."""
+        args, how = thing.args, thing.what.made_by if isinstance(thing.what, Tensor) else ""
+        if args is None or args.open or not args.positional:
+            return None
+        first = args.positional[0]
+        if how.endswith("_like"):
+            return self.of(first)
+        if how in ("zeros", "ones", "randn", "rand", "empty"):
+            return _sizes(args.positional)
+        if how in ("full", "randint", "normal"):
+            sizes = next((value for value in args.positional if isinstance(value, Items)), None)
+            return _sizes([sizes]) if sizes is not None else None
+        if how in ("tensor", "as_tensor"):
+            return _nested(first, 0)
+        if how in ("arange", "linspace"):
+            return (None,)
+        return None
+
+    def operation(self, made: Operation) -> Shape | None:
+        if made.how is How.JOIN:
+            return self.each(made.args)
+        if made.how is How.CALL:
+            return self.called(made)
+        if made.how is How.CODE:
+            return self.of(made.inner)
+        if made.how is How.OPERATOR:
+            return self.arithmetic(made.args)
+        if made.how is How.METHOD:
+            if any(isinstance(option, Thing) and isinstance(option.what, _OBJECTS) for option in options(made.base)):
+                return None
+            return self.passed(made.name, made.base, made.args, made)
+        head, _, last = made.name.rpartition(".")
+        if made.how is How.FUNCTION and head in ("torch", "torch.nn.functional") and made.args:
+            return self.passed(last, made.args[0], made.args[1:], made)
+        return None
+
+    def arithmetic(self, operands: Sequence[Value]) -> Shape | None:
+        shapes = [self.of(value) for value in operands if not isinstance(value, Constant)]
+        known = [shape for shape in shapes if shape is not None]
+        if not known or len(known) < len(shapes):
+            return None
+        return known[0] if all(shape == known[0] for shape in known) else None
+
+    def passed(self, name: str, given: Value | None, args: Sequence[Value], made: Operation) -> Shape | None:
+        """What a function or a method makes of the shape of what it is given."""
+        keywords = made.keywords or {}
+        if name in ("view", "reshape") and args:
+            return _sizes(args)
+        if name in ("flatten", "ravel") and not args and not keywords:
+            return (None,)
+        shape = self.of(given)
+        if shape is None:
+            return None
+        if name in _ALIKE:
+            return shape
+        dim = args[0] if args else keywords.get("dim")
+        if name == "squeeze" and dim is None:
+            kept = tuple(size for size in shape if size != 1)
+            return kept if len(kept) < len(shape) else None if None in shape else shape
+        at = dim.value if isinstance(dim, Constant) and type(dim.value) is int else None
+        room = len(shape) + (name == "unsqueeze")
+        if at is None or not -room <= at < room:
+            return None
+        at %= room
+        if name == "squeeze":
+            return shape[:at] + shape[at + 1 :] if shape[at] == 1 else None if shape[at] is None else shape
+        if name == "unsqueeze":
+            return (*shape[:at], 1, *shape[at:])
+        if name in _REDUCING and len(args) < 2 and "keepdim" not in keywords:
+            return shape[:at] + shape[at + 1 :]
+        return None
+
+    # ------------------------------------------------------------ modules
+
+    def called(self, made: Operation) -> Shape | None:
+        thing = made.base.core if isinstance(made.base, Thing) else None
+        if thing is None or not isinstance(thing.what, Module):
+            return None
+        if made.inner is not None:
+            return self.of(made.inner)
+        return self.through(thing, self.of(made.args[0]) if made.args else None, 0)
+
+    def through(self, thing: Thing, shape: Shape | None, depth: int) -> Shape | None:
+        """What a layer of torch.nn makes of a shape."""
+        name, args = layer_of(thing.core), thing.core.args
+        if shape is None or args is None or args.open or depth > limits.DEPTH:
+            return None
+        if name in ("Linear", "LazyLinear"):
+            size = args.get(1 if name == "Linear" else 0, "out_features")
+            out = size.value if isinstance(size, Constant) and type(size.value) is int else None
+            return (*shape[:-1], out) if len(shape) > 1 else None
+        if name == "Sequential":
+            if args.keywords or thing.core.names or thing.core.open or args.sure < len(args.positional):
+                return None
+            for inner in args.positional:
+                spend(1)
+                if not isinstance(inner, Thing) or not isinstance(inner.what, Module):
+                    return None
+                shape = self.through(inner, shape, depth + 1)
+            return shape
+        if name == "Flatten":
+            return (shape[0], None) if not args.all() and len(shape) > 1 else None
+        if name in WITHOUT_PARAMETERS and name.endswith(_POINTWISE):
+            return shape
+        return shape if name.startswith("BatchNorm") or name == "LayerNorm" else None
+
+    def layer(self, value: Value | None) -> Place | None:
+        """The last linear layer behind a value."""
+        thing = only(value)
+        if thing is None or thing.serial in self.under_way or thing.made is None or thing.made is NEW:
+            return None
+        spend(2)
+        self.under_way.add(thing.serial)
+        made = thing.made
+        if made.how is How.CODE:
+            return self.layer(made.inner)
+        if made.how is How.CALL and isinstance(made.base, Thing):
+            if made.inner is not None:
+                return self.layer(made.inner)
+            core = made.base.core
+            args = core.args.positional if core.args is not None else []
+            last = args[-1] if layer_of(core) == "Sequential" and args else core
+            return last.place if isinstance(last, Thing) and layer_of(last) == "Linear" else None
+        return self.layer(made.base if made.how is How.METHOD else made.args[0] if made.args else None)
+
+
+_OBJECTS = (Instance, Super, Module)
+
+_ALIKE = frozenset(
+    "relu sigmoid tanh softmax log_softmax gelu elu leaky_relu softplus exp log abs clamp clip sqrt square pow neg"
+    " detach clone float double half bfloat16 to type cuda cpu contiguous requires_grad_ dropout sin cos long int"
+    " round mul add sub div type_as".split()
+)
+_REDUCING = frozenset("sum mean max min amax amin argmax argmin prod std var logsumexp norm any all".split())
+_POINTWISE = (
+    "ReLU", "ReLU6", "ELU", "GELU", "SiLU", "Mish", "Tanh", "Sigmoid", "Softmax", "Softplus", "Softsign", "Dropout",
+    "Identity", "SELU", "CELU", "Hardtanh", "Hardswish", "Tanhshrink",
+)  # fmt: skip
+
+
+def _pairs(base: Thing) -> bool:
+    """Whether a thing is what gives values together with where they stand."""
+    return base.made is not None and base.made.name.rpartition(".")[2] in ("max", "min")
+
+
+def _sizes(values: Sequence[Value]) -> Shape | None:
+    """The shape that some sizes spell, given one by one or in one list."""
+    if len(values) == 1 and isinstance(values[0], Items):
+        if not values[0].complete:
+            return None
+        values = values[0].items
+    spend(len(values))
+    found: list[int | None] = []
+    for value in values:
+        if isinstance(value, Items) or (isinstance(value, Thing) and _several(value)):
+            return None
+        size = value.value if isinstance(value, Constant) else None
+        found.append(size if type(size) is int and size > 0 else None)
+    return tuple(found) if found else None
+
+
+def _several(value: Thing) -> bool:
+    """Whether a value may be several sizes at once, as `x.shape` is."""
+    if value.parent is not None and value.parent[1].startswith("["):
+        return False  # one of the sizes
+    if value.origin == "builtins.len":
+        return False
+    made = value.made
+    return made is None or made.how is not How.METHOD or made.name != "size" or not made.args
+
+
+def _nested(value: Value, depth: int) -> Shape | None:
+    """The shape of what nested lists of numbers make."""
+    if isinstance(value, Constant):
+        return ()
+    if not isinstance(value, Items) or depth > 4:
+        return None
+    if not value.items:
+        return None
+    inner = _nested(value.items[0], depth + 1)
+    if inner is None:
+        return None
+    return (len(value.items) if value.complete else None, *inner)

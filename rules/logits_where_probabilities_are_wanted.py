@@ -1,0 +1,64 @@
+"""GL702: a loss that wants probabilities, or their logarithms, is fed with something else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
+
+if TYPE_CHECKING:
+    from gradcheck_lint.facts.losses import Loss, Scale
+    from gradcheck_lint.source.timeline import Timeline
+
+
+class LogitsWhereProbabilitiesAreWanted(Rule):
+    code = "GL702"
+    slug = "logits-where-probabilities-are-wanted"
+    severity = Severity.ERROR
+    needs = (Backward, Forward, Return, TorchCall)
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts import fed
+        from gradcheck_lint.facts.losses import Scale
+        from gradcheck_lint.facts.repair import argument
+
+        for feed in fed.computed(timeline):
+            loss = feed.loss
+            if loss is None or not loss.wants:
+                continue
+            found = fed.endings(feed.input)
+            if not found or any(ending.scale in loss.wants for ending in found):
+                continue
+            first = found[0]
+            given = argument(feed.place, 0) or "the input"
+            wanted = "log-probabilities" if Scale.LOG in loss.wants else "probabilities"
+            report(
+                feed.place,
+                f"`{loss.short}` is not fed with {wanted}",
+                label=f"`{given}` comes out of `{first.name}`, which gives {first.scale.value}",
+                why=self.harm(loss, first.scale),
+                help=self.cure(loss, first.scale, first.name),
+                related=[(f"`{e.name}` gives {e.scale.value}", e.made) for e in found if e.made is not None],
+                confidence=Confidence.HIGH if feed.sole else Confidence.MEDIUM,
+            )
+
+    @staticmethod
+    def harm(loss: Loss, scale: Scale) -> str:
+        from gradcheck_lint.facts.losses import Scale
+
+        if Scale.LOG not in loss.wants:
+            return "torch raises an error at the first number that is not between 0 and 1"
+        if scale is Scale.FREE:
+            return "the loss is no likelihood: it has no lower bound, and is made smaller by making the output larger"
+        return "the loss is no likelihood: a probability near 0 costs next to nothing"
+
+    @staticmethod
+    def cure(loss: Loss, scale: Scale, name: str) -> str:
+        if scale.name == "FREE":
+            twin = f"use `{loss.twin}`, which takes logits, or " if loss.twin else ""
+            return f"{twin}apply `{loss.instead}` before the loss"
+        if loss.instead == "log_softmax":
+            return f"apply `log_softmax` in place of `{name}`"
+        return f"apply `{loss.instead}` in place of `{name}`"
