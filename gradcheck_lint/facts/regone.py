@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence
+from gradcheck_lint.laws.answer import YES
+from gradcheck_lint.laws.mode import records
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -125,3 +127,8 @@ def made(run: Thing) -> list[tuple[str, Place]]:
 def _leaves(loop: tl.Loop) -> bool:
     """Whether the first round is always the last one."""
     return any(isinstance(step, tl.Jump) for step in loop.body.steps)
+
+
+def off(event: ev.Event) -> bool:
+    """Whether what happens in an event may leave no graph behind."""
+    return records(event.context) is not YES

@@ -447,12 +447,25 @@ class SetItem(Put):
 
 
 class Augment(Event):
-    """An augmented assignment: the subject is the old value."""
+    """An augmented assignment: the subject is the old value, `owner` the object whose attribute is assigned, if any."""
 
-    __slots__ = ("op", "target", "value")
+    __slots__ = ("op", "owner", "target", "value")
 
-    def __init__(self, subject: Value, target: tree.Expression, op: str, value: Value) -> None:
-        self.subject, self.target, self.op, self.value = subject, target, op, value
+    def __init__(
+        self, subject: Value, target: tree.Expression, op: str, value: Value, owner: Value | None = None
+    ) -> None:
+        self.subject, self.target, self.op, self.value, self.owner = subject, target, op, value, owner
+
+
+class Keep(Event):
+    """What may be a list is given an item, the `value`, in a loop, or loses one (None): the subject is the list."""
+
+    __slots__ = ("value",)
+
+    subject: Value
+
+    def __init__(self, subject: Value, value: Value | None) -> None:
+        self.subject, self.value = subject, value
 
 
 class LeafWrite(Event):

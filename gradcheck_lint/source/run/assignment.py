@@ -60,7 +60,9 @@ def do_assign(machine: Machine, node: tree.Assign) -> bool:
 def do_augment(machine: Machine, node: tree.Augment) -> bool:
     old = machine.eval(node.target)
     value = machine.eval(node.value)
-    machine.emit(node.target, ev.Augment(old, op=node.op, value=value, target=node.target))
+    held = isinstance(node.target, tree.Attribute) and isinstance(node.target.value, tree.Name)
+    owner = machine.eval(node.target.value) if held and isinstance(node.target, tree.Attribute) else None
+    machine.emit(node.target, ev.Augment(old, op=node.op, value=value, target=node.target, owner=owner))
     if isinstance(old, Items) and node.op == "+":
         if isinstance(value, Items) and old.kind is Container.LIST:
             assign(machine, node.target, objects.added(machine, old, value, node), None, quiet=True)
@@ -96,6 +98,8 @@ def do_delete(machine: Machine, node: tree.Delete) -> bool:
             delete_attribute(machine, thing, target.attr, target)
     elif isinstance(target, tree.Subscript):
         machine.eval(target)
+        if machine.looping and machine.trains:
+            machine.emit(target, ev.Keep(machine.eval(target.value), value=None))
     return False
 
 

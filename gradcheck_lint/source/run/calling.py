@@ -141,11 +141,16 @@ def _forward_by_name(machine: Machine, found: list[Value], node: tree.Call) -> N
 
 def _method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree.Call) -> Value:
     """Call a method that is no code of the project."""
+    if machine.looping and machine.trains and attr in _LISTING:
+        machine.emit(node, ev.Keep(base, value=args.positional[-1] if _LISTING[attr] and args.positional else None))
     result = machine.library.method(machine, base, attr, args, node)
     if attr.endswith("_") and attr not in _FLAGS and not attr.startswith("_"):
         made.written(machine, base, attr, args.positional, node)
     return made.note(machine, result, How.METHOD, attr, args.positional, node, base=base, keywords=args.keywords)
 
+
+_LISTING = {**dict.fromkeys(("append", "add", "insert"), True), "pop": False, "popleft": False, "clear": False}
+"""Methods of lists, each with whether it puts something in or takes it out."""
 
 _FLAGS = frozenset({"requires_grad_", "detach_", "share_memory_", "retain_grad_"})
 """Methods in place that put no values into a tensor."""

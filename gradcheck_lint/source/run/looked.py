@@ -1,15 +1,17 @@
 """Goes through a function that nobody has to follow, only to see how what it gives comes of what it is given.
 
 Between a model and its loss lie forward passes and helpers that turn no cycle, and any of them may cut one off from the
-other. Nothing that happens in there is told, and nothing is kept of it but the value that it gives.
+other. Nothing that happens in there is told, and nothing is kept of it but the value that it gives, and what an object
+of the project is seen to put into a sum or a list of its own, as a meter does.
 """
 
 from __future__ import annotations
 
+from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import Allowance, Stop, meter
-from gradcheck_lint.source.natures import Module, Opaque
+from gradcheck_lint.source.natures import Instance, Module, Opaque
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.spotted import Spotted
@@ -38,9 +40,11 @@ def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.No
     machine.steps, machine.looking = max(0, machine.budget // 2 - limits.LOOK), True
     machine.undo.append({})
     result: Value | None = None
+    put: tl.Sequence | None = None
     try:
         with Allowance(min(meter.left, limits.LOOK_WORK)) as allowance:
             result = machine.follow(target, args, node, forced=True)
+        put = _put(machine.sequence, target) if machine.looping else None
     except Stop:
         result = None
     finally:
@@ -55,6 +59,8 @@ def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.No
         machine.sizes, machine.ending, machine.ended = within
         if timeline is not None:
             timeline.cut, timeline.skipped = marks
+    if put is not None:
+        machine.sequence.steps.append(tl.Call(put, target.function, machine.place(node), clears=False))
     meter.left -= allowance.used
     machine.looked_at += allowance.used
     return result
@@ -68,6 +74,17 @@ def again(machine: Machine, method: FunctionValue, args: Arguments, node: tree.N
     if not isinstance(init, FunctionValue) or machine.relevant(init.function) or not machine.relevant(method.function):
         return None
     return look(machine, method, args, node)
+
+
+def _put(sequence: tl.Sequence, target: FunctionValue) -> tl.Sequence | None:
+    """What a method puts into sums and lists on every path, if its object is no module."""
+    if not isinstance(target.receiver, Thing) or not isinstance(target.receiver.what, Instance):
+        return None
+    found = tl.Sequence()
+    for event, around in tl.located(sequence):
+        if isinstance(event, (ev.Keep, ev.Augment)) and not any(isinstance(part, tl.Branch) for part in around):
+            found.steps.append(event)
+    return found if found.steps else None
 
 
 def _between(target: FunctionValue, args: Arguments) -> bool:
