@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
 from gradcheck_lint.facts.aliases import (
+    REFERENCE,
     appended_again,
     asked_there,
     given_twice,
@@ -78,7 +79,7 @@ class NetworkAliased(Rule):
                     self.tell_network(timeline, event, source, module, report)
                 elif _BEST.search(name):
                     self.best_network(timeline, event, source, module, report)
-                elif _LAGS.search(name):
+                elif REFERENCE.search(name) and not REFERENCE.search(tree.last_name(source)):
                     self.lagging_network(timeline, event, source, module, report)
             elif module is not None and source is not None and shallow(module, source) and _BEST.search(name):
                 self.best_network(timeline, event, source, module, report)

@@ -15,7 +15,8 @@ from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Table
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
 
-_REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|old|initial|frozen|prior)(?:_|$)")
+REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|frozen|ema|shadow|averaged?|slow)(?:_|$)")
+"""Names of networks that are to stay behind another one. (An old policy may be the policy, before its step.)"""
 
 
 def given_twice(made: Thing) -> tuple[Thing, str, str] | None:
@@ -26,9 +27,9 @@ def given_twice(made: Thing) -> tuple[Thing, str, str] | None:
     names = [p.name for p in init.function.parameters[1:] if not p.star]
     given = {**dict(zip(names, made.args.positional, strict=False)), **made.args.keywords}
     for reference, value in given.items():
-        network = only(value, Module) if _REFERENCE.search(reference) else None
+        network = only(value, Module) if REFERENCE.search(reference) else None
         for name, other in given.items():
-            if network is not None and not _REFERENCE.search(name) and only(other, Module) is network:
+            if network is not None and not REFERENCE.search(name) and only(other, Module) is network:
                 return network, name, reference
     return None
 
