@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
 from gradcheck_lint.facts.aliases import (
+    REFERENCE,
     appended_again,
     asked_there,
     given_twice,
+    may_repeat,
     repeated,
     run_as,
     shallow,
@@ -28,7 +30,7 @@ from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import Instance, Module, Parameters, StateDict, nature, stored
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.timeline import Branch
-from gradcheck_lint.source.values import ClassValue, External, Thing, only, things
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Thing, only, things
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +79,7 @@ class NetworkAliased(Rule):
                     self.tell_network(timeline, event, source, module, report)
                 elif _BEST.search(name):
                     self.best_network(timeline, event, source, module, report)
-                elif _LAGS.search(name):
+                elif REFERENCE.search(name) and not REFERENCE.search(tree.last_name(source)):
                     self.lagging_network(timeline, event, source, module, report)
             elif module is not None and source is not None and shallow(module, source) and _BEST.search(name):
                 self.best_network(timeline, event, source, module, report)
@@ -91,7 +93,8 @@ class NetworkAliased(Rule):
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.classes import has_weights
 
-        if re.search(_AGAIN, facts.text) and _REPEATED.search(facts.text) and facts.is_module:
+        members = facts.cls.members.values() if facts.is_module and facts.cls is not None else ()
+        if any(isinstance(m, FunctionValue) and may_repeat(m.function) for m in members):
             for built in facts.made.events(Build):
                 self.one_layer(built, facts.text, lambda layer: has_weights(facts.machine, layer), report)
             for put, layer in appended_again(facts.made) if not _SHARED.search(facts.text) else ():
@@ -269,7 +272,6 @@ class NetworkAliased(Rule):
 _SWITCHED = re.compile(r"\bdisable_adapters?\b|\bset_adapter\b")
 
 
-_REPEATED = re.compile(r"\b(?:ModuleList|Sequential)\(")
 _SHARED = re.compile(
     r"(?i)shar(?:e|ing)|\btie[sd]?\b|\btying\b|recurren(?!t_layer)|universal|unroll|same (?:layer|weight|block)"
 )

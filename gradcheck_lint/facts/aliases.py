@@ -15,7 +15,8 @@ from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Table
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
 
-_REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|old|initial|frozen|prior)(?:_|$)")
+REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|frozen|ema|shadow|averaged?|slow)(?:_|$)")
+"""Names of networks that are to stay behind another one. (An old policy may be the policy, before its step.)"""
 
 
 def given_twice(made: Thing) -> tuple[Thing, str, str] | None:
@@ -26,9 +27,9 @@ def given_twice(made: Thing) -> tuple[Thing, str, str] | None:
     names = [p.name for p in init.function.parameters[1:] if not p.star]
     given = {**dict(zip(names, made.args.positional, strict=False)), **made.args.keywords}
     for reference, value in given.items():
-        network = only(value, Module) if _REFERENCE.search(reference) else None
+        network = only(value, Module) if REFERENCE.search(reference) else None
         for name, other in given.items():
-            if network is not None and not _REFERENCE.search(name) and only(other, Module) is network:
+            if network is not None and not REFERENCE.search(name) and only(other, Module) is network:
                 return network, name, reference
     return None
 
@@ -122,3 +123,41 @@ def _loops_of(timeline: Timeline, container: Thing) -> list[Loop]:
     """The loops around where a container is made: a new one in each round is another container."""
     made = next((e for e in timeline.events(Build) if e.subject is container), None)
     return [p for p, _ in timeline.path(made) if isinstance(p, Loop)] if made is not None else []
+
+
+def may_repeat(function: tree.Function) -> bool:
+    """Whether a function writes down that a container gets one thing several times: asked before it is run."""
+    for node in tree.walk_block(function.body):
+        if isinstance(node, tree.Call) and tree.last_name(node.func) in ("ModuleList", "Sequential"):
+            if any(_multiplies(argument.value) for argument in node.args):
+                return True
+        elif isinstance(node, tree.For) and _appends_from_outside(node):
+            return True
+    return False
+
+
+def _multiplies(node: tree.Expression) -> bool:
+    """`[layer] * n`, or `[layer for _ in range(n)]`."""
+    if isinstance(node, tree.Operation):
+        return node.op == "*"
+    if not isinstance(node, tree.Comprehension) or not isinstance(node.element, tree.Name):
+        return False
+    bound = {name.id for target, _, _ in node.clauses for name in target.walk() if isinstance(name, tree.Name)}
+    return node.element.id not in bound
+
+
+def _appends_from_outside(loop: tree.For) -> bool:
+    """Whether a loop appends what a name stands for that it does not bind."""
+    bound: set[str] = set()
+    appended: set[str] = set()
+    for node in (*loop.target.walk(), *tree.walk_block(loop.body)):
+        if isinstance(node, tree.Assign):
+            bound |= {name.id for target in node.targets for name in target.walk() if isinstance(name, tree.Name)}
+        elif isinstance(node, (tree.For, tree.Named, tree.With)):
+            targets = [t for _, t in node.items if t is not None] if isinstance(node, tree.With) else [node.target]
+            bound |= {name.id for target in targets for name in target.walk() if isinstance(name, tree.Name)}
+        elif isinstance(node, tree.Call) and tree.last_name(node.func) == "append" and len(node.args) == 1:
+            given = node.args[0].value
+            appended |= {given.id} if isinstance(given, tree.Name) else set()
+    bound |= {name.id for name in loop.target.walk() if isinstance(name, tree.Name)}
+    return not appended <= bound

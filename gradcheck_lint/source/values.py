@@ -269,7 +269,7 @@ class Table(Value):
     `maybe` are the keys that were set on some paths only; `depth` is how many branches it was made in.
     """
 
-    __slots__ = ("complete", "depth", "entries", "escaped", "kept", "maybe", "place", "serial")
+    __slots__ = ("complete", "depth", "entries", "escaped", "kept", "maybe", "parameters", "place", "serial")
 
     def __init__(self, entries: dict[object, Value], complete: bool = True, place: Place | None = None) -> None:
         self.entries, self.complete, self.place = entries, complete, place
@@ -277,6 +277,7 @@ class Table(Value):
         self.maybe: set[object] = set()
         self.depth = 0
         self.escaped = 0  # as for Items
+        self.parameters: Thing | None = None  # the named parameters that it was made of, and of nothing else
         self.kept: tuple[Thing, str] | None = None
 
 

@@ -252,6 +252,10 @@ TESTS = [
         "picked = [p for n, p in net.named_parameters() if {test}]",
         "picked = [p for n, p in list(net.named_parameters()) if {test}]",
         "picked = []\nfor n, p in net.named_parameters():\n  if not ({test}):\n    continue\n  picked.append(p)",
+        "every = {{k: v for k, v in net.named_parameters()}}\npicked = [p for n, p in every.items() if {test}]",
+        "picked = list({{n: p for n, p in net.named_parameters() if {test}}}.values())",
+        "g = {{'a': [], 'b': []}}\nfor n, p in net.named_parameters():\n    g['a' if {test} else 'b'].append(p)\n"
+        "picked = g['a']",
         "picked, rest = [], []\nfor n, p in net.named_parameters():\n    (picked if {test} else rest).append(p)",
     ],
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.natures import Opaque
+from gradcheck_lint.source.natures import Opaque, Parameters, nature
 from gradcheck_lint.source.run import iteration, objects
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
@@ -63,6 +64,10 @@ _SHIFTS = frozenset("insert remove pop clear discard reverse sort".split())
 
 
 def table_method(machine: Machine, base: Table, attr: str, args: Arguments, node: tree.Call) -> Value:
+    if attr in ("values", "items") and base.parameters is not None and not base.escaped and len(base.entries) == 1:
+        given = nature(base.parameters, Parameters) or Parameters()
+        what = replace(given, named=attr == "items")
+        return Thing(what, attr, machine.place(node), deps=base.parameters.deps)
     if attr in ("values", "items", "keys"):
         whole = len(base.entries) <= limits.ITEMS
         spend(len(base.entries) if whole else limits.ITEMS)

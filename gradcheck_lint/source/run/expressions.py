@@ -155,13 +155,27 @@ def eval_comprehension(machine: Machine, node: tree.Comprehension) -> Value:
         state = items.via.state if items is not None and isinstance(items.via, StateItems) else None
         if state is not None and len(sources) == 1 and shape.passes_on(node.clauses[0][0], node.value):
             return objects.same_state(machine, state, node)
-        return Table({id(node): iteration.each(mapped)}, False, machine.place(node))
+        made_table = Table({id(node): iteration.each(mapped)}, False, machine.place(node))
+        made_table.parameters = _by_name(machine, node, mapped, sources[0])
+        return made_table
     for one in natures_of(element, Parameters):
         one.several = True  # another iterator in each round
     made_items = Items(node.kind, [element], False, machine.place(node), unordered=random)
     made_items.lazy = loop if lazy else None
     made_items.over = sources[0] if len(sources) == 1 and not conditions else None
     return made_items
+
+
+def _by_name(machine: Machine, node: tree.Comprehension, mapped: Value, source: Value) -> Thing | None:
+    """The parameters in `{name: p for name, p in net.named_parameters() if …}`."""
+    of = element_of(only(mapped))
+    target, _, tests = node.clauses[0]
+    if of is None or len(node.clauses) != 1 or not shape.pairs(target, node.element, node.value):
+        return None
+    made = Parameters(of, kind=Container.LIST, named=True, filtered=bool(tests))
+    if tests:
+        made.picked = picking.picked(machine, source, target, tests)
+    return Thing(made, "", machine.place(node), deps=depends(mapped))
 
 
 def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:

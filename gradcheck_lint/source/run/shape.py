@@ -108,6 +108,14 @@ def names_in(target: tree.Expression) -> Iterator[tree.Name]:
             yield from names_in(item)
 
 
+def pairs(target: tree.Expression, key: tree.Expression, value: tree.Expression | None) -> bool:
+    """Whether `{key: value for target in …}` takes the pairs as they are."""
+    if not isinstance(target, tree.Display) or len(target.items) != 2:
+        return False
+    names = [tree.dotted(item) for item in target.items]
+    return all(names) and names == [tree.dotted(key), tree.dotted(value)]
+
+
 def passes_on(target: tree.Expression, value: tree.Expression | None) -> bool:
     """Whether `{…: value for target in state.items()}` keeps the tensors: only `.data`, `.detach()`, `.cpu()`."""
     if not isinstance(target, tree.Display) or len(target.items) != 2:
