@@ -168,6 +168,10 @@ class StepFacts:
                 for name in _binds(node):
                     bound[name] = bound.get(name, 0) + 1
             for node in element.inside:
+                if isinstance(node, tree.Evaluate):
+                    name = self._written_into(node.value, element, bound)
+                    if name and self._moved_by(name, element):
+                        yield node, name
                 if not isinstance(node, (tree.Assign, tree.Augment)) or node.value is None:
                     continue
                 target = node.targets[0] if isinstance(node, tree.Assign) else node.target
@@ -183,6 +187,19 @@ class StepFacts:
         again = isinstance(node, tree.Augment) or any(_key(part) == name for part in inner)
         tainted = self._made_of_gradients(element) if again else set()
         return again and any(_is_grad(part, element.name, tainted) for part in inner)
+
+    def _written_into(self, node: tree.Expression, element: Element, bound: dict[str, int]) -> str:
+        """The buffer of all parameters that `buffer.mul_(0.9).add_(p.grad)` writes a gradient into, as it is."""
+        given: list[tree.Expression] = []
+        while isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr in _WRITING:
+            given += [argument.value for argument in node.args]
+            node = node.func.value
+        name = self._outlives(node, element, bound) if given else ""
+        inner = [part for value in given for part in value.walk()] if name else []
+        if not inner or any(_reduces(part) for part in inner):
+            return ""
+        tainted = self._made_of_gradients(element)
+        return name if any(_is_grad(part, element.name, tainted) for part in inner) else ""
 
     def _moved_by(self, name: str, element: Element) -> bool:
         """Whether a parameter gets a value that was computed with a buffer."""

@@ -67,6 +67,8 @@ CYCLE = "s = torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps="
         (MANUAL + STEP + "loss = self(batch)", {"idle"}),
         (MANUAL + STEP + "loss = self(batch)\n    loss.backward()\n    self.o.step()", set()),
         (MANUAL + STEP + "train(self, batch)", set()),
+        (MANUAL + STEP + "o = self.optimizers()\n    self.manual_backward(self(batch))", {"idle"}),
+        (MANUAL + STEP + "o = self.optimizers()\n    train(o, batch)", set()),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    optimizer.step()", {"closure"}),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    optimizer.step(closure=closure)", set()),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    closure()\n    optimizer.step()", set()),
