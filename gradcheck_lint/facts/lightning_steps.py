@@ -67,6 +67,13 @@ class LightningFacts:
         return (node for method in self._methods for node in method)
 
     @property
+    def _moves_schedules(self) -> bool:
+        """Whether it moves them by itself, in a hook of the trainer's."""
+        if self.facts.cls is not None and self.facts.cls.member("lr_scheduler_step") is not None:
+            return True
+        return any(isinstance(n, tree.Call) and tree.dotted(n.func) == "self.lr_schedulers" for n in self._nodes)
+
+    @property
     def known(self) -> bool:
         """Whether all of its bases but Lightning's are seen."""
         return all(
@@ -158,9 +165,9 @@ class LightningFacts:
         return None if any(_may_step(method) for method in self._methods) else step
 
     def plans(self) -> Iterator[Plan]:
-        """The schedules that `configure_optimizers` returns."""
+        """The schedules that `configure_optimizers` returns, where the trainer moves them."""
         method = self.facts.cls.members.get("configure_optimizers") if self.facts.cls is not None else None
-        if not isinstance(method, FunctionValue):
+        if not isinstance(method, FunctionValue) or self.manual is not NO or self._moves_schedules:
             return
         bindings = Bindings(method.function)
         for statement in returns(method.function):
