@@ -202,8 +202,8 @@ class FrameworkStepBypassed(Rule):
             report(
                 name_of(idle.place(idle.function)),
                 "manual optimisation, and nobody makes a step",
-                label="neither goes backward nor steps",
-                why="with `automatic_optimization = False` the trainer does neither of them",
+                label="no method of the module steps an optimizer",
+                why="with `automatic_optimization = False` the trainer leaves it alone, and nothing is trained",
                 help="call `self.manual_backward(loss)` and step the optimizer, or leave the flag alone",
             )
 

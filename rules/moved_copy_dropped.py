@@ -33,19 +33,18 @@ class MovedCopyDropped(Rule):
                 self.dropped(timeline, event, report)
 
     def dropped(self, timeline: Timeline, event: Dropped, report: Report) -> None:
-        call = event.place.node
         certain = is_tensor(event.subject)
-        if certain is NO or not isinstance(call, tree.Call) or not isinstance(call.func, tree.Attribute):
+        if certain is NO:
             return
-        name = _root(call.func.value)
+        name = _root(event.of)
         if not name:
             return  # made in the same line: a context is started, or a kernel warmed up
         lasting = _lasts(event)
         if not lasting and (certain is MAYBE and event.how in torch_api.CONVERTS):
             return  # what a network gives may move in place
-        if not lasting and name == tree.dotted(call.func.value) and not _matters(timeline, event, name):
+        if not lasting and name == tree.dotted(event.of) and not _matters(timeline, event, name):
             return
-        what = repair.receiver(event.place)
+        what = repair.text(Place(event.place.chunk, event.of))
         report(
             event.place,
             f"the tensor that `{event.how}` gives is thrown away",
@@ -93,7 +92,7 @@ def _help(event: Dropped, what: str) -> str:
 def _fix(event: Dropped, what: str, certain: bool) -> Fix | None:
     """In place for a gradient, an assignment for a plain tensor; none for a leaf that is trained."""
     call = event.place.node
-    if not certain or not isinstance(call, tree.Call) or not isinstance(call.func, tree.Attribute):
+    if not certain or not isinstance(call, tree.Call) or event.function_form:
         return None
     found = things(event.subject)
     if event.how in torch_api.IN_PLACE and all(isinstance(t.what, (Grad, Data)) for t in found):
@@ -101,7 +100,7 @@ def _fix(event: Dropped, what: str, certain: bool) -> Fix | None:
         return Fix(f"call `{event.how}_`", Safety.UNSAFE, (repair.append(function, "_"),))
     if any(not isinstance(t.what, Tensor) or t.what.grad is not False for t in found) and records(event.context) is YES:
         return None
-    if "\n" in event.place.code or not tree.dotted(call.func.value) or _lasts(event):
+    if "\n" in event.place.code or not tree.dotted(event.of) or _lasts(event):
         return None
     whole = f"{what} = {event.place.code}"
     return Fix(f"keep it as `{what}`", Safety.UNSAFE, (repair.replace(event.place, whole),))

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source.events import LeafWrite
 from gradcheck_lint.source.place import name_of
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.facts.own_optimizers import StepFacts
+    from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class OptimizerStepRebinds(Rule):
@@ -19,6 +22,16 @@ class OptimizerStepRebinds(Rule):
     slug = "optimizer-step-rebinds"
     severity = Severity.ERROR
     triggers = r"\bdef step\(self, closure|\[[\"']params[\"']\]"
+
+    needs = (LeafWrite,)
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        """Tell of a parameter that is changed in a function that `step` calls."""
+        from gradcheck_lint.facts.own_optimizers import changed_below
+
+        event = changed_below(timeline)
+        if event is not None:
+            self.changed(event.place, event.subject.label or "it", False, report)
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.own_optimizers import StepFacts
@@ -34,16 +47,19 @@ class OptimizerStepRebinds(Rule):
     def recorded(self, step: StepFacts, report: Report) -> None:
         """Tell of a parameter that is changed in place while torch records."""
         for statement, name in step.recorded_writes():
-            report(
-                step.step.place(statement),
-                "an optimizer changes a parameter in place while gradients are recorded",
-                label=f"`{name}` is a leaf tensor that requires grad",
-                why="torch raises a RuntimeError at the first step",
-                help="put `@torch.no_grad()` over `step`, and call the closure under `torch.enable_grad()`"
-                if step.closure_calls
-                else "put `@torch.no_grad()` over `step`",
-            )
+            self.changed(step.step.place(statement), name, bool(step.closure_calls), report)
             return  # one decorator mends all of them
+
+    def changed(self, place: Place, name: str, closure: bool, report: Report) -> None:
+        report(
+            place,
+            "an optimizer changes a parameter in place while gradients are recorded",
+            label=f"`{name}` is a leaf tensor that requires grad",
+            why="torch raises a RuntimeError at the first step",
+            help="put `@torch.no_grad()` over `step`, and call the closure under `torch.enable_grad()`"
+            if closure
+            else "put `@torch.no_grad()` over `step`",
+        )
 
     def closure(self, step: StepFacts, report: Report) -> None:
         call = step.closure_off()

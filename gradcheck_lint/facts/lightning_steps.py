@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.facts.bindings import Bindings, nodes, returns
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.run.shape import names_in
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Value
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _MODULES = frozenset({"lightning.pytorch.LightningModule", "lightning.LightningModule"})
 _FLAG = "automatic_optimization"
 _BY_HAND = frozenset({"self.manual_backward", "self.optimizers"})
-_STEPPING = frozenset({"step", "manual_backward", "backward", "optimizers"})
+_HARMLESS = frozenset({"clip_gradients", "toggle_optimizer", "untoggle_optimizer"})
 _CUTTING = frozenset({"detach", "item", "tolist", "numpy"})
 _OUTER = frozenset({"interval", "frequency", "strict", "name", "reduce_on_plateau"})
 """What belongs into the dictionary of a scheduler, and is lost beside it."""
@@ -51,16 +52,26 @@ class LightningFacts:
         return MAYBE if called or told else NO
 
     @cached_property
-    def _nodes(self) -> list[tree.Node]:
-        """All nodes of its methods, inherited ones too."""
-        functions = [
-            member
+    def _methods(self) -> list[list[tree.Node]]:
+        """The nodes of each of its methods, inherited ones too."""
+        return [
+            list(nodes(member.function))
             for value in self.facts.lineage
             if isinstance(value, ClassValue)
             for member in value.members.values()
             if isinstance(member, FunctionValue) and member.owner is value
         ]
-        return [node for function in functions for node in nodes(function.function)]
+
+    @property
+    def _nodes(self) -> Iterator[tree.Node]:
+        return (node for method in self._methods for node in method)
+
+    @property
+    def _moves_schedules(self) -> bool:
+        """Whether it moves them by itself, in a hook of the trainer's."""
+        if self.facts.cls is not None and self.facts.cls.member("lr_scheduler_step") is not None:
+            return True
+        return any(isinstance(n, tree.Call) and tree.dotted(n.func) == "self.lr_schedulers" for n in self._nodes)
 
     @property
     def known(self) -> bool:
@@ -151,16 +162,12 @@ class LightningFacts:
         step = self.own("training_step")
         if step is None or not self.known or self.manual is not YES:
             return None
-        for node in self._nodes:
-            if isinstance(node, tree.Call):
-                if tree.last_name(node.func) in _STEPPING or any(tree.dotted(a.value) == "self" for a in node.args):
-                    return None  # it steps, or hands itself to somebody who may
-        return step
+        return None if any(_may_step(method) for method in self._methods) else step
 
     def plans(self) -> Iterator[Plan]:
-        """The schedules that `configure_optimizers` returns."""
+        """The schedules that `configure_optimizers` returns, where the trainer moves them."""
         method = self.facts.cls.members.get("configure_optimizers") if self.facts.cls is not None else None
-        if not isinstance(method, FunctionValue):
+        if not isinstance(method, FunctionValue) or self.manual is not NO or self._moves_schedules:
             return
         bindings = Bindings(method.function)
         for statement in returns(method.function):
@@ -223,6 +230,30 @@ class Plan(NamedTuple):
     @property
     def misplaced(self) -> list[str]:
         return [key for key in self.beside if key in _OUTER]
+
+
+def _may_step(method: list[tree.Node]) -> bool:
+    """Whether a method steps, or hands the trainer's optimizer or its object to somebody who may."""
+    optimizers = {
+        name.id
+        for node in method
+        if isinstance(node, tree.Assign) and node.value is not None and _of_trainer(node.value)
+        for target in node.targets
+        for name in names_in(target)
+    }
+    for node in method:
+        if isinstance(node, tree.Call):
+            if tree.last_name(node.func) == "step":
+                return True
+            told = tree.dotted(node.func).rpartition(".")[2] in _HARMLESS
+            if not told and any(tree.dotted(a.value) in optimizers | {"self"} for a in node.args):
+                return True
+    return False
+
+
+def _of_trainer(node: tree.Expression) -> bool:
+    """Whether it is what `self.optimizers()` gives."""
+    return any(isinstance(inner, tree.Call) and tree.dotted(inner.func) == "self.optimizers" for inner in node.walk())
 
 
 def _nothing(statement: tree.Statement) -> bool:

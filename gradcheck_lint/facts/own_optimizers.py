@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts.bindings import Bindings
 from gradcheck_lint.laws.mode import OFF
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import torch_api, tree
+from gradcheck_lint.source.natures import GroupParams, element_of
 from gradcheck_lint.source.run.shape import names_in
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.classes import ClassFacts
+    from gradcheck_lint.source.timeline import Timeline
 
 _ON = frozenset({"enable_grad", "set_grad_enabled"})
+_METHODS = frozenset({"staticmethod", "classmethod"})
 _WRITING = frozenset(
     "add_ sub_ mul_ div_ addcdiv_ addcmul_ copy_ lerp_ clamp_ zero_ fill_ sign_ pow_ sqrt_ neg_ set_ addmm_".split()
 )
@@ -168,6 +173,10 @@ class StepFacts:
                 for name in _binds(node):
                     bound[name] = bound.get(name, 0) + 1
             for node in element.inside:
+                if isinstance(node, tree.Evaluate):
+                    name = self._written_into(node.value, element, bound)
+                    if name and self._moved_by(name, element):
+                        yield node, name
                 if not isinstance(node, (tree.Assign, tree.Augment)) or node.value is None:
                     continue
                 target = node.targets[0] if isinstance(node, tree.Assign) else node.target
@@ -183,6 +192,19 @@ class StepFacts:
         again = isinstance(node, tree.Augment) or any(_key(part) == name for part in inner)
         tainted = self._made_of_gradients(element) if again else set()
         return again and any(_is_grad(part, element.name, tainted) for part in inner)
+
+    def _written_into(self, node: tree.Expression, element: Element, bound: dict[str, int]) -> str:
+        """The buffer of all parameters that `buffer.mul_(0.9).add_(p.grad)` writes a gradient into, as it is."""
+        given: list[tree.Expression] = []
+        while isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr in _WRITING:
+            given += [argument.value for argument in node.args]
+            node = node.func.value
+        name = self._outlives(node, element, bound) if given else ""
+        inner = [part for value in given for part in value.walk()] if name else []
+        if not inner or any(_reduces(part) for part in inner):
+            return ""
+        tainted = self._made_of_gradients(element)
+        return name if any(_is_grad(part, element.name, tainted) for part in inner) else ""
 
     def _moved_by(self, name: str, element: Element) -> bool:
         """Whether a parameter gets a value that was computed with a buffer."""
@@ -209,6 +231,29 @@ class StepFacts:
             inside = bound.get(target.id, 0)
             return target.id if inside <= 1 and len(self.bindings.given.get(target.id, ())) > inside else ""
         return ""
+
+
+def changed_below(timeline: Timeline) -> ev.LeafWrite | None:
+    """Where a function that `step` of an optimizer class calls changes a parameter while torch records.
+
+    The timeline is that of the `step`, or of a module that comes to it; nothing on the way has decorators that are not
+    known.
+    """
+    entry, owner = timeline.entry, timeline.owner
+    if entry is not None and (owner is None or entry.name != "step" or not is_optimizer(owner)):
+        return None  # whoever calls it may have switched recording off
+    for event, around in timeline.located(ev.LeafWrite):
+        group = element_of(event.subject)
+        if group is None or not isinstance(group.what, GroupParams) or "try" in event.context:
+            continue
+        calls = [part.function for part in around if isinstance(part, tl.Call)]
+        calls += [entry] if entry is not None else []
+        at = next((index for index, function in enumerate(calls) if function.name == "step"), None)
+        if at is None or event.function is calls[at]:
+            continue
+        if all(tree.last_name(d) in OFF | _ON | _METHODS for function in calls for d in function.decorators):
+            return event
+    return None
 
 
 def is_optimizer(cls: ClassValue) -> bool:

@@ -532,14 +532,17 @@ class Evaluate(Event):
 
 
 class Dropped(Event):
-    """A method that gives another tensor and does no more is a statement: the subject is what it is called on."""
+    """What gives another tensor and does no more is a statement: the subject is the tensor, written as `of`.
 
-    __slots__ = ("how",)
+    It is a method (`x.clamp(0)`) or a function (`torch.clamp(x, 0)`).
+    """
+
+    __slots__ = ("function_form", "how", "of")
 
     subject: Value
 
-    def __init__(self, subject: Value, how: str) -> None:
-        self.subject, self.how = subject, how
+    def __init__(self, subject: Value, how: str, of: tree.Expression, function_form: bool = False) -> None:
+        self.subject, self.how, self.of, self.function_form = subject, how, of, function_form
 
 
 class Iterate(Event):

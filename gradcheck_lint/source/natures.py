@@ -89,8 +89,8 @@ class Tensor(Nature):
 
     @property
     def trained(self) -> bool:
-        """Whether it is a leaf that requires grad for certain, and not one that a loop over parameters gave."""
-        return self.leaf is True and self.grad is True and self.element_of is None
+        """Whether it is a leaf that requires grad, as far as the code shows."""
+        return self.leaf is True and self.grad is True
 
 
 class Data(Nature):

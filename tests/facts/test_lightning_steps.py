@@ -67,11 +67,17 @@ CYCLE = "s = torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps="
         (MANUAL + STEP + "loss = self(batch)", {"idle"}),
         (MANUAL + STEP + "loss = self(batch)\n    loss.backward()\n    self.o.step()", set()),
         (MANUAL + STEP + "train(self, batch)", set()),
+        (MANUAL + STEP + "o = self.optimizers()\n    self.manual_backward(self(batch))", {"idle"}),
+        (MANUAL + STEP + "o = self.optimizers()\n    train(o, batch)", set()),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    optimizer.step()", {"closure"}),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    optimizer.step(closure=closure)", set()),
         ("def optimizer_step(self, epoch, i, optimizer, closure):\n    closure()\n    optimizer.step()", set()),
         ("def optimizer_step(self, *args, **kwargs):\n    super().optimizer_step(*args, **kwargs)", set()),
         (PLAN + CYCLE + "self.trainer.estimated_stepping_batches)\n    return [o], [s]", {"in steps"}),
+        (
+            f"{PLAN}{CYCLE}len(self.x))\n    return [o], [s]\ndef lr_scheduler_step(self, s, m):\n    s.step()",
+            set(),
+        ),
         (PLAN + CYCLE + "self.trainer.max_epochs)\n    return [o], [s]", {"in epochs"}),
         (
             PLAN + CYCLE + "9)\n    return {'optimizer': o, 'lr_scheduler': s, 'interval': 'step'}",

@@ -91,6 +91,10 @@ GUARDED = LOOP + "if p.grad is None:\n            continue\n        "
             {"shared"},
             id="a group's",
         ),
+        pytest.param(
+            GUARDED + "self.v.mul_(0.9).add_(p.grad)\n        p.data.add_(self.v.sign())", "", {"shared"}, id="in place"
+        ),
+        pytest.param(GUARDED + "p.data.add_(self.noise.normal_())", "", set(), id="without a gradient"),
         pytest.param(GUARDED + "self.v = 0.9 * self.v + p.grad", "", set(), id="gathered, and moves nothing"),
         pytest.param(
             GUARDED + "s = self.state[p]\n        s['v'] = 0.9 * s['v'] + p.grad\n        p.data -= s['v']",

@@ -70,6 +70,9 @@ def external(machine: Machine, target: External, args: Arguments, node: tree.Cal
         return thing
     if (name.startswith("torch.") or head == "builtins") and name not in EXECUTING:
         machine.emit(node, ev.TorchCall(name=name, args=args, receiver=None))
+        if last in torch_api.COPIES and head == "torch" and args.positional and "out" not in args.keywords:
+            if thrown_away(machine, node, last):
+                machine.emit(node, ev.Dropped(args.positional[0], last, node.args[0].value, function_form=True))
         if parts.reshapes(name):
             parts.given(machine, node, args.all())
         called = turning(machine, args.all(), args, node)
@@ -146,8 +149,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
 
 def _tell(machine: Machine, base: Value, receiver: Thing | None, attr: str, args: Arguments, node: tree.Call) -> None:
     """Tell of what is certain by the name of the method and by what it is called on, whatever it gives."""
-    if attr in torch_api.GIVES_ANOTHER and thrown_away(machine, node, attr):
-        machine.emit(node, ev.Dropped(base, attr))
+    if attr in torch_api.GIVES_ANOTHER and isinstance(node.func, tree.Attribute) and thrown_away(machine, node, attr):
+        machine.emit(node, ev.Dropped(base, attr, node.func.value))
     if attr in torch_api.WRITING:
         tensors.write(machine, base, node, attr)
     if receiver is not None and receiver.origin == "accelerate.Accelerator":
