@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import pacing, query
+from gradcheck_lint.facts.lightning_clock import Handed, handed_over
 from gradcheck_lint.facts.unmoved import unmoved
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import MAYBE, NO, YES
@@ -99,6 +100,8 @@ class SchedulerOfAnotherOptimizer(Rule):
     watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
+        for handed in handed_over(timeline):
+            self.handed(handed, report)
         if not timeline.has(ev.Step):
             return
         for built in unmoved(timeline):
@@ -149,6 +152,27 @@ class SchedulerOfAnotherOptimizer(Rule):
             help=f"build `{name}` on `{query.spoken(steps[-1])}`, after that is built",
             related=related,
             confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
+        )
+
+    def handed(self, handed: Handed, report: Report) -> None:
+        """Lightning moves it, at the interval that it was told."""
+        found = pace(counts=handed.counts, moves=handed.moved)
+        if found is Pace.RIGHT:
+            return
+        slow = found is Pace.SLOW
+        report(
+            handed.event.statement,
+            "a schedule that counts batches is stepped once per epoch"
+            if slow
+            else "a schedule that counts epochs is stepped for each batch",
+            label="hands over a schedule that Lightning moves once per epoch, as nothing else is said"
+            if slow
+            else "hands over a schedule that Lightning is told to move for each batch",
+            why="the schedule never gets past its beginning"
+            if slow
+            else "the schedule is over within the first epochs",
+            help='return `{"scheduler": ..., "interval": "step"}` for it' if slow else 'leave out `"interval": "step"`',
+            related=[("built here", handed.scheduler.place)] if handed.scheduler.place is not None else [],
         )
 
     def never(self, built: ev.Build, report: Report) -> None:
