@@ -134,6 +134,8 @@ class ParametersMissingFromOptimizer(Rule):
             split = next((p for p in shares.picks(found or [])), None)
             if split is None or handed.refused(event):
                 continue
+            if shares.may_be_trained_elsewhere(timeline, split.tree.model):
+                continue
             lost = shares.left_out(known, split)
             sure = shares.sorts_all(found or [])
             if not lost or sure is NO or by_hand.moved(timeline, lost[0].name, attribute=True) is YES:

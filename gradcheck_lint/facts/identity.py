@@ -291,7 +291,7 @@ def contained(module: Thing) -> set[Thing]:
         thing = todo.pop()
         if thing not in found:
             found.add(thing)
-            args = thing.args
+            args = thing.args if thing.copy_of is None else None  # a copy has layers of its own
             todo += [t for value in args.all() for t in _layers(value)] if args is not None else []
             todo += [thing.wraps] if thing.wraps is not None else []
     return found

@@ -93,7 +93,7 @@ _RESUMED = re.compile(r"""\[["'](?:epochs?|steps?|iter\w*|global_step|start_epoc
 
 
 def left_out(timeline: Timeline, load: LoadState) -> str | None:
-    """The key under which the project saves the state of an optimizer, and which nobody reads where training goes on.
+    """The key under which a file saves the state of an optimizer, and which it does not read where training goes on.
 
     That training goes on shows by the count of epochs or steps which is read from the same checkpoint.
     """
@@ -101,24 +101,21 @@ def left_out(timeline: Timeline, load: LoadState) -> str | None:
     state = call.args[0].value if isinstance(call, tree.Call) and call.args else None
     if model is None or not isinstance(state, tree.Subscript) or (load.function is None and timeline.entry is not None):
         return None
-    taken = any(_loaded(t) for t in things(load.state))
     later = [e for e in after(timeline, load) if isinstance(e, Step)]
     restored = any(things(e.subject, Optimizer) for e in timeline.events(LoadState))
-    if not taken or not later or restored:
+    if not later or restored:
         return None
     home = timeline.home.text
-    texts = [m.text for m in timeline.home.project.modules.values() if m is not None]
     name = re.escape(tree.dotted(state.value))
-    if not name or not re.search(name + _RESUMED.pattern, home):
+    if re.search(r"(?i)optim\w*\.load_state_dict\(", home):
+        return None  # of another checkpoint, or by another name
+    read_here = name and re.search(rf"\b{name}\s*=\s*torch\.load\(", home) is not None
+    if not read_here or not re.search(rf"\b{name}{_RESUMED.pattern}", home):
         return None
+    handed_on = re.compile(rf"\b(?!print\b|len\b|type\b)\w+\((?:[^()]*,\s*)?{name}\s*[,)]")
     for key in dict.fromkeys(_SAVED.findall(home)):
         quoted = rf"""["']{key}["']"""
         read = re.compile(rf"\[{quoted}\](?!\s*=[^=])|\.(?:get|pop)\({quoted}|{quoted}\s+in\b")
-        if not any(read.search(text) for text in texts) and not any("load_checkpoint" in text for text in texts):
+        if not read.search(home) and not handed_on.search(home):
             return str(key)
     return None
-
-
-def _loaded(thing: Thing) -> bool:
-    """Whether something was read from what `torch.load` gave."""
-    return thing.root.origin == "torch.load" or thing.origin == "torch.load"

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradcheck_lint.facts import handed
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.events import Unknown
 from gradcheck_lint.source.model_tree import Leaf, Pick
 from gradcheck_lint.source.natures import Instance, Module, Optimizer, Parameters, Tensor, nature
-from gradcheck_lint.source.run.parts import has_parameters
-from gradcheck_lint.source.values import Choice, Constant, Items, Table, Thing, Value, contents
+from gradcheck_lint.source.run.parts import has_parameters, module_of
+from gradcheck_lint.source.values import Choice, Constant, Items, Table, Thing, Value, contents, things
 
 if TYPE_CHECKING:
     from gradcheck_lint.source import tree
     from gradcheck_lint.source.events import BuildOptimizer
     from gradcheck_lint.source.place import Place
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class Portion(NamedTuple):
@@ -204,6 +206,18 @@ def twice(found: list[Share]) -> tuple[Leaf, Portion, Portion] | None:
             if len(having) > 1:
                 return leaf, having[0], having[1]
     return None
+
+
+def may_be_trained_elsewhere(timeline: Timeline, model: Thing) -> bool:
+    """Whether code that was not seen has the model or its parameters, and may step with an optimizer of its own."""
+    for event in timeline.events(Unknown):
+        if event.subject is None:
+            return True
+        for thing in things(event.subject):
+            of = module_of(thing)
+            if of is None or of.core is model.core or of.inside(model) or model.inside(of):
+                return True
+    return False
 
 
 def place_of(found: list[Share]) -> Place | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.layers import LEARNING
 from gradcheck_lint.source.natures import Module
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
@@ -38,13 +39,12 @@ def _initialised(function: tree.Function) -> frozenset[str]:
     found: set[str] = set()
     for statement in function.body:
         if isinstance(statement, tree.For):
-            if _walks(statement.iter, first) and any(_draws(node) for node in tree.walk_block(statement.body)):
+            if _walks(statement.iter, first) and _draws_all(statement.body):
                 found.add("*")
         elif isinstance(statement, tree.Evaluate):
             found |= _by_call(statement.value, first)
-        elif isinstance(statement, tree.If) and statement.test is not None and _is_kind(statement.test, first):
-            if any(_draws(node) for node in tree.walk_block(statement.body)):
-                found.add("*")  # by the kind of layer, for `apply`
+        elif isinstance(statement, tree.If) and _is_kind(statement.test) and _draws_all([statement]):
+            found.add("*")  # by the kind of layer, for `apply`
     return frozenset(found)
 
 
@@ -86,7 +86,22 @@ def _walks(iterable: tree.Expression, first: str) -> bool:
     return iterable.func.attr in every and tree.dotted(iterable.func.value) == first and not iterable.args
 
 
-def _is_kind(test: tree.Expression, first: str) -> bool:
-    if not isinstance(test, tree.Call) or tree.dotted(test.func) != "isinstance" or not test.args:
+def _draws_all(body: tree.Block) -> bool:
+    """Whether statements draw values for each layer of a kind, or each matrix: not for those of some names."""
+    for statement in body:
+        if isinstance(statement, tree.Evaluate) and _draws(statement.value):
+            return True
+        if isinstance(statement, tree.If) and _is_kind(statement.test) and _draws_all(statement.body):
+            return True
+    return False
+
+
+def _is_kind(test: tree.Expression) -> bool:
+    """Whether a test asks for a kind of layer of torch that has weights, or for the number of dimensions."""
+    if isinstance(test, tree.Operation):
+        return len(test.operands) == 2 and any(tree.last_name(part) in ("dim", "ndim") for part in test.operands)
+    if not isinstance(test, tree.Call) or tree.dotted(test.func) != "isinstance" or len(test.args) != 2:
         return False
-    return tree.dotted(test.args[0].value) == first
+    return any(
+        tree.last_name(node) in LEARNING for node in test.args[1].value.walk() if isinstance(node, tree.Expression)
+    )
