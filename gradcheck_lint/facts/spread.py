@@ -36,13 +36,22 @@ def past_wrapper(timeline: Timeline) -> Iterator[Past]:
         of = [ran(run).of for run in passes(backward.subject)]
         for wrapper in wrappers:
             runs = [module for module in of if module.core is wrapper.subject.core]
-            if wrapper.serial > backward.serial or not runs:
+            if wrapper.serial > backward.serial or not runs or not _steps_next(timeline, backward, wrapper):
                 continue
             moved = _moved(timeline, wrapper, backward)
             if all(module is wrapper.subject.core for module in runs):
                 yield Past(backward, wrapper, None)
             elif moved is not None:
                 yield Past(backward, wrapper, moved)
+
+
+def _steps_next(timeline: Timeline, backward: ev.Backward, wrapper: ev.Distribute) -> bool:
+    """Whether the step after a backward is that of the wrapped model: gradients for others go through it as well."""
+    for step in timeline.events(ev.Step):
+        if step.serial > backward.serial:
+            of = [m for one in things(step.subject, Optimizer) for m in depends(_params(one))]
+            return any(module.core is wrapper.subject.core for module in of)
+    return False
 
 
 def never_averaged(timeline: Timeline) -> Iterator[tuple[ev.Step, ev.Backward]]:
