@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _MODULES = frozenset({"lightning.pytorch.LightningModule", "lightning.LightningModule"})
 _FLAG = "automatic_optimization"
-_BY_HAND = frozenset({"self.manual_backward", "self.optimizers"})
+_BY_HAND = frozenset({"manual_backward", "backward", "step"})
+_OF_TRAINER = frozenset({"optimizer_step", "lr_scheduler_step"})
+"""Hooks in which the trainer lets a module step."""
 _HARMLESS = frozenset({"clip_gradients", "toggle_optimizer", "untoggle_optimizer"})
 _CUTTING = frozenset({"detach", "item", "tolist", "numpy"})
 _OUTER = frozenset({"interval", "frequency", "strict", "name", "reduce_on_plateau"})
@@ -47,15 +49,24 @@ class LightningFacts:
         ]
         if written and all(isinstance(value, tree.Constant) and value.value is False for value in written):
             return YES
-        called = any(isinstance(n, tree.Call) and tree.dotted(n.func) in _BY_HAND for n in self._nodes)
-        told = _FLAG in self.facts.inherited or any(_FLAG in text for text in self.facts.elsewhere())
-        return MAYBE if called or told else NO
+        called = any(
+            isinstance(node, tree.Call) and tree.last_name(node.func) in _BY_HAND
+            for name, method in self._methods
+            if name not in _OF_TRAINER
+            for node in method
+        )
+        return MAYBE if called or self._flagged else NO
 
     @cached_property
-    def _methods(self) -> list[list[tree.Node]]:
-        """The nodes of each of its methods, inherited ones too."""
+    def _flagged(self) -> bool:
+        """Whether the text of the project speaks of the flag."""
+        return _FLAG in self.facts.inherited or any(_FLAG in text for text in self.facts.elsewhere())
+
+    @cached_property
+    def _methods(self) -> list[tuple[str, list[tree.Node]]]:
+        """Its methods, inherited ones too: the name, and the nodes."""
         return [
-            list(nodes(member.function))
+            (member.function.name, list(nodes(member.function)))
             for value in self.facts.lineage
             if isinstance(value, ClassValue)
             for member in value.members.values()
@@ -64,7 +75,7 @@ class LightningFacts:
 
     @property
     def _nodes(self) -> Iterator[tree.Node]:
-        return (node for method in self._methods for node in method)
+        return (node for _, method in self._methods for node in method)
 
     @property
     def _moves_schedules(self) -> bool:
@@ -130,7 +141,7 @@ class LightningFacts:
     def closure_skipped(self) -> tuple[FunctionValue, tree.Call] | None:
         """`optimizer_step`, if it steps without the closure that it was handed, and where."""
         method = self.own("optimizer_step")
-        if method is None or self.manual is not NO:
+        if method is None or self._flagged:
             return None
         parameters = method.function.parameters
         reads = Bindings(method.function).reads
@@ -148,9 +159,7 @@ class LightningFacts:
     def steps_itself(self) -> tuple[FunctionValue, tree.Call] | None:
         """`training_step`, if it goes backward by hand though the trainer does that, and where."""
         step = self.own("training_step")
-        if step is None or not self.known or _FLAG in self.facts.inherited:
-            return None
-        if any(_FLAG in text for text in self.facts.elsewhere()):
+        if step is None or not self.known or self._flagged:
             return None
         for node in nodes(step.function):
             if isinstance(node, tree.Call) and tree.dotted(node.func) == "self.manual_backward":
@@ -162,7 +171,7 @@ class LightningFacts:
         step = self.own("training_step")
         if step is None or not self.known or self.manual is not YES:
             return None
-        return None if any(_may_step(method) for method in self._methods) else step
+        return None if any(_may_step(method) for _, method in self._methods) else step
 
     def plans(self) -> Iterator[Plan]:
         """The schedules that `configure_optimizers` returns, where the trainer moves them."""

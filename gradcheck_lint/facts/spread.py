@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
 from gradcheck_lint.facts.query import always, exclusive, loops, unseen
@@ -35,7 +36,7 @@ def past_wrapper(timeline: Timeline) -> Iterator[Past]:
         of = [ran(run).of for run in passes(backward.subject)]
         for wrapper in wrappers:
             runs = [module for module in of if module.core is wrapper.subject.core]
-            if wrapper.serial > backward.serial or not runs:
+            if wrapper.serial > backward.serial or not runs or not _steps_next(timeline, backward, wrapper):
                 continue
             moved = _moved(timeline, wrapper, backward)
             if all(module is wrapper.subject.core for module in runs):
@@ -44,8 +45,17 @@ def past_wrapper(timeline: Timeline) -> Iterator[Past]:
                 yield Past(backward, wrapper, moved)
 
 
+def _steps_next(timeline: Timeline, backward: ev.Backward, wrapper: ev.Distribute) -> bool:
+    """Whether the step after a backward is that of the wrapped model: gradients for others go through it as well."""
+    for step in timeline.events(ev.Step):
+        if step.serial > backward.serial:
+            of = [m for one in things(step.subject, Optimizer) for m in depends(_params(one))]
+            return any(module.core is wrapper.subject.core for module in of)
+    return False
+
+
 def never_averaged(timeline: Timeline) -> Iterator[tuple[ev.Step, ev.Backward]]:
-    """The steps whose last backward runs under `no_sync`, so that their gradients are averaged by none."""
+    """The steps whose last backward is in a `no_sync` of the same function and on the same path: nothing averages."""
     if not any("no_sync" in event.context for event in timeline.events(ev.Backward)):
         return
     if any(_averages(event) for event in timeline.events(ev.TorchCall)):
@@ -53,8 +63,28 @@ def never_averaged(timeline: Timeline) -> Iterator[tuple[ev.Step, ev.Backward]]:
     backwards = list(timeline.located(ev.Backward))
     for step, around in timeline.located(ev.Step):
         before = [(b, way) for b, way in backwards if b.serial < step.serial and not exclusive(way, around)]
-        if before and "no_sync" in before[-1][0].context and loops(before[-1][1]) == loops(around):
-            yield step, before[-1][0]
+        if not before or before[-1][0].function is not step.function:
+            continue
+        backward, way = before[-1]
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(way, around, strict=False)))
+        if always(way[shared:]) and always(around[shared:]) and loops(way) == loops(around):
+            body = step.function.body if step.function is not None else timeline.home.body
+            if _in_no_sync(body, backward.place.node) and not _in_no_sync(body, step.place.node):
+                yield step, backward
+
+
+def _in_no_sync(body: tree.Block, node: tree.Node) -> bool:
+    """Whether a node stands in a `with model.no_sync():` that no condition switches."""
+    for block in tree.walk_block(body):
+        if isinstance(block, tree.With) and any(
+            isinstance(item, tree.Call)
+            and tree.last_name(item.func) == "no_sync"
+            and all(isinstance(argument.value, (tree.Name, tree.Attribute)) for argument in item.args)
+            for item, _ in block.items
+        ):
+            if any(inner is node for inner in tree.walk_block(block.body)):
+                return True
+    return False
 
 
 def _averages(event: ev.TorchCall) -> bool:

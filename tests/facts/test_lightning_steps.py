@@ -57,6 +57,7 @@ CYCLE = "s = torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps="
         (STEP + "raise NotImplementedError", set()),
         (STEP + "pass", set()),
         (STEP + "self.optimizers().step()", set()),
+        (STEP + "loss = self(batch)\n    self.log('lr', self.optimizers().param_groups[0]['lr'])", {"nothing"}),
         (STEP + "return self(batch).detach()", {"cut by .detach()"}),
         (STEP + "loss = self(batch)\n    return {'loss': loss.item(), 'n': 1}", {"cut by .item()"}),
         (STEP + "loss = self(batch)\n    out = loss.detach()\n    self.log('x', out)\n    return loss", set()),
