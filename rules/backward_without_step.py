@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query
+from gradcheck_lint.facts.wrapped import Past, stepped_past
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.rule import Report, Rule
@@ -15,6 +16,7 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import reaches, shares, trains
 from gradcheck_lint.source.natures import StateDict, nature
+from gradcheck_lint.source.place import name_of
 from gradcheck_lint.source.values import External, Thing, contents, options, things
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class BackwardWithoutStep(Rule):
         backward: Located = [(e, a) for e, a in timeline.located(ev.Backward) if not e.inputs]
         if not backward:
             return
+        for past in stepped_past(timeline):
+            self.past(past, report)
         located = list(timeline.located())
         steps = list(timeline.located(ev.Step))
         for optimizer in timeline.optimizers():
@@ -56,6 +60,18 @@ class BackwardWithoutStep(Rule):
                 self.saved(timeline, optimizer, report)
             elif built is not None:
                 self.missing(timeline, located, backward, optimizer, report)
+
+    def past(self, past: Past, report: Report) -> None:
+        """The object that wraps the optimizer would step it, and do more."""
+        name = past.wrapper.label or past.wrapper.class_name
+        report(
+            past.step.place,
+            "the step goes past the object that wraps the optimizer",
+            label=f"steps the optimizer that `{name}` holds, and `{name}` never steps",
+            why=f"what `{past.wrapper.class_name}.step` does besides is left out",
+            help=f"call `{name}.step()`",
+            related=[("this one does more", name_of(past.method.place(past.method.function)))],
+        )
 
     def missing(
         self, timeline: tl.Timeline, located: Located, backward: Located, optimizer: Thing, report: Report

@@ -71,7 +71,7 @@ class MissingZeroGrad(Rule):
                 related=[("the first pass", both.first.place), ("moves the weights", both.moved.place)],
             )
         for found in never_cleared_by_hand(timeline):
-            target = text(found.moved.place).removesuffix(".data")
+            target = text(found.moved.place).partition(".data")[0].partition(".sub_")[0].partition(".add_")[0]
             report(
                 found.made.place,
                 "gradients are carried over from the previous step",

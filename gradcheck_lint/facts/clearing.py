@@ -87,15 +87,15 @@ class ByHand(NamedTuple):
     """A loop goes `made`, `moved` parameters by their gradients, and never clears these."""
 
     made: ev.Backward
-    moved: ev.Augment
+    moved: ev.Augment | ev.Write
 
 
 def never_cleared_by_hand(timeline: tl.Timeline) -> Iterator[ByHand]:
     """Where `p -= lr * p.grad` is all that is done with gradients in a loop that goes backward."""
-    if not timeline.has(ev.Augment) or not timeline.has(ev.Backward) or timeline.hooked or timeline.cut:
+    if not timeline.has(ev.Augment, ev.Write) or not timeline.has(ev.Backward) or timeline.hooked or timeline.cut:
         return
     told: set[int] = set()
-    for moved, around in timeline.located(ev.Augment):
+    for moved, around in timeline.located(ev.Augment, ev.Write):
         leaf, turns = _moved(moved), [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
         if leaf is None:
             continue
@@ -115,15 +115,13 @@ def never_cleared_by_hand(timeline: tl.Timeline) -> Iterator[ByHand]:
 _TAKES_CARE = (ev.Zero, ev.GradWrite, ev.GradChange, ev.Unknown, ev.Step)
 
 
-def _moved(event: ev.Augment) -> Thing | None:
-    """The tensor that `p -= … p.grad …` moves, or the module whose parameters these are."""
-    node = event.statement.node
-    if event.op not in ("-", "+") or not isinstance(node, tree.Augment):
-        return None
-    name = tree.dotted(node.target).removesuffix(".data")
+def _moved(event: ev.Augment | ev.Write) -> Thing | None:
+    """The tensor that `p -= … p.grad …` or `p.sub_(… p.grad …)` moves, or the module whose parameters these are."""
+    name, operands = _written(event)
     if not name or not any(
         isinstance(n, tree.Attribute) and n.attr == "grad" and tree.dotted(n.value).removesuffix(".data") == name
-        for n in node.value.walk()
+        for operand in operands
+        for n in operand.walk()
     ):
         return None
     thing = only(event.subject)
@@ -131,6 +129,25 @@ def _moved(event: ev.Augment) -> Thing | None:
         thing = thing.parent[0]
     source = nature(element_of(thing), Parameters)
     return thing if source is None else source.of
+
+
+def _written(event: ev.Augment | ev.Write) -> tuple[str, list[tree.Expression]]:
+    """The name of what is moved in place, and by what."""
+    node = event.statement.node
+    if isinstance(event, ev.Augment):
+        moves = event.op in ("-", "+") and isinstance(node, tree.Augment)
+        return (
+            (tree.dotted(node.target).removesuffix(".data"), [node.value])
+            if moves and isinstance(node, tree.Augment)
+            else ("", [])
+        )
+    call = event.place.node
+    if not isinstance(call, tree.Call) or not isinstance(call.func, tree.Attribute) or call.func.attr not in _MOVES:
+        return "", []
+    return tree.dotted(call.func.value).removesuffix(".data"), [argument.value for argument in call.args]
+
+
+_MOVES = frozenset({"add_", "sub_"})
 
 
 class SecondPass(NamedTuple):

@@ -12,6 +12,7 @@ from gradcheck_lint.source.deps import cut_off
 from gradcheck_lint.source.holding import regroup
 from gradcheck_lint.source.libraries import containers, torch_module, torch_optim, torch_tensor, wrappers
 from gradcheck_lint.source.natures import (
+    Data,
     Grad,
     GroupParams,
     Groups,
@@ -141,6 +142,8 @@ def method(machine: Machine, base: Value, attr: str, args: Arguments, node: tree
         gradients.change_grad(machine, thing, node)
     if thing is not None and isinstance(thing.what, Tensor) and attr.endswith("_"):
         thing.what.written = True
+        machine.emit(node, ev.Write(thing))
+    elif thing is not None and isinstance(thing.what, Data) and attr.endswith("_"):
         machine.emit(node, ev.Write(thing))
     elif thing is not None and isinstance(thing.what, Tensor) and thing.what.grad:
         return tensors.computed(machine, node, [thing, *args.all()])
