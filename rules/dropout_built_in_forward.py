@@ -18,7 +18,7 @@ class DropoutBuiltInForward(Rule):
     slug = "dropout-built-in-forward"
     severity = Severity.ERROR
     fix = Safety.SAFE
-    triggers = r"Dropout\w*\([^()]*\)\s*\(|[^.\w]\w+ *= *(?:\w+\.)*\w*Dropout\w*\("
+    triggers = r"Dropout\w*\([^()]*\)\s*\(|= (?:\w+\.)*\w*Dropout\w*\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.dropping import drops

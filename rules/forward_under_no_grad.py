@@ -25,9 +25,10 @@ class ForwardUnderNoGrad(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    triggers = (
-        r"set_grad_enabled\(|\bwith [\w.]*(?:no_grad|inference_mode|enable_grad)\s*[:,]"
-        r"|\n[ \t]*(?:torch\.)?(?:no_grad|inference_mode|enable_grad)\(\)[ \t]*[\n#]"
+    triggers = (  # each begins with the word that is looked for, which is found fast
+        r"set_grad_enabled\("
+        r"|no_grad(?<=[ \t]torch\.no_grad)(?:\(\)[ \t]*[\n#]|\s*[:,])"
+        r"|inference_mode(?<=[ \t]torch\.inference_mode)(?:\(\)[ \t]*[\n#]|\s*[:,])"
     )
     needs = (GradMode, Backward)
     watches = (BackwardRefused, StepWithoutGradMode)
