@@ -59,6 +59,11 @@ class Computed(NamedTuple):
     def target(self) -> Value | None:
         return self.args.get(1, "target")
 
+    def option(self, name: str) -> Value | None:
+        """An option by its name: of the function, or of the object when it was built."""
+        args = self.criterion.args if self.criterion is not None else self.args
+        return args.keywords.get(name) if args is not None else None
+
     @property
     def loss(self) -> Loss | None:
         """What it wants, if it tells apart what it is fed with."""
