@@ -153,6 +153,8 @@ def _behind(loss: Value | None) -> Iterator[Computed]:
         elif made.how in (How.ITEM, How.METHOD):
             todo.append(made.base)
         else:
+            if made.how is How.OPERATOR and made.name == "-" and len(made.args) == 2 and made.place is not None:
+                yield Computed(made.place, losses.DIFFERENCE, Arguments(list(made.args), {}))
             todo += [made.inner, *made.args] if made.how is not How.CODE else [made.inner]
 
 

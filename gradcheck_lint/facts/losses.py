@@ -81,6 +81,10 @@ SPREADING = frozenset(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smoo
 """Losses that spread two arguments of different shapes over one another."""
 
 
+DIFFERENCE = "-"
+"""What a loss that is written out begins with, in place of the name of one."""
+
+
 def loss_of(name: str) -> Loss | None:
     """The loss that a class or a function of torch is, by its full name."""
     return _LOSSES.get(name)
@@ -88,7 +92,7 @@ def loss_of(name: str) -> Loss | None:
 
 def known(name: str) -> bool:
     """Whether something is said here of a class or a function of this name."""
-    return name in _LOSSES or name in SPREADING
+    return name in _LOSSES or name in SPREADING or name == DIFFERENCE
 
 
 class Step(Enum):

@@ -92,8 +92,18 @@ class _Walk:
             base, name = thing.parent
             if name == "data" or (name in ("[0]", "values") and _pairs(base)):
                 return self.of(base)
-            return _indexed(self.of(base), thing.place)
-        return None
+            return self.picked(base, thing) or _indexed(self.of(base), thing.place)
+        return (None,) if thing.origin == "torch.randperm" else None
+
+    def picked(self, base: Thing, thing: Thing) -> Shape | None:
+        """What a row of indices picks of a tensor: `x[index]`."""
+        index = thing.args.get(0, "") if thing.args is not None else None
+        if thing.place is None or not isinstance(thing.place.node, tree.Subscript) or index is None:
+            return None
+        if isinstance(thing.place.node.index, tree.Other):
+            return None
+        places, whole = self.of(index), self.of(base)
+        return (None, *whole[1:]) if whole and places is not None and len(places) == 1 else None
 
     def batch(self, made: Operation) -> Shape | None:
         """What a loop over a DataLoader binds, of one of the tensors that its data set was made of."""
