@@ -23,7 +23,6 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed
         from gradcheck_lint.facts.losses import Scale
-        from gradcheck_lint.facts.repair import argument
 
         for feed in fed.computed(timeline):
             loss = feed.loss
@@ -35,7 +34,7 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
             if not found or any(ending.scale in loss.wants for ending in found):
                 continue
             first = found[0]
-            given = argument(feed.place, 0) or "the input"
+            given = feed.written
             wanted = "log-probabilities" if Scale.LOG in loss.wants else "probabilities"
             report(
                 feed.place,

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from gradcheck_lint.facts import losses
 from gradcheck_lint.facts.losses import Loss, Scale, Step
+from gradcheck_lint.facts.repair import text
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.laws.mode import records
-from gradcheck_lint.source import limits
+from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
 from gradcheck_lint.source.layers import layer_of
@@ -53,7 +54,18 @@ class Computed(NamedTuple):
 
     @property
     def input(self) -> Value | None:
-        return self.args.get(0, "input")
+        index, keyword = self.loss.at if self.loss is not None else (0, "input")
+        return self.args.get(index, keyword)
+
+    @property
+    def written(self) -> str:
+        """How the code writes the input."""
+        index, keyword = self.loss.at if self.loss is not None else (0, "input")
+        node = self.place.node
+        arguments = node.args if isinstance(node, tree.Call) else []
+        plain = [a for a in arguments if a.keyword is None]
+        found = [a for a in arguments if a.keyword == keyword] or plain[index : index + 1]
+        return text(Place(self.place.chunk, found[0].value)) if found else "the input"
 
     @property
     def target(self) -> Value | None:

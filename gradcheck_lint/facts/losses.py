@@ -23,7 +23,7 @@ PROBABILITIES = frozenset({Scale.UNIT, Scale.SHARES})
 
 
 class Loss(NamedTuple):
-    """A loss that tells apart what it is fed with.
+    """A loss that tells apart what it is fed with, or a distribution whose `log_prob` is one.
 
     `squashes`: it applies a softmax or a sigmoid of its own, so that it wants numbers of any size. Else it wants
     numbers on one of the scales in `wants`.
@@ -36,6 +36,8 @@ class Loss(NamedTuple):
     """The loss that takes numbers of any size in its place."""
     instead: str = ""
     """What has to be applied before it."""
+    at: tuple[int, str] = (0, "input")
+    """Which argument that is about."""
 
     @property
     def short(self) -> str:
@@ -51,7 +53,13 @@ _NLL = Loss("torch.nn.NLLLoss", wants=_LOG, twin="CrossEntropyLoss", instead="lo
 _BCE = Loss("torch.nn.BCELoss", wants=PROBABILITIES, twin="BCEWithLogitsLoss", instead="sigmoid")
 _KL = Loss("torch.nn.KLDivLoss", wants=_LOG, instead="log_softmax")
 
+_DRAWN = Loss("", squashes="softmax", at=(1, "logits"))
+
 _LOSSES = {
+    **{
+        f"torch.distributions.{name}": _DRAWN._replace(name=f"torch.distributions.{name}", squashes=squashes)
+        for name, squashes in (("Categorical", "softmax"), ("OneHotCategorical", "softmax"), ("Bernoulli", "sigmoid"))
+    },
     **{loss.name: loss for loss in (_CE, _BCE_LOGITS, _SOFT_MARGIN, _NLL, _BCE, _KL)},
     "torch.nn.NLLLoss2d": _NLL,
     **{
