@@ -29,8 +29,8 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
             if loss is None or not loss.wants:
                 continue
             if loss.name.endswith(("KLDivLoss", "kl_div")):
-                self.target(feed, loss, report)
-            found = fed.endings(feed.input)
+                self.target(feed, loss, timeline, report)
+            found = fed.endings(feed.input, timeline)
             if not found or any(ending.scale in loss.wants for ending in found):
                 continue
             first = found[0]
@@ -47,7 +47,7 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
             )
 
     @staticmethod
-    def target(feed: Computed, loss: Loss, report: Report) -> None:
+    def target(feed: Computed, loss: Loss, timeline: Timeline, report: Report) -> None:
         """`kl_div` wants its target as probabilities, or as their logarithms where it is told so."""
         from gradcheck_lint.facts import fed
         from gradcheck_lint.facts.losses import PROBABILITIES, Scale
@@ -58,7 +58,7 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
         if told is not None and not (isinstance(told, Constant) and isinstance(told.value, bool)):
             return
         logarithms = isinstance(told, Constant) and told.value is True
-        found = fed.endings(feed.target)
+        found = fed.endings(feed.target, timeline)
         if not found or not all(e.scale in PROBABILITIES if logarithms else e.scale is Scale.LOG for e in found):
             return
         first, given = found[0], argument(feed.place, 1) or "the target"

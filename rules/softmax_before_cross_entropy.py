@@ -29,7 +29,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
             loss = feed.loss
             if loss is None or not loss.squashes:
                 continue
-            found = fed.endings(feed.input)
+            found = fed.endings(feed.input, timeline)
             if not found or any(ending.scale not in PROBABILITIES for ending in found):
                 continue
             first = found[0]

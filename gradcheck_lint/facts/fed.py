@@ -16,7 +16,7 @@ from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.laws.mode import records
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, Return, SetAttribute, TorchCall
 from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import Instance, LossScaled, Module, Opaque, Super, Tensor
 from gradcheck_lint.source.operations import How, Operation
@@ -170,9 +170,9 @@ def _behind(loss: Value | None) -> Iterator[Computed]:
             todo += [made.inner, *made.args] if made.how is not How.CODE else [made.inner]
 
 
-def endings(value: Value | None) -> tuple[Ending, ...]:
+def endings(value: Value | None, timeline: Timeline) -> tuple[Ending, ...]:
     """What decides about the numbers of a value, on each path; empty if that is not known of each of them."""
-    found = _Walk().of(value)
+    found = _Walk(timeline).of(value)
     return tuple({(e.scale, e.name, id(e.made)): e for e in found}.values()) if found else ()
 
 
@@ -185,7 +185,8 @@ def scale(found: Sequence[Ending]) -> Scale | None:
 class _Walk:
     """One walk back. What is not known is None; what is met again adds nothing, and is empty."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
         self.under_way: set[int] = set()
         self.left = limits.WAY
 
@@ -300,6 +301,9 @@ class _Walk:
 
     def layer(self, thing: Thing, given: Value | None, place: Place | None, depth: int) -> list[Ending] | None:
         """What a layer of torch.nn makes of what it is given; that of a Sequential is told by its last ones."""
+        head = losses.head_of(thing.core.class_name)
+        if head:
+            return self.network(thing.core, head, place, depth)
         name = layer_of(thing.core)
         own = losses.layer_gives(name)
         if own is not None:
@@ -313,6 +317,18 @@ class _Walk:
                     return self.layer(inner, None, place, depth + 1)
             return None
         return self.of(given) if name and losses.layer_keeps(name) and given is not None else None
+
+    def network(self, thing: Thing, head: str, place: Place | None, depth: int) -> list[Ending] | None:
+        """What a network of torchvision gives: logits, unless its head was exchanged."""
+        if thing.open:
+            return None
+        if head not in (thing.names or {}):
+            return [Ending(Scale.FREE, thing.class_name.rpartition(".")[2], place, thing)]
+        put = [e.value for e in self.timeline.events(SetAttribute) if e.subject is thing and e.attr == head]
+        new = put[0] if len(put) == 1 else None
+        if not isinstance(new, Thing) or not isinstance(new.what, Module) or depth > limits.DEPTH:
+            return None
+        return self.layer(new, None, place, depth + 1)
 
 
 def part_of(thing: Thing) -> tuple[Items | Table | None, Value | None]:

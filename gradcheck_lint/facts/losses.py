@@ -5,6 +5,7 @@ Names and numbers only; `fed` walks over the values of a program with them.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from functools import cache
 from typing import NamedTuple
@@ -179,6 +180,20 @@ _LAYERS = {
 def layer_gives(layer: str) -> Scale | None:
     """The scale of what a layer of torch.nn gives, by its name."""
     return _LAYERS.get(layer)
+
+
+_ENDING_IN = {
+    re.compile(r"torchvision\.models\.(?:resnet\.)?(?:resnet|resnext|wide_resnet|shufflenet|regnet)\w*"): "fc",
+    re.compile(
+        r"torchvision\.models\.(?:vgg|alexnet|densenet|mobilenet|efficientnet|mnasnet|convnext)\w*"
+    ): "classifier",
+}
+
+
+@cache
+def head_of(name: str) -> str:
+    """What the last layer is called of a network of torchvision that gives logits, by the name of what makes it."""
+    return next((head for pattern, head in _ENDING_IN.items() if pattern.fullmatch(name)), "")
 
 
 def layer_keeps(layer: str) -> bool:

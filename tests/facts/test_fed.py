@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision import models
 
 class Split(nn.Module):
     def __init__(self):
@@ -29,6 +30,11 @@ class Split(nn.Module):
 
 def helper(value):
     return F.log_softmax(value, dim=1)
+
+def headed(head):
+    resnet = models.resnet18()
+    resnet.fc = head
+    return resnet
 
 def loss_of(out, y):
     return nn.CrossEntropyLoss()(out, y)
@@ -53,7 +59,7 @@ class _Asks(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for one in fed.computed(timeline):
-            found = fed.endings(one.input)
+            found = fed.endings(one.input, timeline)
             self.scales.append(fed.scale(found))
             self.names.append(one.name.rpartition(".")[2])
             self.shapes.append((shapes.shape_of(one.input), shapes.shape_of(one.target)))
@@ -89,6 +95,11 @@ def asked(code: str) -> _Asks:
         ("seq(x) if len(x) else net(x)", None),
         ("torch.cat([seq(x), net(x)])", None),
         ("net(x) - net(x).logsumexp(1, keepdim=True)", None),
+        ("models.resnet18()(x)", Scale.FREE),
+        ("headed(nn.Sequential(nn.Linear(512, 3), nn.LogSoftmax(1)))(x)", Scale.LOG),
+        ("headed(nn.Linear(512, 3))(x)", Scale.FREE),
+        ("headed(unseen(3))(x)", None),
+        ("models.inception_v3()(x)", None),
         ("seq(x) * 3", None),
         ("unseen(seq(x))", None),
         ("net(x).clamp(0, 1)", None),
