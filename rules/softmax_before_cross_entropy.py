@@ -23,7 +23,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed
-        from gradcheck_lint.facts.losses import PROBABILITIES
+        from gradcheck_lint.facts.losses import PROBABILITIES, SOFTMAXES, Scale
 
         for feed in fed.computed(timeline):
             loss = feed.loss
@@ -32,13 +32,17 @@ class SoftmaxBeforeCrossEntropy(Rule):
             found = fed.endings(feed.input, timeline)
             if not found or any(ending.scale not in PROBABILITIES for ending in found):
                 continue
+            if feed.name in SOFTMAXES and any(ending.scale is not Scale.SHARES for ending in found):
+                continue  # scores between 0 and 1 are made to sum to 1
             first = found[0]
             given = feed.written
             own = loss.squashes
             again = "a second time" if own in first.name.lower() else "on top of it"
             report(
                 feed.place,
-                f"`{loss.short}` is fed with probabilities, and wants logits",
+                "a softmax is applied twice"
+                if feed.name in SOFTMAXES
+                else f"`{loss.short}` is fed with probabilities, and wants logits",
                 label=f"`{given}` comes out of `{first.name}`, and `{loss.short}` applies a {own} {again}",
                 why="probabilities lie between 0 and 1, so what is made of them is never sure, the loss is never "
                 "near 0 and its gradients are small: the model learns slowly, and to a worse result",

@@ -65,6 +65,8 @@ class Computed(NamedTuple):
         arguments = node.args if isinstance(node, tree.Call) else []
         plain = [a for a in arguments if a.keyword is None]
         found = [a for a in arguments if a.keyword == keyword] or plain[index : index + 1]
+        if self.name == "softmax" and isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute):
+            return text(Place(self.place.chunk, node.func.value))
         return text(Place(self.place.chunk, found[0].value)) if found else "the input"
 
     @property
@@ -132,42 +134,63 @@ def _evaluates(event: Forward | TorchCall) -> bool:
 
 
 def _behind(loss: Value | None) -> Iterator[Computed]:
-    """The losses of torch that a backward starts from, wherever they were computed."""
-    todo: list[Value | None] = [loss]
+    """What a backward from a loss starts with, and then what lies inside of the modules behind that."""
+    outer: list[Value | None] = [loss]
+    inner: list[Value | None] = []
     met: set[int] = set()
-    while todo and len(met) < limits.WAY:
+    while (outer or inner) and len(met) < limits.WAY:
         spend(2)
+        near = bool(outer)
+        todo = outer or inner
         value = todo.pop()
         if value is None or id(value) in met:
             continue
         met.add(id(value))
-        if isinstance(value, Choice):
-            todo += value.options
-        elif isinstance(value, Items):
-            todo += value.items[: limits.CUTS]
-        elif isinstance(value, Table):
-            todo += list(value.entries.values())[: limits.CUTS]
-        if not isinstance(value, Thing):
-            continue
-        made = value.made
-        if isinstance(value.what, LossScaled):
-            todo.append(value.what.of)
-        elif made is None:
-            todo.append(value.parent[0] if value.parent is not None else None)
-        elif made.how in (How.CALL, How.FUNCTION) and made.place is not None and made.recorded is not NO:
-            core = made.base.core if isinstance(made.base, Thing) else None
-            name = core.class_name if core is not None else made.name
-            if losses.known(name) and made.inner is None:
-                args = Arguments(list(made.args), dict(made.keywords or {}))
-                yield Computed(made.place, name, args, core)
+        if isinstance(value, Thing) and value.made is not None and not isinstance(value.what, LossScaled):
+            made = value.made
+            found = _computed_by(made)
+            if found is not None and (near or found.name != losses.DIFFERENCE):
+                yield found
+            given = [made.base, *made.args] if made.how in (How.ITEM, How.METHOD) else [*made.args]
+            if found is not None and found.name == losses.DIFFERENCE:
+                todo += given
+            elif made.how is How.CALL or found is not None:
+                inner += given if made.inner is None else [made.inner]
             else:
-                todo += [made.inner] if made.how is How.CALL else made.args
-        elif made.how in (How.ITEM, How.METHOD):
-            todo.append(made.base)
+                todo += [made.inner] if made.how is How.CODE else given
         else:
-            if made.how is How.OPERATOR and made.name == "-" and len(made.args) == 2 and made.place is not None:
-                yield Computed(made.place, losses.DIFFERENCE, Arguments(list(made.args), {}))
-            todo += [made.inner, *made.args] if made.how is not How.CODE else [made.inner]
+            todo += _held(value)
+
+
+def _held(value: Value) -> Sequence[Value | None]:
+    """What a value that no operation has made is one of, holds, or was read from."""
+    if isinstance(value, Choice):
+        return value.options
+    if isinstance(value, Items):
+        return value.items[: limits.CUTS]
+    if isinstance(value, Table):
+        return list(value.entries.values())[: limits.CUTS]
+    if isinstance(value, Thing) and isinstance(value.what, LossScaled):
+        return [value.what.of]
+    return [value.parent[0]] if isinstance(value, Thing) and value.parent is not None else []
+
+
+def _computed_by(made: Operation) -> Computed | None:
+    """What an operation computes, if something is said of that here."""
+    if made.place is None or made.recorded is NO or made.inner is not None:
+        return None
+    args = Arguments(list(made.args), dict(made.keywords or {}))
+    if made.how is How.METHOD:
+        mine = made.name == "softmax" and made.base is not None and _only_numbers(made)
+        return Computed(made.place, "softmax", Arguments([made.base], {})) if mine and made.base is not None else None
+    if made.how is How.OPERATOR:
+        pair = made.name == losses.DIFFERENCE and len(made.args) == 2
+        return Computed(made.place, losses.DIFFERENCE, args) if pair else None
+    if made.how not in (How.CALL, How.FUNCTION):
+        return None
+    core = made.base.core if isinstance(made.base, Thing) else None
+    name = core.class_name if core is not None else made.name
+    return Computed(made.place, name, args, core) if losses.known(name) else None
 
 
 def endings(value: Value | None, timeline: Timeline) -> tuple[Ending, ...]:

@@ -56,7 +56,11 @@ _KL = Loss("torch.nn.KLDivLoss", wants=_LOG, instead="log_softmax")
 
 _DRAWN = Loss("", squashes="softmax", at=(1, "logits"))
 
+SOFTMAXES = frozenset({"softmax", "torch.softmax", "torch.nn.functional.softmax", "torch.nn.Softmax"})
+"""A softmax itself, which wants no probabilities either."""
+
 _LOSSES = {
+    **{name: Loss(name, squashes="softmax") for name in sorted(SOFTMAXES)},
     **{
         f"torch.distributions.{name}": _DRAWN._replace(name=f"torch.distributions.{name}", squashes=squashes)
         for name, squashes in (("Categorical", "softmax"), ("OneHotCategorical", "softmax"), ("Bernoulli", "sigmoid"))
@@ -135,7 +139,7 @@ _KEEPING = frozenset(
 )
 """Operations that give the same numbers, in another shape or fewer of them."""
 
-_STAYING = frozenset("clamp clip clamp_min clamp_max mean amax amin max min topk".split())
+_STAYING = frozenset("clamp clip clamp_min clamp_max mean amax amin max min".split())
 """Operations that give numbers within the range of those that they are given."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck_lint.facts import fed, shapes
-from gradcheck_lint.facts.losses import Scale
+from gradcheck_lint.facts.losses import DIFFERENCE, SOFTMAXES, Scale
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
@@ -59,6 +59,8 @@ class _Asks(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for one in fed.computed(timeline):
+            if one.name in SOFTMAXES or one.name == DIFFERENCE:
+                continue
             found = fed.endings(one.input, timeline)
             self.scales.append(fed.scale(found))
             self.names.append(one.name.rpartition(".")[2])
