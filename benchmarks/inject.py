@@ -304,6 +304,7 @@ def scores(site: Site) -> Iterator[tuple[list[Edit], list[ast.stmt]]]:
         not isinstance(call, ast.Call)
         or dotted(call.func) not in _linear(site)
         or criterion(site) != "CrossEntropyLoss"
+        or "import torch" not in site.file.lines
     ):
         return
     assert isinstance(site.loss.value, ast.Call)
