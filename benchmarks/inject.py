@@ -286,6 +286,76 @@ def softmax(site: Site) -> Iterator[tuple[list[Edit], list[ast.stmt]]]:
         yield [site.file.put_after(site.forward, text)], [site.forward, site.loss, site.backward]
 
 
+@operator("softmax-ends-the-model", "GL701")
+def softmax_in_model(site: Site) -> Iterator[tuple[list[Edit], list[ast.stmt]]]:
+    last = _last_return(site)
+    made = {"CrossEntropyLoss": "softmax(dim=1)", "BCEWithLogitsLoss": "sigmoid()"}.get(criterion(site))
+    if last is not None and last.value is not None and made is not None:
+        text = f"return ({ast.unparse(last.value)}).{made}"
+        yield [site.file.replace(last, text)], [site.forward, site.loss, site.backward]
+
+
+@operator("likelihood-of-scores", "GL702")
+def scores(site: Site) -> Iterator[tuple[list[Edit], list[ast.stmt]]]:
+    """The loss is exchanged; the model has to end in a linear layer that the file shows."""
+    last = _last_return(site)
+    call = last.value if last is not None else None
+    if (
+        not isinstance(call, ast.Call)
+        or dotted(call.func) not in _linear(site)
+        or criterion(site) != "CrossEntropyLoss"
+        or "import torch" not in site.file.lines
+    ):
+        return
+    assert isinstance(site.loss.value, ast.Call)
+    given = ", ".join(ast.unparse(a) for a in site.loss.value.args[:2])
+    text = f"{site.name} = torch.nn.functional.nll_loss({given})"
+    yield [site.file.replace(site.loss, text)], [site.loss, site.backward]
+
+
+@operator("loss-arguments-swapped", "GL705")
+def swapped(site: Site) -> Iterator[tuple[list[Edit], list[ast.stmt]]]:
+    call = site.loss.value
+    assert isinstance(call, ast.Call)
+    if criterion(site) in ("CrossEntropyLoss", "BCEWithLogitsLoss", "BCELoss", "NLLLoss") and len(call.args) == 2:
+        target = dotted(call.args[1])
+        if target in {dotted(name) for name in ast.walk(site.loop.target)} if isinstance(site.loop, ast.For) else ():
+            text = f"{site.name} = {ast.unparse(call.func)}({target}, {site.out})"
+            yield [site.file.replace(site.loss, text)], [site.loss, site.backward]
+
+
+def _model_class(site: Site) -> ast.ClassDef | None:
+    """The class of the model of a site, where the file has it and builds the model by its name."""
+    built = {
+        last_name(node.value.func)
+        for node in ast.walk(site.file.tree)
+        if isinstance(node, ast.Assign) and assigned(node) == site.model and isinstance(node.value, ast.Call)
+    }
+    classes = [c for c in ast.walk(site.file.tree) if isinstance(c, ast.ClassDef) and c.name in built]
+    return classes[0] if len(classes) == 1 and len(built) == 1 else None
+
+
+def _last_return(site: Site) -> ast.Return | None:
+    """The only `return` of the model's forward pass."""
+    cls = _model_class(site)
+    for method in cls.body if cls is not None else ():
+        if isinstance(method, ast.FunctionDef) and method.name == "forward":
+            found = [node for node in ast.walk(method) if isinstance(node, ast.Return)]
+            if len(found) == 1 and not isinstance(found[0].value, (ast.Tuple, ast.Dict)):
+                return found[0]
+    return None
+
+
+def _linear(site: Site) -> set[str]:
+    """What the model's class calls its linear layers: `self.fc`."""
+    cls = _model_class(site)
+    return {
+        assigned(node)
+        for node in (ast.walk(cls) if cls is not None else ())
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and last_name(node.value.func) == "Linear"
+    }
+
+
 @operator("copy-dropped", "GL503")
 def dropped(site: Site) -> Iterator[tuple[list[Edit], list[ast.stmt]]]:
     yield [site.file.put_after(site.loss, f"{site.name}.clamp(max=10.0)")], [site.loss]

@@ -9,6 +9,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.fed import Computed
     from gradcheck_lint.facts.losses import Loss, Scale
     from gradcheck_lint.source.timeline import Timeline
 
@@ -22,17 +23,18 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed
         from gradcheck_lint.facts.losses import Scale
-        from gradcheck_lint.facts.repair import argument
 
         for feed in fed.computed(timeline):
             loss = feed.loss
             if loss is None or not loss.wants:
                 continue
-            found = fed.endings(feed.input)
+            if loss.name.endswith(("KLDivLoss", "kl_div")):
+                self.target(feed, loss, timeline, report)
+            found = fed.endings(feed.input, timeline)
             if not found or any(ending.scale in loss.wants for ending in found):
                 continue
             first = found[0]
-            given = argument(feed.place, 0) or "the input"
+            given = feed.written
             wanted = "log-probabilities" if Scale.LOG in loss.wants else "probabilities"
             report(
                 feed.place,
@@ -43,6 +45,33 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
                 related=[(f"`{e.name}` gives {e.scale.value}", e.made) for e in found if e.made is not None],
                 confidence=Confidence.HIGH if feed.sole else Confidence.MEDIUM,
             )
+
+    @staticmethod
+    def target(feed: Computed, loss: Loss, timeline: Timeline, report: Report) -> None:
+        """`kl_div` wants its target as probabilities, or as their logarithms where it is told so."""
+        from gradcheck_lint.facts import fed
+        from gradcheck_lint.facts.losses import PROBABILITIES, Scale
+        from gradcheck_lint.facts.repair import argument
+        from gradcheck_lint.source.values import Constant
+
+        told = feed.option("log_target")
+        if told is not None and not (isinstance(told, Constant) and isinstance(told.value, bool)):
+            return
+        logarithms = isinstance(told, Constant) and told.value is True
+        found = fed.endings(feed.target, timeline)
+        if not found or not all(e.scale in PROBABILITIES if logarithms else e.scale is Scale.LOG for e in found):
+            return
+        first, given = found[0], argument(feed.place, 1) or "the target"
+        wanted = "log-probabilities" if logarithms else "probabilities"
+        report(
+            feed.place,
+            f"the target of `{loss.short}` is not {wanted}",
+            label=f"`{given}` comes out of `{first.name}`, which gives {first.scale.value}",
+            why="the loss is no divergence, and becomes NaN or has no lower bound",
+            help=f"say `log_target={not logarithms}`",
+            related=[(f"`{e.name}` gives {e.scale.value}", e.made) for e in found if e.made is not None],
+            confidence=Confidence.HIGH if feed.sole and not feed.args.open else Confidence.MEDIUM,
+        )
 
     @staticmethod
     def harm(loss: Loss, scale: Scale) -> str:

@@ -9,6 +9,7 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.fed import Computed
     from gradcheck_lint.source.timeline import Timeline
 
 
@@ -20,19 +21,27 @@ class LossBroadcast(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed, shapes
-        from gradcheck_lint.facts.losses import SPREADING
-        from gradcheck_lint.facts.repair import argument
+        from gradcheck_lint.facts.losses import DIFFERENCE, SPREADING
+        from gradcheck_lint.facts.reach import reaching
+        from gradcheck_lint.laws.answer import NO
+
+        reach = reaching(timeline)
 
         for pair in fed.computed(timeline):
-            if pair.name not in SPREADING:
+            by_hand = pair.name == DIFFERENCE
+            if not by_hand and pair.name not in SPREADING:
                 continue
             one, other = shapes.shape_of(pair.input), shapes.shape_of(pair.target)
             found = shapes.broadcast(one, other)
             if found is None:
                 continue
+            columns, rows = (pair.target, pair.input) if found.swapped else (pair.input, pair.target)
+            made = shapes.narrowed(columns)
+            if by_hand and (made is None or reach.of(rows).grad is not NO):
+                continue  # thresholds that are learnt, and distances of all pairs, are meant to be spread
+            given = self.written(pair)
             column, row = (1, 0) if found.swapped else (0, 1)
-            given = [argument(pair.place, index) or "an argument" for index in (0, 1)]
-            made = shapes.narrowed(pair.target if found.swapped else pair.input)
+            alike = found.column[0] == found.row[0]
             report(
                 pair.place,
                 "the loss compares each prediction with each target",
@@ -42,5 +51,17 @@ class LossBroadcast(Rule):
                 "torch says so in a warning at most",
                 help=f"give both the same shape: `{given[column]}.squeeze(1)`, or `{given[row]}.unsqueeze(1)`",
                 related=[("the last dimension comes from here", made)] if made is not None else [],
-                confidence=Confidence.HIGH,
+                confidence=Confidence.HIGH if alike or not by_hand else Confidence.MEDIUM,
             )
+
+    @staticmethod
+    def written(pair: Computed) -> list[str]:
+        """The two as the code writes them."""
+        from gradcheck_lint.facts.repair import argument, text
+        from gradcheck_lint.source import tree
+        from gradcheck_lint.source.place import Place
+
+        node = pair.place.node
+        if isinstance(node, tree.Operation):
+            return [text(Place(pair.place.chunk, operand)) for operand in node.operands]
+        return [argument(pair.place, index) or "an argument" for index in (0, 1)]

@@ -23,28 +23,31 @@ class SoftmaxBeforeCrossEntropy(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed
-        from gradcheck_lint.facts.losses import PROBABILITIES
-        from gradcheck_lint.facts.repair import argument
+        from gradcheck_lint.facts.losses import PROBABILITIES, SOFTMAXES, Scale
 
         for feed in fed.computed(timeline):
             loss = feed.loss
             if loss is None or not loss.squashes:
                 continue
-            found = fed.endings(feed.input)
+            found = fed.endings(feed.input, timeline)
             if not found or any(ending.scale not in PROBABILITIES for ending in found):
                 continue
+            if feed.name in SOFTMAXES and any(ending.scale is not Scale.SHARES for ending in found):
+                continue  # scores between 0 and 1 are made to sum to 1
             first = found[0]
-            given = argument(feed.place, 0) or "the input"
+            given = feed.written
             own = loss.squashes
             again = "a second time" if own in first.name.lower() else "on top of it"
             report(
                 feed.place,
-                f"`{loss.short}` is fed with probabilities, and wants logits",
-                label=f"`{given}` comes out of `{first.name}`, and the loss applies a {own} {again}",
-                why="probabilities lie between 0 and 1, so the loss can never come near 0 and its gradients are small "
-                "and flat: the model learns slowly, and to a worse result",
-                help=f"leave out the `{first.name}` on the way to the loss, and apply it only where probabilities are "
-                "read",
+                "a softmax is applied twice"
+                if feed.name in SOFTMAXES
+                else f"`{loss.short}` is fed with probabilities, and wants logits",
+                label=f"`{given}` comes out of `{first.name}`, and `{loss.short}` applies a {own} {again}",
+                why="probabilities lie between 0 and 1, so what is made of them is never sure, the loss is never "
+                "near 0 and its gradients are small: the model learns slowly, and to a worse result",
+                help=f"leave out the `{first.name}` on the way to `{loss.short}`, and apply it only where "
+                "probabilities are read",
                 related=[(f"`{e.name}` gives probabilities", e.made) for e in found if e.made is not None],
                 fix=self.mend(feed, first) if len(found) == 1 else None,
                 confidence=Confidence.HIGH if feed.sole else Confidence.MEDIUM,

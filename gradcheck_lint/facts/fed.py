@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from gradcheck_lint.facts import losses
 from gradcheck_lint.facts.losses import Loss, Scale, Step
+from gradcheck_lint.facts.repair import text
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.laws.mode import records
-from gradcheck_lint.source import limits
+from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
+from gradcheck_lint.source.events import Backward, Forward, Return, SetAttribute, TorchCall
 from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import Instance, LossScaled, Module, Opaque, Super, Tensor
 from gradcheck_lint.source.operations import How, Operation
@@ -53,11 +54,29 @@ class Computed(NamedTuple):
 
     @property
     def input(self) -> Value | None:
-        return self.args.get(0, "input")
+        index, keyword = self.loss.at if self.loss is not None else (0, "input")
+        return self.args.get(index, keyword)
+
+    @property
+    def written(self) -> str:
+        """How the code writes the input."""
+        index, keyword = self.loss.at if self.loss is not None else (0, "input")
+        node = self.place.node
+        arguments = node.args if isinstance(node, tree.Call) else []
+        plain = [a for a in arguments if a.keyword is None]
+        found = [a for a in arguments if a.keyword == keyword] or plain[index : index + 1]
+        if self.name == "softmax" and isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute):
+            return text(Place(self.place.chunk, node.func.value))
+        return text(Place(self.place.chunk, found[0].value)) if found else "the input"
 
     @property
     def target(self) -> Value | None:
         return self.args.get(1, "target")
+
+    def option(self, name: str) -> Value | None:
+        """An option by its name: of the function, or of the object when it was built."""
+        args = self.criterion.args if self.criterion is not None else self.args
+        return args.keywords.get(name) if args is not None else None
 
     @property
     def loss(self) -> Loss | None:
@@ -115,45 +134,68 @@ def _evaluates(event: Forward | TorchCall) -> bool:
 
 
 def _behind(loss: Value | None) -> Iterator[Computed]:
-    """The losses of torch that a backward starts from, wherever they were computed."""
-    todo: list[Value | None] = [loss]
+    """What a backward from a loss starts with, and then what lies inside of the modules behind that."""
+    outer: list[Value | None] = [loss]
+    inner: list[Value | None] = []
     met: set[int] = set()
-    while todo and len(met) < limits.WAY:
+    while (outer or inner) and len(met) < limits.WAY:
         spend(2)
+        near = bool(outer)
+        todo = outer or inner
         value = todo.pop()
         if value is None or id(value) in met:
             continue
         met.add(id(value))
-        if isinstance(value, Choice):
-            todo += value.options
-        elif isinstance(value, Items):
-            todo += value.items[: limits.CUTS]
-        elif isinstance(value, Table):
-            todo += list(value.entries.values())[: limits.CUTS]
-        if not isinstance(value, Thing):
-            continue
-        made = value.made
-        if isinstance(value.what, LossScaled):
-            todo.append(value.what.of)
-        elif made is None:
-            todo.append(value.parent[0] if value.parent is not None else None)
-        elif made.how in (How.CALL, How.FUNCTION) and made.place is not None and made.recorded is not NO:
-            core = made.base.core if isinstance(made.base, Thing) else None
-            name = core.class_name if core is not None else made.name
-            if losses.known(name) and made.inner is None:
-                args = Arguments(list(made.args), dict(made.keywords or {}))
-                yield Computed(made.place, name, args, core)
+        if isinstance(value, Thing) and value.made is not None and not isinstance(value.what, LossScaled):
+            made = value.made
+            found = _computed_by(made)
+            if found is not None and (near or found.name != losses.DIFFERENCE):
+                yield found
+            given = [made.base, *made.args] if made.how in (How.ITEM, How.METHOD) else [*made.args]
+            if found is not None and found.name == losses.DIFFERENCE:
+                todo += given
+            elif made.how is How.CALL or found is not None:
+                inner += given if made.inner is None else [made.inner]
             else:
-                todo += [made.inner] if made.how is How.CALL else made.args
-        elif made.how in (How.ITEM, How.METHOD):
-            todo.append(made.base)
+                todo += [made.inner] if made.how is How.CODE else given
         else:
-            todo += [made.inner, *made.args] if made.how is not How.CODE else [made.inner]
+            todo += _held(value)
 
 
-def endings(value: Value | None) -> tuple[Ending, ...]:
+def _held(value: Value) -> Sequence[Value | None]:
+    """What a value that no operation has made is one of, holds, or was read from."""
+    if isinstance(value, Choice):
+        return value.options
+    if isinstance(value, Items):
+        return value.items[: limits.CUTS]
+    if isinstance(value, Table):
+        return list(value.entries.values())[: limits.CUTS]
+    if isinstance(value, Thing) and isinstance(value.what, LossScaled):
+        return [value.what.of]
+    return [value.parent[0]] if isinstance(value, Thing) and value.parent is not None else []
+
+
+def _computed_by(made: Operation) -> Computed | None:
+    """What an operation computes, if something is said of that here."""
+    if made.place is None or made.recorded is NO or made.inner is not None:
+        return None
+    args = Arguments(list(made.args), dict(made.keywords or {}))
+    if made.how is How.METHOD:
+        mine = made.name == "softmax" and made.base is not None and _only_numbers(made)
+        return Computed(made.place, "softmax", Arguments([made.base], {})) if mine and made.base is not None else None
+    if made.how is How.OPERATOR:
+        pair = made.name == losses.DIFFERENCE and len(made.args) == 2
+        return Computed(made.place, losses.DIFFERENCE, args) if pair else None
+    if made.how not in (How.CALL, How.FUNCTION):
+        return None
+    core = made.base.core if isinstance(made.base, Thing) else None
+    name = core.class_name if core is not None else made.name
+    return Computed(made.place, name, args, core) if losses.known(name) else None
+
+
+def endings(value: Value | None, timeline: Timeline) -> tuple[Ending, ...]:
     """What decides about the numbers of a value, on each path; empty if that is not known of each of them."""
-    found = _Walk().of(value)
+    found = _Walk(timeline).of(value)
     return tuple({(e.scale, e.name, id(e.made)): e for e in found}.values()) if found else ()
 
 
@@ -166,7 +208,8 @@ def scale(found: Sequence[Ending]) -> Scale | None:
 class _Walk:
     """One walk back. What is not known is None; what is met again adds nothing, and is empty."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
         self.under_way: set[int] = set()
         self.left = limits.WAY
 
@@ -281,6 +324,9 @@ class _Walk:
 
     def layer(self, thing: Thing, given: Value | None, place: Place | None, depth: int) -> list[Ending] | None:
         """What a layer of torch.nn makes of what it is given; that of a Sequential is told by its last ones."""
+        head = losses.head_of(thing.core.class_name)
+        if head:
+            return self.network(thing.core, head, place, depth)
         name = layer_of(thing.core)
         own = losses.layer_gives(name)
         if own is not None:
@@ -294,6 +340,18 @@ class _Walk:
                     return self.layer(inner, None, place, depth + 1)
             return None
         return self.of(given) if name and losses.layer_keeps(name) and given is not None else None
+
+    def network(self, thing: Thing, head: str, place: Place | None, depth: int) -> list[Ending] | None:
+        """What a network of torchvision gives: logits, unless its head was exchanged."""
+        if thing.open:
+            return None
+        if head not in (thing.names or {}):
+            return [Ending(Scale.FREE, thing.class_name.rpartition(".")[2], place, thing)]
+        put = [e.value for e in self.timeline.events(SetAttribute) if e.subject is thing and e.attr == head]
+        new = put[0] if len(put) == 1 else None
+        if not isinstance(new, Thing) or not isinstance(new.what, Module) or depth > limits.DEPTH:
+            return None
+        return self.layer(new, None, place, depth + 1)
 
 
 def part_of(thing: Thing) -> tuple[Items | Table | None, Value | None]:

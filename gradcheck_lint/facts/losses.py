@@ -5,6 +5,7 @@ Names and numbers only; `fed` walks over the values of a program with them.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from functools import cache
 from typing import NamedTuple
@@ -23,7 +24,7 @@ PROBABILITIES = frozenset({Scale.UNIT, Scale.SHARES})
 
 
 class Loss(NamedTuple):
-    """A loss that tells apart what it is fed with.
+    """A loss that tells apart what it is fed with, or a distribution whose `log_prob` is one.
 
     `squashes`: it applies a softmax or a sigmoid of its own, so that it wants numbers of any size. Else it wants
     numbers on one of the scales in `wants`.
@@ -36,6 +37,8 @@ class Loss(NamedTuple):
     """The loss that takes numbers of any size in its place."""
     instead: str = ""
     """What has to be applied before it."""
+    at: tuple[int, str] = (0, "input")
+    """Which argument that is about."""
 
     @property
     def short(self) -> str:
@@ -51,7 +54,17 @@ _NLL = Loss("torch.nn.NLLLoss", wants=_LOG, twin="CrossEntropyLoss", instead="lo
 _BCE = Loss("torch.nn.BCELoss", wants=PROBABILITIES, twin="BCEWithLogitsLoss", instead="sigmoid")
 _KL = Loss("torch.nn.KLDivLoss", wants=_LOG, instead="log_softmax")
 
+_DRAWN = Loss("", squashes="softmax", at=(1, "logits"))
+
+SOFTMAXES = frozenset({"softmax", "torch.softmax", "torch.nn.functional.softmax", "torch.nn.Softmax"})
+"""A softmax itself, which wants no probabilities either."""
+
 _LOSSES = {
+    **{name: Loss(name, squashes="softmax") for name in sorted(SOFTMAXES)},
+    **{
+        f"torch.distributions.{name}": _DRAWN._replace(name=f"torch.distributions.{name}", squashes=squashes)
+        for name, squashes in (("Categorical", "softmax"), ("OneHotCategorical", "softmax"), ("Bernoulli", "sigmoid"))
+    },
     **{loss.name: loss for loss in (_CE, _BCE_LOGITS, _SOFT_MARGIN, _NLL, _BCE, _KL)},
     "torch.nn.NLLLoss2d": _NLL,
     **{
@@ -81,6 +94,10 @@ SPREADING = frozenset(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smoo
 """Losses that spread two arguments of different shapes over one another."""
 
 
+DIFFERENCE = "-"
+"""What a loss that is written out begins with, in place of the name of one."""
+
+
 def loss_of(name: str) -> Loss | None:
     """The loss that a class or a function of torch is, by its full name."""
     return _LOSSES.get(name)
@@ -88,7 +105,7 @@ def loss_of(name: str) -> Loss | None:
 
 def known(name: str) -> bool:
     """Whether something is said here of a class or a function of this name."""
-    return name in _LOSSES or name in SPREADING
+    return name in _LOSSES or name in SPREADING or name == DIFFERENCE
 
 
 class Step(Enum):
@@ -122,7 +139,7 @@ _KEEPING = frozenset(
 )
 """Operations that give the same numbers, in another shape or fewer of them."""
 
-_STAYING = frozenset("clamp clip clamp_min clamp_max mean amax amin max min topk".split())
+_STAYING = frozenset("clamp clip clamp_min clamp_max mean amax amin max min".split())
 """Operations that give numbers within the range of those that they are given."""
 
 
@@ -167,6 +184,20 @@ _LAYERS = {
 def layer_gives(layer: str) -> Scale | None:
     """The scale of what a layer of torch.nn gives, by its name."""
     return _LAYERS.get(layer)
+
+
+_ENDING_IN = {
+    re.compile(r"torchvision\.models\.(?:resnet\.)?(?:resnet|resnext|wide_resnet|shufflenet|regnet)\w*"): "fc",
+    re.compile(
+        r"torchvision\.models\.(?:vgg|alexnet|densenet|mobilenet|efficientnet|mnasnet|convnext)\w*"
+    ): "classifier",
+}
+
+
+@cache
+def head_of(name: str) -> str:
+    """What the last layer is called of a network of torchvision that gives logits, by the name of what makes it."""
+    return next((head for pattern, head in _ENDING_IN.items() if pattern.fullmatch(name)), "")
 
 
 def layer_keeps(layer: str) -> bool:

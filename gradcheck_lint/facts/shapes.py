@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradcheck_lint.facts.fed import part_of
-from gradcheck_lint.source import limits
+from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.layers import WITHOUT_PARAMETERS, layer_of
 from gradcheck_lint.source.natures import Instance, Module, Super, Tensor
@@ -90,9 +90,20 @@ class _Walk:
             return self.batch(made)
         if thing.parent is not None and not isinstance(thing.parent[0].what, _OBJECTS):
             base, name = thing.parent
-            if name in ("data", "[0]", "values") and (name == "data" or _pairs(base)):
+            if name == "data" or (name in ("[0]", "values") and _pairs(base)):
                 return self.of(base)
-        return None
+            return self.picked(base, thing) or _indexed(self.of(base), thing.place)
+        return (None,) if thing.origin == "torch.randperm" else None
+
+    def picked(self, base: Thing, thing: Thing) -> Shape | None:
+        """What a row of indices picks of a tensor: `x[index]`."""
+        index = thing.args.get(0, "") if thing.args is not None else None
+        if thing.place is None or not isinstance(thing.place.node, tree.Subscript) or index is None:
+            return None
+        if isinstance(thing.place.node.index, tree.Other):
+            return None
+        places, whole = self.of(index), self.of(base)
+        return (None, *whole[1:]) if whole and places is not None and len(places) == 1 else None
 
     def batch(self, made: Operation) -> Shape | None:
         """What a loop over a DataLoader binds, of one of the tensors that its data set was made of."""
@@ -131,7 +142,7 @@ class _Walk:
         if how in ("full", "randint", "normal"):
             sizes = next((value for value in args.positional if isinstance(value, Items)), None)
             return _sizes([sizes]) if sizes is not None else None
-        if how in ("tensor", "as_tensor"):
+        if how in ("tensor", "as_tensor") or (how in ("Tensor", "FloatTensor") and isinstance(first, Items)):
             return _nested(first, 0)
         if how in ("arange", "linspace"):
             return (None,)
@@ -145,7 +156,7 @@ class _Walk:
         if made.how is How.CODE:
             return self.of(made.inner)
         if made.how is How.OPERATOR:
-            return self.arithmetic(made.args)
+            return self.product(made.args) if made.name == "@" else self.arithmetic(made.args)
         if made.how is How.METHOD:
             if any(isinstance(option, Thing) and isinstance(option.what, _OBJECTS) for option in options(made.base)):
                 return None
@@ -156,11 +167,20 @@ class _Walk:
         return None
 
     def arithmetic(self, operands: Sequence[Value]) -> Shape | None:
-        shapes = [self.of(value) for value in operands if not isinstance(value, Constant)]
-        known = [shape for shape in shapes if shape is not None]
-        if not known or len(known) < len(shapes):
+        """What operands that are spread over one another give."""
+        found: Shape | None = ()
+        for value in operands:
+            if not isinstance(value, Constant):
+                found = _spread(found, self.of(value))
+        return found or None
+
+    def product(self, operands: Sequence[Value]) -> Shape | None:
+        """A matrix times a matrix or a vector."""
+        first, *rest = [self.of(value) for value in operands]
+        second = rest[0] if len(rest) == 1 else None
+        if first is None or second is None or len(first) != 2 or not 0 < len(second) < 3:
             return None
-        return known[0] if all(shape == known[0] for shape in known) else None
+        return (first[0], *second[1:])
 
     def passed(self, name: str, given: Value | None, args: Sequence[Value], made: Operation) -> Shape | None:
         """What a function or a method makes of the shape of what it is given."""
@@ -169,6 +189,10 @@ class _Walk:
             return _sizes(args)
         if name in ("flatten", "ravel") and not args and not keywords:
             return (None,)
+        if name in ("matmul", "mm", "mv") and len(args) == 1 and given is not None:
+            return self.product([given, *args])
+        if name in ("add", "sub", "mul", "div") and len(args) == 1 and given is not None:
+            return self.arithmetic([given, *args])
         shape = self.of(given)
         if shape is None:
             return None
@@ -250,7 +274,7 @@ _OBJECTS = (Instance, Super, Module)
 _ALIKE = frozenset(
     "relu sigmoid tanh softmax log_softmax gelu elu leaky_relu softplus exp log abs clamp clip sqrt square pow neg"
     " detach clone float double half bfloat16 to type cuda cpu contiguous requires_grad_ dropout sin cos long int"
-    " round mul add sub div type_as".split()
+    " round type_as".split()
 )
 _REDUCING = frozenset("sum mean max min amax amin argmax argmin prod std var logsumexp norm any all".split())
 _POINTWISE = (
@@ -262,6 +286,41 @@ _POINTWISE = (
 def _pairs(base: Thing) -> bool:
     """Whether a thing is what gives values together with where they stand."""
     return base.made is not None and base.made.name.rpartition(".")[2] in ("max", "min")
+
+
+def _spread(one: Shape | None, other: Shape | None) -> Shape | None:
+    """The shape that two are spread to."""
+    if one is None or other is None:
+        return None
+    longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
+    shorter = (1,) * (len(longer) - len(shorter)) + shorter
+    sizes = [
+        b if a == 1 else a if b in (1, a) or b is None else b if a is None else -1
+        for a, b in zip(longer, shorter, strict=True)
+    ]
+    return None if -1 in sizes else tuple(sizes)
+
+
+def _indexed(shape: Shape | None, place: Place | None) -> Shape | None:
+    """What is left where slices and numbers are written between brackets."""
+    node = place.node if place is not None else None
+    if shape is None or not isinstance(node, tree.Subscript):
+        return None
+    parts = node.index.parts if type(node.index) is tree.Other else [node.index]
+    found: list[int | None] = []
+    at = 0
+    for part in parts:
+        if isinstance(part, tree.Constant) and part.value is None:
+            found.append(1)
+            continue
+        if at == len(shape):
+            return None
+        if isinstance(part, tree.Slice):
+            found.append(None if part.parts else shape[at])
+        elif not (isinstance(part, tree.Constant) and type(part.value) is int):
+            return None
+        at += 1
+    return (*found, *shape[at:])
 
 
 def _sizes(values: Sequence[Value]) -> Shape | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck_lint.facts import fed, shapes
-from gradcheck_lint.facts.losses import Scale
+from gradcheck_lint.facts.losses import DIFFERENCE, SOFTMAXES, Scale
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision import models
 
 class Split(nn.Module):
     def __init__(self):
@@ -29,6 +30,11 @@ class Split(nn.Module):
 
 def helper(value):
     return F.log_softmax(value, dim=1)
+
+def headed(head):
+    resnet = models.resnet18()
+    resnet.fc = head
+    return resnet
 
 def loss_of(out, y):
     return nn.CrossEntropyLoss()(out, y)
@@ -53,7 +59,9 @@ class _Asks(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for one in fed.computed(timeline):
-            found = fed.endings(one.input)
+            if one.name in SOFTMAXES or one.name == DIFFERENCE:
+                continue
+            found = fed.endings(one.input, timeline)
             self.scales.append(fed.scale(found))
             self.names.append(one.name.rpartition(".")[2])
             self.shapes.append((shapes.shape_of(one.input), shapes.shape_of(one.target)))
@@ -89,6 +97,11 @@ def asked(code: str) -> _Asks:
         ("seq(x) if len(x) else net(x)", None),
         ("torch.cat([seq(x), net(x)])", None),
         ("net(x) - net(x).logsumexp(1, keepdim=True)", None),
+        ("models.resnet18()(x)", Scale.FREE),
+        ("headed(nn.Sequential(nn.Linear(512, 3), nn.LogSoftmax(1)))(x)", Scale.LOG),
+        ("headed(nn.Linear(512, 3))(x)", Scale.FREE),
+        ("headed(unseen(3))(x)", None),
+        ("models.inception_v3()(x)", None),
         ("seq(x) * 3", None),
         ("unseen(seq(x))", None),
         ("net(x).clamp(0, 1)", None),
@@ -136,8 +149,18 @@ def test_one_place_may_compute_one_loss_or_another() -> None:
         ("torch.tensor([[1.0], [2.0]])", (2, 1)),
         ("torch.zeros((3, 1))", (3, 1)),
         ("torch.ones(len(x))", (None,)),
-        ("column(x)[:, 0]", None),
-        ("column(x) - net(x)", None),
+        ("column(x)[:, 0]", (8,)),
+        ("column(x)[:, 0:1]", (8, None)),
+        ("x[2:6, 0]", (None,)),
+        ("x[:, None, 0]", (8, 1)),
+        ("x @ torch.randn(4)", (8,)),
+        ("torch.matmul(x, torch.randn(4, 1)) + 0.1 * torch.randn(8, 1)", (8, 1)),
+        ("(x.sum(1) > 0).float()", (8,)),
+        ("column(x) - x.sum(1)", (8, 8)),
+        ("x[y]", (None, 4)),
+        ("x[unseen(y)]", None),
+        ("column(x) - net(x)", (8, 3)),
+        ("x - net(x)", None),
         ("column(unseen(x))", None),
         ("torch.zeros(x.shape)", None),
         ("unseen(column(x))", None),

@@ -28,6 +28,7 @@ from gradcheck_lint.source.natures import (
 )
 from gradcheck_lint.source.operations import How
 from gradcheck_lint.source.run import assignment, conditions, iteration, made, objects, picking, shape, tensors, yields
+from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.tree import Container
@@ -230,6 +231,7 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         part = Thing(
             what, thing.label if isinstance(thing.what, Opaque) else "", machine.place(node),
             deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False,
+            args=Arguments([index], {}) if isinstance(index, Thing) else None,
         )  # fmt: skip
         objects.guess(part)
         return part
