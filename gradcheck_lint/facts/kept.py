@@ -51,8 +51,8 @@ def kept(timeline: tl.Timeline) -> Iterator[Kept]:
     backs = [(event, around) for event, around in timeline.located(ev.Backward) if query.loops(around)]
     used: dict[int, list[_Used]] = {}
     told: set[int] = set()
-    if not backs:
-        return
+    if not backs or not timeline.has(ev.Step):
+        return  # a look at some gradients, and no training
     for event, around in chain(timeline.located(ev.Augment, ev.Assign), timeline.located(ev.Keep, ev.SetItem)):
         keeping = _keeping(event)
         if keeping is None:
@@ -301,6 +301,8 @@ class _Used:
 
     def graphed(self, value: Value) -> bool | None:
         """Whether a value has a graph that this backward has used, or one that hangs on it; None if not."""
+        if any(isinstance(one, Thing) and not isinstance(one.what, _VALUES) for one in options(value)):
+            return None
         if self._leads(value, self._roots, set()):
             return True
         if not self._roots:
@@ -344,6 +346,7 @@ class _Used:
         return any(self._leads(one, to, seen) for one in given if one is not None)
 
 
+_VALUES = (Opaque, Tensor, LossScaled)
 _THROUGH = Effect.THROUGH
 _PLAIN = (How.OPERATOR, How.METHOD, How.FUNCTION)
 
