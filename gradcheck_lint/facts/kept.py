@@ -48,8 +48,8 @@ class Kept(NamedTuple):
 
 def kept(timeline: tl.Timeline) -> Iterator[Kept]:
     """What is kept in each round of a loop in which a backward uses the graph of it."""
-    backs = [(event, around) for event, around in timeline.located(ev.Backward) if query.loops(around)]
-    used: dict[int, list[_Used]] = {}
+    backs = list(timeline.located(ev.Backward))
+    every: list[_Used] = []  # made where something is to be asked
     told: set[int] = set()
     if not backs or not timeline.has(ev.Step):
         return  # a look at some gradients, and no training
@@ -61,10 +61,11 @@ def kept(timeline: tl.Timeline) -> Iterator[Kept]:
         loop = turns[-1] if turns else None  # a backward outside of it would use all that it keeps
         if loop is None or not isinstance(loop.node, (tree.For, tree.While)) or id(event.place.node) in told:
             continue
-        if id(loop) not in used:
-            used[id(loop)] = [_Used(timeline, b, a, loop) for b, a in backs if loop in a and not _leaves(loop)]
-        for back in used[id(loop)]:
-            found = _kept(timeline, event, around, keeping, loop, back)
+        if _leaves(loop) or not any(loop in a for _, a in backs):
+            continue
+        every = every or [_Used(timeline, b, a) for b, a in backs]
+        for back in every:
+            found = _kept(timeline, event, around, keeping, loop, back, every) if loop in back.around else None
             if found is not None:
                 told.add(id(event.place.node))
                 yield found
@@ -132,11 +133,12 @@ def _kept(
     keeping: _Keeping,
     loop: tl.Loop,
     back: _Used,
+    every: Sequence[_Used],
 ) -> Kept | None:
     sure = back.graphed(keeping.value)
     if sure is None or query.exclusive(around, back.around):
         return None
-    if back.goes_through(keeping.keeper, event):
+    if any(other.goes_through(keeping.keeper, event) for other in every):
         return None  # it is differentiated
     if isinstance(event, (ev.Augment, ev.Assign)) and regone.off(event):
         return None
@@ -147,6 +149,7 @@ def _kept(
         return None
     unasked = any(isinstance(part, tl.Branch) and part not in back.around for part in way)
     short = loop.length is not None and loop.length.number is not None and loop.length.number <= _FEW
+    unasked = unasked or not _always(query.inside(back.around, loop), around)
     certain = sure and lasting and back.freed and not unasked and not short and not timeline.cut
     code = Place(event.place.chunk, keeping.code) if keeping.code is not None else None
     return Kept(
@@ -162,6 +165,12 @@ def _kept(
 
 _FEW = 8
 """So few graphs are no burden."""
+
+
+def _always(way: _Around, around: _Around) -> bool:
+    """Whether a backward runs wherever the other event does: not in one arm of a branch alone."""
+    branches = [part for part in way if isinstance(part, tl.Branch) and part not in around]
+    return all(any(isinstance(e, ev.Backward) for e in tl.inside(arm)) for branch in branches for arm in branch.arms)
 
 
 def _keeper(event: ev.Augment | ev.Assign | ev.Keep | ev.SetItem) -> str:
@@ -231,10 +240,10 @@ def _leaves(loop: tl.Loop) -> bool:
 
 
 class _Used:
-    """A backward in a loop, and what it goes through."""
+    """A backward, and what it goes through."""
 
-    def __init__(self, timeline: tl.Timeline, event: ev.Backward, around: _Around, loop: tl.Loop) -> None:
-        self.event, self.around, self._loop = event, around, loop
+    def __init__(self, timeline: tl.Timeline, event: ev.Backward, around: _Around) -> None:
+        self.event, self.around = event, around
         self._reach = reaching(timeline)
         self.freed = regone.kept(event) is False and event.create_graph is None
         self._roots: set[int] = set()  # what has a graph for certain, as backward was called on what is made of it
