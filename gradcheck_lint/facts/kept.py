@@ -269,11 +269,7 @@ class _Used:
                 continue
             self._roots.add(id(value))
             made = value.made
-            if (
-                made is None
-                or made.how not in (How.OPERATOR, How.METHOD, How.FUNCTION)
-                or _effect(made) is not _THROUGH
-            ):
+            if made is None or made.how not in (How.OPERATOR, How.METHOD, How.FUNCTION) or effect(made) is not _THROUGH:
                 return
             given = [*([made.base] if made.base is not None else ()), *made.args, *(made.keywords or {}).values()]
             having = [one for one in given if self._reach.of(one).grad is not NO]
@@ -349,7 +345,7 @@ class _Used:
         if made.how is How.JOIN:
             others = [one for one in made.args if not isinstance(one, Constant)]
             return bool(others) and all(self._leads(one, to, seen) for one in others)
-        if made.recorded is not YES or _effect(made) is not _THROUGH:
+        if made.recorded is not YES or effect(made) is not _THROUGH:
             return False
         given: Sequence[Value | None] = (made.base, *made.args)
         return any(self._leads(one, to, seen) for one in given if one is not None)
@@ -360,7 +356,8 @@ _THROUGH = Effect.THROUGH
 _PLAIN = (How.OPERATOR, How.METHOD, How.FUNCTION)
 
 
-def _effect(made: Operation) -> Effect:
+def effect(made: Operation) -> Effect:
+    """What becomes of the gradient that comes back to the result of an operation."""
     if made.how is How.OPERATOR:
         return law.of_operator(made.name)
     if made.how is How.METHOD:
