@@ -17,14 +17,14 @@ from gradcheck_lint.laws import reach as law
 from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.laws.reach import Effect
 from gradcheck_lint.source import events as ev
-from gradcheck_lint.source import limits
+from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.natures import Module
 from gradcheck_lint.source.operations import How, Operation
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Constant, Items, Thing, Value, options, things
+from gradcheck_lint.source.values import Constant, FunctionValue, Items, Thing, Value, options, things
 
 _FUNCTIONS = frozenset(
     f"torch.nn.functional.{name}" for name in ("mse_loss", "smooth_l1_loss", "l1_loss", "huber_loss")
@@ -33,17 +33,28 @@ _CLASSES = frozenset(f"torch.nn.{name}" for name in ("MSELoss", "SmoothL1Loss", 
 _SQUARES = frozenset({"pow", "square", "abs"})
 
 
-class Undetached(NamedTuple):
-    """A call of a network in a target (or, if `advantage`, in what weighs a log-probability), and the backward."""
+class Run(NamedTuple):
+    """A run of a trained network, or of a part of one, and the call that it comes of where the loss is made.
 
-    call: Operation
+    Where it is a method of the network that was not followed, `method` is that.
+    """
+
+    of: Thing
+    place: Place | None
+    method: tree.Function | None = None
+
+
+class Undetached(NamedTuple):
+    """A run of a network in a target (or, if `advantage`, in what weighs a log-probability), and the backward."""
+
+    run: Run
     backward: ev.Backward
     advantage: bool
     sure: bool
 
     @property
     def place(self) -> Place | None:
-        return self.call.place
+        return self.run.place
 
 
 def undetached(timeline: tl.Timeline) -> Iterator[Undetached]:
@@ -60,8 +71,8 @@ def undetached(timeline: tl.Timeline) -> Iterator[Undetached]:
             found = _compared(made, modules, reach)
             advantage = found is None
             if found is None:
-                call = _weighing(timeline, made, modules, reach)
-                found = (call, True) if call is not None else None
+                run = _weighing(timeline, made, modules, reach)
+                found = (run, True) if run is not None else None
             if found is None or found[0].place is None or id(found[0].place.node) in told:
                 continue
             told.add(id(found[0].place.node))
@@ -83,40 +94,42 @@ def _difference(made: Operation) -> list[Term]:
     return []
 
 
-def _calls(value: Value | None, modules: list[Thing]) -> list[Operation]:
-    """The calls of trained networks to which a backward from the value surely comes, nearest first."""
-    found: list[Operation] = []
+def _runs(value: Value | None, modules: list[Thing]) -> list[Run]:
+    """The runs of trained networks to which a backward from the value surely comes, nearest first."""
+    found: list[Run] = []
     seen: set[int] = set()
-    todo = list(options(value))
+    todo: list[tuple[Value, Place | None]] = [(option, None) for option in options(value)]
     while todo and len(seen) < limits.WAY:
-        one = todo.pop(0)
+        one, place = todo.pop(0)
         spend(2)
         if id(one) in seen or isinstance(one, Constant):
             continue
         seen.add(id(one))
+        given: list[Value | None] = []
         if isinstance(one, Items):
-            todo += [o for item in one.items[: limits.ALTERNATIVES] for o in options(item)]
-        if not isinstance(one, Thing):
-            continue
-        if one.made is None:
-            if one.parent is not None and _goes_on(one.parent[0].made, one.parent[1]):
-                todo.append(one.parent[0])
-            continue
-        made = one.made
-        if made.recorded is not YES:
-            continue
-        if made.how is How.CALL:
-            if isinstance(made.base, Thing) and any(made.base.inside(m) for m in modules):
-                found.append(made)
-        elif made.how is How.ITEM:
-            if isinstance(made.base, Thing) and _goes_on(made.base.made, made.name):
-                todo.append(made.base)
-        elif made.how is How.JOIN:
-            others = [o for o in made.args if not isinstance(o, Constant)]
-            todo += others if len(others) == 1 else []
-        elif effect(made) is Effect.THROUGH:
-            given = [made.base, *made.args, *(made.keywords or {}).values()]
-            todo += [o for g in given for o in options(g)]
+            given += one.items[: limits.ALTERNATIVES]
+        made = one.made if isinstance(one, Thing) else None
+        if isinstance(one, Thing) and made is None and one.parent is not None:
+            given += [one.parent[0]] if _goes_on(one.parent[0].made, one.parent[1]) else []
+        if made is not None and made.recorded is YES:
+            if made.how is How.CALL:
+                if isinstance(made.base, Thing) and any(made.base.inside(m) for m in modules):
+                    found.append(Run(made.base.core, place or made.place))
+            elif made.how is How.CODE and made.inner is not None:
+                given, place = [made.inner], place or made.place
+            elif made.how is How.CODE:
+                base = made.base if isinstance(made.base, FunctionValue) else None
+                if base is not None and isinstance(base.receiver, Thing):
+                    if any(base.receiver.inside(m) for m in modules):
+                        found.append(Run(base.receiver.core, place or made.place, base.function))
+            elif made.how is How.ITEM:
+                given += [made.base] if isinstance(made.base, Thing) and _goes_on(made.base.made, made.name) else []
+            elif made.how is How.JOIN:
+                others = [o for o in made.args if not isinstance(o, Constant)]
+                given += others if len(others) == 1 else []
+            elif effect(made) is Effect.THROUGH:
+                given += [made.base, *made.args, *(made.keywords or {}).values()]
+        todo += [(option, place) for each in given for option in options(each)]
     return found
 
 
@@ -127,12 +140,12 @@ def _goes_on(made: Operation | None, index: str) -> bool:
     return made is None or law.of_item(made.name, index.strip("[]")) is Effect.THROUGH
 
 
-def _compared(made: Operation, modules: list[Thing], reach: Reaching) -> tuple[Operation, bool] | None:
-    """The call of a network in a target of its own, and whether all speaks for that."""
+def _compared(made: Operation, modules: list[Thing], reach: Reaching) -> tuple[Run, bool] | None:
+    """The run of a network in a target of its own, and whether all speaks for that."""
     found = _difference(made)
     if not 3 <= len(found) <= 8:
         return None
-    runs = [_calls(t.value, modules) for t in found]
+    runs = [_runs(t.value, modules) for t in found]
     for target, ours in zip(found, runs, strict=True):
         if not ours or not _weighed(target):
             continue
@@ -140,17 +153,12 @@ def _compared(made: Operation, modules: list[Thing], reach: Reaching) -> tuple[O
         if not any(reach.of(t.value).grad is NO and not isinstance(t.value, Constant) for t in beside):
             continue
         for other, theirs in zip(found, runs, strict=True):
-            if other.negative == target.negative or _weighed(other) or any(o is t for o in ours for t in theirs):
+            if other.negative == target.negative or _weighed(other):
                 continue
-            for call in ours:
-                if any(_same(call, r) and r.place is not call.place for r in theirs):
-                    return call, _ends(target)
+            for run in ours:
+                if any(run.of is r.of and run.method is r.method and run.place is not r.place for r in theirs):
+                    return run, run.method is None and _ends(target)
     return None
-
-
-def _same(one: Operation, other: Operation) -> bool:
-    """Whether two calls are of one network."""
-    return isinstance(one.base, Thing) and isinstance(other.base, Thing) and one.base.core is other.base.core
 
 
 def _weighed(term: Term) -> bool:
@@ -173,22 +181,22 @@ def _ends(term: Term) -> bool:
     return False
 
 
-def _weighing(timeline: tl.Timeline, made: Operation, modules: list[Thing], reach: Reaching) -> Operation | None:
-    """The call of a network in an advantage, `returns - values`, by which a log-probability is multiplied."""
+def _weighing(timeline: tl.Timeline, made: Operation, modules: list[Thing], reach: Reaching) -> Run | None:
+    """The run of a network in an advantage, `returns - values`, by which a log-probability is multiplied."""
     if made.how is not How.OPERATOR or made.name != "*" or len(made.args) != 2:
         return None
     for log, weight in (made.args, made.args[::-1]):
         parts = terms(weight) if _log_prob(log) else []
         if len(parts) < 2 or not parts[-1].negative or any(part.negative for part in parts[:-1]):
             continue
-        calls = _calls(parts[-1].value, modules)
-        if not calls or any(reach.of(part.value).grad is not NO for part in parts[:-1]):
+        runs = _runs(parts[-1].value, modules)
+        if not runs or runs[0].method is not None or any(reach.of(part.value).grad is not NO for part in parts[:-1]):
             continue
-        value, policy = calls[0].base, [met for met in reach.of(log).met if isinstance(met.what, Module)]
+        value, policy = runs[0].of, [met for met in reach.of(log).met if isinstance(met.what, Module)]
         for optimizer in timeline.optimizers():
             held = held_by(optimizer).modules
             if _among(value, held) and any(_among(one, held) for one in policy):
-                return calls[0]
+                return runs[0]
     return None
 
 
