@@ -51,6 +51,15 @@ def unrecorded(timeline: tl.Timeline) -> Iterator[Unrecorded]:
 
 def operations(value: Value | None) -> Iterator[Operation]:
     """The operations that a value came of, nearest first, as many as are looked at."""
+    for one in came_of(value):
+        made = one.made if isinstance(one, Thing) else None
+        while made is not None:
+            yield made
+            made = made.before
+
+
+def came_of(value: Value | None) -> Iterator[Value]:
+    """The values that a value came of, and itself, nearest first, as many as are looked at."""
     todo = list(options(value))
     seen: set[int] = set()
     while todo and len(seen) < limits.WAY:
@@ -59,6 +68,7 @@ def operations(value: Value | None) -> Iterator[Operation]:
         if id(one) in seen or isinstance(one, Constant):
             continue
         seen.add(id(one))
+        yield one
         if isinstance(one, Items):
             todo += [o for item in one.items[: limits.ALTERNATIVES] for o in options(item)]
         elif isinstance(one, Thing):
@@ -68,7 +78,6 @@ def operations(value: Value | None) -> Iterator[Operation]:
                 todo.append(one.parent[0])
             made = one.made
             while made is not None:
-                yield made
                 given = [made.base, made.inner, *made.args, *(made.keywords or {}).values()]
                 todo += [o for g in given for o in options(g)]
                 made = made.before

@@ -215,6 +215,8 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
             what, thing.label if isinstance(thing.what, Opaque) else "", machine.place(node),
             deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False,
         )  # fmt: skip
+        if isinstance(index, Thing) and index.made is not None and index.made.name in _CONDITIONS:
+            machine.emit(node, ev.Select(part, of=thing, mask=index))
         objects.guess(part)
         return part
     stored = machine.store.get((thing.serial, f"[{key}]"))
@@ -224,6 +226,10 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
     if isinstance(what, Opaque) and isinstance(key, int):
         part.label = thing.label
     return part
+
+
+_CONDITIONS = frozenset({"~", "==", "torch.isfinite", "isfinite", "torch.logical_not", "logical_not"})
+"""What tells which elements are numbers: `~torch.isnan(y)`, `y == y`."""
 
 
 def eval_operation(machine: Machine, node: tree.Operation) -> Value:
