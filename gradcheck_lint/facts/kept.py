@@ -193,7 +193,10 @@ def _outlives(
     None if it is not, False if that is not sure.
     """
     keeper, name, sure = keeping.keeper, _keeper(event), True
-    if isinstance(keeper, (Items, Table)):
+    if isinstance(event, ev.Augment) and any(isinstance(option, Items) for option in options(keeper)):
+        if handed:  # the list is a new one for us: what makes it anew in the loop is an assignment
+            return None
+    elif isinstance(keeper, (Items, Table)):
         if keeper.serial >= loop.start or (isinstance(keeper, Items) and keeper.kind not in _GROWING):
             return None
     elif not keeping.summed:

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts.penalties import came_of, operations
-from gradcheck_lint.facts.reach import reaching
-from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.natures import Tensor
@@ -37,7 +35,6 @@ class MaskedLate(NamedTuple):
 
 def masked_late(timeline: tl.Timeline) -> Iterator[MaskedLate]:
     told: set[int] = set()
-    reach = reaching(timeline)
     selected = {id(event.subject): event for event in timeline.events(ev.Select)}
     for back in timeline.events(ev.Backward):
         for value in came_of(back.subject):
@@ -45,9 +42,9 @@ def masked_late(timeline: tl.Timeline) -> Iterator[MaskedLate]:
             if found is None or id(found[2].node) in told:
                 continue
             whole, target, place = found
-            if not isinstance(target.what, Tensor) and target.made is not None and target.made.how is How.WRITE:
+            if target.made is not None and target.made.how is How.WRITE:
                 continue  # something was written into it: the NaN may be gone
-            if reach.of(target).grad is not NO or (isinstance(target.what, Tensor) and target.what.written):
+            if isinstance(target.what, Tensor) and target.what.written:
                 continue
             spoiled = next((made for made in operations(whole) if _spoiled(made, target)), None)
             if spoiled is not None:
