@@ -48,11 +48,11 @@ class Kept(NamedTuple):
 
 def kept(timeline: tl.Timeline) -> Iterator[Kept]:
     """What is kept in each round of a loop in which a backward uses the graph of it."""
-    backs = [(event, around) for event, around in timeline.located(ev.Backward) if query.loops(around)]
-    used: dict[int, list[_Used]] = {}
+    backs = list(timeline.located(ev.Backward))
+    every: list[_Used] = []  # made where something is to be asked
     told: set[int] = set()
-    if not backs:
-        return
+    if not backs or not timeline.has(ev.Step):
+        return  # a look at some gradients, and no training
     for event, around in chain(timeline.located(ev.Augment, ev.Assign), timeline.located(ev.Keep, ev.SetItem)):
         keeping = _keeping(event)
         if keeping is None:
@@ -61,10 +61,11 @@ def kept(timeline: tl.Timeline) -> Iterator[Kept]:
         loop = turns[-1] if turns else None  # a backward outside of it would use all that it keeps
         if loop is None or not isinstance(loop.node, (tree.For, tree.While)) or id(event.place.node) in told:
             continue
-        if id(loop) not in used:
-            used[id(loop)] = [_Used(timeline, b, a, loop) for b, a in backs if loop in a and not _leaves(loop)]
-        for back in used[id(loop)]:
-            found = _kept(timeline, event, around, keeping, loop, back)
+        if _leaves(loop) or not any(loop in a for _, a in backs):
+            continue
+        every = every or [_Used(timeline, b, a) for b, a in backs]
+        for back in every:
+            found = _kept(timeline, event, around, keeping, loop, back, every) if loop in back.around else None
             if found is not None:
                 told.add(id(event.place.node))
                 yield found
@@ -132,11 +133,12 @@ def _kept(
     keeping: _Keeping,
     loop: tl.Loop,
     back: _Used,
+    every: Sequence[_Used],
 ) -> Kept | None:
     sure = back.graphed(keeping.value)
     if sure is None or query.exclusive(around, back.around):
         return None
-    if back.goes_through(keeping.keeper, event):
+    if any(other.goes_through(keeping.keeper, event) for other in every):
         return None  # it is differentiated
     if isinstance(event, (ev.Augment, ev.Assign)) and regone.off(event):
         return None
@@ -147,6 +149,7 @@ def _kept(
         return None
     unasked = any(isinstance(part, tl.Branch) and part not in back.around for part in way)
     short = loop.length is not None and loop.length.number is not None and loop.length.number <= _FEW
+    unasked = unasked or not _always(query.inside(back.around, loop), around)
     certain = sure and lasting and back.freed and not unasked and not short and not timeline.cut
     code = Place(event.place.chunk, keeping.code) if keeping.code is not None else None
     return Kept(
@@ -162,6 +165,12 @@ def _kept(
 
 _FEW = 8
 """So few graphs are no burden."""
+
+
+def _always(way: _Around, around: _Around) -> bool:
+    """Whether a backward runs wherever the other event does: not in one arm of a branch alone."""
+    branches = [part for part in way if isinstance(part, tl.Branch) and part not in around]
+    return all(any(isinstance(e, ev.Backward) for e in tl.inside(arm)) for branch in branches for arm in branch.arms)
 
 
 def _keeper(event: ev.Augment | ev.Assign | ev.Keep | ev.SetItem) -> str:
@@ -184,7 +193,10 @@ def _outlives(
     None if it is not, False if that is not sure.
     """
     keeper, name, sure = keeping.keeper, _keeper(event), True
-    if isinstance(keeper, (Items, Table)):
+    if isinstance(event, ev.Augment) and any(isinstance(option, Items) for option in options(keeper)):
+        if handed:  # the list is a new one for us: what makes it anew in the loop is an assignment
+            return None
+    elif isinstance(keeper, (Items, Table)):
         if keeper.serial >= loop.start or (isinstance(keeper, Items) and keeper.kind not in _GROWING):
             return None
     elif not keeping.summed:
@@ -231,10 +243,10 @@ def _leaves(loop: tl.Loop) -> bool:
 
 
 class _Used:
-    """A backward in a loop, and what it goes through."""
+    """A backward, and what it goes through."""
 
-    def __init__(self, timeline: tl.Timeline, event: ev.Backward, around: _Around, loop: tl.Loop) -> None:
-        self.event, self.around, self._loop = event, around, loop
+    def __init__(self, timeline: tl.Timeline, event: ev.Backward, around: _Around) -> None:
+        self.event, self.around = event, around
         self._reach = reaching(timeline)
         self.freed = regone.kept(event) is False and event.create_graph is None
         self._roots: set[int] = set()  # what has a graph for certain, as backward was called on what is made of it
@@ -260,11 +272,7 @@ class _Used:
                 continue
             self._roots.add(id(value))
             made = value.made
-            if (
-                made is None
-                or made.how not in (How.OPERATOR, How.METHOD, How.FUNCTION)
-                or _effect(made) is not _THROUGH
-            ):
+            if made is None or made.how not in (How.OPERATOR, How.METHOD, How.FUNCTION) or effect(made) is not _THROUGH:
                 return
             given = [*([made.base] if made.base is not None else ()), *made.args, *(made.keywords or {}).values()]
             having = [one for one in given if self._reach.of(one).grad is not NO]
@@ -301,6 +309,8 @@ class _Used:
 
     def graphed(self, value: Value) -> bool | None:
         """Whether a value has a graph that this backward has used, or one that hangs on it; None if not."""
+        if any(isinstance(one, Thing) and not isinstance(one.what, _VALUES) for one in options(value)):
+            return None
         if self._leads(value, self._roots, set()):
             return True
         if not self._roots:
@@ -338,17 +348,19 @@ class _Used:
         if made.how is How.JOIN:
             others = [one for one in made.args if not isinstance(one, Constant)]
             return bool(others) and all(self._leads(one, to, seen) for one in others)
-        if made.recorded is not YES or _effect(made) is not _THROUGH:
+        if made.recorded is not YES or effect(made) is not _THROUGH:
             return False
         given: Sequence[Value | None] = (made.base, *made.args)
         return any(self._leads(one, to, seen) for one in given if one is not None)
 
 
+_VALUES = (Opaque, Tensor, LossScaled)
 _THROUGH = Effect.THROUGH
 _PLAIN = (How.OPERATOR, How.METHOD, How.FUNCTION)
 
 
-def _effect(made: Operation) -> Effect:
+def effect(made: Operation) -> Effect:
+    """What becomes of the gradient that comes back to the result of an operation."""
     if made.how is How.OPERATOR:
         return law.of_operator(made.name)
     if made.how is How.METHOD:

@@ -542,7 +542,7 @@ _ADDING = frozenset({"builtins.sum", "torch.stack", "torch.sum", "torch.mean", "
 def _number(value: Value) -> bool:
     """Whether a factor is a plain number, or is read from settings."""
     return isinstance(value, Constant) or (
-        isinstance(value, Thing) and isinstance(value.what, Opaque) and value.made is None
+        isinstance(value, Thing) and isinstance(value.what, Opaque) and value.made is None and value.root.made is None
     )
 
 

@@ -496,6 +496,17 @@ class Misspelt(Event):
         self.subject, self.attr, self.called = subject, attr, called
 
 
+class Select(Event):
+    """Some elements are taken out of a tensor, `of`, by a condition, the `mask`: the subject are those."""
+
+    __slots__ = ("mask", "of")
+
+    subject: Thing
+
+    def __init__(self, subject: Thing, of: Thing, mask: Thing) -> None:
+        self.subject, self.of, self.mask = subject, of, mask
+
+
 # ------------------------------------------------------------ what becomes of values
 
 

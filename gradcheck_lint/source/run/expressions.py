@@ -233,6 +233,8 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
             deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False,
             args=Arguments([index], {}) if isinstance(index, Thing) else None,
         )  # fmt: skip
+        if isinstance(index, Thing) and index.made is not None and index.made.name in _CONDITIONS:
+            machine.emit(node, ev.Select(part, of=thing, mask=index))
         objects.guess(part)
         return part
     stored = machine.store.get((thing.serial, f"[{key}]"))
@@ -242,6 +244,10 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
     if isinstance(what, Opaque) and isinstance(key, int):
         part.label = thing.label
     return part
+
+
+_CONDITIONS = frozenset({"~", "==", "torch.isfinite", "isfinite", "torch.logical_not", "logical_not"})
+"""What tells which elements are numbers: `~torch.isnan(y)`, `y == y`."""
 
 
 def eval_operation(machine: Machine, node: tree.Operation) -> Value:

@@ -1,0 +1,45 @@
+"""GL412: a target that a network makes for itself, or an advantage, carries its graph into the loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import events as ev
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.timeline import Timeline
+
+
+class BootstrapTargetNotDetached(Rule):
+    code = "GL412"
+    slug = "bootstrap-target-not-detached"
+    severity = Severity.ERROR
+    needs = (ev.Backward,)
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.bootstrap import remarked, undetached
+        from gradcheck_lint.facts.repair import text
+
+        for found in undetached(timeline):
+            place = found.place
+            if place is None:
+                continue
+            sure = found.sure and not remarked(place)
+            report(
+                place,
+                "an advantage carries the graph of the value it was computed from"
+                if found.advantage
+                else "a target carries the graph of the network that it is a target for",
+                label="its graph goes into the loss of the policy"
+                if found.advantage
+                else "is part of a target, and trained as well",
+                why="the value is pulled to where it makes the policy's loss small, and not to the returns"
+                if found.advantage
+                else "backward moves the target towards the prediction, as much as the prediction towards the target",
+                help=f"compute `{text(place)}` under `torch.no_grad()`, or `.detach()` it there",
+                note="" if found.advantage else "fine for residual-gradient methods, which are meant to train both",
+                related=[("backward runs here", found.backward.place)],
+                confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+            )
