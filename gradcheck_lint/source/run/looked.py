@@ -6,6 +6,7 @@ other. Nothing that happens in there is told, and nothing is kept of it but the 
 
 from __future__ import annotations
 
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import Allowance, Stop, meter
@@ -23,6 +24,8 @@ def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.No
     """
     if machine.looking or machine.trying or not machine.trains or not _between(target, args):
         return None
+    if machine.frame.context & OFF or not any(frame.home.goes_backward for frame in machine.frames):
+        return None  # it has no graph, or nobody wants it
     looks = machine.looks.get(id(target.function), 0)
     if looks >= limits.LOOKS or machine.looked_at > limits.LOOKED_AT:
         return None
