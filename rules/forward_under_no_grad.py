@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Fix, Safety, Severity
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.laws.reach import Cut
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.mode import StepWithoutGradMode
@@ -59,6 +59,23 @@ class ForwardUnderNoGrad(Rule):
                 if pair.decorated
                 else "run the forward pass and the loss outside of the block",
                 related=[("not recorded", pair.passed)],
+            )
+        self.on_losses(timeline, report)
+
+    def on_losses(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.refused import refused
+
+        for found in refused(timeline):
+            if not found.cut.off or found.cut.place is None:
+                continue  # GL402 is about losses that were cut off
+            report(
+                found.backward.place,
+                "the training pass runs without gradients",
+                label="what this runs on was made where gradients are switched off",
+                why="torch records no graph, so there is nothing that backward could go through",
+                help="run the forward pass and the loss of the training outside of `torch.no_grad()` and its like",
+                related=[("not recorded", found.cut.place)],
+                confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
             )
 
     def on_definition(self, definition: DefinitionFacts, report: Report) -> None:

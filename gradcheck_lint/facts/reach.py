@@ -204,7 +204,7 @@ class Reaching:
         if made is not None:
             return self._operation(thing, made)
         if isinstance(what, Data) and thing.parent is not None:
-            return self._ended(thing, Effect.CUT, self.of(thing.parent[0]))
+            return self._ended(thing, Effect.CUT, self.of(thing.parent[0]))  # of a tensor, by its nature
         if isinstance(what, Grad):
             return _UNKNOWN
         if thing.parent is not None:
@@ -246,6 +246,8 @@ class Reaching:
         if isinstance(core.what, (Optimizer, Scaler, Scheduler)):
             return _LIKELY_DATA
         effect = law.of_attribute(name)
+        if effect is Effect.CUT and not _surely_tensor(base):
+            return found if found.grad is NO else found._replace(grad=MAYBE, certain=False)
         if effect is Effect.UNKNOWN:
             return self._second(thing, base, name, found)
         return self._passed(thing, effect, found)
@@ -429,6 +431,30 @@ def _callable(reaching: Reaching, value: Value | None) -> Reach:
     return _NONE
 
 
+def _surely_tensor(value: Value | None, depth: int = 20) -> bool:
+    """Whether a value is a tensor: other objects have operators, and attributes of the same names, too."""
+    if not isinstance(value, Thing) or not depth:
+        return False
+    if isinstance(value.what, Tensor):
+        return True
+    made = value.made
+    if made is None:
+        return False
+    if made.how is How.FUNCTION:
+        return made.name.startswith(("torch.nn.functional.", "torch.")) and ".rnn." not in made.name
+    if made.how is How.METHOD:
+        return law.of_method(made.name) is not Effect.UNKNOWN and _surely_tensor(made.base, depth - 1)
+    if made.how in (How.OPERATOR, How.JOIN):
+        others = [one for one in made.args if not isinstance(one, Constant)]
+        return bool(others) and all(_surely_tensor(one, depth - 1) for one in others)
+    if made.how in (How.CALL, How.CODE) and made.inner is not None:
+        return _surely_tensor(made.inner, depth - 1)
+    if made.how is How.CALL and isinstance(made.base, Thing):
+        name = made.base.core.class_name
+        return name.startswith("torch.nn.") and not name.endswith(("LSTM", "GRU", "RNN", "Attention"))
+    return False
+
+
 def _weighs(module: Thing, depth: int = 4) -> Answer:
     """Whether a module surely has parameters of its own, or surely none."""
     name = module.class_name.removeprefix("torch.nn.") if module.class_name.startswith("torch.nn.") else ""
@@ -463,7 +489,7 @@ def reaching(timeline: Timeline) -> Reaching:
     """The answers for a timeline, which all rules share."""
     if not _last or _last[0][0] is not timeline:
         things = [event.thing for event in timeline.events(Freeze) if event.value is not False]
-        freed = frozenset(id(thing) for thing in things if isinstance(thing.what, Opaque))
+        freed = frozenset(id(thing) for thing in things if isinstance(thing.what, (Opaque, Tensor)))
         _last[:] = [(timeline, Reaching(freed))]
     return _last[0][1]
 

@@ -90,6 +90,8 @@ def of_function(name: str) -> Effect:
     if known is not None:
         return known
     head, _, last = name.rpartition(".")
+    if last == "*":
+        return Effect.UNKNOWN  # `getattr(torch, name)`: any of them
     package = name.partition(".")[0]
     if head in ("torch", "torch.special", "torch.linalg", "torch.fft", "torch.Tensor"):
         return _METHODS.get(last, Effect.THROUGH) if last[:1].islower() else Effect.CUT

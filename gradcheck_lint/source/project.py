@@ -74,6 +74,11 @@ class Module:
         return _TURNING.search(self.text)
 
     @cached_property
+    def goes_backward(self) -> bool:
+        """Whether something in the module may run backward, by its text."""
+        return "backward(" in self.text
+
+    @cached_property
     def torchy(self) -> bool:
         """Whether the module speaks of torch, or of a framework around it."""
         return _TORCHY.search(self.text) is not None

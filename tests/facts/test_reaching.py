@@ -102,6 +102,8 @@ def _reach(body: str) -> Reach:
         ("F.mse_loss(out.detach(), given)", NO, False),  # a parameter of the function may carry a graph
         ("F.mse_loss(out.detach(), given['y'])", NO, True),
         ("magic(out)", MAYBE, False),
+        ("magic(out).data.sum()", MAYBE, False),  # it need not be a tensor
+        ("getattr(torch, given)(out, y).sum()", MAYBE, False),
         ("F.mse_loss(out.detach(), y) + unknown(x)", MAYBE, False),
         ("F.mse_loss(out.detach(), y) + sum(p.norm() for p in model.parameters())", YES, True),
     ],

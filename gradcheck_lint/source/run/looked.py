@@ -7,6 +7,7 @@ of the project is seen to put into a sum or a list of its own, as a meter does.
 
 from __future__ import annotations
 
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
@@ -25,6 +26,8 @@ def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.No
     """
     if machine.looking or machine.trying or not machine.trains or not _between(target, args):
         return None
+    if machine.frame.context & OFF or not any(frame.home.goes_backward for frame in machine.frames):
+        return None  # it has no graph, or nobody wants it
     looks = machine.looks.get(id(target.function), 0)
     if looks >= limits.LOOKS or machine.looked_at > limits.LOOKED_AT:
         return None
