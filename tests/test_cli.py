@@ -205,13 +205,13 @@ def test_rule_folders_of_the_configuration(here: Path, monkeypatch: pytest.Monke
     page = page.replace("GL001", "XR101").replace("syntax-error", "my-own")
     (here / "checks" / "my_own.md").write_text(page, encoding="utf-8")
     assert run("explain", "xr101").stdout.startswith("XR101 my-own\n")
-    assert "Off unless" not in run("rules").stdout
+    assert run("rules").stdout.endswith("\nOff unless they are selected: GL506.\n")
     (here / "checks" / "my_own.py").write_text(
         text.replace("XR101", "XR102") + "    default = False\n", encoding="utf-8"
     )
     (here / "checks").rename(here / "more")
     (here / "gradlint.toml").write_text("rule-folders = ['more']\n", encoding="utf-8")
-    assert run("rules").stdout.endswith("\nOff unless they are selected: XR102.\n")
+    assert run("rules").stdout.endswith("\nOff unless they are selected: GL506, XR102.\n")
     assert "my-own" in run("rules").stdout
 
 
