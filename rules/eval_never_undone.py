@@ -24,6 +24,7 @@ class EvalNeverUndone(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
+    triggers = r"set_grad_enabled\("  # switches of grad mode, for GL404: what that has as triggers is read closely
     needs = (SetMode,)
     watches = (EvalAtStep,)
 

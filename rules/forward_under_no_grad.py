@@ -26,8 +26,7 @@ class ForwardUnderNoGrad(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     triggers = (  # each begins with the word that is looked for, which is found fast
-        r"set_grad_enabled\("
-        r"|no_grad(?<=[ \t]torch\.no_grad)(?:\(\)[ \t]*[\n#]|\s*[:,])"
+        r"no_grad(?<=[ \t]torch\.no_grad)(?:\(\)[ \t]*[\n#]|\s*[:,])"
         r"|inference_mode(?<=[ \t]torch\.inference_mode)(?:\(\)[ \t]*[\n#]|\s*[:,])"
     )
     needs = (GradMode, Backward)
