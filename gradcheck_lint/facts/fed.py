@@ -73,6 +73,11 @@ class Computed(NamedTuple):
     def target(self) -> Value | None:
         return self.args.get(1, "target")
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """Which place it is."""
+        return id(self.place.chunk), id(self.place.node)
+
     def option(self, name: str) -> Value | None:
         """An option by its name: of the function, or of the object when it was built."""
         args = self.criterion.args if self.criterion is not None else self.args
@@ -96,27 +101,27 @@ _last: list[tuple[Timeline, list[Computed]]] = []
 
 def _computed(timeline: Timeline) -> list[Computed]:
     found: list[Computed] = []
-    for event in timeline.events(Forward, TorchCall):
-        if records(event.context) is NO or _evaluates(event):
-            continue
-        if isinstance(event, TorchCall):
-            found.append(Computed(event.place, event.name, event.args))
-        else:
-            core = event.subject.core
-            found.append(Computed(event.place, core.class_name or "?", event.args, core))
-    met = {(id(one.place.chunk), id(one.place.node)) for one in found if losses.known(one.name)}
+    events = list(timeline.events(Forward, TorchCall))
+    for event in events:
+        if losses.known(_called(event)) and records(event.context) is not NO and not _evaluates(event):
+            core = event.subject.core if isinstance(event, Forward) else None
+            found.append(Computed(event.place, _called(event), event.args, core))
+    met = {one.key for one in found}
     for root in _roots(timeline):
-        for one in _behind(root):
-            if (id(one.place.chunk), id(one.place.node)) not in met:
-                found.append(one)
+        found += [one for one in _behind(root) if one.key not in met]
     names: dict[tuple[int, int], set[str]] = {}
     for one in found:
-        names.setdefault((id(one.place.chunk), id(one.place.node)), set()).add(one.name)
-    return [
-        one._replace(sole=len(names[id(one.place.chunk), id(one.place.node)]) == 1)
-        for one in found
-        if losses.known(one.name)
-    ]
+        names.setdefault(one.key, set()).add(one.name)
+    for event in events if found else ():
+        beside = names.get((id(event.place.chunk), id(event.place.node)))
+        if beside is not None:
+            beside.add(_called(event) or "?")
+    return [one._replace(sole=len(names[one.key]) == 1) for one in found]
+
+
+def _called(event: Forward | TorchCall) -> str:
+    """The name of what is called: of the function, or of the class of the module."""
+    return event.name if isinstance(event, TorchCall) else event.subject.core.class_name
 
 
 def _roots(timeline: Timeline) -> Iterator[Value | None]:
