@@ -398,6 +398,8 @@ def may_be(subject: Value | None, model: Thing) -> bool:
 
 def _apart(thing: Thing, model: Thing) -> bool:
     """Whether two are different objects, neither of them a part of the other."""
+    if thing.anything:
+        return False
     if thing.summary or thing.values or thing.via is not None:
         return isinstance(thing.via, Argument) and isinstance(model.via, Argument) and thing is not model
     if within(thing, model) or within(model, thing):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query, unread
@@ -37,7 +37,7 @@ def unused(timeline: tl.Timeline) -> Iterator[Unused]:
             continue
         if not _is_loss(event.value) or reach.of(event.value).grad is NO:
             continue
-        beside = [b for b, a in backs if b.function is event.function and not query.exclusive(a, around)]
+        beside = [b for b, a in backs if _as_often(event, around, b, a) and not query.exclusive(a, around)]
         if not beside or any(one is event.value for back in beside for one in came_of(back.subject)):
             continue
         if not unread.never_read(timeline, event, target.id):
@@ -46,6 +46,17 @@ def unused(timeline: tl.Timeline) -> Iterator[Unused]:
         found = reach.of(event.value)
         sure = (found.grad is YES or bool(found.met)) and not unread.read_by_name(timeline, event)
         yield Unused(event, target.id, beside[0], sure)
+
+
+def _as_often(event: ev.Assign, around: Sequence[tl.Part], back: ev.Backward, home: Sequence[tl.Part]) -> bool:
+    """Whether a backward runs whenever an assignment does: then what is assigned could be a term of its loss.
+
+    What a module computes after its training is for whoever reads the module.
+    """
+    if back.function is not event.function:
+        return False
+    turns = query.loops(around)
+    return turns[-1] in home if turns else event.function is not None and not query.loops(home)
 
 
 def _is_loss(value: Value) -> bool:
