@@ -39,6 +39,7 @@ class LayerBuiltInForward(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = (LayerRebuilt,)
+    needs = (ev.Backward,)
     triggers = r"\bdef forward\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -68,6 +69,19 @@ class LayerBuiltInForward(Rule):
                 help=f"create it once in `{facts.name}.__init__`, and use it here",
                 note="where new random weights are meant in each call, create them under `torch.no_grad()`",
                 confidence=confidence,
+            )
+
+    def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.born import born
+
+        for found in born(timeline):
+            report(
+                found.place,
+                "a parameter is created for each loss",
+                label=f"`{repair.text(found.place)}` is new in each call",
+                why="no optimizer knows it: its gradient is dropped with it, and it never learns",
+                help="create it once beside the model, hand it to the optimizer, and pass it to this function",
+                related=[("backward reaches it here", found.backward.place), ("steps without it", found.step.place)],
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "GL312-wrong-15": "a run sees that the rate is 0, and not who has divided",
     "GL314-wrong-7": "a write to `defaults` is an item, of whatever dictionary",
     "GL314-wrong-8": "a write to `defaults` is an item, of whatever dictionary",
+    "GL315-wrong-8": "the function that made the parameter has returned when backward reaches it",
     "GL407-wrong-3": "a run sees what keeps a graph, and not who has handed it over",
     **{f"GL404-wrong-{n}": "a switch of grad mode is not heard" for n in (1, 2)},
     **{f"GL119-wrong-{n}": "what skips a step is no call" for n in range(1, 5)},
