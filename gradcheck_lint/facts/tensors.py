@@ -6,8 +6,8 @@ import re
 
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source.deps import passes
-from gradcheck_lint.source.natures import Data, Grad, Opaque, Tensor
-from gradcheck_lint.source.values import Constant, Thing, Value, options
+from gradcheck_lint.source.natures import Data, Grad, Opaque, Parameters, Tensor, chained, nature
+from gradcheck_lint.source.values import Constant, Items, Thing, Value, options
 
 _OF_TORCH = re.compile(
     r"torch\.(?!load$|device$|Generator$|Size$|compile$|dtype$|export$|get_|is_|set_|use_|no_grad$)\w+"
@@ -27,7 +27,8 @@ def _one(value: Value) -> Answer:
     if not isinstance(value, Thing):
         return NO
     if isinstance(value.what, Tensor):
-        return YES
+        of = value.what.element_of
+        return YES if of is None or _of_parameters(of) else NO
     if isinstance(value.what, (Grad, Data)):
         owner = value.parent[0] if value.parent is not None else None
         return YES if owner is not None and isinstance(owner.what, (Tensor, Grad, Data)) else MAYBE
@@ -36,3 +37,17 @@ def _one(value: Value) -> Answer:
     if _OF_TORCH.fullmatch(value.origin) or _FUNCTIONAL.fullmatch(value.origin):
         return YES
     return MAYBE if passes(value) else NO
+
+
+def _of_parameters(value: Value) -> bool:
+    """Whether what is gone over holds parameters: of iterables that were put together, each of them does."""
+    parts, given = chained(value), nature(value, Parameters)
+    if parts is None:
+        return given is None or given.of is not None
+    return bool(parts) and all(_holds_tensors(part) for part in parts)
+
+
+def _holds_tensors(value: Value) -> bool:
+    if isinstance(value, Items):
+        return bool(value.items) and all(is_tensor(item) is YES for item in value.items)
+    return nature(value, Parameters) is not None and _of_parameters(value)

@@ -35,6 +35,8 @@ class _Asks(Rule):
         ("x = torch.cat([a, b]).view(-1)", YES),
         ("x = torch.nn.Parameter(torch.zeros(3))", YES),
         ("for x in torch.nn.Linear(2, 1).parameters(): pass", YES),
+        ("for x in itertools.chain(torch.nn.Linear(2, 1).parameters(), [torch.zeros(3)]): pass", YES),
+        ("for x in itertools.chain(a, [torch.zeros(3)]): pass", NO),
         ("w = torch.zeros(3)\nx = w.grad", YES),
         ("x = thing.grad", MAYBE),
         ("x = torch.nn.Linear(2, 1)(a)", MAYBE),
@@ -48,7 +50,7 @@ class _Asks(Rule):
 )
 def test_is_tensor(made: str, answer: Answer) -> None:
     rule = _Asks()
-    code = "import torch\ndef train(a, b, thing, batch, flag, other, optimizer):\n    optimizer.zero_grad()\n    "
+    code = "import itertools\nimport torch\ndef train(a, b, thing, batch, flag, other, optimizer):\n    optimizer.zero_grad()\n    "
     code += made.replace("\n", "\n    ") + "\n    x\n"
     analyse([SourceFile("train.py", Path("nowhere/train.py"), code.encode())], [rule])
     assert rule.answers == [answer]
