@@ -75,8 +75,8 @@ class Module:
 
     @cached_property
     def goes_backward(self) -> bool:
-        """Whether something in the module may run backward, by its text."""
-        return "backward(" in self.text
+        """Whether something in the module may run backward, or give a framework the loss to do so, by its text."""
+        return "backward(" in self.text or "def training_step(" in self.text
 
     @cached_property
     def torchy(self) -> bool:
