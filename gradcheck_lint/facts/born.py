@@ -36,9 +36,16 @@ def born(timeline: tl.Timeline) -> Iterator[Born]:
             place = thing.place
             if place is None or id(place.node) in told or not _new(thing, turns[-1]):
                 continue
-            if place.chunk is not backward.place.chunk and not _had(timeline, thing, backward):
+            if place.chunk is backward.place.chunk or not _plain_function(place):
+                continue
+            if not _had(timeline, thing, backward):
                 told.add(id(place.node))
                 yield Born(place, backward, steps[0])
+
+
+def _plain_function(place: Place) -> bool:
+    """Whether something stands in a function of a module, which keeps nothing: a method may have an object for that."""
+    return place.chunk.text.lstrip("\n").startswith(("def ", "async def ", "@"))
 
 
 def _new(thing: Thing, turn: tl.Loop) -> bool:

@@ -125,7 +125,7 @@ def unrecorded(timeline: tl.Timeline) -> Iterator[Unrecorded]:
             idle += [event] if records(event.context) is NO else []
             continue
         loss = event.subject
-        if not isinstance(loss, Thing) or loss.place is None or event.context & EITHER:
+        if not isinstance(loss, Thing) or loss.place is None or event.context & (EITHER | {"try"}):
             continue
         runs = [thing for thing in depends(loss) if isinstance(thing.what, Pass)]
         names = [_decorated(run) for run in runs]
