@@ -244,7 +244,7 @@ def loss_rebuilt(site: Site) -> Iterator[tuple[list[Edit], list[ast.stmt]]]:
     yield [site.file.put_after(site.loss, text)], [site.loss, site.backward]
 
 
-@operator("predictions-instead-of-scores", "GL403")
+@operator("predictions-instead-of-scores", "GL402", "GL403")
 def argmax(site: Site) -> Iterator[tuple[list[Edit], list[ast.stmt]]]:
     text = f"{site.out} = {site.out}.argmax(dim=1).float()"
     yield [site.file.put_after(site.forward, text)], [site.forward, site.loss, site.backward]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
-from gradcheck_lint.facts.tensors import is_tensor
+from gradcheck_lint.facts.tensors import goes_backward, is_tensor
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.laws.answer import MAYBE, NO, YES
 from gradcheck_lint.laws.mode import records
@@ -34,6 +34,8 @@ class MovedCopyDropped(Rule):
 
     def dropped(self, timeline: Timeline, event: Dropped, report: Report) -> None:
         certain = is_tensor(event.subject)
+        if certain is MAYBE and goes_backward(timeline, event.subject):
+            certain = YES
         if certain is NO:
             return
         name = _root(event.of)

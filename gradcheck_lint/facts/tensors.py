@@ -6,8 +6,10 @@ import re
 
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source.deps import passes
+from gradcheck_lint.source.events import Backward
 from gradcheck_lint.source.natures import Data, Grad, Opaque, Parameters, Tensor, chained, nature
-from gradcheck_lint.source.values import Constant, Items, Thing, Value, options
+from gradcheck_lint.source.timeline import Timeline
+from gradcheck_lint.source.values import Constant, Items, Thing, Value, options, things
 
 _OF_TORCH = re.compile(
     r"torch\.(?!load$|device$|Generator$|Size$|compile$|dtype$|export$|get_|is_|set_|use_|no_grad$)\w+"
@@ -21,6 +23,12 @@ def is_tensor(value: Value | None) -> Answer:
     if not found or NO in found:
         return NO
     return MAYBE if MAYBE in found else YES
+
+
+def goes_backward(timeline: Timeline, value: Value | None) -> bool:
+    """Whether `.backward()` is called on what a value may be: of what a network gives, that is a tensor."""
+    mine = things(value)
+    return any(not back.engine and any(back.concerns(thing) for thing in mine) for back in timeline.events(Backward))
 
 
 def _one(value: Value) -> Answer:
