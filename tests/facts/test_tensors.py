@@ -50,7 +50,8 @@ class _Asks(Rule):
 )
 def test_is_tensor(made: str, answer: Answer) -> None:
     rule = _Asks()
-    code = "import itertools\nimport torch\ndef train(a, b, thing, batch, flag, other, optimizer):\n    optimizer.zero_grad()\n    "
+    code = "import itertools\nimport torch\ndef train(a, b, thing, batch, flag, other, optimizer):\n"
+    code += "    optimizer.zero_grad()\n    "
     code += made.replace("\n", "\n    ") + "\n    x\n"
     analyse([SourceFile("train.py", Path("nowhere/train.py"), code.encode())], [rule])
     assert rule.answers == [answer]
