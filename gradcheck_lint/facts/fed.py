@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from gradcheck_lint.facts import losses
+from gradcheck_lint.facts import losses, query
 from gradcheck_lint.facts.losses import Loss, Scale, Step
 from gradcheck_lint.facts.repair import text
 from gradcheck_lint.laws.answer import NO
@@ -91,12 +91,7 @@ class Computed(NamedTuple):
 
 def computed(timeline: Timeline) -> Sequence[Computed]:
     """The losses that a timeline computes while torch records: where they happen, and on the way of a backward."""
-    if not _last or _last[0][0] is not timeline:
-        _last[:] = [(timeline, _computed(timeline))]
-    return _last[0][1]
-
-
-_last: list[tuple[Timeline, list[Computed]]] = []
+    return query.once(timeline, _computed)
 
 
 def _computed(timeline: Timeline) -> list[Computed]:

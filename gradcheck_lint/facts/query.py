@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from gradcheck_lint.facts import repair
 from gradcheck_lint.laws.answer import NO
@@ -18,6 +18,19 @@ from gradcheck_lint.source.values import Thing, only, options
 if TYPE_CHECKING:
     from gradcheck_lint.source.events import Event
     from gradcheck_lint.source.timeline import Timeline
+
+T = TypeVar("T")
+
+
+def once(timeline: Timeline, find: Callable[[Timeline], T]) -> T:
+    """What a function finds in a timeline, found once for all rules, and let go of when they have been asked.
+
+    Kept anywhere else it would keep the timeline, and with it all that was analysed together.
+    """
+    if find not in timeline.found:
+        timeline.found[find] = find(timeline)
+    found: T = timeline.found[find]
+    return found
 
 
 def receiver(event: Event) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from gradcheck_lint.facts import query
 from gradcheck_lint.laws import reach as law
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.laws.reach import Effect
@@ -482,16 +483,14 @@ def _from_outside(value: Value) -> bool:
     return all(isinstance(option, Thing) and isinstance(option.root.via, Argument) for option in options(value))
 
 
-_last: list[tuple[Timeline, Reaching]] = []
-
-
 def reaching(timeline: Timeline) -> Reaching:
     """The answers for a timeline, which all rules share."""
-    if not _last or _last[0][0] is not timeline:
-        things = [event.thing for event in timeline.events(Freeze) if event.value is not False]
-        freed = frozenset(id(thing) for thing in things if isinstance(thing.what, (Opaque, Tensor)))
-        _last[:] = [(timeline, Reaching(freed))]
-    return _last[0][1]
+    return query.once(timeline, _reaching)
+
+
+def _reaching(timeline: Timeline) -> Reaching:
+    things = [event.thing for event in timeline.events(Freeze) if event.value is not False]
+    return Reaching(frozenset(id(thing) for thing in things if isinstance(thing.what, (Opaque, Tensor))))
 
 
 # ---------------------------------------------------------------- terms

@@ -44,7 +44,6 @@ from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, optio
 TRAINING = (Zero, Backward, Step, Unscale, Clip)
 """The kinds of events that make code training code, besides the building of an optimizer."""
 
-REMAINS = 100_000  # objects that are worth a look for garbage: as many as some ten files leave behind
 
 RECURSION = 8000  # frames; deep expressions need several for each level
 
@@ -101,8 +100,6 @@ def analysing(work: Work) -> Iterator[None]:
     sys.setrecursionlimit(max(limit, RECURSION))
     collecting = gc.isenabled()
     work.finder.asked.clear()
-    if gc.get_count()[0] > REMAINS:  # of islands before this one; after the last one nobody needs the memory
-        gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing holds it
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
         with own_serials():
@@ -110,6 +107,7 @@ def analysing(work: Work) -> Iterator[None]:
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
+            gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing here holds it
             gc.enable()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
@@ -185,6 +185,7 @@ class Timeline:
         self.loose = False  # a function that turns the cycle was at hand, and was not seen to be called
         self.cut = False  # too much to follow: a part of it is not in the tree
         self.skipped = False  # that part is a call, and what comes after it is there; else nothing comes after it
+        self.found: dict[object, Any] = {}  # what facts have found in it: see `query.once`
 
     @property
     def hooked(self) -> bool:
@@ -350,8 +351,7 @@ class Timeline:
     def judged(self) -> None:
         """All rules have been asked: let go of what was only kept for them."""
         self._homes = self._located = self._kinds = None
-        self._within, self._merged = {}, {}
-        self._courses = {}
+        self._within, self._merged, self._courses, self.found = {}, {}, {}, {}
         self._raising = None
 
     @property
