@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.islands import islands
 from gradcheck_lint.source.project import Finder
+from gradcheck_lint.source.run.machine import Machine
+from gradcheck_lint.source.timeline import Timeline
 
 LOOP = """
 import torch
@@ -170,3 +173,27 @@ optimizer_{0}.step()
     assert [(f.code, f.span.path, f.related[0].span.path) for f in found] == [("GL202", "shared.py", "b.py")]
     monkeypatch.setattr(engine, "islands", lambda *args: islands(*args)[::-1])
     assert analyse(given, registry.load(())) == found
+
+
+LEARNING = """
+import torch
+model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Softmax(dim=1))
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+kept = []
+for x, y in [(torch.ones(1, 2), torch.zeros(1, dtype=torch.long))]:
+    loss = torch.nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    kept.append(loss)
+"""
+
+
+def test_nothing_of_an_island_outlives_it() -> None:
+    """All rules are asked, and what their facts remember goes with the island: else each would stay, one by one."""
+    rules = [rule for rule in registry.load(packs=False) if "source" in rule.witnesses]
+    file = SourceFile("train.py", Path("nowhere/train.py"), LEARNING.encode())
+    work = engine.work_of([file], rules, rules)
+    [island] = islands([file], work.finder)
+    before = {id(thing) for thing in gc.get_objects()}  # of other tests
+    assert engine.analyse_island(work, island).findings
+    assert [t for t in gc.get_objects() if type(t) in (Machine, Timeline) and id(t) not in before] == []
