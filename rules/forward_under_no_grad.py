@@ -62,9 +62,10 @@ class ForwardUnderNoGrad(Rule):
         self.on_losses(timeline, report)
 
     def on_losses(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.query import once
         from gradcheck_lint.facts.refused import refused
 
-        for found in refused(timeline):
+        for found in once(timeline, refused):
             if not found.cut.off or found.cut.place is None:
                 continue  # GL402 is about losses that were cut off
             report(

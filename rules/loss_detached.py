@@ -30,10 +30,11 @@ class LossDetached(Rule):
     watches = (BackwardRefused,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.query import once
         from gradcheck_lint.facts.refused import lost, refused
         from gradcheck_lint.facts.repair import text
 
-        for found in refused(timeline):
+        for found in once(timeline, refused):
             if found.cut.off:
                 continue  # GL404 is about gradients that are switched off
             loss = _loss(text(found.backward.place))
@@ -46,7 +47,7 @@ class LossDetached(Rule):
                 related=[("the graph ends here", found.cut.place)] if found.cut.place is not None else [],
                 confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
             )
-        for term in lost(timeline):
+        for term in once(timeline, lost):
             if term.cut.effect is not Effect.CUT or term.cut.place is None:
                 continue
             report(

@@ -35,7 +35,7 @@ class NonDifferentiableLoss(Rule):
     watches = (NoDerivative,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        from gradcheck_lint.facts.query import called
+        from gradcheck_lint.facts.query import called, once
         from gradcheck_lint.facts.refused import lost, numb
 
         for found in numb(timeline):
@@ -52,7 +52,7 @@ class NonDifferentiableLoss(Rule):
                 help=help.format(it="it", operation=operation),
                 related=[("backward", found.backward.place)],
             )
-        for term in lost(timeline):
+        for term in once(timeline, lost):
             if term.cut.effect is not Effect.DISCRETE or term.cut.place is None:
                 continue
             report(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gradcheck_lint.facts import losses, query
+from gradcheck_lint.facts.descent import Descent
 from gradcheck_lint.facts.losses import Loss, Scale, Step
 from gradcheck_lint.facts.repair import text
 from gradcheck_lint.laws.answer import NO
@@ -205,30 +206,15 @@ def scale(found: Sequence[Ending]) -> Scale | None:
     return scales.pop() if len(scales) == 1 else None
 
 
-class _Walk:
-    """One walk back. What is not known is None; what is met again adds nothing, and is empty."""
+class _Walk(Descent[list[Ending]]):
+    """One walk back; what is met again adds nothing."""
 
     def __init__(self, timeline: Timeline) -> None:
+        super().__init__()
         self.timeline = timeline
-        self.under_way: set[int] = set()
-        self.left = limits.WAY
 
-    def of(self, value: Value | None) -> list[Ending] | None:
-        spend(2)
-        if isinstance(value, Choice):
-            return self.each(value.options)
-        if not isinstance(value, Thing):
-            return None
-        if value.serial in self.under_way:
-            return []
-        self.left -= 1
-        if self.left < 0 or len(self.under_way) > limits.WAY // 4:
-            return None
-        self.under_way.add(value.serial)
-        try:
-            return self.thing(value)
-        finally:
-            self.under_way.discard(value.serial)
+    def again(self) -> list[Ending]:
+        return []
 
     def each(self, values: Sequence[Value]) -> list[Ending] | None:
         """One of some values; that it may be None was tested by the code."""

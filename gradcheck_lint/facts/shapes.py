@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gradcheck_lint.facts.descent import Descent
 from gradcheck_lint.facts.fed import part_of
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.effort import spend
@@ -12,7 +13,7 @@ from gradcheck_lint.source.layers import WITHOUT_PARAMETERS, layer_of
 from gradcheck_lint.source.natures import Instance, Module, Super, Tensor
 from gradcheck_lint.source.operations import NEW, How, Operation
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Choice, Constant, Items, Thing, Value, only, options
+from gradcheck_lint.source.values import Constant, Items, Thing, Value, only, options
 
 Shape = tuple[int | None, ...]
 """The sizes of all dimensions; None is one that is not known, and most likely that of the batch."""
@@ -52,25 +53,8 @@ def narrowed(value: Value | None) -> Place | None:
     return _Walk().layer(value)
 
 
-class _Walk:
-    def __init__(self) -> None:
-        self.under_way: set[int] = set()
-        self.left = limits.WAY
-
-    def of(self, value: Value | None) -> Shape | None:
-        spend(2)
-        if isinstance(value, Choice):
-            return self.each(value.options)
-        if not isinstance(value, Thing) or value.serial in self.under_way:
-            return None
-        self.left -= 1
-        if self.left < 0 or len(self.under_way) > limits.WAY // 4:
-            return None
-        self.under_way.add(value.serial)
-        try:
-            return self.thing(value)
-        finally:
-            self.under_way.discard(value.serial)
+class _Walk(Descent[Shape]):
+    """One walk back."""
 
     def each(self, values: Sequence[Value]) -> Shape | None:
         """One of some values, where all have the same shape."""
