@@ -25,7 +25,6 @@ class LossDetached(Rule):
     slug = "loss-detached"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    triggers = r"detach\(|\.item\(|\.data\b|\.numpy\(|\.tolist\(|argmax"
     needs = (Backward,)
     watches = (BackwardRefused,)
 

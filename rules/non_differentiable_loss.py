@@ -30,7 +30,6 @@ class NonDifferentiableLoss(Rule):
     slug = "non-differentiable-loss"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    triggers = r"round\(|floor\(|ceil\(|trunc\(|sign\(|sgn\(|bernoulli|poisson|torch\.normal\(|argmax|\.long\(|\.int\("
     needs = (Backward,)
     watches = (NoDerivative,)
 
