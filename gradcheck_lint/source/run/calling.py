@@ -325,9 +325,10 @@ def _call_thing(machine: Machine, thing: Thing, args: Arguments, node: tree.Call
                 if isinstance(thing.what, Module):
                     machine.emit(node, ev.Forward(thing, args=args))
                 before = new_serial()
-                result = _follow(machine, member.bind(core), args, node)
+                method = member.bind(core)
+                result = _follow(machine, method, args, node)
                 if not tracked(result):
-                    seen = looked.again(machine, member.bind(thing), args, node)
+                    seen = looked.again(machine, method, args, node)
                     return _result(machine, thing, args, node, result if seen is None else seen)
                 if isinstance(thing.what, Module):
                     _mark(result, _run(machine, thing, args, node), before)
