@@ -113,13 +113,15 @@ class DefinitionFacts:
 class Known:
     """What was seen in the chunks that rules read with libcst: the values, and the events."""
 
-    def __init__(self, recall: Recall, timelines: Iterable[tl.Timeline]) -> None:
+    def __init__(self, recall: Recall) -> None:
         self.recall = recall
         self.events: dict[Chunk, list[Event]] = {}
-        for timeline in timelines:
-            for event in tl.inside(timeline.tree):
-                if recall.wants(event.place.chunk):
-                    self.events.setdefault(event.place.chunk, []).append(event)
+
+    def take(self, timeline: tl.Timeline) -> None:
+        """Take in what an entry point causes in those chunks."""
+        for event in tl.inside(timeline.tree) if self.recall.listens else ():
+            if self.recall.wants(event.place.chunk):
+                self.events.setdefault(event.place.chunk, []).append(event)
 
 
 def definition_facts(module: Module, wanted: Callable[[str], bool], known: Known) -> Iterator[DefinitionFacts]:

@@ -68,7 +68,7 @@ def owners(facts: ClassFacts) -> Iterator[tuple[str, Event]]:
                         yield event.attr, event
         machine.namespace(module)
     for timeline in list(machine.timelines):
-        for event in timeline.events(Build):
+        for event in timeline.builds:
             if _contains(event, facts):
                 yield "", event
             attribute = _handed_in(event, facts)

@@ -11,7 +11,7 @@ from gradcheck_lint.account import Account, Head, Step
 from gradcheck_lint.finding import Finding
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source import timeline as tl
-from gradcheck_lint.source.engine import Analysis, analysing, work_of
+from gradcheck_lint.source.engine import analysed, analysing, work_of
 from gradcheck_lint.source.events import Event, Turning, Unknown
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.islands import islands
@@ -28,12 +28,11 @@ def accounts(file: SourceFile, rules: Sequence[Rule], known: Sequence[Rule]) -> 
     """All that the rules find in a file, of whatever confidence, with how that was found, in the order of the code."""
     work = work_of([file], rules, known)
     for island in islands([file], work.finder):
-        with analysing(work):
-            analysis = Analysis(island, work)
-            analysis.run()
+        with analysing(work) as settle:
+            analysis = analysed(island, work, settle)
             found = [f for f in analysis.findings.items() if f[1].span.path == file.path]
             for key, finding in sorted(found, key=lambda f: f[1].order):
-                yield _account(finding, analysis.found_in.get(key))
+                yield _account(finding, analysis.reports.found_in.get(key))
 
 
 def _account(finding: Finding, timeline: Timeline | None) -> Account:

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,22 +15,24 @@ from functools import cache, cached_property, partial
 
 from gradcheck_lint.facts.classes import class_facts
 from gradcheck_lint.facts.definitions import DefinitionFacts, Known, definition_facts
-from gradcheck_lint.finding import Confidence, Finding, Fix, Safety, Severity, Span
+from gradcheck_lint.finding import Confidence, Finding, Fix, Severity, Span
 from gradcheck_lint.result import AnalysisError, Extent, Problem
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.source import follow, limits, tree
+from gradcheck_lint.source import follow, garbage, limits
 from gradcheck_lint.source.breach import Breach
 from gradcheck_lint.source.effort import Purse, Stop
 from gradcheck_lint.source.events import Backward, Build, Clip, Event, Schedule, Step, Unscale, Zero
 from gradcheck_lint.source.file import DecodeError, SourceFile
+from gradcheck_lint.source.garbage import Settle
 from gradcheck_lint.source.islands import islands, run
 from gradcheck_lint.source.libraries.found import library
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.outcome import Basis, Island, Outcome, Work
 from gradcheck_lint.source.outline import Definition
 from gradcheck_lint.source.place import Place, UnplacedError
-from gradcheck_lint.source.project import CYCLE_WORDS, Broken, Finder, Module, Project
-from gradcheck_lint.source.replaced import doubtful
+from gradcheck_lint.source.project import CYCLE_WORDS, Finder, Module, Project
+from gradcheck_lint.source.relevance import Relevance
+from gradcheck_lint.source.reports import Key, Reports
 from gradcheck_lint.source.run import program
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.recall import Recall
@@ -89,31 +89,25 @@ def work_of(files: Sequence[SourceFile], rules: Sequence[Rule], known: Sequence[
 
 def analyse_island(work: Work, island: Island) -> Outcome:
     """All that is found in files that belong together, and the other files that were read for it."""
-    with analysing(work):
-        return _analysed(work, island)
+    with analysing(work) as settle:
+        return _analysed(work, island, settle)
 
 
 @contextmanager
-def analysing(work: Work) -> Iterator[None]:
+def analysing(work: Work) -> Iterator[Settle]:
     """An analysis may be run: with room for deep code, and nothing left from the one before."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, RECURSION))
-    collecting = gc.isenabled()
     work.finder.asked.clear()
-    gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
     try:
-        with own_serials():
-            yield
+        with garbage.suspended() as settle, own_serials():
+            yield settle
     finally:
         sys.setrecursionlimit(limit)
-        if collecting:
-            gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing here holds it
-            gc.enable()
 
 
-def _analysed(work: Work, island: Island) -> Outcome:
-    analysis = Analysis(island, work)
-    analysis.run()
+def _analysed(work: Work, island: Island, settle: Settle) -> Outcome:
+    analysis = analysed(island, work, settle)
     cut = tuple((path, name) for path, name in analysis.cut if path in analysis.listed)
     training = tuple(path for path in analysis.listed if path in analysis.training)
     found, problems = tuple(analysis.findings.values()), tuple(analysis.problems)
@@ -121,16 +115,35 @@ def _analysed(work: Work, island: Island) -> Outcome:
     return Outcome(found, problems, basis, cut, training)
 
 
+def analysed(island: Island, work: Work, settle: Settle) -> Analysis:
+    """The analysis of an island, with all that it found.
+
+    Entry points are judged one after the other, and what the last of them does may be about all: it may put something
+    that turns the cycle in the place of a part of torch. Then all are judged again, with that known.
+    """
+    analysis = Analysis(island, work, settle)
+    analysis.run()
+    if analysis.patched_late:
+        analysis = Analysis(island, work, settle)
+        analysis.machine.patched = True
+        analysis.run()
+    return analysis
+
+
 class Analysis:
     """The analysis of an island: `run` it, and its `findings` are there."""
 
-    def __init__(self, island: Island, work: Work) -> None:
+    def __init__(self, island: Island, work: Work, settle: Settle) -> None:
         self.files, self.beside, self.rules = island.files, island.beside, work.rules
-        self.findings: dict[tuple[str, Span], Finding] = {}
-        self.found_in: dict[tuple[str, Span], Timeline] = {}  # what was judged when they were found
-        self.judged: Timeline | None = None
+        self.settle = settle
+        self.findings: dict[Key, Finding] = {}  # there when it has run
+        self.judged: Timeline | None = None  # what the rules are asked about,
+        self.cited = False  # and whether one of them has found something there
+        self.waiting: list[Timeline] = []  # those about which something is asked of all others
+        self.unpatched = False  # some timeline was judged as one that no part of torch is replaced for
         self.problems: list[Problem] = []
         self.project = Project(_triggers((CYCLE_WORDS, *work.triggers)), work.finder, self.failed)
+        self.reports = Reports(self.project)
         self.relevance = Relevance(self.project, self.failed)
         self.machine = Machine(
             self.project, self.relevance, self.relevance.turns, self.failed, program.LANGUAGE, library()
@@ -138,6 +151,7 @@ class Analysis:
         self.readers = [(r, _triggers((r.triggers,))) for r in self.rules if _about_definitions(r)]
         self.cut: dict[tuple[str, str], None] = {}  # path and name of what was followed or judged in part only
         self.training: set[str] = set()  # paths of the files in which an optimizer or a backward was seen
+        self.met = 0  # how many of the machine's timelines have been looked at
         self.openings: set[int] = set()  # ids of what the methods judged so far begin with
         self.hearing: dict[frozenset[type[Event]], list[Rule]] = {}  # kinds of events → the rules that ask for some
         self.purses: dict[str, Purse] = {}  # code of a rule → what it may take
@@ -163,23 +177,20 @@ class Analysis:
         chosen: list[Module] = []
         for module in modules:
             self.guarded(module.path, partial(self.choose, module, chosen))
+        known = Known(recall)
         for module in chosen:
-            self.guarded(module.path, partial(self.interpret, module))
+            self.guarded(module.path, partial(self.interpret, module, known))
             module.outline.let_go()
-        for timeline in self.machine.timelines:
-            timeline.loose = timeline.loose or self.machine.patched
-            self.judged = timeline
-            self.guarded(timeline.home.path, partial(self.judge, timeline))
-            timeline.judged()
-            if timeline.cut:
-                self.cut[timeline.home.path, timeline.name] = None
-        self.judged = None
-        known = Known(recall, self.machine.timelines if read_closely else ())
+            if self.patched_late:
+                return
+        for timeline in self.waiting:
+            self.judge(timeline, known)
         for module in read_closely:
             if module.torchy or recall.went_over(module.path):
                 self.guarded(module.path, partial(self.definitions, module, known))
         for module in modules:
             self.guarded(module.path, partial(self.classes, module))
+        self.findings = self.reports.findings(self.machine.replaced)
 
     def read(self, file: SourceFile) -> None:
         try:
@@ -201,7 +212,7 @@ class Analysis:
         line, column = max(1, line), max(1, column)
         span = Span(file.path, line, column, line, column + 1)
         version = ".".join(map(str, sys.version_info[:2]))
-        self.findings["GL001", span] = Finding(
+        finding = Finding(
             code="GL001",
             slug="syntax-error",
             severity=Severity.ERROR,
@@ -212,10 +223,11 @@ class Analysis:
             why="a file that does not parse is not checked",
             help="port it to Python 3, or exclude it" if old else "mend the syntax, or exclude the file",
         )
+        self.reports.add(finding, (), None)
 
     def too_deep(self, path: str) -> None:
         span = Span(path, 1, 1, 1, 1)
-        self.findings["GL003", span] = Finding(
+        finding = Finding(
             code="GL003",
             slug="unreadable-file",
             severity=Severity.ERROR,
@@ -226,6 +238,7 @@ class Analysis:
             why="mistakes in it may have been missed",
             help="split its deepest expression or chain of branches, or exclude it",
         )
+        self.reports.add(finding, (), None)
 
     def guarded(self, path: str, work: Callable[[], None], rule: Rule | None = None) -> None:
         """Do some work, that of a rule if it is one's; if something breaks, remember it and go on."""
@@ -251,7 +264,8 @@ class Analysis:
         if self.relevance.matters(module):
             chosen.append(module)
 
-    def interpret(self, module: Module) -> None:
+    def interpret(self, module: Module, known: Known) -> None:
+        """Run the entry points of a module, and judge each of them, so that nothing of it need be kept."""
         machine = self.machine
         scope = machine.namespace(module)
         entries = [
@@ -266,8 +280,10 @@ class Analysis:
                 words[word] = words.get(word, 0) + 1
         entries.sort(key=lambda e: words.get(e[0].name, 0) > 1)  # callers first, so that callees are met with arguments
         for _, function in entries:
+            self.judge_new(known)
             if id(function.function) not in machine.reached:
                 self.guarded(module.path, partial(program.run_function, machine, function))
+        self.judge_new(known)
 
     def value(self, module: Module, scope: int, definition: Definition) -> Iterator[FunctionValue]:
         """The function that a definition of a module binds, if it is still reachable by name."""
@@ -281,8 +297,36 @@ class Analysis:
             if owner is module and known is definition:
                 yield value
 
-    def judge(self, timeline: Timeline) -> None:
-        """Ask the rules about what an entry point causes; each has a limit of its own, so that none costs another."""
+    @property
+    def patched_late(self) -> bool:
+        """Whether a part of torch is replaced, and timelines have been judged before that was seen."""
+        return self.machine.patched and self.unpatched
+
+    def judge_new(self, known: Known) -> None:
+        """Judge what has been run since the last time, save what has to wait until all has been."""
+        timelines = self.machine.timelines
+        for timeline in timelines[self.met :]:
+            if follow.needs_others(timeline):
+                self.waiting.append(timeline)
+            else:
+                self.judge(timeline, known)
+        self.met = len(timelines)
+        self.settle()
+
+    def judge(self, timeline: Timeline, known: Known) -> None:
+        """Ask the rules about what an entry point causes, and let go of it."""
+        timeline.loose = timeline.loose or self.machine.patched
+        self.unpatched = self.unpatched or not timeline.loose
+        self.judged, self.cited = timeline, False
+        self.guarded(timeline.home.path, partial(self.consider, timeline))
+        self.judged = None
+        known.take(timeline)
+        timeline.judged(kept=self.cited)
+        if timeline.cut:
+            self.cut[timeline.home.path, timeline.name] = None
+
+    def consider(self, timeline: Timeline) -> None:
+        """Ask the rules about a timeline; each has a limit of its own, so that none costs another."""
         home, name = timeline.home.path, timeline.name
         size = timeline.size
         for event in timeline.own(*TRAINING, Build, apart=self.openings):
@@ -402,10 +446,6 @@ class Analysis:
             module = self.listed.get(place.chunk.path)
             if module is None:
                 return
-            if confidence is Confidence.HIGH and self.doubted(place, related):
-                confidence = Confidence.MEDIUM
-            if fix is not None and confidence < Confidence.HIGH and fix.safety is Safety.SAFE:
-                fix = dataclasses.replace(fix, safety=Safety.UNSAFE)  # safe only where every path was followed
             finding = Finding(
                 code=rule.code,
                 slug=rule.slug,
@@ -420,32 +460,10 @@ class Analysis:
                 related=tuple(Related(text, where.span) for text, where in related),
                 fix=fix,
             )
-            key = (rule.code, finding.span)
-            before = self.findings.get(key)
-            if before is None or before.confidence < confidence:
-                self.findings[key] = finding
-                if self.judged is not None:
-                    self.found_in[key] = self.judged
+            first = self.reports.add(finding, (place, *(where for _, where in related)), self.judged)
+            self.cited = self.cited or first
 
         return report
-
-    def doubted(self, place: Place, related: Sequence[tuple[str, Place]]) -> bool:
-        """Whether the project puts something else in place of what a finding knows of torch."""
-        files = {m.path: m for m in self.project.modules.values() if m is not None}
-        places = [place, *(where for _, where in related)]
-        here = {each.chunk.path: files[each.chunk.path] for each in places if each.chunk.path in files}
-        names = frozenset[str]().union(
-            *(m.replaced.for_good for m in files.values()),
-            *(m.replaced.for_a_while for m in here.values()),
-            self.machine.replaced,
-        )
-        if not names:
-            return False
-        told = [each.code for each in places]
-        for each in places:
-            if each.chunk.path in here:
-                told += here[each.chunk.path].outline.lines[each.span.line - 1 : each.span.end_line]
-        return doubtful(names, "\n".join(told))
 
     @cached_property
     def listed(self) -> dict[str, Module]:
@@ -478,120 +496,3 @@ def _about_classes(rule: Rule) -> bool:
 def _about_definitions(rule: Rule) -> bool:
     """Whether a rule reads definitions with libcst."""
     return type(rule).on_definition is not Rule.on_definition
-
-
-class Relevance:
-    """Which definitions can matter: those whose own text does, and those that call one that matters."""
-
-    def __init__(self, project: Project, broken: Broken) -> None:
-        self.project, self.broken = project, broken
-        self.definitions: set[int] = set()  # by id
-        self.turners: set[int] = set()  # those of them that may turn the gradient cycle, or call one that may
-        self.names: dict[str, set[str]] = {}  # path of a module → names of what matters in it
-        self.seen: dict[str, Module] = {}
-
-    def __call__(self, function: tree.Function) -> bool:
-        found = self.project.definition_of.get(id(function))
-        if found is None:
-            return True  # nested in a function that matters
-        module, definition = found
-        if module.path not in self.seen:
-            self.spread([module])
-        return id(definition) in self.definitions
-
-    def turns(self, function: tree.Function) -> bool:
-        """Whether a function that matters may turn the gradient cycle, by its text or that of what it calls."""
-        found = self.project.definition_of.get(id(function))
-        return found is None or id(found[1]) in self.turners
-
-    def relevant(self, definition: Definition) -> bool:
-        return id(definition) in self.definitions
-
-    def matters(self, module: Module) -> bool:
-        if any(id(d) in self.definitions for d in module.outline.definitions):
-            return True
-        if not module.torchy:
-            return False
-        if module.skeleton_relevant:
-            return True
-        return any(self.names.get(other.path, _EMPTY) & module.skeleton_calls for other in self.imports(module))
-
-    def imports(self, module: Module) -> list[Module]:
-        return module.imports
-
-    def spread(self, modules: Sequence[Module]) -> None:
-        """Take in modules (and what they import) and find everything in them that matters."""
-        todo = list(modules)
-        for module in modules:
-            for other in self.imports(module) if module.torchy else ():
-                other.near = True
-        depth = {m.path: 0 for m in modules}
-        fresh: list[Module] = []
-        while todo:
-            module = todo.pop()
-            if module.path in self.seen:
-                continue
-            self.seen[module.path] = module
-            try:
-                self.take(module)
-            except Exception as error:
-                self.broken(module.path, error)
-                continue
-            fresh.append(module)
-            if depth.get(module.path, 0) < 3:
-                for other in self.imports(module):
-                    depth.setdefault(other.path, depth.get(module.path, 0) + 1)
-                    todo.append(other)
-        users: dict[str, list[Module]] = {}  # path of a module → the fresh ones that can use its names
-        for module in fresh:
-            for path in dict.fromkeys([module.path, *(other.path for other in self.imports(module))]):
-                users.setdefault(path, []).append(module)
-        callers: dict[str, dict[str, list[Definition]]] = {}
-        names = [(path, name) for path in users for name in self.names.get(path, ())]
-        while names:
-            path, name = names.pop()
-            for module in users.get(path, ()):
-                if module.path not in callers:
-                    callers[module.path] = _callers(module)
-                for definition in callers[module.path].get(name, ()):
-                    if id(definition) not in self.turners:
-                        found = self.add(module, definition)
-                        if found is not None:
-                            names.append((module.path, found))
-        for module in fresh:
-            module.outline.let_go()
-
-    def take(self, module: Module) -> None:
-        """Find what matters in a module by its own text."""
-        self.names[module.path] = set()
-        if module.torchy:
-            self.definitions.update(id(definition) for definition in module.relevant)
-        for definition in module.turning:
-            self.add(module, definition)
-
-    def add(self, module: Module, definition: Definition) -> str | None:
-        """Note that a definition matters; the name by which it is called, if that is new."""
-        self.definitions.add(id(definition))
-        self.turners.add(id(definition))
-        name = definition.name
-        if name == "__init__":
-            name = definition.owner.rpartition(".")[2]
-        elif name.startswith("__") or name == "forward":
-            return None  # called by other names than their own
-        if name in self.names[module.path]:
-            return None
-        self.names[module.path].add(name)
-        return name
-
-
-def _callers(module: Module) -> dict[str, list[Definition]]:
-    """The definitions of a module by the names that they call, their own left out."""
-    found: dict[str, list[Definition]] = {}
-    for definition in module.outline.definitions:
-        for name in definition.mentions:
-            if name != definition.name:
-                found.setdefault(name, []).append(definition)
-    return found
-
-
-_EMPTY: set[str] = set()

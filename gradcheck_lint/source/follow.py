@@ -8,7 +8,7 @@ exception: it is judged by the first round. A breach is certain if every one of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from gradcheck_lint.laws import cycle
@@ -18,6 +18,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits, torch_api, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.breach import Breach
+from gradcheck_lint.source.courses import BREAK, CONTINUE, END, RETURN, STRAIGHT, Courses, counting
 from gradcheck_lint.source.effort import Stop, spend
 from gradcheck_lint.source.holding import reaches, trains
 from gradcheck_lint.source.natures import Optimizer, made_by, moves
@@ -39,7 +40,7 @@ _CLEARS = "clears"
 """How something unseen happens to gradients, if it looks like clearing: code is named so or has done so when it was
 followed, or what they become are zeros, which may get other values later."""
 
-_EXITS = {tl.END: 0, tl.BREAK: 1, tl.CONTINUE: 2, tl.RETURN: 3}
+_EXITS = {END: 0, BREAK: 1, CONTINUE: 2, RETURN: 3}
 
 
 class Ordered(Protocol):
@@ -88,7 +89,7 @@ class Walk:
     """
 
     def __init__(self, timeline: tl.Timeline, heeded: Iterable[tl.Part]) -> None:
-        self.timeline = timeline
+        self.timeline, self.courses = timeline, Courses.of(timeline)
         self.live = timeline.around(heeded)
         self.kept: dict[int, list[tl.Part]] = {}  # sequence → its steps that count
         # a loop, and how it was come to → how it was left, and the states met in it
@@ -109,7 +110,7 @@ class Walk:
                 step
                 for step in sequence.steps
                 if id(step) in self.live
-                or (not isinstance(step, ev.Event) and self.timeline.course(step) != tl.STRAIGHT)
+                or (not isinstance(step, ev.Event) and self.courses.through(step) != STRAIGHT)
                 or id(step) in self.timeline.raising
             ]
         return found
@@ -141,7 +142,7 @@ class Walk:
             flows = (
                 self.attempt(step, states)
                 if isinstance(step, tl.Attempt)
-                else [self.run(arm, states) for arm in tl.counting(step)]
+                else [self.run(arm, states) for arm in counting(step)]
             )
             self.around.pop()
             return Flow(*(self.bounded(frozenset().union(*parts)) for parts in zip(*flows, strict=True)))
@@ -184,7 +185,7 @@ class Walk:
         if self.caught and id(step) in self.timeline.raising:
             self.caught[-1].update(dict.fromkeys(states))
         out: list[States] = [_NONE, _NONE, _NONE, _NONE]
-        for exit, late in self.timeline.course(step):
+        for exit, late in self.courses.through(step):
             out[_EXITS[exit]] |= frozenset(map(self.turn, states)) if late else states
         return Flow(*out)
 
@@ -453,11 +454,7 @@ def breaches(timeline: tl.Timeline, optimizer: Thing, others: Iterable[tl.Timeli
     found = path.breaches()
     if path.stopped:
         return [breach._replace(certain=False) for breach in found], False
-    owner = timeline.owner
-    if owner is None or not owner.closed or timeline.entry is None or timeline.entry.name.startswith("__"):
-        return found, True
-    made = timeline.tree.steps[0]
-    if not any(isinstance(e, ev.Build) and e.concerns(optimizer) for e in tl.inside(made)):
+    if not any(event.concerns(optimizer) for event in _made_by_owner(timeline)):
         return found, True
     try:
         more = [b for b in path.next_call() if not any(b.event is f.event and b.kind == f.kind for f in found)]
@@ -467,6 +464,23 @@ def breaches(timeline: tl.Timeline, optimizer: Thing, others: Iterable[tl.Timeli
     if cleared is YES:
         return found, True
     return found + [b._replace(certain=b.certain and cleared is NO) for b in more], True
+
+
+def needs_others(timeline: tl.Timeline) -> bool:
+    """Whether `breaches` asks what the other timelines do, so that it has to wait until all are there."""
+    return any(True for _ in _made_by_owner(timeline))
+
+
+def _made_by_owner(timeline: tl.Timeline) -> Iterator[ev.Event]:
+    """What the object of a method that is called again and again has made of optimizers when it was made itself."""
+    owner, opening = timeline.owner, timeline.opening
+    if owner is None or not owner.closed or timeline.entry is None or timeline.entry.name.startswith("__"):
+        return
+    for kind, events in opening.kinds.items() if opening is not None else ():
+        if issubclass(kind, ev.Build):
+            for _, event in events:
+                if any(isinstance(thing.what, Optimizer) for thing in things(event.subject)):
+                    yield event
 
 
 def _whichever(subject: Value | None) -> bool:

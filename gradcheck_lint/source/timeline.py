@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Build, Event, GradWrite, Hook, Step, Turning, Unknown, Unscale, Zero
+from gradcheck_lint.source.natures import Module as NnModule
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.values import ClassValue, Thing, Value, new_serial, options
 
@@ -158,13 +159,6 @@ class Jump:
 
 Part = Event | Sequence | Branch | Loop | Guarded | Call | Jump
 
-END, BREAK, CONTINUE, RETURN = tree.Exit.END, tree.Exit.BREAK, tree.Exit.CONTINUE, tree.Exit.RETURN
-
-Course = frozenset[tuple[tree.Exit, bool]]
-"""How a part may be left: by which exit, and whether a new round of a loop has begun on the way."""
-
-STRAIGHT: Course = frozenset({(END, False)})
-
 
 class Timeline:
     """All that one entry point causes: a function (a method, if it has an owner), or a module's own code if None."""
@@ -180,7 +174,7 @@ class Timeline:
         self._optimizers: list[Thing] | None = None
         self._within: dict[int, list[tuple[Event, tuple[Part, ...]]]] = {}
         self._clearing: list[Event] | None = None
-        self._courses: dict[int, Course] = {}
+        self._builds: list[Build] | None = None
         self._raising: set[int] | None = None
         self.loose = False  # a function that turns the cycle was at hand, and was not seen to be called
         self.cut = False  # too much to follow: a part of it is not in the tree
@@ -348,10 +342,21 @@ class Timeline:
             spend(len(self._clearing))
         return self._clearing
 
-    def judged(self) -> None:
-        """All rules have been asked: let go of what was only kept for them."""
+    @property
+    def builds(self) -> Sequence_[Build]:
+        """What it builds of modules; asked of all timelines, long after they have been judged."""
+        if self._builds is None:
+            self._builds = [event for event in self.events(Build) if isinstance(event.subject.what, NnModule)]
+        return self._builds
+
+    def judged(self, *, kept: bool) -> None:
+        """All rules have been asked: let go of all that others do not ask about, unless it is kept for an account."""
+        if not kept:
+            self._clearing, self._builds = self.clearing, list(self.builds)
+            self.tree = Sequence()
+            self._optimizers = None
         self._homes = self._located = self._kinds = None
-        self._within, self._merged, self._courses, self.found = {}, {}, {}, {}
+        self._within, self._merged, self.found = {}, {}, {}
         self._raising = None
 
     @property
@@ -374,62 +379,6 @@ class Timeline:
                 part = self._homes[id(part)][0]
         return found
 
-    def course(self, part: Part) -> Course:
-        """The ways through a part, whatever happens in it."""
-        found = self._courses.get(id(part))
-        if found is None:
-            found = self._courses[id(part)] = self._course(part)
-        return found
-
-    def _course(self, part: Part) -> Course:
-        if isinstance(part, Event):
-            return STRAIGHT
-        if isinstance(part, Sequence):
-            return self._one_by_one(part)
-        if isinstance(part, Branch):
-            return frozenset().union(*map(self.course, counting(part)))
-        if isinstance(part, Loop):
-            return self._round(part)
-        if isinstance(part, Guarded):
-            ended = {late for exit, late in self.course(part.final) if exit == END}
-            return frozenset((e, a or b) for e, a in self.course(part.body) for b in ended)
-        if isinstance(part, Call):
-            return frozenset((END, late) for e, late in self.course(part.body) if e in (END, RETURN))
-        return frozenset() if part.kind is tree.Exit.RAISE else frozenset({(part.kind, False)})
-
-    def _one_by_one(self, sequence: Sequence) -> Course:
-        left: set[tuple[tree.Exit, bool]] = set()
-        ends = {False}
-        for part in sequence.steps:
-            if isinstance(part, Event):
-                continue
-            course = self.course(part)
-            if course is STRAIGHT or course == STRAIGHT:
-                continue
-            left.update((e, a or b) for a in ends for e, b in course if e != END)
-            ends = {a or b for a in ends for e, b in course if e == END}
-            if not ends:
-                break
-        if not left and ends == {False}:
-            return STRAIGHT
-        return frozenset(left | {(END, late) for late in ends})
-
-    def _round(self, loop: Loop) -> Course:
-        body = self.course(loop.body)
-        if loop.once:
-            ends = (RETURN, BREAK) if isinstance(loop, Turn) else (RETURN,)
-            return frozenset((RETURN if e in ends else END, late) for e, late in body)
-        again = any(e in (END, CONTINUE) for e, _ in body)
-        ways = {(e, late) for e, late in body if e in (BREAK, RETURN)}
-        if again:
-            ways |= {(e, True) for e, _ in ways}
-        left = {(RETURN if e == RETURN else END, late) for e, late in ways}
-        if again and not loop.endless:
-            left.add((END, True))
-        if isinstance(loop.node, tree.While) and not loop.endless:
-            left.add((END, False))
-        return frozenset(left)
-
     def optimizers(self) -> list[Thing]:
         """The optimizers that are built or stepped, in order of appearance."""
         if self._optimizers is None:
@@ -447,23 +396,6 @@ _CLEARING = (Zero, GradWrite, Unknown)
 
 def _index(place: tuple[int, Event]) -> int:
     return place[0]
-
-
-def counting(branch: Branch) -> list[Sequence]:
-    """The arms that count: where a test asks if there is a gradient, the one for a gradient that is there."""
-    test = branch.test
-    if isinstance(test, tree.Operation) and test.op == "and":
-        test = test.operands[0]
-    if isinstance(test, tree.Operation) and test.op in ("is", "is not", "==", "!="):
-        if tree.last_name(test.operands[0]) == "grad" and _none(test.operands[1]):
-            return [branch.arms[0 if test.op in ("is not", "!=") else 1]]
-    elif isinstance(test, tree.Attribute) and test.attr == "grad":
-        return [branch.arms[0]]
-    return branch.arms
-
-
-def _none(node: tree.Expression) -> bool:
-    return isinstance(node, tree.Constant) and node.value is None
 
 
 def located(part: Part) -> list[tuple[Event, tuple[Part, ...]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ class _Recorder(Rule):
         self.timelines: list[tl.Timeline] = []
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
-        self.timelines.append(timeline)
+        self.timelines.append(copy(timeline))  # the timeline itself lets go of what is in it
 
 
 def timeline_of(code: str) -> tl.Timeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Listener(Rule):
         self.events: list[list[Event]] = []
 
     def on_timeline(self, timeline: Timeline, report: Any) -> None:
-        self.timelines.append(timeline)
+        self.timelines.append(copy(timeline))  # the timeline itself lets go of what is in it
         self.events.append(list(timeline.events()))
 
     def on_breach(self, breach: Breach, report: Any) -> None:

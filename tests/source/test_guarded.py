@@ -35,7 +35,7 @@ PLACES = {
     "module": (machine.Machine, "run_frame", lambda self, frame, body: frame.home.path == "a.py"),
     "breaches": (follow, "breaches", lambda timeline, *a: timeline.home.path == "a.py"),
     "class_facts": (engine, "class_facts", lambda i, module: module.path == "a.py"),
-    "judge": (engine.Analysis, "judge", lambda self, timeline: timeline.home.path == "a.py"),
+    "consider": (engine.Analysis, "consider", lambda self, timeline: timeline.home.path == "a.py"),
 }
 
 

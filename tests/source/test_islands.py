@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from gradcheck_lint import registry
+from gradcheck_lint.finding import Confidence
 from gradcheck_lint.source import engine, limits
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
 from gradcheck_lint.source.islands import islands
+from gradcheck_lint.source.outcome import Island
 from gradcheck_lint.source.project import Finder
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.timeline import Timeline
@@ -197,3 +199,28 @@ def test_nothing_of_an_island_outlives_it() -> None:
     before = {id(thing) for thing in gc.get_objects()}  # of other tests
     assert engine.analyse_island(work, island).findings
     assert [t for t in gc.get_objects() if type(t) in (Machine, Timeline) and id(t) not in before] == []
+
+
+def test_what_was_judged_is_let_go_of() -> None:
+    """Of each entry point only that is kept which others ask about: else the largest island sets the memory of all."""
+    steps = "opt.zero_grad()\n    model(x).sum().backward()\n    opt.step()\n    torch.relu(x)\n"
+    code = "import torch\n" + "".join(f"def f{i}(opt, model, x):\n    {steps}" for i in range(50))
+    island = Island((SourceFile("train.py", Path("nowhere/train.py"), code.encode()),))
+    rules = [rule for rule in registry.load(packs=False) if "source" in rule.witnesses]
+    work = engine.work_of(island.files, rules, rules)
+    with engine.analysing(work) as settle:
+        analysis = engine.analysed(island, work, settle)
+        kept = [timeline for timeline in analysis.machine.timelines if timeline.tree.steps]
+        assert len(analysis.machine.timelines) == 51
+        assert kept == []
+        assert all(len(timeline.clearing) == 1 for timeline in analysis.machine.timelines[1:])
+
+
+def test_what_the_last_entry_point_puts_in_the_place_of_torch_is_known_of_the_first() -> None:
+    loop = "    for x in data:\n        model(x).sum().backward()\n        opt.step()\n"
+    first = f"import torch\ndef a(model, data):\n    opt = torch.optim.SGD(model.parameters(), 0.1)\n{loop}"
+    last = "def z(wiper):\n    torch.optim.SGD.step = wiper(lambda o: o.zero_grad())\n"
+    for code, confidence in ((first, Confidence.HIGH), (first + last, Confidence.MEDIUM)):
+        file = SourceFile("train.py", Path("nowhere/train.py"), code.encode())
+        rules = [rule for rule in registry.load(packs=False) if rule.code == "GL101"]
+        assert [finding.confidence for finding in engine.analyse([file], rules)] == [confidence]

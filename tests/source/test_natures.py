@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ class _Recorder(Rule):
         self.timelines: list[Timeline] = []
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        self.timelines.append(timeline)
+        self.timelines.append(copy(timeline))  # the timeline itself lets go of what is in it
 
 
 def values_of(code: str, name: str) -> list[Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ class Listener(Rule):
         self.timelines: list[Timeline] = []
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        self.timelines.append(timeline)
+        self.timelines.append(copy(timeline))  # the timeline itself lets go of what is in it
 
 
 def source(body: str) -> SourceFile:

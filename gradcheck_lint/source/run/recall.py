@@ -21,6 +21,7 @@ class Recall:
     """The values of the expressions in those chunks whose text is `wanted`."""
 
     def __init__(self, wanted: Callable[[str], bool]) -> None:
+        self.listens = False  # some run is listened to
         self._wanted = wanted
         self._wants: dict[Chunk, bool] = {}
         self._values: dict[Chunk, dict[tree.Node, list[Value]]] = {}
@@ -40,6 +41,7 @@ class Recall:
 
     def listening(self, language: Language) -> Language:
         """The same language, whose expressions are remembered."""
+        self.listens = True
         return language._replace(
             expressions={kind: self._noting(handler) for kind, handler in language.expressions.items()}
         )
