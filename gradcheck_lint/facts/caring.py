@@ -69,6 +69,14 @@ def cares(module: Thing) -> Answer:
     return _Asked(statistics=False).thing(module.core)
 
 
+def has_caring_layers(module: Thing) -> Answer:
+    """Whether layers inside of a module care, which do not ask the module's own flag."""
+    core = module.core
+    made = isinstance(core.cls, ClassValue) or (isinstance(core.what, ModuleNature) and core.what.pretrained)
+    listed = isinstance(core.cls, External) and core.cls.name in ("torch.nn.Sequential", "torch.nn.ModuleList")
+    return _Asked(statistics=False, functions=False).thing(core) if made or listed else MAYBE
+
+
 def keeps_statistics(module: Thing) -> Answer:
     """Whether a module has a layer that keeps statistics of what it is given in training mode, as batch norm does."""
     return _Asked(statistics=True).thing(module.core)
@@ -77,11 +85,11 @@ def keeps_statistics(module: Thing) -> Answer:
 class _Asked:
     """One question, and the classes that were met on the way: one that holds itself adds nothing.
 
-    It is about layers that keep `statistics` only, or about all that care.
+    It is about layers that keep `statistics` only, or about all that care, and `functions` that are told the mode.
     """
 
-    def __init__(self, *, statistics: bool) -> None:
-        self.statistics = statistics
+    def __init__(self, *, statistics: bool, functions: bool = True) -> None:
+        self.statistics, self.functions = statistics, functions
         self.met: set[int] = set()
 
     def thing(self, module: Thing) -> Answer:
@@ -187,7 +195,7 @@ class _Asked:
         keywords = {a.keyword: _said(a.value, function) for a in call.args if a.keyword is not None}
         head, _, last = name.rpartition(".")
         if head == "torch.nn.functional" and last in _FUNCTIONS:
-            if self.statistics and last != "batch_norm":
+            if not self.functions or (self.statistics and last != "batch_norm"):
                 return NO
             return YES if "training" in keywords and not isinstance(keywords["training"], Constant) else NO
         return self.layer(name, first, keywords) or NO

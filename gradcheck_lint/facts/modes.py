@@ -31,7 +31,7 @@ class Left(NamedTuple):
 
     `held` says whether the optimizer of that step has the parameters of the model; `once` is a call that has put it
     into training mode before the loop; `within` is the loop that leads back from the one to the other, if there is one.
-    Where it is `part` of what the backward goes through, to put it into evaluation mode may be the way to train the rest.
+    Where it is but a `part` of what the backward goes through, that may be the way in which the rest is to be trained.
     """
 
     off: ev.SetMode
@@ -350,7 +350,7 @@ def trains(backward: ev.Backward, model: Thing) -> bool:
 
 
 def _trains_within(backward: ev.Backward, part: Thing) -> bool:
-    """Whether a backward goes through a model whose `forward` speaks of a part of it, and that keeps nothing from it."""
+    """Whether a backward goes through a model that has this part in its `forward`, and keeps no part from it."""
     whole, name = (part.parent[0].core, part.parent[1]) if part.parent is not None else (None, "")
     if whole is None or not isinstance(whole.cls, ClassValue) or not trains(backward, whole):
         return False
