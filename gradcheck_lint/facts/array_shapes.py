@@ -80,12 +80,10 @@ def method(walk: Walk, made: Operation) -> Shape | None:
     return None
 
 
-def item(walk: Walk, made: Operation) -> Shape | None:
+def item(walk: Walk, base: Thing, at: int) -> Shape | None:
     """One of several arrays that a function gives."""
-    base = only(made.base)
-    if base is None or base.made is None or not made.name.isdigit():
+    if base.made is None:
         return None
-    at = int(made.name)
     if base.origin == "sklearn.model_selection.train_test_split":
         whole = walk.of(base.made.args[at // 2]) if at // 2 < len(base.made.args) else None
         return (None, *whole[1:]) if whole else None
@@ -98,6 +96,8 @@ def attribute(walk: Walk, base: Thing, name: str, place: Place | None) -> Shape 
         return _features(base.origin, 0 if name == "data" else 1, base.made)
     if name in ("values", "iloc"):
         return walk.of(base)
+    if name[1:-1].isdigit():
+        return item(walk, base, int(name[1:-1]))
     if not name.startswith("[") or walk.of(base) != (None, None) or not base.origin.startswith("pandas."):
         return None
     node = place.node if place is not None else None

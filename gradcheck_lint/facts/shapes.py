@@ -72,8 +72,10 @@ class _Walk(Descent[Shape]):
             return self.operation(made)
         if made is not None and made.how is How.ITEM:
             base = only(made.base)
-            found = self.batch(base, int(made.name)) if base is not None and made.name.isdigit() else None
-            return found if found is not None else array_shapes.item(self, made)
+            if base is None or not made.name.isdigit():
+                return None
+            found = self.batch(base, int(made.name))
+            return found if found is not None else array_shapes.item(self, base, int(made.name))
         if thing.parent is not None and not isinstance(thing.parent[0].what, _OBJECTS):
             base, name = thing.parent
             if isinstance(base.via, Sample) and name.startswith(("['", '["')):
