@@ -37,6 +37,7 @@ class EvalNeverUndone(Rule):
             caring = cares(left.model)
             if caring is NO:
                 continue
+            meant = left.part and left.off.function is left.backward.function
             name = receiver(left.off) or "the model"
             related = [("trains on here", left.trained.place)]
             if left.once is not None:
@@ -49,7 +50,7 @@ class EvalNeverUndone(Rule):
                 help=f"call `{name}.train()` after the evaluation, or before each epoch",
                 related=related,
                 fix=self.mend(timeline, left),
-                confidence=Confidence.HIGH if caring is YES and left.held is YES else Confidence.MEDIUM,
+                confidence=Confidence.HIGH if caring is YES and left.held is YES and not meant else Confidence.MEDIUM,
             )
 
     def mend(self, timeline: Timeline, left: Left) -> Fix | None:

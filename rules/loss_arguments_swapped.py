@@ -21,6 +21,7 @@ class LossArgumentsSwapped(Rule):
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts import fed
         from gradcheck_lint.facts.losses import ENTROPIES
+        from gradcheck_lint.facts.query import trained
         from gradcheck_lint.facts.reach import reaching
         from gradcheck_lint.facts.repair import argument
         from gradcheck_lint.laws.answer import NO, YES
@@ -34,7 +35,9 @@ class LossArgumentsSwapped(Rule):
             if first.grad is not NO or not first.certain or first.cuts or first.met:
                 continue
             second = reach.of(feed.target)
-            if not second.met or not (second.grad is YES or any(layer_of(t.core) == "Sequential" for t in second.met)):
+            if not second.met or not (
+                second.grad is YES or any(layer_of(t.core) == "Sequential" or trained(timeline, t) for t in second.met)
+            ):
                 continue
             target, prediction = argument(feed.place, 0), argument(feed.place, 1)
             if not target or not prediction:

@@ -16,6 +16,7 @@ from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import Module as ModuleNature
 from gradcheck_lint.source.project import Module
 from gradcheck_lint.source.run.touch import python
+from gradcheck_lint.source.torch_api import COPYING
 from gradcheck_lint.source.values import ClassValue, Constant, External, Thing, Value, contents
 
 _DROPOUT = frozenset({"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"})
@@ -34,17 +35,26 @@ _FUNCTIONS = frozenset(
     {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "batch_norm", "rrelu"}
 )
 
-_NETWORKS = re.compile(
-    r"(?i)^(?:alexnet|densenet|efficientnet|googlenet|inception|mnasnet|mobilenet|regnet|res(?:net|next)|wide_res"
-    r"|shufflenet|squeezenet|vgg(?:1|_)|deeplab|fcn_|lraspp|r3d|mc3|r2plus1d)"
-)
-"""Families of networks that all have batch norm or dropout, in torchvision and in timm."""
-
 _NORMED = re.compile(
-    r"(?i)^(?:densenet|efficientnet|googlenet|inception|mnasnet|mobilenet|regnet|res(?:net|next)|wide_res|shufflenet"
-    r"|vgg\d+_bn|deeplab|fcn_|lraspp|r3d|mc3|r2plus1d)"
+    r"(?i)^(?:tf_|gluon_|legacy_)?(?:densenet|efficientnet|mnasnet|mobilenet|googlenet|inception|regnet|(?:wide_?|se_?|eca_?|sk"
+    r"|csp|t)?res(?:net|next|nest)|shufflenet|vgg\d+_bn|deeplab|fcn_|lraspp|r3d|mc3|r2plus1d|xception|hrnet|repvgg"
+    r"|ghostnet|dpn\d|darknet)"
 )
-"""Those of them that have batch norm."""
+"""Families of networks that all have batch norm, in torchvision, in timm and by themselves."""
+
+_DROPPING = re.compile(
+    r"(?i)^(?:alexnet|squeezenet|vgg(?:1|_)|(?:faster|mask|keypoint)_?rcnn|retinanet|ssd|fcos)"
+    r"|^(?:bert|roberta|distilbert|gpt2|t5(?=for|model|enc|-)|bart|electra|deberta|xlmroberta|camembert|mpnet|xlnet|longformer"
+    r"|opt(?=for|model|-)|mbart|marian|pegasus|wav2vec2|hubert|layoutlm)"
+    r"|^(?:[\w-]+/)?(?:bert|roberta|distilbert|distilroberta|gpt2|distilgpt2|t5|flan-t5|bart|electra|deberta|xlm-roberta"
+    r"|camembert|mpnet|xlnet|longformer|opt|mbart|marian|pegasus|wav2vec2|hubert)-"
+)
+"""Those that have dropout (unless they are told otherwise) or another way to compute, there and in transformers."""
+
+_SEGMENTS = "segmentation_models_pytorch."
+
+_RATE = re.compile(r"(?i)^(?:\w+_)?(?:drop_?(?:out|path|connect)?(?:_?(?:rate|p|prob))?|p_drop\w*)$")
+"""What an argument is called that says how much is dropped."""
 
 _NO_LAYERS = frozenset({"numpy", "scipy", "math", "einops", "os", "time", "random", "logging", "warnings", "json"})
 """Packages whose functions give no layers, besides those that `touch` knows to be Python's own."""
@@ -59,6 +69,14 @@ def cares(module: Thing) -> Answer:
     return _Asked(statistics=False).thing(module.core)
 
 
+def has_caring_layers(module: Thing) -> Answer:
+    """Whether layers inside of a module care, which do not ask the module's own flag."""
+    core = module.core
+    made = isinstance(core.cls, ClassValue) or (isinstance(core.what, ModuleNature) and core.what.pretrained)
+    listed = isinstance(core.cls, External) and core.cls.name in ("torch.nn.Sequential", "torch.nn.ModuleList")
+    return _Asked(statistics=False, functions=False).thing(core) if made or listed else MAYBE
+
+
 def keeps_statistics(module: Thing) -> Answer:
     """Whether a module has a layer that keeps statistics of what it is given in training mode, as batch norm does."""
     return _Asked(statistics=True).thing(module.core)
@@ -67,11 +85,11 @@ def keeps_statistics(module: Thing) -> Answer:
 class _Asked:
     """One question, and the classes that were met on the way: one that holds itself adds nothing.
 
-    It is about layers that keep `statistics` only, or about all that care.
+    It is about layers that keep `statistics` only, or about all that care, and `functions` that are told the mode.
     """
 
-    def __init__(self, *, statistics: bool) -> None:
-        self.statistics = statistics
+    def __init__(self, *, statistics: bool, functions: bool = True) -> None:
+        self.statistics, self.functions = statistics, functions
         self.met: set[int] = set()
 
     def thing(self, module: Thing) -> Answer:
@@ -80,9 +98,13 @@ class _Asked:
             return self.definition(cls.home, cls.node, 0)
         if cls is None and module.parent is not None and isinstance(module.parent[0].core.cls, ClassValue):
             return self.attribute(module.parent[0].core.cls, module.parent[1])
+        if not self.statistics and self.told(module):
+            return YES
         if not isinstance(cls, External) or not isinstance(module.what, ModuleNature):
             return MAYBE
         if module.what.pretrained:
+            if module.args is not None and any(_RATE.match(key) for key in module.args.keywords):
+                return MAYBE
             return self.network(cls.name, _first_text(module))
         if not cls.name.startswith("torch.nn.") or module.args is None:
             return MAYBE
@@ -97,6 +119,14 @@ class _Asked:
             if isinstance(part, Thing) and isinstance(part.what, ModuleNature)
         ]
         return _strongest(inner) if not module.args.open else _strongest([*inner, MAYBE])
+
+    @staticmethod
+    def told(module: Thing) -> bool:
+        """Whether a network of which nothing was seen was told how much to drop: `Net(64, dropout=0.5).to(device)`."""
+        call = module.place.node if module.place is not None else None
+        while isinstance(call, tree.Call) and isinstance(call.func, tree.Attribute) and call.func.attr in COPYING:
+            call = call.func.value
+        return isinstance(call, tree.Call) and _told(call)
 
     def attribute(self, cls: ClassValue, name: str) -> Answer:
         """What a class makes of one of its attributes."""
@@ -154,16 +184,18 @@ class _Asked:
 
     def called(self, name: str, call: tree.Call, function: tree.Function | None) -> Answer:
         """What a call of a name outside of the project adds."""
-        if torch_api.makes_model(name):
+        if torch_api.makes_model(name) or name.endswith(".from_pretrained") or name.startswith("transformers."):
             family = call.args[0].value if call.args else None
             return self.network(name, family.value if isinstance(family, tree.Constant) else "")
         if not name.startswith("torch."):
+            if not self.statistics and _told(call):
+                return YES
             return NO if python(name) or name.partition(".")[0] in _NO_LAYERS else MAYBE
         first = next((_said(a.value, function) for a in call.args if a.keyword is None and not a.star), None)
         keywords = {a.keyword: _said(a.value, function) for a in call.args if a.keyword is not None}
         head, _, last = name.rpartition(".")
         if head == "torch.nn.functional" and last in _FUNCTIONS:
-            if self.statistics and last != "batch_norm":
+            if not self.functions or (self.statistics and last != "batch_norm"):
                 return NO
             return YES if "training" in keywords and not isinstance(keywords["training"], Constant) else NO
         return self.layer(name, first, keywords) or NO
@@ -192,10 +224,15 @@ class _Asked:
 
     def network(self, name: str, given: object) -> Answer:
         """Whether a network of a collection has such layers, by its family."""
-        families = _NORMED if self.statistics else _NETWORKS
-        last = name.rpartition(".")[2]
-        known = last if last not in ("create_model", "get_model", "load") else given
-        return YES if isinstance(known, str) and families.match(known) else MAYBE
+        head, _, last = name.rpartition(".")
+        if last == "from_pretrained":
+            known: list[object] = [head.rpartition(".")[2], given]
+        else:
+            known = [given if last in ("create_model", "get_model", "load") else last]
+        if name.startswith(_SEGMENTS) and last[:1].isupper():
+            return YES
+        families = [_NORMED] if self.statistics else [_NORMED, _DROPPING]
+        return YES if any(isinstance(k, str) and family.match(k) for k in known for family in families) else MAYBE
 
 
 def _rate(given: Value | None) -> Answer:
@@ -203,6 +240,18 @@ def _rate(given: Value | None) -> Answer:
     if isinstance(given, Constant) and given.value is not ...:
         return NO if not given.value else YES
     return YES if given is None or not isinstance(given, Constant) else MAYBE
+
+
+def _told(call: tree.Call) -> bool:
+    """Whether a call says a rate at which something is dropped, and that is not 0."""
+    return any(
+        argument.keyword is not None
+        and _RATE.match(argument.keyword) is not None
+        and isinstance(argument.value, tree.Constant)
+        and isinstance(argument.value.value, float)
+        and argument.value.value > 0
+        for argument in call.args
+    )
 
 
 def _false(given: Value) -> bool:

@@ -114,6 +114,16 @@ class _Guarded:
         self.function = function
         self.flags = {p.name for p in function.parameters if _is_flag(p)}
         self.moded = self._moded()
+        self.rates = self._rates()
+
+    def _rates(self) -> set[str]:
+        """What is handed to calls that drop: who asks whether it is 0 does not ask for a mode."""
+        return {
+            tree.dotted(argument.value)
+            for node in tree.walk_block(self.function.body)
+            if isinstance(node, tree.Call) and tree.dotted(node.func).rpartition(".")[2] in _NAMES
+            for argument in node.args
+        }
 
     def _moded(self) -> set[str]:
         """The names that are given something that has to do with the mode."""
@@ -162,7 +172,7 @@ class _Guarded:
 
     def _under(self, test: tree.Expression, guards: _Guards) -> _Guards:
         asked = {part.id for part in test.walk() if isinstance(part, tree.Name)}
-        switch = isinstance(test, tree.Attribute) or (
+        switch = (isinstance(test, tree.Attribute) and tree.dotted(test) not in self.rates) or (
             isinstance(test, tree.Operation) and test.op in ("not", "and", "or")
         )
         return _Guards(guards.mode or self.about_mode(test), guards.choice or switch or bool(asked & self.flags))
@@ -330,11 +340,8 @@ class _Method:
                         if not value.value:
                             return None
                         sure = True
-                    elif isinstance(value, tree.Name):
-                        given = next((p.default for p in member.function.parameters if p.name == value.id), None)
-                        sure = not isinstance(given, tree.Constant) or bool(given.value)
-                    else:
-                        sure = bool(tree.dotted(value))
+                    else:  # a rate that somebody gives: that the default is 0 makes the call no better
+                        sure = bool(tree.dotted(value)) or _setting(value)
         return sure
 
 
@@ -348,6 +355,11 @@ def _written(function: tree.Function, attribute: str) -> Iterator[tree.Expressio
         if isinstance(node, tree.Assign) and node.value is not None:
             if any(tree.dotted(target) == f"{own}.{attribute}" for target in node.targets):
                 yield node.value
+
+
+def _setting(node: tree.Expression) -> bool:
+    """Whether a value is read from settings: `getattr(args, "dropout", 0.0)`, `config.get("dropout")`."""
+    return isinstance(node, tree.Call) and tree.dotted(node.func).rpartition(".")[2] in ("getattr", "get", "float")
 
 
 def _argument(call: tree.Call, index: int, keyword: str) -> tree.Expression | None:

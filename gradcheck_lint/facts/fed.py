@@ -318,7 +318,7 @@ class _Walk(Descent[list[Ending]]):
         if own is not None:
             return [Ending(own, f"nn.{name}", place, thing)]
         if name == "Sequential" and depth < limits.DEPTH:
-            last = _modules(thing)
+            last = trailing_modules(thing)
             while last:
                 spend(1)
                 inner = last.pop()
@@ -367,7 +367,7 @@ def part_of(thing: Thing) -> tuple[Items | Table | None, Value | None]:
     return None, None
 
 
-def _modules(sequential: Thing) -> list[Thing]:
+def trailing_modules(sequential: Thing) -> list[Thing]:
     """The modules of a Sequential in their order; empty if its last one is not known."""
     args = sequential.args
     if args is None or args.keywords or sequential.names or sequential.open:

@@ -20,10 +20,10 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.follow import States, Walk
-from gradcheck_lint.source.holding import belongs, reaches
+from gradcheck_lint.source.holding import belongs, held_by, reaches
 from gradcheck_lint.source.natures import Argument, Module, Opaque, Optimizer, Pass, Super
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Thing, Value, only, options, things
+from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, Value, only, options, things
 
 
 class Left(NamedTuple):
@@ -31,6 +31,7 @@ class Left(NamedTuple):
 
     `held` says whether the optimizer of that step has the parameters of the model; `once` is a call that has put it
     into training mode before the loop; `within` is the loop that leads back from the one to the other, if there is one.
+    Where it is but a `part` of what the backward goes through, that may be the way in which the rest is to be trained.
     """
 
     off: ev.SetMode
@@ -41,6 +42,7 @@ class Left(NamedTuple):
     held: Answer
     once: ev.SetMode | None
     within: tl.Loop | None
+    part: bool
 
 
 def left_in_eval(timeline: tl.Timeline) -> Iterator[Left]:
@@ -144,6 +146,8 @@ class _Seen:
     def left(self, off: ev.SetMode, model: Thing) -> Left | None:
         """What comes of one call of `eval()`, in the innermost loop in which the model is trained."""
         trained = [(event, around) for event, around in self.backwards if trains(event, model)]
+        if not trained and not self.frozen(model):
+            trained = [(event, around) for event, around in self.backwards if _trains_within(event, model)]
         if not trained:
             return None
         path = [part for part, _ in self.timeline.path(off)]
@@ -154,6 +158,10 @@ class _Seen:
             if inside:
                 return self._in(loop, off, model, inside)
         return self._in(None, off, model, trained)
+
+    def frozen(self, part: Thing) -> bool:
+        """Whether somebody may have frozen it: parts of a model that are not trained are put into evaluation mode."""
+        return any(event.value is not True and may_be(event.subject, part) for event in self.timeline.events(ev.Freeze))
 
     def _in(
         self,
@@ -173,9 +181,11 @@ class _Seen:
         walk = _Round(self.timeline, loop, off, model, free)
         walk.run(loop if loop is not None else self.timeline.tree, frozenset({_START}))
         told = next((event for event, _ in free if lasts(walk.met(event)) is YES), None)
-        if told is None:
+        part = told is not None and not trains(told, model)
+        if told is None or (part and answer is not YES):
             return None
-        return Left(off, model, walk.passes.get(id(told), told), told, step, answer, self._once(loop, off, model), loop)
+        once = self._once(loop, off, model)
+        return Left(off, model, walk.passes.get(id(told), told), told, step, answer, once, loop, part)
 
     def _around(self, event: ev.Event) -> list[tl.Part]:
         return [part for part, _ in self.timeline.path(event)]
@@ -339,6 +349,33 @@ def trains(backward: ev.Backward, model: Thing) -> bool:
     return any(within(_module(thing), model) for thing in depends(backward.subject) if not _idle(thing))
 
 
+def _trains_within(backward: ev.Backward, part: Thing) -> bool:
+    """Whether a backward goes through a model that has this part in its `forward`, and keeps no part from it."""
+    whole, name = (part.parent[0].core, part.parent[1]) if part.parent is not None else (None, "")
+    if whole is None or not isinstance(whole.cls, ClassValue) or not trains(backward, whole):
+        return False
+    used = False
+    for method in _methods(whole.cls):
+        own = method.parameters[0].name if method.parameters else ""
+        for node in tree.walk_block(method.body):
+            if isinstance(node, tree.Attribute):
+                if node.attr in _KEEPING:
+                    return False
+                used = used or (method.name == "forward" and tree.dotted(node) == f"{own}.{name}")
+    return used
+
+
+def _methods(cls: ClassValue) -> Iterator[tree.Function]:
+    for base in cls.lineage():
+        for member in base.members.values() if isinstance(base, ClassValue) else ():
+            if isinstance(member, FunctionValue):
+                yield member.function
+
+
+_KEEPING = OFF | {"requires_grad", "requires_grad_", "detach", "set_grad_enabled"}
+"""What is spoken of where a part of a model is kept from being trained."""
+
+
 def _idle(thing: Thing) -> bool:
     return not isinstance(thing.what, (Module, Pass))
 
@@ -382,7 +419,12 @@ def within(thing: Thing, model: Thing) -> bool:
 def _holds(step: ev.Step, model: Thing) -> Answer:
     """Whether a step moves the parameters of a model."""
     optimizer = only(step.subject, Optimizer)
-    return reaches(model, optimizer) if optimizer is not None else MAYBE
+    if optimizer is None:
+        return MAYBE
+    held = held_by(optimizer)
+    if model.parent is not None and not held.unknown and any(model.inside(whole) for whole in held.modules):
+        return YES
+    return reaches(model, optimizer)
 
 
 def may_be(subject: Value | None, model: Thing) -> bool:

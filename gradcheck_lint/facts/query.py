@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from gradcheck_lint.facts import repair
-from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -147,3 +147,9 @@ def asked(around: Sequence[tl.Part], loop: tl.Loop | None) -> set[str]:
         if isinstance(part, tl.Branch) and part.test is not None:
             found |= {tree.dotted(node) for node in part.test.walk() if isinstance(node, (tree.Name, tree.Attribute))}
     return found - {""}
+
+
+def trained(timeline: Timeline, module: Thing) -> bool:
+    """Whether some optimizer that steps has the parameters of a module."""
+    optimizers = (only(step.subject, Optimizer) for step in timeline.events(ev.Step))
+    return any(optimizer is not None and reaches(module.core, optimizer) is YES for optimizer in optimizers)

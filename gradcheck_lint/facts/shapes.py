@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gradcheck_lint.facts import array_shapes
 from gradcheck_lint.facts.descent import Descent
 from gradcheck_lint.facts.fed import part_of
+from gradcheck_lint.facts.sizes import Shape, spelt
 from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.layers import WITHOUT_PARAMETERS, layer_of
-from gradcheck_lint.source.natures import Instance, Module, Super, Tensor
+from gradcheck_lint.source.natures import Instance, Module, Sample, Super, Tensor
 from gradcheck_lint.source.operations import NEW, How, Operation
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Constant, Items, Thing, Value, only, options
-
-Shape = tuple[int | None, ...]
-"""The sizes of all dimensions; None is one that is not known, and most likely that of the batch."""
+from gradcheck_lint.source.run.looked import data_set, loader_of
+from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, only, options
 
 
 class Broadcast(NamedTuple):
@@ -71,12 +71,22 @@ class _Walk(Descent[Shape]):
         if made is not None and made is not NEW and made.how is not How.ITEM:
             return self.operation(made)
         if made is not None and made.how is How.ITEM:
-            return self.batch(made)
+            base = only(made.base)
+            if base is None or not made.name.isdigit():
+                return None
+            found = self.batch(base, int(made.name))
+            return found if found is not None else array_shapes.item(self, base, int(made.name))
         if thing.parent is not None and not isinstance(thing.parent[0].what, _OBJECTS):
             base, name = thing.parent
+            if isinstance(base.via, Sample) and name.startswith(("['", '["')):
+                return self.batch(base, name[2:-2])
+            found = array_shapes.attribute(self, base, name, thing.place)
+            if found is not None:
+                return found
             if name == "data" or (name in ("[0]", "values") and _pairs(base)):
                 return self.of(base)
-            return self.picked(base, thing) or _indexed(self.of(base), thing.place)
+            found = self.picked(base, thing)
+            return found if found is not None else _indexed(self.of(base), thing.place)
         return (None,) if thing.origin == "torch.randperm" else None
 
     def picked(self, base: Thing, thing: Thing) -> Shape | None:
@@ -86,16 +96,18 @@ class _Walk(Descent[Shape]):
             return None
         if isinstance(thing.place.node.index, tree.Other):
             return None
-        places, whole = self.of(index), self.of(base)
-        return (None, *whole[1:]) if whole and places is not None and len(places) == 1 else None
-
-    def batch(self, made: Operation) -> Shape | None:
-        """What a loop over a DataLoader binds, of one of the tensors that its data set was made of."""
-        base = only(made.base)
-        if base is None or not made.name.isdigit() or base.parent is None or base.parent[1] != "[]":
+        if isinstance(thing.place.node.index, tree.Slice):
             return None
-        loader = base.parent[0]
-        if loader.origin != "torch.utils.data.DataLoader" or loader.args is None or loader.args.open:
+        one = isinstance(index, Constant) and index.value is ...  # the index that a data set is asked for
+        places, whole = () if one else self.of(index), self.of(base)
+        return (*(None,) * len(places), *whole[1:]) if whole and places is not None and len(places) < 2 else None
+
+    def batch(self, base: Thing, key: int | str) -> Shape | None:
+        """What a loop over a DataLoader binds, of one of the tensors that its data set has or was made of."""
+        if base.parent is None or base.parent[1] != "[]":
+            return None
+        loader = loader_of(base.parent[0])
+        if loader is None or loader.args is None or loader.args.open:
             return None
         if "batch_size" not in loader.args.keywords and len(loader.args.positional) < 2:
             return None  # batches of one are made where no size is told
@@ -104,14 +116,25 @@ class _Walk(Descent[Shape]):
             return None
         if "collate_fn" in loader.args.keywords or "batch_sampler" in loader.args.keywords:
             return None
-        data = only(loader.args.get(0, "dataset"))
-        index = int(made.name)
+        if isinstance(base.via, Sample):
+            return self.stacked(base.via.one, key)
+        data = data_set(loader)
         if data is None or data.origin != "torch.utils.data.TensorDataset" or data.args is None or data.args.open:
             return None
-        if index >= len(data.args.positional):
+        if not isinstance(key, int) or key >= len(data.args.positional):
             return None
-        whole = self.of(data.args.positional[index])
+        whole = self.of(data.args.positional[key])
         return (None, *whole[1:]) if whole else None
+
+    def stacked(self, sample: Value, key: int | str) -> Shape | None:
+        """A batch of what a data set gives one by one."""
+        item: Value | None = None
+        if isinstance(sample, Items) and isinstance(key, int) and key < len(sample.items):
+            item = sample.items[key]
+        elif isinstance(sample, Table) and isinstance(key, str) and key not in sample.maybe:
+            item = sample.entries.get(key)
+        shape = self.nested(item, 4) if item is not None and not isinstance(item, Items) else None
+        return (None, *shape) if shape is not None else None
 
     def new(self, thing: Thing) -> Shape | None:
         """A tensor that is made of sizes, or of nested lists."""
@@ -122,15 +145,26 @@ class _Walk(Descent[Shape]):
         if how.endswith("_like"):
             return self.of(first)
         if how in ("zeros", "ones", "randn", "rand", "empty"):
-            return _sizes(args.positional)
+            return spelt(args.positional)
         if how in ("full", "randint", "normal"):
             sizes = next((value for value in args.positional if isinstance(value, Items)), None)
-            return _sizes([sizes]) if sizes is not None else None
-        if how in ("tensor", "as_tensor") or (how in ("Tensor", "FloatTensor") and isinstance(first, Items)):
-            return _nested(first, 0)
+            return spelt([sizes]) if sizes is not None else None
+        if how in ("tensor", "as_tensor", "from_numpy", "Tensor", "FloatTensor"):
+            return self.nested(first, 0) or (() if how == "tensor" and self.of(first) == () else None)
         if how in ("arange", "linspace"):
             return (None,)
         return None
+
+    def nested(self, value: Value, depth: int) -> Shape | None:
+        """The shape of what nested lists of numbers make."""
+        if isinstance(value, Constant):
+            return () if value.value is not None else None
+        if not isinstance(value, Items):
+            return self.of(value)
+        if depth > 4 or not value.items:
+            return None
+        inner = self.nested(value.items[0], depth + 1)
+        return None if inner is None else (len(value.items) if value.complete else None, *inner)
 
     def operation(self, made: Operation) -> Shape | None:
         if made.how is How.JOIN:
@@ -144,7 +178,10 @@ class _Walk(Descent[Shape]):
         if made.how is How.METHOD:
             if any(isinstance(option, Thing) and isinstance(option.what, _OBJECTS) for option in options(made.base)):
                 return None
-            return self.passed(made.name, made.base, made.args, made)
+            found = array_shapes.method(self, made)
+            return found if found is not None else self.passed(made.name, made.base, made.args, made)
+        if made.how is How.FUNCTION and not made.name.startswith("torch."):
+            return array_shapes.given(self, made)
         head, _, last = made.name.rpartition(".")
         if made.how is How.FUNCTION and head in ("torch", "torch.nn.functional") and made.args:
             return self.passed(last, made.args[0], made.args[1:], made)
@@ -170,7 +207,7 @@ class _Walk(Descent[Shape]):
         """What a function or a method makes of the shape of what it is given."""
         keywords = made.keywords or {}
         if name in ("view", "reshape") and args:
-            return _sizes(args)
+            return spelt(args)
         if name in ("flatten", "ravel") and not args and not keywords:
             return (None,)
         if name in ("matmul", "mm", "mv") and len(args) == 1 and given is not None:
@@ -305,43 +342,3 @@ def _indexed(shape: Shape | None, place: Place | None) -> Shape | None:
             return None
         at += 1
     return (*found, *shape[at:])
-
-
-def _sizes(values: Sequence[Value]) -> Shape | None:
-    """The shape that some sizes spell, given one by one or in one list."""
-    if len(values) == 1 and isinstance(values[0], Items):
-        if not values[0].complete:
-            return None
-        values = values[0].items
-    spend(len(values))
-    found: list[int | None] = []
-    for value in values:
-        if isinstance(value, Items) or (isinstance(value, Thing) and _several(value)):
-            return None
-        size = value.value if isinstance(value, Constant) else None
-        found.append(size if type(size) is int and size > 0 else None)
-    return tuple(found) if found else None
-
-
-def _several(value: Thing) -> bool:
-    """Whether a value may be several sizes at once, as `x.shape` is."""
-    if value.parent is not None and value.parent[1].startswith("["):
-        return False  # one of the sizes
-    if value.origin == "builtins.len":
-        return False
-    made = value.made
-    return made is None or made.how is not How.METHOD or made.name != "size" or not made.args
-
-
-def _nested(value: Value, depth: int) -> Shape | None:
-    """The shape of what nested lists of numbers make."""
-    if isinstance(value, Constant):
-        return ()
-    if not isinstance(value, Items) or depth > 4:
-        return None
-    if not value.items:
-        return None
-    inner = _nested(value.items[0], depth + 1)
-    if inner is None:
-        return None
-    return (len(value.items) if value.complete else None, *inner)

@@ -311,6 +311,14 @@ class Buffers(Via):
     named: bool
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class Sample(Via):
+    """A batch that a loop over a DataLoader binds."""
+
+    one: Value
+    """What the data set gives for one index, of which a batch stacks several."""
+
+
 class Argument(Via):
     """What some caller hands over for a parameter of a function."""
 

@@ -231,7 +231,7 @@ def eval_subscript(machine: Machine, node: tree.Subscript) -> Value:
         part = Thing(
             what, thing.label if isinstance(thing.what, Opaque) else "", machine.place(node),
             deps=depends(thing), parent=(thing, "[]"), summary=True, certain=False,
-            args=Arguments([index], {}) if isinstance(index, Thing) else None,
+            args=Arguments([index], {}) if isinstance(index, Thing) or machine.looking else None,
         )  # fmt: skip
         if isinstance(index, Thing) and index.made is not None and index.made.name in _CONDITIONS:
             machine.emit(node, ev.Select(part, of=thing, mask=index))

@@ -16,6 +16,7 @@ from gradcheck_lint.source.natures import (
     Module,
     Opaque,
     Parameters,
+    Sample,
     StateDict,
     StateItems,
     Stored,
@@ -23,7 +24,7 @@ from gradcheck_lint.source.natures import (
     nature,
 )
 from gradcheck_lint.source.operations import How
-from gradcheck_lint.source.run import generators, made, objects
+from gradcheck_lint.source.run import generators, looked, made, objects
 from gradcheck_lint.source.run.holdings import held
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.touch import turns, unknown
@@ -62,13 +63,20 @@ def element(machine: Machine, value: Value, node: tree.Node) -> Value:
         )
         of = _stored_in(thing)
         if of is None:
-            one.via = Number() if isinstance(thing.via, Rounds) else None
+            one.via = Number() if isinstance(thing.via, Rounds) else _sample(machine, thing, node)
             return one
         name = Constant(...)
         one.via = Stored(of, name)
         return Items(Container.TUPLE, [name, one])
     one = Thing(Opaque(), "", machine.place(node), deps=depends(value), summary=True, certain=False)
     return made.note(machine, one, How.ITEM, "", (), node, base=value)
+
+
+def _sample(machine: Machine, loader: Thing, node: tree.Node) -> Sample | None:
+    """What a batch is made of, where the code has the data set."""
+    known = looked.loader_of(loader)
+    found = looked.sample(machine, known, node) if known is not None else None
+    return Sample(found) if found is not None else None
 
 
 def _stored_in(thing: Thing) -> Thing | None:

@@ -13,10 +13,11 @@ from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import Allowance, Stop, meter
 from gradcheck_lint.source.natures import Instance, Module, Opaque
+from gradcheck_lint.source.operations import How
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import Machine
 from gradcheck_lint.source.run.spotted import Spotted
-from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Thing, Value, options
+from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Items, Thing, Value, only, options
 
 
 def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> Value | None:
@@ -24,10 +25,82 @@ def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.No
 
     What is too long is not looked at to its end: then nothing is known of what it gives.
     """
-    if machine.looking or machine.trying or not machine.trains or not _between(target, args):
+    if machine.looking or machine.trying or not machine.trains:
+        return None
+    if not _between(target, args) and (machine.looping or not _loads(machine, target)):
         return None
     if machine.frame.context & OFF or not any(frame.home.goes_backward for frame in machine.frames):
         return None  # it has no graph, or nobody wants it
+    return _apart(machine, target, args, node)
+
+
+def sample(machine: Machine, loader: Thing, node: tree.Node) -> Value | None:
+    """What the `__getitem__` of a data set gives for one index, of which a loader makes batches."""
+    data = data_set(loader)
+    getter = data.cls.member("__getitem__") if data is not None and isinstance(data.cls, ClassValue) else None
+    if data is None or not isinstance(getter, FunctionValue) or len(getter.function.parameters) != 2:
+        return None
+    if machine.looking or machine.trying or not machine.trains:
+        return None
+    return _apart(machine, getter.bind(data), Arguments([Constant(...)], {}), node)
+
+
+def loader_of(thing: Thing) -> Thing | None:
+    """The DataLoader that a thing is, or that a function gives which was looked at."""
+    found = seen(thing)
+    return found if found is not None and found.origin == "torch.utils.data.DataLoader" else None
+
+
+def data_set(loader: Thing) -> Thing | None:
+    """What a DataLoader takes its samples from, or a part of that."""
+    args = loader.args
+    for _ in range(4):
+        if args is None or args.open or not args.all():
+            return None
+        thing = seen(only(args.get(0, "dataset")))
+        base = only(thing.made.base) if thing is not None and thing.made is not None else None
+        whole = base if base is not None and base.origin == "torch.utils.data.random_split" else thing
+        if whole is None or whole.origin not in ("torch.utils.data.random_split", "torch.utils.data.Subset"):
+            return thing
+        args = whole.args
+    return None
+
+
+def seen(thing: Thing | None) -> Thing | None:
+    """What a thing is that a function gave which was looked at, or an item of that; else the thing itself."""
+    for _ in range(4):
+        made = thing.made if thing is not None else None
+        if made is None or made.how not in (How.CODE, How.ITEM):
+            return thing
+        if made.how is How.CODE:
+            inner = made.inner
+        else:
+            of = only(made.base)
+            given = of.made.inner if of is not None and of.made is not None and of.made.how is How.CODE else None
+            known = isinstance(given, Items) and made.name.isdigit() and int(made.name) < len(given.items)
+            inner = given.items[int(made.name)] if known and isinstance(given, Items) else None
+        if inner is None:
+            return thing
+        thing = only(inner)
+    return thing
+
+
+def _loads(machine: Machine, target: FunctionValue) -> bool:
+    """Whether a function makes what the training goes over."""
+    known = machine.loading.get(id(target.function))
+    if known is None:
+        nodes = tree.walk_block(target.function.body)
+        known = machine.loading[id(target.function)] = any(
+            tree.last_name(node) in _LOADING for node in nodes if isinstance(node, (tree.Name, tree.Attribute))
+        )
+    return known
+
+
+_LOADING = frozenset({"DataLoader", "TensorDataset", "random_split", "train_test_split", "from_numpy"})
+
+
+def _apart(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> Value | None:
+    """What a function gives that is gone through by itself, with all undone that it does."""
     looks = machine.looks.get(id(target.function), 0)
     if looks >= limits.LOOKS or machine.looked_at > limits.LOOKED_AT:
         return None

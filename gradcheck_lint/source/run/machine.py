@@ -198,6 +198,7 @@ class Machine:
         self.looking = False  # a function is gone through for its result alone: nothing that happens in it is kept
         self.looks: dict[int, int] = {}  # function → how often that was done for this entry point
         self.looked_at = 0  # how much work that was
+        self.loading: dict[int, bool] = {}  # functions by their ids, and whether they make what training goes over
         self.unready: dict[Thing, bool] = {}  # what is prepared meanwhile, and whether it was before
         self.trying = False  # a function is run with unknown arguments, to see whether it turns the cycle
         self.names_in: dict[int, dict[str, int]] = {}  # function → the names that its text speaks of, numbered
