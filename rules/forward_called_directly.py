@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import ForwardCall, ForwardHook, SetAttribute
+from gradcheck_lint.source.natures import Module
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import ClassValue, Thing, things
 
@@ -53,7 +54,7 @@ class ForwardCalledDirectly(Rule):
             help=f"call the module: `{name}(...)`",
             related=[("a hook is registered here", hook.place)] if hook is not None else [],
             fix=_call(event, call.func, name),
-            confidence=Confidence.HIGH if hook is not None else Confidence.MEDIUM,
+            confidence=_confidence(timeline, hook),
         )
 
 
@@ -74,6 +75,17 @@ def _hooked(timeline: Timeline, module: Thing) -> ForwardHook | None:
         if any(thing.core is module.core for thing in things(event.subject)):
             return event
     return None
+
+
+def _confidence(timeline: Timeline, hook: ForwardHook | None) -> Confidence:
+    """What is skipped may matter where somebody has registered something, be it on a module that is not known."""
+    if hook is not None:
+        return Confidence.HIGH
+    for event in timeline.events(ForwardHook):
+        on = things(event.subject)
+        if not on or any(not isinstance(thing.what, Module) or thing.summary or not thing.certain for thing in on):
+            return Confidence.MEDIUM
+    return Confidence.LOW
 
 
 def _call(event: ForwardCall, func: tree.Attribute, name: str) -> Fix | None:

@@ -5,20 +5,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
-from gradcheck_lint.rule import Rule
+from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.reach import NeverAGradient
+from gradcheck_lint.source.events import Backward
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
+    from gradcheck_lint.source.timeline import Timeline
 
 
 class ParameterWithoutGradient(Rule):
     code = "GL408"
     slug = "parameter-without-gradient"
     severity = Severity.WARNING
-    witnesses = frozenset({"run"})
+    witnesses = frozenset({"source", "run"})
+    needs = (Backward,)
     watches = (NeverAGradient,)
+
+    def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.unreached import unreached
+
+        for found in unreached(timeline):
+            part = f"`{found.part.label}`" if found.part.label else "a part of the model"
+            report(
+                found.built.place,
+                "parameters of the optimizer never get a gradient",
+                label=f"is handed the parameters of {part}, which no backward comes to",
+                why=f"each step passes them by, so {part} stays as it was",
+                help=f"let {part} run where gradients are recorded"
+                if found.cut.off
+                else f"let the gradient through to {part}",
+                note=f"where it is meant to stay, leave it out of the optimizer or freeze it, by "
+                f"`{found.part.label or 'part'}.requires_grad_(False)`",
+                related=[("not recorded here" if found.cut.off else "cut off here", found.cut.place)]
+                if found.cut.place is not None
+                else [],
+                confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
+            )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, NeverAGradient)

@@ -322,11 +322,11 @@ class Reaching:
                 return found
             return found._replace(met=(thing, *found.met)[: limits.CUTS])
         if thing is not None and isinstance(thing.what, Module):
-            weighs = _weighs(thing)
-            if weighs is NO:
+            own = weighs(thing)
+            if own is NO:
                 return given
-            likely = weighs is YES or isinstance(thing.cls, ClassValue)
-            return united([Reach(YES if likely else MAYBE, weighs is YES, (thing,)), given])
+            likely = own is YES or isinstance(thing.cls, ClassValue)
+            return united([Reach(YES if likely else MAYBE, own is YES, (thing,)), given])
         if given.grad is NO and given.cuts and len(made.args) > 1:
             return given._replace(certain=False)  # most likely a criterion: it compares two things, and has no weights
         return united([Reach(MAYBE, False, () if thing is None else (thing,)), given])
@@ -456,7 +456,7 @@ def _surely_tensor(value: Value | None, depth: int = 20) -> bool:
     return False
 
 
-def _weighs(module: Thing, depth: int = 4) -> Answer:
+def weighs(module: Thing, depth: int = 4) -> Answer:
     """Whether a module surely has parameters of its own, or surely none."""
     name = module.class_name.removeprefix("torch.nn.") if module.class_name.startswith("torch.nn.") else ""
     if name in LEARNING or (isinstance(module.what, Module) and module.what.pretrained):
@@ -465,7 +465,7 @@ def _weighs(module: Thing, depth: int = 4) -> Answer:
         return NO
     if name in ("Sequential", "ModuleList") and module.args is not None and depth:
         given = [t for t in contents(Items(Container.TUPLE, module.args.all())) if isinstance(t, Thing)]
-        inner = [_weighs(part, depth - 1) for part in given[: limits.ALTERNATIVES] if isinstance(part.what, Module)]
+        inner = [weighs(part, depth - 1) for part in given[: limits.ALTERNATIVES] if isinstance(part.what, Module)]
         if YES in inner:
             return YES
         whole = not module.args.open and len(inner) == len(given) <= limits.ALTERNATIVES

@@ -1,0 +1,200 @@
+"""Parts of a model that an optimizer was handed and no backward comes to: they ran, and what they gave was cut off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gradcheck_lint.facts import query
+from gradcheck_lint.facts.led_to import Led, led_to
+from gradcheck_lint.facts.reach import Cutting, weighs
+from gradcheck_lint.laws.answer import NO, YES
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
+from gradcheck_lint.source.holding import belongs, held_by
+from gradcheck_lint.source.natures import Module, Parameters, StateDict, element_of, nature
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Thing, only, options, things
+
+
+class Unreached(NamedTuple):
+    """A part that ran and was `cut` off from every loss, the optimizer that has it, and a step of that.
+
+    `named`: it was handed over by itself, or in parts, and not with the whole model that it is in.
+    """
+
+    part: Thing
+    cut: Cutting
+    built: ev.BuildOptimizer
+    step: ev.Step
+    named: bool
+    sure: bool
+
+
+def backwards(timeline: tl.Timeline) -> list[tuple[ev.Backward, Led]]:
+    """The backwards of a timeline with what they lead to, found once for all rules."""
+    return query.once(timeline, _backwards)
+
+
+def _backwards(timeline: tl.Timeline) -> list[tuple[ev.Backward, Led]]:
+    return [(event, led_to(event.subject)) for event in timeline.events(ev.Backward)]
+
+
+def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
+    """The parts that an optimizer cannot train, whatever it was handed them for."""
+    if timeline.cut or timeline.hooked or not timeline.has(ev.BuildOptimizer) or not timeline.has(ev.Step):
+        return
+    led = backwards(timeline)
+    models = {id(one): one for _, found in led for one in found.through.values()}
+    candidates = {key: found for _, one in led for key, found in one.cut.items()}
+    if not candidates or any(one.open for _, one in led) or _other_gradients(timeline):
+        return
+    for built in timeline.events(ev.BuildOptimizer):
+        optimizer = built.subject
+        held = held_by(optimizer)
+        step = next((e for e in timeline.events(ev.Step) if e.concerns(optimizer)), None)
+        if step is None or optimizer.summary or not held.modules:
+            continue
+        told: list[Thing] = []
+        for part, cut in sorted(candidates.values(), key=_height):
+            within = [m for m in held.modules if part.inside(m) or belongs(part, m) or _made_in(part, m, models)]
+            named = any(m.core is part or m.inside(part) for m in held.modules)
+            if not (within or named) or any(part.inside(one) for one in told):
+                continue
+            if not isinstance(part.what, Module) or part.summary or weighs(part) is NO:
+                continue
+            if any(one.moves(part) for _, one in led) or not _plain(timeline, part):
+                continue
+            if not named and (held.unknown or not _fresh(part) or _meant(part)):
+                continue
+            told.append(part)
+            sure = named and part.certain and not held.unknown and timeline.owner is None
+            yield Unreached(part, cut, built, step, named, sure and not query.unseen(timeline, optimizer))
+
+
+def _made_in(part: Thing, model: Thing, models: dict[int, Thing], depth: int = 4) -> bool:
+    """Whether a part was made by the constructor of a model, or of a part of that, where this was not kept.
+
+    What a `forward` gave is kept where it was looked at for that alone, and what its object has is not.
+    """
+    if part.place is None or not depth:
+        return False
+    owners = {id(m.core): m.core for m in (*models.values(), model) if _makes(m.core, part)}
+    if len(owners) != 1:
+        return False
+    (owner,) = owners.values()
+    return owner is model.core or owner.inside(model) or _made_in(owner, model, models, depth - 1)
+
+
+def _makes(model: Thing, part: Thing) -> bool:
+    """Whether the code that makes a part is a statement of the constructor of a model."""
+    init = model.cls.member("__init__") if isinstance(model.cls, ClassValue) else None
+    if not isinstance(init, FunctionValue) or part.place is None or part is model:
+        return False
+    spend(10)
+    return any(node is part.place.node for node in tree.walk_block(init.function.body))
+
+
+def _height(found: tuple[Thing, Cutting]) -> tuple[int, int]:
+    return found[0].height, found[0].serial
+
+
+def _other_gradients(timeline: tl.Timeline) -> bool:
+    """Whether gradients come from elsewhere than from the backwards, or those of other methods are not seen."""
+    if timeline.has(ev.GradWrite) or timeline.has(ev.GradChange):
+        return True
+    if any("grad" in e.name.rpartition(".")[2] for e in timeline.events(ev.TorchCall) if "autograd" in e.name):
+        return True
+    seen = {id(event.place.node) for event in timeline.events(ev.Backward)}
+    for cls in timeline.owner.lineage() if timeline.owner is not None else ():
+        for member in cls.members.values() if isinstance(cls, ClassValue) else ():
+            function = getattr(member, "function", None)
+            for node in tree.walk_block(function.body) if isinstance(function, tree.Function) else ():
+                if isinstance(node, tree.Call) and tree.last_name(node.func) == "backward" and id(node) not in seen:
+                    return True
+    return False
+
+
+def _plain(timeline: tl.Timeline, part: Thing) -> bool:
+    """Whether nothing else is done with the weights of a part: it is not frozen, averaged, loaded or synchronised."""
+    for freeze in timeline.events(ev.Freeze):
+        owner = freeze.subject
+        if not isinstance(owner, Thing) or not owner.certain or owner.summary or _touches(owner, part):
+            return False
+    return not (_synchronised(timeline, part) or _written(timeline, part) or _lent(timeline, part))
+
+
+def _synchronised(timeline: tl.Timeline, part: Thing) -> bool:
+    """Whether a part may get its weights from another network."""
+    for event in timeline.events(ev.Consume):
+        given = nature(event.subject, Parameters)
+        if event.by == "zip" and given is not None and (given.of is None or _touches(given.of, part)):
+            return True
+    return any(
+        nature(only(load.state), StateDict) is not None and any(_touches(t, part) for t in things(load.subject))
+        for load in timeline.events(ev.LoadState)
+    )
+
+
+def _written(timeline: tl.Timeline, part: Thing) -> bool:
+    """Whether tensors of a part may be written by hand."""
+    for event in timeline.events(ev.SetData, ev.TorchCall):
+        for one in things(event.receiver if isinstance(event, ev.TorchCall) else event.subject):
+            of = element_of(one)
+            if (one.inside(part) and one.core is not part) or (of is not None and _touches(of, part)):
+                return True
+    return False
+
+
+def _lent(timeline: tl.Timeline, part: Thing) -> bool:
+    """Whether code that was not seen may do something to a part."""
+    for event in timeline.events(ev.Unknown):
+        if event.subject is None or any(isinstance(o, Thing) and _touches(o, part) for o in options(event.subject)):
+            return True
+    return False
+
+
+def _touches(one: Thing, part: Thing) -> bool:
+    return one.inside(part) or part.inside(one) or belongs(part, one) or belongs(one, part)
+
+
+def _fresh(part: Thing) -> bool:
+    """Whether a part surely begins with random weights, which nobody wants to keep."""
+    cls = part.cls
+    if isinstance(cls, External):
+        return cls.name.startswith("torch.nn.") and weighs(part) is YES
+    return isinstance(cls, ClassValue) and part.certain and not any(map(_brings, cls.lineage()))
+
+
+def _brings(cls: object) -> bool:
+    """Whether a class gets weights from somewhere, as far as its text says."""
+    if not isinstance(cls, ClassValue):
+        return not (isinstance(cls, External) and cls.name.startswith(("torch.nn", "builtins.")))
+    for member in cls.members.values():
+        function = getattr(member, "function", None)
+        for node in tree.walk_block(function.body) if isinstance(function, tree.Function) else ():
+            name = tree.last_name(node) if isinstance(node, (tree.Name, tree.Attribute)) else ""
+            if name and _WEIGHTS.search(name):
+                return True
+    return False
+
+
+_WEIGHTS = re.compile(r"(?i)pretrain|load|^hub$|timm|torchvision|from_|checkpoint|^clip$|weights")
+
+
+def _meant(part: Thing) -> bool:
+    """Whether a part is to stay as it is, by its name."""
+    thing: Thing | None = part
+    while thing is not None:
+        if _FIXED.search(thing.parent[1] if thing.parent is not None else thing.label):
+            return True
+        thing = thing.parent[0] if thing.parent is not None else None
+    return False
+
+
+_FIXED = re.compile(
+    r"(?i)(?:^|_)(?:target|teacher|ema|avg|average|momentum|frozen|fixed|rand|random|pretrained|old|ref|reference|key|k"
+    r"|vgg|lpips|perceptual)(?:_|$)"
+)
