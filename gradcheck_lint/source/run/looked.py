@@ -101,10 +101,9 @@ _LOADING = frozenset({"DataLoader", "TensorDataset", "random_split", "train_test
 
 def _apart(machine: Machine, target: FunctionValue, args: Arguments, node: tree.Node) -> Value | None:
     """What a function gives that is gone through by itself, with all undone that it does."""
-    looks = machine.looks.get(id(target.function), 0)
-    if looks >= limits.LOOKS or machine.looked_at > limits.LOOKED_AT:
+    looks, spent = machine.looks.get(id(target.function), (0, 0))
+    if (looks >= limits.LOOKS and spent > limits.LOOK_WORK) or machine.looked_at > limits.LOOKED_AT:
         return None
-    machine.looks[id(target.function)] = looks + 1
     kept = (machine.sequence, machine.followed, machine.reached, machine.spotted, machine.idle, machine.steps)
     around = (machine.depth, machine.looping, machine.unrolled, machine.unsettled, machine.making, machine.graded)
     within = (machine.sizes, machine.ending, machine.ended)
@@ -139,6 +138,7 @@ def _apart(machine: Machine, target: FunctionValue, args: Arguments, node: tree.
         machine.sequence.steps.append(tl.Call(put, target.function, machine.place(node), clears=False))
     meter.left -= allowance.used
     machine.looked_at += allowance.used
+    machine.looks[id(target.function)] = looks + 1, spent + allowance.used
     return result
 
 

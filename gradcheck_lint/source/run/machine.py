@@ -196,7 +196,7 @@ class Machine:
         self.trains = True  # the module of the entry point speaks of training; else nothing in it can be judged
         self.graded = False  # somewhere, `.grad` of something was read
         self.looking = False  # a function is gone through for its result alone: nothing that happens in it is kept
-        self.looks: dict[int, int] = {}  # function → how often that was done for this entry point
+        self.looks: dict[int, tuple[int, int]] = {}  # function → how often, and the work it took
         self.looked_at = 0  # how much work that was
         self.loading: dict[int, bool] = {}  # functions by their ids, and whether they make what training goes over
         self.unready: dict[Thing, bool] = {}  # what is prepared meanwhile, and whether it was before
