@@ -1,6 +1,6 @@
 """Terms of a loss that come to nothing which the next steps move, though they were computed with what these have.
 
-`reach` tells a term that has no graph at all. A term may have one and miss its aim all the same: what the generator is to
+`reach` tells a term that has no graph. A term may have one and miss its aim all the same: what the generator is to
 learn from `critic(fake.detach())` goes to the critic, which another optimizer has.
 """
 
