@@ -74,7 +74,8 @@ def _steps(timeline: tl.Timeline, backward: ev.Backward) -> list[ev.Step]:
 
 def _comes_to(led: Led, held: list[Held]) -> bool:
     """Whether a gradient comes to something that an optimizer has, for all that is known."""
-    return any(held_part(one, h, led) or any(one is t for t in h.tensors) for one in led.alive.values() for h in held)
+    alive = (*led.alive.values(), *led.through.values())
+    return any(held_part(one, h, led) or any(one is t for t in h.tensors) for one in alive for h in held)
 
 
 def _cut(led: Led, held: list[Held]) -> tuple[Thing, Cutting] | None:

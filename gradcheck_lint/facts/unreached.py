@@ -65,13 +65,25 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
                 continue
             if not isinstance(part.what, Module) or part.summary or weighs(part) is NO:
                 continue
-            if any(one.moves(part) for _, one in led) or not _plain(timeline, part):
+            if id(part) in models or any(_comes(one, part, models) for _, one in led) or not _plain(timeline, part):
                 continue
             if not named and (held.unknown or not _fresh(part) or _meant(part)):
                 continue
             told.append(part)
             sure = named and part.certain and not held.unknown and timeline.owner is None
             yield Unreached(part, cut, built, step, named, sure and not query.unseen(timeline, optimizer))
+
+
+def _comes(led: Led, part: Thing, models: dict[int, Thing]) -> bool:
+    """Whether a gradient may come to some parameter of a part."""
+    return any(
+        _is_part(part, one, models) or _is_part(one, part, models) or _twin(one, part) for one in led.alive.values()
+    )
+
+
+def _twin(one: Thing, other: Thing) -> bool:
+    """Whether two things were made in one place, as those are that one call of a constructor makes: see `_made_in`."""
+    return one.place is not None and other.place is not None and one.place.node is other.place.node
 
 
 def held_part(part: Thing, held: Held, led: Led) -> bool:
@@ -112,7 +124,7 @@ def _height(found: tuple[Thing, Cutting]) -> tuple[int, int]:
 
 def _other_gradients(timeline: tl.Timeline) -> bool:
     """Whether gradients come from elsewhere than from the backwards, or those of other methods are not seen."""
-    if timeline.has(ev.GradWrite) or timeline.has(ev.GradChange):
+    if timeline.has(ev.GradWrite) or timeline.has(ev.GradChange) or timeline.has(ev.ForwardHook):
         return True
     if any("grad" in e.name.rpartition(".")[2] for e in timeline.events(ev.TorchCall) if "autograd" in e.name):
         return True
