@@ -29,6 +29,8 @@ class LossDetached(Rule):
     watches = (BackwardRefused,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.identity import name_of
+        from gradcheck_lint.facts.missed_terms import missed
         from gradcheck_lint.facts.query import once
         from gradcheck_lint.facts.refused import lost, refused
         from gradcheck_lint.facts.repair import text
@@ -46,8 +48,25 @@ class LossDetached(Rule):
                 related=[("the graph ends here", found.cut.place)] if found.cut.place is not None else [],
                 confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
             )
+        told: set[int] = set()
+        for aim in missed(timeline):
+            if aim.cut.place is None or id(aim.cut.place.node) in told:
+                continue
+            told.add(id(aim.cut.place.node))
+            name = f"`{aim.part.label}`" if aim.part.label else "the model"
+            report(
+                aim.cut.place,
+                "a term of the loss is cut off from the model",
+                label=f"is not recorded, and the term leads to {name} in no other way"
+                if aim.cut.off
+                else f"cuts off {name}, to which the term leads in no other way",
+                why=f"`{name_of(aim.step)}.step()` moves nothing by this term: it changes what is printed",
+                help=f"leave the term the graph of {name}, or leave it out of what backward runs on",
+                related=[("backward runs on the sum here", aim.backward.place)],
+                confidence=Confidence.HIGH if aim.sure else Confidence.MEDIUM,
+            )
         for term in once(timeline, lost):
-            if term.cut.effect is not Effect.CUT or term.cut.place is None:
+            if term.cut.effect is not Effect.CUT or term.cut.place is None or id(term.cut.place.node) in told:
                 continue
             report(
                 term.cut.place,

@@ -34,18 +34,14 @@ from gradcheck_lint.source.values import (
 class Led(NamedTuple):
     """What a value leads to: `alive` gets a gradient, or may, and `cut` is what is cut off, by the id of each.
 
-    `through` are the modules whose `forward` was followed: what is in that is told instead of them. It is
-    `open` where the walk came to something that could lead anywhere: then there may be more of both.
+    `through` are modules whose `forward` was followed, on a way on which nothing was cut off yet: what ran in that is
+    told instead of them. It is `open` where the walk came to something that could lead anywhere: then there may be more of both.
     """
 
     alive: dict[int, Thing]
     cut: dict[int, tuple[Thing, Cutting]]
     through: dict[int, Thing]
     open: bool
-
-    def moves(self, part: Thing) -> bool:
-        """Whether a gradient may come to some parameter of a module."""
-        return any(one.inside(part) or part.inside(one) for one in self.alive.values())
 
 
 class _Walk:
@@ -170,7 +166,8 @@ class _Walk:
         if inner is not None:
             self.add(inner, by)
             if isinstance(made.base, Thing) and isinstance(made.base.what, Module):
-                self.through[id(made.base.core)] = made.base.core
+                if by is None:
+                    self.through[id(made.base.core)] = made.base.core
             return
         if made.how is How.CODE and by is None:
             self.open = True

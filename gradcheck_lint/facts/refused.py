@@ -83,7 +83,7 @@ def lost(timeline: Timeline) -> list[Lost]:
         reached = [walk.of(part.value) for part in parts]
         for part, reach in zip(parts, reached, strict=True):
             cut = _cut_of(reach)
-            if cut is None or _estimates(walk, part, parts):
+            if cut is None or estimates(walk, part, parts):
                 continue
             found.append(Lost(event, part, cut, reach.certain))
     return found
@@ -96,7 +96,7 @@ def _cut_of(reach: Reach) -> Cutting | None:
     return sure[0] if sure and not any(cut.off for cut in reach.cuts) and len(sure) == len(reach.cuts) else None
 
 
-def _estimates(walk: Reaching, part: Term, parts: list[Term]) -> bool:
+def estimates(walk: Reaching, part: Term, parts: list[Term]) -> bool:
     """Whether a term without a graph is there beside another that it was computed with, as in a straight-through
     estimator: `x + (q - x).detach()` and `loss - loss.detach()`."""
     others = {id(other.value) for other in parts if other is not part}

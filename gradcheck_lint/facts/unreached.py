@@ -14,7 +14,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
-from gradcheck_lint.source.holding import belongs, held_by
+from gradcheck_lint.source.holding import Held, belongs, held_by
 from gradcheck_lint.source.natures import Module, Parameters, StateDict, element_of, nature
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Thing, only, options, things
 
@@ -59,19 +59,40 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
             continue
         told: list[Thing] = []
         for part, cut in sorted(candidates.values(), key=_height):
-            within = [m for m in held.modules if part.inside(m) or belongs(part, m) or _made_in(part, m, models)]
+            within = any(_is_part(part, m, models) for m in held.modules)
             named = any(m.core is part or m.inside(part) for m in held.modules)
             if not (within or named) or any(part.inside(one) for one in told):
                 continue
             if not isinstance(part.what, Module) or part.summary or weighs(part) is NO:
                 continue
-            if any(one.moves(part) for _, one in led) or not _plain(timeline, part):
+            if id(part) in models or any(_comes(one, part, models) for _, one in led) or not _plain(timeline, part):
                 continue
             if not named and (held.unknown or not _fresh(part) or _meant(part)):
                 continue
             told.append(part)
             sure = named and part.certain and not held.unknown and timeline.owner is None
             yield Unreached(part, cut, built, step, named, sure and not query.unseen(timeline, optimizer))
+
+
+def _comes(led: Led, part: Thing, models: dict[int, Thing]) -> bool:
+    """Whether a gradient may come to some parameter of a part."""
+    return any(
+        _is_part(part, one, models) or _is_part(one, part, models) or _twin(one, part) for one in led.alive.values()
+    )
+
+
+def _twin(one: Thing, other: Thing) -> bool:
+    """Whether two things were made in one place, as those are that one call of a constructor makes: see `_made_in`."""
+    return one.place is not None and other.place is not None and one.place.node is other.place.node
+
+
+def held_part(part: Thing, held: Held, led: Led) -> bool:
+    """Whether a module is among what an optimizer has, or has some of that, for all that is known."""
+    return any(_is_part(part, m, led.through) or m.inside(part) or belongs(m, part) for m in held.modules)
+
+
+def _is_part(part: Thing, model: Thing, models: dict[int, Thing]) -> bool:
+    return part.inside(model) or belongs(part, model) or _made_in(part, model, models)
 
 
 def _made_in(part: Thing, model: Thing, models: dict[int, Thing], depth: int = 4) -> bool:
@@ -103,7 +124,7 @@ def _height(found: tuple[Thing, Cutting]) -> tuple[int, int]:
 
 def _other_gradients(timeline: tl.Timeline) -> bool:
     """Whether gradients come from elsewhere than from the backwards, or those of other methods are not seen."""
-    if timeline.has(ev.GradWrite) or timeline.has(ev.GradChange):
+    if timeline.has(ev.GradWrite) or timeline.has(ev.GradChange) or timeline.has(ev.ForwardHook):
         return True
     if any("grad" in e.name.rpartition(".")[2] for e in timeline.events(ev.TorchCall) if "autograd" in e.name):
         return True
@@ -121,7 +142,7 @@ def _plain(timeline: tl.Timeline, part: Thing) -> bool:
     """Whether nothing else is done with the weights of a part: it is not frozen, averaged, loaded or synchronised."""
     for freeze in timeline.events(ev.Freeze):
         owner = freeze.subject
-        if not isinstance(owner, Thing) or not owner.certain or owner.summary or _touches(owner, part):
+        if not isinstance(owner, Thing) or not owner.certain or owner.summary or touches(owner, part):
             return False
     return not (_synchronised(timeline, part) or _written(timeline, part) or _lent(timeline, part))
 
@@ -130,10 +151,10 @@ def _synchronised(timeline: tl.Timeline, part: Thing) -> bool:
     """Whether a part may get its weights from another network."""
     for event in timeline.events(ev.Consume):
         given = nature(event.subject, Parameters)
-        if event.by == "zip" and given is not None and (given.of is None or _touches(given.of, part)):
+        if event.by == "zip" and given is not None and (given.of is None or touches(given.of, part)):
             return True
     return any(
-        nature(only(load.state), StateDict) is not None and any(_touches(t, part) for t in things(load.subject))
+        nature(only(load.state), StateDict) is not None and any(touches(t, part) for t in things(load.subject))
         for load in timeline.events(ev.LoadState)
     )
 
@@ -143,7 +164,7 @@ def _written(timeline: tl.Timeline, part: Thing) -> bool:
     for event in timeline.events(ev.SetData, ev.TorchCall):
         for one in things(event.receiver if isinstance(event, ev.TorchCall) else event.subject):
             of = element_of(one)
-            if (one.inside(part) and one.core is not part) or (of is not None and _touches(of, part)):
+            if (one.inside(part) and one.core is not part) or (of is not None and touches(of, part)):
                 return True
     return False
 
@@ -151,12 +172,12 @@ def _written(timeline: tl.Timeline, part: Thing) -> bool:
 def _lent(timeline: tl.Timeline, part: Thing) -> bool:
     """Whether code that was not seen may do something to a part."""
     for event in timeline.events(ev.Unknown):
-        if event.subject is None or any(isinstance(o, Thing) and _touches(o, part) for o in options(event.subject)):
+        if event.subject is None or any(isinstance(o, Thing) and touches(o, part) for o in options(event.subject)):
             return True
     return False
 
 
-def _touches(one: Thing, part: Thing) -> bool:
+def touches(one: Thing, part: Thing) -> bool:
     return one.inside(part) or part.inside(one) or belongs(part, one) or belongs(one, part)
 
 
