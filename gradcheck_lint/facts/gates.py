@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.events import Event
 
 
 class Test(NamedTuple):
@@ -59,7 +60,7 @@ class Gate(NamedTuple):
         return None
 
 
-def gate(timeline: tl.Timeline, step: tl.Part, loop: tl.Loop) -> tuple[Gate, tuple[tl.Branch, ...]] | None:
+def gate(timeline: tl.Timeline, step: Event, loop: tl.Loop) -> tuple[Gate, tuple[tl.Branch, ...]] | None:
     """The gate that a step in a loop stands behind, and the branches around it: `if amp:`, a window in each arm."""
     path = timeline.path(step)
     start = next(n for n, (part, _) in enumerate(path) if part is loop)
@@ -115,7 +116,7 @@ def _read(test: tree.Expression | None, loop: tl.Loop, body: tree.Block) -> tupl
         named = modulo(given) if given is not None else None
         return (named, inner is test) if named is not None else None
     if isinstance(test, tree.Operation) and test.op in ("and", "or"):
-        parts = [found for part in test.operands if (found := _read(part, loop, body)) is not None]
+        parts = [one for part in test.operands if (one := _read(part, loop, body)) is not None]
         return (parts[0][0]._replace(whole=test), parts[0][1]) if len(parts) == 1 else None
     return _counted(test, loop, body)
 
