@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.late import divided_late
-from gradcheck_lint.facts.window import Nested, Window, modulo, nested_windows, windows
+from gradcheck_lint.facts.window import Nested, Window, nested_windows, windows
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.rule import Report, Rule
@@ -75,7 +75,7 @@ class AccumulationNotAveraged(Rule):
         located = list(timeline.located())
         around = next(a for e, a in located if e is window.step)
         turns = [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
-        if len(turns) < 2 or not _restarts(window):
+        if len(turns) < 2 or not _whole(window):
             return
         outer = turns[-2]
         position = next(n for n, (e, _) in enumerate(located) if e is window.inner[0][0])
@@ -92,7 +92,11 @@ class AccumulationNotAveraged(Rule):
             return  # the program makes as many batches as it wants
         known = k is not None and rounds is not None
         if not cleared:
-            if known and not any(isinstance(e, (ev.Zero, ev.Unknown)) for e in (*before, *after)):
+            if (
+                known
+                and _restarts(window, outer)
+                and not any(isinstance(e, (ev.Zero, ev.Unknown)) for e in (*before, *after))
+            ):
                 self.leaks(window, report)
             return
         report(
@@ -171,12 +175,21 @@ def _loss(name: str) -> bool:
     return name.endswith(("Loss", "_loss", "cross_entropy", "cross_entropy_with_logits", "_with_logits", "kl_div"))
 
 
-def _restarts(window: Window) -> bool:
-    """Whether the test counts the rounds of this loop only, and knows nothing of its end."""
-    whole, node = window.test.whole, window.loop.node
-    if modulo(whole) is None or (isinstance(whole, tree.Operation) and whole.op in ("or", "and")):
-        return False
-    if not isinstance(node, tree.For):
-        return False
-    names = {n.id for n in node.target.walk() if isinstance(n, tree.Name)}
+def _whole(window: Window) -> bool:
+    """Whether the test knows nothing of the end of the loop."""
+    whole = window.test.whole
+    return not (isinstance(whole, tree.Operation) and whole.op in ("or", "and")) and isinstance(
+        window.loop.node, tree.For
+    )
+
+
+def _restarts(window: Window, outer: tl.Loop) -> bool:
+    """Whether the test counts the rounds of this loop only."""
+    node = window.loop.node
+    if window.test.kept:
+        name = tree.dotted(window.test.counter)
+        here = [n for n in outer.node.walk() if isinstance(n, tree.Assign) and name in map(tree.dotted, n.targets)]
+        inner = {id(n) for n in node.walk()}
+        return any(id(n) not in inner for n in here)
+    names = {n.id for n in node.target.walk() if isinstance(n, tree.Name)} if isinstance(node, tree.For) else set()
     return any(isinstance(n, tree.Name) and n.id in names for n in window.test.counter.walk())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query, repair
-from gradcheck_lint.facts.window import Window, counted_from_zero, windows
+from gradcheck_lint.facts.window import Window, counted_from_zero, counted_once, windows
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.rule import Report, Rule
@@ -35,7 +35,7 @@ class AccumulationWindowBroken(Rule):
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         for window in windows(timeline):
             confidence = Confidence.HIGH if window.named or window.divided else Confidence.MEDIUM
-            each = [e for e, a in window.zeros(YES) if window.each(a) and not _between(window, e)]
+            each = [e for e, a in window.zeros(YES) if window.each(e, a) and not _between(window, e)]
             each += [e for e, a in window.zeros(YES) if window.stays_open(a)]
             if each:
                 self.zeroed(window, each[0], confidence, report)
@@ -47,11 +47,13 @@ class AccumulationWindowBroken(Rule):
             at = next(a for e, a in window.inner if e is window.step)
             for event, around in window.inner:
                 inner = query.inside(around, window.loop)
-                if isinstance(event, ev.Clip) and window.each(inner) and not query.exclusive(around, at):
+                if isinstance(event, ev.Clip) and window.each(event, inner) and not query.exclusive(around, at):
                     self.clipped(window, event, confidence, report)
+        for window in counted_once(timeline):
+            self.kept(window, report)
 
     def zeroed(self, window: Window, zero: ev.Zero, confidence: Confidence, report: Report) -> None:
-        again = any(window.branch in a for _, a in window.zeros(YES))
+        again = any(window.gate.shuts(e, a) for e, a in window.zeros(YES))
         call = repair.text(zero.place)
         report(
             zero.place,
@@ -76,6 +78,20 @@ class AccumulationWindowBroken(Rule):
             help=f"test `({name} + 1) % {size} == 0`",
             fix=Fix("count from one", Safety.UNSAFE, (repair.replace(counter, f"({name} + 1)"),)),
             confidence=confidence,
+        )
+
+    def kept(self, window: Window, report: Report) -> None:
+        name, test = window.text(window.test.counter), window.test.whole
+        once = isinstance(test, tree.Operation) and test.op in ("==", "!=")
+        report(
+            Place(window.branch.place.chunk, test),
+            "the count of an accumulation window is never set back",
+            label=f"is reached by `{name}` once" if once else f"is reached by `{name}` for good",
+            why="after the first window no step is taken any more"
+            if once
+            else "after the first window each micro-batch gets a step of its own",
+            help=f"set `{name} = 0` after `{query.spoken(window.step)}.step()`",
+            related=[("the window closes here", window.step.place)],
         )
 
     def clipped(self, window: Window, clip: ev.Clip, confidence: Confidence, report: Report) -> None:

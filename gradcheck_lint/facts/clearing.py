@@ -59,7 +59,7 @@ def _in_first_round(inside: tuple[tl.Part, ...], name: str) -> bool:
 
 
 def cleared_before_windows(timeline: tl.Timeline) -> Iterator[tuple[Window, ev.Zero]]:
-    """The windows of accumulation in loops that never clear, with the clearing in the loop around."""
+    """The windows of accumulation in loops that never clear, with the clearing around them or before."""
     if not timeline.has(ev.Zero) or timeline.hooked or timeline.cut:
         return
     for window in windows(timeline):
@@ -70,12 +70,12 @@ def cleared_before_windows(timeline: tl.Timeline) -> Iterator[tuple[Window, ev.Z
         if any(isinstance(e, ev.Zero) and reaches(e.subject, window.optimizer) is not NO for e, _ in window.inner):
             continue
         around = next(a for e, a in timeline.located(ev.Step) if e is window.step)
-        outer = query.loops(around)[-2:-1]
+        outer = query.loops(around)[:-1]
         before = [
             e
             for e, a in timeline.located(ev.Zero)
             if e.serial < window.backward.serial
-            and (not outer or outer[0] in a)
+            and all(loop in outer for loop in query.loops(a))
             and reaches(e.subject, window.optimizer) is YES
         ]
         rounds = window.loop.length.number if window.loop.length is not None else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query, repair
-from gradcheck_lint.facts.window import modulo
+from gradcheck_lint.facts.gates import gate
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -88,7 +88,9 @@ def _sizes(timeline: tl.Timeline, loop: tl.Loop) -> set[str]:
     for event, around in timeline.located(ev.Step):
         turns = query.loops(around)
         if loop in turns:
-            found.update(_tested(query.inside(around, loop)))
+            closing = gate(timeline, event, loop)
+            if closing is not None:
+                found.add(repair.text(Place(closing[0].branch.place.chunk, closing[0].test.size)))
         elif turns and any(part is loop for part, _ in _inside(timeline, turns[-1])):
             found.update(_counted(loop, event))
     return found
@@ -99,13 +101,6 @@ def _inside(timeline: tl.Timeline, outer: tl.Loop) -> Iterator[tuple[tl.Loop, tl
     for _, around in timeline.within(outer):
         for loop in query.loops(query.inside(around, outer))[:1]:
             yield loop, outer
-
-
-def _tested(inside: Sequence[tl.Part]) -> Iterator[str]:
-    for part in inside:
-        test = modulo(part.test) if isinstance(part, tl.Branch) and part.test is not None else None
-        if isinstance(part, tl.Branch) and test is not None:
-            yield repair.text(Place(part.place.chunk, test.size))
 
 
 def _counted(loop: tl.Loop, step: ev.Event) -> Iterator[str]:

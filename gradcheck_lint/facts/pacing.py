@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query
-from gradcheck_lint.facts.window import modulo
+from gradcheck_lint.facts.gates import modulo
 from gradcheck_lint.laws.clock import Turn
 from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev

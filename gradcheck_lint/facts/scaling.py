@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from gradcheck_lint.facts import query
-from gradcheck_lint.facts.window import modulo
+from gradcheck_lint.facts.gates import modulo
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query, repair
+from gradcheck_lint.facts.gates import Gate, Test, gate
 from gradcheck_lint.laws.answer import MAYBE, YES, Answer
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
@@ -26,24 +27,14 @@ _ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc
 Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
 
 
-class Test(NamedTuple):
-    """`counter % size == rest`; `whole` is the entire condition that it is (a part of)."""
-
-    counter: tree.Expression
-    size: tree.Expression
-    rest: tree.Expression | None  # None for `not counter % size`
-    whole: tree.Expression
-
-
 class Window(NamedTuple):
-    """Each round of `loop` goes `backward`, and the `step` is taken where the test of `branch` holds.
+    """Each round of `loop` goes `backward`, and the `step` is taken where the `gate` says.
 
     `aside` are the branches in the loop in one arm of which all this is.
     """
 
     loop: tl.Loop
-    branch: tl.Branch
-    test: Test
+    gate: Gate
     step: ev.Step
     backward: ev.Backward
     optimizer: Thing
@@ -51,24 +42,36 @@ class Window(NamedTuple):
     home: Module
     aside: tuple[tl.Branch, ...] = ()
 
-    def each(self, around: Sequence[tl.Part]) -> bool:
-        """Whether what is inside these steps happens in each round."""
-        return query.always(
-            [part for part in around if not any(part is one for one in self.aside)]
-        ) and not query.loops(around)
+    @property
+    def test(self) -> Test:
+        """The test that closes it."""
+        return self.gate.test
+
+    @property
+    def branch(self) -> tl.Branch:
+        """The branch of that test."""
+        return self.gate.branch
+
+    def each(self, event: ev.Event, around: Sequence[tl.Part]) -> bool:
+        """Whether an event, inside these steps of the loop, happens in each round."""
+        return (
+            not self.gate.shuts(event, around)
+            and query.always([part for part in around if not any(part is one for one in self.aside)])
+            and not query.loops(around)
+        )
 
     def stays_open(self, around: Sequence[tl.Part]) -> bool:
         """Whether what is inside these steps happens where the window does not close: in the `else` of its test."""
-        for part, arm in pairwise(around):
-            if part is self.branch:
-                return isinstance(arm, tl.Arm) and arm.index > 0 and query.always(around[list(around).index(arm) :])
-        return False
+        inner = self.gate.inside(around)
+        return inner is not None and query.always(inner)
 
     def zeros(self, *sure: Answer) -> list[tuple[ev.Zero, tuple[tl.Part, ...]]]:
         """What clears the optimizer's gradients in the loop, as surely as said, with the steps around it in there."""
         at = next(a for e, a in self.inner if e is self.step)
         found = [(e, a) for e, a in self.inner if isinstance(e, ev.Zero) and reaches(e.subject, self.optimizer) in sure]
-        return [(e, query.inside(a, self.loop)) for e, a in found if self.branch in a or not query.exclusive(a, at)]
+        return [
+            (e, query.inside(a, self.loop)) for e, a in found if self.gate.parts(e, a) or not query.exclusive(a, at)
+        ]
 
     @property
     def size(self) -> int | None:
@@ -85,7 +88,7 @@ class Window(NamedTuple):
     def closes(self) -> bool:
         """Whether the gradients are cleared where the step is taken, and nowhere else in the loop."""
         found = self.zeros(YES, MAYBE)
-        return bool(found) and all(self.branch in a and not self.stays_open(a) for _, a in found)
+        return bool(found) and all(self.gate.shuts(e, a) for e, a in found)
 
     def text(self, node: tree.Node) -> str:
         """The source of an expression in the condition."""
@@ -109,28 +112,40 @@ class Window(NamedTuple):
 
 def windows(timeline: tl.Timeline) -> Iterator[Window]:
     """The windows of an entry point."""
+    for window in _windows(timeline):
+        if window.test.reset and window.size != 1:  # else that is no window
+            yield window
+
+
+def counted_once(timeline: tl.Timeline) -> Iterator[Window]:
+    """What would be windows if the code set their count back; the gradients are cleared where it is reached."""
+    for window in _windows(timeline):
+        if not window.test.reset and isinstance(window.test.counter, tree.Name) and window.closes:
+            if window.named or window.divided:
+                yield window
+
+
+def _windows(timeline: tl.Timeline) -> Iterator[Window]:
     for step, around in timeline.located(ev.Step) if timeline.has(ev.Backward) else ():
         optimizer = only(step.subject, Optimizer)
         turns = [s for s in query.loops(around) if isinstance(s.node, (tree.For, tree.While))]
         if optimizer is None or optimizer.summary or not turns or "accumulate" in step.context:
             continue
         loop = turns[-1]
-        found = _closing(query.inside(around, loop))
+        found = gate(timeline, step, loop)
         if found is None:
             continue
-        branch, test, aside = found
+        closing, aside = found
         inner = timeline.within(loop)
         if any(
             isinstance(e, ev.Step) and e.concerns(optimizer) and e is not step and not query.exclusive(a, around)
             for e, a in inner
         ):
             continue
-        backward = _backward(inner, around, branch, aside)
+        backward = _backward(inner, around, closing, aside)
         if backward is None:
             continue
-        window = Window(loop, branch, test, step, backward, optimizer, inner, timeline.home, aside)
-        if window.size != 1:  # that is no window
-            yield window
+        yield Window(loop, closing, step, backward, optimizer, inner, timeline.home, aside)
 
 
 class Nested(NamedTuple):
@@ -196,26 +211,12 @@ def divides(loop: tl.Loop, size: str) -> bool:
     return False
 
 
-def _closing(inside: Sequence[tl.Part]) -> tuple[tl.Branch, Test, tuple[tl.Branch, ...]] | None:
-    """The branch that closes a window, its test, and the branches around it: `if amp:`, with a window in each arm."""
-    aside: list[tl.Branch] = []
-    for part, arm in pairwise(inside):
-        if not isinstance(part, tl.Branch):
-            continue
-        test = modulo(part.test) if part.test is not None else None
-        if test is not None:
-            first = isinstance(arm, tl.Arm) and arm.index == 0
-            return (part, test, tuple(aside)) if first else None
-        aside.append(part)
-    return None
-
-
 def _backward(
-    inner: Located, around: Sequence[tl.Part], branch: tl.Branch, aside: tuple[tl.Branch, ...]
+    inner: Located, around: Sequence[tl.Part], closing: Gate, aside: tuple[tl.Branch, ...]
 ) -> ev.Backward | None:
     """The backward that each round of a window runs: one, or one of several of which just one is taken."""
     found = [(e, a) for e, a in inner if isinstance(e, ev.Backward) and not query.exclusive(a, around)]
-    if not found or any(e.engine or branch in a for e, a in found):
+    if not found or any(e.engine or closing.parts(e, a) for e, a in found):
         return None  # each k-th round trains, and the others do something else
     loops = len(query.loops(around))
     arms: dict[int, set[int]] = {}
@@ -235,29 +236,9 @@ def _backward(
     return last if isinstance(last, ev.Backward) else None
 
 
-def modulo(test: tree.Expression) -> Test | None:
-    """The test of a window in a condition."""
-    for node in test.walk():
-        if not isinstance(node, tree.Operation):
-            continue
-        if node.op == "==" and len(node.operands) == 2 and _remainder(node.operands[0]):
-            left = node.operands[0]
-            assert isinstance(left, tree.Operation)
-            return Test(left.operands[0], left.operands[-1], node.operands[1], test)
-        if node.op == "not" and _remainder(node.operands[0]):
-            left = node.operands[0]
-            assert isinstance(left, tree.Operation)
-            return Test(left.operands[0], left.operands[-1], None, test)
-    return None
-
-
-def _remainder(node: tree.Expression) -> bool:
-    return isinstance(node, tree.Operation) and node.op == "%" and len(node.operands) == 2
-
-
 def counted_from_zero(window: Window) -> bool:
     """Whether what the test counts with is 0 in the first round: an index of the loop, or a counter that lags."""
-    name = window.test.counter.id if isinstance(window.test.counter, tree.Name) else ""
+    name = window.test.counter.id if isinstance(window.test.counter, tree.Name) and not window.test.kept else ""
     if not name or not isinstance(window.loop.node, tree.For):
         return False
     return counter(window.loop.node) == name or (not _indexed(window.loop.node) and _lags(window, name))

@@ -71,7 +71,7 @@ class Opening(Sequence):
 class Branch:
     """One of several arms is taken; `test` is the condition (None for try and match).
 
-    `sizes` are the amounts after a `%` in it, by the ids of their nodes, as far as they are known.
+    `sizes` are the amounts behind a `%` or a count, in it or before it, by the ids of their nodes, as far as known.
     """
 
     __slots__ = ("arms", "place", "sizes", "test")

@@ -255,7 +255,7 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
         values = _in_turn(machine, node)
     else:
         values = [machine.eval(o) for o in node.operands]
-    if node.op == "%":
+    if node.op == "%" or (node.op in _REACHED and isinstance(node.operands[0], (tree.Name, tree.Attribute))):
         size = amounts.amount(values[-1])
         if size is not None:
             machine.sizes[id(node.operands[-1])] = size
@@ -286,6 +286,9 @@ def eval_operation(machine: Machine, node: tree.Operation) -> Value:
         result.via = many
     return made.note(machine, result, How.OPERATOR, node.op, values, node)
 
+
+_REACHED = frozenset({"==", "!=", ">=", "<"})
+"""How a count is compared with what it has to reach."""
 
 _ARITHMETIC = frozenset({"*", "/", "//", "+", "-"})
 

@@ -28,8 +28,9 @@ from gradcheck_lint.source.values import Constant, Items, Thing, Value, new_seri
 
 
 def do_if(machine: Machine, node: tree.If) -> bool:
-    machine.sizes = {}
-    value, sizes = machine.eval(node.test), machine.sizes
+    before, machine.sizes = machine.sizes, {}
+    value = machine.eval(node.test)
+    machine.sizes = sizes = machine.sizes or before  # the test may be a name for one that was written before it
     known = conditions.truth(machine, node.test, value)
     if known is not None:
         return machine.run(node.body if known else node.orelse)

@@ -169,7 +169,7 @@ class Machine:
         # where one of the others is not followed, the call is told of as such a call itself, and nothing is missed
         self.switching: set[int] = set()  # functions that switched a mode when they were followed
         self.clearing: set[int] = set()  # those of them that cleared gradients
-        self.sizes: dict[int, Amount] = {}  # what follows a `%` in the test being looked at, if that is known
+        self.sizes: dict[int, Amount] = {}  # what stands behind a `%` or a count, in a test or before it
         self.ending: dict[int, tree.While] = {}  # statement that sets the flag by which a loop ends → the loop
         self.ended: dict[int, dict[int, tl.Sequence]] = {}  # loop → the sequences in which its flag was set
         self.looping = 0  # loops around the statement being run
