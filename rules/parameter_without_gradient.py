@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Rule
-from gradcheck_lint.runtime.sightings.reach import NeverAGradient
+from gradcheck_lint.runtime.sightings.reach import Cutting, NeverAGradient
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -26,6 +26,9 @@ class ParameterWithoutGradient(Rule):
 
         if sighting.branch:
             return  # another of these modules was taken; this one's turn may come
+        if sighting.cutting is not None:
+            self.cut_off(sighting, report)
+            return
         names = sighting.names
         one = len(names) == 1
         report(
@@ -38,5 +41,37 @@ class ParameterWithoutGradient(Rule):
             f"freeze {'it' if one else 'them'} with `requires_grad_(False)`",
             note="a part of a library's model that this task does not use is harmless",
             confidence=Confidence.MEDIUM,
+            subject=sighting.prefix,
+        )
+
+    def cut_off(self, sighting: NeverAGradient, report: RunReport) -> None:
+        """They took part in the loss, and it is known who has cut them off."""
+        from gradcheck_lint.runtime.layers import told
+
+        what, one = told(sighting.names), len(sighting.names) == 1
+        they, them, get = ("it", "it", "gets") if one else ("they", "them", "get")
+        by = f"`{sighting.by}`"
+        if sighting.cutting is Cutting.CHECKPOINT:
+            label = f"nothing that this reentrant checkpoint is given requires grad, so it cuts off {what}"
+            help = "pass `use_reentrant=False`, or let the input of the checkpoint require grad"
+        elif sighting.cutting is Cutting.FUNCTION:
+            label = f"the backward of {by} gives None in the place of {what}"
+            help = f"return {'its gradient' if one else 'their gradients'} there, or freeze {them}"
+        elif sighting.cutting is Cutting.VALUE:
+            label = f"{by} takes the value of {what} alone"
+            help = f"use {them} as {'it is' if one else 'they are'}, without {by}"
+        elif sighting.cutting is Cutting.OFF:
+            label = f"gradients are switched off by {by} while {what} {'is' if one else 'are'} used"
+            help = f"call the part outside of {by}, or freeze it by `requires_grad_(False)`"
+        else:
+            label = f"{by} cuts off {what}, whose output comes here"
+            help = f"leave out {by}, or freeze the part by `requires_grad_(False)`"
+        report(
+            f"{'a parameter' if one else 'parameters'} of the optimizer never got a gradient",
+            site=sighting.cut,
+            label=label,
+            why=f"{they} took part in every loss so far and {get} nothing back, so each step passes {them} by",
+            help=help,
+            related=[("the optimizer is built here", sighting.built)],
             subject=sighting.prefix,
         )

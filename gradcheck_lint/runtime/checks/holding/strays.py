@@ -71,6 +71,10 @@ class Strays(Check):
         """Another thread is at work on these, None for whatever there is, and this is called in it."""
         self._leaves.forsake(ids)
 
+    def loads(self, parameter: Tensor) -> bool:
+        """Whether a state was loaded into the module of a parameter."""
+        return self._unheld.has_loaded(parameter)
+
     # What is given
 
     def model_found(self) -> None:

@@ -85,6 +85,9 @@ class Untold:
         """A state is loaded into it."""
         self._loaded |= {id(parameter) for parameter in module.parameters()}
 
+    def has_loaded(self, parameter: Tensor) -> bool:
+        return id(parameter) in self._loaded
+
     def note_frozen(self, parameters: Iterable[Tensor]) -> None:
         """Nobody holds these."""
         self._frozen |= {id(p): Ref(p) for p in parameters if not p.requires_grad}

@@ -16,6 +16,7 @@ from gradcheck_lint.laws.mode import IDLE, idle
 from gradcheck_lint.laws.reach import Reached, cut_by, reached, trains
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks.reach.cuts import Cuts
 from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
 from gradcheck_lint.runtime.handed import handed_over
 from gradcheck_lint.runtime.names import attributes, variable
@@ -343,6 +344,8 @@ class Losses(Check):
         groups: dict[str, list[str]] = {}
         for name, ref in unfed.names.items():
             parameter = ref()
+            if id(parameter) in self.session.check(Cuts).told:
+                continue
             if optimizer is not None and parameter is not None and optimizer.state.get(parameter):
                 continue  # it has had a gradient on a step that was only counted
             groups.setdefault(_prefix(name, unfed.fed), []).append(name)
