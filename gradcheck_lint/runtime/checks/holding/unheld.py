@@ -184,12 +184,12 @@ class Untold:
     def tell_what_is_certain(self) -> None:
         """The same as `tell` as soon as it is known that nobody will come for them; the rest stays to be told."""
         pending = self._leaves.pending
-        if not any(stray.fresh and stray.times > 1 for stray in pending.values()) or not self._nobody_comes():
+        certain = {key: s for key, s in pending.items() if s.parameter and s.fresh and s.times > 1}
+        if not certain or not self._nobody_comes():
             return
-        self._leaves.pending = {key: s for key, s in pending.items() if s.fresh and s.times > 1}
-        rest = {key: s for key, s in pending.items() if key not in self._leaves.pending}
+        self._leaves.pending = certain
         self.tell()
-        self._leaves.pending = rest
+        self._leaves.pending = {key: s for key, s in pending.items() if key not in certain}
 
     def _nobody_comes(self) -> bool:
         """Asked once for all optimizers that there are: it goes over all code at hand."""
