@@ -14,6 +14,7 @@ from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.laws.holding import shares_ids
 from gradcheck_lint.runtime import patches
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks.reach.cuts import Cuts
 from gradcheck_lint.runtime.reading import beginning, equal
 from gradcheck_lint.runtime.sightings.order import (
     EmptyStep,
@@ -101,7 +102,8 @@ class Rounds(Check):
             passed = (known.passed if known else 0) + 1 if again and made > (known.latest if known else 0) else 0
             begun = known.backwards if known else patches.counts().backwards
             self._idle[index] = Idle(observer.verdicts.idle, again, begun, made, passed)
-            if passed == _PASSED == steps and self._all_idle():
+            cut_off = index in self.session.check(Cuts).whole
+            if passed == _PASSED == steps and (cut_off or self._all_idle()):
                 self._tell_idle(observer, since=1)
         if self._judged.get(index) == steps or not observer.window.rounds or observer.opaque:
             return
@@ -222,7 +224,13 @@ class Rounds(Check):
         mark, tally = observer.verdicts.idle
         if not observer.verdicts.named_only(mark, "backward"):
             elsewhere = bool(self.session.backwards)
-            self.session.take(EmptyStep(observer.scene(mark, since), tally=tally, elsewhere=elsewhere))
+            way = self.session.check(Cuts).whole.get(observer.watched.index)
+            self.session.take(
+                EmptyStep(
+                    observer.scene(mark, since), tally=tally, elsewhere=elsewhere,
+                    cut=resolve(way.mark) if way is not None else None,
+                )
+            )  # fmt: skip
 
     def _never_stepped(self, observer: Observer) -> None:
         watched = observer.watched

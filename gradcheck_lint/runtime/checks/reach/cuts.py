@@ -56,6 +56,7 @@ class Cuts(Check):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.told: set[int] = set()  # ids of parameters
+        self.whole: dict[int, Way] = {}  # by optimizer: what has cut off all that it holds
         self._passes = Passes(session)
         self._dry: dict[int, Dry] = {}
         self._seen: dict[int, tuple[Way, int]] = {}  # by parameter: what cut it off in the latest pass, and how often
@@ -188,6 +189,9 @@ class Cuts(Check):
                 self.told.add(key)
         for pairs in ways.values():
             way = pairs[0][1]
+            if not observer.received:
+                self.whole[observer.watched.index] = way  # told with the step that has nothing to use
+                continue
             names = tuple(dry.name for dry, _ in pairs)
             scene = observer.scene(observer.mark_of("step"), 1)
             self.session.take(
