@@ -129,12 +129,17 @@ class ForwardUnderNoGrad(Rule):
             related=[("made here", sighting.made)],
         )
 
-    def at_step(self, sighting: Sighting, report: RunReport) -> None:
+    def at_step(self, sighting: StepWithoutGradMode, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+        left = sighting.left
+        lost = f"of {sighting.before} parameters that had a gradient before, {left} have one" if left > 1 else ""
+        lost = lost or (f"of {sighting.before} parameters that had a gradient before, one has" if left else "")
         report(
             "the training pass runs without gradients",
-            label=f"{sighting.at_step}: gradients are switched off, and no parameter has one",
-            why=f"`{sighting.source(f'{name}.step()')}` finds nothing to use, so nothing is learned",
+            label=f"{sighting.at_step}: gradients are switched off, and {lost or 'no parameter has one'}",
+            why="what is computed without gradients learns nothing, though the loss may go on falling"
+            if left
+            else f"`{sighting.source(f'{name}.step()')}` finds nothing to use, so nothing is learned",
             help="run the forward pass and backward where gradients are on; after `torch.set_grad_enabled(False)` call "
             "`torch.set_grad_enabled(True)`",
         )

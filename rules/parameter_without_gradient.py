@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.runtime.sightings.reach import NeverAGradient
+from gradcheck_lint.runtime.sightings.reach import Cutting, NeverAGradient
 from gradcheck_lint.source.events import Backward
 
 if TYPE_CHECKING:
@@ -28,19 +28,24 @@ class ParameterWithoutGradient(Rule):
 
         for found in unreached(timeline):
             part = f"`{found.part.label}`" if found.part.label else "a part of the model"
+            cut = found.blamed(timeline)
+            if cut is None:
+                label = f"is handed the parameters of {part}, which no backward comes to"
+            elif found.cut.off:
+                label = f"gradients are switched off here while {part} runs"
+            else:
+                label = f"cuts off {part}, whose output comes here"
             report(
-                found.built.place,
+                cut or found.built.place,
                 "parameters of the optimizer never get a gradient",
-                label=f"is handed the parameters of {part}, which no backward comes to",
+                label=label,
                 why=f"each step passes them by, so {part} stays as it was",
                 help=f"let {part} run where gradients are recorded"
                 if found.cut.off
                 else f"let the gradient through to {part}",
                 note=f"where it is meant to stay, leave it out of the optimizer or freeze it, by "
                 f"`{found.part.label or 'part'}.requires_grad_(False)`",
-                related=[("not recorded here" if found.cut.off else "cut off here", found.cut.place)]
-                if found.cut.place is not None
-                else [],
+                related=[("the optimizer is handed its parameters here", found.built.place)] if cut is not None else [],
                 confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
             )
 
@@ -50,6 +55,9 @@ class ParameterWithoutGradient(Rule):
 
         if sighting.branch:
             return  # another of these modules was taken; this one's turn may come
+        if sighting.cutting is not None:
+            self.cut_off(sighting, report)
+            return
         names = sighting.names
         one = len(names) == 1
         report(
@@ -62,5 +70,37 @@ class ParameterWithoutGradient(Rule):
             f"freeze {'it' if one else 'them'} with `requires_grad_(False)`",
             note="a part of a library's model that this task does not use is harmless",
             confidence=Confidence.MEDIUM,
+            subject=sighting.prefix,
+        )
+
+    def cut_off(self, sighting: NeverAGradient, report: RunReport) -> None:
+        """They took part in the loss, and it is known who has cut them off."""
+        from gradcheck_lint.runtime.layers import told
+
+        what, one = told(sighting.names), len(sighting.names) == 1
+        they, them, get = ("it", "it", "gets") if one else ("they", "them", "get")
+        by = f"`{sighting.by}`"
+        if sighting.cutting is Cutting.CHECKPOINT:
+            label = f"nothing that this reentrant checkpoint is given requires grad, so it cuts off {what}"
+            help = "pass `use_reentrant=False`, or let the input of the checkpoint require grad"
+        elif sighting.cutting is Cutting.FUNCTION:
+            label = f"the backward of {by} gives None in the place of {what}"
+            help = f"return {'its gradient' if one else 'their gradients'} there, or freeze {them}"
+        elif sighting.cutting is Cutting.VALUE:
+            label = f"{by} takes the value of {what} alone"
+            help = f"use {them} as {'it is' if one else 'they are'}, without {by}"
+        elif sighting.cutting is Cutting.OFF:
+            label = f"gradients are switched off by {by} while {what} {'is' if one else 'are'} used"
+            help = f"call the part outside of {by}, or freeze it by `requires_grad_(False)`"
+        else:
+            label = f"{by} cuts off {what}, whose output comes here"
+            help = f"leave out {by}, or freeze the part by `requires_grad_(False)`"
+        report(
+            f"{'a parameter' if one else 'parameters'} of the optimizer never got a gradient",
+            site=sighting.cut,
+            label=label,
+            why=f"{they} took part in every loss so far and {get} nothing back, so each step passes {them} by",
+            help=help,
+            related=[("the optimizer is built here", sighting.built)],
             subject=sighting.prefix,
         )

@@ -101,5 +101,8 @@ class StepWithoutBackward(Rule):
             help="look where the loss loses them: `.detach()`, `.data`, `no_grad`, or copies in their place"
             if missed
             else f"run backward before `{step}`, or drop this step",
-            related=[("the last backward", sighting.backward)],
+            related=[
+                *([("cut off here", sighting.cut)] if isinstance(sighting, EmptyStep) else ()),
+                ("the last backward", sighting.backward),
+            ],
         )

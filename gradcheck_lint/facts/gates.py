@@ -94,7 +94,9 @@ def _leaves(branch: tl.Branch) -> bool:
     """Whether the first arm goes on to the next round, or back to what called, and nothing stands in the other."""
     first = branch.arms[0].steps
     last = first[-1] if first else None
-    return isinstance(last, tl.Jump) and last.kind in (tl.CONTINUE, tl.RETURN) and not branch.arms[1].steps
+    return (
+        isinstance(last, tl.Jump) and last.kind in (tree.Exit.CONTINUE, tree.Exit.RETURN) and not branch.arms[1].steps
+    )
 
 
 def _read(test: tree.Expression | None, loop: tl.Loop, body: tree.Block) -> tuple[Test, bool] | None:

@@ -10,12 +10,14 @@ from gradcheck_lint.facts import query
 from gradcheck_lint.facts.led_to import Led, led_to
 from gradcheck_lint.facts.reach import Cutting, weighs
 from gradcheck_lint.laws.answer import NO, YES
+from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import Held, belongs, held_by
 from gradcheck_lint.source.natures import Module, Parameters, StateDict, element_of, nature
+from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Thing, only, options, things
 
 
@@ -31,6 +33,30 @@ class Unreached(NamedTuple):
     step: ev.Step
     named: bool
     sure: bool
+
+    def blamed(self, timeline: tl.Timeline) -> Place | None:
+        """What stands where the part was cut off: what switched the gradients off, if that is seen to be around it."""
+        place = self.cut.place
+        return _switch(timeline, place) or place if place is not None and self.cut.off else place
+
+
+def _switch(timeline: tl.Timeline, place: Place) -> Place | None:
+    """The context or the decorator by which nothing is recorded at a place, in its own function."""
+    function = place.chunk.function
+    if function is None and place.chunk is not timeline.home.chunk:
+        return None
+    found: Place | None = None
+    for node in tree.walk_block(timeline.home.body if function is None else function.body):
+        if isinstance(node, tree.With) and any(inner is place.node for inner in tree.walk_block(node.body)):
+            found = next((Place(place.chunk, item) for item, _ in node.items if _switches_off(item)), found)
+    for decorator in function.decorators if found is None and function is not None else ():
+        if _switches_off(decorator):
+            return Place(place.chunk, decorator)
+    return found
+
+
+def _switches_off(item: tree.Expression) -> bool:
+    return tree.last_name(item.func if isinstance(item, tree.Call) else item) in OFF
 
 
 def backwards(timeline: tl.Timeline) -> list[tuple[ev.Backward, Led]]:

@@ -14,12 +14,34 @@ if TYPE_CHECKING:
 
 _PAIRS = (frozenset({"zip", "parameters"}), frozenset({"zip", "named_parameters"}), frozenset({"state_dict"}))
 _WRITES = frozenset({"copy_", "lerp_", "mul_", "_foreach_copy_", "_foreach_lerp_", "_foreach_mul_", "data"})
+_MOVES = frozenset({"grad", "data", "load_state_dict", "_apply", "vector_to_parameters", "_foreach_copy_",
+                    "_foreach_lerp_", "_foreach_mul_", "_foreach_add_"})  # fmt: skip
+_HARMLESS = frozenset({"requires_grad_", "clip_grad_norm_", "clip_grad_value_", "unscale_", "use_deterministic_"})
 
 
 def writes_networks(frames: Iterable[FrameType]) -> bool:
     """Whether a function of the user's in reach of these frames goes over two networks and writes into one."""
     names = (set(code.co_names) for code in reachable(frames))
     return any(not _WRITES.isdisjoint(found) and any(pair <= found for pair in _PAIRS) for found in names)
+
+
+def may_move_weights(codes: Iterable[CodeType]) -> bool:
+    """Whether one of these functions reads gradients or writes into tensors, as who moves weights by hand does."""
+    return any(_writes(name, code) for code in codes for name in code.co_names)
+
+
+def _writes(name: str, code: CodeType) -> bool:
+    if name in _MOVES:
+        return True
+    if not name.endswith("_") or name.startswith("_") or name in _HARMLESS:
+        return False
+    return "init" not in code.co_names or not hasattr(_initialisers(), name)
+
+
+def _initialisers() -> Any:
+    from torch.nn import init
+
+    return init
 
 
 def wants_gradient(attribute: str, owner: type, frames: Iterable[FrameType]) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 MANY = 100  # a list of so many things is not looked through
+_LONG = 60  # letters of a key that is a text rather than a name
 _WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_forward_module.")
 
 
@@ -184,7 +185,12 @@ def _items(thing: object) -> Iterator[tuple[str, object]]:
     if type(thing) in (list, tuple) and len(thing) < MANY:  # type: ignore[arg-type]
         yield from ((f"[{index}]", item) for index, item in enumerate(thing))  # type: ignore[arg-type, var-annotated]
     elif type(thing) is dict and len(thing) < MANY:
-        yield from ((f"[{key!r}]", item) for key, item in list(thing.items()))
+        yield from ((_key(key), item) for key, item in list(thing.items()))
+
+
+def _key(key: object) -> str:
+    """A key of a dict in brackets; those that are not words or numbers stay unread, for they may be tensors."""
+    return f"[{key!r}]" if type(key) in (int, str) and len(str(key)) < _LONG else "[...]"
 
 
 def attributes(thing: object) -> dict[str, Any]:

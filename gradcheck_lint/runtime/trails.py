@@ -62,6 +62,11 @@ def same_rounds(one: Mark | None, other: Mark | None) -> bool:
     return bool(around) and all(start <= one.last <= end for start, end in around)
 
 
+def in_loop(code: CodeType, offset: int) -> bool:
+    """Whether a place of a function is in a loop of it."""
+    return any(start <= offset <= end for start, end in _loops(code))
+
+
 def calls(code: CodeType, name: str, method: str) -> bool:
     """Whether the code has a call of `name.method` anywhere, executed or not."""
     words = [at.argval for at in dis.get_instructions(code) if isinstance(at.argval, str)]

@@ -48,6 +48,7 @@ class Chunk:
 
     def __init__(self, path: str, text: str, offset: int, shifts: Mapping[int, int] = _IN_PLACE) -> None:
         self.path, self.text, self.offset, self.shifts = path, text, offset, shifts
+        self.function: tree.Function | None = None  # whose body it is; none of a module's own code
         self.stands: dict[tree.Node, Any] = {}  # for `facts.repair`: each mistake of a block asks for all that is in it
 
     @cached_property

@@ -160,6 +160,7 @@ class _Loader:
 
         chunk, node = self.module.parse(self.definition)
         self.module.chunks[id(self.function)] = chunk
+        chunk.function = self.function
         lowered = lower_block([node], chunk)[0]
         assert isinstance(lowered, tree.Function)
         # parameters and decorators now belong to the same chunk as the body

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gradcheck_lint import watch
+from tests.runtime.watching import record
 
 KEPT: dict[str, Any] = {}
 
@@ -67,3 +68,20 @@ def two_in_a_dict() -> list[str]:
 
 def test_each_model_of_a_dict_has_its_key() -> None:
     assert two_in_a_dict() == ["models['a'].weight", "models['b'].weight"]
+
+
+def by_parameter() -> list[str]:
+    weight = nn.Parameter(torch.full((2,), 12345.0))
+    kept = {weight: torch.optim.SGD([weight], lr=0.1)}
+    for _ in range(3):
+        kept[weight].zero_grad()
+        weight.sum().backward()
+        kept[weight].step()
+    return []
+
+
+def test_no_value_becomes_a_name() -> None:
+    """A dictionary may have tensors for keys: what they hold is nobody's business."""
+    told = record(by_parameter)
+    assert [optimizer.name for optimizer in told.optimizers] == ["kept[...]"]
+    assert "12345" not in repr(told)

@@ -29,11 +29,12 @@ def record(
     *,
     told: bool = True,
     rules: Sequence[Rule] = ALL,
+    tell: Callable[[Finding], None] = lambda finding: None,
     **options: Any,
 ) -> RunRecord:
     """Of a program of which everything is watched. `raises`: what ends it; `told`: whether the watcher is told so."""
     torch.manual_seed(0)
-    session = Session(rules, Options(everything=True, **options), lambda finding: None)
+    session = Session(rules, Options(everything=True, **options), tell)
     session.start()
     raised: Exception | None = None
     try:

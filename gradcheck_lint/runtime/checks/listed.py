@@ -28,6 +28,7 @@ from gradcheck_lint.runtime.checks.order.leaks import Leaks
 from gradcheck_lint.runtime.checks.order.retained import Retained
 from gradcheck_lint.runtime.checks.order.rounds import Rounds
 from gradcheck_lint.runtime.checks.ranks.ranks import Ranks
+from gradcheck_lint.runtime.checks.reach.cuts import Cuts
 from gradcheck_lint.runtime.checks.reach.functions import Functions
 from gradcheck_lint.runtime.checks.reach.losses import Losses
 from gradcheck_lint.runtime.checks.reach.plateaus import Plateaus
@@ -46,6 +47,7 @@ CHECKS: tuple[type[Check], ...] = (
     Construction,
     Norms,
     Freezing,
+    Cuts,
     Losses,
     Plateaus,
     Leaks,

@@ -23,7 +23,10 @@ class EvalAtStep(Sighting):
 
 @kind
 class StepWithoutGradMode(Sighting):
-    pass
+    """Gradients are off, and most parameters that had one before have none."""
+
+    left: int  # how many have one all the same
+    before: int
 
 
 @kind

@@ -104,6 +104,7 @@ class EmptyStep(Sighting):
     tally: Tally
     closure: Closure | None = None
     elsewhere: bool = False  # backward has run, and its graphs lead to nothing that the optimizer holds
+    cut: Site | None = None  # what has cut off all that it holds
 
 
 @kind

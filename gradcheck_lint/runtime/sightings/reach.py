@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.laws.reach import Cut
@@ -31,6 +32,16 @@ class LossLeadsNowhere(Sighting):
     sure: bool
 
 
+class Cutting(Enum):
+    """Who has cut parameters off from a loss that they took part in."""
+
+    CHECKPOINT = "checkpoint"  # a reentrant one of inputs that do not require grad
+    FUNCTION = "function"  # the backward of an autograd Function gives None for them
+    VALUE = "value"  # `forward` takes their values alone
+    OFF = "off"  # their modules are called while gradients are switched off
+    DETACHED = "detached"  # what comes out of their modules is cut off
+
+
 @kind
 class NeverAGradient(Sighting):
     """Parameters that no loss depends on."""
@@ -38,6 +49,9 @@ class NeverAGradient(Sighting):
     prefix: str
     checked: int
     branch: bool  # another of these modules was taken each time
+    cutting: Cutting | None = None  # they took part in the forward pass, and this has cut them off
+    cut: Site | None = None  # where
+    by: str = ""  # the Function, or what the code calls there
 
 
 @kind

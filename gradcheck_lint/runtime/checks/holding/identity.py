@@ -323,7 +323,11 @@ class Identity(Check):
         if kind is not Call.MODULE_APPLY and not (kind is Call.MODULE_LOAD_STATE and _assigns(args, kwargs)):
             return
         self._depth += 1
-        if self._depth == 1 and (self.session.roster.awake() or not self.session.observers):
+        if self._depth > 1:
+            return
+        if self._slots and self.session.registrations.number != self._seen:
+            self.compare("assigned", None)  # what was exchanged before is no work of the move
+        if self.session.roster.awake() or not self.session.observers:
             slots = [
                 (weakref.ref(module), key, f"{name}.{key}" if name else key, id(parameter))
                 for name, module in args[0].named_modules()

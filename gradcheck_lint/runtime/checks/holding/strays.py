@@ -38,6 +38,7 @@ WALKS = 3  # backwards of each optimizer whose graph is walked before sampling b
 _WALKS = 24  # of all optimizers together
 _AGAIN = 3  # how often a step without gradients makes the next graph be walked
 _LATE = 1000  # steps after which missing parameters are told; until then an optimizer for them may still come
+_SOON = (3, 4, 5, 20)  # those at which it is asked whether that is out of the question
 _NOTED = 2  # the step at which it is noted which parameters nobody holds
 _IDLE = 200  # of them that are asked now and then whether they get gradients
 _SCALES = frozenset({"Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Exp", "Log", "Pow", "Sqrt", "Sigmoid", "Softplus"})
@@ -69,6 +70,10 @@ class Strays(Check):
     def forsake(self, ids: set[int] | None) -> None:
         """Another thread is at work on these, None for whatever there is, and this is called in it."""
         self._leaves.forsake(ids)
+
+    def loads(self, parameter: Tensor) -> bool:
+        """Whether a state was loaded into the module of a parameter."""
+        return self._unheld.has_loaded(parameter)
 
     # What is given
 
@@ -186,6 +191,8 @@ class Strays(Check):
         self._judge_rebuilt(observer, mark)
         self._replaced.look(observer, mark)
         self._unheld.collect(observer)
+        if self._leaves.pending and steps in _SOON:
+            self._unheld.tell_what_is_certain()
         if steps >= _LATE and self._leaves.pending:
             self._unheld.tell()
 

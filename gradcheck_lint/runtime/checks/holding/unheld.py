@@ -18,6 +18,7 @@ from gradcheck_lint.runtime.checks.holding.attributes import hidden
 from gradcheck_lint.runtime.checks.holding.collected import lists, spent
 from gradcheck_lint.runtime.checks.holding.identity import Identity, held_by_any
 from gradcheck_lint.runtime.checks.holding.stray import FRESH, NAMELESS, names_of_all, steps_of_all
+from gradcheck_lint.runtime.coming import settled
 from gradcheck_lint.runtime.names import Models, names_of
 from gradcheck_lint.runtime.references import Ref
 from gradcheck_lint.runtime.sightings.building import IteratorSpent
@@ -62,6 +63,7 @@ class Untold:
         self._spent: dict[int, tuple[str, Mark | None]] = {}  # by observer: what left one of its groups empty
         self._loaded: set[int] = set()
         self._called: dict[int, dict[int, str]] = {}  # by observer: what it holds, by names that may be others' later
+        self._settled: tuple[set[Mark | None], bool] | None = None  # of optimizers built there: no other will come
         self._by_hand: bool | None = None  # whether the program has code that writes networks; None: not asked yet
         self.models_found = False  # some, since the latest look at what nobody holds
         self.marks: dict[int, Mark | None] = {}  # by observer: of its latest step
@@ -82,6 +84,9 @@ class Untold:
     def loaded(self, module: Module) -> None:
         """A state is loaded into it."""
         self._loaded |= {id(parameter) for parameter in module.parameters()}
+
+    def has_loaded(self, parameter: Tensor) -> bool:
+        return id(parameter) in self._loaded
 
     def note_frozen(self, parameters: Iterable[Tensor]) -> None:
         """Nobody holds these."""
@@ -176,6 +181,23 @@ class Untold:
 
     # Telling
 
+    def tell_what_is_certain(self) -> None:
+        """The same as `tell` as soon as it is known that nobody will come for them; the rest stays to be told."""
+        pending = self._leaves.pending
+        certain = {key: s for key, s in pending.items() if s.parameter and s.fresh and s.times > 1}
+        if not certain or not self._nobody_comes():
+            return
+        self._leaves.pending = certain
+        self.tell()
+        self._leaves.pending = {key: s for key, s in pending.items() if key not in certain}
+
+    def _nobody_comes(self) -> bool:
+        """Asked once for all optimizers that there are: it goes over all code at hand."""
+        built = {observer.built for observer in self._session.observers.values()}
+        if self._settled is None or self._settled[0] != built:
+            self._settled = (built, settled(built, sites.frames(3)))
+        return self._settled[1]
+
     def tell(self) -> None:
         """One sighting for each kind of leaf that nobody holds."""
         identity = self._session.check(Identity)
@@ -239,10 +261,11 @@ class Untold:
 
     def _sighting(self, why: Missing, observer: Observer, strays: list[Stray]) -> Sighting:
         scene = observer.scene(self.marks.get(observer.watched.index) or observer.mark_of("step"))
+        scene = replace(scene, step=min(stray.step for stray in strays))
         names = _names(strays)
         plain = all(stray.plain for stray in strays)
         if why is Missing.REPLACED:
-            return _layers_replaced(replace(scene, step=min(stray.step for stray in strays)), strays)
+            return _layers_replaced(scene, strays)
         if why is Missing.LIST:
             name = strays[0].list
             made = resolve(next((mark for other, _, mark in self._lists if other == name), None))

@@ -14,6 +14,7 @@ from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.laws.holding import shares_ids
 from gradcheck_lint.runtime import patches
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks.reach.cuts import Cuts
 from gradcheck_lint.runtime.reading import beginning, equal
 from gradcheck_lint.runtime.sightings.order import (
     EmptyStep,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.window import Round
 
 _WALKS = 3  # backwards of which we look whether they are after the gradient of an input
+_PASSED = 3  # steps in a row that every backward so far has passed by
 _MADE = 3  # backwards after which a step should have come
 _CUT = 20  # how many there have to be where the run did not come to its end: the step can still have been to come
 _BYTES = 16  # values of a parameter that are compared
@@ -59,6 +61,8 @@ class Idle(NamedTuple):
     seen: object  # what the observer keeps of the latest step that found none
     still: bool  # whether that was the latest step that was looked at
     backwards: int  # of the whole program, when that began
+    latest: int  # how many the thread that is listened to had made at that step
+    passed: int  # how many of these steps in a row had a backward before them
 
 
 class Rounds(Check):
@@ -94,9 +98,13 @@ class Rounds(Check):
         if observer.verdicts.idle is not None:
             known = self._idle.get(index)
             again = known is None or known.seen is not observer.verdicts.idle  # this step too has found nothing
-            self._idle[index] = Idle(
-                observer.verdicts.idle, again, known.backwards if known else patches.counts().backwards
-            )
+            made = self.session.backwards
+            passed = (known.passed if known else 0) + 1 if again and made > (known.latest if known else 0) else 0
+            begun = known.backwards if known else patches.counts().backwards
+            self._idle[index] = Idle(observer.verdicts.idle, again, begun, made, passed)
+            cut_off = index in self.session.check(Cuts).whole
+            if passed == _PASSED == steps and (cut_off or self._all_idle()):
+                self._tell_idle(observer, since=1)
         if self._judged.get(index) == steps or not observer.window.rounds or observer.opaque:
             return
         self._judged[index] = steps
@@ -197,7 +205,12 @@ class Rounds(Check):
             scene, used = observer.scene(line), resolve(mark)
             self.session.take(SkipLeft(scene, used=used, window=len(window), usual=usual, finite=finite))
 
-    def _tell_idle(self, observer: Observer) -> None:
+    def _all_idle(self) -> bool:
+        """Whether no optimizer has had a gradient so far: else it may be another's turn."""
+        observers = self.session.observers.values()
+        return not any(o.watched.backwards or o.opaque or o.broken for o in observers)
+
+    def _tell_idle(self, observer: Observer, since: int | None = None) -> None:
         """It has stepped from the first to the last without any gradient, and has moved nothing."""
         if observer.verdicts.idle is None or any(parameter.grad is not None for parameter in observer.parameters()):
             return
@@ -211,7 +224,13 @@ class Rounds(Check):
         mark, tally = observer.verdicts.idle
         if not observer.verdicts.named_only(mark, "backward"):
             elsewhere = bool(self.session.backwards)
-            self.session.take(EmptyStep(observer.scene(mark), tally=tally, elsewhere=elsewhere))
+            way = self.session.check(Cuts).whole.get(observer.watched.index)
+            self.session.take(
+                EmptyStep(
+                    observer.scene(mark, since), tally=tally, elsewhere=elsewhere,
+                    cut=resolve(way.mark) if way is not None else None,
+                )
+            )  # fmt: skip
 
     def _never_stepped(self, observer: Observer) -> None:
         watched = observer.watched

@@ -16,6 +16,7 @@ from gradcheck_lint.laws.mode import IDLE, idle
 from gradcheck_lint.laws.reach import Reached, cut_by, reached, trains
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks.reach.cuts import Cuts
 from gradcheck_lint.runtime.graph import kind, marked, only_sums, terms
 from gradcheck_lint.runtime.handed import handed_over
 from gradcheck_lint.runtime.names import attributes, variable
@@ -77,6 +78,7 @@ class Losses(Check):
         self._sound: set[Call] = set()  # places of which nothing more is to be said
         self._carried: set[Call] = set()
         self._idle: dict[int, int] = {}  # steps in a row without gradients and without grad mode, by optimizer
+        self._recorded: dict[int, int] = {}  # how many gradients the latest step found while grad mode was on
         self._kept = False
         self._unfed: dict[int, Unfed] = {}  # by optimizer
         self._first: dict[int, frozenset[int]] = {}  # the ids of what each optimizer was to train when it was met
@@ -238,8 +240,7 @@ class Losses(Check):
     def stepped(self, observer: Observer, mark: Mark | None) -> None:
         if mark is None:
             return
-        if not observer.window:
-            self._without_gradients(observer, mark)
+        self._without_gradients(observer, mark)
         steps = observer.watched.steps
         if steps < CHECKED:
             return
@@ -251,19 +252,28 @@ class Losses(Check):
             self._look_for_kept(observer, mark)
 
     def glance(self, observer: Observer, mark: Mark | None) -> None:
+        import torch
+
         unfed = self._unfed.get(observer.watched.index)
         if unfed is not None and unfed.names:
             self._feed(unfed)
+        if not torch.is_grad_enabled() and observer.watched.index in self._recorded:
+            observer.attention.suspect()
 
     def _without_gradients(self, observer: Observer, mark: Mark) -> None:
+        """Steps while gradients are off, none of which finds a gradient, or most of those that there were before."""
         import torch
 
         index = observer.watched.index
         records = torch.is_grad_enabled() or bool(observer.opaque)
-        fed = not records and any(p.grad is not None for p in observer.parameters())
-        row = self._idle[index] = idle(self._idle.get(index, 0), records=records, fed=fed)
+        now = sum(p.grad is not None for p in observer.parameters())
+        if records:
+            self._recorded[index] = now
+        before = max(self._recorded.get(index, 1), 1)
+        row = self._idle[index] = idle(self._idle.get(index, 0), records=records, fed=2 * now >= before)
         if row == IDLE:
-            self.session.take(StepWithoutGradMode(observer.scene(mark)))
+            step = observer.watched.steps - IDLE + 1
+            self.session.take(StepWithoutGradMode(observer.scene(mark, step), left=now, before=before))
 
     def _look_for_kept(self, observer: Observer, mark: Mark) -> None:
         import gc
@@ -343,6 +353,8 @@ class Losses(Check):
         groups: dict[str, list[str]] = {}
         for name, ref in unfed.names.items():
             parameter = ref()
+            if id(parameter) in self.session.check(Cuts).told:
+                continue
             if optimizer is not None and parameter is not None and optimizer.state.get(parameter):
                 continue  # it has had a gradient on a step that was only counted
             groups.setdefault(_prefix(name, unfed.fed), []).append(name)
