@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import events as ev
 
 if TYPE_CHECKING:
+    from gradcheck_lint.source.place import Place
     from gradcheck_lint.source.timeline import Timeline
 
 
@@ -16,6 +17,7 @@ class BootstrapTargetNotDetached(Rule):
     code = "GL412"
     slug = "bootstrap-target-not-detached"
     severity = Severity.ERROR
+    fix = Safety.UNSAFE
     needs = (ev.Backward,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -41,5 +43,16 @@ class BootstrapTargetNotDetached(Rule):
                 help=f"compute `{text(place)}` under `torch.no_grad()`, or `.detach()` it there",
                 note="" if found.advantage else "fine for residual-gradient methods, which are meant to train both",
                 related=[("backward runs here", found.backward.place)],
+                fix=None if found.advantage else self.mend(place),
                 confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
             )
+
+    @staticmethod
+    def mend(place: Place) -> Fix | None:
+        """Cut the target off where it is computed, if that is one call."""
+        from gradcheck_lint.facts.repair import append
+        from gradcheck_lint.source import tree
+
+        if not isinstance(place.node, (tree.Call, tree.Name, tree.Subscript)):
+            return None
+        return Fix("detach the target", Safety.UNSAFE, (append(place, ".detach()"),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import (
     ClosureSkipped,
@@ -35,6 +35,7 @@ class FrameworkStepBypassed(Rule):
     code = "GL605"
     slug = "framework-step-bypassed"
     severity = Severity.ERROR
+    fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     watches = (GonePast,)
     needs = (Distribute, Prepare, AcceleratedBackward, Step)
@@ -114,6 +115,7 @@ class FrameworkStepBypassed(Rule):
                 why="Accelerate neither scales it for half precision nor divides it by the number of micro-batches",
                 help=f"call `{name}.backward({receiver(backward.place)})`",
                 related=[("prepared here", prepare.place)],
+                fix=self.mend(backward, prepare),
                 confidence=Confidence.HIGH if id(prepare) in found.always else Confidence.MEDIUM,
             )
         for step, optimizer, prepare, certain in found.unprepared():
@@ -137,6 +139,20 @@ class FrameworkStepBypassed(Rule):
             )
 
     # ------------------------------------------------------------ Lightning
+
+    @staticmethod
+    def mend(backward: Backward, prepare: Prepare) -> Fix | None:
+        """Hand the loss to Accelerate, where that has a name in the same function and backward is told nothing."""
+        from gradcheck_lint.facts.repair import receiver, replace
+
+        node = backward.place.node
+        name = receiver(prepare.place)
+        if not isinstance(node, tree.Call) or node.args or backward.place.chunk is not prepare.place.chunk:
+            return None
+        if not name.isidentifier():
+            return None
+        call = f"{name}.backward({receiver(backward.place)})"
+        return Fix(f"call `{call}`", Safety.SAFE, (replace(backward.place, call),))
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.lightning_steps import LightningFacts

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.facts import repair
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.reach import KeptOnContext, WrongNumber, WrongShape, WrongType
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.place import name_of
+from gradcheck_lint.source.place import Place, name_of
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.applied import Applied
     from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.facts.functions import FunctionFacts, Given
     from gradcheck_lint.rule import RunReport
@@ -24,6 +26,7 @@ class FunctionContextMisuse(Rule):
     code = "GL602"
     slug = "function-context-misuse"
     severity = Severity.ERROR
+    fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     watches = (WrongNumber, WrongShape, WrongType, KeptOnContext)
     triggers = r"\bdef backward\("
@@ -125,7 +128,18 @@ class FunctionContextMisuse(Rule):
                 else "Python raises a TypeError, and with a context of its own it would be left out of the graph",
                 help=f"call `{name}.apply(...)`",
                 related=[("the Function is here", name_of(function.forward.place(function.forward.function)))],
+                fix=self.applied(site, name),
             )
+
+    @staticmethod
+    def applied(site: Applied, name: str) -> Fix | None:
+        """Call `apply` in place of the object or of `forward`."""
+        func = site.call.func
+        made = func.value if isinstance(func, tree.Attribute) else func
+        if isinstance(made, tree.Call) and made.args:
+            return None
+        place = Place(site.place.chunk, func)
+        return Fix("call `apply`", Safety.SAFE, (repair.replace(place, f"{name}.apply"),))
 
     def unpacked(self, function: FunctionFacts, report: Report) -> None:
         """Tell of saved tensors that are unpacked into another number of names."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
-from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Backward, GradOfNonLeaf, GradWrite
@@ -20,6 +20,7 @@ class NonLeafGradRead(Rule):
     code = "GL406"
     slug = "grad-of-non-leaf"
     severity = Severity.ERROR
+    fix = Safety.UNSAFE
     needs = (GradOfNonLeaf,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -44,8 +45,22 @@ class NonLeafGradRead(Rule):
             why="what is computed from it fails, or is skipped without a word",
             help=f"call `{name}.retain_grad()` before backward, or read `.grad` of the leaf that it was computed from",
             related=[("computed here", tensor.place)] if tensor.place is not None else [],
+            fix=self.mend(timeline, event, name) if here and isinstance(node.value, tree.Name) else None,
             confidence=Confidence.HIGH if here else Confidence.MEDIUM,
         )
+
+    @staticmethod
+    def mend(timeline: Timeline, event: GradOfNonLeaf, name: str) -> Fix | None:
+        """Have the gradient kept, where one backward stands in the same function before the reading."""
+        made = event.subject
+        backwards = [e for e in timeline.events(Backward) if made.serial < e.serial < event.serial]
+        if not backwards or any(e.place.chunk is not event.place.chunk for e in backwards):
+            return None
+        here = repair.stand(backwards[0].statement)
+        if here is None or len({id(e.place.node) for e in backwards}) > 1:
+            return None
+        call = f"{name}.retain_grad()"
+        return Fix(f"call `{call}` before the backward", Safety.UNSAFE, (repair.insert_before(here, call),))
 
 
 def _only_asked(event: GradOfNonLeaf) -> bool:

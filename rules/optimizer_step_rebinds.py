@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
-from gradcheck_lint.finding import Confidence, Severity
+from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import LeafWrite
 from gradcheck_lint.source.place import name_of
 
@@ -21,6 +22,7 @@ class OptimizerStepRebinds(Rule):
     code = "GL601"
     slug = "optimizer-step-rebinds"
     severity = Severity.ERROR
+    fix = Safety.SAFE
     triggers = r"\bdef step\(self, closure|\[[\"']params[\"']\]"
 
     needs = (LeafWrite,)
@@ -31,7 +33,7 @@ class OptimizerStepRebinds(Rule):
 
         event = changed_below(timeline)
         if event is not None:
-            self.changed(event.place, event.subject.label or "it", False, report)
+            self.changed(event.place, event.subject.label or "it", False, None, report)
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.own_optimizers import StepFacts
@@ -47,10 +49,12 @@ class OptimizerStepRebinds(Rule):
     def recorded(self, step: StepFacts, report: Report) -> None:
         """Tell of a parameter that is changed in place while torch records."""
         for statement, name in step.recorded_writes():
-            self.changed(step.step.place(statement), name, bool(step.closure_calls), report)
+            closure = bool(step.closure_calls)
+            fix = self.unrecorded(step) if not closure else None
+            self.changed(step.step.place(statement), name, closure, fix, report)
             return  # one decorator mends all of them
 
-    def changed(self, place: Place, name: str, closure: bool, report: Report) -> None:
+    def changed(self, place: Place, name: str, closure: bool, fix: Fix | None, report: Report) -> None:
         report(
             place,
             "an optimizer changes a parameter in place while gradients are recorded",
@@ -59,7 +63,28 @@ class OptimizerStepRebinds(Rule):
             help="put `@torch.no_grad()` over `step`, and call the closure under `torch.enable_grad()`"
             if closure
             else "put `@torch.no_grad()` over `step`",
+            fix=fix,
         )
+
+    @staticmethod
+    def unrecorded(step: StepFacts) -> Fix | None:
+        """Put the decorator over `step`."""
+        spelt = step.facts.spelled("torch.no_grad")
+        if spelt is None:
+            return None
+        edit = repair.decorate(step.step.place(step.function), f"@{spelt}()")
+        return Fix("record nothing in `step`", Safety.SAFE, (edit,))
+
+    @staticmethod
+    def recorded_again(step: StepFacts, call: tree.Call) -> Fix | None:
+        """Call the closure while torch records."""
+        spelt = step.facts.spelled("torch.enable_grad")
+        plain = [node for node in step.bindings.nodes if isinstance(node, (tree.Assign, tree.Evaluate))]
+        holding = [node for node in plain if any(part is call for part in node.walk())]
+        here = repair.stand(step.step.place(holding[0])) if len(holding) == 1 else None
+        if here is None or spelt is None or here.first != here.last:
+            return None
+        return Fix("record what the closure does", Safety.SAFE, (repair.within(here, f"with {spelt}():"),))
 
     def closure(self, step: StepFacts, report: Report) -> None:
         call = step.closure_off()
@@ -71,6 +96,7 @@ class OptimizerStepRebinds(Rule):
                 why="its backward raises a RuntimeError, as its loss has no graph",
                 help=f"call it under `torch.enable_grad()`: `with torch.enable_grad(): loss = {step.closure}()`",
                 related=[("off since here", name_of(step.step.place(step.function)))] if step.decorated else [],
+                fix=self.recorded_again(step, call),
             )
         lost = step.loss_lost()
         if lost is not None:

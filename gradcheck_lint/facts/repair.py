@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.finding import Edit, Span
-from gradcheck_lint.source.place import Place, UnplacedError
+from gradcheck_lint.source.place import Place, UnplacedError, name_of
 
 if TYPE_CHECKING:  # rules import this module, and only a finding is worth the time that importing libcst takes
     import libcst as cst
@@ -116,6 +116,20 @@ def insert_before(target: Stand, line: str) -> Edit:
 def insert_after(target: Stand, line: str) -> Edit:
     """Put a line of its own after a statement, with its indentation."""
     return Edit(Span(target.path, target.last + 1, 1, target.last + 1, 1), f"{target.indent}{line}\n")
+
+
+def within(target: Stand, head: str) -> Edit:
+    """Put a statement into a block of its own: `with torch.enable_grad():`."""
+    return _replace(target, f"{target.indent}{head}\n{textwrap.indent(target.text, '    ')}")
+
+
+def decorate(function: Place, decorator: str) -> Edit:
+    """Put a decorator directly above a function."""
+    span = name_of(function).span
+    lines = function.chunk.lines
+    line = lines[span.line - function.chunk.offset - 1]
+    indent = line[: len(line) - len(line.lstrip())]
+    return Edit(Span(span.path, span.line, 1, span.line, 1), f"{indent}{decorator}\n")
 
 
 def delete(target: Stand) -> Edit:

@@ -133,3 +133,17 @@ def test_a_node_is_replaced_or_given_a_tail() -> None:
     replaced, appended = repair.replace(argument, "r"), repair.append(argument, "()")
     assert (replaced.span.line, replaced.span.column, replaced.span.end_column, replaced.text) == (24, 9, 13, "r")
     assert (appended.span.column, appended.span.end_column, appended.text) == (13, 13, "()")
+
+
+def test_a_statement_is_put_into_a_block() -> None:
+    line = "    first()  # kept with it\n"
+    assert applied(repair.within(stand("first"), "with on:")) == TEXT.replace(line, f"    with on:\n    {line}")
+
+
+def test_a_decorator_goes_directly_above_a_function() -> None:
+    text = "    @old\n    def method(self): pass\n"
+    chunk = Chunk("file.py", "if x:\n" + text, OFFSET)
+    (block,) = lower_block(ast.parse(chunk.text).body, chunk)
+    assert isinstance(block, tree.If)
+    edit = repair.decorate(Place(chunk, block.body[0]), "@new()")
+    assert (edit.span.line, edit.span.column, edit.text) == (OFFSET + 3, 1, "    @new()\n")
