@@ -35,7 +35,7 @@ class Led(NamedTuple):
     """What a value leads to: `alive` gets a gradient, or may, and `cut` is what is cut off, by the id of each.
 
     `through` are modules whose `forward` was followed, on a way on which nothing was cut off yet: what ran in that is
-    told instead of them. It is `open` where the walk came to something that could lead anywhere: then there may be more of both.
+    told instead of them. It is `open` where the walk came to something that could lead anywhere: there may be more.
     """
 
     alive: dict[int, Thing]
