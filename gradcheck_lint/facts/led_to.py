@@ -44,7 +44,9 @@ class Led(NamedTuple):
     open: bool
 
 
-class _Walk:
+class Walk:
+    """One walk back from a value; `by` is what has cut the way off on which something is met, if anything has."""
+
     def __init__(self) -> None:
         self.alive: dict[int, Thing] = {}
         self.cut: dict[int, tuple[Thing, Cutting]] = {}
@@ -177,4 +179,4 @@ class _Walk:
 
 def led_to(value: Value | None) -> Led:
     """What a backward on a value leads to."""
-    return _Walk().run(value)
+    return Walk().run(value)
