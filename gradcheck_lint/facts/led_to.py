@@ -35,8 +35,7 @@ class Led(NamedTuple):
     """What a value leads to: `alive` gets a gradient, or may, and `cut` is what is cut off, by the id of each.
 
     `through` are modules whose `forward` was followed, on a way on which nothing was cut off yet: what ran in that is
-    told instead of them. It is `open` where the walk came to something that could lead anywhere: then there may be
-    more of both.
+    told instead of them. It is `open` where the walk came to something that could lead anywhere: there may be more.
     """
 
     alive: dict[int, Thing]
@@ -45,7 +44,9 @@ class Led(NamedTuple):
     open: bool
 
 
-class _Walk:
+class Walk:
+    """One walk back from a value; `by` is what has cut the way off on which something is met, if anything has."""
+
     def __init__(self) -> None:
         self.alive: dict[int, Thing] = {}
         self.cut: dict[int, tuple[Thing, Cutting]] = {}
@@ -178,4 +179,4 @@ class _Walk:
 
 def led_to(value: Value | None) -> Led:
     """What a backward on a value leads to."""
-    return _Walk().run(value)
+    return Walk().run(value)

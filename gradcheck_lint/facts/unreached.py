@@ -85,7 +85,7 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
             continue
         told: list[Thing] = []
         for part, cut in sorted(candidates.values(), key=_height):
-            within = any(_is_part(part, m, models) for m in held.modules)
+            within = any(is_part(part, m, models) for m in held.modules)
             named = any(m.core is part or m.inside(part) for m in held.modules)
             if not (within or named) or any(part.inside(one) for one in told):
                 continue
@@ -103,7 +103,7 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
 def _comes(led: Led, part: Thing, models: dict[int, Thing]) -> bool:
     """Whether a gradient may come to some parameter of a part."""
     return any(
-        _is_part(part, one, models) or _is_part(one, part, models) or _twin(one, part) for one in led.alive.values()
+        is_part(part, one, models) or is_part(one, part, models) or _twin(one, part) for one in led.alive.values()
     )
 
 
@@ -114,10 +114,11 @@ def _twin(one: Thing, other: Thing) -> bool:
 
 def held_part(part: Thing, held: Held, led: Led) -> bool:
     """Whether a module is among what an optimizer has, or has some of that, for all that is known."""
-    return any(_is_part(part, m, led.through) or m.inside(part) or belongs(m, part) for m in held.modules)
+    return any(is_part(part, m, led.through) or m.inside(part) or belongs(m, part) for m in held.modules)
 
 
-def _is_part(part: Thing, model: Thing, models: dict[int, Thing]) -> bool:
+def is_part(part: Thing, model: Thing, models: dict[int, Thing]) -> bool:
+    """Whether a module is a part of another one, or that itself."""
     return part.inside(model) or belongs(part, model) or _made_in(part, model, models)
 
 
