@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.late import divided_late
-from gradcheck_lint.facts.window import Nested, Window, nested_windows, windows
+from gradcheck_lint.facts.micro_batches import Nested, nested_windows
+from gradcheck_lint.facts.window import Window, windows
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.rule import Report, Rule
@@ -47,14 +48,12 @@ class AccumulationNotAveraged(Rule):
                 self.summed(window, report)
             self.lost(timeline, window, report)
         for nested in nested_windows(timeline):
-            if id(nested.backward) not in late:
-                self.summed(nested, report)
+            if id(nested.backward) not in late and nested.undivided:
+                self.pieces(nested, report)
 
-    def summed(self, window: Window | Nested, report: Report) -> None:
+    def summed(self, window: Window, report: Report) -> None:
         """The losses are means, and nothing divides their sum."""
-        if query.torch_class(window.optimizer) not in SCALED_BY_GRADIENT or not _fixed_rate(window.optimizer):
-            return
-        if not _mean(window) or any(
+        if not _sums(window) or any(
             isinstance(n, tree.Attribute) and n.attr == "grad" for n in window.loop.node.walk()
         ):
             return
@@ -68,6 +67,27 @@ class AccumulationNotAveraged(Rule):
             note="a learning rate that was chosen for the sum is legitimate",
             related=[("the window closes here", window.step.place)],
             confidence=Confidence.HIGH if window.named else Confidence.MEDIUM,
+        )
+
+    def pieces(self, window: Nested, report: Report) -> None:
+        """The same in a loop of its own, over the pieces of a batch."""
+        if not _sums(window):
+            return
+        spoken, whole = window.spoken, window.head.pieces
+        many = f"{spoken} losses" if spoken else "several losses"
+        report(
+            window.backward.place,
+            "the losses of an accumulation window are summed, not averaged",
+            label=f"adds the gradient of one of {many}, each a mean{' over a piece of the batch' if whole else ''}",
+            why=f"the step is {spoken} times as long as the learning rate says"
+            if spoken
+            else "the step is longer than the learning rate says, by the number of pieces",
+            help=f"divide the loss by `{spoken}` before backward"
+            if spoken
+            else "multiply the loss by the share that the piece has in the batch before backward",
+            note="a learning rate that was chosen for the sum is legitimate",
+            related=[("the window closes here", window.step.place)],
+            confidence=Confidence.HIGH if window.named or window.head.certain else Confidence.MEDIUM,
         )
 
     def lost(self, timeline: tl.Timeline, window: Window, report: Report) -> None:
@@ -144,6 +164,12 @@ def _fixed_rate(optimizer: Thing) -> bool:
     rate = next((a.value for a in node.args if a.keyword == "lr"), None)
     rate = node.args[1].value if rate is None and len(node.args) > 1 and not node.args[1].keyword else rate
     return rate is None or isinstance(rate, (tree.Constant, tree.Name, tree.Attribute))
+
+
+def _sums(window: Window | Nested) -> bool:
+    """Whether a sum of means makes its steps longer."""
+    scaled = query.torch_class(window.optimizer) in SCALED_BY_GRADIENT and _fixed_rate(window.optimizer)
+    return scaled and _mean(window)
 
 
 def _mean(window: Window | Nested) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query, repair
+from gradcheck_lint.facts.micro_batches import Nested, nested_windows
 from gradcheck_lint.facts.window import Window, counted_from_zero, counted_once, windows
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.laws.answer import YES
@@ -49,6 +50,13 @@ class AccumulationWindowBroken(Rule):
                 inner = query.inside(around, window.loop)
                 if isinstance(event, ev.Clip) and window.each(event, inner) and not query.exclusive(around, at):
                     self.clipped(window, event, confidence, report)
+            if window.aside:
+                self.beside(window, report)
+        for nested in nested_windows(timeline):
+            for event, around in nested.inner:
+                if isinstance(event, ev.Clip) and query.always(query.inside(around, nested.loop)):
+                    if nested.named or nested.head.certain:
+                        self.clipped(nested, event, Confidence.HIGH, report)
         for window in counted_once(timeline):
             self.kept(window, report)
 
@@ -80,6 +88,18 @@ class AccumulationWindowBroken(Rule):
             confidence=confidence,
         )
 
+    def beside(self, window: Window, report: Report) -> None:
+        """One arm of a branch accumulates, and another steps in each round, with a loss that is divided as well."""
+        for step in window.ungated():
+            report(
+                step.place,
+                "only one arm of a branch accumulates, and the loss of both is divided",
+                label=f"is taken after each micro-batch, whose loss is divided by `{window.spoken}`",
+                why="in this arm each step is shorter than the learning rate says",
+                help=f"test `{window.text(window.test.whole)}` here too",
+                related=[("the window of the other arm closes here", window.step.place)],
+            )
+
     def kept(self, window: Window, report: Report) -> None:
         name, test = window.text(window.test.counter), window.test.whole
         once = isinstance(test, tree.Operation) and test.op in ("==", "!=")
@@ -94,7 +114,7 @@ class AccumulationWindowBroken(Rule):
             related=[("the window closes here", window.step.place)],
         )
 
-    def clipped(self, window: Window, clip: ev.Clip, confidence: Confidence, report: Report) -> None:
+    def clipped(self, window: Window | Nested, clip: ev.Clip, confidence: Confidence, report: Report) -> None:
         if clip.engine or reaches(clip.subject, window.optimizer) is not YES:
             return
         report(

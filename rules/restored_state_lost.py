@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.reinitialised import built_anew, left_out, reinitialised
+from gradcheck_lint.facts.repair import receiver
+from gradcheck_lint.facts.resumed import begun_anew, copied_before, crossed, rate_lost, rebuilt
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
@@ -26,6 +28,26 @@ class RestoredStateLost(Rule):
     watches = (StatePermuted, RateLost, RestoredInVain)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        for begun in begun_anew(timeline):
+            report(
+                begun.moved.place,
+                "the schedule begins anew where the training goes on",
+                label=f"moves on from 0, and the epochs from `{begun.start}`",
+                why="nothing gives the schedule its count back, so the rate is that of the first epochs once more",
+                help=f"save the state of `{receiver(begun.moved.place)}` too, and load it",
+                note="a schedule that was laid out for what is left of the training is legitimate",
+                related=[("built here", begun.built.place)],
+                confidence=Confidence.MEDIUM,
+            )
+        for both in crossed(timeline):
+            report(
+                both.second.place,
+                "two optimizers are given the state of one",
+                label=f"takes `{both.state}`, which another optimizer has been given",
+                why="the averages of one model's gradients are used for another model",
+                help="load the state that was saved for this optimizer",
+                related=[("given to this optimizer first", both.first.place)],
+            )
         for event in timeline.events(LoadState):
             anew = built_anew(timeline, event)
             if anew is not None:
@@ -38,6 +60,18 @@ class RestoredStateLost(Rule):
                     note="to begin with a fresh optimizer on purpose is legitimate",
                     related=[("the state is restored here", event.place)],
                     confidence=Confidence.MEDIUM,
+                )
+            self.schedules(timeline, event, report)
+            early = copied_before(timeline, event)
+            if early is not None:
+                report(
+                    early.run.place,
+                    "a copy of the model was made before its state was loaded",
+                    label=f"runs with the weights that `{early.copy.label}` was initialised with",
+                    why="the copy has weights of its own, and what is loaded into the model never comes to them",
+                    help="copy the model after its state is loaded",
+                    related=[("the state is loaded here", event.place)]
+                    + ([("the copy is made here", early.copy.place)] if early.copy.place is not None else []),
                 )
             key = left_out(timeline, event)
             if key is not None:
@@ -61,6 +95,32 @@ class RestoredStateLost(Rule):
                 why="what was loaded is lost before it is used",
                 help="initialise the model first, and load the state last",
                 related=[("the state is loaded here", event.place)],
+            )
+
+    def schedules(self, timeline: Timeline, event: LoadState, report: Report) -> None:
+        """A schedule is built where it undoes what was restored."""
+        anew = rebuilt(timeline, event)
+        if anew is not None:
+            report(
+                anew.built.place,
+                "a scheduler is built anew after its state was restored",
+                label=f"`{anew.built.subject.label}` begins at 0",
+                why="the one that was restored never moves, so the schedule starts from the beginning",
+                help="load the state into the scheduler that is moved",
+                note="" if anew.sure else "to begin with a fresh schedule on purpose is legitimate",
+                related=[("the state is restored here", event.place)],
+                confidence=Confidence.HIGH if anew.sure else Confidence.MEDIUM,
+            )
+        lost = rate_lost(timeline, event)
+        if lost is not None:
+            report(
+                lost.built.place,
+                "the restored learning rate is overwritten by a new scheduler",
+                label="sets the rate to that of its beginning",
+                why="loading a scheduler restores its count, and leaves the rate as it is until the next move",
+                help="build the scheduler before the optimizer is given its state",
+                related=[("the rate is restored here", event.place)],
+                confidence=Confidence.HIGH if lost.sure else Confidence.MEDIUM,
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

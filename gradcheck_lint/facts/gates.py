@@ -114,8 +114,8 @@ def _read(test: tree.Expression | None, loop: tl.Loop, body: tree.Block) -> tupl
         return open_, False
     if isinstance(test, tree.Name) or (isinstance(test, tree.Operation) and test.op == "not"):
         inner = test if isinstance(test, tree.Name) else test.operands[0]
-        given = _given(inner, body)
-        named = modulo(given) if given is not None else None
+        value = given(inner, body)
+        named = modulo(value) if value is not None else None
         return (named, inner is test) if named is not None else None
     if isinstance(test, tree.Operation) and test.op in ("and", "or"):
         parts = [one for part in test.operands if (one := _read(part, loop, body)) is not None]
@@ -157,7 +157,7 @@ def _open(test: tree.Expression) -> Test | None:
     return None
 
 
-def _given(name: tree.Expression, body: tree.Block) -> tree.Expression | None:
+def given(name: tree.Expression, body: tree.Block) -> tree.Expression | None:
     """What the one assignment in a block gives to a name."""
     if not isinstance(name, tree.Name):
         return None
@@ -205,17 +205,19 @@ class Kept(NamedTuple):
         """How a count is kept, in the loop if that stands in the same block of code."""
         here = list(_within(loop, body))
         raised = [n for n in here if isinstance(n, tree.Augment) and tree.dotted(n.target) == name]
-        given = [n.value for n in here if isinstance(n, tree.Assign) and any(tree.dotted(t) == name for t in n.targets)]
-        if not raised and len(given) == 1:
-            return _turned(name, given[0])
+        values = [
+            n.value for n in here if isinstance(n, tree.Assign) and any(tree.dotted(t) == name for t in n.targets)
+        ]
+        if not raised and len(values) == 1:
+            return _turned(name, values[0])
         if len(raised) != 1 or not _one(raised[0].value) or raised[0].op not in ("+", "-"):
             return None
         if raised[0].op == "-":
-            start = given[0] if len(given) == 1 else None
+            start = values[0] if len(values) == 1 else None
             return Kept(True, start) if start is not None and not _zero(start) else None
-        if not all(value is not None and _zero(value) for value in given):
+        if not all(value is not None and _zero(value) for value in values):
             return None
-        return Kept(bool(given))
+        return Kept(bool(values))
 
 
 def _turned(name: str, value: tree.Expression | None) -> Kept | None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.gates import gate
+from gradcheck_lint.facts.micro_batches import sizes
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -92,7 +93,7 @@ def _sizes(timeline: tl.Timeline, loop: tl.Loop) -> set[str]:
             if closing is not None:
                 found.add(repair.text(Place(closing[0].branch.place.chunk, closing[0].test.size)))
         elif turns and any(part is loop for part, _ in _inside(timeline, turns[-1])):
-            found.update(_counted(loop, event))
+            found.update(sizes(loop))
     return found
 
 
@@ -101,9 +102,3 @@ def _inside(timeline: tl.Timeline, outer: tl.Loop) -> Iterator[tuple[tl.Loop, tl
     for _, around in timeline.within(outer):
         for loop in query.loops(query.inside(around, outer))[:1]:
             yield loop, outer
-
-
-def _counted(loop: tl.Loop, step: ev.Event) -> Iterator[str]:
-    head = loop.node.iter if isinstance(loop.node, tree.For) else None
-    if isinstance(head, tree.Call) and tree.last_name(head.func) == "range" and len(head.args) == 1:
-        yield repair.text(Place(loop.place.chunk, head.args[0].value))

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.order import after
+from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import BuildOptimizer, Forward, Initialise, LoadState, Step, Unknown
-from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.holding import held_by, shares
 from gradcheck_lint.source.natures import Module, Optimizer
 from gradcheck_lint.source.timeline import Branch
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, only, things
@@ -83,9 +84,11 @@ def built_anew(timeline: Timeline, load: LoadState) -> BuildOptimizer | None:
 
 
 def _same(one: Thing, other: Thing) -> bool:
-    """Whether two optimizers hold the same modules whole."""
+    """Whether two optimizers are for the same modules, which the first one holds whole."""
     first, second = held_by(one), held_by(other)
-    return bool(first.modules) and not second.unknown and first.modules == second.modules
+    return bool(first.modules) and (
+        shares(one, other) is YES or (not second.unknown and first.modules == second.modules)
+    )
 
 
 _SAVED = re.compile(r"""["'](\w*optim\w*)["']\s*:\s*[\w.]*optim\w*\.state_dict\(\)""", re.IGNORECASE)

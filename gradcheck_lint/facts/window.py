@@ -16,13 +16,19 @@ from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Thing, only
+from gradcheck_lint.source.values import Thing, Value, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.amounts import Amount
     from gradcheck_lint.source.project import Module
 
 _ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch")
+
+
+def accumulates(name: str) -> bool:
+    """Whether something is called what accumulation is."""
+    return bool(_ACCUMULATES.search(name))
+
 
 Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
 
@@ -90,6 +96,25 @@ class Window(NamedTuple):
         found = self.zeros(YES, MAYBE)
         return bool(found) and all(self.gate.shuts(e, a) for e, a in found)
 
+    def ungated(self) -> Iterator[ev.Step]:
+        """Steps in another arm beside it that are taken in each round, after a loss that was divided by its size."""
+        at = next(a for e, a in self.inner if e is self.step)
+        for step, around in self.inner:
+            if not isinstance(step, ev.Step) or not step.concerns(self.optimizer) or not query.exclusive(around, at):
+                continue
+            inside = [part for part in query.inside(around, self.loop) if not any(part is one for one in self.aside)]
+            made = [e for e, a in self.inner if isinstance(e, ev.Backward) and not query.exclusive(a, around)]
+            if query.always(inside) and len(made) == 1 and self._quotient(made[0].subject):
+                yield step
+
+    def _quotient(self, loss: Value | None) -> bool:
+        """Whether a loss is one divided by the size."""
+        place = loss.place if isinstance(loss, Thing) else None
+        node = place.node if place is not None else None
+        if place is None or not isinstance(node, tree.Operation) or node.op != "/":
+            return False
+        return repair.text(Place(place.chunk, node.operands[-1])) == self.spoken
+
     def text(self, node: tree.Node) -> str:
         """The source of an expression in the condition."""
         return repair.text(Place(self.branch.place.chunk, node))
@@ -97,7 +122,7 @@ class Window(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether its size is called what a window of accumulation is."""
-        return bool(_ACCUMULATES.search(self.text(self.test.size)))
+        return accumulates(self.text(self.test.size))
 
     @property
     def spoken(self) -> str:
@@ -146,55 +171,6 @@ def _windows(timeline: tl.Timeline) -> Iterator[Window]:
         if backward is None:
             continue
         yield Window(loop, closing, step, backward, optimizer, inner, timeline.home, aside)
-
-
-class Nested(NamedTuple):
-    """A window that is a loop of its own: each of its rounds goes `backward`, and the `step` stands behind it."""
-
-    loop: tl.Loop
-    size: tree.Expression
-    step: ev.Step
-    backward: ev.Backward
-    optimizer: Thing
-    inner: Located
-
-    @property
-    def spoken(self) -> str:
-        """What the code calls its size."""
-        return repair.text(Place(self.loop.place.chunk, self.size))
-
-    @property
-    def named(self) -> bool:
-        """Whether its size is called what a window of accumulation is."""
-        return bool(_ACCUMULATES.search(self.spoken))
-
-
-def nested_windows(timeline: tl.Timeline) -> Iterator[Nested]:
-    """The windows `for … in range(n)` of an entry point, whose size is called so."""
-    steps = list(timeline.located(ev.Step)) if timeline.has(ev.Backward) else []
-    for step, around in steps:
-        optimizer, turns = only(step.subject, Optimizer), query.loops(around)
-        if optimizer is None or optimizer.summary or not turns or not query.always(query.inside(around, turns[-1])):
-            continue
-        if sum(e.concerns(optimizer) for e, a in steps if turns[-1] in a) != 1:
-            continue
-        backward = [(e, a) for e, a in timeline.within(turns[-1]) if isinstance(e, ev.Backward)]
-        if len(backward) != 1 or backward[0][0].engine:
-            continue
-        inside = query.inside(backward[0][1], turns[-1])
-        loops = query.loops(inside)
-        head = loops[0].node.iter if len(loops) == 1 and isinstance(loops[0].node, tree.For) else None
-        if not query.always(inside) or not isinstance(head, tree.Call) or tree.last_name(head.func) != "range":
-            continue
-        if len(head.args) != 1 or backward[0][0].serial > step.serial:
-            continue
-        window = Nested(loops[0], head.args[0].value, step, backward[0][0], optimizer, timeline.within(loops[0]))
-        if (
-            window.named
-            and not any(isinstance(e, ev.Zero) for e, _ in window.inner)
-            and not divides(window.loop, window.spoken)
-        ):
-            yield window
 
 
 def divides(loop: tl.Loop, size: str) -> bool:
