@@ -8,7 +8,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
-from gradcheck_lint.runtime.sightings.mode import ExpectedFrozenMoved, FrozenMoves, FrozenStatistics
+from gradcheck_lint.runtime.sightings.mode import ExpectedFrozenMoved, FrozenMoves, FrozenStatistics, MaskedMoves
 from gradcheck_lint.source.events import Step
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class FrozenPartStillMoves(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     needs = (Step,)
-    watches = (FrozenMoves, FrozenStatistics, ExpectedFrozenMoved)
+    watches = (FrozenMoves, FrozenStatistics, ExpectedFrozenMoved, MaskedMoves)
     yields_to = frozenset({("GL212", "names")})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -90,6 +90,23 @@ class FrozenPartStillMoves(Rule):
             self.statistics(sighting, report)
         elif isinstance(sighting, ExpectedFrozenMoved):
             self.expected(sighting, report)
+        elif isinstance(sighting, MaskedMoves):
+            self.mask(sighting, report)
+
+    def mask(self, sighting: MaskedMoves, report: RunReport) -> None:
+        name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
+        causes = [*(["weight decay"] if sighting.decay else []), *(["momentum"] if sighting.momentum else [])]
+        report(
+            "a part whose gradient is set to 0 is still moved by the step",
+            site=sighting.made,
+            label="holds back the gradient, and not " + " and ".join(causes),
+            why=f"{sighting.at_step}: {sighting.moved} of the {sighting.held_back} elements of "
+            f"{sighting.names[0]} without a gradient moved",
+            help=(f"build `{name}` with `weight_decay=0.0`, or " if sighting.decay else "")
+            + "write the old values back after the step",
+            related=[("moves them all the same", sighting.stepped), ("built here", sighting.built)],
+            subject="mask",
+        )
 
     def moves(self, sighting: FrozenMoves, report: RunReport) -> None:
         name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
@@ -113,6 +130,17 @@ class FrozenPartStillMoves(Rule):
 
     def statistics(self, sighting: FrozenStatistics, report: RunReport) -> None:
         one = sighting.names[0]
+        if sighting.on is not None:
+            report(
+                "a frozen part is put back into training mode",
+                site=sighting.on,
+                label=f"wakes up {told(sighting.names, 'norm layers')} with the rest of the model",
+                why="running statistics follow the new data, and so the frozen part computes something else",
+                help="call `eval()` on the frozen part after each `train()`, or override `train` so that it does",
+                related=[("was put into evaluation mode here", sighting.off), ("steps here", sighting.stepped)],
+                subject="statistics",
+            )
+            return
         report(
             "the statistics of frozen norm layers still change",
             label=f"{sighting.at_step}: {told(sighting.names, 'norm layers')} with frozen weights in training mode",

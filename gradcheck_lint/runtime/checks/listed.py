@@ -15,6 +15,7 @@ from gradcheck_lint.runtime.checks.holding.restored import Restored
 from gradcheck_lint.runtime.checks.holding.storage import Storage
 from gradcheck_lint.runtime.checks.holding.strays import Strays
 from gradcheck_lint.runtime.checks.mode.freezing import Freezing
+from gradcheck_lint.runtime.checks.mode.masks import Masks
 from gradcheck_lint.runtime.checks.mode.modes import Modes
 from gradcheck_lint.runtime.checks.mode.norms import Norms
 from gradcheck_lint.runtime.checks.mode.precision import Precision
@@ -62,6 +63,7 @@ CHECKS: tuple[type[Check], ...] = (
     Placement,
     Precision,
     Writes,
+    Masks,
     Units,
     Scalars,
     Ranks,  # the last: it hands over what all others have found

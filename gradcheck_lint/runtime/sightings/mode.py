@@ -33,6 +33,9 @@ class StepWithoutGradMode(Sighting):
 class FrozenStatistics(Sighting):
     """Norm layers were frozen by their weights alone."""
 
+    off: Site | None = None  # where they were put into evaluation mode with the rest of the frozen part
+    on: Site | None = None  # where that was undone by what puts all of the model into training mode
+
 
 @kind
 class NormsAlone(Sighting):
@@ -61,6 +64,17 @@ class FrozenMoves(Sighting):
     decay: bool
     momentum: bool
     old: bool  # by the gradient of an earlier step
+
+
+@kind
+class MaskedMoves(Sighting):
+    """The program sets a part of a gradient to 0, and the step moves that part of the parameter all the same."""
+
+    made: Site | None  # where
+    decay: float
+    momentum: bool
+    moved: int  # elements
+    held_back: int
 
 
 @kind

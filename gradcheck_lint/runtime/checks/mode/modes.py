@@ -34,6 +34,14 @@ class _Call(NamedTuple):
     mark: Mark | None
 
 
+class _Woken(NamedTuple):
+    """A norm layer that was in evaluation mode with a frozen part, and is not any more."""
+
+    layer: weakref.ref[Module]
+    off: Mark | None
+    on: Mark | None
+
+
 @dataclass
 class _Seen:
     """What is known of the layers of one optimizer."""
@@ -55,6 +63,7 @@ class Modes(Check):
         self._calls = 0
         self._depth = 0
         self._evals: dict[int, _Call] = {}
+        self._woken: dict[int, _Woken] = {}  # by layer
         self._seen: dict[int, _Seen] = {}
 
     def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -67,8 +76,26 @@ class Modes(Check):
         module = args[0]
         if args[1] if len(args) > 1 else kwargs.get("mode", True):
             self._evals.pop(id(module), None)
+            self._wakes(module, sites.here(2))
         else:
             self._evals[id(module)] = _Call(weakref.ref(module), sites.here(2))
+
+    def _wakes(self, module: Module, mark: Mark | None) -> None:
+        """Note the norm layers of frozen parts of it that the program had put into evaluation mode by themselves."""
+        from torch.nn.modules.batchnorm import _NormBase
+
+        inner = {id(part) for part in module.modules()} if self._evals else set()
+        for key, call in self._evals.items():
+            part = call.module()
+            if part is None or key not in inner or any(p.requires_grad for p in part.parameters()):
+                continue
+            for one in part.modules():
+                if isinstance(one, _NormBase) and not one.training and any(True for _ in part.parameters()):
+                    self._woken[id(one)] = _Woken(weakref.ref(one), call.mark, mark)
+
+    def _woke(self, module: Module) -> _Woken | None:
+        found = self._woken.get(id(module))
+        return found if found is not None and found.layer() is module else None
 
     def call_ended(
         self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
@@ -171,6 +198,12 @@ class Modes(Check):
             moving = [(name, module) for name, module in moving if id(module) not in followers]
         if moving and observer.watched.steps > 1:
             seen.statistics = True
-            self.session.take(FrozenStatistics(observer.scene(mark), names=tuple(name for name, _ in moving)))
+            woken = [(name, found) for name, module in moving if (found := self._woke(module)) is not None]
+            if woken:
+                off, on = woken[0][1].off, woken[0][1].on
+                names = tuple(name for name, _ in woken)
+                self.session.take(FrozenStatistics(observer.scene(mark), names=names, off=resolve(off), on=resolve(on)))
+            else:
+                self.session.take(FrozenStatistics(observer.scene(mark), names=tuple(name for name, _ in moving)))
         elif moving:
             seen.looked = -1  # look again at the next step
