@@ -96,6 +96,7 @@ class OptimizerRebuiltInLoop(Rule):
             help=f"build the {what.value} once, before the loop",
             note="a training that is meant to start cold in each round is legitimate",
             related=[("the step", sighting.stepped)],
+            confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
         )
 
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sighting import Sighting
 
 SURE = 20  # steps after which zero gradients, or an optimizer of somebody's own that waits, are no beginning any more
+NOTES = {
+    "rate": "a warm-up that begins at 0 is legitimate",
+    "loss": "a reward that is rare, or a margin that all examples keep, may give no loss for a while",
+}
 
 
 class UpdateWithoutEffect(Rule):
@@ -31,6 +35,9 @@ class UpdateWithoutEffect(Rule):
         if reason == "rate":
             says, sure = "its learning rate is 0", not sighting.scheduled
             help = f"give `{name}` a learning rate, or look at who sets `{name}.param_groups[0]['lr']`"
+        elif reason == "loss":
+            says, sure = "each loss that was looked at was exactly 0", False
+            help = "look for a mask of zeros, or targets that the loss leaves out"
         elif reason == "gradient":
             says, sure = "all its gradients were exactly 0", late
             help = "look for a loss that does not depend on the weights, a mask of zeros, or units that are all dead"
@@ -45,7 +52,7 @@ class UpdateWithoutEffect(Rule):
             label=f"{sighting.at_step}: no weight had moved since the first step; {says}",
             why="the model stays as it was initialised, whatever the loss says",
             help=help,
-            note="a warm-up that begins at 0 is legitimate" if reason == "rate" else "",
+            note=NOTES.get(reason, ""),
             related=[("built here", sighting.built)],
             confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
         )

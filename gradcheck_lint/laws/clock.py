@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from gradcheck_lint.laws.answer import NO, Answer
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 
 # How often
 
@@ -171,3 +171,20 @@ def rebuilt(what: Built, *, times: int, most: int) -> bool:
     if what is Built.OPTIMIZER:
         return times >= (OFTEN if most == 1 else EPOCHS)
     return times >= OFTEN - 1 and most <= 1
+
+
+FIT = 100  # steps, which are a training of their own where nobody counts epochs
+CYCLE = 2  # moves of a schedule that belongs to one of them
+
+
+def cold(*, most: int, epochs: bool, data: bool, cycle: int) -> Answer:
+    """Whether optimizers that are built again and again are meant to begin anew, each for up to `most` steps.
+
+    `epochs`: each is built for the next epoch, which nobody would call a task; `data`: the program has other data in
+    hand than when it built the last one; `cycle`: how far a schedule came that each has to itself.
+    """
+    if most <= 1:
+        return NO
+    if epochs:
+        return MAYBE if cycle >= CYCLE else NO
+    return YES if data or cycle >= CYCLE or most > FIT else MAYBE

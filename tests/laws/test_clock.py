@@ -7,8 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcheck_lint.laws import clock
-from gradcheck_lint.laws.answer import NO, Answer
-from gradcheck_lint.laws.clock import Built, Pace, Rates, Reach, Turn, counted, elsewhere, left, loses, pace, rebuilt
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
+from gradcheck_lint.laws.clock import (
+    Built,
+    Pace,
+    Rates,
+    Reach,
+    Turn,
+    cold,
+    counted,
+    elsewhere,
+    left,
+    loses,
+    pace,
+    rebuilt,
+)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +149,19 @@ def test_how_many_are_too_many(what: Built) -> None:
 def test_more_of_them_are_no_better(what: Built, times: int, most: int) -> None:
     if rebuilt(what, times=times, most=most):
         assert rebuilt(what, times=times + 1, most=most)
+
+
+@pytest.mark.parametrize(
+    ("most", "epochs", "data", "cycle", "meant"),
+    [
+        (1, False, True, 5, NO),  # nobody trains for one step
+        (500, True, True, 0, NO),
+        (8, True, False, 4, MAYBE),
+        (8, False, False, 1, MAYBE),
+        (8, False, True, 0, YES),
+        (8, False, False, 4, YES),
+        (500, False, False, 0, YES),
+    ],
+)
+def test_what_speaks_for_a_cold_start(most: int, epochs: bool, data: bool, cycle: int, meant: Answer) -> None:
+    assert cold(most=most, epochs=epochs, data=data, cycle=cycle) is meant

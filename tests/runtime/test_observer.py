@@ -914,7 +914,7 @@ def actor_leaks() -> None:
 def rebuilt_each_epoch() -> None:
     """Each of them makes more steps than are checked at first."""
     model = network()
-    for _ in range(7):
+    for _epoch in range(7):
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         for _ in range(FIRST + 10):
             optimizer.zero_grad()

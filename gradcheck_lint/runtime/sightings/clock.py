@@ -18,6 +18,7 @@ class BuiltAnew(Sighting):
     what: Built
     times: int
     steps: int  # the most that one of them was used for
+    sure: bool  # nothing says that each of them is meant to begin anew
 
 
 @kind

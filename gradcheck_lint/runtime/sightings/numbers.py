@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import Site
 
 
+Reason = Literal["rate", "loss", "gradient", "step"]  # why weights stay as they are
+
+
 @kind
 class LossIsNaN(Sighting):
     value: str
@@ -76,7 +79,7 @@ class UpdateExtreme(LayerChange):
 class NoEffect(Sighting):
     """The steps move no weight."""
 
-    reason: Literal["rate", "gradient", "step"]
+    reason: Reason
     own: bool  # the optimizer is one of torch's
     half: str  # the dtype, where weights are in half precision
     scheduled: bool

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.laws import clock
-from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.laws.clock import Built, Pace
 from gradcheck_lint.laws.holding import shares_ids
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks.clock import turns
 from gradcheck_lint.runtime.reading import beginning, equal, plain_rates
 from gradcheck_lint.runtime.references import Ref
 from gradcheck_lint.runtime.sightings.clock import BuiltAnew, ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished
@@ -60,6 +61,12 @@ class Line:
     observer: Observer | None = None  # of the last one, if it is
     kept: Kept | None = None
     remembers: bool = False  # whether it had something to lose
+    hand: turns.Hand | None = None  # when the last one was built
+    batch: turns.Hand | None = None  # at the first step of the last one
+    passing: frozenset[turns.Name] = frozenset()  # data that change from step to step
+    epochs: bool = True  # each of those in a row was built for the next epoch
+    data: bool = False  # one of them was built for other data
+    cycle: int = 0  # the most moves of a schedule that one of them had to itself
 
     def steps(self) -> int:
         """How often the last one was used."""
@@ -98,7 +105,7 @@ class Rebuilt(Check):
         self, optimizer: Optimizer, given: object, mark: Mark | None, observer: Observer | None
     ) -> None:
         ids = frozenset(id(p) for group in optimizer.param_groups for p in group["params"])
-        options = tuple(sorted((key, str(value)) for key, value in optimizer.defaults.items()))
+        options = {key: _plain(value) for key, value in optimizer.defaults.items()}
         line = self._again(Built.OPTIMIZER, optimizer, ids, options, mark, observer)
         if line is not None:
             self._tell(observer, mark, Built.OPTIMIZER, line)
@@ -120,11 +127,16 @@ class Rebuilt(Check):
         key = (what, id(mark.code), mark.last)
         line = self._lines.setdefault(key, Line())
         steps = line.steps()
-        same = line.times and line.ids == ids and line.options == options and steps and line.remembers
+        same = bool(line.times and line.ids == ids and steps and line.remembers)
+        if same and what is Built.OPTIMIZER:
+            same = _goes_on(line, options)
+        else:
+            same = same and line.options == options
         if same and line.kept is not None:
             same = _untouched(line.kept, steps)
         if not same:
-            line.times, line.most = 0, 0
+            line.times, line.most, line.epochs, line.data, line.cycle = 0, 0, True, False, 0
+            line.hand, line.passing = None, frozenset()
         line.times += 1
         line.most = max(line.most, steps if same else 0)
         line.ids, line.options, line.moves, line.kept, line.observer = ids, options, 0, None, observer
@@ -153,6 +165,11 @@ class Rebuilt(Check):
             line.remembers = any(_remembers(state) for state in optimizer.state.values())
         if line.times < 2:
             return  # most lines build one optimizer
+        if observer.watched.steps == 1:
+            line.batch = turns.look(sites.frames(2))
+        elif line.batch is not None:
+            line.passing |= turns.look(sites.frames(2)).exchanged(line.batch)
+            line.batch = None
         parameter = next((p for p in observer.parameters() if not p.is_sparse and p.grad is not None), None)
         if parameter is None:
             return
@@ -170,8 +187,14 @@ class Rebuilt(Check):
         what: Built,
         line: Line,
     ) -> None:
-        if observer is not None and clock.rebuilt(what, times=line.times, most=line.most):
-            self.session.take(BuiltAnew(observer.scene(mark), what=what, times=line.times, steps=line.most))
+        if observer is None or not clock.rebuilt(what, times=line.times, most=line.most):
+            return
+        meant = NO
+        if what is Built.OPTIMIZER:
+            meant = clock.cold(most=line.most, epochs=line.epochs, data=line.data, cycle=line.cycle)
+        if meant is not YES:
+            sure = meant is NO
+            self.session.take(BuiltAnew(observer.scene(mark), what=what, times=line.times, steps=line.most, sure=sure))
 
     # Schedulers and scalers
 
@@ -210,6 +233,9 @@ class Rebuilt(Check):
         line = self._of.get(id(scheduler))
         if line is not None:
             line.moves += 1
+        trained = self._of.get(id(getattr(scheduler, "optimizer", None)))
+        if trained is not None:
+            trained.cycle += 1
         known = self._moved.get(id(scheduler))
         times = known[2] + 1 if known is not None and known[0]() is scheduler else 1
         mark = sites.here()
@@ -298,6 +324,29 @@ class Rebuilt(Check):
                 continue
             if clock.counted(total=total, steps=observer.watched.steps, moves=times) is Pace.SLOW:
                 self.session.take(ScheduleUnfinished(observer.scene(mark), times=times, total=total))
+
+
+def _goes_on(line: Line, options: dict[str, Any]) -> bool:
+    """Whether an optimizer may take the place of the last one, as far as its options say; what speaks for it is noted.
+
+    Another rate is what a search tries, unless it comes with the next epoch: then somebody decays it by hand.
+    """
+    now, before = turns.look(sites.frames(2)), line.hand
+    line.hand = now
+    if before is None:  # the second one of the line
+        line.epochs = True
+        return bool({**options, "lr": 0} == {**line.options, "lr": 0})
+    line.epochs = line.epochs and now.next_epoch(before)
+    line.data = line.data or bool(now.exchanged(before) - line.passing)
+    rate = options.get("lr") == line.options.get("lr") or line.epochs
+    return rate and bool({**options, "lr": 0} == {**line.options, "lr": 0})
+
+
+def _plain(value: object) -> object:
+    """An option, to be compared; of a tensor no more than that it is one."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_plain, value))
+    return value if isinstance(value, (int, float, str, bool, type(None))) else type(value).__name__
 
 
 def _untouched(kept: Kept, steps: int) -> bool:

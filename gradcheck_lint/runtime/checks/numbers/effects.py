@@ -13,14 +13,14 @@ import math
 import weakref
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.runtime import reading
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.checks.numbers.plans import Plan, Plans
 from gradcheck_lint.runtime.checks.numbers.values import Values
 from gradcheck_lint.runtime.sampling import EARLY
-from gradcheck_lint.runtime.sightings.numbers import LostToRounding, NoEffect
+from gradcheck_lint.runtime.sightings.numbers import LostToRounding, NoEffect, Reason
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,7 @@ WIDE = 8  # elements of a weight, for its size to mean something
 STUCK = 3  # samples at which nothing had moved, where that may be meant
 PLAINLY = 2  # and where it cannot be
 SLOWLY = 4  # and where momentum may still gather what is needed
+PATIENCE = 200  # steps of a loss of exactly 0, as a goal that nobody has reached or a margin that all keep gives it
 _FEW = 0.05  # of the elements that got a gradient
 
 
@@ -70,6 +71,7 @@ class _Before(NamedTuple):
     mark: Mark | None
     blocks: list[_Block]
     rates: list[float | None]
+    backwards: list[int]  # the orders of those that have made its gradients
 
 
 class _Effect(NamedTuple):
@@ -99,6 +101,7 @@ class Effects(Check):
         self._weights: weakref.WeakKeyDictionary[Plan, _Weights] = weakref.WeakKeyDictionary()
         self._before: dict[int, _Before] = {}
         self._moving: set[int] = set()  # the optimizers that have moved a weight
+        self._idle: dict[int, NoEffect] = {}  # those whose losses were 0 so far, and so may have nothing to learn yet
 
     @property
     def _plans(self) -> Plans:
@@ -129,7 +132,8 @@ class Effects(Check):
             with torch.no_grad():
                 _choose(plan, weights, parameters)
                 blocks, rates = _keep(weights, optimizer, parameters, early=step in EARLY)
-            self._before[observer.watched.index] = _Before(plan, weights, step, mark, blocks, rates)
+            backwards = [event.order for event in observer.window]
+            self._before[observer.watched.index] = _Before(plan, weights, step, mark, blocks, rates, backwards)
 
     # After it
 
@@ -201,27 +205,28 @@ class Effects(Check):
         ):
             return
         if len(known) == len(before.rates) and not any(known):
-            reason: Literal["rate", "gradient", "step"] = "rate"
+            reason: Reason = "rate"
         elif plan.total == 0:
-            reason = "gradient"
+            idle = self.session.check(Values).nothing_lost(before.backwards)
+            reason = "loss" if idle else "gradient"
         elif fed and should * 2 > fed and not moved:
             reason = "step"
         else:
             return
         stuck.append((before.step, reason))
-        if (
-            len(stuck) >= (PLAINLY if reason == "step" and own and plainly else STUCK)
-            and len({why for _, why in stuck}) == 1
-        ):
-            names = tuple(plan.names[effect.which] for effect in effects)
-            if self._plans.is_new(observer, NoEffect, len(stuck)):
-                half = next((effect.half for effect in effects if effect.half), "")
-                scene = observer.scene(before.mark, before.step)
-                self.session.take(
-                    NoEffect(
-                        scene, names=names, reason=reason, own=own, half=half, scheduled=how.scheduled, rate=how.rate
-                    )
-                )
+        enough = PLAINLY if reason == "step" and own and plainly else STUCK
+        if len(stuck) < enough or len({why for _, why in stuck}) > 1:
+            return
+        half = next((effect.half for effect in effects if effect.half), "")
+        sighting = NoEffect(
+            observer.scene(before.mark, before.step),
+            names=tuple(plan.names[effect.which] for effect in effects),
+            reason=reason, own=own, half=half, scheduled=how.scheduled, rate=how.rate,
+        )  # fmt: skip
+        if reason == "loss":
+            self._idle[observer.watched.index] = sighting
+        elif self._plans.is_new(observer, NoEffect, len(stuck)):
+            self.session.take(sighting)
 
     def _lost(self, observer: Observer, before: _Before, effects: list[_Effect], how: _How) -> bool:
         """Whether updates of half precision weights vanish when they are rounded."""
@@ -256,6 +261,10 @@ class Effects(Check):
 
     def ended(self) -> None:
         self._before.clear()
+        for observer in self.session.observers.values():
+            idle = self._idle.get(observer.watched.index)
+            if idle is not None and observer.steps >= PATIENCE and observer.watched.index not in self._moving:
+                self.session.take(idle)
 
 
 def _choose(plan: Plan, weights: _Weights, parameters: list[Tensor]) -> None:

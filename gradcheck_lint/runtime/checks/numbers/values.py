@@ -23,7 +23,7 @@ from gradcheck_lint.runtime.sightings.numbers import GradientNotFinite, Gradient
 from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import CodeType
 
     from torch import Tensor
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 _LOSSES = 8  # lines that call backward whose losses are kept apart
+_RECENT = 64  # losses of which it is kept whether they are 0
 LOOKED_AT = 8  # parameters whose gradient is looked at more closely at one step
 ENOUGH = 32  # elements, for a part of them to mean something
 
@@ -74,6 +75,7 @@ class Values(Check):
         # by parameter: step and part of zeros
         self._faint: weakref.WeakKeyDictionary[Plan, dict[int, list[tuple[int, float]]]] = weakref.WeakKeyDictionary()
         self._losses: list[_Loss] = []
+        self._zeros: dict[int, bool] = {}  # whether a loss is exactly 0, by the order of its backward; the latest
         self._glimpse: tuple[_Loss, tuple[str, ...]] | None = None  # a loss seen at a glance, and what was spoilt then
         self._loss_names: dict[tuple[CodeType, int], str] = {}
 
@@ -92,6 +94,7 @@ class Values(Check):
             elif self._losses:
                 self._losses = []
             self._remember_loss(self._coming(), value, event.mark)
+            self._note_zero(event, value)
         elif loss.numel() == 1 and not loss.is_meta and self.session.options.level != "light":
             observers = self.session.observers.values()
             if not reading.capturing() and any(o.awake and o.sampling.reads(o.watched.steps + 1) for o in observers):
@@ -141,9 +144,20 @@ class Values(Check):
             name = self._loss_names[place] = f"loss/{what}" if self._loss_names else "loss"
         return name
 
+    def _note_zero(self, event: Event, value: float) -> None:
+        self._zeros[event.order] = value == 0
+        if len(self._zeros) > _RECENT:
+            del self._zeros[next(iter(self._zeros))]
+
+    def nothing_lost(self, backwards: Iterable[int]) -> bool:
+        """Whether all losses that are known of these backwards were exactly 0."""
+        known = [self._zeros[order] for order in backwards if order in self._zeros]
+        return bool(known) and all(known)
+
     def _late_loss(self, step: int, event: Event, values: list[list[float]]) -> None:
         value = values[0][0]
         self._remember_loss(step, value, event.mark)
+        self._note_zero(event, value)
         if math.isfinite(value) or event.how != "plain":
             return
         for observer in self.session.observers.values():
