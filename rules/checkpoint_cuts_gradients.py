@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.reach import Cutting, NeverAGradient
 from gradcheck_lint.source.events import Backward
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.timeline import Timeline
 
 
@@ -16,7 +19,9 @@ class CheckpointCutsGradients(Rule):
     code = "GL414"
     slug = "checkpoint-cuts-gradients"
     severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
     needs = (Backward,)
+    watches = (NeverAGradient,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts.checkpointed import severed
@@ -36,3 +41,21 @@ class CheckpointCutsGradients(Rule):
                 related=[("backward runs here", found.backward.place)],
                 confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        assert isinstance(sighting, NeverAGradient)
+        from gradcheck_lint.runtime.layers import told
+
+        if sighting.branch or sighting.cutting is not Cutting.CHECKPOINT:
+            return
+        one = len(sighting.names) == 1
+        report(
+            "a reentrant checkpoint is given no input that requires grad",
+            site=sighting.cut,
+            label=f"cuts off {told(sighting.names)}",
+            why="backward comes to what is inside through the inputs alone, so "
+            f"{'its parameter gets' if one else 'its parameters get'} no gradient",
+            help="pass `use_reentrant=False`, or let the input of the checkpoint require grad",
+            related=[("the optimizer is built here", sighting.built)],
+            subject=sighting.prefix,
+        )
