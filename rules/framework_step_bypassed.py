@@ -35,7 +35,7 @@ class FrameworkStepBypassed(Rule):
     code = "GL605"
     slug = "framework-step-bypassed"
     severity = Severity.ERROR
-    fix = Safety.SAFE
+    fix = Safety.UNSAFE
     witnesses = frozenset({"source", "run"})
     watches = (GonePast,)
     needs = (Distribute, Prepare, AcceleratedBackward, Step)
@@ -142,7 +142,10 @@ class FrameworkStepBypassed(Rule):
 
     @staticmethod
     def mend(backward: Backward, prepare: Prepare) -> Fix | None:
-        """Hand the loss to Accelerate, where that has a name in the same function and backward is told nothing."""
+        """Hand the loss to Accelerate, where that has a name in the same function and backward is told nothing.
+
+        Unsafe: Accelerate divides it by the number of micro-batches, and the code may do that as well.
+        """
         from gradcheck_lint.facts.repair import receiver, replace
 
         node = backward.place.node
@@ -152,7 +155,7 @@ class FrameworkStepBypassed(Rule):
         if not name.isidentifier():
             return None
         call = f"{name}.backward({receiver(backward.place)})"
-        return Fix(f"call `{call}`", Safety.SAFE, (replace(backward.place, call),))
+        return Fix(f"call `{call}`", Safety.UNSAFE, (replace(backward.place, call),))
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
         from gradcheck_lint.facts.lightning_steps import LightningFacts

@@ -128,18 +128,21 @@ class FunctionContextMisuse(Rule):
                 else "Python raises a TypeError, and with a context of its own it would be left out of the graph",
                 help=f"call `{name}.apply(...)`",
                 related=[("the Function is here", name_of(function.forward.place(function.forward.function)))],
-                fix=self.applied(site, name),
+                fix=self.applied(site),
             )
 
     @staticmethod
-    def applied(site: Applied, name: str) -> Fix | None:
+    def applied(site: Applied) -> Fix | None:
         """Call `apply` in place of the object or of `forward`."""
         func = site.call.func
         made = func.value if isinstance(func, tree.Attribute) else func
         if isinstance(made, tree.Call) and made.args:
             return None
+        said = tree.dotted(made.func if isinstance(made, tree.Call) else made)
+        if not said:
+            return None
         place = Place(site.place.chunk, func)
-        return Fix("call `apply`", Safety.SAFE, (repair.replace(place, f"{name}.apply"),))
+        return Fix("call `apply`", Safety.SAFE, (repair.replace(place, f"{said}.apply"),))
 
     def unpacked(self, function: FunctionFacts, report: Report) -> None:
         """Tell of saved tensors that are unpacked into another number of names."""
