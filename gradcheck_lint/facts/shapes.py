@@ -214,6 +214,8 @@ class _Walk(Descent[Shape]):
             return self.product([given, *args])
         if name in ("add", "sub", "mul", "div") and len(args) == 1 and given is not None:
             return self.arithmetic([given, *args])
+        if name in ("gather", "take_along_dim"):
+            return self.of(args[1] if len(args) > 1 else keywords.get("index"))
         shape = self.of(given)
         if shape is None:
             return None
@@ -232,8 +234,10 @@ class _Walk(Descent[Shape]):
             return shape[:at] + shape[at + 1 :] if shape[at] == 1 else None if shape[at] is None else shape
         if name == "unsqueeze":
             return (*shape[:at], 1, *shape[at:])
-        if name in _REDUCING and len(args) < 2 and "keepdim" not in keywords:
-            return shape[:at] + shape[at + 1 :]
+        if name in _REDUCING and len(args) < 2:
+            keeps = keywords.get("keepdim", _FALSE)
+            if isinstance(keeps, Constant) and isinstance(keeps.value, bool):
+                return shape[:at] + (1,) * keeps.value + shape[at + 1 :]
         return None
 
     # ------------------------------------------------------------ modules
@@ -290,6 +294,7 @@ class _Walk(Descent[Shape]):
         return self.layer(made.base if made.how is How.METHOD else made.args[0] if made.args else None)
 
 
+_FALSE = Constant(False)
 _OBJECTS = (Instance, Super, Module)
 
 _ALIKE = frozenset(

@@ -29,8 +29,11 @@ def look(machine: Machine, target: FunctionValue, args: Arguments, node: tree.No
         return None
     if not _between(target, args) and (machine.looping or not _loads(machine, target)):
         return None
-    if machine.frame.context & OFF or not any(frame.home.goes_backward for frame in machine.frames):
-        return None  # it has no graph, or nobody wants it
+    if not any(frame.home.goes_backward for frame in machine.frames):
+        return None  # nobody wants its graph
+    _, spent = machine.looks.get(id(target.function), (0, 0))
+    if machine.frame.context & OFF and spent > limits.LOOK_WORK // 2:
+        return None  # it has no graph: a target, or an evaluation
     return _apart(machine, target, args, node)
 
 
