@@ -17,7 +17,7 @@ class AverageNeverMoves(Rule):
     code = "GL215"
     slug = "average-never-moves"
     severity = Severity.ERROR
-    triggers = r"AveragedModel\("
+    triggers = r"AveragedModel\(|load_state_dict\(|deepcopy\(|\.copy_\("
     needs = (Build, Step)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -27,6 +27,7 @@ class AverageNeverMoves(Rule):
         from gradcheck_lint.facts.query import receiver
         from gradcheck_lint.facts.repair import argument
 
+        self.followers(timeline, report)
         copied = None if timeline.cut else followed(timeline)
         if copied is not None:
             network = f"`{copied.network.label}`" if copied.network.label else "the network"
@@ -59,4 +60,30 @@ class AverageNeverMoves(Rule):
                 help=f"call `update_bn(loader, {name})` of `torch.optim.swa_utils` before, or say `use_buffers=True`",
                 related=[("built here", late.built.place), ("averaged here, without the statistics", late.moved.place)],
                 confidence=Confidence.HIGH if late.normed is YES else Confidence.MEDIUM,
+            )
+
+    def followers(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts import following
+        from gradcheck_lint.facts.identity import name_of
+        from gradcheck_lint.facts.query import called
+
+        for wrong in following.wrong_way(timeline):
+            network, target = called([wrong.write.network]), called([wrong.target])
+            report(
+                wrong.write.event.place,
+                "a network is given the weights of the one that should follow it",
+                label=f"writes into {network}, and nothing ever moves {target}",
+                why=f"what `{name_of(wrong.step)}.step()` does to {network} is undone, and {target} stays as it was",
+                help=f"write the weights of {network} into {target}",
+                related=[(f"{target} is used here", wrong.run.place), ("steps here", wrong.step.place)],
+            )
+        for left in following.still(timeline):
+            network, average = called([left.network]), called([left.copied.subject])
+            report(
+                left.copied.place,
+                "an average of weights is never moved",
+                label=f"stays what {network} is here",
+                why="what is evaluated is the model at the start, and not what was learned",
+                help=f"move {average} after each step",
+                related=[("trained here", left.step.place), ("used here", left.run.place)],
             )

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import LayerReplaced, ModelReplaced, ParameterReplaced
+from gradcheck_lint.source.events import BuildOptimizer
 
 if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
@@ -21,10 +22,10 @@ class LayerReplacedAfterOptimizer(Rule):
     slug = "layer-replaced-after-optimizer"
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
-    needs = KINDS
+    needs = (*KINDS, BuildOptimizer)
     watches = (LayerReplaced, ModelReplaced, ParameterReplaced)
     triggers = r"\.(?<!\bself\.)\w+ *= *(\w+\.)*[A-Z]\w*\(|\] *= *(\w+\.)*[A-Z]\w*\(|resize_token_emb"
-    r"|setattr\([^\n]*, *(\w+\.)*[A-Z]\w*\(|weight_norm\(|= *(?:torch\.load|get_peft_model)\("
+    r"|deepcopy\(|setattr\([^\n]*, *(\w+\.)*[A-Z]\w*\(|weight_norm\(|= *(?:torch\.load|get_peft_model)\("
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         if not timeline.optimizers():
@@ -41,6 +42,23 @@ class LayerReplacedAfterOptimizer(Rule):
                 why=f"`{found.name}.step()` goes on with the old parameters, and the new ones stay as they are",
                 help=f"build `{found.name}` after this line, or hand over the new parameters by `add_param_group`",
                 related=[("the optimizer takes the parameters here", found.build.place)],
+            )
+        self.copies(timeline, report)
+
+    def copies(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.identity import name_of
+        from gradcheck_lint.facts.query import called
+        from gradcheck_lint.facts.trained_copy import trained_copies
+
+        for found in trained_copies(timeline):
+            copy, name = called([found.copy]), name_of(found.step)
+            report(
+                found.copied.statement,
+                "a copy of the model is trained, and the optimizer holds the original",
+                label=f"`{name}` does not hold the parameters of {copy}",
+                why=f"`{name}.step()` finds no gradient, and {copy} stays as it is",
+                help=f"build `{name}` of the parameters of {copy}",
+                related=[("the optimizer takes the parameters here", found.built.place)],
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
