@@ -58,7 +58,8 @@ def told(timeline: tl.Timeline, event: ev.Schedule, scheduler: Thing) -> Told | 
     if mode is not None and not (isinstance(mode, Constant) and mode.value in ("min", "max")):
         return None
     greater = isinstance(mode, Constant) and mode.value == "max"
-    words = _WORDS.findall(_name(given))
+    name = _name(given)
+    words = [*_WORDS.findall(name), *name.split("_")]
     less, more = any(map(_LESS.match, words)), any(map(_MORE.match, words))
     doubtful = any(map(_DOUBTFUL.match, words))
     if less == more and not (doubtful and not less):
