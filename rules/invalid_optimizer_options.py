@@ -69,6 +69,15 @@ class InvalidOptimizerOptions(Rule):
                 help=f"return the factor alone, without `{name}`",
                 related=related,
             )
+        elif factor.first:
+            report(
+                factor.place,
+                "the learning rate is 0 for the whole first epoch",
+                label="is 0 where the count of epochs begins",
+                why="the schedule moves once per epoch, and a step with a rate of 0 moves nothing",
+                help="count from 1 in the function",
+                related=related,
+            )
         else:
             report(
                 factor.place,

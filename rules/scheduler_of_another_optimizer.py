@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts import pacing, query
+from gradcheck_lint.facts import pacing, plateaus, query
 from gradcheck_lint.facts.lightning_clock import Handed, handed_over
 from gradcheck_lint.facts.unmoved import unmoved
 from gradcheck_lint.finding import Confidence, Severity
@@ -71,6 +71,34 @@ PACES = {
 }
 """By what a length counts, and after what the schedule is moved: message, label, consequence and advice."""
 
+TOLD = {
+    plateaus.Fault.NOTHING: (
+        "`ReduceLROnPlateau` is moved without a metric",
+        "says nothing of how the training goes",
+        "torch raises a TypeError at the first move",
+        "give it the validation loss",
+    ),
+    plateaus.Fault.COUNT: (
+        "`ReduceLROnPlateau` is given the number of the epoch",
+        "takes `{}` for the metric, which grows whatever happens",
+        "no epoch looks better than the first one, so the rate falls again and again",
+        "give it the validation loss instead of `{}`",
+    ),
+    plateaus.Fault.RISES: (
+        "`ReduceLROnPlateau` looks for the least of a metric that should grow",
+        "takes a greater `{}` for no improvement",
+        "the rate falls while the training gets better",
+        'build it with `mode="max"`',
+    ),
+    plateaus.Fault.FALLS: (
+        "`ReduceLROnPlateau` looks for the greatest of a loss",
+        "takes a smaller `{}` for no improvement",
+        "the rate falls while the training gets better",
+        'build it with `mode="min"`',
+    ),
+}
+"""What it is told, that cannot be right: message, label, consequence and advice."""
+
 COUNTING = frozenset(
     "StepLR MultiStepLR ExponentialLR CosineAnnealingLR LambdaLR LinearLR PolynomialLR MultiplicativeLR"
     " ConstantLR".split()
@@ -111,6 +139,7 @@ class SchedulerOfAnotherOptimizer(Rule):
             scheduler = only(event.subject, Scheduler)
             if scheduler is None or not pacing.kind(scheduler):
                 continue
+            self.told(plateaus.told(timeline, event, scheduler), event, scheduler, report)
             optimizer = only(moves(scheduler), Optimizer)
             if optimizer is None or not optimizer.certain or optimizer.summary or optimizer.place is None:
                 continue
@@ -126,6 +155,21 @@ class SchedulerOfAnotherOptimizer(Rule):
                 self.paced(timeline, event, around, scheduler, report)
                 if query.always(query.inside(around, turns[0])):
                     self.crossed(steps, event, optimizer, report)
+
+    def told(self, told: plateaus.Told | None, event: ev.Schedule, scheduler: Thing, report: Report) -> None:
+        """It waits for a plateau of something that has none, or looks for it in the wrong direction."""
+        if told is None:
+            return
+        message, label, why, help = TOLD[told.fault]
+        report(
+            event.place,
+            message,
+            label=label.format(told.spoken),
+            why=why,
+            help=help.format(told.spoken),
+            related=[("built here", scheduler.place)] if scheduler.place is not None else [],
+            confidence=Confidence.HIGH if told.certain else Confidence.MEDIUM,
+        )
 
     def other(
         self,
