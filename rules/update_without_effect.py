@@ -25,7 +25,7 @@ class UpdateWithoutEffect(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"run"})
     watches = (NoEffect,)
-    yields_to = frozenset({("GL403", "optimizer")})
+    yields_to = frozenset((code, "optimizer") for code in ("GL104", "GL201", "GL202", "GL304", "GL403", "GL404"))
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, NoEffect)

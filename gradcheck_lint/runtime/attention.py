@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.observer import Observer
 
 _ATTEND = 5  # how often something odd on a step between samples makes the observer wake
+_CHANGES = 5  # how often a change by the program does, as a state that is loaded
 
 
 class Attention:
@@ -31,6 +32,7 @@ class Attention:
         self.glances = False  # asleep, but this step is looked at when it is over
         self._fed = False  # there were gradients when it fell asleep, after a step
         self._attended = 0
+        self._changes = 0
 
     @property
     def steps(self) -> int:
@@ -127,6 +129,12 @@ class Attention:
         """Something is suspected: the next rounds are recorded with all that can be known of them."""
         if self.sampling.attending(self._watched.steps + 1):
             self._observer.machine.closely = True
+
+    def changed(self) -> None:
+        """The program has changed what is trained: the next steps are looked at, a few times in a run."""
+        if not self.awake and self._changes < _CHANGES:
+            self._changes += 1
+            self.attend()
 
     def suspect(self) -> None:
         """The same, and if the next steps would not be checked they are now: a few times in a run."""

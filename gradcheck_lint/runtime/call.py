@@ -14,7 +14,8 @@ class Call(Enum):
     LOAD_STATE = "load_state_dict"
     REGISTER = "register"  # a parameter or a module is assigned to an attribute of a module
     MODULE_ZERO_GRAD = "module.zero_grad"
-    MODULE_TRAIN = "module.train"
+    MODULE_TRAIN = "module.train"  # the outermost call alone, as of the next
+    MODULE_REQUIRES_GRAD = "module.requires_grad_"
     MODULE_APPLY = "module._apply"  # it is moved or converted
     MODULE_LOAD_STATE = "module.load_state_dict"
     MODULE_STATE = "module.state_dict"

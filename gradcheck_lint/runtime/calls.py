@@ -33,7 +33,13 @@ class Calls:
             Call.SCHEDULER_STEP: self._scheduled,
             **session.scaling.begins(),
         }
-        self._ends = {Call.ADD_PARAM_GROUP: self._group_added, **session.scaling.ends()}
+        self._ends = {
+            Call.ADD_PARAM_GROUP: self._group_added,
+            Call.LOAD_STATE: self._changed,
+            Call.MODULE_LOAD_STATE: self._changed,
+            Call.MODULE_REQUIRES_GRAD: self._changed,
+            **session.scaling.ends(),
+        }
 
     def begin(self, kind: Call, args: Args, kwargs: Kwargs) -> None:
         """A wrapped call begins."""
@@ -66,6 +72,12 @@ class Calls:
         observer = self._session.observers.get(id(args[0]))
         if observer is not None and error is None:
             observer.renew()
+            self._session.roster.changed()
+
+    def _changed(self, args: Args, kwargs: Kwargs, result: object, error: BaseException | None) -> None:
+        """What is trained may not be what it was: the next steps are looked at, a few times in a run."""
+        if error is None:
+            self._session.roster.changed()
 
     def _scheduled(self, args: Args, kwargs: Kwargs) -> None:
         scheduler = args[0]

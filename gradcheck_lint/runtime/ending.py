@@ -40,7 +40,8 @@ def _blind(session: Session, observer: Observer) -> Iterator[str]:
         yield f"{observer.opaque}, so {counted}the order of its calls was not judged"
     elif watched.steps == 0:
         yield "it never stepped" if watched.backwards else "nothing happened to it"
-    if not session.models and watched.steps and not all(parameter.held for parameter in watched.parameters):
+    found = session.models or session.record.models  # some may be gone by now
+    if not found and watched.steps and not all(parameter.held for parameter in watched.parameters):
         yield "no model or variable was found that holds its parameters; `watch(..., model=...)` names one"
 
 

@@ -1,7 +1,7 @@
 """Asks the rules about what was sighted, and keeps what they find: once for each mistake and place.
 
-A rule may yield to others (`Rule.yields_to`): what it finds is withheld beside a finding that tells the cause. Where
-the cause is seen later, what was told before it is not in the record any more.
+A rule may yield to others (`Rule.yields_to`): what it finds is withheld beside a finding that tells the cause, and is
+a note of that. Where the cause is seen later, what was told before it is not in the record any more.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Engine:
         self._adopted: dict[tuple[str, str, int, str], Finding] = {}  # from other ranks
         self._causes = {code: set[_About]() for rule in rules for code, _ in rule.yields_to}  # by code: what was found
         self._by_step = {code for rule in rules for code, what in rule.yields_to if what == "step"}
+        self._waiting: list[_Kept] = []  # what was kept, and is explained by what is about to be
         self.problems: list[str] = []
         self.left_out = 0  # findings beyond those that are kept
 
@@ -109,6 +110,9 @@ class Engine:
         for subject, kept in found:
             if not self._explained(kept):
                 self._keep(subject, kept)
+        for kept in (*self._waiting, *(kept for _, kept in found if self._explained(kept))):
+            self._note_consequence(kept)
+        self._waiting.clear()
 
     def _note_problem(self, problem: str) -> None:
         if len(self.problems) < MOST:
@@ -125,7 +129,23 @@ class Engine:
         if code not in self._causes or about in self._causes[code]:
             return
         self._causes[code].add(about)
-        self._found = {key: kept for key, kept in self._found.items() if not self._explained(kept)}
+        gone = [kept for kept in self._found.values() if self._explained(kept)]
+        self._found = {key: kept for key, kept in self._found.items() if kept not in gone}
+        self._waiting += gone
+
+    def _note_consequence(self, kept: _Kept) -> None:
+        """Say in the finding that tells the cause what else it explains."""
+        whats = dict(kept.rule.yields_to)
+        for key, cause in self._found.items():
+            what = whats.get(cause.finding.code)
+            if what is not None and cause.about.explains(kept.about, what):
+                more = f"it explains {kept.finding.code} too: {kept.finding.message}"
+                note = cause.finding.note
+                if kept.finding.code not in note:
+                    self._found[key] = cause._replace(
+                        finding=replace(cause.finding, note=f"{note}; {more}" if note else more)
+                    )
+                return
 
     def _explained(self, kept: _Kept) -> bool:
         return any(

@@ -207,8 +207,10 @@ def _install() -> None:
     _wrap(Optimizer, "__init__", _built)
     for name in ("zero_grad", "add_param_group", "load_state_dict"):
         _wrap(Optimizer, name, functools.partial(_told, kind=Call(name)))
-    for name in ("zero_grad", "train", "_apply", "load_state_dict", "state_dict"):
+    for name in ("zero_grad", "_apply", "load_state_dict", "state_dict"):
         _wrap(Module, name, functools.partial(_told, kind=Call(f"module.{name}")))
+    for name in ("train", "requires_grad_"):  # which hand on to their children
+        _wrap(Module, name, functools.partial(_outermost, kind=Call(f"module.{name}")))
     _wrap(lr_scheduler.LRScheduler, "__init__", functools.partial(_told, kind=Call.SCHEDULER_BUILD))
     for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
         _wrap(scheduler, "step", functools.partial(_told, kind=Call.SCHEDULER_STEP))
@@ -284,6 +286,24 @@ def _told(original: Callable[..., Any], kind: Call) -> Callable[..., Any]:
             for session in begun:
                 session.calls.end(kind, args, kwargs, result, error)
         return result
+
+    return wrapper
+
+
+def _outermost(original: Callable[..., Any], kind: Call) -> Callable[..., Any]:
+    """As `_told`, of the outermost call alone: a module hands it on to its children."""
+    told = _told(original, kind)
+    tracing = dynamo.tracing()
+    inside = threading.local()
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if tracing() or getattr(inside, "a_call", False):
+            return original(*args, **kwargs)
+        inside.a_call = True
+        try:
+            return told(*args, **kwargs)
+        finally:
+            inside.a_call = False
 
     return wrapper
 

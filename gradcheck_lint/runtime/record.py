@@ -111,7 +111,7 @@ class RunRecord:
     """Numbers by step: "loss" (and "loss/<name>" where backward is called on several), "gradient/<optimizer>/<layer>",
     "update/<optimizer>/<layer>"."""
     checked: dict[str, int] = field(default_factory=dict)  # how often each check was made
-    missing: list[str] = field(default_factory=list)  # trainable parameters of the model that no optimizer holds
+    missing: list[str] = field(default_factory=list)  # parameters of a model that got gradients and no optimizer holds
     problems: list[str] = field(default_factory=list)  # what went wrong inside the watcher
     ended: str = "ended"  # "ended", "interrupted", or the error that ended it
     sources: dict[str, dict[int, str]] = field(default_factory=dict)

@@ -130,6 +130,11 @@ class Roster:
         for observer in self.observers.values():
             observer.sampling.rouse()
 
+    def changed(self) -> None:
+        """The program has changed what is trained, in a call that was heard."""
+        for observer in self.observers.values():
+            observer.attention.changed()
+
     def suspect(self) -> None:
         """Something looked wrong at a glance: look thoroughly, a few times in a run."""
         for observer in self.observers.values():

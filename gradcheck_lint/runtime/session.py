@@ -15,6 +15,7 @@ from gradcheck_lint.runtime import dynamo, patches, sites
 from gradcheck_lint.runtime.backwards import Backwards
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.calls import Calls
+from gradcheck_lint.runtime.checks.holding.identity import Identity
 from gradcheck_lint.runtime.checks.listed import CHECKS
 from gradcheck_lint.runtime.ending import conclude
 from gradcheck_lint.runtime.engine import Engine
@@ -269,6 +270,8 @@ class Session:
     def registered(self, module: Module, name: str, thing: object) -> None:
         """A parameter or a module is assigned to an attribute of a module."""
         self.registrations.number += 1
+        if self.observers and not self.roster.awake() and self.check(Identity).knows(module):
+            self.roster.changed()
         if self.models or not self.options.everything:
             self.registrations.note(module, name, thing)
 

@@ -117,6 +117,20 @@ def test_what_was_too_uncertain_to_be_told_is_told_when_it_is_certain() -> None:
 # The cause
 
 
+@pytest.mark.parametrize("order", [("cause", "symptom"), ("symptom", "cause")])
+def test_the_cause_says_what_else_it_explains(order: tuple[str, ...]) -> None:
+    """Once, however often the symptom shows."""
+    run = Run("optimizer")
+    assert run.take(*(sighting(what) for what in order), sighting("symptom", 2, 9)) == ["GL901"]
+    assert run.engine.findings[0].note == "it explains GL900 too: a symptom"
+
+
+def test_what_is_about_another_is_no_consequence() -> None:
+    run = Run("optimizer")
+    assert run.take(sighting("cause"), sighting("symptom", about=SECOND)) == ["GL900", "GL901"]
+    assert not any(finding.note for finding in run.engine.findings)
+
+
 @pytest.mark.parametrize("what", ["optimizer", "step", "line", "names"])
 def test_symptom_is_withheld_beside_its_cause(what: str) -> None:
     run = Run(what)

@@ -23,6 +23,7 @@ class Net(nn.Module):
         self.body = nn.Linear(3, 4)
         self.head = nn.Linear(4, 1)
         self.idle = nn.Linear(2, 2)
+        self.target = nn.Linear(3, 4)
 
 
 def train(steps: int = 6, *, zero: bool = True, writer: Any = None, replaced: bool = False) -> watch:
@@ -39,6 +40,7 @@ def train(steps: int = 6, *, zero: bool = True, writer: Any = None, replaced: bo
                 optimizer.zero_grad()
             loss = net.head(net.body(torch.ones(5, 3))).pow(2).mean()
             loss.backward()
+            net.idle(torch.ones(5, 2)).mean().backward()  # which no optimizer uses
             optimizer.step()
 
     with watch(on_finding="ignore", writer=writer) as run:

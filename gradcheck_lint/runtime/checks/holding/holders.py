@@ -6,7 +6,7 @@ Noted while the program trains, because its models and optimizers may be gone wh
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.record import Model
@@ -21,12 +21,23 @@ _STEPS = frozenset({1, 2, 20})  # of each optimizer, after which is noted who ho
 _MODELS = 100  # that are remembered
 
 
+class _Known(NamedTuple):
+    """A parameter of a model."""
+
+    name: str  # the latest
+    held: bool  # an optimizer has ever held it
+    fed: bool  # it has ever had a gradient when this was looked at
+
+
+_NEW = _Known("", held=False, fed=False)
+
+
 class Holders(Check):
     """Sights nothing; fills `record.missing`, `record.models` and the parameters of each optimizer."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._known: dict[int, tuple[str, bool]] = {}  # by id: the latest name, and whether an optimizer ever held it
+        self._known: dict[int, _Known] = {}  # by id
         self._models: list[tuple[weakref.ref[Module], Model]] = []
 
     def after_update(self, observer: Observer) -> None:
@@ -40,18 +51,23 @@ class Holders(Check):
             if observer.optimizer is not None:
                 observer.describe()
         self._note()
-        missing = (name for name, held in self._known.values() if not held)
+        missing = (known.name for known in self._known.values() if known.fed and not known.held)
         self.session.record.missing = list(dict.fromkeys(missing))
 
     def _note(self) -> None:
-        """A parameter that an optimizer once held stays held: the optimizer may have done its part and gone."""
+        """A parameter that an optimizer once held stays held: the optimizer may have done its part and gone.
+
+        One that has never had a gradient misses no optimizer, as those of a target network do not.
+        """
         self._note_models()
         held = self.session.roster.held()
         known = self._known
         for name, parameter in self.session.models.parameters():
             key = id(parameter)
             if parameter.requires_grad:
-                known[key] = (name, key in held or (key in known and known[key][1]))
+                before = known.get(key, _NEW)
+                fed = before.fed or parameter.grad is not None
+                known[key] = _Known(name, held=before.held or key in held, fed=fed)
             else:
                 known.pop(key, None)
 

@@ -148,6 +148,11 @@ class Identity(Check):
         if not known:
             self._seen = self.session.registrations.number
 
+    def knows(self, module: Module) -> bool:
+        """Whether it is a part of a watched model."""
+        known = self._modules.get(id(module))
+        return known is not None and known() is module
+
     def _modules_now(self) -> dict[int, weakref.ref[Module]]:
         return {id(module): weakref.ref(module) for _, module in self.session.models.modules()}
 

@@ -61,7 +61,6 @@ class Modes(Check):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._calls = 0
-        self._depth = 0
         self._evals: dict[int, _Call] = {}
         self._woken: dict[int, _Woken] = {}  # by layer
         self._seen: dict[int, _Seen] = {}
@@ -69,9 +68,6 @@ class Modes(Check):
     def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if kind is not Call.MODULE_TRAIN:
             return
-        self._depth += 1
-        if self._depth > 1:
-            return  # the module hands it on to its children
         self._calls += 1
         module = args[0]
         if args[1] if len(args) > 1 else kwargs.get("mode", True):
@@ -96,12 +92,6 @@ class Modes(Check):
     def _woke(self, module: Module) -> _Woken | None:
         found = self._woken.get(id(module))
         return found if found is not None and found.layer() is module else None
-
-    def call_ended(
-        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
-    ) -> None:
-        if kind is Call.MODULE_TRAIN and self._depth:
-            self._depth -= 1
 
     def model_found(self) -> None:
         for seen in self._seen.values():

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 
+_AFTER = 6  # steps of all optimizers after `requires_grad_` of a module that are looked at
+
+
 class _Kept(NamedTuple):
     """A parameter that should not move, and a piece of what it was."""
 
@@ -53,18 +56,22 @@ class _Frozen(NamedTuple):
 class Writes(Check):
     """Compares version counters and pieces of values, at the early samples and now and then."""
 
-    hears = frozenset({Call.MODULE_LOAD_STATE, Call.MODULE_APPLY})
+    hears = frozenset({Call.MODULE_LOAD_STATE, Call.MODULE_APPLY, Call.MODULE_REQUIRES_GRAD})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._versions: dict[int, dict[int, _Version]] = {}
         self._loaded = False
+        self._switched = 0  # steps that are looked at because something was frozen or thawed
         self._frozen: dict[int, _Frozen] = {}
         self._expected: dict[str, _Kept] = {}
         self._told: set[tuple[type[Sighting], int]] = set()
 
     def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._loaded = True
+        if kind is Call.MODULE_REQUIRES_GRAD:
+            self._switched = _AFTER
+        else:
+            self._loaded = True
 
     # Between two steps
 
@@ -96,8 +103,9 @@ class Writes(Check):
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         if observer.watched.index in self._versions:
             self._compare_versions(observer, mark)
-        if not sampled(observer):
+        if not sampled(observer) and not self._switched:
             return
+        self._switched = max(self._switched - 1, 0)
         received = observer.received
         frozen = [p for p in observer.parameters() if id(p) in received and _flag(p) is Flag.LEFTOVER]
         if frozen and (FrozenMoves, observer.watched.index) not in self._told:
