@@ -170,8 +170,9 @@ class ParametersMissingFromOptimizer(Rule):
             help=f"hand over {what} by `add_param_group` where {'they' if several else 'it'} {be} unfrozen"
             if thawed
             else f"hand over {what} too, or freeze {'them' if several else 'it'} by `requires_grad_(False)`",
+            note="a network that is random on purpose may stay as it is; freeze it" if sighting.meant else "",
             related=[("its gradients are made here", sighting.backward), ("steps here", sighting.site)],
-            confidence=Confidence.HIGH if sighting.fresh or thawed else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if thawed or (sighting.fresh and not sighting.meant) else Confidence.MEDIUM,
             subject=what,
         )
 

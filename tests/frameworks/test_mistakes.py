@@ -41,7 +41,7 @@ class Net(nn.Module):
     def optimizer(self) -> torch.optim.Optimizer:
         if self.mistake == "GL304":
             self.body.requires_grad_(False)
-        part = {"GL207": self.head, "GL304": self.body}.get(self.mistake, self)
+        part = self.body if self.mistake in ("GL207", "GL304") else self
         return torch.optim.SGD(part.parameters(), lr=0.01)
 
     def begin(self) -> None:

@@ -17,6 +17,7 @@ class Unheld(Sighting):
     """Parameters that backward fills and nobody moves."""
 
     fresh: bool  # their values are those that they were built with
+    meant: bool  # they may be meant to stay random: a reservoir, random features, what a probe is put on
     thawed: bool  # they were frozen when the optimizer was new
     plain: bool  # the optimizers that they are met with hold no parameters, only plain tensors
 

@@ -48,6 +48,7 @@ class Stray:
         self.step = 0  # of the optimizer, at which it was known that nobody holds it
         self.name = ""
         self.fresh = False  # its values are those that it was built with
+        self.meant = False  # it lies in front of all that is trained, and may stay random on purpose
         self.thawed = False  # it was frozen when the optimizer was new
         self.replaces = False  # what an optimizer holds goes by the same name, and gets no gradient
         self.kind = (leaf.dtype, leaf.device)

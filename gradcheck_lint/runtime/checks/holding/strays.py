@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_lint.runtime import stores
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.checks.holding.fronts import in_front, may_be_meant
 from gradcheck_lint.runtime.checks.holding.identity import Identity
 from gradcheck_lint.runtime.checks.holding.leaves import Leaves
 from gradcheck_lint.runtime.checks.holding.replaced import Replaced
@@ -161,9 +162,20 @@ class Strays(Check):
                     self._leaves.news.setdefault(number, []).append(stray)
         if new and not session.turn.clear(new, 0.0):
             self.forsake(new)
-        elif new and self._more:
-            self._more -= 1
-            self._walk_next(observers)  # to see whether it comes again
+        elif new:
+            self._note_fronts(roots, new, touched)
+            if self._more:
+                self._more -= 1
+                self._walk_next(observers)  # to see whether it comes again
+
+    def _note_fronts(self, roots: Sequence[Tensor], new: set[int], touched: Sequence[Tensor]) -> None:
+        """Which of those that are new lie in front of all that is trained, as what is meant to stay random does."""
+        fresh = [stray for key in new if (stray := self._leaves.found.get(key)) is not None and stray.parameter]
+        ids = in_front(roots, {id(leaf) for leaf in touched}) if fresh and touched else set()
+        front = [(stray, leaf) for stray in fresh if (leaf := stray.ref()) is not None and id(leaf) in ids]
+        meant = may_be_meant([leaf for _, leaf in front], touched)
+        for stray, _ in front:
+            stray.meant = meant
 
     def _walk_next(self, observers: Collection[int]) -> None:
         """Look at the graph of the next loss, which is that of the next step for these observers."""

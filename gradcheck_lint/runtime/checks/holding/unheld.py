@@ -252,7 +252,7 @@ class Untold:
             elif why is Missing.LIST:
                 about = stray.list
             elif why is Missing.LEFT_OUT:
-                about = stray.thawed or stray.fresh
+                about = (stray.thawed or stray.fresh) and ("meant" if stray.meant else "missed")
             kinds.setdefault((why, about), {})[key] = stray
         return kinds
 
@@ -282,7 +282,8 @@ class Untold:
         fresh = all(stray.fresh for stray in strays)
         places = [stray.hidden for stray in strays if stray.hidden is not None]
         if not places:
-            return Unheld(scene, names=names, fresh=fresh, thawed=all(stray.thawed for stray in strays), plain=plain)
+            meant, thawed = all(stray.meant for stray in strays), all(stray.thawed for stray in strays)
+            return Unheld(scene, names=names, fresh=fresh, meant=meant, thawed=thawed, plain=plain)
         if why is Missing.LAYERS:
             return _layers_unregistered(scene, names, places)
         place = places[0]

@@ -204,7 +204,7 @@ def test_a_part_that_nobody_holds_is_named_once() -> None:
         model = Net()
         train(model, torch.optim.SGD(model.head.parameters(), lr=0.1), steps=30)
 
-    findings = found(program)
+    findings = found(program, least=Confidence.MEDIUM)
     assert codes(findings) == ["GL207"]
     assert "body.bias and body.weight" in findings[0].label
 
