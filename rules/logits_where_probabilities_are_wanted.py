@@ -9,7 +9,9 @@ from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.events import Backward, Forward, Return, TorchCall
 
 if TYPE_CHECKING:
-    from gradcheck_lint.facts.fed import Computed
+    from collections.abc import Sequence
+
+    from gradcheck_lint.facts.fed import Computed, Ending
     from gradcheck_lint.facts.losses import Loss, Scale
     from gradcheck_lint.source.timeline import Timeline
 
@@ -31,6 +33,8 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
             if loss.name.endswith(("KLDivLoss", "kl_div")):
                 self.target(feed, loss, timeline, report)
             found = fed.endings(feed.input, timeline)
+            if loss.name.endswith(("NLLLoss", "nll_loss")):
+                self.over_batch(feed, found, report)
             if not found or any(ending.scale in loss.wants for ending in found):
                 continue
             first = found[0]
@@ -45,6 +49,27 @@ class LogitsWhereProbabilitiesAreWanted(Rule):
                 related=[(f"`{e.name}` gives {e.scale.value}", e.made) for e in found if e.made is not None],
                 confidence=Confidence.HIGH if feed.sole else Confidence.MEDIUM,
             )
+
+    @staticmethod
+    def over_batch(feed: Computed, found: Sequence[Ending], report: Report) -> None:
+        """Tell of log-probabilities that sum to 1 over all samples of a class, not over all classes of a sample."""
+        from gradcheck_lint.facts.fed import dimension
+        from gradcheck_lint.facts.shapes import shape_of
+
+        if not found or any(dimension(ending) != 0 for ending in found):
+            return
+        shape, first = shape_of(feed.input), found[0]
+        if shape is None or len(shape) < 2:
+            return  # of one sample alone, that is the dimension of the classes
+        report(
+            feed.place,
+            "a softmax goes over the batch, and not over the classes",
+            label=f"`{feed.written}` comes out of `{first.name}`, which goes over dimension 0",
+            why="the samples of a batch compete with one another, and what comes out for one depends on the others",
+            help="say `dim=1`, which is that of the classes",
+            related=[(f"`{first.name}` is here", first.made)] if first.made is not None else [],
+            confidence=Confidence.HIGH if feed.sole else Confidence.MEDIUM,
+        )
 
     @staticmethod
     def target(feed: Computed, loss: Loss, timeline: Timeline, report: Report) -> None:

@@ -200,6 +200,18 @@ def endings(value: Value | None, timeline: Timeline) -> tuple[Ending, ...]:
     return tuple({(e.scale, e.name, id(e.made)): e for e in found}.values()) if found else ()
 
 
+def dimension(ending: Ending) -> int | None:
+    """Over which dimension a softmax goes, where that is written down."""
+    if ending.layer is not None:
+        given = ending.layer.args.get(0, "dim") if ending.layer.args is not None else None
+        return given.value if isinstance(given, Constant) and type(given.value) is int else None
+    node = ending.place.node if ending.place is not None else None
+    arguments = node.args if isinstance(node, tree.Call) else []
+    told = [a.value for a in arguments if a.keyword == "dim"] or [a.value for a in arguments if a.keyword is None][-1:]
+    last = told[0] if told else None
+    return last.value if isinstance(last, tree.Constant) and type(last.value) is int else None
+
+
 def scale(found: Sequence[Ending]) -> Scale | None:
     """The scale that all endings agree on."""
     scales = {ending.scale for ending in found}
