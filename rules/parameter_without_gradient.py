@@ -24,9 +24,6 @@ class ParameterWithoutGradient(Rule):
     watches = (NeverAGradient,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        from gradcheck_lint.facts.identity import name_of
-        from gradcheck_lint.facts.query import called
-        from gradcheck_lint.facts.unfed import unfed
         from gradcheck_lint.facts.unreached import unreached
 
         for found in unreached(timeline):
@@ -45,18 +42,6 @@ class ParameterWithoutGradient(Rule):
                 if found.cut.place is not None
                 else [],
                 confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
-            )
-
-        for lone in unfed(timeline):
-            name, instead = name_of(lone.step), called(lone.instead)
-            report(
-                lone.built.place,
-                "parameters of the optimizer never get a gradient",
-                label=f"is handed parameters to which no backward comes: it leads to {instead}",
-                why=f"`{name}.step()` finds no gradient, and moves nothing",
-                help=f"hand over what is to be trained, or compute the loss with what `{name}` has",
-                related=[("backward runs here", lone.backward.place), ("steps here", lone.step.place)],
-                confidence=Confidence.HIGH if lone.sure else Confidence.MEDIUM,
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

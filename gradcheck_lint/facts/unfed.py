@@ -1,4 +1,7 @@
-"""Optimizers to which no backward comes: all losses lead to networks and tensors that others hold, or nobody."""
+"""Optimizers to which no backward comes: all losses lead to new leaf tensors, which nobody holds.
+
+Where they lead to another network, that is one which no optimizer holds, or which was copied or replaced.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,21 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query
-from gradcheck_lint.facts.trained_copy import trained_copies
 from gradcheck_lint.facts.unreached import backwards, held_part, other_gradients, touches
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.natures import Argument, Module, Tensor
+from gradcheck_lint.source.natures import Argument, Tensor
 from gradcheck_lint.source.values import Thing, Value, contents
 
 
 class Unfed(NamedTuple):
-    """An optimizer that steps on nothing, a backward before it, and what that comes to instead."""
+    """An optimizer that steps on nothing, a backward before it, and the leaf that this comes to instead."""
 
     built: ev.BuildOptimizer
     step: ev.Step
     backward: ev.Backward
-    instead: tuple[Thing, ...]
-    sure: bool
+    leaf: Thing
 
 
 def unfed(timeline: tl.Timeline) -> Iterator[Unfed]:
@@ -35,22 +36,21 @@ def unfed(timeline: tl.Timeline) -> Iterator[Unfed]:
     if any(event.engine or event.inputs is not None for event, _ in led):
         return
     met = [(one, found) for _, found in led for one in (*found.alive.values(), *found.through.values())]
-    if not all(_known(one) for one, _ in met) or not any(isinstance(one.what, (Module, Tensor)) for one, _ in met):
+    leaves = [one for one, _ in met if isinstance(one.what, Tensor) and one.place is not None]
+    if not leaves or not all(_known(one) for one, _ in met):
         return
-    copies = {id(found.built) for found in trained_copies(timeline)}
     for built in timeline.events(ev.BuildOptimizer):
         optimizer = built.subject
         held = held_by(optimizer)
         step = next((e for e in timeline.events(ev.Step) if e.concerns(optimizer)), None)
-        if step is None or optimizer.summary or held.unknown or not held.modules or held.tensors or id(built) in copies:
+        if step is None or optimizer.summary or held.unknown or not held.modules or held.tensors:
             continue
         if not all(one.certain for one in held.modules) or any(held_part(one, held, found) for one, found in met):
             continue
         if any(_shares(timeline, one, module) for one, _ in met for module in held.modules):
             continue
-        instead = tuple(one for one in led[0][1].alive.values() if isinstance(one.what, (Module, Tensor)))
-        if instead and not query.unseen(timeline, optimizer):
-            yield Unfed(built, step, led[0][0], instead, all(one.place is not None for one in instead))
+        if not query.unseen(timeline, optimizer):
+            yield Unfed(built, step, led[0][0], leaves[0])
 
 
 def _shares(timeline: tl.Timeline, one: Thing, module: Thing) -> bool:
@@ -68,8 +68,6 @@ def _shares(timeline: tl.Timeline, one: Thing, module: Thing) -> bool:
 
 def _known(one: Thing) -> bool:
     """Whether it is known what something is to which a backward comes, so that it is nothing that leads on."""
-    if isinstance(one.what, Module):
-        return one.certain and one.place is not None
     if isinstance(one.what, Tensor):
         return one.what.leaf is True and one.args is not None
     return isinstance(one.root.via, Argument)
