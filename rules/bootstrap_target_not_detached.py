@@ -24,6 +24,7 @@ class BootstrapTargetNotDetached(Rule):
         from gradcheck_lint.facts.bootstrap import remarked, undetached
         from gradcheck_lint.facts.repair import text
 
+        self.averages(timeline, report)
         for found in undetached(timeline):
             place = found.place
             if place is None:
@@ -56,3 +57,24 @@ class BootstrapTargetNotDetached(Rule):
         if not isinstance(place.node, (tree.Call, tree.Name, tree.Subscript)):
             return None
         return Fix("detach the target", Safety.UNSAFE, (append(place, ".detach()"),))
+
+    def averages(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.following import pulled
+        from gradcheck_lint.facts.identity import name_of
+        from gradcheck_lint.facts.query import called
+        from gradcheck_lint.facts.repair import text
+
+        for found in pulled(timeline):
+            assert found.run.place is not None
+            average = called([found.average])
+            report(
+                found.run.place,
+                "a network that follows another one by an average is trained by the loss as well",
+                label=f"carries the graph of {average} into the loss, and `{name_of(found.step)}` has its parameters",
+                why=f"each step moves {average} to where the loss is small, and it lags behind nothing any more",
+                help=f"compute `{text(found.run.place)}` under `torch.no_grad()`, and freeze {average}",
+                related=[
+                    ("moved by an average here", found.write.event.place),
+                    ("backward runs here", found.backward.place),
+                ],
+            )

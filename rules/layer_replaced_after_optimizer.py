@@ -57,7 +57,7 @@ class LayerReplacedAfterOptimizer(Rule):
                 "a copy of the model is trained, and the optimizer holds the original",
                 label=f"`{name}` does not hold the parameters of {copy}",
                 why=f"`{name}.step()` finds no gradient, and {copy} stays as it is",
-                help=f"build `{name}` of the parameters of {copy}",
+                help=f"compute the loss with what `{name}` has, or build `{name}` of the parameters of {copy}",
                 related=[("the optimizer takes the parameters here", found.built.place)],
             )
 

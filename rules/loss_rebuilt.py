@@ -53,7 +53,8 @@ class LossRebuilt(Rule):
         )
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
-        from gradcheck_lint.facts import rebuilt, refused
+        from gradcheck_lint.facts import rebuilt, refused, unfed
+        from gradcheck_lint.facts.identity import name_of
         from gradcheck_lint.facts.repair import text
 
         for place, backward, certain in [
@@ -69,6 +70,17 @@ class LossRebuilt(Rule):
                 help=HELP,
                 related=[("backward runs on it here", backward.place)],
                 confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
+            )
+
+        for lone in unfed.unfed(timeline):
+            assert lone.leaf.place is not None
+            report(
+                lone.leaf.place,
+                HEADLINE,
+                label="is a new leaf: it has values that a network gave, and leads back to no parameter",
+                why=f"`{name_of(lone.step)}.step()` finds no gradient, so nothing is learned",
+                help="keep the tensors themselves, and put them together by `torch.stack`",
+                related=[("backward comes to it here", lone.backward.place), ("steps here", lone.step.place)],
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "GL117-wrong-4": "the condition is no call, and what it guards is one",
     "GL117-wrong-5": "the condition is no call, and what it guards is one",
     "GL202-wrong-5": "the variable is one of a function that has called the one in which the training is",
+    "GL202-wrong-17": "that a copy is trained is seen where the other one steps",
     "GL205-wrong-1": "a write to `.data` is not heard",
     "GL205-wrong-3": "a write to `.data` is not heard",
     "GL205-wrong-5": "a write to `.data` is not heard",

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts.order import after
-from gradcheck_lint.facts.penalties import came_of
-from gradcheck_lint.facts.unreached import touches
+from gradcheck_lint.facts.penalties import came_of, operations
+from gradcheck_lint.facts.reach import terms
+from gradcheck_lint.facts.unreached import backwards, held_part, touches, twins
+from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.natures import Module, Optimizer, Parameters, StateDict, Tensor, nature, stored
+from gradcheck_lint.source.operations import How, Operation
 from gradcheck_lint.source.values import Thing, Value, only, options, things
 
 
@@ -44,6 +47,16 @@ class Still(NamedTuple):
     copied: ev.Build
     network: Thing
     run: ev.Forward
+    step: ev.Step
+
+
+class Pulled(NamedTuple):
+    """An average that an optimizer has as well, and a loss trains: where it runs for that, and where it is written."""
+
+    run: Operation
+    average: Thing
+    write: Write
+    backward: ev.Backward
     step: ev.Step
 
 
@@ -125,6 +138,42 @@ def still(timeline: tl.Timeline) -> Iterator[Still]:
             continue  # a teacher or a reference that is to stay what it is
         if runs and not any(e.concerns(average) for e in timeline.events(ev.Average, ev.SetAttribute)):
             yield Still(copied, network, runs[0], step)
+
+
+def pulled(timeline: tl.Timeline) -> Iterator[Pulled]:
+    """The averages of another network that a loss trains beside."""
+    if not _seen(timeline) or timeline.has(ev.Freeze):
+        return
+    averages = [one for one in writes(timeline) or () if _averages(timeline, one)]
+    if not averages:
+        return
+    held = [(step, held_by(o)) for step in timeline.events(ev.Step) for o in things(step.subject, Optimizer)]
+    for backward, led in backwards(timeline):
+        for write in averages:
+            runs = [one for one in led.alive.values() if one is write.network or twins(one, write.network)]
+            others = [one for one in led.alive.values() if any(one is s or twins(one, s) for s in write.sources)]
+            if len(others) == len(runs) or any(other.network in write.sources for other in averages if other != write):
+                continue  # the other network is not trained here, or is moved towards this one in its turn
+            step = next((step for step, has in held if runs and held_part(runs[0], has, led)), None)
+            if step is None or led.open:
+                continue
+            for made in operations(backward.subject):
+                if made.how is How.CALL and isinstance(made.base, Thing) and made.base.core is runs[0]:
+                    if made.recorded is YES and made.place is not None:
+                        yield Pulled(made, write.network, write, backward, step)
+                        break
+
+
+def _averages(timeline: tl.Timeline, write: Write) -> bool:
+    """Whether a write moves a network towards another one, in a loop: it is made of the weights of both."""
+    event = write.event
+    given = event.value if isinstance(event, ev.SetData) else None
+    if isinstance(event, ev.TorchCall):
+        if event.name == "lerp_":
+            return bool(write.sources - {write.network}) and _in_loop(timeline, event)
+        given = event.args.get(0, "src") if event.name == "copy_" else None
+    sums = any(len(terms(option)) == 2 for option in options(given))
+    return sums and len(write.sources) == 2 and write.network in write.sources and _in_loop(timeline, event)
 
 
 def _seen(timeline: tl.Timeline) -> bool:

@@ -75,7 +75,7 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
     led = backwards(timeline)
     models = {id(one): one for _, found in led for one in found.through.values()}
     candidates = {key: found for _, one in led for key, found in one.cut.items()}
-    if not candidates or any(one.open for _, one in led) or _other_gradients(timeline):
+    if not candidates or any(one.open for _, one in led) or other_gradients(timeline):
         return
     for built in timeline.events(ev.BuildOptimizer):
         optimizer = built.subject
@@ -103,11 +103,11 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
 def _comes(led: Led, part: Thing, models: dict[int, Thing]) -> bool:
     """Whether a gradient may come to some parameter of a part."""
     return any(
-        is_part(part, one, models) or is_part(one, part, models) or _twin(one, part) for one in led.alive.values()
+        is_part(part, one, models) or is_part(one, part, models) or twins(one, part) for one in led.alive.values()
     )
 
 
-def _twin(one: Thing, other: Thing) -> bool:
+def twins(one: Thing, other: Thing) -> bool:
     """Whether two things were made in one place, as those are that one call of a constructor makes: see `_made_in`."""
     return one.place is not None and other.place is not None and one.place.node is other.place.node
 
@@ -149,7 +149,7 @@ def _height(found: tuple[Thing, Cutting]) -> tuple[int, int]:
     return found[0].height, found[0].serial
 
 
-def _other_gradients(timeline: tl.Timeline) -> bool:
+def other_gradients(timeline: tl.Timeline) -> bool:
     """Whether gradients come from elsewhere than from the backwards, or those of other methods are not seen."""
     if timeline.has(ev.GradWrite) or timeline.has(ev.GradChange) or timeline.has(ev.ForwardHook):
         return True
