@@ -1,4 +1,5 @@
-"""What the program does by hand besides training: it writes networks, as targets are, or asks for gradients itself."""
+"""What the program does by hand besides training: writes networks, as targets are, keeps weights within bounds, or asks
+for gradients itself."""
 
 from __future__ import annotations
 
@@ -14,12 +15,24 @@ if TYPE_CHECKING:
 
 _PAIRS = (frozenset({"zip", "parameters"}), frozenset({"zip", "named_parameters"}), frozenset({"state_dict"}))
 _WRITES = frozenset({"copy_", "lerp_", "mul_", "_foreach_copy_", "_foreach_lerp_", "_foreach_mul_", "data"})
+_BOUNDS = frozenset({"clamp_", "clip_", "clamp_min_", "clamp_max_", "renorm_", "relu_", "hardtanh_", "abs_"})
+_SIZES = frozenset({"clamp", "clip", "norm", "vector_norm", "normalize", "renorm", "softmax", "qr", "svd", "relu"})
+_SETS = frozenset({"copy_", "div_", "mul_"})  # assigned to `data` a tensor has other memory, which is not looked at
 
 
 def writes_networks(frames: Iterable[FrameType]) -> bool:
     """Whether a function of the user's in reach of these frames goes over two networks and writes into one."""
     names = (set(code.co_names) for code in reachable(frames))
     return any(not _WRITES.isdisjoint(found) and any(pair <= found for pair in _PAIRS) for found in names)
+
+
+def projects(frames: Iterable[FrameType]) -> bool:
+    """Whether a function in reach of these frames keeps tensors within bounds: clips, normalises, orthogonalises them.
+
+    A norm that is taken without writing anything is only looked at.
+    """
+    names = (set(code.co_names) for code in reachable(frames))
+    return any(found & _BOUNDS or (found & _SIZES and found & _SETS) for found in names)
 
 
 def wants_gradient(attribute: str, owner: type, frames: Iterable[FrameType]) -> bool:
