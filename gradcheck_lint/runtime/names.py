@@ -147,6 +147,11 @@ def variable(tensor: object, frames: Iterable[FrameType]) -> str:
         for name, value in attributes(owner).items():
             if value is tensor:
                 return f"self.{name}"
+    for frame in frames:
+        for name, thing in list(sites.variables(frame).items()):
+            for part, value in attributes(thing).items():
+                if value is tensor and not name.startswith("_"):
+                    return f"{name}.{part}"
     return ""
 
 
@@ -184,7 +189,8 @@ def _items(thing: object) -> Iterator[tuple[str, object]]:
     if type(thing) in (list, tuple) and len(thing) < MANY:  # type: ignore[arg-type]
         yield from ((f"[{index}]", item) for index, item in enumerate(thing))  # type: ignore[arg-type, var-annotated]
     elif type(thing) is dict and len(thing) < MANY:
-        yield from ((f"[{key!r}]", item) for key, item in list(thing.items()))
+        # a key of another kind may be a tensor, whose values are nobody's business
+        yield from ((f"[{key!r}]", item) for key, item in list(thing.items()) if type(key) in (str, int))
 
 
 def attributes(thing: object) -> dict[str, Any]:

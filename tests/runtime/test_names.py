@@ -6,7 +6,9 @@ into; see `sites.variables`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from gradcheck_lint import watch
+from gradcheck_lint.runtime.names import variable
 
 KEPT: dict[str, Any] = {}
 
@@ -67,3 +70,13 @@ def two_in_a_dict() -> list[str]:
 
 def test_each_model_of_a_dict_has_its_key() -> None:
     assert two_in_a_dict() == ["models['a'].weight", "models['b'].weight"]
+
+
+def frame_with(kept: dict[Any, torch.Tensor]) -> FrameType:
+    return sys._getframe()
+
+
+@pytest.mark.parametrize(("key", "name"), [("a", "kept['a']"), (nn.Parameter(torch.ones(2)), "")])
+def test_a_tensor_as_a_key_is_not_read(key: Any, name: str) -> None:
+    value = torch.ones(1)
+    assert variable(value, [frame_with({key: value})]) == name
