@@ -43,10 +43,6 @@ class AutocastLost(Rule):
                 "have nothing to do with this block, and the loss is scaled for half precision",
                 "call the model inside of the block, in the same thread",
             ),
-            Lost.SCALER: (
-                "ran without autocast, and the loss is scaled for half precision",
-                "call the model in a `with torch.autocast(...)` block, or build the scaler with `enabled=False`",
-            ),
         }[sighting.how]
         report(
             "mixed precision is lost: the layers run in float32",

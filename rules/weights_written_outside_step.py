@@ -29,6 +29,6 @@ class WeightsWrittenOutsideStep(Rule):
             label=f"{sighting.at_step}: {told(sighting.names)} had been changed since the step before",
             why="the optimizer knows nothing of it: its momentum belongs to the weights as they were",
             help=f"look for what writes into them between one `{step}` and the next",
-            note="clipping weights, averages that are swapped in and a projection after each step are legitimate",
+            note="averages that are swapped in and a projection after each step are legitimate",
             confidence=Confidence.MEDIUM,
         )

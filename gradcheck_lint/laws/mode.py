@@ -146,7 +146,6 @@ class Lost(Enum):
     DEVICE = "device"  # the block is for another device
     FORWARD = "forward"  # they were called past the `forward` that autocast is wrapped around
     UNUSED = "unused"  # the loss is scaled, and there was a block that had nothing to do with it
-    SCALER = "scaler"  # the loss is scaled, and there was no block
 
 
 def lost(
@@ -156,7 +155,8 @@ def lost(
 
     A block that was meant to bring it was `around` the layers, and for their `device`, or around something else behind
     the loss (`beside`), or has been `entered` at all since the last step. A `forward` is `wrapped` in autocast, and all
-    the layers lie in its module and were called `past` it. The loss is `scaled`.
+    the layers lie in its module and were called `past` it. The loss is `scaled`: without any block that does no harm,
+    and may be left from a program that had both.
     """
     if around:
         return None if device else Lost.DEVICE  # nobody knows why it has no effect
@@ -164,6 +164,4 @@ def lost(
         return Lost.OUTSIDE
     if wrapped:
         return Lost.FORWARD if past else None
-    if scaled:
-        return Lost.UNUSED if entered else Lost.SCALER
-    return None
+    return Lost.UNUSED if scaled and entered else None

@@ -1,13 +1,14 @@
-"""What the program does by hand besides training: it writes networks, as targets are, or asks for gradients itself."""
+"""What the program does by hand besides training: writes networks, as targets are, keeps weights within bounds, or asks
+for gradients itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_lint.runtime.codes import methods, reachable
+from gradcheck_lint.runtime.codes import at_hand, methods
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import CodeType, FrameType
 
     from torch.nn import Module
@@ -17,11 +18,14 @@ _WRITES = frozenset({"copy_", "lerp_", "mul_", "_foreach_copy_", "_foreach_lerp_
 _MOVES = frozenset({"grad", "data", "load_state_dict", "_apply", "vector_to_parameters", "_foreach_copy_",
                     "_foreach_lerp_", "_foreach_mul_", "_foreach_add_"})  # fmt: skip
 _HARMLESS = frozenset({"requires_grad_", "clip_grad_norm_", "clip_grad_value_", "unscale_", "use_deterministic_"})
+_BOUNDS = frozenset({"clamp_", "clip_", "clamp_min_", "clamp_max_", "renorm_", "relu_", "hardtanh_", "abs_"})
+_SIZES = frozenset({"clamp", "clip", "norm", "vector_norm", "normalize", "renorm", "softmax", "qr", "svd", "relu"})
+_SETS = frozenset({"copy_", "div_", "mul_"})  # assigned to `data` a tensor has other memory, which is not looked at
 
 
-def writes_networks(frames: Iterable[FrameType]) -> bool:
+def writes_networks(frames: Sequence[FrameType]) -> bool:
     """Whether a function of the user's in reach of these frames goes over two networks and writes into one."""
-    names = (set(code.co_names) for code in reachable(frames))
+    names = (set(code.co_names) for code in at_hand(frames))
     return any(not _WRITES.isdisjoint(found) and any(pair <= found for pair in _PAIRS) for found in names)
 
 
@@ -44,17 +48,26 @@ def _initialisers() -> Any:
     return init
 
 
-def wants_gradient(attribute: str, owner: type, frames: Iterable[FrameType]) -> bool:
+def projects(frames: Sequence[FrameType]) -> bool:
+    """Whether a function in reach of these frames keeps tensors within bounds: clips, normalises, orthogonalises them.
+
+    A norm that is taken without writing anything is only looked at.
+    """
+    names = (set(code.co_names) for code in at_hand(frames))
+    return any(found & _BOUNDS or (found & _SIZES and found & _SETS) for found in names)
+
+
+def wants_gradient(attribute: str, owner: type, frames: Sequence[FrameType]) -> bool:
     """Whether the program may ask for the gradient of a tensor in an attribute, as of the points of an equation."""
     return any(
         "grad" in code.co_names and (attribute in code.co_names or _differentiates(code))
-        for code in (*methods(owner), *reachable(frames))
+        for code in (*methods(owner), *at_hand(frames))
     )
 
 
-def differentiates(frames: Iterable[FrameType]) -> bool:
+def differentiates(frames: Sequence[FrameType]) -> bool:
     """Whether the program may ask for gradients that are part of a loss, as of the points of an equation."""
-    return any(_differentiates(code) for code in reachable(frames))
+    return any(_differentiates(code) for code in at_hand(frames))
 
 
 def _differentiates(code: CodeType) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 _MOST = 2000  # functions that are looked into
+_VARIABLES = 200  # of a frame
 
 
 def methods(kind: type, first: str = "__init__") -> Iterator[CodeType]:
@@ -66,6 +68,18 @@ def reachable(frames: Iterable[FrameType]) -> Iterator[CodeType]:
             yield code
         if len(seen) > _MOST:
             return
+
+
+def at_hand(frames: Sequence[FrameType]) -> Iterator[CodeType]:
+    """The same, and those of the modules that the objects come from which the variables of these frames stand for."""
+    yield from reachable(frames)
+    modules = dict.fromkeys(
+        type(value).__module__ for frame in frames for value in list(sites.variables(frame).values())[:_VARIABLES]
+    )
+    for name in modules:
+        module = sys.modules.get(name)
+        if type(module) is ModuleType:
+            yield from _of(module, deep=True)
 
 
 def _all(frames: Iterable[FrameType]) -> Iterator[CodeType]:

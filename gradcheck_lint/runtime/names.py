@@ -148,6 +148,11 @@ def variable(tensor: object, frames: Iterable[FrameType]) -> str:
         for name, value in attributes(owner).items():
             if value is tensor:
                 return f"self.{name}"
+    for frame in frames:
+        for name, thing in list(sites.variables(frame).items()):
+            for part, value in attributes(thing).items():
+                if value is tensor and not name.startswith("_"):
+                    return f"{name}.{part}"
     return ""
 
 

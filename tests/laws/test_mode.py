@@ -147,10 +147,8 @@ def test_lost() -> None:
             assert how is Lost.OUTSIDE
         elif told["wrapped"]:
             assert how is (Lost.FORWARD if told["past"] else None)
-        elif told["scaled"]:
-            assert how is (Lost.UNUSED if told["entered"] else Lost.SCALER)
         else:
-            assert how is None
+            assert how is (Lost.UNUSED if told["scaled"] and told["entered"] else None)
 
 
 @given(st.sets(st.sampled_from(Since)))

@@ -6,7 +6,9 @@ into; see `sites.variables`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from gradcheck_lint import watch
+from gradcheck_lint.runtime.names import variable
 from tests.runtime.watching import record
 
 KEPT: dict[str, Any] = {}
@@ -85,3 +88,13 @@ def test_no_value_becomes_a_name() -> None:
     told = record(by_parameter)
     assert [optimizer.name for optimizer in told.optimizers] == ["kept[...]"]
     assert "12345" not in repr(told)
+
+
+def frame_with(kept: dict[Any, torch.Tensor]) -> FrameType:
+    return sys._getframe()
+
+
+@pytest.mark.parametrize(("key", "name"), [("a", "kept['a']"), (nn.Parameter(torch.ones(2)), "kept[...]")])
+def test_a_tensor_as_a_key_is_not_read(key: Any, name: str) -> None:
+    value = torch.ones(1)
+    assert variable(value, [frame_with({key: value})]) == name

@@ -20,6 +20,8 @@ from gradcheck_lint.runtime.sightings.mode import EvalAtStep, FrozenStatistics
 from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch.nn import Module
 
     from gradcheck_lint.runtime.observer import Observer
@@ -167,6 +169,14 @@ class Modes(Check):
                 return call
         return None
 
+    def _thawed(self, observer: Observer, module: Module) -> bool:
+        """Whether a frozen module learns at other steps: a critic is frozen for as long as its generator is trained."""
+        mine = {id(p) for p in module.parameters()}
+        return any(
+            mine & other.received.keys() or (other is not observer and mine & other.ids())
+            for other in self.session.observers.values()
+        )
+
     def _name(self, module: Module) -> str:
         return next((name for name, known in self.session.models.modules() if known is module), "")
 
@@ -174,18 +184,28 @@ class Modes(Check):
         """Norm layers that were frozen by their weights alone."""
         from torch.nn.modules.batchnorm import _NormBase
 
+        models = [model for _, model in self.session.models if any(id(p) in ids for p in model.parameters())]
+        mine = {id(module) for model in models for module in model.modules()}
         moving = []
         for name, module in self.session.models.modules():
-            if isinstance(module, _NormBase) and drifts(
-                training=module.training,
-                statistics=module.running_mean is not None,
-                trained=(p.requires_grad for p in module.parameters()),
+            if (
+                id(module) in mine
+                and isinstance(module, _NormBase)
+                and drifts(
+                    training=module.training,
+                    statistics=module.running_mean is not None,
+                    trained=(p.requires_grad for p in module.parameters()),
+                )
+                and not self._thawed(observer, module)
             ):
                 moving.append((name, module))
-        if moving and writes_networks(sites.frames(2)):  # then a copy of what is trained may be a target or an average
-            trained = [m for _, m in self.session.models.modules() if any(id(p) in ids for p in m._parameters.values())]
-            followers = twins([module for _, module in moving], trained)
+        if moving:  # a copy of what is trained may be a target or an average
+            followers = _followers(models, ids)
             moving = [(name, module) for name, module in moving if id(module) not in followers]
+        if moving and writes_networks(sites.frames(2)):
+            trained = [m for _, m in self.session.models.modules() if any(id(p) in ids for p in m._parameters.values())]
+            alike = twins([module for _, module in moving], trained)
+            moving = [(name, module) for name, module in moving if id(module) not in alike]
         if moving and observer.watched.steps > 1:
             seen.statistics = True
             woken = [(name, found) for name, module in moving if (found := self._woke(module)) is not None]
@@ -197,3 +217,23 @@ class Modes(Check):
                 self.session.take(FrozenStatistics(observer.scene(mark), names=tuple(name for name, _ in moving)))
         elif moving:
             seen.looked = -1  # look again at the next step
+
+
+def _followers(models: Sequence[Module], ids: set[int]) -> set[int]:
+    """The ids of all modules in networks that are frozen as a whole and of the form of one that is trained."""
+    frozen: list[Module] = []
+    trained: list[Module] = []
+    todo = list(models)
+    while todo:
+        module = todo.pop()
+        parameters = list(module.parameters())
+        if not parameters:
+            continue
+        if any(p.requires_grad for p in parameters):
+            if any(id(p) in ids and p.requires_grad for p in parameters):
+                trained.append(module)
+            todo += module.children()
+        elif any(True for _ in module.children()):
+            frozen.append(module)
+    alike = twins(frozen, trained)
+    return {id(part) for module in frozen if id(module) in alike for part in module.modules()}

@@ -1,10 +1,11 @@
 """Mixed precision that is meant and does not happen: all layers behind a loss have computed in float32.
 
 Only the first losses are looked at, and only where something says that mixed precision is meant: an autocast block was
-entered, a `GradScaler` has scaled the loss, or the `forward` of the model was wrapped in autocast. Sighting:
-FullPrecision, with `how`: "outside" (the layers ran before or after the block), "device" (the block is for another
-device), "forward" (the layers were called past the `forward` that is wrapped), "unused" (a block was entered and has
-nothing to do with the loss), "scaler" (there was no block at all).
+entered, or the `forward` of the model was wrapped in autocast. A `GradScaler` alone does no harm.
+
+Sighting: FullPrecision, with `how`: "outside" (the layers ran before or after the block), "device" (the block is for
+another device), "forward" (the layers were called past the `forward` that is wrapped), "unused" (a block was entered
+and has nothing to do with the loss, which is scaled).
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Precision(Check):
         since = [block for block in meant if block.number > self._before]
         wrapped = [module for _, module in self.session.models.modules() if _wrapped(module)]
         scaled = is_scaled(roots)
-        if not (meant or scaled or wrapped):
+        if not (meant or wrapped):
             return
         graph = look(roots, self.session.roster.held())
         if not graph.plain:
@@ -140,7 +141,7 @@ class Precision(Check):
         elif how is Lost.UNUSED:
             sure = block is not None and block.device == suspicion.device
         else:
-            sure = how is not Lost.SCALER
+            sure = True
         if block is not None:
             sure = sure and not self._others(suspicion)  # for which the block may be
         self.session.take(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.laws.mode import Flag, flag
+from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.by_hand import projects
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.reading import piece, plain, sampled
@@ -87,6 +89,8 @@ class Writes(Check):
         versions = self._versions.pop(index, None)
         if not versions or self._loaded or observer.watched.steps not in EARLY:
             return
+        from torch.nn import Parameter
+
         written = [p for p in observer.parameters() if _written(versions.get(id(p)), _version(p))]
         if not written:
             return
@@ -94,9 +98,18 @@ class Writes(Check):
         for other in self.session.observers.values():
             if other is not observer:
                 others |= other.ids()
-        names = tuple(observer.name(p) for p in written if id(p) not in others)
-        if names and self._is_new(WrittenOutside, observer):
+        others |= self._renormed()
+        names = tuple(observer.name(p) for p in written if id(p) not in others and isinstance(p, Parameter))
+        if names and self._is_new(WrittenOutside, observer) and not projects(sites.frames(2)):
             self.session.take(WrittenOutside(observer.scene(mark), names=names))
+
+    def _renormed(self) -> set[int]:
+        """The ids of weights that their layers keep within a norm whenever they are used."""
+        return {
+            id(module.weight)
+            for _, module in self.session.models.modules()
+            if getattr(module, "max_norm", None) is not None and hasattr(module, "weight")
+        }
 
     # Frozen parameters
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gradcheck_lint.finding import Confidence
+from tests.runtime.far import equation
 from tests.runtime.watching import codes, found
 
 
@@ -40,3 +41,34 @@ def test_a_weight_that_was_left_out_is_told_although_it_is_cleared(clears: bool)
             optimizer.step()
 
     assert codes(found(program)) == ["GL208"]
+
+
+def test_the_points_of_an_equation_that_another_module_differentiates_by() -> None:
+    def program() -> None:
+        problem = equation()
+        optimizer = torch.optim.Adam(problem.net.parameters(), lr=0.01)
+        for _ in range(5):
+            optimizer.zero_grad()
+            problem.loss().backward()
+            optimizer.step()
+
+    assert codes(found(program, least=Confidence.MEDIUM)) == []
+
+
+class Fit:
+    def __init__(self) -> None:
+        self.net, self.shift = nn.Linear(3, 1), torch.zeros(8, 3, requires_grad=True)
+
+
+def test_an_attribute_of_an_object_has_a_name() -> None:
+    def program() -> None:
+        fit = Fit()
+        optimizer = torch.optim.SGD(fit.net.parameters(), lr=0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            fit.net(torch.ones(8, 3) + fit.shift).pow(2).mean().backward()
+            optimizer.step()
+
+    (finding,) = found(program, least=Confidence.MEDIUM)
+    assert finding.code == "GL208"
+    assert "fit.shift" in finding.label

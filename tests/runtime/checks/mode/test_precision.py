@@ -128,14 +128,12 @@ def test_lost(program: Callable[[], object], words: str) -> None:
     assert words in finding.label
 
 
-def test_a_scaler_alone_is_not_told_with_high_confidence() -> None:
+def test_a_scaler_alone_does_no_harm() -> None:
     def program() -> None:
         model = net()
         train(lambda x, y: F.cross_entropy(model(x), y), model, scaled=True)
 
-    assert found(program) == []
-    (finding,) = found(program, least=Confidence.MEDIUM)
-    assert "ran without autocast" in finding.label
+    assert found(program, least=Confidence.MEDIUM) == []
 
 
 # Right
