@@ -62,9 +62,13 @@ def rate_lost(timeline: Timeline, load: LoadState) -> Anew | None:
     if optimizer is None:
         return None
     built: Build | None = None
+    moved = False
     for later in after(timeline, load):
         if isinstance(later, (LoadState, Unknown)) and later.concerns(optimizer):
             return None
+        if isinstance(later, Schedule) and built is not None and later.concerns(built.subject):
+            moved = True
+            break
         if built is None and isinstance(later, Build) and only(moves(later.subject), Optimizer) is optimizer:
             given = later.args.get(-1, "last_epoch") if later.args.open else later.args.keywords.get("last_epoch")
             if pacing.kind(later.subject) not in SETTING or given is not None:
@@ -72,7 +76,6 @@ def rate_lost(timeline: Timeline, load: LoadState) -> Anew | None:
             built = later if _follows(timeline, load, later) else None
         elif built is not None and isinstance(later, LoadState) and later.concerns(built.subject):
             return None if _sets_rate(timeline, load) else Anew(built, not _each_step(timeline, built.subject))
-    moved = built is not None and any(e.concerns(built.subject) for e in timeline.events(Schedule))
     if built is None or not moved or _sets_rate(timeline, load) or not _saved_in_vain(timeline.home.text):
         return None
     return Anew(built, True, counted=False)
