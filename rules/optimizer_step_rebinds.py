@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.own_states import Flaw, flaws
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source import tree
@@ -16,6 +17,59 @@ if TYPE_CHECKING:
     from gradcheck_lint.facts.own_optimizers import StepFacts
     from gradcheck_lint.source.place import Place
     from gradcheck_lint.source.timeline import Timeline
+
+
+FLAWS = {
+    Flaw.LEFT: (
+        "a parameter without a gradient ends the step",
+        "leaves all parameters after `{}` where they are",
+        "one layer that no backward has reached keeps those behind it from training",
+        "write `continue`",
+    ),
+    Flaw.COUNTED: (
+        "an optimizer counts its steps once for each parameter",
+        "raises `{}` for each parameter of the group",
+        "the averages of each parameter are corrected for another number of steps than there were",
+        "raise `{}` before the loop over the parameters, or keep a count in the state of each",
+    ),
+    Flaw.SHARED: (
+        "parameters of an optimizer share one state",
+        "is the same for each parameter like `{}`",
+        "each parameter is moved by what was gathered of the others",
+        "keep one for each parameter: `self.state[{}]`",
+    ),
+    Flaw.SELF: (
+        "what an optimizer keeps of a parameter is the parameter itself",
+        "keeps no copy under `{}`, and what changes one changes both",
+        "the old value is always the new one, and what is gathered is written into the weights",
+        "keep a copy: `.clone()`",
+    ),
+    Flaw.GRADIENT: (
+        "what an optimizer keeps of a gradient is the gradient itself",
+        "keeps no copy under `{}`, and what changes one changes both",
+        "gradients and averages are written over each other, as soon as `.grad` is not made anew",
+        "keep a copy: `.clone()`",
+    ),
+    Flaw.FORGOTTEN: (
+        "what an optimizer has gathered is thrown away in each step",
+        "puts zeros under `{}` in each step",
+        "no step knows of the gradients before it",
+        "make it once: `if len(state) == 0:`",
+    ),
+    Flaw.DROPPED: (
+        "what an optimizer has gathered is not kept",
+        "makes a new tensor, and `{}` in the state stays as it was",
+        "no step knows of the gradients before it",
+        "change it in place, or put it back: `state[{!r}] = ...`",
+    ),
+    Flaw.STILL: (
+        "the step of an optimizer moves no parameter",
+        "changes a copy, and `{}` stays as it is",
+        "nothing is trained, whatever the gradients are",
+        "write into the parameter: `{}.add_(...)`",
+    ),
+}
+"""By flaw: message, label, consequence and advice."""
 
 
 class OptimizerStepRebinds(Rule):
@@ -44,6 +98,7 @@ class OptimizerStepRebinds(Rule):
         self.recorded(step, report)
         self.closure(step, report)
         self.buffers(step, report)
+        self.states(step, report)
         self.missing(step, report)
 
     def recorded(self, step: StepFacts, report: Report) -> None:
@@ -119,6 +174,18 @@ class OptimizerStepRebinds(Rule):
                 help="keep one for each parameter: `self.state[p]`",
             )
             return
+
+    def states(self, step: StepFacts, report: Report) -> None:
+        for found in flaws(step):
+            message, label, why, help = FLAWS[found.flaw]
+            report(
+                step.step.place(found.node),
+                message,
+                label=label.format(found.name),
+                why=why,
+                help=help.format(found.name),
+                confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
+            )
 
     def missing(self, step: StepFacts, report: Report) -> None:
         found = step.unchecked()

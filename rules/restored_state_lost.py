@@ -117,8 +117,12 @@ class RestoredStateLost(Rule):
                 lost.built.place,
                 "the restored learning rate is overwritten by a new scheduler",
                 label="sets the rate to that of its beginning",
-                why="loading a scheduler restores its count, and leaves the rate as it is until the next move",
-                help="build the scheduler before the optimizer is given its state",
+                why="loading a scheduler restores its count, and leaves the rate as it is until the next move"
+                if lost.counted
+                else "the state of a schedule is saved, and nothing gives this one its count back",
+                help="build the scheduler before the optimizer is given its state"
+                if lost.counted
+                else "build the scheduler first, and load its state too",
                 related=[("the rate is restored here", event.place)],
                 confidence=Confidence.HIGH if lost.sure else Confidence.MEDIUM,
             )

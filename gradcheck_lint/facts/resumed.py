@@ -22,10 +22,11 @@ SETTING = frozenset({"LambdaLR", "LinearLR", "ConstantLR", "OneCycleLR", "Cyclic
 
 
 class Anew(NamedTuple):
-    """A schedule that is built where another one has its state, or is given the state only after that."""
+    """A schedule that is built where another one has its state, or is given the state only after that, or never."""
 
     built: Build
     sure: bool
+    counted: bool = True
 
 
 def rebuilt(timeline: Timeline, load: LoadState) -> Anew | None:
@@ -55,15 +56,19 @@ def rate_lost(timeline: Timeline, load: LoadState) -> Anew | None:
     """The schedule that sets the rate of an optimizer when it is built, after that one was given its state.
 
     It is given its own state afterwards, which holds its count and not the rate; it is sure to do harm where it moves
-    once per epoch.
+    once per epoch. Or the file saves the state of a schedule, and nothing reads that.
     """
     optimizer = only(load.subject, Optimizer)
     if optimizer is None:
         return None
     built: Build | None = None
+    moved = False
     for later in after(timeline, load):
         if isinstance(later, (LoadState, Unknown)) and later.concerns(optimizer):
             return None
+        if isinstance(later, Schedule) and built is not None and later.concerns(built.subject):
+            moved = True
+            break
         if built is None and isinstance(later, Build) and only(moves(later.subject), Optimizer) is optimizer:
             given = later.args.get(-1, "last_epoch") if later.args.open else later.args.keywords.get("last_epoch")
             if pacing.kind(later.subject) not in SETTING or given is not None:
@@ -71,7 +76,17 @@ def rate_lost(timeline: Timeline, load: LoadState) -> Anew | None:
             built = later if _follows(timeline, load, later) else None
         elif built is not None and isinstance(later, LoadState) and later.concerns(built.subject):
             return None if _sets_rate(timeline, load) else Anew(built, not _each_step(timeline, built.subject))
-    return None
+    if built is None or not moved or _sets_rate(timeline, load) or not _saved_in_vain(timeline.home.text):
+        return None
+    return Anew(built, True, counted=False)
+
+
+def _saved_in_vain(text: str) -> bool:
+    """Whether a file saves the state of a schedule and never loads one."""
+    return re.search(r"(?i)sched\w*\.state_dict\(\)", text) is not None and not _LOADS.search(text)
+
+
+_LOADS = re.compile(r"(?i)sched\w*\.load_state_dict|last_epoch|for \w+ in .*\n\s+\w+\.load_state_dict")
 
 
 def _sets_rate(timeline: Timeline, load: LoadState) -> bool:

@@ -1,0 +1,369 @@
+"""What an optimizer class of the project keeps for each parameter in its `step`, and whether a parameter moves at all.
+
+All of it is read from the text of the loop over the parameters of a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck_lint.source import tree
+
+if TYPE_CHECKING:
+    from gradcheck_lint.facts.own_optimizers import Element, StepFacts
+
+
+class Flaw(Enum):
+    """What is wrong in the loop."""
+
+    LEFT = "left"  # a parameter without a gradient ends the loop
+    COUNTED = "counted"  # the count of steps is raised for each parameter
+    SHARED = "shared"  # the key of a state is the same for several parameters
+    SELF = "self"  # what is kept is the parameter itself
+    GRADIENT = "gradient"  # what is kept is the gradient itself
+    FORGOTTEN = "forgotten"  # what is kept is made anew in each step
+    DROPPED = "dropped"  # what is computed from it is not kept
+    STILL = "still"  # nothing moves the parameter
+
+
+class Found(NamedTuple):
+    """A flaw: where it is, what it is about, and whether it does harm whoever calls `step`."""
+
+    flaw: Flaw
+    node: tree.Node
+    name: str
+    certain: bool = True
+
+
+def flaws(step: StepFacts) -> Iterator[Found]:
+    """What is wrong in the loops over parameters of the `step` of an optimizer class."""
+    for element in step.elements:
+        body = Body(element, step)
+        for found in (
+            body.left(), body.counted(), body.shared(), *body.kept(), body.forgotten(), body.dropped(), body.still()
+        ):  # fmt: skip
+            if found is not None:
+                yield found
+
+
+class Body:
+    """The body of a loop over the parameters of a group."""
+
+    def __init__(self, element: Element, step: StepFacts) -> None:
+        self.element, self.step = element, step
+        self.name, self.nodes = element.name, element.inside
+        self.top = list(element.loop.body)
+
+    @cached_property
+    def given(self) -> dict[str, list[tree.Expression]]:
+        """What the names that the body binds are given."""
+        found: dict[str, list[tree.Expression]] = {}
+        for node in self.nodes:
+            if isinstance(node, tree.Assign) and node.value is not None:
+                for target, value in _pairs(node):
+                    if isinstance(target, tree.Name):
+                        found.setdefault(target.id, []).append(value)
+        return found
+
+    def parameter(self, node: tree.Node | None) -> bool:
+        """Whether an expression is the parameter, or shares its memory: `p`, `p.data`, `p.detach()`."""
+        return self._same(node, self.name, 0)
+
+    def gradient(self, node: tree.Node | None) -> bool:
+        """Whether an expression is the gradient of the parameter, or shares its memory."""
+        return self._same(node, f"{self.name}.grad", 0)
+
+    def _same(self, node: tree.Node | None, what: str, depth: int) -> bool:
+        while True:
+            if isinstance(node, tree.Attribute) and node.attr == "data":
+                node = node.value
+            elif isinstance(node, tree.Call) and tree.last_name(node.func) == "detach" and not node.args:
+                node = node.func.value if isinstance(node.func, tree.Attribute) else None
+            else:
+                break
+        if tree.dotted(node) == what:
+            return True
+        values = self.given.get(node.id, []) if isinstance(node, tree.Name) and depth < 3 else []
+        return len(values) == 1 and self._same(values[0], what, depth + 1)
+
+    def key(self, node: tree.Node | None) -> str:
+        """Under what a place in the state of the parameter is kept: `buf` for `self.state[p]["buf"]`; "" for others."""
+        if not isinstance(node, tree.Subscript) or not isinstance(node.index, tree.Constant):
+            return ""
+        return str(node.index.value) if self._state(node.value) else ""
+
+    def _state(self, node: tree.Expression) -> bool:
+        """Whether an expression is the state of the parameter."""
+        if isinstance(node, tree.Name):
+            values = self.given.get(node.id, [])
+            return len(values) == 1 and not isinstance(values[0], tree.Name) and self._state(values[0])
+        return (
+            isinstance(node, tree.Subscript)
+            and tree.dotted(node.value) == "self.state"
+            and tree.dotted(node.index) == self.name
+        )
+
+    # ------------------------------------------------------------ what is wrong
+
+    def left(self) -> Found | None:
+        """`if p.grad is None: return`."""
+        for node in self.top:
+            if not isinstance(node, tree.If) or not _asks_for_none(node.test, f"{self.name}.grad"):
+                continue
+            last = node.body[-1] if node.body else None
+            ends = isinstance(last, tree.Return) or (isinstance(last, tree.Jump) and last.kind is tree.Exit.BREAK)
+            if ends and last is not None:
+                return Found(Flaw.LEFT, last, self.name)
+        return None
+
+    def counted(self) -> Found | None:
+        """A count of all parameters is raised for each of them, and a power of it corrects the averages."""
+        for node in self.top:
+            target: tree.Expression | None = None
+            if isinstance(node, tree.Augment) and node.op == "+" and _is(node.value, 1):
+                target = node.target
+            elif isinstance(node, tree.Assign) and len(node.targets) == 1 and _raises(node.value):
+                target = node.targets[0]
+            text = self._common(target)
+            if text and any(
+                isinstance(n, tree.Operation)
+                and n.op == "**"
+                and any(self._common(p) == text for p in n.operands[1].walk())
+                for n in self.nodes
+            ):
+                return Found(Flaw.COUNTED, node, text)
+        return None
+
+    def _common(self, node: tree.Node | None) -> str:
+        """What is the same for all parameters: `self.t`, `group["step"]`."""
+        if isinstance(node, tree.Attribute) and tree.dotted(node.value) == "self":
+            return tree.dotted(node)
+        if isinstance(node, tree.Subscript) and isinstance(node.index, tree.Constant):
+            if tree.dotted(node.value) == self.element.group:
+                return f"{self.element.group}[{node.index.value!r}]"
+        return ""
+
+    def shared(self) -> Found | None:
+        """A key of the state that is made of what several parameters have in common: their shape, their group."""
+        for node in self.nodes:
+            if not isinstance(node, tree.Subscript) or tree.dotted(node.value) != "self.state":
+                continue
+            index = node.index
+            values = self.given.get(index.id, []) if isinstance(index, tree.Name) else [index]
+            if len(values) == 1 and self._in_common(values[0]):
+                return Found(Flaw.SHARED, node, self.name)
+        return None
+
+    def _in_common(self, node: tree.Expression) -> bool:
+        leaves = [n for n in node.walk() if isinstance(n, (tree.Name, tree.Attribute))]
+        mine = [n for n in leaves if isinstance(n, tree.Attribute) and tree.dotted(n.value) == self.name]
+        if mine:
+            plain = all(n.attr in ("shape", "size", "dtype", "device", "ndim", "dim", "numel") for n in mine)
+            used = sum(isinstance(n, tree.Name) and n.id == self.name for n in leaves)
+            return plain and used == len(mine) and not any(_computed_name(n, self.name) for n in leaves)
+        return isinstance(node, tree.Subscript) and bool(self._common(node))
+
+    def kept(self) -> Iterator[Found]:
+        """A place in the state gets the parameter or its gradient, not a copy of it."""
+        for node, block in self._assignments():
+            keys = [self.key(target) for target in node.targets]
+            key = next(filter(None, keys), "")
+            if not key or not (self.parameter(node.value) or self.gradient(node.value)):
+                continue
+            changed = [n for n in self.nodes if self._writes(n, key)]
+            if self.gradient(node.value):
+                inside = {id(n) for n in block.walk()} if block is not None else set()
+                if changed:
+                    yield Found(Flaw.GRADIENT, node, key, any(id(n) not in inside for n in changed))
+            elif changed or any(self._computes(n, key) for n in self.nodes):
+                yield Found(Flaw.SELF, node, key)
+
+    def _assignments(self) -> Iterator[tuple[tree.Assign, tree.If | None]]:
+        """The assignments of the body, each with the `if` at its top that it is in."""
+        for outer in self.top:
+            for node in outer.walk():
+                if isinstance(node, tree.Assign):
+                    yield node, outer if isinstance(outer, tree.If) else None
+
+    def _names(self, key: str) -> set[str]:
+        """What the body calls a place in the state."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if not isinstance(node, tree.Assign) or node.value is None:
+                continue
+            found |= {t.id for t, v in _pairs(node) if isinstance(t, tree.Name) and self._reads(v, key)}
+            if any(self.key(target) == key for target in node.targets):
+                found |= {target.id for target in node.targets if isinstance(target, tree.Name)}
+        return found
+
+    def _reads(self, node: tree.Expression, key: str) -> bool:
+        if isinstance(node, tree.Call) and tree.last_name(node.func) == "get" and isinstance(node.func, tree.Attribute):
+            return bool(node.args) and _is(node.args[0].value, key) and self._state(node.func.value)
+        return self.key(node) == key
+
+    def _stands(self, node: tree.Node | None, key: str) -> bool:
+        """Whether an expression is what is kept under a key."""
+        return self.key(node) == key or (isinstance(node, tree.Name) and node.id in self._names(key))
+
+    def _writes(self, node: tree.Node, key: str) -> bool:
+        """Whether a node changes in place what is kept under a key."""
+        return self._stands(written_into(node), key)
+
+    def _computes(self, node: tree.Node, key: str) -> bool:
+        """Whether a node computes with what is kept under a key."""
+        if isinstance(node, tree.Operation) and node.op in ("+", "-", "*", "/"):
+            return any(self._stands(part, key) for part in node.operands)
+        if isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) and node.func.attr in _COMPUTING:
+            return any(self._stands(argument.value, key) for argument in node.args)
+        return False
+
+    def forgotten(self) -> Found | None:
+        """A place in the state gets zeros in each step, and gathers something afterwards."""
+        for node in self.top:
+            if not isinstance(node, tree.Assign) or not isinstance(node.value, tree.Call):
+                continue
+            key = next(filter(None, map(self.key, node.targets)), "")
+            if not key or tree.last_name(node.value.func) not in ("zeros_like", "zeros", "new_zeros"):
+                continue
+            after = [n for n in self.nodes if self._writes(n, key)]
+            if after and not any(isinstance(n, tree.Call) and tree.last_name(n.func) == "get" for n in self.nodes):
+                return Found(Flaw.FORGOTTEN, node, key)
+        return None
+
+    def dropped(self) -> Found | None:
+        """`buf = state["buf"]; buf = 0.9 * buf + grad`, and the state keeps the old one."""
+        for name, values in self.given.items():
+            key = next((self.key(value) for value in values if self.key(value)), "")
+            if not key or len(self._names(key)) != 1:
+                continue
+            anew = [
+                v for v in values if isinstance(v, tree.Operation) and any(tree.dotted(n) == name for n in v.walk())
+            ]
+            put = any(
+                isinstance(n, tree.Assign)
+                and any(self.key(t) == key for t in n.targets)
+                and tree.dotted(n.value) == name
+                for n in self.nodes
+            )
+            again = [n for n in self.nodes if isinstance(n, tree.Assign) and any(self.key(t) == key for t in n.targets)]
+            updated = any(isinstance(n, tree.Call) and tree.last_name(n.func) == "update" for n in self.nodes)
+            if len(anew) != 1 or put or updated or any(self._writes(n, key) for n in self.nodes):
+                continue
+            if all(_zeros(n.value) for n in again):
+                statement = next(n for n in self.nodes if isinstance(n, tree.Assign) and n.value is anew[0])
+                return Found(Flaw.DROPPED, statement, key)
+        return None
+
+    def still(self) -> Found | None:
+        """Something is computed with the gradient, and nothing is written into the parameter or handed on."""
+        last: tree.Node | None = None
+        for node in self.nodes:
+            written = written_into(node)
+            if written is not None and self.parameter(written):
+                return None
+            if isinstance(node, tree.Assign) and any(self._puts(target) for target in node.targets):
+                return None
+            if isinstance(node, (tree.Call, tree.Return, tree.Yield)) and self._hands_on(node):
+                return None
+            if isinstance(node, (tree.Assign, tree.Augment, tree.Evaluate)) and self._moves_copy(node):
+                last = node
+        return Found(Flaw.STILL, last, self.name) if last is not None else None
+
+    def _puts(self, target: tree.Expression) -> bool:
+        """Whether an assignment reaches the parameter, or keeps something of it where it is not followed."""
+        return tree.dotted(target) in (self.name, f"{self.name}.data") or (
+            not isinstance(target, (tree.Name, tree.Display)) and not self.key(target)
+        )
+
+    def _hands_on(self, node: tree.Node) -> bool:
+        """Whether something is given the parameter, or a copy of it, that may write into it."""
+        if not isinstance(node, tree.Call):
+            return True
+        name = tree.dotted(node.func)
+        if name.startswith(("torch.", "math.")) and not name.endswith("_") and "_foreach" not in name:
+            return False
+        if isinstance(node.func, tree.Attribute) and node.func.attr in (*_COMPUTING, "get", "size"):
+            return False
+        return any(self.parameter(part) or self._copied(part) for a in node.args for part in a.value.walk())
+
+    def _copied(self, node: tree.Node) -> bool:
+        """Whether a name is that of a copy of the parameter, or of what is computed with it."""
+        return isinstance(node, tree.Name) and any(
+            self.parameter(part) for value in self.given.get(node.id, []) for part in value.walk()
+        )
+
+    def _moves_copy(self, node: tree.Node) -> bool:
+        """Whether a statement does to a copy of the parameter what should be done to itself."""
+        value = node.value if isinstance(node, (tree.Assign, tree.Augment, tree.Evaluate)) else None
+        if value is None or not any(self.gradient(part) for part in value.walk()):
+            return False
+        if isinstance(node, tree.Assign):
+            return isinstance(value, tree.Operation) and any(
+                isinstance(t, tree.Name) and any(tree.dotted(n) == t.id for n in value.walk()) and self._copied(t)
+                for t in node.targets
+            )
+        written = written_into(node)
+        return isinstance(written, tree.Name) and self._copied(written)
+
+
+_COMPUTING = frozenset(
+    "add sub mul div add_ sub_ mul_ div_ addcdiv_ addcmul_ copy_ lerp_ addcdiv addcmul lerp maximum minimum dot".split()
+)
+
+
+def written_into(node: tree.Node) -> tree.Expression | None:
+    """What a statement or a call changes in place: `buf` of `buf += g`, of `buf.mul_(0.9).add_(g)`."""
+    if isinstance(node, tree.Augment):
+        return node.target
+    call = node.value if isinstance(node, tree.Evaluate) else node
+    found: tree.Expression | None = None
+    while isinstance(call, tree.Call) and isinstance(call.func, tree.Attribute) and _in_place(call.func.attr):
+        found = call = call.func.value
+    return found
+
+
+def _pairs(node: tree.Assign) -> Iterator[tuple[tree.Expression, tree.Expression]]:
+    """What an assignment gives to what: `a, b = c, d` gives two things."""
+    for target in node.targets:
+        if isinstance(target, tree.Display) and isinstance(node.value, tree.Display):
+            yield from zip(target.items, node.value.items, strict=False)
+        elif node.value is not None:
+            yield target, node.value
+
+
+def _in_place(name: str) -> bool:
+    return name.endswith("_") and not name.startswith("_") and name not in ("requires_grad_", "detach_")
+
+
+def _zeros(value: tree.Expression | None) -> bool:
+    return isinstance(value, tree.Call) and tree.last_name(value.func) in ("zeros_like", "zeros", "new_zeros", "clone")
+
+
+def _is(node: tree.Node | None, value: object) -> bool:
+    return isinstance(node, tree.Constant) and node.value == value and not isinstance(node.value, bool)
+
+
+def _raises(value: tree.Expression | None) -> bool:
+    """`x + 1`, `group.get("step", 0) + 1`."""
+    return (
+        isinstance(value, tree.Operation) and value.op == "+" and len(value.operands) == 2 and _is(value.operands[1], 1)
+    )
+
+
+def _asks_for_none(test: tree.Expression, gradient: str) -> bool:
+    """`p.grad is None`, `not p.requires_grad` is another question."""
+    return (
+        isinstance(test, tree.Operation)
+        and test.op in ("is", "==")
+        and tree.dotted(test.operands[0]) == gradient
+        and isinstance(test.operands[1], tree.Constant)
+        and test.operands[1].value is None
+    )
+
+
+def _computed_name(node: tree.Node, name: str) -> bool:
+    """Whether it is something of the loop beside the parameter, such as its index or its own name."""
+    return isinstance(node, tree.Name) and node.id not in (name, "str", "tuple", "repr", "hash", "list", "len")
