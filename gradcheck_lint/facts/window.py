@@ -14,11 +14,12 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.natures import Optimizer
-from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.place import Place, segment
 from gradcheck_lint.source.values import Thing, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.amounts import Amount
+    from gradcheck_lint.source.place import Chunk
     from gradcheck_lint.source.project import Module
 
 _ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch")
@@ -94,7 +95,7 @@ class Window(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether its size is called what a window of accumulation is."""
-        return bool(_ACCUMULATES.search(self.text(self.test.size)))
+        return _called_so(self.branch.place.chunk, self.test.size)
 
     @property
     def spoken(self) -> str:
@@ -104,7 +105,7 @@ class Window(NamedTuple):
     @property
     def divided(self) -> bool:
         """Whether something in the loop is divided by its size, as the losses of a window are."""
-        return self.loop.place.chunk is self.branch.place.chunk and divides(self.loop, self.spoken)
+        return self.loop.place.chunk is self.branch.place.chunk and divides(self.loop, self.test.size)
 
 
 def windows(timeline: tl.Timeline) -> Iterator[Window]:
@@ -151,7 +152,7 @@ class Nested(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether its size is called what a window of accumulation is."""
-        return bool(_ACCUMULATES.search(self.spoken))
+        return _called_so(self.loop.place.chunk, self.size)
 
 
 def nested_windows(timeline: tl.Timeline) -> Iterator[Nested]:
@@ -177,21 +178,32 @@ def nested_windows(timeline: tl.Timeline) -> Iterator[Nested]:
         if (
             window.named
             and not any(isinstance(e, ev.Zero) for e, _ in window.inner)
-            and not divides(window.loop, window.spoken)
+            and not divides(window.loop, window.size)
         ):
             yield window
 
 
-def divides(loop: tl.Loop, size: str) -> bool:
-    """Whether something in a loop is divided by what is written so."""
+def _called_so(chunk: Chunk, size: tree.Expression) -> bool:
+    """Whether an expression has a name in it that a window of accumulation has."""
+    return bool(_ACCUMULATES.search(_written(chunk, size)))
+
+
+def _written(chunk: Chunk, node: tree.Expression) -> str:
+    """How an expression is written, parentheses around it aside: told without libcst, as it is asked of each loop."""
+    return " ".join(segment(chunk.lines, node.at).split())
+
+
+def divides(loop: tl.Loop, size: tree.Expression) -> bool:
+    """Whether something in a loop is divided by what is written as `size` is, which stands in the same chunk."""
     chunk = loop.place.chunk
+    wanted = _written(chunk, size)
     for node in loop.node.walk():
         divisor: tree.Expression | None = None
         if isinstance(node, tree.Operation) and node.op == "/":
             divisor = node.operands[-1]
         elif isinstance(node, tree.Augment) and node.op == "/":
             divisor = node.value
-        if divisor is not None and repair.text(Place(chunk, divisor)) == size:
+        if divisor is not None and _written(chunk, divisor) == wanted:
             return True
     return False
 

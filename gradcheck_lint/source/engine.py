@@ -101,13 +101,15 @@ def analysing(work: Work) -> Iterator[None]:
     collecting = gc.isenabled()
     work.finder.asked.clear()
     gc.disable()  # trees are big and live to the end: looking through them for garbage takes a third of the time
+    if gc.get_count()[0] > limits.GARBAGE:
+        gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing holds it any more
     try:
         with own_serials():
             yield
     finally:
         sys.setrecursionlimit(limit)
         if collecting:
-            gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing here holds it
+            gc.collect(0)
             gc.enable()
 
 

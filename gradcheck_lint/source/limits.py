@@ -16,6 +16,7 @@ LARGEST_IMPORTED = 1_000_000  # bytes of a file that is only imported: nobody as
 
 UNPACKED = 16_000_000  # bytes of files that are kept as they are; those of further ones are kept packed
 ISLAND = 10_000_000  # bytes of files that are analysed together, which takes 20 to 60 times as much memory
+GARBAGE = 1_000_000  # objects left by islands that are done with, from which on they are cleared away before the next
 
 # ---------------------------------------------------------------- text
 
