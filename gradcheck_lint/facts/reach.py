@@ -417,7 +417,7 @@ def _with(grad: Answer, certain: bool, parts: Sequence[Reach]) -> Reach:
     return Reach(grad, certain, met, cuts, numb, _first([part.flat for part in parts]) if numb else ())
 
 
-def _first(parts: list[tuple]) -> tuple:  # type: ignore[type-arg]
+def _first(parts: Iterable[tuple]) -> tuple:  # type: ignore[type-arg]
     """As many of all as are kept, each once."""
     kept = {id(part): part for part in parts if part}  # most have nothing, or have it of one and the same
     if len(kept) < 2:

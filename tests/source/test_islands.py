@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,28 @@ def test_nothing_of_an_island_outlives_it() -> None:
     before = {id(thing) for thing in gc.get_objects()}  # of other tests
     assert engine.analyse_island(work, island).findings
     assert [t for t in gc.get_objects() if type(t) in (Machine, Timeline) and id(t) not in before] == []
+
+
+class Ring:
+    """Is let go of by nobody but the collector."""
+
+    itself: Ring
+
+
+@pytest.mark.parametrize(("garbage", "left"), [(0, False), (1 << 40, True)])
+def test_what_an_island_leaves_is_cleared_away_where_it_is_much(
+    garbage: int, left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody else looks for garbage, as in the command; each time would cost more than it gives."""
+    monkeypatch.setattr(limits, "GARBAGE", garbage)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        thing = Ring()
+        thing.itself, seen = thing, weakref.ref(thing)
+        del thing
+        analyse([SourceFile("a.py", Path("/nowhere/a.py"), b"import torch\n")], [])
+        assert (seen() is not None) is left
+    finally:
+        if collecting:
+            gc.enable()
