@@ -138,7 +138,7 @@ def lint(alone: bool | None, /, paths: tuple[str, ...], **options: Any) -> int:
     from gradcheck_lint.cli.linting import Linting
 
     if alone:
-        _collect_seldom()
+        _collect_no_garbage()
     return Linting(paths, main.commands, **options).exit_code()
 
 
@@ -315,8 +315,8 @@ def cache(what: str, cache_dir: Path | None, **where: Any) -> int:
     return 0
 
 
-def _collect_seldom() -> None:
-    """Let Python look for garbage only where there may be much: what is read lives nearly to the end anyway."""
+def _collect_no_garbage() -> None:
+    """Let Python not look for garbage by itself: an analysis does, where much was left by others before it."""
     import gc
 
-    gc.set_threshold(2_000_000)
+    gc.disable()

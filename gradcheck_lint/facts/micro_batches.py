@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.gates import given
-from gradcheck_lint.facts.window import Located, accumulates, divides
+from gradcheck_lint.facts.window import Located, accumulates, divides, written
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -56,8 +56,8 @@ class Nested(NamedTuple):
     @property
     def undivided(self) -> bool:
         """Whether nothing makes a mean of the sum: no division by its size, and nothing done to gradients by hand."""
-        spoken = self.spoken
-        if spoken and (divides(self.loop, spoken) or divides(self.body, spoken)):
+        size = written(Place(self.loop.place.chunk, self.head.size)) if self.head.size is not None else ""
+        if size and (divides(self.loop, size) or divides(self.body, size)):
             return False
         return not any(
             isinstance(n, tree.Attribute) and n.attr == "grad"

@@ -409,17 +409,22 @@ def either(parts: Sequence[Reach]) -> Reach:
 
 
 def _with(grad: Answer, certain: bool, parts: Sequence[Reach]) -> Reach:
-    met, cuts = _first(part.met for part in parts), _first(part.cuts for part in parts)
+    met, cuts = _first([part.met for part in parts]), _first([part.cuts for part in parts])
     if not any(part.numb for part in parts):
         return Reach(grad, certain, met, cuts)
     whole = len(met) < limits.CUTS
-    numb = tuple(t for t in _first(part.numb for part in parts) if t not in met) if whole else ()
-    return Reach(grad, certain, met, cuts, numb, _first(part.flat for part in parts) if numb else ())
+    numb = tuple(t for t in _first([part.numb for part in parts]) if t not in met) if whole else ()
+    return Reach(grad, certain, met, cuts, numb, _first([part.flat for part in parts]) if numb else ())
 
 
 def _first(parts: Iterable[tuple]) -> tuple:  # type: ignore[type-arg]
     """As many of all as are kept, each once."""
-    found = {id(one) if isinstance(one, Thing) else id(one.thing): one for part in parts for one in part}
+    kept = {id(part): part for part in parts if part}  # most have nothing, or have it of one and the same
+    if len(kept) < 2:
+        only = next(iter(kept.values()), ())
+        if len(only) < 2:
+            return only
+    found = {id(one) if isinstance(one, Thing) else id(one.thing): one for part in kept.values() for one in part}
     return tuple(found.values())[: limits.CUTS]
 
 

@@ -15,7 +15,7 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.natures import Optimizer
-from gradcheck_lint.source.place import Place
+from gradcheck_lint.source.place import Place, segment
 from gradcheck_lint.source.values import Thing, Value, only
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Window(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether its size is called what a window of accumulation is."""
-        return accumulates(self.text(self.test.size))
+        return accumulates(written(Place(self.branch.place.chunk, self.test.size)))
 
     @property
     def spoken(self) -> str:
@@ -132,7 +132,8 @@ class Window(NamedTuple):
     @property
     def divided(self) -> bool:
         """Whether something in the loop is divided by its size, as the losses of a window are."""
-        return self.loop.place.chunk is self.branch.place.chunk and divides(self.loop, self.spoken)
+        size = Place(self.branch.place.chunk, self.test.size)
+        return self.loop.place.chunk is size.chunk and divides(self.loop, written(size))
 
 
 def windows(timeline: tl.Timeline) -> Iterator[Window]:
@@ -173,8 +174,13 @@ def _windows(timeline: tl.Timeline) -> Iterator[Window]:
         yield Window(loop, closing, step, backward, optimizer, inner, timeline.home, aside)
 
 
+def written(place: Place) -> str:
+    """How an expression is written, parentheses around it aside: told without libcst, as it is asked of each loop."""
+    return " ".join(segment(place.chunk.lines, place.node.at).split())
+
+
 def divides(loop: tl.Loop, size: str) -> bool:
-    """Whether something in a loop is divided by what is written so."""
+    """Whether something in a loop is divided by what is `written` so."""
     chunk = loop.place.chunk
     for node in loop.node.walk():
         divisor: tree.Expression | None = None
@@ -182,7 +188,7 @@ def divides(loop: tl.Loop, size: str) -> bool:
             divisor = node.operands[-1]
         elif isinstance(node, tree.Augment) and node.op == "/":
             divisor = node.value
-        if divisor is not None and repair.text(Place(chunk, divisor)) == size:
+        if divisor is not None and written(Place(chunk, divisor)) == size:
             return True
     return False
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gradcheck_lint.source.natures import Opaque, Pass
-from gradcheck_lint.source.values import Choice, Constant, Items, Thing, Value, Via
+from gradcheck_lint.source.values import Constant, Items, Thing, Value, Via
 
 MOST = 8  # factors, and terms: who multiplies more has no length in mind
 HUGE = 10**12
@@ -106,8 +106,11 @@ def amount(value: Value | None) -> Amount | None:
         return None
     if isinstance(value.via, Amount):
         return value.via
-    if not isinstance(value.what, Opaque) or value.summary or any(isinstance(t.what, Pass) for t in value.deps):
+    if not isinstance(value.what, Opaque) or value.summary:
         return None
+    for thing in value.deps:
+        if isinstance(thing.what, Pass):
+            return None
     return _alone(value.serial, length=False)
 
 
@@ -152,6 +155,8 @@ def added(one: Amount | None, other: Amount | None, sign: int) -> Amount | None:
 
 
 def _product(one: Term, other: Term) -> Term:
+    if not one.powers or not other.powers:
+        return Term(one.powers or other.powers, one.up * other.up, one.down * other.down)
     powers = dict(one.powers)
     for atom, power in other.powers:
         powers[atom] = powers.get(atom, 0) + power
@@ -175,13 +180,17 @@ def _sum(terms: list[Term]) -> Amount | None:
 
 def combined(op: str, values: list[Value]) -> Amount | None:
     """What arithmetic makes of two numbers."""
-    if len(values) != 2 or any(isinstance(value, Choice) for value in values):
+    if len(values) != 2:
+        return None
+    one = amount(values[0])
+    other = amount(values[1]) if one is not None else None  # a tensor is none
+    if one is None or other is None:
         return None
     if op == "*":
-        return times(amount(values[0]), amount(values[1]))
+        return times(one, other)
     if op in ("/", "//"):
-        return divided(amount(values[0]), amount(values[1]))
-    return added(amount(values[0]), amount(values[1]), 1 if op == "+" else -1)
+        return divided(one, other)
+    return added(one, other, 1 if op == "+" else -1)
 
 
 def rounds(first: Value | None, last: Value | None) -> Amount | None:

@@ -387,16 +387,17 @@ class Path(Walk):
         return self.order.get(id(state.made), -1), self.order.get(id(state.cleared), -1)
 
     def event(self, event: ev.Event, states: States) -> States:
-        if id(event) not in self.meanings:
+        meaning = self.meanings.get(id(event))
+        if meaning is None:
             return states
-        name, how, reach = self.meanings[id(event)]
+        name, how, reach = meaning
         judged = not any(self.steady[1:]) if name == "schedule" else self.steady[-1]
         if judged and reach is YES:
             visit = self.visits.get(id(event))
             if visit is None:
                 visit = self.visits[id(event)] = Visit(event, name, how, set(), tuple(self.around))
             visit.states.update(states)
-        after = frozenset(cycle.advance(s, name, event, how)[0] for s in states)
+        after = frozenset([cycle.advance(s, name, event, how)[0] for s in states])
         if how == _CLEARS:
             after |= frozenset(cycle.advance(s, "zero")[0] for s in states)
         return self.bounded(after if reach is YES else after | states)

@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-OBJECTS = 500_000  # made since the last time and still there: about 60 MB
+from gradcheck_lint.source import limits
 
 Settle = Callable[[], None]
 """To be called where much may have become garbage: it is looked for if there can be enough of it."""
@@ -20,15 +20,21 @@ Settle = Callable[[], None]
 
 @contextmanager
 def suspended() -> Iterator[Settle]:
-    """Garbage is looked for when the function that is handed out is called, and at the end."""
+    """Garbage is looked for when the function that is handed out is called, before the next time, and at the end.
+
+    A process that has switched the collector off, as the command does, has what an island leaves cleared away before
+    the next one, if it is much.
+    """
     collecting = gc.isenabled()
     free = gc.get_freeze_count() == 0  # else somebody else has put objects apart, and would lose that
     apart = False
     gc.disable()
+    if _much():
+        gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing holds it any more
 
     def settle() -> None:
         nonlocal apart
-        if gc.get_count()[0] >= OBJECTS:
+        if _much():
             gc.collect(0)
             if free:
                 gc.freeze()
@@ -39,6 +45,12 @@ def suspended() -> Iterator[Settle]:
     finally:
         if apart:
             gc.unfreeze()
+            gc.collect()
         if collecting:
-            gc.collect(2 if apart else 0)  # all of it is dead, as nothing here holds it, and young unless put apart
+            gc.collect(0)
             gc.enable()
+
+
+def _much() -> bool:
+    """Whether so many objects have been made since the last time, and are still there."""
+    return gc.get_count()[0] >= limits.GARBAGE

@@ -9,6 +9,7 @@ being worked on, and a process that dies takes all that is left with it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -166,6 +167,7 @@ def _serve(pipe: Connection, folders: Folders) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the first one decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_follow_parent, daemon=True).start()
+    gc.disable()  # an analysis clears away what others before it have left, once that is much
     for name, path in folders:
         _mount(name, path)
     with contextlib.suppress(EOFError, OSError):

@@ -10,6 +10,7 @@ from gradcheck_lint.facts.window import Window, counted_from_zero, windows
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
+from gradcheck_lint.source.place import Chunk
 from gradcheck_lint.source.timeline import Timeline
 
 PROGRAM = """
@@ -114,3 +115,18 @@ def test_counter_that_starts_elsewhere_is_not_known() -> None:
 def test_division_by_the_size_is_seen(divided: str, expected: bool) -> None:
     (window,) = found("i % k == 0", divided=divided)
     assert window.divided is expected
+
+
+@pytest.mark.parametrize(
+    ("size", "divided", "named", "expected"),
+    [("(k * 2)", " / (k * 2)", False, True), ("(k * 2)", " / k", False, False), ("accum", " / (accum)", True, True)],
+)
+def test_how_its_size_is_written_takes_no_libcst(
+    size: str, divided: str, named: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("read with libcst")
+
+    monkeypatch.setattr(Chunk, "concrete", read)  # asked of each loop that may be one: libcst is slow to import
+    (window,) = found(f"i % {size} == 0", divided=divided)
+    assert (window.named, window.divided) == (named, expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,28 @@ def test_what_the_last_entry_point_puts_in_the_place_of_torch_is_known_of_the_fi
         file = SourceFile("train.py", Path("nowhere/train.py"), code.encode())
         rules = [rule for rule in registry.load(packs=False) if rule.code == "GL101"]
         assert [finding.confidence for finding in engine.analyse([file], rules)] == [confidence]
+
+
+class Ring:
+    """Is let go of by nobody but the collector."""
+
+    itself: Ring
+
+
+@pytest.mark.parametrize(("garbage", "left"), [(0, False), (1 << 40, True)])
+def test_what_an_island_leaves_is_cleared_away_where_it_is_much(
+    garbage: int, left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody else looks for garbage, as in the command; each time would cost more than it gives."""
+    monkeypatch.setattr(limits, "GARBAGE", garbage)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        thing = Ring()
+        thing.itself, seen = thing, weakref.ref(thing)
+        del thing
+        analyse([SourceFile("a.py", Path("/nowhere/a.py"), b"import torch\n")], [])
+        assert (seen() is not None) is left
+    finally:
+        if collecting:
+            gc.enable()

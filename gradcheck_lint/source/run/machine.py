@@ -351,9 +351,10 @@ class Machine:
 
     def emit(self, node: tree.Node, event: Emitted) -> Emitted:
         """Tell of an event: it happens now, where the node stands."""
-        frame = self.frame
-        event.place = self.place(node)
-        event.statement = self.place(frame.statement) if frame.statement is not None else event.place
+        frame, places = self.frames[-1], self.places
+        event.place = places.get(id(node)) or self.place(node)
+        statement = frame.statement
+        event.statement = (places.get(id(statement)) or self.place(statement)) if statement is not None else event.place
         event.context, event.function = frame.context, frame.function
         event.serial = new_serial()
         self.sequence.steps.append(event)

@@ -28,15 +28,16 @@ def note(
 
     Modules and optimizers know how they were made by their class and its arguments.
     """
-    if not machine.trains or not isinstance(value, Thing) or value.made is not None or value.parent is not None:
+    if not isinstance(value, Thing) or value.made is not None or value.parent is not None or not machine.trains:
         return value
-    place = machine.place(node)
-    if value.place is place and isinstance(value.what, _COMPUTED):
+    place = value.place
+    if place is not None and place.node is node and isinstance(value.what, _COMPUTED):
         if how is How.FUNCTION and of_function(name) is Effect.NEW:
             value.made = NEW
         else:
-            context, keywords = machine.frame.context, keywords or None
-            value.made = Operation(how, name, args, place, context, base=base, keywords=keywords, inner=inner)
+            value.made = Operation(
+                how, name, args, place, machine.frames[-1].context, base=base, keywords=keywords or None, inner=inner
+            )
     return value
 
 

@@ -95,12 +95,15 @@ def eval_name(machine: Machine, node: tree.Name) -> Value:
 
 
 def _lookup(machine: Machine, name: str, node: tree.Node) -> Value:
-    scope: int | None = machine.frame.serial
-    if name in machine.frame.globals:
-        scope = machine.namespace(machine.frame.home)
+    frame, store = machine.frames[-1], machine.store
+    scope: int | None = frame.serial
+    if name in frame.globals:
+        scope = machine.namespace(frame.home)
     while scope is not None:
-        value = machine.store.get((scope, name))
+        value = store.get((scope, name))
         if value is not None:
+            if type(value) is Thing:  # most are
+                return value
             if isinstance(value, Lazy):
                 value = value.force()
                 machine.store[(scope, name)] = value
@@ -121,9 +124,13 @@ def _lookup(machine: Machine, name: str, node: tree.Node) -> Value:
 
 def eval_attribute(machine: Machine, node: tree.Attribute) -> Value:
     base = machine.eval(node.value)
-    for thing in things(base):
-        objects.doubt(thing, node.attr)
-    found = [attribute(machine, option, node.attr, node) for option in options(base)]
+    if type(base) is Thing:  # most are
+        objects.doubt(base, node.attr)
+        found = [thing_attribute(machine, base, node.attr, node)]
+    else:
+        for thing in things(base):
+            objects.doubt(thing, node.attr)
+        found = [attribute(machine, option, node.attr, node) for option in options(base)]
     spelling(machine, node, base)
     if node.attr == "grad" and isinstance(base, Thing) and isinstance(base.what, Tensor):
         if base.what.leaf is False and base.what.grad is True and not base.what.retained:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from gradcheck_lint.source import frameworks, limits, torch_api, tree
@@ -128,18 +130,27 @@ def name_thing(value: Value, name: str) -> None:
 
 def guess(thing: Thing) -> None:
     """Take the nature of an opaque thing from its name."""
-    if not isinstance(thing.what, Opaque) or not thing.label:
+    if not thing.label or not isinstance(thing.what, Opaque):
+        return
+    kind = _named(thing.label)
+    if kind is None:
         return
     if isinstance(thing.via, (Amount, Rounds, Number)) or isinstance(thing.what, Settings):
         return
-    if frameworks.keeps_the_cycle(thing.root.origin) or thing.root.origin.partition(".")[0] in _SETTINGS:
+    origin = thing.root.origin
+    if frameworks.keeps_the_cycle(origin) or origin.partition(".")[0] in _SETTINGS:
         return
-    if torch_api.SCALER_NAME.search(thing.label):
-        thing.what, thing.certain = Scaler(), False
-    elif torch_api.SCHEDULER_NAME.search(thing.label):
-        thing.what, thing.certain = Scheduler(), False
-    elif torch_api.OPTIMIZER_NAME.search(thing.label):
-        thing.what, thing.certain = Optimizer(), False
+    thing.what, thing.certain = kind(), False
+
+
+@lru_cache(4096)
+def _named(label: str) -> Callable[[], Nature] | None:
+    """What something is that is called so; the same few names come again and again, and most say nothing."""
+    if torch_api.SCALER_NAME.search(label):
+        return Scaler
+    if torch_api.SCHEDULER_NAME.search(label):
+        return Scheduler
+    return Optimizer if torch_api.OPTIMIZER_NAME.search(label) else None
 
 
 _SETTINGS = frozenset("argparse configparser json yaml toml omegaconf absl os math time datetime random numpy".split())
