@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
 
+LONG = 200  # steps of each after which to start cold may be what is meant
+
 LOSES = {
     Built.OPTIMIZER: "its running averages and momentum start from nothing each time",
     Built.SCHEDULER: "it never gets past the beginning of its schedule",
@@ -93,9 +95,11 @@ class OptimizerRebuiltInLoop(Rule):
             f"this {what.value} is built anew in each turn of the loop",
             label=f"built {sighting.times} of them in a row for the same, each used for {each}",
             why=LOSES[what],
-            help=f"build the {what.value} once, before the loop",
+            help=f"build the {what.value} once, before the loop"
+            + (", and let a scheduler lower the rate" if sighting.falling else ""),
             note="a training that is meant to start cold in each round is legitimate",
             related=[("the step", sighting.stepped)],
+            confidence=Confidence.MEDIUM if sighting.steps > LONG else Confidence.HIGH,
         )
 
 

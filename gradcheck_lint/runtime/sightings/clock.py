@@ -18,6 +18,7 @@ class BuiltAnew(Sighting):
     what: Built
     times: int
     steps: int  # the most that one of them was used for
+    falling: bool = False  # each has a lower rate than the one before
 
 
 @kind

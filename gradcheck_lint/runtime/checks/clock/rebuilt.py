@@ -60,6 +60,8 @@ class Line:
     observer: Observer | None = None  # of the last one, if it is
     kept: Kept | None = None
     remembers: bool = False  # whether it had something to lose
+    rate: float | None = None  # of the last one, if it is an optimizer
+    falling: bool = True  # each of them had a lower rate than the one before
 
     def steps(self) -> int:
         """How often the last one was used."""
@@ -98,8 +100,10 @@ class Rebuilt(Check):
         self, optimizer: Optimizer, given: object, mark: Mark | None, observer: Observer | None
     ) -> None:
         ids = frozenset(id(p) for group in optimizer.param_groups for p in group["params"])
-        options = tuple(sorted((key, str(value)) for key, value in optimizer.defaults.items()))
-        line = self._again(Built.OPTIMIZER, optimizer, ids, options, mark, observer)
+        options = tuple(sorted((key, str(value)) for key, value in optimizer.defaults.items() if key != "lr"))
+        rate = optimizer.defaults.get("lr")
+        rate = float(rate) if isinstance(rate, (int, float)) else None
+        line = self._again(Built.OPTIMIZER, optimizer, ids, options, mark, observer, rate)
         if line is not None:
             self._tell(observer, mark, Built.OPTIMIZER, line)
         if observer is not None:
@@ -113,6 +117,7 @@ class Rebuilt(Check):
         options: Any,
         mark: Mark | None,
         observer: Observer | None = None,
+        rate: float | None = None,
     ) -> Line | None:
         """Count; the line, if it has built the same thing for the same purpose before."""
         if mark is None:
@@ -123,8 +128,12 @@ class Rebuilt(Check):
         same = line.times and line.ids == ids and line.options == options and steps and line.remembers
         if same and line.kept is not None:
             same = _untouched(line.kept, steps)
+        falls = rate is not None and line.rate is not None and rate < line.rate
+        same = same and (falls or rate == line.rate)  # a rate that goes up again begins a new cycle
         if not same:
             line.times, line.most = 0, 0
+        line.falling = falls and (line.falling or line.times < 2)
+        line.rate = rate
         line.times += 1
         line.most = max(line.most, steps if same else 0)
         line.ids, line.options, line.moves, line.kept, line.observer = ids, options, 0, None, observer
@@ -171,7 +180,8 @@ class Rebuilt(Check):
         line: Line,
     ) -> None:
         if observer is not None and clock.rebuilt(what, times=line.times, most=line.most):
-            self.session.take(BuiltAnew(observer.scene(mark), what=what, times=line.times, steps=line.most))
+            scene, falling = observer.scene(mark), line.falling
+            self.session.take(BuiltAnew(scene, what=what, times=line.times, steps=line.most, falling=falling))
 
     # Schedulers and scalers
 
