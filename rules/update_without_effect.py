@@ -32,7 +32,9 @@ class UpdateWithoutEffect(Rule):
             says, sure = "its learning rate is 0", not sighting.scheduled
             help = f"give `{name}` a learning rate, or look at who sets `{name}.param_groups[0]['lr']`"
         elif reason == "gradient":
-            says, sure = "all its gradients were exactly 0", late
+            says, sure = "all its gradients were exactly 0", late and not sighting.satisfied
+            if sighting.satisfied:
+                says += ", and so was the loss"
             help = "look for a loss that does not depend on the weights, a mask of zeros, or units that are all dead"
             if sighting.half == "float16":
                 help = "scale the loss by a `torch.amp.GradScaler`, for in float16 small gradients become 0; or " + help

@@ -81,6 +81,7 @@ class NoEffect(Sighting):
     half: str  # the dtype, where weights are in half precision
     scheduled: bool
     rate: float | None  # the highest
+    satisfied: bool = False  # the loss is exactly 0, so there is nothing to be learned for now
 
 
 @kind

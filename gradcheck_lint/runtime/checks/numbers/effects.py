@@ -217,11 +217,13 @@ class Effects(Check):
             if self._plans.is_new(observer, NoEffect, len(stuck)):
                 half = next((effect.half for effect in effects if effect.half), "")
                 scene = observer.scene(before.mark, before.step)
+                satisfied = self.session.check(Values).latest == 0
                 self.session.take(
                     NoEffect(
-                        scene, names=names, reason=reason, own=own, half=half, scheduled=how.scheduled, rate=how.rate
+                        scene, names=names, reason=reason, own=own, half=half, scheduled=how.scheduled, rate=how.rate,
+                        satisfied=satisfied,
                     )
-                )
+                )  # fmt: skip
 
     def _lost(self, observer: Observer, before: _Before, effects: list[_Effect], how: _How) -> bool:
         """Whether updates of half precision weights vanish when they are rounded."""

@@ -73,6 +73,7 @@ class Values(Check):
         self._bad: dict[int, _Bad] = {}
         # by parameter: step and part of zeros
         self._faint: weakref.WeakKeyDictionary[Plan, dict[int, list[tuple[int, float]]]] = weakref.WeakKeyDictionary()
+        self.latest: float | None = None  # the loss that was read last
         self._losses: list[_Loss] = []
         self._glimpse: tuple[_Loss, tuple[str, ...]] | None = None  # a loss seen at a glance, and what was spoilt then
         self._loss_names: dict[tuple[CodeType, int], str] = {}
@@ -124,6 +125,7 @@ class Values(Check):
         return most + 1
 
     def _remember_loss(self, step: int, value: float, mark: Mark | None) -> None:
+        self.latest = value
         name = self._loss_name(mark)
         series = self.session.record.series.get(name)
         if not series or series[-1][0] != step:
