@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +40,7 @@ def switched_off(code: CodeType, at: int) -> Cutter | None:
     return found[-1] if found else None
 
 
+@lru_cache(512)
 def value_only(code: CodeType, attribute: str) -> Cutter | None:
     """Where a function takes the value of an attribute, if it does nothing else with that."""
     instructions = [at for at in dis.get_instructions(code) if at.opname not in ("CACHE", "PRECALL")]

@@ -44,6 +44,7 @@ class Passes:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._handle: Any = None
+        self._compiled = _compiled()
         self.calls: list[Called] = []  # since the latest backward ended
 
     @property
@@ -52,11 +53,18 @@ class Passes:
 
     def listen(self) -> None:
         """Not where code is compiled: the hook would be seen there."""
-        if self._handle is None and not _compiles():
+        if self._handle is None and self._compiled == _compiled() and not self._has_compiled():
             from torch.nn.modules.module import register_module_forward_hook
 
             self.calls = []
             self._handle = register_module_forward_hook(self._heard)
+
+    def _has_compiled(self) -> bool:
+        """Whether a watched model is, or has, a compiled part."""
+        return any(
+            type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+            for _, module in self._session.models.modules()
+        )
 
     def stop(self) -> None:
         if self._handle is not None:
@@ -91,11 +99,10 @@ class Passes:
         )  # fmt: skip
 
 
-def _compiles() -> bool:
-    """Whether torch.compile has compiled something."""
-    utils = sys.modules.get("torch._dynamo.utils")
-    counters = getattr(utils, "counters", None)
-    return bool(counters) and bool(counters["frames"])  # type: ignore[index]
+def _compiled() -> int:
+    """How many frames torch.compile has compiled in this process."""
+    counters = getattr(sys.modules.get("torch._dynamo.utils"), "counters", None)
+    return sum(counters["frames"].values()) if counters else 0
 
 
 def _requires(thing: Any) -> bool | None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from gradcheck_lint.runtime.observer import Observer
+    from gradcheck_lint.runtime.passes import Called
     from gradcheck_lint.runtime.record import Event
     from gradcheck_lint.runtime.session import Session
     from gradcheck_lint.runtime.sites import Mark
@@ -143,16 +144,24 @@ class Cuts(Check):
         if not self._passes.listens:
             return
         calls, self._passes.calls = self._passes.calls, []
+        called = {call.module for call in calls}
+        fed = self._fed(calls)
+        ways: dict[tuple[int, int], Way | None] = {}  # by the module that has the parameter, and the part that is dry
         for key, dry in list(self._dry.items()):
             parameter = dry.place()
             if parameter is None or parameter.grad is not None or not parameter.requires_grad:
                 self._dry.pop(key)
                 self._seen.pop(key, None)
                 continue
-            way = self._dropped.get(key) or self._way(dry, calls)
+            way = self._dropped.get(key)
+            if way is None and id(dry.owner) in called:
+                part = (id(dry.owner), id(dry.root))
+                if part not in ways:
+                    ways[part] = self._way(dry, calls, fed)
+                way = ways[part] or valued(dry.owner, dry.key)
             known = self._seen.get(key)
             if way is None:
-                if any(call.module == id(dry.owner) for call in calls):
+                if id(dry.owner) in called:
                     self._seen.pop(key, None)  # it was called, and nobody is seen to cut it off
             elif known is not None and known[0].alike(way):
                 self._seen[key] = (way, known[1] + 1)
@@ -160,31 +169,37 @@ class Cuts(Check):
                 self._seen[key] = (way, 1)
         self._dropped = {}
 
-    def _way(self, dry: Dry, calls: list[Any]) -> Way | None:
-        own = [call for call in calls if call.module == id(dry.owner)]
-        if not own:
-            return None
-        if not any(call.on for call in own):
-            held = next((call.checkpoint for call in own if call.checkpoint is not None), None)
-            if held is not None and all(call.checkpoint is not None for call in own):
-                return Way(Cutting.CHECKPOINT, held)
-        elif (way := valued(dry.owner, dry.key)) is not None:
-            return way
+    def _fed(self, calls: list[Called]) -> list[Called]:
+        """The calls of modules whose own parameters have gradients."""
         fed = {
             id(module)
             for _, module in self.session.models.modules()
             if any(p.grad is not None for p in module._parameters.values() if p is not None)
         }
+        return [call for call in calls if call.module in fed]
+
+    @staticmethod
+    def _way(dry: Dry, calls: list[Called], fed: list[Called]) -> Way | None:
+        own = [call for call in calls if call.module == id(dry.owner)]
+        if all(not call.on and call.checkpoint is not None for call in own):
+            held = own[0].checkpoint
+            return Way(Cutting.CHECKPOINT, held) if held is not None else None
         parts = {id(module) for module in dry.root.modules()}
-        return between([call for call in calls if call.module in parts], [c for c in calls if c.module in fed])
+        return between([call for call in calls if call.module in parts], fed)
 
     # What is told
 
     def _tell(self, observer: Observer) -> None:
         ways: dict[tuple[Any, ...], list[tuple[Dry, Way]]] = {}
+        certain: dict[tuple[int, Cutting], bool] = {}
         for key, (way, times) in self._seen.items():
             dry = self._dry[key]
-            if dry.observer is observer and times >= _AGREE and self._is_certain(dry, way):
+            if dry.observer is not observer or times < _AGREE:
+                continue
+            part = (id(dry.root), way.cutting)
+            if part not in certain:
+                certain[part] = self._is_certain(dry, way)
+            if certain[part]:
                 ways.setdefault(way.key(), []).append((dry, way))
                 self.told.add(key)
         for pairs in ways.values():

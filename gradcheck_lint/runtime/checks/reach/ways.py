@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Frame = tuple["CodeType", int]
 
+_LOOKED_AT = 8  # calls of each kind
+
 
 class Way(NamedTuple):
     """Who has cut something off."""
@@ -50,8 +52,8 @@ def between(parts: Sequence[Called], fed: Sequence[Called]) -> Way | None:
 
     `parts` are the calls of all modules of the part, `fed` those of the modules that get gradients.
     """
-    for part in reversed(parts):  # the outermost module ends last
-        after = [call for call in fed if call.on and call.given is False]
+    after = [call for call in fed if call.on and call.given is False][:_LOOKED_AT]
+    for part in parts[: -_LOOKED_AT - 1 : -1]:  # the outermost module ends last
         for call in after:
             way = _on_the_way(part, call)
             if way is not None:
