@@ -40,7 +40,6 @@ def frozen(net: Net, optimizer: torch.optim.Optimizer) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [(replaced, "GL202"), (replaced_and_moved, "GL202"), (frozen, "GL508")],
-    ids=lambda one: str(one),
 )
 def test_told_at_the_next_steps(change: Callable[[Net, torch.optim.Optimizer], None], code: str) -> None:
     done: list[int] = []
