@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import repair
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.runtime.sightings.reach import KeptOnContext, WrongNumber, WrongShape, WrongType
+from gradcheck_lint.runtime.sightings.reach import (
+    Cutting,
+    KeptOnContext,
+    NeverAGradient,
+    WrongNumber,
+    WrongShape,
+    WrongType,
+)
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.place import Place, name_of
 
@@ -28,7 +35,7 @@ class FunctionContextMisuse(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = (WrongNumber, WrongShape, WrongType, KeptOnContext)
+    watches = (WrongNumber, WrongShape, WrongType, KeptOnContext, NeverAGradient)
     triggers = r"\bdef backward\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -177,6 +184,10 @@ class FunctionContextMisuse(Rule):
         if isinstance(sighting, KeptOnContext):
             self.kept(sighting, report)
             return
+        if isinstance(sighting, NeverAGradient):
+            if sighting.cutting is Cutting.FUNCTION and not sighting.branch:
+                self.withheld(sighting, report)
+            return
         assert isinstance(sighting, (WrongNumber, WrongShape, WrongType))
         owner = sighting.owner
         if isinstance(sighting, WrongNumber):
@@ -195,6 +206,22 @@ class FunctionContextMisuse(Rule):
             help=help,
             related=[("backward was called here", sighting.called)],
             subject=owner,
+        )
+
+    def withheld(self, sighting: NeverAGradient, report: RunReport) -> None:
+        from gradcheck_lint.runtime.layers import told
+
+        one = len(sighting.names) == 1
+        report(
+            "an autograd Function returns None for a parameter",
+            site=sighting.cut,
+            label=f"the gradient of {told(sighting.names)} is None",
+            why=f"{'it never gets a gradient' if one else 'they never get a gradient'} through `{sighting.by}`, and "
+            f"never {'learns' if one else 'learn'}",
+            help=f"return {'its gradient' if one else 'their gradients'} there, or freeze {'it' if one else 'them'} by "
+            "`requires_grad_(False)`",
+            related=[("the optimizer is built here", sighting.built)],
+            subject=sighting.prefix,
         )
 
     def kept(self, sighting: KeptOnContext, report: RunReport) -> None:

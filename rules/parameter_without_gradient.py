@@ -55,8 +55,8 @@ class ParameterWithoutGradient(Rule):
 
         if sighting.branch:
             return  # another of these modules was taken; this one's turn may come
-        if sighting.cutting is Cutting.CHECKPOINT:
-            return  # GL414
+        if sighting.cutting in (Cutting.CHECKPOINT, Cutting.FUNCTION):
+            return  # GL414, GL602
         if sighting.cutting is not None:
             self.cut_off(sighting, report)
             return
@@ -82,10 +82,7 @@ class ParameterWithoutGradient(Rule):
         what, one = told(sighting.names), len(sighting.names) == 1
         they, them, get = ("it", "it", "gets") if one else ("they", "them", "get")
         by = f"`{sighting.by}`"
-        if sighting.cutting is Cutting.FUNCTION:
-            label = f"the backward of {by} gives None in the place of {what}"
-            help = f"return {'its gradient' if one else 'their gradients'} there, or freeze {them}"
-        elif sighting.cutting is Cutting.VALUE:
+        if sighting.cutting is Cutting.VALUE:
             label = f"{by} takes the value of {what} alone"
             help = f"use {them} as {'it is' if one else 'they are'}, without {by}"
         elif sighting.cutting is Cutting.OFF:

@@ -13,8 +13,10 @@ from gradcheck_lint.facts.unreached import backwards, held_part, other_gradients
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import held_by
-from gradcheck_lint.source.natures import Argument, Tensor
+from gradcheck_lint.source.natures import Argument, Tensor, made_by
 from gradcheck_lint.source.values import Thing, Value, contents
+
+_OF_VALUES = frozenset({"tensor", "as_tensor", "asarray", "from_numpy", "Tensor", "FloatTensor"})
 
 
 class Unfed(NamedTuple):
@@ -36,7 +38,8 @@ def unfed(timeline: tl.Timeline) -> Iterator[Unfed]:
     if any(event.engine or event.inputs is not None for event, _ in led):
         return
     met = [(one, found) for _, found in led for one in (*found.alive.values(), *found.through.values())]
-    leaves = [one for one, _ in met if isinstance(one.what, Tensor) and one.place is not None]
+    # of values: who goes backward on ones or on noise warms something up, or draws a schedule
+    leaves = [one for one, _ in met if made_by(one) in _OF_VALUES and one.place is not None]
     if not leaves or not all(_known(one) for one, _ in met):
         return
     for built in timeline.events(ev.BuildOptimizer):

@@ -84,6 +84,8 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
         if step is None or optimizer.summary or not held.modules:
             continue
         told: list[Thing] = []
+        # an optimizer of which nothing is trained at all may be one for another network than was meant
+        fed = any(held_part(one, held, found) for _, found in led for one in found.alive.values())
         for part, cut in sorted(candidates.values(), key=_height):
             within = any(is_part(part, m, models) for m in held.modules)
             named = any(m.core is part or m.inside(part) for m in held.modules)
@@ -96,7 +98,7 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
             if not named and (held.unknown or not _fresh(part) or _meant(part)):
                 continue
             told.append(part)
-            sure = named and part.certain and not held.unknown and timeline.owner is None
+            sure = fed and named and part.certain and not held.unknown and timeline.owner is None
             yield Unreached(part, cut, built, step, named, sure and not query.unseen(timeline, optimizer))
 
 

@@ -203,7 +203,7 @@ def test_a_step_that_is_compiled_is_said_to_be_unseen() -> None:
     )
     assert run.summary().splitlines()[:2] == [
         f"Nothing to judge: no step was seen in the run of {Path(sys.argv[0]).name}.",
-        "  watched: SGD (4 parameters): no step was seen",
+        "  watched: parts.optimizer (SGD, 4 parameters): no step was seen",
     ]
 
 
