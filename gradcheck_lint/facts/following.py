@@ -136,8 +136,15 @@ def still(timeline: tl.Timeline) -> Iterator[Still]:
         loops = {id(part) for part, _ in timeline.path(step) if isinstance(part, tl.Loop) and not part.once}
         if any(id(part) in loops for run in runs for part, _ in timeline.path(run)):
             continue  # a teacher or a reference that is to stay what it is
+        if any(_may_write(event, average) for event in timeline.events(ev.Unknown)):
+            continue
         if runs and not any(e.concerns(average) for e in timeline.events(ev.Average, ev.SetAttribute)):
             yield Still(copied, network, runs[0], step)
+
+
+def _may_write(event: ev.Unknown, average: Thing) -> bool:
+    """Whether something that was not followed may move an average: it has it, or changes a tensor in place."""
+    return event.name.endswith("_") or any(touches(thing, average) for thing in things(event.subject))
 
 
 def pulled(timeline: tl.Timeline) -> Iterator[Pulled]:
