@@ -76,6 +76,7 @@ class AverageNeverMoves(Rule):
                 why=f"what `{name_of(wrong.step)}.step()` does to {network} is undone, and {target} stays as it was",
                 help=f"write the weights of {network} into {target}",
                 related=[(f"{target} is used here", wrong.run.place), ("steps here", wrong.step.place)],
+                confidence=Confidence.MEDIUM,  # a model that is put back for each task has a copy that stays, too
             )
         for left in following.still(timeline):
             network, average = called([left.network]), called([left.copied.subject])
@@ -86,4 +87,5 @@ class AverageNeverMoves(Rule):
                 why="what is evaluated is the model at the start, and not what was learned",
                 help=f"move {average} after each step",
                 related=[("trained here", left.step.place), ("used here", left.run.place)],
+                confidence=Confidence.MEDIUM,  # by a call that hides what it writes
             )

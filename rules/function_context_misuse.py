@@ -143,8 +143,11 @@ class FunctionContextMisuse(Rule):
         """Call `apply` in place of the object or of `forward`."""
         func = site.call.func
         made = func.value if isinstance(func, tree.Attribute) else func
-        if isinstance(made, tree.Call) and made.args:
-            return None
+        given = site.call.args
+        if (isinstance(made, tree.Call) and made.args) or any(a.keyword is not None for a in given):
+            return None  # `apply` takes no keywords
+        if given and isinstance(given[0].value, tree.Constant) and given[0].value.value is None:
+            return None  # a context of one's own
         said = tree.dotted(made.func if isinstance(made, tree.Call) else made)
         if not said:
             return None

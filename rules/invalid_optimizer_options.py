@@ -77,6 +77,7 @@ class InvalidOptimizerOptions(Rule):
                 why="the schedule moves once per epoch, and a step with a rate of 0 moves nothing",
                 help="count from 1 in the function",
                 related=related,
+                confidence=Confidence.MEDIUM,  # another arm of the function may be for the first epoch
             )
         else:
             report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts.exchanged import KINDS, exchanged
-from gradcheck_lint.finding import Severity
+from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.holding import LayerReplaced, ModelReplaced, ParameterReplaced
@@ -59,6 +59,7 @@ class LayerReplacedAfterOptimizer(Rule):
                 why=f"`{name}.step()` finds no gradient, and {copy} stays as it is",
                 help=f"compute the loss with what `{name}` has, or build `{name}` of the parameters of {copy}",
                 related=[("the optimizer takes the parameters here", found.built.place)],
+                confidence=Confidence.MEDIUM,  # the copy may have been given the parameters themselves
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

@@ -63,7 +63,7 @@ class LossDetached(Rule):
                 why=f"`{name_of(aim.step)}.step()` moves nothing by this term: it changes what is printed",
                 help=f"leave the term the graph of {name}, or leave it out of what backward runs on",
                 related=[("backward runs on the sum here", aim.backward.place)],
-                confidence=Confidence.HIGH if aim.sure else Confidence.MEDIUM,
+                confidence=Confidence.MEDIUM,  # a step further on may move what the term comes to
             )
         for term in once(timeline, lost):
             if term.cut.effect is not Effect.CUT or term.cut.place is None or id(term.cut.place.node) in told:

@@ -48,7 +48,7 @@ class ModeNotPassedOn(Rule):
                 why=why,
                 help=help,
                 fix=self.mend(kept),
-                confidence=Confidence.HIGH if caring is YES else Confidence.MEDIUM,
+                confidence=Confidence.HIGH if caring is YES and not kept.meant else Confidence.MEDIUM,
             )
 
     @staticmethod
@@ -63,8 +63,8 @@ class ModeNotPassedOn(Rule):
     def mend(self, kept: Kept) -> Fix | None:
         from gradcheck_lint.facts.repair import replace
 
-        if kept.given is None:
-            return None
+        if kept.given is None or kept.given.args:
+            return None  # that the mode is always True may be what is meant
         return Fix("hand the mode on", Safety.SAFE, (replace(kept.place, self.handed(kept)),))
 
     def on_event(self, event: SetAttribute, report: Report) -> None:
@@ -86,4 +86,5 @@ class ModeNotPassedOn(Rule):
             label="sets the flag of this module, and of none of its layers",
             why="each layer asks its own flag: dropout and batch norm go on as in training",
             help=f"call `{name}.eval()`, which sets it in all of them, and `{name}.train()` afterwards",
+            confidence=Confidence.MEDIUM,  # it may put back what was set before: detection models return losses by it
         )

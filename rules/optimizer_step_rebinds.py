@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
 
 
+_PLAIN = frozenset({Flaw.LEFT, Flaw.GRADIENT})
+"""The flaws that a look at a few statements shows; the others depend on what an optimizer means to do."""
 FLAWS = {
     Flaw.LEFT: (
         "a parameter without a gradient ends the step",
@@ -184,7 +186,7 @@ class OptimizerStepRebinds(Rule):
                 label=label.format(found.name),
                 why=why,
                 help=help.format(found.name),
-                confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
+                confidence=Confidence.HIGH if found.certain and found.flaw in _PLAIN else Confidence.MEDIUM,
             )
 
     def missing(self, step: StepFacts, report: Report) -> None:

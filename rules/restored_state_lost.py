@@ -47,6 +47,7 @@ class RestoredStateLost(Rule):
                 why="the averages of one model's gradients are used for another model",
                 help="load the state that was saved for this optimizer",
                 related=[("given to this optimizer first", both.first.place)],
+                confidence=Confidence.MEDIUM,  # the name may stand for another file by now
             )
         for event in timeline.events(LoadState):
             anew = built_anew(timeline, event)
@@ -72,6 +73,7 @@ class RestoredStateLost(Rule):
                     help="copy the model after its state is loaded",
                     related=[("the state is loaded here", event.place)]
                     + ([("the copy is made here", early.copy.place)] if early.copy.place is not None else []),
+                    confidence=Confidence.MEDIUM,  # it may be there to be compared with
                 )
             key = left_out(timeline, event)
             if key is not None:

@@ -6,6 +6,7 @@ only through an input that requires grad. Parameters of the function are no inpu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -36,6 +37,10 @@ class Severed(NamedTuple):
     sure: bool
 
 
+_REQUIRES = re.compile(r"\brequires_grad_\((?!\s*False)|\brequires_grad\s*=\s*(?!False)")
+"""What lets a gradient through an input, in the function that calls the checkpoint."""
+
+
 def severed(timeline: tl.Timeline) -> Iterator[Severed]:
     """The checkpoints behind the losses of a timeline to which nothing comes that requires grad."""
     if timeline.cut or timeline.has(ev.ForwardHook):
@@ -50,7 +55,7 @@ def severed(timeline: tl.Timeline) -> Iterator[Severed]:
             if said is None or learns is NO:
                 continue
             answer, behind = _graph(timeline, walk, made)
-            if answer is YES:
+            if answer is YES or _REQUIRES.search(made.place.chunk.text):
                 continue
             told.add(id(made.place.node))
             sure = answer is NO and learns is YES and not timeline.hooked

@@ -140,8 +140,12 @@ class _Seen:
 
     def __init__(self, timeline: tl.Timeline) -> None:
         self.timeline = timeline
-        self.backwards = [(event, around) for event, around in timeline.located(ev.Backward)]
         self.steps = list(timeline.events(ev.Step))
+        self.backwards = [(event, around) for event, around in timeline.located(ev.Backward) if self._serves(event)]
+
+    def _serves(self, backward: ev.Backward) -> bool:
+        """Whether a step may come of it: else it is there for the gradients, as those of an image."""
+        return not self.steps or any(isinstance(event, ev.Step) for event in after(self.timeline, backward))
 
     def left(self, off: ev.SetMode, model: Thing) -> Left | None:
         """What comes of one call of `eval()`, in the innermost loop in which the model is trained."""

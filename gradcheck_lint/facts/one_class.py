@@ -44,6 +44,8 @@ def one_class(feed: Computed) -> OneClass | None:
     one = found[0]
     if not one.softmax and feed.name not in SOFTENING:
         return None
+    if "Conv" in layer_of(one.layer):
+        return one._replace(sure=False)  # without a batch, its positions are the classes
     if one.last or "Linear" not in layer_of(one.layer):
         return one
     shape = shape_of(feed.input)

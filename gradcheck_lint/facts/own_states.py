@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.own_optimizers import Element, StepFacts
@@ -142,7 +143,7 @@ class Body:
         if isinstance(node, tree.Attribute) and tree.dotted(node.value) == "self":
             return tree.dotted(node)
         if isinstance(node, tree.Subscript) and isinstance(node.index, tree.Constant):
-            if tree.dotted(node.value) == self.element.group:
+            if self.element.group and tree.dotted(node.value) == self.element.group:
                 return f"{self.element.group}[{node.index.value!r}]"
         return ""
 
@@ -173,6 +174,7 @@ class Body:
             key = next(filter(None, keys), "")
             if not key or not (self.parameter(node.value) or self.gradient(node.value)):
                 continue
+            spend(len(self.nodes))
             changed = [n for n in self.nodes if self._writes(n, key)]
             if self.gradient(node.value):
                 inside = {id(n) for n in block.walk()} if block is not None else set()
@@ -190,7 +192,17 @@ class Body:
 
     def _names(self, key: str) -> set[str]:
         """What the body calls a place in the state."""
+        if key not in self._called:
+            self._called[key] = self._find_names(key)
+        return self._called[key]
+
+    @cached_property
+    def _called(self) -> dict[str, set[str]]:
+        return {}
+
+    def _find_names(self, key: str) -> set[str]:
         found: set[str] = set()
+        spend(len(self.nodes))
         for node in self.nodes:
             if not isinstance(node, tree.Assign) or node.value is None:
                 continue

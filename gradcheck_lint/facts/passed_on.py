@@ -19,13 +19,14 @@ from gradcheck_lint.source.values import FunctionValue
 class Kept(NamedTuple):
     """A method that keeps the mode for itself, or (if `given` is a call) hands on another one than it was given.
 
-    `mode` is what it calls the mode.
+    `mode` is what it calls the mode. `meant`: it looks as if somebody had thought of it.
     """
 
     place: Place
     method: str
     mode: str
     given: tree.Call | None
+    meant: bool = False
 
 
 def kept_for_itself(facts: ClassFacts) -> Iterator[Kept]:
@@ -37,7 +38,9 @@ def kept_for_itself(facts: ClassFacts) -> Iterator[Kept]:
         if isinstance(member, FunctionValue) and member.owner is facts.cls:
             found = _kept(member, name)
             if found is not None:
-                yield found
+                # the mode is said, `eval` is somebody's own, or layers stay in evaluation mode for good
+                said = bool(found.given.args) if found.given is not None else ".eval(" in facts.text
+                yield found._replace(meant=said or (name == "train" and "eval" in facts.cls.members))
 
 
 def _kept(member: FunctionValue, name: str) -> Kept | None:

@@ -36,7 +36,7 @@ _LESS = re.compile(r"(?i)^(loss|losses|err|error|errors|mse|mae|rmse|perplexity|
 _MORE = re.compile(
     r"(?i)^(accuracy|accuracies|acc|f1|auc|auroc|iou|miou|dice|bleu|psnr|ssim|precision|recall|top1|top5|kappa|mcc)$"
 )
-_DOUBTFUL = re.compile(r"(?i)^(score|reward|return|map|corr|r2)$")
+_DOUBTFUL = re.compile(r"(?i)^(score|reward|return|map|corr|r2|neg|negative|minus)$")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+\d*|\d+")
 _TAKES = frozenset({"item", "mean", "cpu", "detach", "avg", "float", "compute", "value", "result"})
 
@@ -50,7 +50,10 @@ def told(timeline: tl.Timeline, event: ev.Schedule, scheduler: Thing) -> Told | 
         return None
     if not node.args:
         return Told(Fault.NOTHING, "")
-    given = node.args[0].value
+    named = [argument.value for argument in node.args if argument.keyword == "metrics"]
+    if not named and node.args[0].keyword is not None:
+        return None
+    given = named[0] if named else node.args[0].value
     spoken = repair.text(Place(event.place.chunk, given))
     if isinstance(given, tree.Name) and _counts(timeline, event, given.id):
         return Told(Fault.COUNT, spoken)
@@ -61,7 +64,7 @@ def told(timeline: tl.Timeline, event: ev.Schedule, scheduler: Thing) -> Told | 
     name = _name(given)
     words = [*_WORDS.findall(name), *name.split("_")]
     less, more = any(map(_LESS.match, words)), any(map(_MORE.match, words))
-    doubtful = any(map(_DOUBTFUL.match, words))
+    doubtful = any(map(_DOUBTFUL.match, words)) or name == "acc"  # what is summed up, as well
     if less == more and not (doubtful and not less):
         return None
     if greater == (not less) or _turned(timeline, event, given):

@@ -71,7 +71,7 @@ def rate_lost(timeline: Timeline, load: LoadState) -> Anew | None:
             break
         if built is None and isinstance(later, Build) and only(moves(later.subject), Optimizer) is optimizer:
             given = later.args.get(-1, "last_epoch") if later.args.open else later.args.keywords.get("last_epoch")
-            if pacing.kind(later.subject) not in SETTING or given is not None:
+            if pacing.kind(later.subject) not in SETTING or given is not None or _positions(later):
                 return None
             built = later if _follows(timeline, load, later) else None
         elif built is not None and isinstance(later, LoadState) and later.concerns(built.subject):
@@ -79,6 +79,15 @@ def rate_lost(timeline: Timeline, load: LoadState) -> Anew | None:
     if built is None or not moved or _sets_rate(timeline, load) or not _saved_in_vain(timeline.home.text):
         return None
     return Anew(built, True, counted=False)
+
+
+def _positions(built: Build) -> bool:
+    """Whether a schedule may be given its count by position."""
+    return len(built.args.positional) > _COUNT_AT.get(pacing.kind(built.subject), 2)
+
+
+_COUNT_AT = {"StepLR": 3, "MultiStepLR": 3, "ConstantLR": 3, "LinearLR": 4, "CosineAnnealingLR": 3, "PolynomialLR": 3}
+"""Where the constructors of schedules take `last_epoch`, counted from 0, if that is not after two others."""
 
 
 def _saved_in_vain(text: str) -> bool:

@@ -59,6 +59,12 @@ def _switches_off(item: tree.Expression) -> bool:
     return tree.last_name(item.func if isinstance(item, tree.Call) else item) in OFF
 
 
+def _gone_over(timeline: tl.Timeline, part: Thing) -> bool:
+    """Whether a loop goes over the parameters of something that is called like a part: it may move them by hand."""
+    name = part.label.rpartition(".")[2]
+    return re.search(rf"\bin\s+[\w.(]*\b{re.escape(name)}\.(named_)?parameters\(", timeline.home.text) is not None
+
+
 def backwards(timeline: tl.Timeline) -> list[tuple[ev.Backward, Led]]:
     """The backwards of a timeline with what they lead to, found once for all rules."""
     return query.once(timeline, _backwards)
@@ -98,7 +104,14 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
             if not named and (held.unknown or not _fresh(part) or _meant(part)):
                 continue
             told.append(part)
-            sure = fed and named and part.certain and not held.unknown and timeline.owner is None
+            sure = (
+                fed
+                and not _gone_over(timeline, part)
+                and named
+                and part.certain
+                and not held.unknown
+                and timeline.owner is None
+            )
             yield Unreached(part, cut, built, step, named, sure and not query.unseen(timeline, optimizer))
 
 
