@@ -254,20 +254,29 @@ class Body:
             anew = [
                 v for v in values if isinstance(v, tree.Operation) and any(tree.dotted(n) == name for n in v.walk())
             ]
-            put = any(
-                isinstance(n, tree.Assign)
-                and any(self.key(t) == key for t in n.targets)
-                and tree.dotted(n.value) == name
-                for n in self.nodes
-            )
-            again = [n for n in self.nodes if isinstance(n, tree.Assign) and any(self.key(t) == key for t in n.targets)]
-            updated = any(isinstance(n, tree.Call) and tree.last_name(n.func) == "update" for n in self.nodes)
-            if len(anew) != 1 or put or updated or any(self._writes(n, key) for n in self.nodes):
+            if self._put_back(key, name):
                 continue
-            if all(_zeros(n.value) for n in again):
-                statement = next(n for n in self.nodes if isinstance(n, tree.Assign) and n.value is anew[0])
+            updated = any(isinstance(n, tree.Call) and tree.last_name(n.func) == "update" for n in self.nodes)
+            if len(anew) != 1 or updated or any(self._writes(n, key) for n in self.nodes):
+                continue
+            statement = next((n for n in self.nodes if isinstance(n, tree.Assign) and n.value is anew[0]), None)
+            if statement is not None:
                 return Found(Flaw.DROPPED, statement, key)
         return None
+
+    def _put_back(self, key: str, name: str) -> bool:
+        """Whether a place in the state gets more than zeros, or what may be that: `state[key] = name.clone()`."""
+        for node in self.nodes:
+            for target, value in _pairs(node) if isinstance(node, tree.Assign) else ():
+                if self._state(target) and not isinstance(target, tree.Name):
+                    return True  # all of it is made anew
+                if self.key(target) == key and not _zeros(value):
+                    return True
+                if isinstance(target, tree.Display) and any(self.key(item) == key for item in target.items):
+                    return True
+                if self.key(target) == key and any(tree.dotted(part) == name for part in value.walk()):
+                    return True
+        return False
 
     def still(self) -> Found | None:
         """Something is computed with the gradient, and nothing is written into the parameter or handed on."""
@@ -351,7 +360,7 @@ def _in_place(name: str) -> bool:
 
 
 def _zeros(value: tree.Expression | None) -> bool:
-    return isinstance(value, tree.Call) and tree.last_name(value.func) in ("zeros_like", "zeros", "new_zeros", "clone")
+    return isinstance(value, tree.Call) and tree.last_name(value.func) in ("zeros_like", "zeros", "new_zeros")
 
 
 def _is(node: tree.Node | None, value: object) -> bool:
