@@ -295,7 +295,17 @@ class _Facts:
             any(module.inside(h) for h in self.held)
             or bool(self.owners(module) & self.held)
             or not self.held.isdisjoint(module.core.deps)
+            or self.tied(module)
         )
+
+    def tied(self, module: Thing) -> bool:
+        """Whether a module was given parameters of one that an optimizer holds: `decoder.weight = embedding.weight`."""
+        for event in self.timeline.events(SetAttribute):
+            if any(owner.core is module.core or owner.inside(module) for owner in things(event.subject)):
+                for given in things(event.value):
+                    if any(given is h or given.inside(h) or h in given.deps for h in self.held):
+                        return True
+        return False
 
     def name_in(self, part: Thing, module: Thing) -> str:
         """By which attribute a module has a part."""
