@@ -15,7 +15,7 @@ from __future__ import annotations
 LARGEST_IMPORTED = 1_000_000  # bytes of a file that is only imported: nobody asked about it, so it is read for less
 
 UNPACKED = 16_000_000  # bytes of files that are kept as they are; those of further ones are kept packed
-ISLAND = 10_000_000  # bytes of files that are analysed together, which takes 20 to 60 times as much memory
+ISLAND = 5_000_000  # bytes of files that are analysed together, which takes 20 to 60 times as much memory
 GARBAGE = 500_000  # objects, about 60 MB, that were made and are still there: then garbage is looked for
 
 # ---------------------------------------------------------------- text
