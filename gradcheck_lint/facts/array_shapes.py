@@ -25,7 +25,6 @@ _SIZED = frozenset("rand randn".split())
 _DRAWN = frozenset("normal uniform randint integers choice random standard_normal random_sample exponential".split())
 _FILLED = frozenset("zeros ones empty full".split())
 _ALIKE = frozenset("sin cos tan tanh exp log log1p sqrt abs square sign clip round float32 float64 nan_to_num".split())
-_KEEPS = frozenset("astype copy clip round fillna".split())
 
 _XY = re.compile(
     r"sklearn\.datasets\.(?:make_(?:regression|classification|moons|circles|blobs|friedman\d)|load_\w+"

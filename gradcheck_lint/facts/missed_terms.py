@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gradcheck_lint.facts import query
 from gradcheck_lint.facts.led_to import Led, led_to
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.reach import Cutting, reaching, terms
 from gradcheck_lint.facts.refused import estimates
-from gradcheck_lint.facts.unreached import held_part, touches
+from gradcheck_lint.facts.unreached import held_part
 from gradcheck_lint.laws.reach import Effect
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import Held, held_by
-from gradcheck_lint.source.natures import Argument, Module, Optimizer
-from gradcheck_lint.source.values import Thing, options, things
+from gradcheck_lint.source.natures import Module, Optimizer
+from gradcheck_lint.source.values import Thing, things
 
 
 class Missed(NamedTuple):
@@ -30,7 +29,6 @@ class Missed(NamedTuple):
     step: ev.Step
     part: Thing
     cut: Cutting
-    sure: bool
 
 
 def missed(timeline: tl.Timeline) -> Iterator[Missed]:
@@ -54,11 +52,7 @@ def missed(timeline: tl.Timeline) -> Iterator[Missed]:
             found = None if good or one.open else _cut(one, held)
             if found is None or estimates(reaching(timeline), part, parts):
                 continue
-            calm = not timeline.hooked and not _may_be_frozen(timeline, found[0])
-            calm = calm and all(map(_strange, one.alive.values()))
-            calm = calm and not any(option is found[1].thing for option in options(part.value))  # a constant, by intent
-            sure = calm and not any(query.unseen(timeline, o) for o in optimizers.values())
-            yield Missed(backward, steps[0], found[0], found[1], sure)
+            yield Missed(backward, steps[0], found[0], found[1])
 
 
 def _steps(timeline: tl.Timeline, backward: ev.Backward) -> list[ev.Step]:
@@ -84,17 +78,3 @@ def _cut(led: Led, held: list[Held]) -> tuple[Thing, Cutting] | None:
         if cut.effect is Effect.CUT and isinstance(part.what, Module) and any(held_part(part, h, led) for h in held):
             return part, cut
     return None
-
-
-def _may_be_frozen(timeline: tl.Timeline, part: Thing) -> bool:
-    """Whether the parameters of a part may be switched, so that it is on purpose that nothing comes to them."""
-    for event in timeline.events(ev.Freeze):
-        owner = event.subject
-        if not isinstance(owner, Thing) or not owner.certain or owner.summary or touches(owner, part):
-            return True
-    return False
-
-
-def _strange(one: Thing) -> bool:
-    """Whether something to which a gradient comes is surely nothing that leads on to an optimizer."""
-    return (isinstance(one.what, Module) and one.certain) or isinstance(one.root.via, Argument)
