@@ -23,8 +23,9 @@ from gradcheck_lint.source.run import (
 )
 from gradcheck_lint.source.run.arguments import Arguments
 from gradcheck_lint.source.run.machine import MISSING, Machine
+from gradcheck_lint.source.run.settled import settled, sites
 from gradcheck_lint.source.tree import Container
-from gradcheck_lint.source.values import Constant, Items, Thing, Value, new_serial, options, things
+from gradcheck_lint.source.values import Constant, Items, Thing, Value, new_serial, things
 
 
 def do_if(machine: Machine, node: tree.If) -> bool:
@@ -162,8 +163,8 @@ def _loop(
                 continue
             both = new if _carries(new) and _passive(old) else join(old, new)
             if both is new and new is not old:
-                again = again or _sites(new) != _sites(old)
-            elif both is not old and (tracked(old) or tracked(new)) and not _alike(both, old):
+                again = again or sites(new) != sites(old)
+            elif both is not old and (tracked(old) or tracked(new)) and not settled(old, both):
                 again = True
             machine.put(key, both)
         if again and machine.looping > limits.RERUN:
@@ -253,11 +254,6 @@ def do_match(machine: Machine, node: tree.Match) -> bool:
     return False
 
 
-def _alike(a: Value, b: Value) -> bool:
-    """Two choices of the same options."""
-    return len(options(a)) == len(options(b)) and all(any(x is y for y in options(b)) for x in options(a))
-
-
 def _carries(value: Value) -> bool:
     """Something computed, which takes its graph from one round of a loop into the next."""
     return isinstance(value, Thing) and isinstance(value.what, Opaque) and bool(passes(value))
@@ -268,8 +264,3 @@ def _passive(value: Value) -> bool:
     if isinstance(value, Thing):
         return isinstance(value.what, Opaque) or (isinstance(value.what, Tensor) and not value.what.grad)
     return isinstance(value, (Constant, Items))
-
-
-def _sites(value: Value) -> set[int]:
-    """The calls of modules that the graph of a value goes through."""
-    return {id(t.place.node) for t in passes(value) if t.place is not None}

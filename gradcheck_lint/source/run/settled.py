@@ -1,0 +1,55 @@
+"""Whether running the body of a loop once more would meet nothing new.
+
+What a name stands for at the head of a loop is what it stood for before, or what the body has left in it. Each run of
+the body makes its objects anew, so identity never settles. What counts is whether an object of the same nature, made
+at the same place, whose graph goes through the same calls of modules, was met there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from gradcheck_lint.source.deps import passes
+from gradcheck_lint.source.natures import Opaque
+from gradcheck_lint.source.values import Choice, Constant, FunctionValue, Items, Table, Thing, Value, options
+
+_PLAIN = "plain"
+_EMPTY = "empty"  # a list or dict, of which it is known that nothing is in it
+_FULL = "full"  # one with nothing but plain values: only that there are some can matter
+_DEPTH = 4  # containers inside of one another
+_LOOKED_AT = 16  # items of each: it is made of others of their kind
+
+
+def settled(before: Value, after: Value) -> bool:
+    """Whether all that a name may stand for `after` a run of the body is like something that it stood for `before`."""
+    known = {_kind(option, _DEPTH) for option in options(before)}
+    if {_EMPTY, _FULL} <= known:
+        known.add(_PLAIN)  # neither whether it is empty nor what is in it is known
+    return all(_kind(option, _DEPTH) in known for option in options(after))
+
+
+def sites(value: Value) -> frozenset[int]:
+    """The calls of modules that the graph of a value goes through."""
+    return frozenset(id(t.place.node) for t in passes(value) if t.place is not None)
+
+
+def _kind(value: Value, depth: int) -> Hashable:
+    """What two values have in common that are alike."""
+    if isinstance(value, Constant):
+        return _PLAIN
+    if isinstance(value, Thing):
+        through = sites(value)
+        if isinstance(value.what, Opaque):
+            return (Opaque, through) if through or value.values else _PLAIN
+        return type(value.what), id(value.place.node) if value.place is not None else value, through
+    if isinstance(value, (Items, Table)):
+        inner = list(value.items if isinstance(value, Items) else value.entries.values())
+        if not inner and value.complete:
+            return _EMPTY
+        kinds = frozenset(_kind(item, depth - 1) for item in inner[:_LOOKED_AT]) if depth else frozenset((value,))
+        return _FULL if kinds <= {_PLAIN, _EMPTY, _FULL} else (type(value), kinds)
+    if isinstance(value, Choice):
+        return frozenset(_kind(option, depth - 1) for option in value.options) if depth else value
+    if isinstance(value, FunctionValue):
+        return id(value.function), _kind(value.receiver, depth - 1) if value.receiver is not None and depth else None
+    return value
