@@ -75,7 +75,7 @@ def logic(op: str, values: list[Value]) -> Value:
                 return Constant(op in ("is not", "!="))
             if isinstance(a, Constant) and isinstance(b, Constant) and ... not in (a.value, b.value):
                 return Constant((a.value == b.value) == (op in ("is", "==")))
-        if op in ("in", "not in") and isinstance(a, Constant) and isinstance(b, Items) and b.complete:
+        if op in ("in", "not in") and isinstance(a, Constant) and isinstance(b, Items) and b.items and b.complete:
             if a.value is not ... and all(isinstance(i, Constant) and i.value is not ... for i in b.items):
                 inside = any(isinstance(i, Constant) and i.value == a.value for i in b.items)
                 return Constant(inside == (op == "in"))

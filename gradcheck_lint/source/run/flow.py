@@ -162,7 +162,9 @@ def _loop(
                 machine.put(key, new)
                 continue
             both = new if _carries(new) and _passive(old) else join(old, new)
-            if both is new and new is not old:
+            if key[1] == "_":
+                pass  # nobody reads it
+            elif both is new and new is not old:
                 again = again or sites(new) != sites(old)
             elif both is not old and (tracked(old) or tracked(new)) and not settled(old, both):
                 again = True

@@ -13,18 +13,14 @@ from gradcheck_lint.source.deps import passes
 from gradcheck_lint.source.natures import Opaque
 from gradcheck_lint.source.values import Choice, Constant, FunctionValue, Items, Table, Thing, Value, options
 
-_PLAIN = "plain"
-_EMPTY = "empty"  # a list or dict, of which it is known that nothing is in it
-_FULL = "full"  # one with nothing but plain values: only that there are some can matter
+_PLAIN = "plain"  # nothing whose identity or graph matters, nor a list of such: how many there are changes nothing
 _DEPTH = 4  # containers inside of one another
-_LOOKED_AT = 16  # items of each: it is made of others of their kind
+_LOOKED_AT = 16  # items of each: what comes after them is of their kind
 
 
 def settled(before: Value, after: Value) -> bool:
     """Whether all that a name may stand for `after` a run of the body is like something that it stood for `before`."""
     known = {_kind(option, _DEPTH) for option in options(before)}
-    if {_EMPTY, _FULL} <= known:
-        known.add(_PLAIN)  # neither whether it is empty nor what is in it is known
     return all(_kind(option, _DEPTH) in known for option in options(after))
 
 
@@ -42,14 +38,16 @@ def _kind(value: Value, depth: int) -> Hashable:
         if isinstance(value.what, Opaque):
             return (Opaque, through) if through or value.values else _PLAIN
         return type(value.what), id(value.place.node) if value.place is not None else value, through
+    if not depth:
+        return value
     if isinstance(value, (Items, Table)):
-        inner = list(value.items if isinstance(value, Items) else value.entries.values())
-        if not inner and value.complete:
-            return _EMPTY
-        kinds = frozenset(_kind(item, depth - 1) for item in inner[:_LOOKED_AT]) if depth else frozenset((value,))
-        return _FULL if kinds <= {_PLAIN, _EMPTY, _FULL} else (type(value), kinds)
+        inner = list(value.items if isinstance(value, Items) else value.entries.values())[:_LOOKED_AT]
+        if inner and all(isinstance(item, Constant) for item in inner):
+            return type(value), frozenset(item.value for item in inner if isinstance(item, Constant))  # for an `in`
+        kinds = frozenset(_kind(item, depth - 1) for item in inner)
+        return _PLAIN if kinds <= {_PLAIN} else (type(value), kinds)
     if isinstance(value, Choice):
-        return frozenset(_kind(option, depth - 1) for option in value.options) if depth else value
+        return frozenset(_kind(option, depth - 1) for option in value.options)
     if isinstance(value, FunctionValue):
-        return id(value.function), _kind(value.receiver, depth - 1) if value.receiver is not None and depth else None
+        return id(value.function), _kind(value.receiver, depth - 1) if value.receiver is not None else None
     return value
