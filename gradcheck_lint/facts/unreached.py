@@ -14,7 +14,6 @@ from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import Held, belongs, held_by
 from gradcheck_lint.source.natures import Module, Parameters, StateDict, element_of, nature
 from gradcheck_lint.source.place import Place
@@ -152,12 +151,11 @@ def _made_in(part: Thing, model: Thing, models: dict[int, Thing], depth: int = 4
 
 
 def _makes(model: Thing, part: Thing) -> bool:
-    """Whether the code that makes a part is a statement of the constructor of a model."""
+    """Whether the code that makes a part stands in the constructor of a model."""
     init = model.cls.member("__init__") if isinstance(model.cls, ClassValue) else None
     if not isinstance(init, FunctionValue) or part.place is None or part is model:
         return False
-    spend(10)
-    return any(node is part.place.node for node in tree.walk_block(init.function.body))
+    return part.place.chunk.function is init.function
 
 
 def _height(found: tuple[Thing, Cutting]) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 What a rule knows of torch then no longer holds for certain: anywhere in the project, or in the same file alone where
 what patches puts it back by itself, as the libraries for tests do. Names that every turn of training goes through make
 all findings uncertain; another name those alone that speak of it. A plain value, as in `cudnn.benchmark = True`,
-replaces no behaviour.
+and any setting of `torch.backends` replace no behaviour.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _IMPORT = re.compile(
     r"^[ \t]*(?:import[ \t][^\n]*\btorch\b[^\n]*|from[ \t]+torch\b[\w.]*[ \t]+import[ \t]*(?:\([^)]*\)|[^\n]*))",
     re.MULTILINE,
 )
+_SETTINGS = ("backends", "config")  # modules with values for torch to go by: `torch.backends.cudnn.deterministic`
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -68,7 +69,7 @@ def _may(text: str) -> bool:
     if "torch" not in text:
         return False
     words = {word for statement in _IMPORT.findall(text) for word in _WORD.findall(statement)}
-    owner = rf"(?<![\w.])(?:{'|'.join(sorted(words))})(?:\.\w+)*"
+    owner = rf"(?<![\w.])(?:{'|'.join(sorted(words))})(?:\.(?!(?:{'|'.join(_SETTINGS)})\b)\w+)*"
     handed = rf"(?<![gh][ae][ts]attr)\([ \t\n]*{owner}[ \t\n]*,[ \t\n]*[\"']"
     target = rf"{owner}\.\w+[ \t]*(?:,[ \t\w.]*[ \t])?(?::[^=\n]+)?=(?!=)(?![ \t]*(?:None|True|False|[-+\d.]|[\"']))"
     statement = rf"(?<!:)(?<!: ){target}|\b(?:if|elif|else|try|except|finally|for|while|with)\b[^\n]*:[ \t]*{target}"
@@ -90,6 +91,8 @@ def _handed(node: ast.Call, function: str, heads: set[str]) -> set[str]:
 def _of(node: ast.expr, heads: set[str]) -> bool:
     """Whether an expression is a name of torch, or an attribute of one."""
     while isinstance(node, ast.Attribute):
+        if node.attr in _SETTINGS:
+            return False
         node = node.value
     return isinstance(node, ast.Name) and node.id in heads
 
@@ -108,8 +111,10 @@ def _heads(nodes: Iterable[ast.AST]) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             found |= {a.asname or "torch" for a in node.names if a.name.partition(".")[0] == "torch"}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").partition(".")[0] == "torch":
-            found |= {a.asname or a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            path = (node.module or "").split(".")
+            if path[0] == "torch" and not any(name in _SETTINGS for name in path):
+                found |= {a.asname or a.name for a in node.names if a.name not in _SETTINGS}
     return found
 
 

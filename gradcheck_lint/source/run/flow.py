@@ -82,7 +82,7 @@ def do_for(machine: Machine, node: tree.For) -> bool:
     lazy = None
     if isinstance(iterable, Items):
         lazy, iterable.lazy = iterable.lazy, None
-    iteration.consume(machine, iterable, node.iter, "for, left early" if shape.leaves(node.body) else "for")
+    iteration.consume(machine, iterable, node.iter, "for, left early" if _left_early(machine, node) else "for")
 
     following = yields.next_of(machine, iterable)
     elements: set[int] = set()
@@ -109,6 +109,13 @@ def do_for(machine: Machine, node: tree.For) -> bool:
     if sorting:
         picking.sift(machine, node, iterable, sorting)
     return machine.run(node.orelse) if node.orelse else False
+
+
+def _left_early(machine: Machine, node: tree.For) -> bool:
+    known = machine.left_early.get(id(node))
+    if known is None:
+        known = machine.left_early[id(node)] = shape.leaves(node.body)
+    return known
 
 
 def do_while(machine: Machine, node: tree.While) -> bool:

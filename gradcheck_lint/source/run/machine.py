@@ -177,6 +177,7 @@ class Machine:
         self.unrolled = 1  # how often the statement being run is run for loops over known lists
         self.purse = Purse(limits.ENTRY_WORK, 0)
         self.assigned: dict[int, dict[str, None]] = {}  # body of a loop → the names that it assigns
+        self.left_early: dict[int, bool] = {}  # loop → whether it may be left before its iterator is used up
         self.weights: dict[int, bool] = {}  # module class → whether layers with weights are made in it
         self.names_of: dict[int, dict[str, None]] = {}  # scope or thing → the names that were ever bound in it
         self.making: int | None = None  # serial of the module whose `__init__` runs: what is newer is in no optimizer
