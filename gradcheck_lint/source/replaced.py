@@ -112,10 +112,15 @@ def _heads(nodes: Iterable[ast.AST]) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {a.asname or "torch" for a in node.names if a.name.partition(".")[0] == "torch"}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            path = (node.module or "").split(".")
-            if path[0] == "torch" and not any(name in _SETTINGS for name in path):
+            path = node.module or ""
+            if path.partition(".")[0] == "torch" and not is_setting(path):
                 found |= {a.asname or a.name for a in node.names if a.name not in _SETTINGS}
     return found
+
+
+def is_setting(path: str) -> bool:
+    """Whether something of torch is, or belongs to, a module of values to go by: `torch.backends.cudnn`."""
+    return any(name in _SETTINGS for name in path.split("."))
 
 
 def doubtful(names: frozenset[str], told: str) -> bool:

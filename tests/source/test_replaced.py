@@ -76,6 +76,10 @@ opt.step()
     [
         ("pass", True),
         ("torch.backends.cudnn.benchmark = True", True),
+        ("torch.backends.cudnn.step = args.step", True),
+        ("from torch.backends import cudnn; cudnn.step = args.step", True),
+        ("torch._dynamo.config.step = args.step", True),
+        ("if True: torch.configure.step = args.step", False),
         ("nn.Module.other = property(lambda m: True)", True),
         ("nn.Module.requires_grad = property(lambda m: True, lambda m, on: m.requires_grad_(on))", False),
         ("nn.Module.__setattr__ = lambda m, name, value: m.requires_grad_(value)", False),

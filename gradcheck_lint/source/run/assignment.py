@@ -23,6 +23,7 @@ from gradcheck_lint.source.natures import (
     Tensor,
 )
 from gradcheck_lint.source.operations import How, Operation
+from gradcheck_lint.source.replaced import is_setting
 from gradcheck_lint.source.run import access, gradients, iteration, made, names, objects, parts, shape, tensors
 from gradcheck_lint.source.run.holdings import callables
 from gradcheck_lint.source.run.machine import Machine
@@ -193,7 +194,8 @@ def patch(machine: Machine, owner: Value, attr: str, value: Value, node: tree.No
     elif isinstance(owner, FunctionValue):
         machine.set(id(owner.function), attr, value)
     elif isinstance(owner, External) and owner.name.startswith("torch.") and not isinstance(value, Constant):
-        machine.replaced.add(attr)
+        if not is_setting(owner.name):
+            machine.replaced.add(attr)
     if isinstance(owner, External) and any(turns(machine, f, node) for f in callables(value)):
         machine.patched = True
 
