@@ -86,6 +86,7 @@ class Settings:
     left_out: tuple[Path, ...] = ()  # rule folders that the configuration names and nobody has vouched for
     output_format: str = "text"
     unsafe_fixes: bool = False
+    baseline: Path | None = None  # the file with the findings that are known and not told
     cache: bool = True
     cache_dir: Path | None = None  # None: in the user's own folder for caches
     cache_origin: str = ""  # what names that folder, for messages
@@ -309,6 +310,14 @@ def _inside(value: object) -> str:
     raise _UnfitError("a folder below that of the configuration; --cache-dir or GRADLINT_CACHE_DIR name any other")
 
 
+def _baseline(value: object) -> str:
+    """A file of the project's own."""
+    try:
+        return _inside(value)
+    except _UnfitError:
+        raise _UnfitError("a file below the folder of the configuration; --baseline names any other") from None
+
+
 def _one_of(words: Iterable[str]) -> Callable[[object], str]:
     known = tuple(words)
 
@@ -355,6 +364,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "rule-folders": _words,
     "output-format": _one_of(FORMATS),
     "cache-dir": _inside,
+    "baseline": _baseline,
     "unsafe-fixes": _truth,
 }
 
@@ -382,6 +392,8 @@ def _settings(table: Mapping[str, Any], path: Path, extending: tuple[Path, ...])
         values["min_confidence"] = Confidence.parse(values["min_confidence"])
     if "rule_folders" in values:
         values["rule_folders"] = tuple(root / folder for folder in values["rule_folders"])
+    if "baseline" in values:
+        values["baseline"] = root / values["baseline"]
     if "cache_dir" in values:
         values["cache_dir"] = root / values["cache_dir"]
         values["cache_origin"] = f"cache-dir in {shown(path)}"

@@ -84,6 +84,7 @@ class Result:
     training: int = 0  # in how many files training code was seen
     skipped: Skipped = NOTHING
     fixed: int = 0  # how many findings were mended by `--fix` before these remained
+    known: int = 0  # how many are not among them, as they were known before: see `baseline`
     read: Mapping[str, SourceFile] = field(default_factory=dict, compare=False, repr=False)
     """The files that the findings point into, by the path that a Span gives, as they were when they were linted."""
 

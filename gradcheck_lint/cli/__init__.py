@@ -28,10 +28,10 @@ from gradcheck_lint.cli.params import (
     option,
     words,
 )
-from gradcheck_lint.config import Selection, on_top, read
+from gradcheck_lint.config import Selection, nearest, on_top, read
 from gradcheck_lint.console import colourful, counted, is_terminal
 from gradcheck_lint.errors import ConfigError
-from gradcheck_lint.finding import Confidence
+from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.report import FORMATS
 from gradcheck_lint.report.terminal import clean
 
@@ -46,7 +46,14 @@ _config = option(
     help="Read the settings from FILE, not from the nearest pyproject.toml or gradlint.toml.",
 )
 _isolated = flag("Files", "--isolated", help="Read no settings at all.")
-_allow = flag("Files", "--allow-rule-folders", help="Run the rules in the folders that the settings name.")
+_allow = flag("Files", "--allow-rule-folders", help="Run the rules in the folders that the settings name.", env=False)
+_baseline = option(
+    "Rules",
+    "--baseline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Leave out what FILE says is known; `gradlint baseline write` makes it.",
+)
 _SELECT = "Only these rules: codes (GL101), beginnings of codes (GL1), names (missing-zero-grad) or ALL, after commas."
 _LEVELS = [str(level) for level in Confidence]
 _SHELLS = ["bash", "zsh", "fish"]
@@ -72,14 +79,22 @@ def main() -> None:
     type=click.Choice(_LEVELS),
     help="Show what is at least this certain.  [default: high]",
 )
-@flag("Fixes", "--fix", help="Apply the fixes that are always safe.")
-@flag("Fixes", "--unsafe-fixes", help="Apply all fixes, also those that a person should look at.")
-@flag("Fixes", "--diff", help="Show what the fixes would change, and write nothing.")
+@_baseline
+@option(
+    "Rules",
+    "--since",
+    metavar="REVISION",
+    help="Leave out what was found at this revision (of git) already.",
+)
+@flag("Fixes", "--fix", help="Apply the fixes that are always safe.", env=False)
+@flag("Fixes", "--unsafe-fixes", help="Apply all fixes, also those that a person should look at.", env=False)
+@flag("Fixes", "--diff", help="Show what the fixes would change, and write nothing.", env=False)
 @option(
     "Output",
     "--output-format",
     type=click.Choice(FORMATS),
-    help="How to tell it.  [default: what the name of FILE says, or text]",
+    metavar="FORMAT",
+    help=f"Output format: {', '.join(FORMATS)}.  [default: what the name of FILE says, or text]",
 )
 @option(
     "Output",
@@ -93,12 +108,26 @@ def main() -> None:
 @flag("Output", "-q", "--quiet", help="Say nothing but what was found.")
 @flag("Output", "-v", "--verbose", help="Say what is done, and where gradlint itself broke.")
 @flag("Output", "--exit-zero", help="Exit with 0 also if something was found.")
+@flag("Output", "--exit-non-zero-on-fix", help="Exit with 1 also if something was fixed and nothing is left.")
+@option(
+    "Output",
+    "--fail-level",
+    type=click.Choice([str(level) for level in Severity]),
+    help="Exit with 1 for findings of this severity only, or worse.  [default: warning]",
+)
 @words("Files", "--exclude", "PATTERNS", "Leave these out, as .gitignore would, and not the usual (venv, build, ...).")
 @words("Files", "--extend-exclude", "PATTERNS", "Leave these out too.")
 @flag("Files", "--force-exclude", help="Leave them out even if they are named in PATHS.")
 @flag("Files", "--no-respect-gitignore", help="Check what .gitignore leaves out too.")
-@option("Files", "--stdin-filename", type=click.Path(), metavar="FILE", help="What the text that `-` reads is called.")
-@flag("Files", "--show-files", help="List the files, and check none.")
+@option(
+    "Files",
+    "--stdin-filename",
+    env=False,
+    type=click.Path(),
+    metavar="FILE",
+    help="What the text that `-` reads is called.",
+)
+@flag("Files", "--show-files", help="List the files, and check none.", env=False)
 @_config
 @_isolated
 @_allow
@@ -114,6 +143,7 @@ def main() -> None:
 @option(
     "Running",
     "--cache-dir",
+    env=False,
     type=click.Path(path_type=Path),
     metavar="FOLDER",
     help="Remember there what was found, not in your own folder for caches.",
@@ -121,6 +151,7 @@ def main() -> None:
 @option(
     "Running",
     "--show-completion",
+    env=False,
     type=click.Choice(_SHELLS),
     is_eager=True,
     expose_value=False,
@@ -140,6 +171,47 @@ def lint(alone: bool | None, /, paths: tuple[str, ...], **options: Any) -> int:
     if alone:
         _collect_no_garbage()
     return Linting(paths, main.commands, **options).exit_code()
+
+
+@main.command("baseline", short_help="Put off the findings that there are, so that only new ones are told.")
+@click.argument("what", type=click.Choice(["write", "check"]), metavar="write|check")
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--add-new", is_flag=True, help="Let `write` put new findings into a baseline that is there already.")
+@_baseline
+@words("Rules", "--select", "RULES", _SELECT)
+@words("Rules", "--extend-select", "RULES", "These rules too.")
+@words("Rules", "--ignore", "RULES", "Not these rules.")
+@option(
+    "Rules",
+    "--min-confidence",
+    type=click.Choice(_LEVELS),
+    help="Put off what is at least this certain.  [default: high]",
+)
+@_config
+@_isolated
+@_allow
+def put_off(what: str, paths: tuple[str, ...], add_new: bool, **given: Any) -> int:
+    """Write what is found to a file, the baseline, or check that this is still what is found.
+
+    What is in the baseline is left out by `gradlint --baseline FILE`, or where the configuration names it. A baseline
+    only shrinks: `write` takes out what is fixed, and puts in nothing new unless it is told to.
+    """
+    from gradcheck_lint import baseline
+    from gradcheck_lint.cli import adopting
+    from gradcheck_lint.cli.linting import Linting
+
+    unsaid: dict[str, Any] = {param.name: None for param in lint.params if param.name and param.name != "paths"}
+    linting = Linting(paths, (), **{**unsaid, **given})
+    settings = linting.settings
+    file = settings.baseline or settings.root / baseline.NAME
+    batch, rules = linting.prepared()
+    result = linting.checked(batch, rules)
+    if result.problems:
+        linting.tell_problems(result)
+        return 2
+    if what == "write":
+        return adopting.write(file, batch, rules, result, settings, add_new=add_new)
+    return adopting.check(file, batch, rules, result, settings)
 
 
 @main.command(short_help="Show the page of a rule, or how a finding was come to.")
@@ -312,6 +384,19 @@ def cache(what: str, cache_dir: Path | None, **where: Any) -> int:
         click.echo(store.folder)
     else:
         click.echo(f"Deleted {counted(store.clean(), 'remembered result')} in {clean(str(store.folder))}.")
+    return 0
+
+
+@main.command("help", short_help="Show the help of a command.")
+@click.argument("command", required=False)
+@click.pass_context
+def show_help(ctx: click.Context, command: str | None) -> int:
+    """Show the help of a command, or of gradlint."""
+    asked = main.named(command or "lint")
+    if asked is None:
+        raise ConfigError(f'"{command}" is no command{nearest(command or "", main.words())}')
+    with click.Context(asked, parent=ctx.parent, info_name=asked.name) as inner:
+        click.echo(asked.get_help(inner))
     return 0
 
 

@@ -11,26 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gradcheck_lint.cli import adopting
 from gradcheck_lint.cli.common import page_of, warned
 from gradcheck_lint.config import Selection, Settings, nearest, on_top, read
 from gradcheck_lint.console import Progress, colourful, counted, is_terminal, tell
 from gradcheck_lint.errors import ConfigError, shown
 from gradcheck_lint.files import is_source, write_report
-from gradcheck_lint.finding import Confidence
+from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.report import format_of
 from gradcheck_lint.report.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gradcheck_lint.baseline import Baseline
     from gradcheck_lint.page import Page
     from gradcheck_lint.result import Result
     from gradcheck_lint.source.edit import Plan
     from gradcheck_lint.source.file import SourceFile
-    from gradcheck_lint.source.lint import Batch
+    from gradcheck_lint.source.lint import Batch, Rules
     from gradcheck_lint.source.mend import Mended
 
-_WITH_PROBLEMS = frozenset({"text", "concise", "github"})  # the formats whose text tells of problems
+_WITH_PROBLEMS = frozenset(
+    {"text", "concise", "grouped", "github", "azure", "junit"}
+)  # the formats whose text tells of problems
 _WITH_CUTS = frozenset({"text", "github", "json", "sarif"})  # those that tell what was followed in part only
 
 
@@ -45,29 +49,51 @@ class Linting:
         name = options["stdin_filename"]
         if name and not self._from_stdin:
             raise ConfigError("--stdin-filename names what `-` reads; add `-`")
+        if self._from_stdin and options["since"]:
+            raise ConfigError("--since compares files with what they were, and `-` is none")
         if options["output_file"] and is_source(options["output_file"]):
             name = options["output_file"]
             raise ConfigError(f"{name} is a name for code, and the report would replace it; name another file for -o")
         self._paths = paths
         self._refuse_misspelt_words(others)
-        self._settings = self._read_settings((name,) if name else paths)
+        self.settings = self._read_settings((name,) if name else paths)
         self._quiet: bool = options["quiet"]
+        self._past: Sequence[Baseline] = ()
         self._start = time.perf_counter()
 
     def exit_code(self) -> int:
         """Do it, tell it, and say how it went."""
         if self._options["show_files"]:
             return self._show_files()
-        from gradcheck_lint import registry
-        from gradcheck_lint.source.lint import check, collect, every_of, rules_of
-
         jobs = self._options["jobs"]
-        batch = collect(self._paths, self._settings, stdin=self._stdin() if self._from_stdin else None)
+        batch, rules = self.prepared()
+        self._past = adopting.known(self.settings, self._paths, rules, since=self._options["since"], jobs=jobs)
+        fix, diff = self._options["fix"] or self._options["unsafe_fixes"], self._options["diff"]
+        if not (fix or diff):
+            return self._tell(self.checked(batch, rules))
+        from gradcheck_lint.source.mend import mend, write
+
+        with Progress(on=not self._quiet) as progress:
+            unsafe = self.settings.unsafe_fixes
+            mended = mend(batch, rules, self.settings, unsafe=unsafe, jobs=jobs, progress=progress)
+        if diff:
+            return self._tell_diff(mended)
+        if self._from_stdin:
+            self._tell_text(batch.files, mended.plan)
+            return self._tell(mended.result, to_stderr=True)
+        return self._tell(write(mended, rules, self.settings, jobs=jobs))
+
+    def prepared(self) -> tuple[Batch, Rules]:
+        """The files that are to be checked, and the rules for them."""
+        from gradcheck_lint import registry
+        from gradcheck_lint.source.lint import collect, every_of, rules_of
+
+        batch = collect(self._paths, self.settings, stdin=self._stdin() if self._from_stdin else None)
         self._refuse_to_replace(batch)
-        rules = rules_of(self._settings, batch)
-        every = every_of(self._settings, batch)
+        rules = rules_of(self.settings, batch)
+        every = every_of(self.settings, batch)
         for each in every:
-            if each is not self._settings:
+            if each is not self.settings:
                 warned(each)
             for word, origin in registry.passed_over(rules.of(each).known, each):
                 what = f'"{word}" in {origin} is no rule that is loaded'
@@ -76,22 +102,14 @@ class Linting:
             raise ConfigError("no rule is on that looks at code, so nothing would be checked; see `gradlint rules`")
         self._known = rules.known
         self._tell_start(every, len(rules.on), len(rules.known), len(batch))
-        fix, diff = self._options["fix"] or self._options["unsafe_fixes"], self._options["diff"]
-        if not (fix or diff):
-            with Progress(on=not self._quiet) as progress:
-                result = check(batch, rules, self._settings, jobs=jobs, progress=progress)
-            return self._tell(result)
-        from gradcheck_lint.source.mend import mend, write
+        return batch, rules
+
+    def checked(self, batch: Batch, rules: Rules) -> Result:
+        """What is found, known or not."""
+        from gradcheck_lint.source.lint import check
 
         with Progress(on=not self._quiet) as progress:
-            unsafe = self._settings.unsafe_fixes
-            mended = mend(batch, rules, self._settings, unsafe=unsafe, jobs=jobs, progress=progress)
-        if diff:
-            return self._tell_diff(mended)
-        if self._from_stdin:
-            self._tell_text(batch.files, mended.plan)
-            return self._tell(mended.result, to_stderr=True)
-        return self._tell(write(mended, rules, self._settings, jobs=jobs))
+            return check(batch, rules, self.settings, jobs=self._options["jobs"], progress=progress)
 
     def _refuse_misspelt_words(self, others: Iterable[str]) -> None:
         """A first word that is no path may have been meant as `explain`, `rules` or another command."""
@@ -130,6 +148,7 @@ class Linting:
             respect_gitignore=False if options["no_respect_gitignore"] else None,
             output_format=options["output_format"],
             unsafe_fixes=options["unsafe_fixes"] or None,
+            baseline=options["baseline"] and options["baseline"].absolute(),
             cache=False if options["no_cache"] else None,
             cache_dir=options["cache_dir"] and options["cache_dir"].absolute(),
             cache_origin="--cache-dir" if options["cache_dir"] else None,
@@ -156,7 +175,7 @@ class Linting:
 
         if self._from_stdin:
             raise ConfigError("--show-files lists files, and `-` is none")
-        for found in discover(self._paths, self._settings):
+        for found in discover(self._paths, self.settings):
             if found.reason:
                 tell("warning", f"{found.path} cannot be read: {found.reason}")
             else:
@@ -175,12 +194,14 @@ class Linting:
     def _in_words(self) -> bool:
         """Whether the result is told to a person who looks at it, with a line that sums up."""
         options = self._options
-        return self._settings.output_format == "text" and not (options["statistics"] or options["output_file"])
+        return self.settings.output_format == "text" and not (options["statistics"] or options["output_file"])
 
     def _tell(self, result: Result, *, to_stderr: bool = False) -> int:
         """Tell what was found, and give back the exit code."""
         options = self._options
-        told = self._settings.output_format in _WITH_CUTS and not (options["output_file"] or options["statistics"])
+        for past in self._past:
+            result = past.unknown(result)
+        told = self.settings.output_format in _WITH_CUTS and not (options["output_file"] or options["statistics"])
         self._tell_cut(result, told=told)
         result = replace(result, seconds=time.perf_counter() - self._start)
         target = self._options["output_file"]
@@ -190,10 +211,14 @@ class Linting:
         else:
             self._write(target, self._rendered(result, colour=False))
         unsaid = self._options["statistics"] or self._options["output_file"]
-        self._tell_problems(result, told=not unsaid and self._settings.output_format in _WITH_PROBLEMS)
+        self.tell_problems(result, told=not unsaid and self.settings.output_format in _WITH_PROBLEMS)
         if result.problems:
             return 2
-        return int(bool(result.findings) and not self._options["exit_zero"])
+        if options["exit_zero"]:
+            return 0
+        errors_only = options["fail_level"] == Severity.ERROR
+        bad = any(finding.severity is Severity.ERROR or not errors_only for finding in result.findings)
+        return int(bad or bool(result.fixed and options["exit_non_zero_on_fix"]))
 
     @staticmethod
     def _write(target: str, report: str | bytes) -> None:
@@ -215,7 +240,7 @@ class Linting:
     def _rendered(self, result: Result, *, colour: bool) -> str:
         from gradcheck_lint.report import renderer
 
-        name = self._settings.output_format
+        name = self.settings.output_format
         if self._options["statistics"]:
             from gradcheck_lint.report import statistics
 
@@ -235,7 +260,7 @@ class Linting:
         codes = {finding.code for finding in result.findings}
         return {rule.code: page for rule in self._known if rule.code in codes and (page := page_of(rule)) is not None}
 
-    def _tell_problems(self, result: Result, *, told: bool) -> None:
+    def tell_problems(self, result: Result, *, told: bool = False) -> None:
         """What broke inside gradlint, if it has not been `told` with the findings, and with -v how."""
         for problem in result.problems:
             if not told:
@@ -249,7 +274,7 @@ class Linting:
         from gradcheck_lint.source import edit
 
         plan, result = mended.plan, mended.result
-        self._tell_problems(result, told=False)
+        self.tell_problems(result)
         self._tell_cut(result, told=False)
         colour = colourful(sys.stdout)
         target = self._options["output_file"]

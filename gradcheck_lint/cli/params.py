@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import traceback
@@ -25,13 +26,26 @@ else:
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
 
+_SAME = {"check": "lint"}  # what users of other linters say
+
+
 class Words(click.Group):
-    """A group whose first word may be left out: `gradlint src` is `gradlint lint src`."""
+    """A group whose first word may be left out: `gradlint src` is `gradlint lint src`, as is `gradlint check src`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not (args and args[0] in self.commands) and not (ctx.resilient_parsing and not args):
+        if args and args[0] in _SAME:
+            args = [_SAME[args[0]], *args[1:]]
+        elif not (args and args[0] in self.commands) and not (ctx.resilient_parsing and not args):
             args = ["lint", *args]
         return super().parse_args(ctx, args)
+
+    def words(self) -> list[str]:
+        """The words that stand for a command."""
+        return [*self.commands, *_SAME]
+
+    def named(self, word: str) -> click.Command | None:
+        """The command that a first word stands for."""
+        return self.commands.get(_SAME.get(word, word))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         linting = self.commands["lint"].make_context("lint", [], parent=ctx, resilient_parsing=True)
@@ -112,6 +126,7 @@ class WordList(_ParamType):
     """Words separated by commas; the option may be repeated as well."""
 
     name = "words"
+    envvar_list_splitter = ","
 
     def __init__(self, *, rules: bool = False) -> None:
         self._rules = rules
@@ -165,8 +180,10 @@ def completion(ctx: click.Context, param: click.Parameter, shell: str | None) ->
     ctx.exit(0)
 
 
-def option(section: str, *names: str, **extra: Any) -> Callable[[_F], _F]:
-    return click.option(*names, cls=Option, section=section, **extra)
+def option(section: str, *names: str, env: bool = True, **extra: Any) -> Callable[[_F], _F]:
+    """An option in a section of the help; with `env`, `GRADLINT_` and its name gives it too."""
+    variable = f"GRADLINT_{names[-1].lstrip('-').replace('-', '_').upper()}" if env else None
+    return click.option(*names, cls=Option, section=section, envvar=variable, **extra)
 
 
 def words(section: str, name: str, metavar: str, help: str) -> Callable[[_F], _F]:
@@ -175,15 +192,25 @@ def words(section: str, name: str, metavar: str, help: str) -> Callable[[_F], _F
     return option(section, name, type=kind, multiple=True, callback=joined, metavar=metavar, help=help)
 
 
-def flag(section: str, *names: str, help: str) -> Callable[[_F], _F]:
-    return option(section, *names, is_flag=True, help=help)
+def flag(section: str, *names: str, help: str, env: bool = True) -> Callable[[_F], _F]:
+    return option(section, *names, env=env, is_flag=True, help=help)
 
 
 def _sentence(error: click.ClickException) -> str:
     """A message of click in our words: no capital, no full stop, one line."""
     message = error.format_message().strip().rstrip(".")
     advice = "" if message.endswith("?") else "; see `gradlint --help`"
-    return f"{message[:1].lower()}{message[1:]}{advice}"
+    return f"{message[:1].lower()}{message[1:]}{_from_variable(error)}{advice}"
+
+
+def _from_variable(error: click.ClickException) -> str:
+    """Which variable of the environment gave a wrong value, if one did."""
+    param = getattr(error, "param", None)
+    ctx = getattr(error, "ctx", None)
+    if param is None or ctx is None or not isinstance(param.envvar, str) or not os.environ.get(param.envvar):
+        return ""
+    given = {word.partition("=")[0] for word in sys.argv[1:]}
+    return "" if given & set(param.opts) else f" (from {param.envvar})"
 
 
 def _fail(message: str) -> NoReturn:

@@ -15,10 +15,28 @@ if TYPE_CHECKING:
 
     from gradcheck_lint.result import Result
 
-FORMATS = ("text", "concise", "json", "github", "gitlab", "sarif")
-"""What `--output-format` takes; each is the name of a module of this package."""
+FORMATS = (
+    "text",
+    "concise",
+    "grouped",
+    "json",
+    "json-lines",
+    "github",
+    "gitlab",
+    "azure",
+    "junit",
+    "rdjson",
+    "pylint",
+    "sarif",
+)
+"""What `--output-format` takes; each is the name of a module of this package, with an underscore for a hyphen."""
 
-_SUFFIXES = {".sarif": ("sarif",), ".json": ("json", "gitlab", "sarif")}
+_SUFFIXES = {
+    ".sarif": ("sarif",),
+    ".json": ("json", "gitlab", "sarif", "rdjson"),
+    ".jsonl": ("json-lines",),
+    ".xml": ("junit",),
+}
 """What the name of a file says of the format of what is in it, the likeliest first."""
 
 NO_SOURCES: Mapping[str, str] = MappingProxyType({})
@@ -38,4 +56,4 @@ def format_of(file: str, configured: str) -> str:
 
 def renderer(name: str) -> Renderer:
     """The renderer of the format `name`; only its module is imported."""
-    return cast("Renderer", import_module(f"{__name__}.{name}").render)
+    return cast("Renderer", import_module(f"{__name__}.{name.replace('-', '_')}").render)

@@ -14,6 +14,7 @@ from gradcheck_lint.report.terminal import BLUE, BOLD, CYAN, RED, Paint, clean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gradcheck_lint.finding import Finding
     from gradcheck_lint.result import Result
 
 _MARKERS = {Safety.SAFE: "[*] ", Safety.UNSAFE: "[!] "}
@@ -27,9 +28,13 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
     for finding in result.findings:
         span = finding.span
         place = f"{paint(clean(span.path), BOLD)}{colon}{span.line}{colon}{span.column}{colon}"
-        marker = _MARKERS[finding.fix.safety] if finding.fix else ""
-        lines.append(f"{place} {paint(finding.code, RED)} {paint(marker, CYAN)}{clean(finding.message)}\n")
+        lines.append(f"{place} {paint(finding.code, RED)} {paint(marker(finding), CYAN)}{clean(finding.message)}\n")
     for problem in result.problems:
         where = f"{clean(problem.path)}: " if problem.path else ""
         lines.append(f"{where}{paint('problem:', RED)} {clean(problem.message)}\n")
     return "".join(lines)
+
+
+def marker(finding: Finding) -> str:
+    """The mark of a finding that can be fixed, with a space behind it."""
+    return _MARKERS[finding.fix.safety] if finding.fix else ""

@@ -27,6 +27,7 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
             "files": result.files,
             "training": result.training,
             "findings": len(result.findings),
+            "known": result.known,
             "errors": result.errors,
             "skipped": {"notebooks": result.skipped.notebooks, "links": result.skipped.links},
             "seconds": round(result.seconds, 3),

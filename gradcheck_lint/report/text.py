@@ -47,7 +47,7 @@ def summary(result: Result, *, colour: bool = False) -> str:
     unchecked = {finding.span.path for finding in result.findings if finding.code in UNCHECKED}
     mistakes = [finding for finding in result.findings if finding.code not in UNCHECKED]
     checked = _checked(result, result.files - len(unchecked))
-    clear = bool(result.training) and not (mistakes or unchecked or result.problems or result.cut)
+    clear = bool(result.training) and not (mistakes or unchecked or result.problems or result.cut or result.known)
     words = []
     if result.fixed:
         words.append(f"Fixed {count(result.fixed, 'mistake')}.")
@@ -57,8 +57,8 @@ def summary(result: Result, *, colour: bool = False) -> str:
         words.append(f"Found {count(len(mistakes), 'mistake')} {left}in {where} ({checked}).")
     elif clear:
         words.append(f"All clear: {checked}.")
-    elif unchecked or result.problems or result.training or result.cut:
-        words.append(f"Found no mistakes ({checked}).")
+    elif unchecked or result.problems or result.training or result.cut or result.known:
+        words.append(f"Found no {'new ' if result.known else ''}mistakes ({checked}).")
     elif result.files:
         words.append(f"No training code in {count(result.files, 'file')} (read in {duration(result.seconds)}).")
     else:
@@ -66,6 +66,8 @@ def summary(result: Result, *, colour: bool = False) -> str:
     if unchecked:
         words.append(f"{count(len(unchecked), 'file')} could not be checked.")
     words += _fixable(mistakes)
+    if result.known:
+        words.append(f"{were(result.known, 'known mistake')} left out.")
     left_out = " ".join(filter(None, (cut(result), *_skipped(result))))
     return Paint(colour)(" ".join(words), GREEN if clear else BOLD) + "\n" + (left_out and left_out + "\n")
 

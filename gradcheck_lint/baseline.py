@@ -1,0 +1,158 @@
+"""The findings that a project knows of and has put off: what is in its baseline is not told again.
+
+A finding is known by its file, its rule and the text of its line, so that it stays known while code around it moves;
+of equal ones it is counted how many there are. A baseline only shrinks by itself: what is fixed goes, and what is new
+comes in where somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck_lint.errors import ConfigError, shown
+from gradcheck_lint.files import read_regular, write_report
+from gradcheck_lint.finding import Confidence
+from gradcheck_lint.result import UNCHECKED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from gradcheck_lint.finding import Finding
+    from gradcheck_lint.result import Result
+
+NAME = "gradlint-baseline.json"
+VERSION = 1
+_LARGEST = 50_000_000  # bytes
+
+Place = tuple[str, str, str]
+"""Where a finding is known: its file, relative to the folder of the baseline, its code, and the text of its line."""
+
+
+class Known(NamedTuple):
+    """Findings that are alike: how many there are, how sure they were, and what they say."""
+
+    count: int
+    confidence: Confidence
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What is known of a project, by place; `root` is what its paths are relative to."""
+
+    root: Path
+    known: Mapping[Place, Known]
+
+    def __len__(self) -> int:
+        return sum(known.count for known in self.known.values())
+
+    def unknown(self, result: Result) -> Result:
+        """The result without what is known: of equal findings the first ones are."""
+        left = {place: known.count for place, known in self.known.items()}
+        shown_, hidden = [], 0
+        for finding, place in places(result, self.root):
+            if finding.code not in UNCHECKED and left.get(place, 0):
+                left[place] -= 1
+                hidden += 1
+            else:
+                shown_.append(finding)
+        return replace(result, findings=tuple(shown_), known=result.known + hidden)
+
+    def gone(self, now: Baseline, looked_for: Callable[[Place, Known], bool]) -> dict[Place, int]:
+        """How many of the known findings are there no more, among those that were looked for."""
+        gone = {}
+        for place, known in self.known.items():
+            here = now.known.get(place)
+            missing = known.count - (here.count if here is not None else 0)
+            if missing > 0 and looked_for(place, known):
+                gone[place] = missing
+        return gone
+
+    def without(self, gone: Mapping[Place, int]) -> Baseline:
+        """What remains when some are taken out."""
+        left = {place: known._replace(count=known.count - gone.get(place, 0)) for place, known in self.known.items()}
+        return replace(self, known={place: known for place, known in left.items() if known.count})
+
+    def with_all(self, now: Baseline) -> Baseline:
+        """With those that are there now besides."""
+        known = dict(self.known)
+        for place, here in now.known.items():
+            if place not in known or known[place].count < here.count:
+                known[place] = here
+        return replace(self, known=known)
+
+
+def of(result: Result, root: Path) -> Baseline:
+    """All findings of a result, but not those that say that a file was not checked."""
+    counts: Counter[Place] = Counter()
+    first: dict[Place, Finding] = {}
+    for finding, place in places(result, root):
+        if finding.code not in UNCHECKED:
+            counts[place] += 1
+            first.setdefault(place, finding)
+    return Baseline(root, {p: Known(counts[p], f.confidence, f.message) for p, f in first.items()})
+
+
+def places(result: Result, root: Path) -> Iterable[tuple[Finding, Place]]:
+    """Each finding of a result with the place by which it is known."""
+    from gradcheck_lint.report.snippet import lines_of
+
+    texts = {path: lines_of(text) for path, text in result.sources.items()}
+    for finding in result.findings:
+        lines, number = texts.get(finding.span.path, []), finding.span.line
+        text = " ".join(lines[number - 1].split()) if 1 <= number <= len(lines) else ""
+        yield finding, (relative(finding.span.path, root), finding.code, text)
+
+
+def relative(path: str, root: Path) -> str:
+    """A path as a baseline holds it: from the folder of the baseline, with forward slashes."""
+    try:
+        return os.path.relpath(path, root).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return os.path.abspath(path).replace(os.sep, "/")
+
+
+def read(path: Path) -> Baseline:
+    """The baseline in a file; raises ConfigError where there is none."""
+    try:
+        data = read_regular(path, _LARGEST)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no baseline {shown(path)}; `gradlint baseline write` makes one") from None
+    except OSError as error:
+        raise ConfigError(f"the baseline {shown(path)} cannot be read: {error.strerror}") from None
+    try:
+        document = json.loads(data)
+        version = document["version"]
+        known = dict(_entries(document)) if version == VERSION else {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(f"{shown(path)} is no baseline of gradlint; name another file, or delete it") from None
+    if version != VERSION:
+        raise ConfigError(f"the baseline {shown(path)} is of another version of gradlint; write it anew")
+    return Baseline(path.absolute().parent, known)
+
+
+def _entries(document: Any) -> Iterable[tuple[Place, Known]]:
+    for path, entries in document["findings"].items():
+        for entry in entries:
+            code, text, message, count = entry["code"], entry["text"], entry["message"], entry["count"]
+            if not all(isinstance(word, str) for word in (code, text, message)) or type(count) is not int or count < 1:
+                raise TypeError
+            yield (path, code, text), Known(count, Confidence.parse(entry["confidence"]), message)
+
+
+def write(baseline: Baseline, path: Path) -> None:
+    """Write a baseline; raises ConfigError where that cannot be. Findings stand in order, each with what it says."""
+    findings: dict[str, list[dict[str, object]]] = {}
+    for (file, code, text), known in sorted(baseline.known.items()):
+        entry = {"code": code, "text": text, "message": known.message, "confidence": str(known.confidence)}
+        findings.setdefault(file, []).append({**entry, "count": known.count})
+    document = json.dumps({"version": VERSION, "findings": findings}, indent=2) + "\n"
+    try:
+        write_report(str(path), document)
+    except OSError as error:
+        raise ConfigError(f"{shown(path)} cannot be written: {error.strerror}") from None

@@ -1,0 +1,124 @@
+"""What lets a project with old mistakes begin: a baseline of those that are known, and a revision to compare with."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from gradcheck_lint import baseline
+from gradcheck_lint.config import Settings
+from gradcheck_lint.console import counted, tell
+from gradcheck_lint.errors import ConfigError, shown
+from gradcheck_lint.files import is_source
+from gradcheck_lint.report.terminal import clean
+from gradcheck_lint.result import UNCHECKED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradcheck_lint.baseline import Baseline, Known, Place
+    from gradcheck_lint.result import Result
+    from gradcheck_lint.source.lint import Batch, Rules
+
+
+def known(
+    settings: Settings, paths: Sequence[str], rules: Rules, *, since: str | None, jobs: int | None
+) -> list[Baseline]:
+    """What is known already and need not be told."""
+    found = [] if settings.baseline is None else [baseline.read(settings.baseline)]
+    if since is not None:
+        found.append(_at(since, paths, settings, rules, jobs))
+    return found
+
+
+def _at(name: str, paths: Sequence[str], settings: Settings, rules: Rules, jobs: int | None) -> Baseline:
+    """What these rules find in what the paths were at a revision.
+
+    The patterns of the settings are left aside, as they are those of today; what is found too much is not missed.
+    """
+    from gradcheck_lint.source import revision
+    from gradcheck_lint.source.lint import check, collect
+
+    root = revision.top(Path.cwd())
+    files = list(revision.sources(root, revision.commit(root, name)))
+    with TemporaryDirectory(prefix="gradlint-") as temporary:
+        folder = os.path.realpath(temporary)
+        revision.unpack(files, Path(folder))
+        then = [os.path.join(folder, baseline.relative(os.path.realpath(path), root)) for path in paths or (".",)]
+        there = [path for path in then if os.path.lexists(path) and os.path.realpath(path).startswith(folder)]
+        plain = Settings(settings.selections, settings.min_confidence, (), respect_gitignore=False, root=Path(folder))
+        plain = replace(plain, source=settings.source, cache=False)
+        result = check(collect(there, plain), rules, plain, jobs=jobs) if there else None
+        old = baseline.of(result, Path(folder)) if result is not None else baseline.Baseline(root, {})
+    return replace(old, root=root)
+
+
+def write(file: Path, batch: Batch, rules: Rules, result: Result, settings: Settings, *, add_new: bool) -> int:
+    """Write what is found as the baseline; one that is there already loses what is gone, and gets no more."""
+    if is_source(str(file)):
+        raise ConfigError(f"{shown(file)} is a name for code, and the baseline would replace it; name another file")
+    now = baseline.of(result, file.absolute().parent)
+    if not file.exists():
+        baseline.write(now, file)
+        click.echo(f"Wrote {clean(shown(file))}: {counted(len(now), 'finding')}.")
+        if settings.baseline is None:
+            name = baseline.relative(str(file), settings.root)
+            tell("note", f'to have it used, add baseline = "{name}" to the configuration, or say --baseline {name}')
+        return 0
+    old = baseline.read(file)
+    gone = _gone(old, now, _read(batch, result, old.root), rules, settings)
+    left = old.without(gone)
+    new = sum(max(0, k.count - old.known[p].count if p in old.known else k.count) for p, k in now.known.items())
+    if add_new:
+        left = left.with_all(now)
+    if left.known != old.known:
+        baseline.write(left, file)
+    news = f", {new} new" if add_new and new else ""
+    click.echo(f"{clean(shown(file))}: {counted(len(left), 'finding')} ({sum(gone.values())} gone{news}).")
+    if new and not add_new:
+        tell("note", f"{counted(new, 'new finding')} left out; --add-new puts them in")
+    return int(bool(new and not add_new))
+
+
+def check(file: Path, batch: Batch, rules: Rules, result: Result, settings: Settings) -> int:
+    """Say whether the baseline is what is found: nothing new, and nothing in it that is gone."""
+    old, now = baseline.read(file), baseline.of(result, file.absolute().parent)
+    gone = _gone(old, now, _read(batch, result, old.root), rules, settings)
+    for (path, code, text), count in sorted(gone.items()):
+        times = f" ({count} times)" if count > 1 else ""
+        click.echo(f"{clean(path)}: {code} is gone{times}: {clean(text)}")
+    if gone:
+        tell(
+            "note",
+            f"{counted(sum(gone.values()), 'finding')} of the baseline gone; `gradlint baseline write` shrinks it",
+        )
+    new = [place for place, here in now.known.items() if place not in old.known or old.known[place].count < here.count]
+    for path, code, text in sorted(new):
+        click.echo(f"{clean(path)}: {code} is new: {clean(text)}")
+    if not gone and not new:
+        click.echo(f"{clean(shown(file))} is up to date: {counted(len(old), 'finding')}.")
+    return int(bool(gone or new))
+
+
+def _read(batch: Batch, result: Result, root: Path) -> set[str]:
+    """The files that were checked, as a baseline names them."""
+    unread = {finding.span.path for finding in (*batch.unread, *result.findings) if finding.code in UNCHECKED}
+    return {baseline.relative(path, root) for path, _ in batch.places() if path not in unread}
+
+
+def _gone(old: Baseline, now: Baseline, read: set[str], rules: Rules, settings: Settings) -> dict[Place, int]:
+    """What of a baseline is gone, among what was looked for in this run, or lies in files that are deleted."""
+    codes = {rule.code for rule in rules.on}
+
+    def looked_for(place: Place, of: Known) -> bool:
+        path, code, _ = place
+        if not (old.root / path).exists():
+            return True
+        return path in read and code in codes and of.confidence >= settings.min_confidence
+
+    return old.gone(now, looked_for)
