@@ -25,7 +25,7 @@ ROOMS = (
     # plain data, and what all others stand on
     "account finding errors files places start children trust page rule result source.file"
     " runtime.call runtime.record runtime.sighting runtime.sightings runtime.layers",
-    "report config console",
+    "report config console baseline",
     "source",  # reading code: trees, values, events
     "source.run.machine source.run.arguments source.run.holdings source.run.lazy source.run.passing"
     " source.run.spotted source.run.shape",

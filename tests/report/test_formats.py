@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -44,7 +45,7 @@ def test_a_format_is_deterministic_and_ends_its_last_line(
         assert "\x1b" not in rendered
 
 
-@pytest.mark.parametrize("name", ["json", "github", "gitlab", "sarif"])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("text", "concise", "grouped")])
 def test_a_format_for_programs_is_never_coloured(name: str, everything: Result) -> None:
     assert renderer(name)(everything, colour=True) == renderer(name)(everything)
 
@@ -134,6 +135,7 @@ def test_the_json_of_a_finding() -> None:
             "files": 12,
             "training": 0,
             "findings": 1,
+            "known": 0,
             "errors": 0,
             "skipped": {"notebooks": 0, "links": 0},
             "seconds": 0.432,
@@ -297,3 +299,78 @@ def test_fingerprints_differ_between_files_rules_lines_and_repetitions(sources: 
     ]
     made = _fingerprints(others, {**sources, "copy.py": sources["train.py"]})
     assert len(set(made)) == len(others)
+
+
+# For build servers and reviews ------------------------------------------------------------------------------------
+
+
+def test_grouped_has_the_findings_below_the_name_of_their_file(everything: Result) -> None:
+    assert renderer("grouped")(everything).split("\n\n")[2].splitlines() == [
+        "train.py:",
+        "  11:9  GL101 gradients are carried over from the previous step",
+        "  11:9  GL101 [*] gradients are carried over from the previous step",
+    ]
+    assert renderer("grouped")(everything).endswith("problem: no workers\n")
+
+
+def test_json_lines_are_the_findings_of_the_json(everything: Result) -> None:
+    lines = renderer("json-lines")(everything).splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(json_format.render(everything))["findings"]
+
+
+def test_junit_has_a_failed_test_for_each_finding_and_one_that_passed_for_none(
+    everything: Result, clean: Result
+) -> None:
+    root = ElementTree.fromstring(renderer("junit")(everything))
+    cases = root.findall("./testsuite/testcase")
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == (str(len(cases)), "4", "2")
+    assert [case.get("line") for case in cases if case.find("failure") is not None][-1] == "11"
+    passed = ElementTree.fromstring(renderer("junit")(clean))
+    assert (passed.get("tests"), passed.get("failures")) == ("1", "0")
+    assert passed.find("./testsuite/testcase/*") is None
+
+
+@pytest.mark.parametrize("name", ["junit", "azure", "pylint", "rdjson", "json-lines"])
+def test_names_and_messages_with_odd_characters_break_no_line_and_no_syntax(name: str) -> None:
+    span = Span('a;b]\n"<\x1b&%.py', 1, 1, 1, 2)
+    odd = replace(BARE, message="two\nlines; ]]> <b> & % \x1b[31m \ud800", span=span)
+    rendered = renderer(name)(result(odd, problems=(Problem("x\ny", "b\nc"),)))
+    assert "\x1b" not in rendered
+    rendered.encode("utf-8")
+    if name == "junit":
+        failure = ElementTree.fromstring(rendered).find(".//failure")
+        assert failure is not None
+        assert "]]> <b> & %" in str(failure.get("message"))
+    elif name == "rdjson":
+        assert json.loads(rendered)["diagnostics"][0]["location"]["path"] == span.path
+    else:
+        assert len(rendered.splitlines()) == (2 if name == "azure" else 1)
+
+
+def test_azure_names_the_place_and_the_code(everything: Result) -> None:
+    assert (
+        "##vso[task.logissue type=error;sourcepath=train.py;linenumber=11;columnnumber=9;code=GL101;]"
+        "gradients are carried over from the previous step"
+    ) in renderer("azure")(everything).splitlines()
+
+
+def test_rdjson_suggests_a_fix_of_one_edit_alone(everything: Result) -> None:
+    diagnostics = json.loads(renderer("rdjson")(everything))["diagnostics"]
+    fixes = [finding.fix for finding in everything.findings]
+    single = [fix is not None and len(fix.edits) == 1 for fix in fixes]
+    assert [("suggestions" in diagnostic) for diagnostic in diagnostics] == single
+    assert any(single)
+
+
+@pytest.mark.parametrize(
+    ("file", "configured", "chosen"),
+    [
+        ("a.xml", "text", "junit"),
+        ("a.jsonl", "text", "json-lines"),
+        ("a.json", "rdjson", "rdjson"),
+        ("a.json", "text", "json"),
+        ("a.txt", "pylint", "pylint"),
+    ],
+)
+def test_the_name_of_a_file_says_its_format(file: str, configured: str, chosen: str) -> None:
+    assert report.format_of(file, configured) == chosen
