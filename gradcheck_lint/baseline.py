@@ -36,7 +36,7 @@ Place = tuple[str, str, str]
 class Known(NamedTuple):
     """Findings that are alike: how many there are, how sure they were, and what they say."""
 
-    count: int
+    times: int
     confidence: Confidence
     message: str
 
@@ -49,11 +49,11 @@ class Baseline:
     known: Mapping[Place, Known]
 
     def __len__(self) -> int:
-        return sum(known.count for known in self.known.values())
+        return sum(known.times for known in self.known.values())
 
     def unknown(self, result: Result) -> Result:
         """The result without what is known: of equal findings the first ones are."""
-        left = {place: known.count for place, known in self.known.items()}
+        left = {place: known.times for place, known in self.known.items()}
         shown_, hidden = [], 0
         for finding, place in places(result, self.root):
             if finding.code not in UNCHECKED and left.get(place, 0):
@@ -68,21 +68,21 @@ class Baseline:
         gone = {}
         for place, known in self.known.items():
             here = now.known.get(place)
-            missing = known.count - (here.count if here is not None else 0)
+            missing = known.times - (here.times if here is not None else 0)
             if missing > 0 and looked_for(place, known):
                 gone[place] = missing
         return gone
 
     def without(self, gone: Mapping[Place, int]) -> Baseline:
         """What remains when some are taken out."""
-        left = {place: known._replace(count=known.count - gone.get(place, 0)) for place, known in self.known.items()}
-        return replace(self, known={place: known for place, known in left.items() if known.count})
+        left = {place: known._replace(times=known.times - gone.get(place, 0)) for place, known in self.known.items()}
+        return replace(self, known={place: known for place, known in left.items() if known.times})
 
     def with_all(self, now: Baseline) -> Baseline:
         """With those that are there now besides."""
         known = dict(self.known)
         for place, here in now.known.items():
-            if place not in known or known[place].count < here.count:
+            if place not in known or known[place].times < here.times:
                 known[place] = here
         return replace(self, known=known)
 
@@ -122,7 +122,7 @@ def read(path: Path) -> Baseline:
     try:
         data = read_regular(path, _LARGEST)
     except FileNotFoundError:
-        raise ConfigError(f"there is no baseline {shown(path)}; `gradlint baseline write` makes one") from None
+        raise ConfigError(f"the baseline {shown(path)} does not exist; `gradlint baseline write` creates it") from None
     except OSError as error:
         raise ConfigError(f"the baseline {shown(path)} cannot be read: {error.strerror}") from None
     try:
@@ -130,9 +130,9 @@ def read(path: Path) -> Baseline:
         version = document["version"]
         known = dict(_entries(document)) if version == VERSION else {}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ConfigError(f"{shown(path)} is no baseline of gradlint; name another file, or delete it") from None
+        raise ConfigError(f"{shown(path)} is not a gradlint baseline; choose another file, or delete it") from None
     if version != VERSION:
-        raise ConfigError(f"the baseline {shown(path)} is of another version of gradlint; write it anew")
+        raise ConfigError(f"the baseline {shown(path)} was written by another version of gradlint; write it again")
     return Baseline(path.absolute().parent, known)
 
 
@@ -150,7 +150,7 @@ def write(baseline: Baseline, path: Path) -> None:
     findings: dict[str, list[dict[str, object]]] = {}
     for (file, code, text), known in sorted(baseline.known.items()):
         entry = {"code": code, "text": text, "message": known.message, "confidence": str(known.confidence)}
-        findings.setdefault(file, []).append({**entry, "count": known.count})
+        findings.setdefault(file, []).append({**entry, "count": known.times})
     document = json.dumps({"version": VERSION, "findings": findings}, indent=2) + "\n"
     try:
         write_report(str(path), document)

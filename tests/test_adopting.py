@@ -84,7 +84,9 @@ def test_the_configuration_names_it_and_the_command_line_another(here: Path) -> 
     (here / "known").mkdir()
     missing = run()
     assert missing.exit_code == 2
-    assert missing.stderr.startswith(f"error: there is no baseline known/{FILE}; `gradlint baseline write` makes one")
+    assert missing.stderr.startswith(
+        f"error: the baseline known/{FILE} does not exist; `gradlint baseline write` creates it"
+    )
     written = run("baseline", "write")
     assert "note" not in written.stderr
     assert entries(f"known/{FILE}")[0][0] == "../a.py"
@@ -112,7 +114,7 @@ def test_it_shrinks_and_takes_nothing_in_unasked(here: Path) -> None:
     ]
     written = run("baseline", "write")
     assert written.exit_code == 1
-    assert "1 new finding left out; --add-new puts them in" in written.stderr
+    assert "1 new finding not added; use --add-new to add them" in written.stderr
     assert entries() == [("a.py", "GL101", 1)]
     assert run("baseline", "write", "--add-new").exit_code == 0
     assert entries() == [("a.py", "GL101", 1), ("a.py", "GL101", 1)]
@@ -162,15 +164,15 @@ def test_a_file_that_is_no_baseline_is_refused_and_kept(here: Path, text: str) -
     for words in (["--baseline", "other.json"], ["baseline", "write", "--baseline", "other.json"]):
         result = run(*words)
         assert result.exit_code == 2
-        assert "other.json is no baseline of gradlint" in result.stderr
+        assert "other.json is not a gradlint baseline" in result.stderr
         assert (here / "other.json").read_text() == text
 
 
 def test_no_baseline_takes_the_place_of_code_or_is_read_by_a_later_version(here: Path) -> None:
-    assert "is a name for code" in run("baseline", "write", "--baseline", "a.py").stderr
+    assert "looks like source code" in run("baseline", "write", "--baseline", "a.py").stderr
     assert (here / "a.py").read_text() == BAD
     (here / FILE).write_text('{"version": 9, "findings": {}}')
-    assert "is of another version of gradlint" in run(*OF_THE_BASELINE).stderr
+    assert "was written by another version of gradlint" in run(*OF_THE_BASELINE).stderr
 
 
 # ---------------------------------------------------------------- a revision
@@ -221,7 +223,7 @@ def test_a_revision_that_is_none_is_a_clear_error(here: Path, name: str) -> None
 def test_no_repository_no_git_and_stdin_are_clear_errors(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(here.parent))
     assert "not a git repository" in run("--since", "HEAD").stderr
-    assert "`-` is none" in run("--since", "HEAD", "-").stderr
+    assert "cannot be used with `-`" in run("--since", "HEAD", "-").stderr
     monkeypatch.setenv("PATH", ".")
     assert "git was not found" in run("--since", "HEAD").stderr
 

@@ -92,14 +92,14 @@ def test_words_and_folders_of_the_same_name(here: Path) -> None:
         (["--select", "GL001,GL999"], 'error: unknown rule "GL999" in the command line'),
         (["--ignore", "unused-supression"], 'did you mean "unused-suppression"?'),
         (["--config", "no.toml"], "error: the configuration no.toml does not exist"),
-        (["-", "idle.py"], "error: `-` stands for all that is checked; name no other paths beside it"),
-        (["--stdin-filename", "x.py"], "error: --stdin-filename names what `-` reads; add `-`"),
-        (["-", "--show-files"], "error: --show-files lists files, and `-` is none"),
+        (["-", "idle.py"], "error: `-` cannot be combined with other paths"),
+        (["--stdin-filename", "x.py"], "error: --stdin-filename needs `-` as the path"),
+        (["-", "--show-files"], "error: --show-files cannot be used with `-`"),
         (["-o", "no/such/folder/x"], "error: no/such/folder/x cannot be written: No such file or directory"),
         (["--extend-exclude", "!"], 'error: "!" in exclude or extend-exclude is no pattern'),
         (["explain"], "error: missing argument 'CODE_OR_NAME'; see `gradlint --help`"),
         (["explain", "GL002x"], 'error: there is no rule "GL002x"; did you mean "GL002"?'),
-        (["rules", "."], "error: `gradlint rules` lists the rules and takes no paths"),
+        (["rules", "."], "error: `gradlint rules` takes no paths"),
     ],
 )
 def test_usage_errors_are_one_line(args: list[str], message: str) -> None:
@@ -123,7 +123,7 @@ def test_help_lists_options_in_sections_and_the_words() -> None:
     for args in (["--help"], ["-h"], ["--fix", "--help"], ["lint", "--help"]):
         result = run(*args)
         assert result.exit_code == 0
-        for title in ("Rules:", "Fixes:", "Output:", "Files:", "Running:", "Words:"):
+        for title in ("Rules:", "Fixes:", "Output:", "Files:", "Running:", "Commands:"):
             assert f"\n{title}\n" in result.stdout
         assert "[OPTIONS] [PATHS]..." in result.stdout
         assert "./rules" in result.stdout
@@ -205,13 +205,13 @@ def test_rule_folders_of_the_configuration(here: Path, monkeypatch: pytest.Monke
     page = page.replace("GL001", "XR101").replace("syntax-error", "my-own")
     (here / "checks" / "my_own.md").write_text(page, encoding="utf-8")
     assert run("explain", "xr101").stdout.startswith("XR101 my-own\n")
-    assert run("rules").stdout.endswith("\nOff unless they are selected: GL506.\n")
+    assert run("rules").stdout.endswith("\nOff by default: GL506.\n")
     (here / "checks" / "my_own.py").write_text(
         text.replace("XR101", "XR102") + "    default = False\n", encoding="utf-8"
     )
     (here / "checks").rename(here / "more")
     (here / "gradlint.toml").write_text("rule-folders = ['more']\n", encoding="utf-8")
-    assert run("rules").stdout.endswith("\nOff unless they are selected: GL506, XR102.\n")
+    assert run("rules").stdout.endswith("\nOff by default: GL506, XR102.\n")
     assert "my-own" in run("rules").stdout
 
 
@@ -362,7 +362,7 @@ def test_what_is_cut_is_said_by_each_format(here: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("words", [["--ignore", "ALL"], ["--select", "GL808"]])
 def test_nothing_is_clear_where_no_rule_looks(here: Path, words: list[str]) -> None:
-    error = "error: no rule is on that looks at code, so nothing would be checked; see `gradlint rules`\n"
+    error = "error: no rule that reads code is enabled, so nothing would be checked; see `gradlint rules`\n"
     result = run("good.py", *words)
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", error)
     (here / "gradlint.toml").write_text("select = []\n")
@@ -374,7 +374,7 @@ def test_a_word_that_no_loaded_rule_has_is_told_where_rules_were_left_out(here: 
     (here / "mine").mkdir()
     (here / "gradlint.toml").write_text("rule-folders = ['mine']\nselect = ['GL1', 'GL1O1', 'XR1']\n")
     said = run("good.py").stderr.splitlines()
-    assert [line.split(" is no rule")[0] for line in said[1:]] == [
+    assert [line.split(" is not a")[0] for line in said[1:]] == [
         'warning: "GL1O1" in gradlint.toml',
         'warning: "XR1" in gradlint.toml',
     ]
@@ -483,7 +483,7 @@ def test_a_report_does_not_take_the_place_of_code(here: Path, words: list[str]) 
     (here / "script").write_text(IDLE)
     result = run(*words)
     assert result.exit_code == 2
-    assert "and the report would replace it" in result.stderr
+    assert "choose another file for -o" in result.stderr
     assert (here / "idle.py").read_text() == (here / "script").read_text() == IDLE
     assert not (here / "new.py").exists()
 
@@ -718,7 +718,7 @@ def test_what_broke_inside_gradlint(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_broke_is_told_beside_statistics_and_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "analyse", broken)
-    told = "problem: good.py: the rule GL101 broke (a mistake in gradlint; please report it; -v shows where)\n"
+    told = "problem: good.py: the rule GL101 broke (a bug in gradlint; please report it; -v shows the traceback)\n"
     for args in (["--statistics"], ["-o", "out.txt"], ["--diff"]):
         result = run(*args)
         assert result.exit_code == 2
@@ -732,7 +732,7 @@ def test_what_nobody_thought_of_is_one_line_too(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("gradcheck_lint.source.discovery.discover", no_more)
     result = run("--show-files")
     assert result.exit_code == 2
-    assert result.stderr == "error: gradlint broke: RuntimeError: no more (please report it; -v shows where)\n"
+    assert result.stderr == "error: internal error: RuntimeError: no more (please report it; -v shows the traceback)\n"
     assert "Traceback" in run("--show-files", "-v").stderr
 
 

@@ -43,18 +43,18 @@ _config = option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Read the settings from FILE, not from the nearest pyproject.toml or gradlint.toml.",
+    help="Configuration file to use instead of the nearest pyproject.toml or gradlint.toml.",
 )
-_isolated = flag("Files", "--isolated", help="Read no settings at all.")
-_allow = flag("Files", "--allow-rule-folders", help="Run the rules in the folders that the settings name.", env=False)
+_isolated = flag("Files", "--isolated", help="Ignore all configuration files.")
+_allow = flag("Files", "--allow-rule-folders", help="Load the rule folders that the configuration names.", env=False)
 _baseline = option(
     "Rules",
     "--baseline",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Leave out what FILE says is known; `gradlint baseline write` makes it.",
+    help="Hide the findings recorded in FILE by `gradlint baseline write`.",
 )
-_SELECT = "Only these rules: codes (GL101), beginnings of codes (GL1), names (missing-zero-grad) or ALL, after commas."
+_SELECT = "Comma-separated rules to enable: codes (GL101), prefixes (GL1), names (missing-zero-grad) or ALL."
 _LEVELS = [str(level) for level in Confidence]
 _SHELLS = ["bash", "zsh", "fish"]
 
@@ -71,30 +71,30 @@ def main() -> None:
 @main.command(cls=Sectioned)
 @click.argument("paths", nargs=-1, type=click.Path(allow_dash=True))
 @words("Rules", "--select", "RULES", _SELECT)
-@words("Rules", "--extend-select", "RULES", "These rules too.")
-@words("Rules", "--ignore", "RULES", "Not these rules.")
+@words("Rules", "--extend-select", "RULES", "Rules to enable on top of the selected ones.")
+@words("Rules", "--ignore", "RULES", "Rules to disable.")
 @option(
     "Rules",
     "--min-confidence",
     type=click.Choice(_LEVELS),
-    help="Show what is at least this certain.  [default: high]",
+    help="Minimum confidence.  [default: high]",
 )
 @_baseline
 @option(
     "Rules",
     "--since",
     metavar="REVISION",
-    help="Leave out what was found at this revision (of git) already.",
+    help="Hide the findings that exist at this git revision.",
 )
-@flag("Fixes", "--fix", help="Apply the fixes that are always safe.", env=False)
-@flag("Fixes", "--unsafe-fixes", help="Apply all fixes, also those that a person should look at.", env=False)
-@flag("Fixes", "--diff", help="Show what the fixes would change, and write nothing.", env=False)
+@flag("Fixes", "--fix", help="Apply safe fixes.", env=False)
+@flag("Fixes", "--unsafe-fixes", help="Apply all fixes, including those that need a review.", env=False)
+@flag("Fixes", "--diff", help="Print the fixes as a diff, and change no file.", env=False)
 @option(
     "Output",
     "--output-format",
     type=click.Choice(FORMATS),
     metavar="FORMAT",
-    help=f"Output format: {', '.join(FORMATS)}.  [default: what the name of FILE says, or text]",
+    help=f"Output format: {', '.join(FORMATS)}.  [default: the one FILE is named for, or text]",
 )
 @option(
     "Output",
@@ -102,32 +102,37 @@ def main() -> None:
     "--output-file",
     type=click.Path(dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Write what was found to FILE, or with --diff the patch.",
+    help="Write the findings (with --diff, the patch) to FILE.",
 )
-@flag("Output", "--statistics", help="Count the findings of each rule, as text or json.")
-@flag("Output", "-q", "--quiet", help="Say nothing but what was found.")
-@flag("Output", "-v", "--verbose", help="Say what is done, and where gradlint itself broke.")
-@flag("Output", "--exit-zero", help="Exit with 0 also if something was found.")
-@flag("Output", "--exit-non-zero-on-fix", help="Exit with 1 also if something was fixed and nothing is left.")
+@flag("Output", "--statistics", help="Show the number of findings per rule.")
+@flag("Output", "-q", "--quiet", help="Print the findings only.")
+@flag("Output", "-v", "--verbose", help="Print details, and tracebacks of internal errors.")
+@flag("Output", "--exit-zero", help="Exit with 0 even if there are findings.")
+@flag("Output", "--exit-non-zero-on-fix", help="Exit with 1 if anything was fixed, even if nothing is left.")
 @option(
     "Output",
     "--fail-level",
     type=click.Choice([str(level) for level in Severity]),
-    help="Exit with 1 for findings of this severity only, or worse.  [default: warning]",
+    help="Lowest severity that makes the exit code 1.  [default: warning]",
 )
-@words("Files", "--exclude", "PATTERNS", "Leave these out, as .gitignore would, and not the usual (venv, build, ...).")
-@words("Files", "--extend-exclude", "PATTERNS", "Leave these out too.")
-@flag("Files", "--force-exclude", help="Leave them out even if they are named in PATHS.")
-@flag("Files", "--no-respect-gitignore", help="Check what .gitignore leaves out too.")
+@words(
+    "Files",
+    "--exclude",
+    "PATTERNS",
+    "Patterns to exclude, as in .gitignore, instead of venv, build, ...",
+)
+@words("Files", "--extend-exclude", "PATTERNS", "Patterns to exclude on top of the defaults.")
+@flag("Files", "--force-exclude", help="Apply the exclusions to files named in PATHS too.")
+@flag("Files", "--no-respect-gitignore", help="Include files that .gitignore excludes.")
 @option(
     "Files",
     "--stdin-filename",
     env=False,
     type=click.Path(),
     metavar="FILE",
-    help="What the text that `-` reads is called.",
+    help="File name to report for stdin.",
 )
-@flag("Files", "--show-files", help="List the files, and check none.", env=False)
+@flag("Files", "--show-files", help="List the files that would be checked, and exit.", env=False)
 @_config
 @_isolated
 @_allow
@@ -137,16 +142,16 @@ def main() -> None:
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Use N processes.  [default: as many as are worth it]",
+    help="Number of processes.  [default: depends on the number of files]",
 )
-@flag("Running", "--no-cache", help="Check every file anew.")
+@flag("Running", "--no-cache", help="Do not use the cache.")
 @option(
     "Running",
     "--cache-dir",
     env=False,
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Remember there what was found, not in your own folder for caches.",
+    help="Folder of the cache.  [default: your user cache folder]",
 )
 @option(
     "Running",
@@ -156,15 +161,15 @@ def main() -> None:
     is_eager=True,
     expose_value=False,
     callback=completion,
-    help="Print the script with which this shell completes the words of gradlint.",
+    help="Print the completion script for this shell.",
 )
 @click.version_option(__version__, "-V", "--version", cls=Option, section="Running", message="gradlint %(version)s")
 @click.pass_obj
 def lint(alone: bool | None, /, paths: tuple[str, ...], **options: Any) -> int:
     """Find gradient, optimizer and autograd mistakes in PyTorch training code.
 
-    PATHS are files and folders, the working directory if there are none; `-` reads stdin. A first word that is one
-    of the words below is that word: `gradlint rules` lists the rules, `gradlint ./rules` checks the folder.
+    PATHS are files and folders (default: the current directory); `-` reads stdin. `gradlint rules` is a command;
+    use `./rules` for a folder of that name.
     """
     from gradcheck_lint.cli.linting import Linting
 
@@ -173,28 +178,28 @@ def lint(alone: bool | None, /, paths: tuple[str, ...], **options: Any) -> int:
     return Linting(paths, main.commands, **options).exit_code()
 
 
-@main.command("baseline", short_help="Put off the findings that there are, so that only new ones are told.")
+@main.command("baseline", short_help="Record the current findings, so that only new ones are reported.")
 @click.argument("what", type=click.Choice(["write", "check"]), metavar="write|check")
 @click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--add-new", is_flag=True, help="Let `write` put new findings into a baseline that is there already.")
+@click.option("--add-new", is_flag=True, help="Let `write` add new findings to an existing baseline.")
 @_baseline
 @words("Rules", "--select", "RULES", _SELECT)
-@words("Rules", "--extend-select", "RULES", "These rules too.")
-@words("Rules", "--ignore", "RULES", "Not these rules.")
+@words("Rules", "--extend-select", "RULES", "Rules to enable on top of the selected ones.")
+@words("Rules", "--ignore", "RULES", "Rules to disable.")
 @option(
     "Rules",
     "--min-confidence",
     type=click.Choice(_LEVELS),
-    help="Put off what is at least this certain.  [default: high]",
+    help="Minimum confidence.  [default: high]",
 )
 @_config
 @_isolated
 @_allow
 def put_off(what: str, paths: tuple[str, ...], add_new: bool, **given: Any) -> int:
-    """Write what is found to a file, the baseline, or check that this is still what is found.
+    """Record the current findings in a file, the baseline, or check that it is up to date.
 
-    What is in the baseline is left out by `gradlint --baseline FILE`, or where the configuration names it. A baseline
-    only shrinks: `write` takes out what is fixed, and puts in nothing new unless it is told to.
+    Findings in the baseline are hidden by `gradlint --baseline FILE`, or if the configuration names it. A baseline only
+    shrinks: `write` removes what has been fixed, and adds new findings only with --add-new.
     """
     from gradcheck_lint import baseline
     from gradcheck_lint.cli import adopting
@@ -214,16 +219,16 @@ def put_off(what: str, paths: tuple[str, ...], add_new: bool, **given: Any) -> i
     return adopting.check(file, batch, rules, result, settings)
 
 
-@main.command(short_help="Show the page of a rule, or how a finding was come to.")
+@main.command(short_help="Explain a rule or a finding.")
 @click.argument("rule", type=RuleWord(), metavar="CODE_OR_NAME")
 @_config
 @_isolated
 @_allow
 def explain(rule: str, **where: Any) -> int:
-    """Show the page of a rule: what the mistake is, why it hurts, wrong and right code.
+    """Explain a rule: what the mistake is, why it matters, wrong and right code.
 
-    `gradlint explain FILE:LINE` shows how gradlint came to what it finds at a line: what the code does on the way, and
-    what each object is taken for. Only FILE and what it imports are read.
+    `gradlint explain FILE:LINE` explains a finding: the events that led to it, and what each object was taken for.
+    Only FILE and the modules it imports are read.
     """
     from gradcheck_lint.cli.explaining import explained
 
@@ -243,12 +248,12 @@ def explain(rule: str, **where: Any) -> int:
 @_allow
 @click.argument("paths", nargs=-1, metavar="")
 def rules(paths: tuple[str, ...], output_format: str, **where: Any) -> int:
-    """List the rules: all that there are, also those that are off."""
+    """List all rules, including those that are off."""
     from gradcheck_lint import registry
     from gradcheck_lint.report import rules_table
 
     if paths:
-        raise ConfigError("`gradlint rules` lists the rules and takes no paths; to check a folder `rules`, say ./rules")
+        raise ConfigError("`gradlint rules` takes no paths; use ./rules to lint a folder of that name")
     known = registry.load(warned(read([], **where)).rule_folders)
     pages = [page for rule in known if (page := page_of(rule)) is not None]
     if output_format == "json":
@@ -258,7 +263,7 @@ def rules(paths: tuple[str, ...], output_format: str, **where: Any) -> int:
         click.echo(rules_table.render(pages, columns=columns(), colour=colour), nl=False, color=colour)
         off = [rule.code for rule in known if not getattr(rule, "default", True)]
         if off:
-            click.echo(f"Off unless they are selected: {', '.join(off)}.")
+            click.echo(f"Off by default: {', '.join(off)}.")
     return 0
 
 
@@ -266,7 +271,7 @@ _RUN_FORMATS = ["text", "json", "html"]
 _run_format = click.option(
     "--output-format",
     type=click.Choice(_RUN_FORMATS),
-    help="How to tell it.  [default: what the name of FILE says, or text]",
+    help="Output format.  [default: the one FILE is named for, or text]",
 )
 _run_file = click.option(
     "-o",
@@ -284,20 +289,20 @@ _run_file = click.option(
 )
 @_run_format
 @_run_file
-@click.option("--fail-on-findings", is_flag=True, help="Exit with 1 if something was found and the program went well.")
+@click.option("--fail-on-findings", is_flag=True, help="Exit with 1 if there are findings and the program succeeded.")
 @click.option(
     "--on-finding",
     type=click.Choice(["warn", "raise", "log", "ignore"]),
     default="warn",
     show_default=True,
-    help="What to do when something is found.",
+    help="What to do on a finding.",
 )
 @click.option(
     "--level",
     type=click.Choice(["light", "default", "deep"]),
     default="default",
     show_default=True,
-    help="How closely to look; the last costs more.",
+    help="How much to check; `deep` costs more.",
 )
 @click.option(
     "--every",
@@ -305,16 +310,16 @@ _run_file = click.option(
     default=50,
     show_default=True,
     metavar="N",
-    help="After the first 20 steps, check each Nth.",
+    help="Check every Nth step after the first 20.",
 )
 @click.option("--select", type=WordList(rules=True), multiple=True, callback=joined, metavar="RULES", help=_SELECT)
 @click.option(
-    "--ignore", type=WordList(rules=True), multiple=True, callback=joined, metavar="RULES", help="Not these rules."
+    "--ignore", type=WordList(rules=True), multiple=True, callback=joined, metavar="RULES", help="Rules to disable."
 )
 @click.option(
     "--min-confidence",
     type=click.Choice(_LEVELS),
-    help="Tell what is at least this certain.  [default: high]",
+    help="Minimum confidence.  [default: high]",
 )
 @click.option(
     "--expect-frozen",
@@ -322,19 +327,19 @@ _run_file = click.option(
     multiple=True,
     callback=joined,
     metavar="NAMES",
-    help="Parameters, or beginnings of their names, that must not move.",
+    help="Names (or prefixes) of parameters that must not change.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No summary on stderr at the end.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no summary at the end.")
 @_config
 @_isolated
 @_allow
-@click.option("-m", "module", is_flag=True, help="PROGRAM is the name of a module, as for python -m.")
+@click.option("-m", "module", is_flag=True, help="Treat PROGRAM as a module name, as in python -m.")
 @click.argument("program")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run(program: str, args: tuple[str, ...], module: bool, **options: Any) -> Callable[[], int]:
     """Run a program as Python would, and watch every optimizer that it builds.
 
-    Exits as the program does. What is found is told when it happens, and again in a summary at the end.
+    Exits with the exit code of the program. Findings are reported as they happen, and again in a summary at the end.
     """
     from gradcheck_lint.runtime.launch import Launch
 
@@ -342,12 +347,12 @@ def run(program: str, args: tuple[str, ...], module: bool, **options: Any) -> Ca
     return Launch(program, args, module=module, **lists, **options)
 
 
-@main.command(short_help="Show a saved run again.")
+@main.command(short_help="Show a saved run.")
 @click.argument("run", type=click.Path(), metavar="RUN.JSON")
 @_run_format
 @_run_file
 def report(run: str, output_format: str | None, output_file: str | None) -> int:
-    """Show a run again that was saved by `gradlint run -o run.json` or by `run.save("run.json")`."""
+    """Show a run that was saved with `gradlint run -o run.json` or `run.save("run.json")`."""
     from gradcheck_lint.report import run_formats, run_json
 
     form = run_formats.choose(output_format, output_file, stdout=True)
@@ -360,15 +365,15 @@ def report(run: str, output_format: str | None, output_file: str | None) -> int:
     return 0
 
 
-@main.command(short_help="Print or empty the folder that remembers what was found.")
+@main.command(short_help="Print the path of the cache, or clear it.")
 @click.argument("what", type=click.Choice(["dir", "clean"]), metavar="dir|clean")
-@click.option("--cache-dir", type=click.Path(path_type=Path), metavar="FOLDER", help="This folder, and no other.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), metavar="FOLDER", help="Folder of the cache.")
 @_config
 @_isolated
 def cache(what: str, cache_dir: Path | None, **where: Any) -> int:
-    """Print which folder remembers what was found (dir), or delete what gradlint has put into it (clean).
+    """Print the path of the cache (dir), or clear it (clean).
 
-    To check a folder that is called cache, say `gradlint ./cache`.
+    Use `gradlint ./cache` to lint a folder of that name.
     """
     from gradcheck_lint.source.store import open_for
 
@@ -379,7 +384,7 @@ def cache(what: str, cache_dir: Path | None, **where: Any) -> int:
     except ConfigError as error:
         raise ConfigError(str(error).partition(";")[0]) from None  # the rest is advice for linting
     if store is None:
-        raise ConfigError("there is no folder for caches here; name one with --cache-dir")
+        raise ConfigError("there is no cache folder; set one with --cache-dir")
     if what == "dir":
         click.echo(store.folder)
     else:
@@ -394,7 +399,7 @@ def show_help(ctx: click.Context, command: str | None) -> int:
     """Show the help of a command, or of gradlint."""
     asked = main.named(command or "lint")
     if asked is None:
-        raise ConfigError(f'"{command}" is no command{nearest(command or "", main.words())}')
+        raise ConfigError(f'"{command}" is not a command{nearest(command or "", main.words())}')
     with click.Context(asked, parent=ctx.parent, info_name=asked.name) as inner:
         click.echo(asked.get_help(inner))
     return 0

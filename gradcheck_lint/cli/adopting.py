@@ -61,19 +61,19 @@ def _at(name: str, paths: Sequence[str], settings: Settings, rules: Rules, jobs:
 def write(file: Path, batch: Batch, rules: Rules, result: Result, settings: Settings, *, add_new: bool) -> int:
     """Write what is found as the baseline; one that is there already loses what is gone, and gets no more."""
     if is_source(str(file)):
-        raise ConfigError(f"{shown(file)} is a name for code, and the baseline would replace it; name another file")
+        raise ConfigError(f"{shown(file)} looks like source code, which the baseline would overwrite")
     now = baseline.of(result, file.absolute().parent)
     if not file.exists():
         baseline.write(now, file)
         click.echo(f"Wrote {clean(shown(file))}: {counted(len(now), 'finding')}.")
         if settings.baseline is None:
             name = baseline.relative(str(file), settings.root)
-            tell("note", f'to have it used, add baseline = "{name}" to the configuration, or say --baseline {name}')
+            tell("note", f'to use it, add baseline = "{name}" to the configuration, or pass --baseline {name}')
         return 0
     old = baseline.read(file)
     gone = _gone(old, now, _read(batch, result, old.root), rules, settings)
     left = old.without(gone)
-    new = sum(max(0, k.count - old.known[p].count if p in old.known else k.count) for p, k in now.known.items())
+    new = sum(max(0, k.times - old.known[p].times if p in old.known else k.times) for p, k in now.known.items())
     if add_new:
         left = left.with_all(now)
     if left.known != old.known:
@@ -81,7 +81,7 @@ def write(file: Path, batch: Batch, rules: Rules, result: Result, settings: Sett
     news = f", {new} new" if add_new and new else ""
     click.echo(f"{clean(shown(file))}: {counted(len(left), 'finding')} ({sum(gone.values())} gone{news}).")
     if new and not add_new:
-        tell("note", f"{counted(new, 'new finding')} left out; --add-new puts them in")
+        tell("note", f"{counted(new, 'new finding')} not added; use --add-new to add them")
     return int(bool(new and not add_new))
 
 
@@ -95,9 +95,9 @@ def check(file: Path, batch: Batch, rules: Rules, result: Result, settings: Sett
     if gone:
         tell(
             "note",
-            f"{counted(sum(gone.values()), 'finding')} of the baseline gone; `gradlint baseline write` shrinks it",
+            f"{counted(sum(gone.values()), 'finding')} no longer found; `gradlint baseline write` removes them",
         )
-    new = [place for place, here in now.known.items() if place not in old.known or old.known[place].count < here.count]
+    new = [place for place, here in now.known.items() if place not in old.known or old.known[place].times < here.times]
     for path, code, text in sorted(new):
         click.echo(f"{clean(path)}: {code} is new: {clean(text)}")
     if not gone and not new:

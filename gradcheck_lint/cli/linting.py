@@ -45,15 +45,15 @@ class Linting:
         self._options = options
         self._from_stdin = "-" in paths
         if self._from_stdin and len(paths) > 1:
-            raise ConfigError("`-` stands for all that is checked; name no other paths beside it")
+            raise ConfigError("`-` cannot be combined with other paths")
         name = options["stdin_filename"]
         if name and not self._from_stdin:
-            raise ConfigError("--stdin-filename names what `-` reads; add `-`")
+            raise ConfigError("--stdin-filename needs `-` as the path")
         if self._from_stdin and options["since"]:
-            raise ConfigError("--since compares files with what they were, and `-` is none")
+            raise ConfigError("--since cannot be used with `-`")
         if options["output_file"] and is_source(options["output_file"]):
             name = options["output_file"]
-            raise ConfigError(f"{name} is a name for code, and the report would replace it; name another file for -o")
+            raise ConfigError(f"{name} looks like source code; choose another file for -o")
         self._paths = paths
         self._refuse_misspelt_words(others)
         self.settings = self._read_settings((name,) if name else paths)
@@ -96,10 +96,10 @@ class Linting:
             if each is not self.settings:
                 warned(each)
             for word, origin in registry.passed_over(rules.of(each).known, each):
-                what = f'"{word}" in {origin} is no rule that is loaded'
-                tell("warning", f"{what}; perhaps one of those that were left out")
+                what = f'"{word}" in {origin} is not a loaded rule'
+                tell("warning", f"{what}; perhaps it is in a rule folder that was not loaded")
         if all(registry.nothing_to_find(rules.of(each).on, each) for each in every):
-            raise ConfigError("no rule is on that looks at code, so nothing would be checked; see `gradlint rules`")
+            raise ConfigError("no rule that reads code is enabled, so nothing would be checked; see `gradlint rules`")
         self._known = rules.known
         self._tell_start(every, len(rules.on), len(rules.known), len(batch))
         return batch, rules
@@ -125,7 +125,7 @@ class Linting:
             return
         real = os.path.realpath(target)
         if any(os.path.realpath(file.real) == real for file in batch.files):
-            raise ConfigError(f"{target} is checked, and the report would replace it; name another file for -o")
+            raise ConfigError(f"{target} is one of the linted files; choose another file for -o")
 
     def _read_settings(self, paths: Sequence[str]) -> Settings:
         options = self._options
@@ -174,7 +174,7 @@ class Linting:
         from gradcheck_lint.source.discovery import discover
 
         if self._from_stdin:
-            raise ConfigError("--show-files lists files, and `-` is none")
+            raise ConfigError("--show-files cannot be used with `-`")
         for found in discover(self._paths, self.settings):
             if found.reason:
                 tell("warning", f"{found.path} cannot be read: {found.reason}")
@@ -187,7 +187,7 @@ class Linting:
             sources = [shown(each.source) for each in every if each.source]
             found = f"settings from {', '.join(sources)}" if sources else "no configuration found, default settings"
             tell("note", found)
-            tell("note", f"{on} of {known} rules are on, {counted(files, 'file')} to check")
+            tell("note", f"{on} of {known} rules enabled, {counted(files, 'file')} to check")
         if not files and not self._quiet and not (self._from_stdin or self._in_words()):
             tell("warning", "no Python files found in " + ", ".join(self._paths or (".",)))
 
@@ -265,7 +265,7 @@ class Linting:
         for problem in result.problems:
             if not told:
                 where = f"{problem.path}: " if problem.path else ""
-                plea = " (a mistake in gradlint; please report it; -v shows where)" if problem.traceback else ""
+                plea = " (a bug in gradlint; please report it; -v shows the traceback)" if problem.traceback else ""
                 tell("problem", f"{where}{problem.message}{plea}")
             if problem.traceback and self._options["verbose"]:
                 click.echo("\n".join(map(clean, problem.traceback.split("\n"))), err=True)

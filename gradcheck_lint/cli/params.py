@@ -76,7 +76,7 @@ class Words(click.Group):
             said = extra.get("args") or (args[0] if args else None) or sys.argv[1:]
             if {"-v", "--verbose"} & set(said):
                 traceback.print_exc()
-            _fail(f"gradlint broke: {type(error).__name__}: {error} (please report it; -v shows where)")
+            _fail(f"internal error: {type(error).__name__}: {error} (please report it; -v shows the traceback)")
         if callable(code):  # somebody's program, to be run as if we were not there
             if strictness is not None and hasattr(sys.stdout, "reconfigure"):
                 sys.stdout.reconfigure(errors=strictness)
@@ -102,7 +102,7 @@ class Sectioned(click.Command):
         parent = ctx.parent
         if parent is not None and isinstance(parent.command, click.Group):
             words = [(word, other.get_short_help_str(90)) for word, other in parent.command.commands.items()]
-            with formatter.section("Words"):
+            with formatter.section("Commands"):
                 formatter.write_dl(words)
 
 

@@ -30,7 +30,7 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
 def _diagnostic(finding: Finding) -> dict[str, object]:
     """A finding; a fix of several edits is no suggestion, as a review would take each by itself."""
     edits = finding.fix.edits if finding.fix is not None else ()
-    told = {
+    told: dict[str, object] = {
         "message": "\n".join(filter(None, (finding.message, finding.why, finding.help))),
         "location": {"path": finding.span.path, "range": _range(finding.span)},
         "severity": _SEVERITIES[finding.severity],

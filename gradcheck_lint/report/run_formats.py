@@ -22,7 +22,7 @@ def choose(form: str | None, file: str | None, *, stdout: bool) -> str:
     `stdout` says whether there is a standard output that belongs to nobody else.
     """
     if file is not None and is_source(file):
-        raise ConfigError(f"{file} is a name for code, and the report would replace it; name another file")
+        raise ConfigError(f"{file} looks like source code; choose another file")
     suffix = _BY_SUFFIX.get(Path(file).suffix.lower(), "text") if file is not None else "text"
     chosen = form or suffix
     if file is None and chosen != "text" and not stdout:

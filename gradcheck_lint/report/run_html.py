@@ -233,8 +233,8 @@ def _cycle(record: RunRecord) -> str:
         return ""
     key = "".join(tag("span", tag("i", class_=f"kind-{kind}"), kind) for kind in run_cycle.KINDS if kind in kinds)
     lead = (
-        "What happened to the gradients, from left to right, step by step. A sound turn clears them, makes them by "
-        "backward and uses them in a step. A ring marks a line of a finding; turns that are alike are drawn twice."
+        "What happened to the gradients, from left to right, step by step. A correct iteration clears them, computes "
+        "them in backward and uses them in a step. A ring marks the line of a finding."
     )
     return _section(
         "The gradient cycle",

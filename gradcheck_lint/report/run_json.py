@@ -128,7 +128,7 @@ def load(file: str) -> RunRecord:
     try:
         return read(data.decode("utf-8-sig"), file)
     except UnicodeDecodeError:
-        raise RunFileError(f"{file} is no saved run: it is not UTF-8") from None
+        raise RunFileError(f"{file} is not a saved run: it is not UTF-8") from None
 
 
 def read(text: str, name: str = "the file") -> RunRecord:
@@ -136,15 +136,15 @@ def read(text: str, name: str = "the file") -> RunRecord:
     if text.lstrip()[:1] == "<":
         raise RunFileError(f"{name} is a page and not JSON; give the file of `gradlint run -o run.json` or `run.save`")
     if not text.strip():
-        raise RunFileError(f"{name} is no saved run: it is empty")
+        raise RunFileError(f"{name} is not a saved run: it is empty")
     try:
         document = json.loads(text)
     except RecursionError:
-        raise RunFileError(f"{name} is no saved run: it is nested too deeply") from None
+        raise RunFileError(f"{name} is not a saved run: it is nested too deeply") from None
     except ValueError as error:
-        raise RunFileError(f"{name} is no saved run: it is not JSON ({_first_line(error)})") from None
+        raise RunFileError(f"{name} is not a saved run: it is not JSON ({_first_line(error)})") from None
     if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise RunFileError(f"{name} is no saved run; save one by `gradlint run --output-file run.json train.py`")
+        raise RunFileError(f"{name} is not a saved run; save one by `gradlint run --output-file run.json train.py`")
     if document.get("version") != VERSION:
         found = _shown(repr(document.get("version")))
         raise RunFileError(f"{name} has the shape {found} of another version of gradlint; this one reads {VERSION}")
@@ -168,7 +168,7 @@ class _Node:
         self.file, self.where, self.value = file, where, value
 
     def fail(self, wanted: str) -> RunFileError:
-        return RunFileError(f"{self.file} is no saved run: {_shown(self.where) or 'it'} should be {wanted}")
+        return RunFileError(f"{self.file} is not a saved run: {_shown(self.where) or 'it'} should be {wanted}")
 
     def of(self, kind: type[_T] | tuple[type[_T], ...], wanted: str) -> _T:
         value = self.value

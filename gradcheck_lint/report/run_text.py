@@ -228,7 +228,7 @@ def _broken(record: RunRecord, paint: Paint) -> Iterable[str]:
     if not record.problems:
         return []
     problems = list(dict.fromkeys(record.problems))
-    first = f"{cut(problems[0], 3 * COLUMNS)} (a mistake in gradlint, not in your code; please report it)"
+    first = f"{cut(problems[0], 3 * COLUMNS)} (a bug in gradlint, not in your code; please report it)"
     more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
     return _named("problem", first + more, paint, YELLOW)
 

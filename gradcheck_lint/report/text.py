@@ -182,7 +182,7 @@ def _problem(problem: Problem, paint: Paint) -> str:
     where = f"{clean(problem.path)}: " if problem.path else ""
     lines = [paint("problem", RED) + paint(f": {where}{clean(problem.message)}", BOLD)]
     if problem.traceback:  # it is our own mistake
-        lines.append(_field("note:", "this is a mistake in gradlint, not in your code; please report it", paint))
+        lines.append(_field("note:", "this is a bug in gradlint, not in your code; please report it", paint))
     return "\n".join(lines) + "\n"
 
 

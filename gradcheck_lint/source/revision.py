@@ -47,15 +47,14 @@ def sources(folder: Path, name: str) -> Iterator[tuple[str, bytes]]:
             blobs.append((about.split(b" ")[2], os.fsdecode(path)))
     answer = _git(folder, "cat-file", "--batch", given=b"".join(blob + b"\n" for blob, _ in blobs))
     at = 0
-    for _, path in blobs:
+    for _, name_of in blobs:
         end = answer.index(b"\n", at)
-        about = answer[at:end].split(b" ")
-        if len(about) != 3:  # it is missing, as in a clone without all files
-            at = end + 1
-            continue
-        size = int(about[2])
-        yield path, answer[end + 1 : end + 1 + size]
-        at = end + 1 + size + 1
+        head = answer[at:end].split(b" ")
+        at = end + 1
+        if len(head) == 3:  # else it is missing, as in a clone without all files
+            size = int(head[2])
+            yield name_of, answer[at : at + size]
+            at += size + 1
 
 
 def unpack(files: Sequence[tuple[str, bytes]], folder: Path) -> None:

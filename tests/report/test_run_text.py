@@ -130,7 +130,7 @@ def test_how_it_ended_and_what_broke_are_told() -> None:
     assert "it was ended by ValueError: <script>" in " ".join(text.split())
     assert "on rank 1 of 2" in text
     assert "1 of them not certain" in " ".join(text.split())
-    assert "a mistake in gradlint, not in your code" in " ".join(text.split())
+    assert "a bug in gradlint, not in your code" in " ".join(text.split())
 
 
 def test_colours_change_no_letter() -> None:

@@ -153,7 +153,7 @@ def test_problems_are_told_and_only_our_own_are_to_be_reported(everything: Resul
         body[-3]
         == """\
 problem: odd.py: KeyError: 'x' in GL112
-  note: this is a mistake in gradlint, not in your code; please report it"""
+  note: this is a bug in gradlint, not in your code; please report it"""
     )
     assert body[-2] == "problem: no workers"
 

@@ -325,7 +325,7 @@ def test_a_report_of_something_else(tmp_path: Path) -> None:
     path = write(tmp_path, "run.json", "{}")
     done = CliRunner().invoke(main, ["report", str(path)])
     assert done.exit_code == 2
-    assert "is no saved run" in done.stderr
+    assert "is not a saved run" in done.stderr
     gone = CliRunner().invoke(main, ["report", str(tmp_path / "gone.json")])
     assert gone.stderr == f"error: {tmp_path / 'gone.json'} cannot be read: No such file or directory\n"
 
