@@ -1,9 +1,11 @@
 """What the comments of a file say to gradlint.
 
     # gradlint: ignore[GL101, parameter-rebound]   these rules, on this statement
+    # gradlint: ignore[GL1]                        all rules whose codes begin so, on this statement
     # gradlint: ignore                             all rules, on this statement
     # noqa: GL101      # noqa                      the same, as other linters write it
-    # gradlint: skip-file                          the whole file
+    # gradlint: ignore-file[GL101]                 these rules, in the whole file
+    # gradlint: skip-file                          all rules, in the whole file
 
 Only real comments count, never strings that look like one, so the file is split into tokens. One comment may hold
 several remarks, each with a `#` of its own: `# type: ignore  # gradlint: ignore[GL101]`.
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _REMARK = re.compile(r"(?:(?<=\s)|^)#+(?:(?=[\s:!])|(?=(?:gradlint|noqa|type|pragma|fmt|nosec)\b))", re.IGNORECASE)
-_IGNORE = re.compile(r"#+\s*gradlint\s*:\s*ignore(?![\w-])(?:\s*\[(?P<codes>[^\[\]]*)\])?", re.IGNORECASE)
-_SKIP = re.compile(r"#+\s*gradlint\s*:\s*skip-file(?![\w-])", re.IGNORECASE)
+_IGNORE = re.compile(
+    r"#+\s*gradlint\s*:\s*ignore(?P<file>-file(?=\s*\[))?(?![\w-])(?:\s*\[(?P<codes>[^\[\]]*)\])?", re.IGNORECASE
+)
+_SKIP = re.compile(r"#+\s*gradlint\s*:\s*(?:skip-file(?![\w-])|ignore-file(?!\s*[\w\[(=:-]))", re.IGNORECASE)
 _NOQA = re.compile(r"#+\s*noqa(?![\w-])(?:\s*:\s*(?P<codes>[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*))?", re.IGNORECASE)
 _NEARLY = re.compile(r"#+\s*gradlint\s*(?P<colon>[:=]?)[\s-]*(?P<word>[\w-]+)(?P<bracket>\s*[\[(=:])?", re.IGNORECASE)
 _LIST_WITHOUT_BRACKETS = re.compile(r"[\[(=:]|GL\d{3}\b", re.IGNORECASE)
@@ -36,8 +40,8 @@ _MEANT = {
     "suppress": "ignore",
     "skip-file": "skip-file",
     "skip": "skip-file",
-    "ignore-file": "skip-file",
-    "disable-file": "skip-file",
+    "ignore-file": "ignore-file[GL101]",
+    "disable-file": "ignore-file[GL101]",
 }
 """What people write after `gradlint:`, and which of our words they mean by it."""
 
@@ -73,6 +77,7 @@ class Remark:
     end: int
     words: tuple[tuple[int, str], ...] | None  # what it lists, each with its offset; None: every rule
     ours: bool  # `gradlint: ignore`, not `noqa`
+    whole: bool = False  # in the whole file
 
     def __hash__(self) -> int:
         """By its place: hashing all that a long comment lists would take as long each time."""
@@ -116,10 +121,11 @@ def read(text: str) -> Remarks:
                     message = "this suppression cannot be read, and suppresses nothing"
                     slips.append(Slip(comment, start, end, message, "write the list as in `# gradlint: ignore[GL101]`"))
                 else:
-                    remarks.append(Remark(comment, start, end, _words(match, start), ours=True))
+                    whole = match["file"] is not None
+                    remarks.append(Remark(comment, start, end, _words(match, start), ours=True, whole=whole))
             elif (match := _NEARLY.match(part)) and (meant := _meant(match, alone=match.end() == len(part))):
                 word = match["word"]
-                flaw = "this has no colon" if word.lower() == meant else f"`{word}` is no word of gradlint"
+                flaw = "this has no colon" if word.lower() == meant else f"unknown directive `{word}`"
                 message = f"{flaw}, and suppresses nothing"
                 slips.append(Slip(comment, start, end, message, f"write `# gradlint: {meant}`"))
     return Remarks(skip_file, tuple(remarks), tuple(slips))

@@ -1,7 +1,8 @@
 """Silences what comments say is to be silenced, and tells of comments that silence nothing (GL002).
 
 A comment counts for a finding if it stands on the first or last line of what is marked, or of the statement in
-which that begins. A file is only searched for comments if its bytes have the words in them.
+which that begins, or if it speaks of the whole file. A file is only searched for comments if its bytes have the words
+in them.
 """
 
 from __future__ import annotations
@@ -69,8 +70,11 @@ class _Lines:
     def __init__(self, remarks: Remarks) -> None:
         self.on: dict[int, list[Remark]] = {}  # line → the remarks on it
         self.around: dict[int, list[Remark]] = {}  # first line of a statement → those on its first and last line
+        self.whole = [remark for remark in remarks.remarks if remark.whole]
         for remark in remarks.remarks:
             comment = remark.comment
+            if remark.whole:
+                continue
             self.on.setdefault(comment.line, []).append(remark)
             if comment.first < comment.last and comment.line in (comment.first, comment.last):
                 self.around.setdefault(comment.first, []).append(remark)
@@ -85,6 +89,7 @@ class _Lines:
         for remark in self.around[self.starts[at - 1]] if at else ():
             if span.line <= remark.comment.last and remark not in near:
                 yield remark
+        yield from self.whole
 
 
 def _silenced(finding: Finding, lines: _Lines, used: set[tuple[Remark, int]]) -> bool:
@@ -101,9 +106,16 @@ def _index(remark: Remark, finding: Finding) -> int | None:
     if remark.words is None:
         return 0
     for index, (_, word) in enumerate(remark.words):
-        if word.upper() == finding.code or (remark.ours and word.lower() == finding.slug):
+        if word.upper() == finding.code:
+            return index
+        if remark.ours and (word.lower() == finding.slug or _begins(finding.code, word)):
             return index
     return None
+
+
+def _begins(code: str, word: str) -> bool:
+    """Whether a listed word is the beginning of a code: a family of rules."""
+    return len(word) > 2 and code.startswith(word.upper())
 
 
 def _unsaid(finding: Finding, lines: _Lines) -> bool:
@@ -146,22 +158,23 @@ class _Judge:
             elif remark.words is not None:
                 yield self._useless(remark, "this suppression names no rule, and suppresses nothing")
 
-    def _rule(self, remark: Remark, word: str) -> Rule | None:
-        """The rule that a listed word names; `noqa` lists codes only."""
-        return self._names.get(word.upper()) or (self._names.get(word.lower()) if remark.ours else None)
+    def _rules_of(self, remark: Remark, word: str) -> Sequence[Rule]:
+        """The rules that a listed word names; `noqa` lists whole codes only."""
+        rule = self._names.get(word.upper()) or (self._names.get(word.lower()) if remark.ours else None)
+        if rule is not None:
+            return [rule]
+        return [rule for rule in self._rules if remark.ours and _begins(rule.code, word)]
 
     def _unknown(self, remark: Remark, words: Sequence[tuple[int, str]]) -> Iterator[Finding]:
         """One finding for each listed word that is no rule; what another linter may know is left alone."""
         for at, word in words if not self._partial else ():
-            if self._rule(remark, word) is None and (remark.ours or _CODE.fullmatch(word)):
+            if not self._rules_of(remark, word) and (remark.ours or _CODE.fullmatch(word)):
                 span = self._span(remark.comment, at, at + len(word))
                 yield self._finding(span, f"`{word}` is no rule, and suppresses nothing", help=self._cure(word))
 
     def _cure(self, word: str) -> str:
         from gradcheck_lint.registry import nearest_rule
 
-        if any(rule.code.startswith(word.upper()) for rule in self._rules):
-            return "list whole codes; a suppression does not take the beginning of one"
         near = nearest_rule(self._rules, word)
         return f"write `{near}`, if that is what you mean" if near else "see `gradlint rules` for what there is"
 
@@ -170,9 +183,7 @@ class _Judge:
         idle = {
             index: f"`{word}`"
             for index, (_, word) in enumerate(words)
-            if (remark, index) not in self._used
-            and (rule := self._rule(remark, word)) is not None
-            and rule.code in self._looked_for - {CODE}
+            if (remark, index) not in self._used and self._all_looked_for(self._rules_of(remark, word))
         }
         if not idle:
             return
@@ -188,6 +199,12 @@ class _Judge:
         edit = Edit(self._span(remark.comment, first, last + len(word)), ", ".join(kept))
         span = self._span(remark.comment, remark.start, remark.end)
         yield self._finding(span, message, help=title, fix=Fix(title, Safety.SAFE, (edit,)))
+
+    def _all_looked_for(self, rules: Sequence[Rule]) -> bool:
+        """Whether all of some rules were looked for in code, of which there is at least one."""
+        codes = {rule.code for rule in rules if "source" in rule.witnesses}
+        complete = len(rules) == 1 or not self._partial
+        return complete and bool(codes) and codes <= self._looked_for - {CODE}
 
     def _useless(self, remark: Remark, message: str) -> Finding:
         """A finding whose fix deletes all of the remark."""

@@ -83,6 +83,11 @@ def mended(text: str, *found: Finding) -> str:
         "# noqa: the sum is wanted",
         "# type: ignore # noqa: GL101",
         "# gradlint: skip-file",
+        "# gradlint: ignore-file",
+        "# gradlint: ignore[GL10]",
+        "# gradlint: ignore[gl1]",
+        "# gradlint: ignore-file[GL101]",
+        "# gradlint: ignore-file [GL2, GL1] as the sums are wanted",
     ],
 )
 def test_silenced(comment: str) -> None:
@@ -95,7 +100,13 @@ def test_silenced(comment: str) -> None:
         "",
         "# gradlint: ignore[GL102]",
         "# gradlint: ignore[]",
-        "# gradlint: ignore[GL10]",
+        "# gradlint: ignore[GL2]",
+        "# gradlint: ignore[G]",
+        "# noqa: GL10",
+        "# gradlint: ignore-file[GL2]",
+        "# gradlint: ignore-file(GL101)",
+        "# gradlint: ignore-file: GL101",
+        "# gradlint: ignore-file GL101",
         "# gradlint: ignore[GL101",
         "# gradlint: ignore(GL101)",
         "# gradlint: ignore GL101",
@@ -203,13 +214,16 @@ def test_files_without_the_words_are_not_taken_apart(monkeypatch: pytest.MonkeyP
         ("# noqa: E501, GL101", "`GL101` suppresses nothing here"),
         ("# gradlint: ignore[GL999]", "`GL999` is no rule, and suppresses nothing"),
         ("# gradlint: ignore[missing-zero-gard]", "`missing-zero-gard` is no rule, and suppresses nothing"),
-        ("# gradlint: ignore[GL1]", "`GL1` is no rule, and suppresses nothing"),
+        ("# gradlint: ignore[GL1]", "`GL1` suppresses nothing here"),
+        ("# gradlint: ignore[GL8]", "`GL8` is no rule, and suppresses nothing"),
+        ("# gradlint: ignore-file[GL101]", "`GL101` suppresses nothing here"),
+        ("# gradlint: ignore-file(GL101)", "unknown directive `ignore-file`, and suppresses nothing"),
         ("# noqa: GL999", "`GL999` is no rule, and suppresses nothing"),
-        ("# gradlint: ingore[GL101]", "`ingore` is no word of gradlint, and suppresses nothing"),
-        ("# gradlint: disable=GL101", "`disable` is no word of gradlint, and suppresses nothing"),
-        ("# gradlint: noqa", "`noqa` is no word of gradlint, and suppresses nothing"),
-        ("# gradlint: skipfile", "`skipfile` is no word of gradlint, and suppresses nothing"),
-        ("# gradlint: xyz[GL101]", "`xyz` is no word of gradlint, and suppresses nothing"),
+        ("# gradlint: ingore[GL101]", "unknown directive `ingore`, and suppresses nothing"),
+        ("# gradlint: disable=GL101", "unknown directive `disable`, and suppresses nothing"),
+        ("# gradlint: noqa", "unknown directive `noqa`, and suppresses nothing"),
+        ("# gradlint: skipfile", "unknown directive `skipfile`, and suppresses nothing"),
+        ("# gradlint: xyz[GL101]", "unknown directive `xyz`, and suppresses nothing"),
         ("# gradlint ignore", "this has no colon, and suppresses nothing"),
         ("# gradlint-ignore[GL101]", "this has no colon, and suppresses nothing"),
         ("# gradlint: ignore GL101", "this suppression cannot be read, and suppresses nothing"),
@@ -260,7 +274,6 @@ def test_used_is_not_told(comment: str) -> None:
 def test_advice() -> None:
     assert told("# gradlint: ignore[missing-zero-gard]")[0].help.startswith("write `missing-zero-grad`")
     assert told("# gradlint: ignore[GL1O1]")[0].help.startswith("write `GL101`")
-    assert "whole codes" in told("# gradlint: ignore[GL1]")[0].help
     assert told("# gradlint: skipfile")[0].help == "write `# gradlint: skip-file`"
 
 
@@ -324,3 +337,8 @@ def test_comments_without_a_remark_beside_one_that_has() -> None:
         "import isaacgym  # noqa\n# isort: off\n#noqa is no more than a word in this one, and gradlint too\nx = 1  #\n"
     )
     assert suppress("a.py", text.encode(), text, [], [], None) == []
+
+
+def test_a_comment_for_the_whole_file_silences_its_rules_on_every_line() -> None:
+    text = "x = 1\n# gradlint: ignore-file[GL101]\ny = 2\n"
+    assert left(text, finding(1), finding(3), finding(3, code="GL201")) == [("GL201", 3)]
