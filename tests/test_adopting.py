@@ -288,3 +288,49 @@ def test_no_variable_has_files_changed_or_code_run(here: Path) -> None:
     env = {f"GRADLINT_{name}": "1" for name in ("FIX", "UNSAFE_FIXES", "DIFF", "SHOW_FILES", "STDIN_FILENAME")}
     run("a.py", env=env)
     assert (here / "a.py").read_text() == BAD
+
+
+# ---------------------------------------------------------------- comments that suppress
+
+
+def test_a_comment_is_added_for_each_finding_and_only_what_is_new(here: Path) -> None:
+    run("baseline", "write", "b.py")
+    added = run("--add-noqa", *OF_THE_BASELINE)
+    assert "1 finding suppressed" in added.stderr
+    assert (added.exit_code, (here / "b.py").read_text()) == (0, BAD)
+    text = BAD.replace("    loss.backward()\n", "    loss.backward()  # gradlint: ignore[missing-zero-grad]\n")
+    assert (here / "a.py").read_text() == text
+    assert run("a.py").exit_code == 0
+    assert "Fixed" not in added.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("loss.backward(\n    )", "loss.backward(  # gradlint: ignore[missing-zero-grad]\n    )"),
+        ("loss \\\n        .backward()", "loss \\\n        .backward()  # gradlint: ignore[missing-zero-grad]"),
+        ("loss.backward()  # now", "loss.backward()  # now  # gradlint: ignore[missing-zero-grad]"),
+        ('loss.backward(); """\n"""', 'loss.backward(); """\n"""  # gradlint: ignore[missing-zero-grad]'),
+        (
+            "loss.backward()  # gradlint: ignore[GL3, GL002] why",
+            "loss.backward()  # gradlint: ignore[GL3, GL002, missing-zero-grad] why",
+        ),
+        ("loss.backward()\r", "loss.backward()  # gradlint: ignore[missing-zero-grad]\r"),
+    ],
+    ids=["brackets", "backslash", "comment", "string", "list", "crlf"],
+)
+def test_a_comment_stands_where_one_can_and_joins_one_that_is_there(here: Path, before: str, after: str) -> None:
+    (here / "a.py").write_bytes(BAD.replace("loss.backward()", before).encode())
+    run("--add-noqa", "a.py", "-q")
+    assert (here / "a.py").read_bytes() == BAD.replace("loss.backward()", after).encode()
+
+
+def test_comments_can_be_shown_first_and_are_not_mixed_with_fixes(here: Path) -> None:
+    shown = run("--add-noqa", "--diff", "a.py")
+    assert "+    loss.backward()  # gradlint: ignore[missing-zero-grad]" in shown.stdout
+    assert "1 finding would be suppressed in 1 file" in shown.stderr
+    assert "cannot be combined" in run("--add-noqa", "--fix").stderr
+    assert (here / "a.py").read_text() == BAD
+    (here / "a.py").write_text("def f(:\n")
+    assert run("--add-noqa", "a.py").exit_code == 1
+    assert (here / "a.py").read_text() == "def f(:\n"

@@ -33,7 +33,8 @@ ROOMS = (
     "source.libraries",
     "facts registry",
     "source.engine source.islands source.workers source.memory source.store source.entry source.outcome source.lint"
-    " source.account source.edit source.mend source.rewrite source.per_file source.suppress",  # whole projects
+    " source.account source.edit source.mend source.rewrite source.per_file source.suppress"
+    " source.silence",  # whole projects
     "runtime frameworks",
     "cli testing __main__",
 )

@@ -88,6 +88,7 @@ def main() -> None:
 )
 @flag("Fixes", "--fix", help="Apply safe fixes.", env=False)
 @flag("Fixes", "--unsafe-fixes", help="Apply all fixes, including those that need a review.", env=False)
+@flag("Fixes", "--add-noqa", help="Add a suppression comment for each finding.", env=False)
 @flag("Fixes", "--diff", help="Print the fixes as a diff, and change no file.", env=False)
 @option(
     "Output",

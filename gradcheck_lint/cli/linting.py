@@ -20,13 +20,14 @@ from gradcheck_lint.files import is_source, write_report
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.report import format_of
 from gradcheck_lint.report.terminal import clean
+from gradcheck_lint.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gradcheck_lint.baseline import Baseline
+    from gradcheck_lint.finding import Finding
     from gradcheck_lint.page import Page
-    from gradcheck_lint.result import Result
     from gradcheck_lint.source.edit import Plan
     from gradcheck_lint.source.file import SourceFile
     from gradcheck_lint.source.lint import Batch, Rules
@@ -49,6 +50,8 @@ class Linting:
         name = options["stdin_filename"]
         if name and not self._from_stdin:
             raise ConfigError("--stdin-filename needs `-` as the path")
+        if options["add_noqa"] and (options["fix"] or options["unsafe_fixes"]):
+            raise ConfigError("--add-noqa and --fix cannot be combined; fix first")
         if self._from_stdin and options["since"]:
             raise ConfigError("--since cannot be used with `-`")
         if options["output_file"] and is_source(options["output_file"]):
@@ -69,19 +72,35 @@ class Linting:
         batch, rules = self.prepared()
         self._past = adopting.known(self.settings, self._paths, rules, since=self._options["since"], jobs=jobs)
         fix, diff = self._options["fix"] or self._options["unsafe_fixes"], self._options["diff"]
-        if not (fix or diff):
+        silence = self._options["add_noqa"]
+        if not (fix or diff or silence):
             return self._tell(self.checked(batch, rules))
         from gradcheck_lint.source.mend import mend, write
+        from gradcheck_lint.source.silence import silencing
 
         with Progress(on=not self._quiet) as progress:
-            unsafe = self.settings.unsafe_fixes
-            mended = mend(batch, rules, self.settings, unsafe=unsafe, jobs=jobs, progress=progress)
+            how: dict[str, Any] = {"unsafe": self.settings.unsafe_fixes, "jobs": jobs, "progress": progress}
+            if silence:
+                how["fixes"] = lambda found, files: silencing(self._new(found, files), files)
+            mended = mend(batch, rules, self.settings, **how)
         if diff:
-            return self._tell_diff(mended)
+            return self._tell_diff(mended, "suppressed" if silence else "fixed")
         if self._from_stdin:
             self._tell_text(batch.files, mended.plan)
             return self._tell(mended.result, to_stderr=True)
-        return self._tell(write(mended, rules, self.settings, jobs=jobs))
+        result = write(mended, rules, self.settings, jobs=jobs)
+        if silence:
+            if not self._quiet:
+                tell("note", f"{counted(result.fixed, 'finding')} suppressed")
+            result = replace(result, fixed=0)
+        return self._tell(result)
+
+    def _new(self, findings: Sequence[Finding], files: Sequence[SourceFile]) -> Sequence[Finding]:
+        """The findings that were not known before."""
+        result = Result(tuple(findings), 0, 0.0, read={file.path: file for file in files})
+        for past in self._past:
+            result = past.unknown(result)
+        return result.findings
 
     def prepared(self) -> tuple[Batch, Rules]:
         """The files that are to be checked, and the rules for them."""
@@ -270,7 +289,7 @@ class Linting:
             if problem.traceback and self._options["verbose"]:
                 click.echo("\n".join(map(clean, problem.traceback.split("\n"))), err=True)
 
-    def _tell_diff(self, mended: Mended) -> int:
+    def _tell_diff(self, mended: Mended, done: str) -> int:
         from gradcheck_lint.source import edit
 
         plan, result = mended.plan, mended.result
@@ -288,9 +307,9 @@ class Linting:
             sys.stdout.buffer.flush()
         changed = sum(change.data != change.file.data for change in plan.changes.values())
         if not self._quiet:
-            would = f"{counted(result.fixed, 'finding')} would be fixed in {counted(changed, 'file')}"
+            would = f"{counted(result.fixed, 'finding')} would be {done} in {counted(changed, 'file')}"
             unread = f"; {counted(result.errors, 'file')} could not be checked" if result.errors else ""
-            tell("note", (would if changed else "nothing would be fixed") + unread)
+            tell("note", (would if changed else f"nothing would be {done}") + unread)
         if result.problems:
             return 2
         return int(changed > 0 and not self._options["exit_zero"])

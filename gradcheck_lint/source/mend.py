@@ -7,6 +7,7 @@ can be shown or written. A fix that leaves its finding where it was is taken bac
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.lint import Progress, Rules
 
 ROUNDS = 10
+
+Fixes = Callable[[Sequence["Finding"], Sequence[SourceFile]], "Iterable[Finding]"]
+"""Gives findings, in files as they are now, the fixes that are to be applied."""
 
 _Kind = tuple[str, str, str]  # the path, the code and the message of a finding
 
@@ -45,8 +49,9 @@ def mend(
     unsafe: bool,
     jobs: int | None = None,
     progress: Progress | None = None,
+    fixes: Fixes = lambda findings, files: findings,
 ) -> Mended:
-    """Lint `batch` and plan the fixes, the safe ones or all if `unsafe`."""
+    """Lint `batch` and plan the fixes, the safe ones or all if `unsafe`; `fixes` may give the findings others."""
     before = {file.path: file for file in batch.files}
     result = check(batch, rules, settings, jobs=jobs, progress=progress)
     applied: list[Finding] = []
@@ -55,7 +60,7 @@ def mend(
     rounds = 0
     while rounds < ROUNDS:
         hopeful = [finding for finding in result.findings if _kind(finding) not in hopeless]
-        step = edit.plan(hopeful, {file.path: file for file in batch.files}, unsafe=unsafe)
+        step = edit.plan(fixes(hopeful, batch.files), {file.path: file for file in batch.files}, unsafe=unsafe)
         if not step.changes:
             break
         rounds += 1
