@@ -1,4 +1,4 @@
-"""Weight decay with the wrong sign, in the `step` of an optimizer class of the project: weights grow instead of shrinking.
+"""Weight decay with the wrong sign, in the `step` of an optimizer class of the project: the weights grow by it.
 
 The sign of a factor is read off its text: products, quotients and differences from 1 of options, which are not negative
 as they are given, and of names for these.
@@ -111,9 +111,8 @@ class _Signs:
                 continue
             factor = next((a.value for a in call.args if a.keyword in ("alpha", "value")), None)
             verb = call.func.attr
-            if verb == "sub_" and (factor is None or self.sign(factor) == 1):
-                found = True
-            elif verb in ("add_", "addcdiv_") and factor is not None and self.sign(factor) == -1:
+            down = verb == "sub_" and (factor is None or self.sign(factor) == 1)
+            if down or (verb in ("add_", "addcdiv_") and factor is not None and self.sign(factor) == -1):
                 found = True
             elif verb.endswith("_"):
                 return False
