@@ -262,9 +262,8 @@ def _may_step(method: list[tree.Node]) -> bool:
 
 def of_trainer(node: tree.Expression | None) -> bool:
     """Whether it is what `self.optimizers()` gives."""
-    return node is not None and any(
-        isinstance(inner, tree.Call) and tree.dotted(inner.func) == "self.optimizers" for inner in node.walk()
-    )
+    inner = node.walk() if node is not None else ()
+    return any(isinstance(part, tree.Call) and tree.dotted(part.func) == "self.optimizers" for part in inner)
 
 
 def _nothing(statement: tree.Statement) -> bool:
