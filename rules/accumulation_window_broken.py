@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query, repair
-from gradcheck_lint.facts.micro_batches import Nested, nested_windows
+from gradcheck_lint.facts.micro_batches import Nested, cleared_within, nested_windows
 from gradcheck_lint.facts.window import Window, counted_from_zero, counted_once, windows
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.laws.answer import YES
@@ -57,11 +57,14 @@ class AccumulationWindowBroken(Rule):
                 if isinstance(event, ev.Clip) and query.always(query.inside(around, nested.loop)):
                     if nested.named or nested.head.certain:
                         self.clipped(nested, event, Confidence.HIGH, report)
+        for nested, zero in cleared_within(timeline):
+            self.zeroed(nested, zero, Confidence.HIGH, report)
         for window in counted_once(timeline):
             self.kept(window, report)
 
-    def zeroed(self, window: Window, zero: ev.Zero, confidence: Confidence, report: Report) -> None:
-        again = any(window.gate.shuts(e, a) for e, a in window.zeros(YES))
+    def zeroed(self, window: Window | Nested, zero: ev.Zero, confidence: Confidence, report: Report) -> None:
+        nested = isinstance(window, Nested)
+        again = not nested and any(window.gate.shuts(e, a) for e, a in window.zeros(YES))
         call = repair.text(zero.place)
         report(
             zero.place,
@@ -70,7 +73,7 @@ class AccumulationWindowBroken(Rule):
             why="each step sees only the last micro-batch, and the others are computed for nothing",
             help=f"call `{call}` after `{query.spoken(window.step)}.step()` only",
             related=[("the window closes here", window.step.place)],
-            fix=_moved(zero, window.step, before=False, drop=again),
+            fix=None if nested else _moved(zero, window.step, before=False, drop=again),
             confidence=confidence,
         )
 

@@ -153,8 +153,8 @@ class SchedulerOfAnotherOptimizer(Rule):
             found = elsewhere(steps=trains, shared=YES if _trains_the_same(optimizer, beside) else MAYBE)
             if found is not NO:
                 self.other(timeline, event, optimizer, beside, report, certain=found is YES)
-            elif always and (built := left_behind(timeline, event, optimizer)) is not None:
-                self.left(event, optimizer, built, report)
+            elif always and (new := left_behind(timeline, event, optimizer)) is not None:
+                self.left(event, optimizer, new, report)
             else:
                 self.paced(timeline, event, around, scheduler, report)
                 if always:

@@ -19,9 +19,9 @@ _RESUMED = re.compile(r"epochs?|steps?|iter\w*|global_step|start_epoch")
 
 
 class Anew(NamedTuple):
-    """What is built where something else has its state; `sure` if that one was meant."""
+    """The optimizer that is built where another one has its state; `sure` if that one was meant."""
 
-    built: Event
+    built: BuildOptimizer
     sure: bool
 
 

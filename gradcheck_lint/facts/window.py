@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,19 +15,32 @@ from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.natures import Optimizer
-from gradcheck_lint.source.place import Place, segment
+from gradcheck_lint.source.place import Chunk, Place, segment
 from gradcheck_lint.source.values import Thing, Value, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.amounts import Amount
     from gradcheck_lint.source.project import Module
 
-_ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch")
+_ACCUMULATES = re.compile(
+    r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch|\bn?_?micro(_bs|_size)?s?\b|num_micro"
+    r"|(global|virtual|effective)_?batch"
+)
 
 
 def accumulates(name: str) -> bool:
     """Whether something is called what accumulation is."""
     return bool(_ACCUMULATES.search(name))
+
+
+def meant(name: str, home: Module) -> bool:
+    """Whether something is called what accumulation is, or its file gives it something that is."""
+    last = name.rpartition(".")[2]
+    if accumulates(name) or not last.isidentifier():
+        return accumulates(name)
+    given = re.finditer(rf"(?m)^[ \t]*(?:self\.)?{last}(?:\s*:[^=\n]+)?[ \t]*=(?!=)(.+)$", home.text)
+    found = [accumulates(match[1]) for match in given]
+    return bool(found) and all(found)
 
 
 Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
@@ -122,7 +135,7 @@ class Window(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether its size is called what a window of accumulation is."""
-        return accumulates(written(Place(self.branch.place.chunk, self.test.size)))
+        return meant(written(Place(self.branch.place.chunk, self.test.size)), self.home)
 
     @property
     def spoken(self) -> str:
@@ -133,7 +146,12 @@ class Window(NamedTuple):
     def divided(self) -> bool:
         """Whether something in the loop is divided by its size, as the losses of a window are."""
         size = Place(self.branch.place.chunk, self.test.size)
-        return self.loop.place.chunk is size.chunk and divides(self.loop, written(size))
+        if self.loop.place.chunk is size.chunk and divides(self.loop, written(size)):
+            return True
+        function, chunk = self.backward.function, self.backward.place.chunk
+        if function is None or chunk is size.chunk:
+            return False
+        return _divided_by(tree.walk_block(function.body), chunk, written(size))  # by the same name, in a helper
 
 
 def windows(timeline: tl.Timeline) -> Iterator[Window]:
@@ -181,8 +199,11 @@ def written(place: Place) -> str:
 
 def divides(loop: tl.Loop, size: str) -> bool:
     """Whether something in a loop is divided by what is `written` so."""
-    chunk = loop.place.chunk
-    for node in loop.node.walk():
+    return _divided_by(loop.node.walk(), loop.place.chunk, size)
+
+
+def _divided_by(nodes: Iterable[tree.Node], chunk: Chunk, size: str) -> bool:
+    for node in nodes:
         divisor: tree.Expression | None = None
         if isinstance(node, tree.Operation) and node.op == "/":
             divisor = node.operands[-1]
