@@ -118,7 +118,7 @@ class AccumulationWindowBroken(Rule):
             else "after the first window each micro-batch gets a step of its own",
             help=f"set `{name} = 0` after `{query.spoken(window.step)}.step()`",
             related=[("the window closes here", window.step.place)],
-            confidence=Confidence.MEDIUM,  # an outer loop or a nested function may do that
+            confidence=Confidence.HIGH if window.counts_on is YES else Confidence.MEDIUM,  # an outer loop may do that
         )
 
     def clipped(self, window: Window | Nested, clip: ev.Clip, confidence: Confidence, report: Report) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.gates import Gate, Test, gate
-from gradcheck_lint.laws.answer import MAYBE, YES, Answer
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -128,6 +128,23 @@ class Window(NamedTuple):
             return False
         return repair.text(Place(place.chunk, node.operands[-1])) == self.spoken
 
+    @property
+    def counts_on(self) -> Answer:
+        """Whether its count is set once, before all loops, and nothing but the loop changes it: no other function."""
+        function = self.step.function
+        body = function.body if function is not None else self.home.body
+        name = tree.dotted(self.test.counter)
+        if re.search(rf"\b(global|nonlocal)\b[^\n]*\b{name}\b", self.home.text):
+            return NO
+        looped = {id(n) for loop in tree.walk_block(body) if isinstance(loop, _LOOPS) for n in loop.walk()}
+        mine = {id(node) for node in self.loop.node.walk()}
+        bound = [node for node in tree.walk_block(body) if any(_names(target, name) for target in _targets(node))]
+        if any(id(node) in mine for node in bound if not isinstance(node, tree.Augment)):
+            return NO  # `count, seen = 0, seen + 1`
+        raised = [node for node in bound if isinstance(node, tree.Augment)]
+        once = len(raised) == 1 and len(bound) == 2 and id(bound[0]) not in looped
+        return YES if once and id(raised[0]) in mine else MAYBE
+
     def text(self, node: tree.Node) -> str:
         """The source of an expression in the condition."""
         return repair.text(Place(self.branch.place.chunk, node))
@@ -154,6 +171,22 @@ class Window(NamedTuple):
         return _divided_by(tree.walk_block(function.body), chunk, written(size))  # by the same name, in a helper
 
 
+_LOOPS = (tree.For, tree.While)
+
+
+def _targets(node: tree.Node) -> list[tree.Expression]:
+    """What a statement or an expression gives something to."""
+    if isinstance(node, tree.Assign):
+        return node.targets
+    if isinstance(node, (tree.Augment, tree.For, tree.Named)):
+        return [node.target]
+    return [target for _, target in node.items if target is not None] if isinstance(node, tree.With) else []
+
+
+def _names(target: tree.Expression, name: str) -> bool:
+    return any(isinstance(part, tree.Name) and part.id == name for part in target.walk())
+
+
 def windows(timeline: tl.Timeline) -> Iterator[Window]:
     """The windows of an entry point."""
     for window in _windows(timeline):
@@ -165,7 +198,7 @@ def counted_once(timeline: tl.Timeline) -> Iterator[Window]:
     """What would be windows if the code set their count back; the gradients are cleared where it is reached."""
     for window in _windows(timeline):
         if not window.test.reset and isinstance(window.test.counter, tree.Name) and window.closes:
-            if window.named or window.divided:
+            if (window.named or window.divided) and window.counts_on is not NO:
                 yield window
 
 
