@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query, repair
-from gradcheck_lint.facts.micro_batches import Nested, nested_windows
+from gradcheck_lint.facts.micro_batches import Nested, cleared_within, nested_windows
+from gradcheck_lint.facts.spread import Accelerated
 from gradcheck_lint.facts.window import Window, counted_from_zero, counted_once, windows
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.laws.answer import YES
@@ -57,11 +58,16 @@ class AccumulationWindowBroken(Rule):
                 if isinstance(event, ev.Clip) and query.always(query.inside(around, nested.loop)):
                     if nested.named or nested.head.certain:
                         self.clipped(nested, event, Confidence.HIGH, report)
+        for nested, zero in cleared_within(timeline):
+            self.zeroed(nested, zero, Confidence.HIGH, report)
         for window in counted_once(timeline):
             self.kept(window, report)
+        if timeline.has(ev.Prepare) and timeline.has(ev.Clip):
+            for clip, several in Accelerated(timeline).clipped_each():
+                self.clipped_early(clip, report, certain=several)
 
-    def zeroed(self, window: Window, zero: ev.Zero, confidence: Confidence, report: Report) -> None:
-        again = any(window.gate.shuts(e, a) for e, a in window.zeros(YES))
+    def zeroed(self, window: Window | Nested, zero: ev.Zero, confidence: Confidence, report: Report) -> None:
+        again = isinstance(window, Window) and any(window.gate.shuts(e, a) for e, a in window.zeros(YES))
         call = repair.text(zero.place)
         report(
             zero.place,
@@ -70,7 +76,7 @@ class AccumulationWindowBroken(Rule):
             why="each step sees only the last micro-batch, and the others are computed for nothing",
             help=f"call `{call}` after `{query.spoken(window.step)}.step()` only",
             related=[("the window closes here", window.step.place)],
-            fix=_moved(zero, window.step, before=False, drop=again),
+            fix=None if isinstance(window, Nested) else _moved(zero, window.step, before=False, drop=again),
             confidence=confidence,
         )
 
@@ -112,7 +118,7 @@ class AccumulationWindowBroken(Rule):
             else "after the first window each micro-batch gets a step of its own",
             help=f"set `{name} = 0` after `{query.spoken(window.step)}.step()`",
             related=[("the window closes here", window.step.place)],
-            confidence=Confidence.MEDIUM,  # an outer loop or a nested function may do that
+            confidence=Confidence.HIGH if window.counts_on is YES else Confidence.MEDIUM,  # an outer loop may do that
         )
 
     def clipped(self, window: Window | Nested, clip: ev.Clip, confidence: Confidence, report: Report) -> None:
@@ -127,6 +133,17 @@ class AccumulationWindowBroken(Rule):
             related=[("the window closes here", window.step.place)],
             fix=None if clip.used else _moved(clip, window.step, before=True, drop=False),
             confidence=Confidence.MEDIUM if clip.used else confidence,
+        )
+
+    def clipped_early(self, clip: ev.Clip, report: Report, *, certain: bool) -> None:
+        """In a window that Accelerate keeps, whose step waits for the last micro-batch by itself."""
+        report(
+            clip.place,
+            "gradients are clipped inside the accumulation window",
+            label="cuts a sum that is not complete yet: only the step waits for the last micro-batch",
+            why="late micro-batches get more weight than early ones, and the step turns into another direction",
+            help="clip under `if accelerator.sync_gradients:`",
+            confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

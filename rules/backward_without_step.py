@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query
+from gradcheck_lint.facts.micro_batches import cleared_within
 from gradcheck_lint.facts.wrapped import Past, stepped_past
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO, YES
@@ -164,6 +165,8 @@ class BackwardWithoutStep(Rule):
                 continue
             if query.loops(query.inside(zero[1], loop)):
                 continue
+            if any(window.step is event for window, _ in cleared_within(timeline)):
+                continue  # GL117 tells that the loop goes over pieces of one batch
             report(
                 event.place,
                 "the step stands outside the loop that computes the gradients",

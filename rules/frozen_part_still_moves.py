@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts import query
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.rule import Report, Rule
@@ -13,6 +14,7 @@ from gradcheck_lint.source.events import Step
 
 if TYPE_CHECKING:
     from gradcheck_lint.facts.drifting import LeftOver, Masked, Woken
+    from gradcheck_lint.facts.undone_modes import Undone
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.timeline import Timeline
@@ -29,9 +31,12 @@ class FrozenPartStillMoves(Rule):
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts.drifting import left_over, masked, woken
+        from gradcheck_lint.facts.undone_modes import undone
 
         for part in woken(timeline):
             self.woken(part, report)
+        for picked in undone(timeline):
+            self.undone(picked, report)
         for mask in masked(timeline):
             self.masked(mask, report)
         for left in left_over(timeline):
@@ -52,6 +57,17 @@ class FrozenPartStillMoves(Rule):
             help="call `eval()` on the frozen part after each `train()`, or override `train` so that it does",
             related=[("was put into evaluation mode here", found.off.place), ("frozen here", found.frozen.place)],
             confidence=Confidence.HIGH if caring is YES else Confidence.MEDIUM,
+        )
+
+    def undone(self, found: Undone, report: Report) -> None:
+        name = query.receiver(found.on) or "the model"
+        report(
+            found.on.place,
+            "layers that were put into evaluation mode are put back into training mode",
+            label=f"wakes up all layers of `{name}`, those too that were picked out before",
+            why="none of the training runs with these layers as they were set, so setting them has no effect",
+            help="pick them out again after each `train()`, or override `train` so that it does",
+            related=[("were put into evaluation mode here", found.off.place), ("trains here", found.trained.place)],
         )
 
     def masked(self, found: Masked, report: Report) -> None:

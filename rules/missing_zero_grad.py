@@ -12,6 +12,7 @@ from gradcheck_lint.runtime.sightings.order import StaleStep
 from gradcheck_lint.source.events import Augment, Step, Write
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.classes import ClassFacts
     from gradcheck_lint.facts.turns import Carried
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
@@ -29,6 +30,7 @@ class MissingZeroGrad(Rule):
     breaches = frozenset({STALE_STEP})
     watches = (StaleStep,)
     yields_to = frozenset({("GL102", "line")})
+    triggers = r"automatic_optimization|manual_backward\("
 
     def on_breach(self, breach: Breach, report: Report) -> None:
         from gradcheck_lint.facts.repair import text
@@ -79,6 +81,24 @@ class MissingZeroGrad(Rule):
                 why="nothing in the loop clears `.grad`, so every update repeats earlier batches",
                 help=f"set `{target}.grad = None` after the update",
                 related=[("uses them, and leaves them", found.moved.statement)],
+            )
+
+    def on_class(self, facts: ClassFacts, report: Report) -> None:
+        """In Lightning's manual optimisation the module clears what it goes backward for."""
+        from gradcheck_lint.facts.lightning_by_hand import never_cleared
+        from gradcheck_lint.facts.lightning_steps import LightningFacts
+        from gradcheck_lint.facts.repair import text
+
+        module = LightningFacts.of(facts)
+        for found in never_cleared(module) if module is not None else ():
+            backward, step = found.method.place(found.backward), found.method.place(found.step)
+            report(
+                backward,
+                "gradients are carried over from the previous step",
+                label="adds to the gradients left by the last batch",
+                why=f"in manual optimisation Lightning clears nothing, nor does `{text(step)}`",
+                help=f"call `{found.name}.zero_grad()` before `{text(backward)}`",
+                related=[("uses them, and leaves them", step)],
             )
 
     def mend(self, breach: Breach, found: Carried, name: str) -> Fix | None:

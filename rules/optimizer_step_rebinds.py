@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
+from gradcheck_lint.facts.own_decay import grown
 from gradcheck_lint.facts.own_states import Flaw, flaws
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
 
 
-_PLAIN = frozenset({Flaw.LEFT, Flaw.GRADIENT})
+_PLAIN = frozenset({Flaw.LEFT, Flaw.GRADIENT, Flaw.FORGOTTEN, Flaw.LOCAL, Flaw.UNSTORED, Flaw.DROPPED})
 """The flaws that a look at a few statements shows; the others depend on what an optimizer means to do."""
 FLAWS = {
     Flaw.LEFT: (
@@ -57,6 +58,18 @@ FLAWS = {
         "puts zeros under `{}` in each step",
         "no step knows of the gradients before it",
         "make it once: `if len(state) == 0:`",
+    ),
+    Flaw.LOCAL: (
+        "what an optimizer has gathered is thrown away in each step",
+        "makes `{}` of zeros in each step",
+        "no step knows of the gradients before it",
+        "keep it in `self.state[...]`, and make it there once",
+    ),
+    Flaw.UNSTORED: (
+        "what an optimizer has gathered is not kept",
+        "looks for `{}` in the state, and nothing ever puts it there",
+        "no step knows of the gradients before it",
+        "put it there: `state.setdefault({!r}, ...)`",
     ),
     Flaw.DROPPED: (
         "what an optimizer has gathered is not kept",
@@ -101,6 +114,7 @@ class OptimizerStepRebinds(Rule):
         self.closure(step, report)
         self.buffers(step, report)
         self.states(step, report)
+        self.decay(step, report)
         self.missing(step, report)
 
     def recorded(self, step: StepFacts, report: Report) -> None:
@@ -187,6 +201,16 @@ class OptimizerStepRebinds(Rule):
                 why=why,
                 help=help.format(found.name),
                 confidence=Confidence.HIGH if found.certain and found.flaw in _PLAIN else Confidence.MEDIUM,
+            )
+
+    def decay(self, step: StepFacts, report: Report) -> None:
+        for found in grown(step):
+            report(
+                step.step.place(found.node),
+                "the weight decay of an optimizer makes weights grow",
+                label=f"`{found.name}` has the wrong sign",
+                why="each step makes each weight larger by a fixed share, the faster the larger it is",
+                help=f"turn the sign of `{found.name}`",
             )
 
     def missing(self, step: StepFacts, report: Report) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradcheck_lint.facts.reinitialised import built_anew, left_out, reinitialised
+from gradcheck_lint.facts.built_anew import built_anew, model_anew
+from gradcheck_lint.facts.reinitialised import left_out, reinitialised
 from gradcheck_lint.facts.repair import receiver
 from gradcheck_lint.facts.resumed import begun_anew, copied_before, crossed, rate_lost, rebuilt
 from gradcheck_lint.finding import Confidence, Severity
@@ -35,9 +36,11 @@ class RestoredStateLost(Rule):
                 label=f"moves on from 0, and the epochs from `{begun.start}`",
                 why="nothing gives the schedule its count back, so the rate is that of the first epochs once more",
                 help=f"save the state of `{receiver(begun.moved.place)}` too, and load it",
-                note="a schedule that was laid out for what is left of the training is legitimate",
+                note=""
+                if begun.sure
+                else "a schedule that was laid out for what is left of the training is legitimate",
                 related=[("built here", begun.built.place)],
-                confidence=Confidence.MEDIUM,
+                confidence=Confidence.HIGH if begun.sure else Confidence.MEDIUM,
             )
         for both in crossed(timeline):
             report(
@@ -53,14 +56,24 @@ class RestoredStateLost(Rule):
             anew = built_anew(timeline, event)
             if anew is not None:
                 report(
-                    anew.place,
+                    anew.built.place,
                     "an optimizer is built anew after its state was restored",
-                    label=f"`{anew.subject.label}` begins without the state that another one was given",
+                    label=f"`{anew.built.subject.label}` begins without the state that another one was given",
                     why="the one that was restored never steps, so the momentum of the checkpoint is lost",
                     help="load the state into the optimizer that trains",
-                    note="to begin with a fresh optimizer on purpose is legitimate",
+                    note="" if anew.sure else "to begin with a fresh optimizer on purpose is legitimate",
                     related=[("the state is restored here", event.place)],
-                    confidence=Confidence.MEDIUM,
+                    confidence=Confidence.HIGH if anew.sure else Confidence.MEDIUM,
+                )
+            replaced = model_anew(timeline, event)
+            if replaced is not None:
+                report(
+                    replaced.statement,
+                    "a model is built anew after its state was loaded",
+                    label="puts a fresh model in the place of the one that was given the weights",
+                    why="what was loaded is lost before it is used",
+                    help="build the model once, and load its state after that",
+                    related=[("the state is loaded here", event.place)],
                 )
             self.schedules(timeline, event, report)
             early = copied_before(timeline, event)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import pacing, plateaus, query
+from gradcheck_lint.facts.left_behind import left_behind
 from gradcheck_lint.facts.lightning_clock import Handed, handed_over
 from gradcheck_lint.facts.unmoved import unmoved
 from gradcheck_lint.finding import Confidence, Severity
@@ -147,13 +148,16 @@ class SchedulerOfAnotherOptimizer(Rule):
             if not turns:
                 continue
             beside = [e for e, a in steps if turns[-1] in a]
+            always = query.always(query.inside(around, turns[0]))
             trains = any(e.concerns(optimizer) and (turns[0] in a or not _later(optimizer, beside)) for e, a in steps)
             found = elsewhere(steps=trains, shared=YES if _trains_the_same(optimizer, beside) else MAYBE)
             if found is not NO:
                 self.other(timeline, event, optimizer, beside, report, certain=found is YES)
+            elif always and (new := left_behind(timeline, event, optimizer)) is not None:
+                self.left(event, optimizer, new, report)
             else:
                 self.paced(timeline, event, around, scheduler, report)
-                if query.always(query.inside(around, turns[0])):
+                if always:
                     self.crossed(steps, event, optimizer, report)
 
     def told(self, told: plateaus.Told | None, event: ev.Schedule, scheduler: Thing, report: Report) -> None:
@@ -198,6 +202,20 @@ class SchedulerOfAnotherOptimizer(Rule):
             confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
         )
 
+    def left(self, event: ev.Schedule, optimizer: Thing, built: ev.BuildOptimizer, report: Report) -> None:
+        """Its optimizer is given up while it goes on."""
+        related = [("another optimizer takes over here", built.place)]
+        if optimizer.place is not None:
+            related.insert(0, ("the scheduler was built on this optimizer", optimizer.place))
+        report(
+            event.place,
+            "the scheduler belongs to an optimizer that was replaced",
+            label="goes on to move the learning rate of the optimizer that was given up",
+            why="the optimizer that trains keeps its learning rate, whatever the schedule says",
+            help=f"build `{query.receiver(event)}` again where the optimizer is built again",
+            related=related,
+        )
+
     def handed(self, handed: Handed, report: Report) -> None:
         """Lightning moves it, at the interval that it was told."""
         found = pace(counts=handed.counts, moves=handed.moved)
@@ -239,15 +257,32 @@ class SchedulerOfAnotherOptimizer(Rule):
             self.measured(event, scheduler, report)
         if timing is None or event.args.all():
             return
-        length = pacing.planned(scheduler)
-        counts = timing.counts(length) if length is not None else None
-        if pacing.kind(scheduler) in pacing.AGAIN and counts is Turn.EPOCH:
-            counts = None
+        length, counts = pacing.planned(scheduler), pacing.counted(scheduler, timing)
         found = pace(counts=counts, moves=timing.moved) if counts is not None else Pace.RIGHT
         if counts is not None and found is not Pace.RIGHT:
             self.other_pace(event, timing, scheduler, counts, report)
-        elif counts is None:
+        elif counts is None and not self.warmed(event, timing, scheduler, report):
             self.other_length(event, timing, scheduler, length, report)
+
+    def warmed(self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, report: Report) -> bool:
+        """Its warm-up alone shows what it counts."""
+        counts, sure = pacing.warms(scheduler, timing.epochs)
+        many = Turn.STEP if timing.moved is Turn.BATCH else timing.moved
+        if counts is None or sure is NO or pace(counts=counts, moves=many) is Pace.RIGHT:
+            return False
+        message, label, _, help = PACES[counts, timing.moved]
+        report(
+            event.place,
+            message,
+            label=label,
+            why="the training is over before the warm-up is, or most of it is spent on that"
+            if counts is Turn.STEP
+            else "the warm-up is over within the first epoch",
+            help=help.format(name=query.receiver(event)),
+            related=[("built here", scheduler.place)] if scheduler.place is not None else [],
+            confidence=Confidence.HIGH if sure is YES else Confidence.MEDIUM,
+        )
+        return True
 
     def measured(self, event: ev.Schedule, scheduler: Thing, report: Report) -> None:
         """It is given a loss, which it takes for the number of an epoch."""

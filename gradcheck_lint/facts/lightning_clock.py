@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts import pacing
+from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.laws.clock import Turn
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.events import Return
@@ -67,6 +68,9 @@ def _interval(value: Value) -> tuple[Thing | None, Turn | None]:
 def _counts(scheduler: Thing) -> Turn | None:
     """What the length of a schedule is a number of, by what Lightning calls these numbers, or by lengths in it."""
     args, name = scheduler.args, pacing.kind(scheduler)
+    warm, sure = pacing.warms(scheduler, None)
+    if warm is not None and sure is YES:
+        return warm
     if args is None or args.open or name not in pacing.LENGTHS or name in pacing.AGAIN:
         return None
     each = args.get(4, "steps_per_epoch") if name == "OneCycleLR" else None

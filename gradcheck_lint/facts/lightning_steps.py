@@ -20,7 +20,7 @@ _FLAG = "automatic_optimization"
 _BY_HAND = frozenset({"manual_backward", "backward", "step"})
 _OF_TRAINER = frozenset({"optimizer_step", "lr_scheduler_step"})
 """Hooks in which the trainer lets a module step."""
-_HARMLESS = frozenset({"clip_gradients", "toggle_optimizer", "untoggle_optimizer"})
+HARMLESS = frozenset({"clip_gradients", "toggle_optimizer", "untoggle_optimizer"})
 _CUTTING = frozenset({"detach", "item", "tolist", "numpy"})
 _OUTER = frozenset({"interval", "frequency", "strict", "name", "reduce_on_plateau"})
 """What belongs into the dictionary of a scheduler, and is lost beside it."""
@@ -44,7 +44,7 @@ class LightningFacts:
         """Whether it does its steps by itself: MAYBE where somebody speaks of the flag, or calls what needs it."""
         written = [
             node.value
-            for node in self._nodes
+            for node in self.nodes
             if isinstance(node, tree.Assign) and any(tree.dotted(t) == f"self.{_FLAG}" for t in node.targets)
         ]
         if written and all(isinstance(value, tree.Constant) and value.value is False for value in written):
@@ -74,7 +74,7 @@ class LightningFacts:
         ]
 
     @property
-    def _nodes(self) -> Iterator[tree.Node]:
+    def nodes(self) -> Iterator[tree.Node]:
         return (node for _, method in self._methods for node in method)
 
     @property
@@ -82,7 +82,7 @@ class LightningFacts:
         """Whether it moves them by itself, in a hook of the trainer's."""
         if self.facts.cls is not None and self.facts.cls.member("lr_scheduler_step") is not None:
             return True
-        return any(isinstance(n, tree.Call) and tree.dotted(n.func) == "self.lr_schedulers" for n in self._nodes)
+        return any(isinstance(n, tree.Call) and tree.dotted(n.func) == "self.lr_schedulers" for n in self.nodes)
 
     @property
     def known(self) -> bool:
@@ -246,7 +246,7 @@ def _may_step(method: list[tree.Node]) -> bool:
     optimizers = {
         name.id
         for node in method
-        if isinstance(node, tree.Assign) and node.value is not None and _of_trainer(node.value)
+        if isinstance(node, tree.Assign) and of_trainer(node.value)
         for target in node.targets
         for name in names_in(target)
     }
@@ -254,15 +254,16 @@ def _may_step(method: list[tree.Node]) -> bool:
         if isinstance(node, tree.Call):
             if tree.last_name(node.func) == "step":
                 return True
-            told = tree.dotted(node.func).rpartition(".")[2] in _HARMLESS
+            told = tree.dotted(node.func).rpartition(".")[2] in HARMLESS
             if not told and any(tree.dotted(a.value) in optimizers | {"self"} for a in node.args):
                 return True
     return False
 
 
-def _of_trainer(node: tree.Expression) -> bool:
+def of_trainer(node: tree.Expression | None) -> bool:
     """Whether it is what `self.optimizers()` gives."""
-    return any(isinstance(inner, tree.Call) and tree.dotted(inner.func) == "self.optimizers" for inner in node.walk())
+    inner = node.walk() if node is not None else ()
+    return any(isinstance(part, tree.Call) and tree.dotted(part.func) == "self.optimizers" for part in inner)
 
 
 def _nothing(statement: tree.Statement) -> bool:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.gates import given
-from gradcheck_lint.facts.window import Located, accumulates, divides, written
+from gradcheck_lint.facts.window import Located, accumulates, divides, meant, written
+from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.natures import Optimizer
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.values import Thing, only
+
+if TYPE_CHECKING:
+    from gradcheck_lint.source.project import Module
 
 
 class Head(NamedTuple):
@@ -42,6 +47,7 @@ class Nested(NamedTuple):
     backward: ev.Backward
     optimizer: Thing
     inner: Located
+    home: Module
 
     @property
     def spoken(self) -> str:
@@ -51,7 +57,7 @@ class Nested(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether it is called what a window of accumulation is."""
-        return accumulates(self.spoken) or accumulates(self._head(self.loop)) or accumulates(self._head(self.body))
+        return meant(self.spoken, self.home) or accumulates(self._head(self.loop)) or accumulates(self._head(self.body))
 
     @property
     def undivided(self) -> bool:
@@ -72,6 +78,23 @@ class Nested(NamedTuple):
 
 def nested_windows(timeline: tl.Timeline) -> Iterator[Nested]:
     """The windows of an entry point that are loops; those that clear in their rounds are none."""
+    yield from (window for window in _nested(timeline) if not any(isinstance(e, ev.Zero) for e, _ in window.inner))
+
+
+def cleared_within(timeline: tl.Timeline) -> Iterator[tuple[Nested, ev.Zero]]:
+    """The loops over pieces of a batch that clear in each round what the round before has computed."""
+    if not timeline.has(ev.Zero):
+        return
+    for window in _nested(timeline):
+        for event, around in window.inner:
+            inside = query.inside(around, window.loop)
+            if isinstance(event, ev.Zero) and reaches(event.subject, window.optimizer) is YES:
+                if query.always(inside) and not query.loops(inside) and event.serial < window.step.serial:
+                    yield window, event
+                    break
+
+
+def _nested(timeline: tl.Timeline) -> Iterator[Nested]:
     steps = list(timeline.located(ev.Step)) if timeline.has(ev.Backward) else []
     for step, around in steps:
         optimizer, turns = only(step.subject, Optimizer), query.loops(around)
@@ -89,9 +112,9 @@ def nested_windows(timeline: tl.Timeline) -> Iterator[Nested]:
         body = next((part for part in reversed(inside) if isinstance(part, tl.Loop)), loops[0])
         head = _head(loops[0], body, _code(timeline, backward[0][1], loops[0]))
         inner = timeline.within(loops[0])
-        if head is None or any(isinstance(e, ev.Zero) for e, _ in inner):
+        if head is None:
             continue
-        window = Nested(loops[0], body, turns[-1], head, step, backward[0][0], optimizer, inner)
+        window = Nested(loops[0], body, turns[-1], head, step, backward[0][0], optimizer, inner, timeline.home)
         if window.named or (head.pieces and not _carries(body.node)):
             yield window
 
@@ -134,11 +157,10 @@ def _over(iterable: tree.Expression, node: tree.For, body: tree.Node, code: tree
             return found[0] if found else None
         first = next((head for head in found if head is not None and head.pieces), None)
         return first._replace(certain=all(head is not None for head in found)) if first is not None else None
-    if name == "range" and len(iterable.args) == 1:
-        return Head(iterable.args[0].value, pieces=False)
-    if name == "range" and len(iterable.args) == 3:
-        sliced = isinstance(node.target, tree.Name) and _slices(node, node.target.id)
-        return Head(None, pieces=True) if sliced else None
+    if name == "range" and len(iterable.args) in (1, 3):
+        sliced = _sliced(node, node.target.id) if isinstance(node.target, tree.Name) else set()
+        size = iterable.args[0].value if len(iterable.args) == 1 else None
+        return Head(size, bool(sliced), certain=len(sliced) > 1) if sliced or size is not None else None
     return _cut(iterable)
 
 
@@ -158,14 +180,17 @@ def _cut(call: tree.Call) -> Head | None:
     return Head(None if name == "split" else plain[0], pieces=True)
 
 
-def _slices(loop: tree.For, name: str) -> bool:
-    """Whether the body of a loop takes slices that begin at its counter: `x[i : i + m]`."""
+def _sliced(loop: tree.For, name: str) -> set[str]:
+    """What the body of a loop takes slices of that begin at its counter: `x[i : i + m]`, `x[i * m : (i + 1) * m]`."""
+    found: set[str] = set()
     for node in loop.walk():
         if isinstance(node, tree.Subscript):
             index = node.index.items[0] if isinstance(node.index, tree.Display) and node.index.items else node.index
-            if isinstance(index, tree.Slice) and index.parts and tree.dotted(index.parts[0]) == name:
-                return True
-    return False
+            first = index.parts[0] if isinstance(index, tree.Slice) and index.parts else None
+            many = isinstance(first, tree.Operation) and first.op == "*"
+            if name in map(tree.dotted, first.operands if many and isinstance(first, tree.Operation) else [first]):
+                found.add(tree.dotted(node.value))
+    return found
 
 
 def _carries(body: tree.Node) -> bool:

@@ -5,7 +5,8 @@ All of it is read from the text of the loop over the parameters of a group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,8 @@ class Flaw(Enum):
     SELF = "self"  # what is kept is the parameter itself
     GRADIENT = "gradient"  # what is kept is the gradient itself
     FORGOTTEN = "forgotten"  # what is kept is made anew in each step
+    LOCAL = "local"  # what is gathered is kept by no name that lasts
+    UNSTORED = "unstored"  # what is gathered is looked up in the state, and never put there
     DROPPED = "dropped"  # what is computed from it is not kept
     STILL = "still"  # nothing moves the parameter
 
@@ -44,7 +47,8 @@ def flaws(step: StepFacts) -> Iterator[Found]:
     for element in step.elements:
         body = Body(element, step)
         for found in (
-            body.left(), body.counted(), body.shared(), *body.kept(), body.forgotten(), body.dropped(), body.still()
+            body.left(), body.counted(), body.shared(), *body.kept(), body.forgotten(), *body.begun(), body.dropped(),
+            body.still(),
         ):  # fmt: skip
             if found is not None:
                 yield found
@@ -242,8 +246,63 @@ class Body:
                 continue
             after = [n for n in self.nodes if self._writes(n, key)]
             if after and not any(isinstance(n, tree.Call) and tree.last_name(n.func) == "get" for n in self.nodes):
-                return Found(Flaw.FORGOTTEN, node, key)
+                earlier = self.top[: self.top.index(node)]
+                read = any(self.key(part) == key for other in earlier for part in other.walk())
+                sure = not read and any(_scales(n) and self._writes(n, key) for n in self.top)
+                return Found(Flaw.FORGOTTEN, node, key, sure)
         return None
+
+    def begun(self) -> Iterator[Found]:
+        """`buf = torch.zeros_like(p)`, or what the state does not have, is scaled as if it had gathered something."""
+        for node in self.top:
+            value = node.value if isinstance(node, tree.Assign) else None
+            name = _named(node.targets[0]) if isinstance(node, tree.Assign) and len(node.targets) == 1 else ""
+            if not name or len(self.given.get(name, ())) != 1:
+                continue
+            key = self._lacks(value)
+            if not key and not _zeros(value):
+                continue
+            first = next((n for n in self.top if _named(written_into(n)) == name), None)
+            if first is not None and _scales(first) and not any(self._passes(n, name) for n in self.nodes):
+                yield Found(Flaw.LOCAL if not key else Flaw.UNSTORED, node, key or name)
+
+    def _lacks(self, value: tree.Expression | None) -> str:
+        """The key of `state.get(key, zeros)` that nothing of the class puts into the state."""
+        if not isinstance(value, tree.Call) or tree.last_name(value.func) != "get" or len(value.args) != 2:
+            return ""
+        key, func = value.args[0].value, value.func
+        if not isinstance(key, tree.Constant) or not isinstance(key.value, str) or not _zeros(value.args[1].value):
+            return ""
+        of = func.value if isinstance(func, tree.Attribute) else None
+        return key.value if of is not None and self._state(of) and self._mentioned(key.value) == 1 else ""
+
+    def _mentioned(self, key: str) -> int:
+        """How often the class and what it derives from speak of a key of the state, outside of the constructor."""
+        facts = self.step.facts
+        text = facts.inherited.replace(facts.method_text("__init__") or "\0", "").replace(
+            facts.method_text("step") or "\0", ""
+        )
+        quoted = rf"""["']{re.escape(key)}["']"""
+        text = re.sub(rf"\w*group\w*\[{quoted}\]", "", text)
+        here = self.step.bindings.nodes
+        options = [
+            n.index for n in here if isinstance(n, tree.Subscript) and tree.dotted(n.value) == self.element.group
+        ]
+        return sum(
+            isinstance(n, tree.Constant) and n.value == key and not any(n is option for option in options) for n in here
+        ) + len(re.findall(rf"{quoted}|\b{re.escape(key)}=", text))
+
+    def _passes(self, node: tree.Node, name: str) -> bool:
+        """Whether what a name stands for is put where it is kept, or handed to what may fill it."""
+        parts: Iterable[tree.Expression] = ()
+        if isinstance(node, tree.Assign):
+            kept = any(not isinstance(target, (tree.Name, tree.Display)) for target in node.targets)
+            parts = (node.value,) if kept and node.value is not None else ()
+        elif isinstance(node, tree.Call):
+            plain = tree.dotted(node.func).startswith("torch.") and not any(a.keyword == "out" for a in node.args)
+            computes = isinstance(node.func, tree.Attribute) and node.func.attr in _COMPUTING
+            parts = () if plain or computes else (argument.value for argument in node.args)
+        return any(tree.dotted(inner) == name for part in parts for inner in part.walk())
 
     def dropped(self) -> Found | None:
         """`buf = state["buf"]; buf = 0.9 * buf + grad`, and the state keeps the old one."""
@@ -261,8 +320,25 @@ class Body:
                 continue
             statement = next((n for n in self.nodes if isinstance(n, tree.Assign) and n.value is anew[0]), None)
             if statement is not None:
-                return Found(Flaw.DROPPED, statement, key)
+                return Found(Flaw.DROPPED, statement, key, self._only_zeros(key))
         return None
+
+    def _only_zeros(self, key: str) -> bool:
+        """Whether nothing but zeros can be kept under a key: all that the class says of it was seen here."""
+        seen = sum(self.key(n) == key or self._asks_for(n, key) for n in self.nodes)
+        made = any(
+            self.key(target) == key and _zeros(value)
+            for node in self.nodes
+            if isinstance(node, tree.Assign)
+            for target, value in _pairs(node)
+        )
+        return made and seen == self._mentioned(key)
+
+    def _asks_for(self, node: tree.Node, key: str) -> bool:
+        """`key not in state`."""
+        if not isinstance(node, tree.Operation) or node.op not in ("in", "not in"):
+            return False
+        return _is(node.operands[0], key) and self._state(node.operands[1])
 
     def _put_back(self, key: str, name: str) -> bool:
         """Whether a place in the state gets more than zeros, or what may be that: `state[key] = name.clone()`."""
@@ -361,6 +437,19 @@ def _in_place(name: str) -> bool:
 
 def _zeros(value: tree.Expression | None) -> bool:
     return isinstance(value, tree.Call) and tree.last_name(value.func) in ("zeros_like", "zeros", "new_zeros")
+
+
+def _named(node: tree.Node | None) -> str:
+    return node.id if isinstance(node, tree.Name) else ""
+
+
+def _scales(node: tree.Node) -> bool:
+    """Whether the first thing that a statement does to what it writes into is to make it smaller: `buf.mul_(0.9)`."""
+    call = node.value if isinstance(node, tree.Evaluate) else None
+    first = ""
+    while isinstance(call, tree.Call) and isinstance(call.func, tree.Attribute):
+        first, call = call.func.attr, call.func.value
+    return first in ("mul_", "lerp_")
 
 
 def _is(node: tree.Node | None, value: object) -> bool:

@@ -6,11 +6,13 @@ The length that a schedule was built with and the rounds of the loops around its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.gates import modulo
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.laws.clock import Turn
 from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev
@@ -78,13 +80,73 @@ def _in_turn(schedulers: Value | None, switches: Value | None) -> Amount | None:
 
 def milestones(scheduler: Thing) -> list[int]:
     """The moves at which a schedule changes the rate, if the code says them as numbers."""
+    known = _marks(scheduler)
+    numbers = [many.number for many in known if many.number is not None]
+    return numbers if len(numbers) == len(known) else []
+
+
+def _marks(scheduler: Thing) -> list[Amount]:
+    """The same, however the code says them; none if it does not say all."""
     args = scheduler.args
     found = args.get(1, "milestones") if args is not None and kind(scheduler) == "MultiStepLR" else None
     if not isinstance(found, Items) or not found.complete:
         return []
-    known = [amounts.amount(item) for item in found.items]
-    numbers = [many.number for many in known if many is not None and many.number is not None]
-    return numbers if len(numbers) == len(known) else []
+    known = [many for item in found.items if (many := amounts.amount(item)) is not None]
+    return known if len(known) == len(found.items) else []
+
+
+def counted(scheduler: Thing, timing: Timing) -> Turn | None:
+    """What the length of a schedule, or all of its milestones, are numbers of; None if that does not show."""
+    length, marks = planned(scheduler), _marks(scheduler)
+    if marks:
+        turns = {_share(mark, timing) for mark in marks}
+        return turns.pop() if len(turns) == 1 else None
+    found = timing.counts(length) if length is not None else None
+    if kind(scheduler) in AGAIN and found is not Turn.STEP and found is not Turn.BATCH:
+        found = _share(length, timing) if length is not None and kind(scheduler) == "StepLR" else None
+    return found
+
+
+def _share(length: Amount, timing: Timing) -> Turn | None:
+    """What a length is a part of, such as a third of `args.epochs`: one that is a number may be any."""
+    if timing.epochs is not None and timing.epochs.atoms:
+        part = amounts.divided(length, timing.epochs)
+        if part is not None and part.share is not None and part.share <= 1:
+            return Turn.EPOCH
+    counts = timing.counts(length)
+    return counts if counts is not Turn.EPOCH else None
+
+
+WARMED = 200  # moves: nobody trains so many epochs before the rate is what it should be
+_STEPS = re.compile(r"(?i)(steps?|iters?|iterations?|batches|updates)$")
+_EPOCHS = re.compile(r"(?i)epochs?$")
+
+
+def warms(scheduler: Thing, epochs: Amount | None) -> tuple[Turn | None, Answer]:
+    """What the warm-up of a schedule counts, and whether that is sure, where there are so many epochs.
+
+    A name says that for sure if it is an attribute: that of a parameter is the word of a helper, whoever calls it.
+    """
+    what = scheduler.what
+    args, name = scheduler.args, kind(scheduler)
+    if not isinstance(what, Scheduler) or args is None or args.open:
+        return None, NO
+    said, warm = what.warm_said, what.warm if isinstance(what.warm, Amount) else None
+    if name in LENGTHS and name.startswith("get_") and name != "get_scheduler":
+        said, warm = "num_warmup_steps", amounts.amount(args.get(1, "num_warmup_steps"))
+    elif name != "LambdaLR":
+        return None, NO
+    steps = bool(_STEPS.search(said))
+    many, most = warm.number if warm is not None else None, epochs.number if epochs is not None else None
+    if many is not None and (many >= WARMED or (most is not None and most < many > 1)) and not _EPOCHS.search(said):
+        return Turn.STEP, YES if steps or most is not None else MAYBE
+    if warm is not None and any(atom.length for atom in warm.atoms):
+        return Turn.STEP, YES
+    if many is None and steps and said != "num_warmup_steps":
+        return Turn.STEP, YES if "." in said else MAYBE
+    if _EPOCHS.search(said) and "." in said:
+        return Turn.EPOCH, YES
+    return None, NO
 
 
 class Decay(NamedTuple):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.facts.built_anew import follows
 from gradcheck_lint.facts.order import after
-from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.source import tree
-from gradcheck_lint.source.events import BuildOptimizer, Forward, Initialise, LoadState, Step, Unknown
-from gradcheck_lint.source.holding import held_by, shares
+from gradcheck_lint.source.events import (
+    Forward,
+    Initialise,
+    LoadState,
+    Step,
+)
 from gradcheck_lint.source.natures import Module, Optimizer
-from gradcheck_lint.source.timeline import Branch
 from gradcheck_lint.source.values import ClassValue, FunctionValue, Thing, only, things
 
 if TYPE_CHECKING:
@@ -23,15 +26,13 @@ def reinitialised(timeline: Timeline, load: LoadState) -> Initialise | None:
     model = only(load.subject, Module)
     if model is None:
         return None
-    around = {id(part) for part, _ in timeline.path(load) if isinstance(part, Branch)}
     for later in after(timeline, load):
         if isinstance(later, LoadState) and later is not load and only(later.subject) is model:
             return None
         if isinstance(later, (Forward, Step)):
             return None
         if isinstance(later, Initialise) and later.subject.core is model.core and _all(later, model):
-            sure = all(id(part) in around for part, _ in timeline.path(later) if isinstance(part, Branch))
-            return later if sure and not _loaded_again(timeline, later, model) else None
+            return later if follows(timeline, load, later) and not _loaded_again(timeline, later, model) else None
     return None
 
 
@@ -61,34 +62,6 @@ def _all(event: Initialise, model: Thing) -> bool:
         if isinstance(target, tree.Attribute) and tree.last_name(node.value.func)[:1].isupper()
     }
     return len(event.below) > 1 and made <= event.below
-
-
-def built_anew(timeline: Timeline, load: LoadState) -> BuildOptimizer | None:
-    """The optimizer that is built for the same parameters after another one was given its state, and steps instead."""
-    restored = only(load.subject, Optimizer)
-    if restored is None or held_by(restored).unknown:
-        return None
-    around = {id(part) for part, _ in timeline.path(load) if isinstance(part, Branch)}
-    anew: BuildOptimizer | None = None
-    for later in after(timeline, load):
-        if isinstance(later, (LoadState, Step, Unknown)) and later.concerns(restored):
-            return None
-        if isinstance(later, BuildOptimizer) and anew is None and _same(restored, later.subject):
-            sure = all(id(part) in around for part, _ in timeline.path(later) if isinstance(part, Branch))
-            anew = later if sure else None
-        elif anew is not None and isinstance(later, (LoadState, Unknown)) and later.concerns(anew.subject):
-            return None
-        elif anew is not None and isinstance(later, Step) and later.concerns(anew.subject):
-            return anew
-    return None
-
-
-def _same(one: Thing, other: Thing) -> bool:
-    """Whether two optimizers are for the same modules, which the first one holds whole."""
-    first, second = held_by(one), held_by(other)
-    return bool(first.modules) and (
-        shares(one, other) is YES or (not second.unknown and first.modules == second.modules)
-    )
 
 
 _SAVED = re.compile(r"""["'](\w*optim\w*)["']\s*:\s*[\w.]*optim\w*\.state_dict\(\)""", re.IGNORECASE)

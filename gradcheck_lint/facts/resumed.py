@@ -117,11 +117,15 @@ def _follows(timeline: Timeline, load: Event, later: Event) -> bool:
 
 
 class Begun(NamedTuple):
-    """A schedule that counts from 0 in a loop whose epochs go on from a checkpoint."""
+    """A schedule that counts from 0 in a loop whose epochs go on from a checkpoint.
+
+    It is sure to be laid out for all of them where it is as long as the whole training.
+    """
 
     moved: Schedule
     built: Build
     start: str
+    sure: bool
 
 
 _COUNTS = re.compile(r"(?i)^(start_)?(epochs?|steps?|iter\w*|global_step|start)$")
@@ -156,9 +160,12 @@ def begun_anew(timeline: Timeline) -> Iterator[Begun]:
         ):
             continue
         body = [*timeline.home.body] if moved.function is None else moved.function.body
-        if _restored(start, [timeline.home.body, body]) and not _winds(timeline, scheduler):
+        bodies = [timeline.home.body, body, *(e.function.body for e in loads if e.function is not None)]
+        if _restored(start, bodies) and not _winds(timeline, scheduler):
             told.add(scheduler.serial)
-            yield Begun(moved, built, repair.text(Place(turns[0].place.chunk, start)))
+            timing = pacing.timing(timeline, moved, around, scheduler)
+            sure = timing is not None and pacing.counted(scheduler, timing) is not None
+            yield Begun(moved, built, repair.text(Place(turns[0].place.chunk, start)), sure)
 
 
 def _around(timeline: Timeline, event: Event) -> list[object]:
@@ -190,14 +197,20 @@ def _restored(start: tree.Expression, bodies: list[tree.Block]) -> bool:
     if _counts(start):
         return True
     name = tree.dotted(start)
-    return bool(name) and any(
-        isinstance(node, tree.Assign)
-        and node.value is not None
-        and any(tree.dotted(target) == name for target in node.targets)
-        and _counts(node.value)
-        for body in bodies
-        for node in tree.walk_block(body)
-    )
+    nodes = [node for body in bodies for node in tree.walk_block(body)] if name else []
+    for node in nodes:
+        if not isinstance(node, tree.Assign) or node.value is None:
+            continue
+        if any(tree.dotted(target) == name for target in node.targets):
+            called = isinstance(node.value, tree.Call)
+            if _counts(node.value) or (called and any(map(_gives, nodes))):
+                return True
+    return False
+
+
+def _gives(node: tree.Node) -> bool:
+    """Whether a function that loads returns what the checkpoint has counted."""
+    return isinstance(node, tree.Return) and node.value is not None and _counts(node.value)
 
 
 def _counts(value: tree.Expression) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import NamedTuple
 
-from gradcheck_lint.facts.query import always, exclusive, loops, unseen
+from gradcheck_lint.facts.query import always, exclusive, inside, loops, unseen
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, passes
@@ -177,6 +177,12 @@ class Accelerated:
                     yield step, certain[0], prepare, len(certain) == len(found) and id(prepare) in self.always
                     break
 
+    def _clips(self, clip: ev.Clip) -> bool:
+        """Whether it is the accelerator that clips."""
+        node = clip.place.node
+        of = node.func.value if isinstance(node, tree.Call) and isinstance(node.func, tree.Attribute) else None
+        return any(of is not None and tree.last_name(of) == prepare.subject.label for prepare in self.prepared)
+
     def divided_twice(self) -> Iterator[tuple[ev.Backward, tree.Expression]]:
         """The backwards by Accelerate of a loss that was divided by its own number of micro-batches: the divisor."""
         for backward in self.timeline.events(ev.Backward):
@@ -191,6 +197,18 @@ class Accelerated:
                 if divisor is not None and _same(divisor, written, prepare):
                     yield backward, divisor
                     break
+
+    def clipped_each(self) -> Iterator[tuple[ev.Clip, bool]]:
+        """What is clipped in each micro-batch of a window of Accelerate, and whether it has several for sure."""
+        for clip, around in self.timeline.located(ev.Clip):
+            turns = loops(around)
+            if "accumulate" not in clip.context or not turns or (clip.engine and not self._clips(clip)):
+                continue
+            if not always(inside(around, turns[-1])):
+                continue  # `if accelerator.sync_gradients:`
+            many = [written for prepare in self.prepared if (written := _keyword(prepare.subject, _WINDOW)) is not None]
+            if len(many) == 1 and not (isinstance(many[0], tree.Constant) and many[0].value == 1):
+                yield clip, isinstance(many[0], tree.Constant)
 
 
 _WINDOW = "gradient_accumulation_steps"

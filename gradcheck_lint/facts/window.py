@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.gates import Gate, Test, gate
-from gradcheck_lint.laws.answer import MAYBE, YES, Answer
+from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.holding import reaches
 from gradcheck_lint.source.natures import Optimizer
-from gradcheck_lint.source.place import Place, segment
+from gradcheck_lint.source.place import Chunk, Place, segment
 from gradcheck_lint.source.values import Thing, Value, only
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.amounts import Amount
     from gradcheck_lint.source.project import Module
 
-_ACCUMULATES = re.compile(r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch")
+_ACCUMULATES = re.compile(
+    r"(?i)accum|acc_?(steps?|iters?|grad)|grad(ient)?_?acc|micro_?batch|\bn?_?micro(_bs|_size)?s?\b|num_micro"
+    r"|(global|virtual|effective)_?batch"
+)
 
 
 def accumulates(name: str) -> bool:
     """Whether something is called what accumulation is."""
     return bool(_ACCUMULATES.search(name))
+
+
+def meant(name: str, home: Module) -> bool:
+    """Whether something is called what accumulation is, or its file gives it something that is."""
+    last = name.rpartition(".")[2]
+    if accumulates(name) or not last.isidentifier():
+        return accumulates(name)
+    given = re.finditer(rf"(?m)^[ \t]*(?:self\.)?{last}(?:\s*:[^=\n]+)?[ \t]*=(?!=)(.+)$", home.text)
+    found = [accumulates(match[1]) for match in given]
+    return bool(found) and all(found)
 
 
 Located = Sequence[tuple[ev.Event, tuple[tl.Part, ...]]]
@@ -115,6 +128,23 @@ class Window(NamedTuple):
             return False
         return repair.text(Place(place.chunk, node.operands[-1])) == self.spoken
 
+    @property
+    def counts_on(self) -> Answer:
+        """Whether its count is set once, before all loops, and nothing but the loop changes it: no other function."""
+        function = self.step.function
+        body = function.body if function is not None else self.home.body
+        name = tree.dotted(self.test.counter)
+        if re.search(rf"\b(global|nonlocal)\b[^\n]*\b{name}\b", self.home.text):
+            return NO
+        looped = {id(n) for loop in tree.walk_block(body) if isinstance(loop, _LOOPS) for n in loop.walk()}
+        mine = {id(node) for node in self.loop.node.walk()}
+        bound = [node for node in tree.walk_block(body) if any(_names(target, name) for target in _targets(node))]
+        if any(id(node) in mine for node in bound if not isinstance(node, tree.Augment)):
+            return NO  # `count, seen = 0, seen + 1`
+        raised = [node for node in bound if isinstance(node, tree.Augment)]
+        once = len(raised) == 1 and len(bound) == 2 and id(bound[0]) not in looped
+        return YES if once and id(raised[0]) in mine else MAYBE
+
     def text(self, node: tree.Node) -> str:
         """The source of an expression in the condition."""
         return repair.text(Place(self.branch.place.chunk, node))
@@ -122,7 +152,7 @@ class Window(NamedTuple):
     @property
     def named(self) -> bool:
         """Whether its size is called what a window of accumulation is."""
-        return accumulates(written(Place(self.branch.place.chunk, self.test.size)))
+        return meant(written(Place(self.branch.place.chunk, self.test.size)), self.home)
 
     @property
     def spoken(self) -> str:
@@ -133,7 +163,28 @@ class Window(NamedTuple):
     def divided(self) -> bool:
         """Whether something in the loop is divided by its size, as the losses of a window are."""
         size = Place(self.branch.place.chunk, self.test.size)
-        return self.loop.place.chunk is size.chunk and divides(self.loop, written(size))
+        if self.loop.place.chunk is size.chunk and divides(self.loop, written(size)):
+            return True
+        function, chunk = self.backward.function, self.backward.place.chunk
+        if function is None or chunk is size.chunk:
+            return False
+        return _divided_by(tree.walk_block(function.body), chunk, written(size))  # by the same name, in a helper
+
+
+_LOOPS = (tree.For, tree.While)
+
+
+def _targets(node: tree.Node) -> list[tree.Expression]:
+    """What a statement or an expression gives something to."""
+    if isinstance(node, tree.Assign):
+        return node.targets
+    if isinstance(node, (tree.Augment, tree.For, tree.Named)):
+        return [node.target]
+    return [target for _, target in node.items if target is not None] if isinstance(node, tree.With) else []
+
+
+def _names(target: tree.Expression, name: str) -> bool:
+    return any(isinstance(part, tree.Name) and part.id == name for part in target.walk())
 
 
 def windows(timeline: tl.Timeline) -> Iterator[Window]:
@@ -147,7 +198,7 @@ def counted_once(timeline: tl.Timeline) -> Iterator[Window]:
     """What would be windows if the code set their count back; the gradients are cleared where it is reached."""
     for window in _windows(timeline):
         if not window.test.reset and isinstance(window.test.counter, tree.Name) and window.closes:
-            if window.named or window.divided:
+            if (window.named or window.divided) and window.counts_on is not NO:
                 yield window
 
 
@@ -181,8 +232,11 @@ def written(place: Place) -> str:
 
 def divides(loop: tl.Loop, size: str) -> bool:
     """Whether something in a loop is divided by what is `written` so."""
-    chunk = loop.place.chunk
-    for node in loop.node.walk():
+    return _divided_by(loop.node.walk(), loop.place.chunk, size)
+
+
+def _divided_by(nodes: Iterable[tree.Node], chunk: Chunk, size: str) -> bool:
+    for node in nodes:
         divisor: tree.Expression | None = None
         if isinstance(node, tree.Operation) and node.op == "/":
             divisor = node.operands[-1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 from gradcheck_lint.source.natures import Opaque, Pass
@@ -51,6 +52,12 @@ class Amount(Via):
             return 0
         first = self.terms[0]
         return first.up // first.down if len(self.terms) == 1 and not first.powers else None
+
+    @property
+    def share(self) -> float | None:
+        """The number that it is, not rounded."""
+        first = self.terms[0] if self.terms else Term((), 0, 1)
+        return first.up / first.down if len(self.terms) < 2 and not first.powers else None
 
     @property
     def atoms(self) -> frozenset[Atom]:
@@ -184,6 +191,11 @@ def combined(op: str, values: list[Value]) -> Amount | None:
         return None
     one = amount(values[0])
     other = amount(values[1]) if one is not None else None  # a tensor is none
+    if op in ("*", "/") and one is None and isinstance(values[0], Constant):
+        other = amount(values[1])
+        one = _share(values[0], other)
+    elif op in ("*", "/") and other is None and one is not None and isinstance(values[1], Constant):
+        other = _share(values[1], one)
     if one is None or other is None:
         return None
     if op == "*":
@@ -191,6 +203,14 @@ def combined(op: str, values: list[Value]) -> Amount | None:
     if op in ("/", "//"):
         return divided(one, other)
     return added(one, other, 1 if op == "+" else -1)
+
+
+def _share(value: Constant, of: Amount | None) -> Amount | None:
+    """A share of what is not known as a number: 1/10 for the 0.1 of `0.1 * total`."""
+    if of is None or not of.atoms or type(value.value) is not float or not 0 < value.value < HUGE:
+        return None
+    share = Fraction(repr(value.value))
+    return Amount((Term((), share.numerator, share.denominator),)) if share.denominator < HUGE else None
 
 
 def rounds(first: Value | None, last: Value | None) -> Amount | None:

@@ -190,6 +190,10 @@ class Scheduler(Nature):
     """Whose learning rate it moves."""
     length: Via | None = None
     """How many moves the function lasts that a `LambdaLR` is given, if that shows: an `Amount`."""
+    warm: Via | None = None
+    """For how many moves it warms up, in the same way."""
+    warm_said: str = ""
+    """What the function calls that: `self.warmup_steps`."""
 
 
 class Scaler(Nature):

@@ -8,6 +8,7 @@ from textwrap import dedent, indent
 import pytest
 
 from gradcheck_lint.facts.classes import ClassFacts
+from gradcheck_lint.facts.lightning_by_hand import never_cleared
 from gradcheck_lint.facts.lightning_steps import LightningFacts
 from gradcheck_lint.rule import Rule
 from gradcheck_lint.source.engine import analyse
@@ -21,10 +22,12 @@ class _Asks(Rule):
 
     def __init__(self) -> None:
         self.found: set[str] | None = None
+        self.uncleared: set[str] = set()
 
     def on_class(self, facts: ClassFacts, report: object) -> None:
         module = LightningFacts.of(facts)
         if module is not None:
+            self.uncleared = {found.name for found in never_cleared(module)}
             self.found = {f"cut by {how}" for _, _, how in module.cut_losses()}
             self.found |= {"nothing"} if module.returns_nothing() is not None else set()
             self.found |= {"no loss"} if list(module.without_loss()) else set()
@@ -35,11 +38,15 @@ class _Asks(Rule):
                 self.found |= {*plan.misplaced, "in steps" if plan.in_steps else "in epochs"}
 
 
-def _module(body: str, base: str = "L.LightningModule") -> set[str] | None:
+def _ask(body: str, base: str) -> _Asks:
     rule = _Asks()
     code = f"import torch\nimport lightning as L\nclass M({base}):\n{indent(dedent(body).strip(), '    ')}\n"
     analyse([SourceFile("train.py", Path("nowhere/train.py"), code.encode())], [rule])
-    return rule.found
+    return rule
+
+
+def _module(body: str, base: str = "L.LightningModule") -> set[str] | None:
+    return _ask(body, base).found
 
 
 STEP = "def training_step(self, batch, i):\n    "
@@ -93,3 +100,25 @@ def test_what_is_wrong(body: str, found: set[str]) -> None:
 @pytest.mark.parametrize(("base", "is_one"), [("L.LightningModule", True), ("torch.nn.Module", False)])
 def test_which_classes_are_modules_of_lightning(base: str, is_one: bool) -> None:
     assert (_module(STEP + "return self(batch)", base) is not None) == is_one
+
+
+TWO = MANUAL + STEP + "a, b = self.optimizers()\n    "
+TURN = "self.manual_backward(self(batch)); {}.step()"
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (MANUAL + STEP + "o = self.optimizers()\n    " + TURN.format("o"), {"o"}),
+        (MANUAL + STEP + "o = self.optimizers()\n    o.zero_grad()\n    " + TURN.format("o"), set()),
+        (TWO + TURN.format("a") + "\n    " + TURN.format("b"), {"a", "b"}),
+        (TWO + "a.zero_grad()\n    " + TURN.format("a") + "\n    " + TURN.format("b"), {"b"}),
+        (TWO + "self.zero_grad()\n    " + TURN.format("a") + "\n    " + TURN.format("b"), set()),
+        (TWO + "for o in (a, b): o.zero_grad()\n    " + TURN.format("a") + "\n    " + TURN.format("b"), set()),
+        (TWO + TURN.format("a") + "\n    clear(self)", set()),
+        (TWO + TURN.format("a") + "\n    for p in self.parameters(): p.grad = None", set()),
+        (STEP + "o = self.optimizers()\n    " + TURN.format("o"), set()),
+    ],
+)
+def test_what_is_never_cleared_by_hand(body: str, names: set[str]) -> None:
+    assert _ask(body, "L.LightningModule").uncleared == names

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gradcheck_lint.facts.micro_batches import Nested, nested_windows
+from gradcheck_lint.facts.micro_batches import Nested, cleared_within, nested_windows
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.source.engine import analyse
 from gradcheck_lint.source.file import SourceFile
@@ -42,16 +42,22 @@ class _Asks(Rule):
 
     def __init__(self) -> None:
         self.found: list[Nested] = []
+        self.cleared = 0
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         self.found += nested_windows(timeline)
+        self.cleared += len(list(cleared_within(timeline)))
 
 
-def ask(head: str, body: str = "net(a).mean().backward()") -> list[Nested]:
+def asked(head: str, body: str) -> _Asks:
     asks = _Asks()
     code = PROGRAM.format(head=head, body=body)
     analyse([SourceFile("example.py", Path("/nowhere/example.py"), code.encode())], [asks])
-    return asks.found
+    return asks
+
+
+def ask(head: str, body: str = "net(a).mean().backward()") -> list[Nested]:
+    return asked(head, body).found
 
 
 @pytest.mark.parametrize(
@@ -78,6 +84,28 @@ def test_other_loops_are_none(head: str) -> None:
 def test_slices_are_pieces() -> None:
     assert ask("i in range(0, len(x), k)", "net(x[i : i + k]).mean().backward()")
     assert not ask("i in range(0, len(x), k)", "net(x[i]).mean().backward()")
+
+
+def test_slices_by_a_product_are_pieces() -> None:
+    (found,) = ask(
+        "i in range(len(x) // k)", "(net(x[i * k : (i + 1) * k]) - y[i * k : (i + 1) * k]).mean().backward()"
+    )
+    assert found.head.certain
+    assert not ask("i in range(len(x) // k)", "net(x[i]).mean().backward()")
+
+
+@pytest.mark.parametrize(
+    ("body", "cleared"),
+    [
+        ("optimizer.zero_grad(); net(a).mean().backward()", 1),
+        ("net(a).mean().backward(); optimizer.zero_grad()", 1),
+        ("if a.sum() > 0: optimizer.zero_grad()\n            net(a).mean().backward()", 0),
+        ("net(a).mean().backward()", 0),
+    ],
+)
+def test_windows_that_clear_in_their_rounds(body: str, cleared: int) -> None:
+    found = asked("a in x.chunk(k)", body)
+    assert (found.cleared, len(found.found)) == (cleared, int("zero_grad" not in body))
 
 
 def test_counted_loop_is_one_by_its_name() -> None:

@@ -68,9 +68,36 @@ MOVES = "\np.sub_(state['m'])\n"
         ("state = self.state[p]\nstate['m'] = p.grad" + MOVES, None),
         (
             "state = self.state[p]\nstate['m'] = torch.zeros_like(p)\nstate['m'] += p.grad" + MOVES,
+            (Flaw.FORGOTTEN, False),
+        ),
+        (
+            "state = self.state[p]\nstate['m'] = torch.zeros_like(p)\nstate['m'].mul_(0.9).add_(p.grad)" + MOVES,
             (Flaw.FORGOTTEN, True),
         ),
-        ("state = self.state[p]\nm = state['m']\nm = m + p.grad\np.sub_(m)", (Flaw.DROPPED, True)),
+        (
+            "state = self.state[p]\nold = state['m']\nstate['m'] = torch.zeros_like(p)\n"
+            "state['m'].mul_(0.9).add_(p.grad)" + MOVES,
+            (Flaw.FORGOTTEN, False),
+        ),
+        ("m = torch.zeros_like(p)\nm.mul_(0.9).add_(p.grad)\np.sub_(m)", (Flaw.LOCAL, True)),
+        ("m = torch.zeros_like(p)\nm.add_(p.grad).mul_(0.9)\np.sub_(m)", None),
+        ("m = torch.zeros_like(p)\nself.read(m)\nm.mul_(0.9).add_(p.grad)\np.sub_(m)", None),
+        ("m = torch.zeros_like(p)\nself.kept[p] = m\nm.mul_(0.9).add_(p.grad)\np.sub_(m)", None),
+        (
+            "m = self.state[p].get('m', torch.zeros_like(p))\nm.mul_(0.9).add_(p.grad)\np.sub_(m)",
+            (Flaw.UNSTORED, True),
+        ),
+        (
+            "m = self.state[p].get('m', torch.zeros_like(p))\nm.mul_(0.9).add_(p.grad)\np.sub_(m)\n"
+            "self.state[p]['m'] = m",
+            None,
+        ),
+        ("state = self.state[p]\nm = state['m']\nm = m + p.grad\np.sub_(m)", (Flaw.DROPPED, False)),
+        (
+            "state = self.state[p]\nif not state:\n    state['m'] = torch.zeros_like(p)\n"
+            "m = state['m']\nm = m + p.grad\np.sub_(m)",
+            (Flaw.DROPPED, True),
+        ),
         ("state = self.state[p]\nm = state['m']\nm = m + p.grad\nstate['m'] = m\np.sub_(m)", None),
         ("state = self.state[p]\nm = state['m']\nm = m + p.grad\nstate.update(m=m)\np.sub_(m)", None),
     ],

@@ -51,7 +51,10 @@ def build(machine: Machine, what: Nature, name: str, args: Arguments, node: tree
     elif isinstance(what, Scheduler):
         what.optimizer = args.get(1 if last == "get_scheduler" else 0, "optimizer")
         if last == "LambdaLR":
-            what.length = rates.lasts(machine, args.get(1, "lr_lambda"))
+            function = args.get(1, "lr_lambda")
+            what.length = rates.lasts(machine, function)
+            warm = rates.warms(machine, function)
+            what.warm, what.warm_said = (warm.length, warm.said) if warm is not None else (None, "")
     elif isinstance(what, Module):
         machine.births[thing.serial] = (machine.depth, machine.looping)
         parts.composed(thing, args.positional)

@@ -1,0 +1,107 @@
+"""Layers of a kind that are put into evaluation mode one by one, and back with the whole model before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from gradcheck_lint.facts.modes import may_be, switched, trains, within
+from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source.follow import States, Walk
+from gradcheck_lint.source.natures import Module
+from gradcheck_lint.source.run.parts import walked_from
+from gradcheck_lint.source.values import Thing, only
+
+
+class Undone(NamedTuple):
+    """A `train()` that undoes what `off` did for the layers of a model that a test has picked out."""
+
+    on: ev.SetMode
+    off: ev.SetMode
+    model: Thing
+    trained: ev.Backward
+
+
+def undone(timeline: tl.Timeline) -> Iterator[Undone]:
+    """The picked layers that are in training mode in all of the training, though they were switched before it."""
+    if timeline.cut or timeline.hooked:
+        return
+    done: set[int] = set()
+    for off, around in timeline.located(ev.SetMode):
+        model = _picked(off, around)
+        if model is None or model.serial in done:
+            continue
+        done.add(model.serial)
+        trained = [e for e in timeline.events(ev.Backward) if trains(e, model)]
+        walk = _Picked(timeline, model, trained)
+        walk.run(timeline.tree, frozenset({(_How.BEFORE, None)}))
+        on = walk.told()
+        if on is not None:
+            yield Undone(on, off, model, trained[0])
+
+
+def _picked(event: ev.SetMode, around: tuple[tl.Part, ...]) -> Thing | None:
+    """The model some of whose layers a loop puts into evaluation mode: those that a test lets through."""
+    thing = only(event.subject) if event.training is False else None
+    found = _gone_over(thing) if thing is not None and any(isinstance(part, tl.Branch) for part in around) else None
+    return found if found is not None and isinstance(found.what, Module) and not found.summary else None
+
+
+def _gone_over(thing: Thing) -> Thing | None:
+    """The model of whose layers something is one: of `model.modules()`, or what `model.apply(f)` gives `f`."""
+    walked = walked_from(thing)
+    if walked is None and thing.summary and thing.parent is not None and thing.parent[1] == "[]":
+        walked = thing.parent[0]
+    return walked.core if walked is not None else None
+
+
+class _How(Enum):
+    BEFORE = "before"
+    KEPT = "kept"  # the picked layers are in evaluation mode
+    WOKEN = "woken"
+    UNKNOWN = "unknown"
+
+
+_State = tuple[_How, ev.SetMode | None]
+
+
+class _Picked(Walk):
+    """Follows the mode of the layers of a model that are picked out."""
+
+    def __init__(self, timeline: tl.Timeline, model: Thing, trained: list[ev.Backward]) -> None:
+        self.model = model
+        self.trained = {id(event) for event in trained}
+        self.met: set[_State] = set()
+        changes = [e for e in timeline.events(ev.SetMode, ev.Unknown, ev.Forward) if self.heeds(e)]
+        super().__init__(timeline, (*trained, *changes))
+
+    def heeds(self, event: ev.Event) -> bool:
+        one = only(event.subject)
+        return may_be(event.subject, self.model) or (one is not None and _gone_over(one) is self.model)
+
+    def told(self) -> ev.SetMode | None:
+        """The call that has put them back wherever the model is trained."""
+        switched = {state for state in self.met if state[0] is not _How.BEFORE}
+        ons = {id(on): on for how, on in switched if on is not None}
+        if len(ons) != 1 or any(how is not _How.WOKEN for how, _ in switched):
+            return None
+        return next(iter(ons.values()))
+
+    def event(self, event: ev.Event, states: States) -> States:
+        if id(event) in self.trained:
+            self.met.update(states)
+            return states
+        if isinstance(event, ev.SetMode):
+            thing, one = switched(event), only(event.subject)
+            if one is not None and _gone_over(one) is self.model:
+                now = _How.KEPT if event.training is False else _How.UNKNOWN
+                return frozenset({(now, None)})
+            if event.training is True and thing is not None and within(self.model, thing):
+                return frozenset((_How.WOKEN, event) if s[0] is _How.KEPT else s for s in states)
+            if event.training is False and thing is not None and within(self.model, thing):
+                return states  # all of it, and what has been picked out as well
+        if isinstance(event, ev.Forward):
+            return frozenset((_How.UNKNOWN, None) if s[0] is _How.KEPT else s for s in states)  # it was used
+        return frozenset(s if s[0] is _How.BEFORE else (_How.UNKNOWN, None) for s in states)
