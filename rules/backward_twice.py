@@ -40,6 +40,7 @@ class BackwardTwice(Rule):
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         modules = regone.trained(timeline)
         confidence = regone.confidence(timeline)
+        self.states(timeline, set(), confidence, report)
         before = [(e, a) for e, a in timeline.located(ev.Backward) if not e.engine]
         for back in regone.backwards(timeline):
             event, around, loop = back.event, back.around, back.each
@@ -65,6 +66,25 @@ class BackwardTwice(Rule):
                     confidence=confidence,
                 )
                 break
+
+    def states(self, timeline: tl.Timeline, told: set[int], confidence: Confidence, report: Report) -> None:
+        """States that a module keeps from call to call."""
+        from gradcheck_lint.facts.remembered import remembered
+
+        for found in remembered(timeline):
+            if id(found.backward.place.node) in told:
+                continue
+            told.add(id(found.backward.place.node))
+            model = f"`{found.module.label}`" if found.module.label else "the model"
+            report(
+                found.backward.place,
+                "each backward goes through the graph of the batch before",
+                label=f"reaches back into earlier rounds, by what {model} keeps as `self.{found.name}`",
+                why=WHY_GROWS,
+                help=f"detach `self.{found.name}` in `forward` where it is read, or set it back before each batch",
+                related=[("runs here", found.run.place)],
+                confidence=confidence,
+            )
 
     def again(
         self, timeline: tl.Timeline, back: regone.Back, loop: tl.Loop, confidence: Confidence, report: Report

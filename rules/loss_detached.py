@@ -29,6 +29,7 @@ class LossDetached(Rule):
     watches = (BackwardRefused,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.effects import DRAWS
         from gradcheck_lint.facts.identity import name_of
         from gradcheck_lint.facts.missed_terms import missed
         from gradcheck_lint.facts.query import once
@@ -49,33 +50,67 @@ class LossDetached(Rule):
                 confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
             )
         told: set[int] = set()
+        self.draws(timeline, told, report)
         for aim in missed(timeline):
-            if aim.cut.place is None or id(aim.cut.place.node) in told:
+            place = aim.blamed(timeline)
+            told.add(id(aim.term.value))
+            if place is None or id(place.node) in told:
                 continue
-            told.add(id(aim.cut.place.node))
+            told.add(id(place.node))
             name = f"`{aim.part.label}`" if aim.part.label else "the model"
             report(
-                aim.cut.place,
+                place,
                 "a term of the loss is cut off from the model",
-                label=f"is not recorded, and the term leads to {name} in no other way"
+                label=f"gradients are switched off here, and the term leads to {name} in no other way"
                 if aim.cut.off
                 else f"cuts off {name}, to which the term leads in no other way",
                 why=f"`{name_of(aim.step)}.step()` moves nothing by this term: it changes what is printed",
-                help=f"leave the term the graph of {name}, or leave it out of what backward runs on",
+                help="draw by `rsample()`, which has a gradient"
+                if aim.cut.name in DRAWS
+                else f"leave the term the graph of {name}, or leave it out of what backward runs on",
                 related=[("backward runs on the sum here", aim.backward.place)],
-                confidence=Confidence.MEDIUM,  # a step further on may move what the term comes to
+                # a step further on may move what the term comes to, if there is anything
+                confidence=Confidence.HIGH if aim.sure else Confidence.MEDIUM,
             )
         for term in once(timeline, lost):
-            if term.cut.effect is not Effect.CUT or term.cut.place is None or id(term.cut.place.node) in told:
+            if term.cut.effect is not Effect.CUT or term.cut.place is None or term.place is None:
                 continue
+            if id(term.cut.place.node) in told or id(term.term.value) in told:
+                continue
+            if term.compared:
+                label = "no argument of it leads to a parameter: it is a constant for backward"
+            else:
+                label = "has the value of what it was computed from, and none of its graph"
             report(
-                term.cut.place,
+                term.place,
                 "a term of the loss is cut off from the model",
-                label="has the value of what it was computed from, and none of its graph",
+                label=label,
                 why="the term is added to the loss as a constant: it changes what is printed, and trains nothing",
                 help="leave the term its graph, or leave it out of what backward runs on",
-                related=[("backward runs on the sum here", term.backward.place)],
-                confidence=Confidence.MEDIUM,
+                related=[
+                    *([("the graph ends here", term.cut.place)] if term.compared and term.cut.place else []),
+                    ("backward runs on the sum here", term.backward.place),
+                ],
+                confidence=Confidence.HIGH if term.compared else Confidence.MEDIUM,
+            )
+
+    @staticmethod
+    def draws(timeline: Timeline, told: set[int], report: Report) -> None:
+        """What is drawn by `sample` and goes on into the loss."""
+        from gradcheck_lint.facts.drawn import drawn
+        from gradcheck_lint.facts.identity import name_of
+
+        for found in drawn(timeline):
+            told.add(id(found.place.node))
+            name = f"`{found.part.label}`" if found.part.label else "what made the distribution"
+            report(
+                found.place,
+                "a draw without a gradient cuts the loss off from its distribution",
+                label=f"cuts off {name}: `sample()` is computed under `torch.no_grad()`",
+                why=f"nothing that the loss says of the draw comes to {name}, which `{name_of(found.step)}` has",
+                help="draw by `rsample()`, which has a gradient",
+                related=[("backward runs here", found.backward.place)],
+                confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

@@ -10,6 +10,8 @@ from gradcheck_lint.runtime.sightings.reach import Cutting, NeverAGradient
 from gradcheck_lint.source.events import Backward
 
 if TYPE_CHECKING:
+    from gradcheck_lint.facts.starved import Starved
+    from gradcheck_lint.facts.unreached import Unreached
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.timeline import Timeline
@@ -24,30 +26,73 @@ class ParameterWithoutGradient(Rule):
     watches = (NeverAGradient,)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
+        from gradcheck_lint.facts.starved import starved
         from gradcheck_lint.facts.unreached import unreached
 
+        starving = {id(left.built): left for left in starved(timeline)}
+        told: set[int] = set()
         for found in unreached(timeline):
-            part = f"`{found.part.label}`" if found.part.label else "a part of the model"
-            cut = found.blamed(timeline)
-            if cut is None:
-                label = f"is handed the parameters of {part}, which no backward comes to"
-            elif found.cut.off:
-                label = f"gradients are switched off here while {part} runs"
-            else:
-                label = f"cuts off {part}, whose output comes here"
-            report(
-                cut or found.built.place,
-                "parameters of the optimizer never get a gradient",
-                label=label,
-                why=f"each step passes them by, so {part} stays as it was",
-                help=f"let {part} run where gradients are recorded"
-                if found.cut.off
-                else f"let the gradient through to {part}",
-                note=f"where it is meant to stay, leave it out of the optimizer or freeze it, by "
-                f"`{found.part.label or 'part'}.requires_grad_(False)`",
-                related=[("the optimizer is handed its parameters here", found.built.place)] if cut is not None else [],
-                confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
-            )
+            left = starving.get(id(found.built))
+            if left is None or id(found.built) not in told:  # of one that gets nothing at all, one place tells why
+                self.part(timeline, found, left, report)
+            told.add(id(found.built))
+        for key, left in starving.items():
+            if key not in told:
+                self.nothing(left, report)
+
+    @staticmethod
+    def part(timeline: Timeline, found: Unreached, starved: Starved | None, report: Report) -> None:
+        """A part is cut off; if `starved`, all that the optimizer has is."""
+        from gradcheck_lint.facts.effects import DRAWS
+
+        thing = starved.model if starved is not None else found.part
+        part = f"`{thing.label}`" if thing.label else "a part of the model"
+        cut = found.blamed(timeline)
+        if cut is None:
+            label = f"is handed the parameters of {part}, which no backward comes to"
+        elif found.cut.off:
+            label = f"gradients are switched off here while {part} runs"
+        else:
+            label = f"cuts off {part}, whose output comes here"
+        if found.cut.off:
+            help = f"let {part} run where gradients are recorded"
+        elif found.cut.name in DRAWS:
+            help = "draw by `rsample()`, which has a gradient"
+        else:
+            help = f"let the gradient through to {part}"
+        report(
+            cut or found.built.place,
+            "parameters of the optimizer never get a gradient",
+            label=label,
+            why=f"each step passes them by, so {part} stays as it was",
+            help=help,
+            note=""
+            if starved is not None
+            else "where it is meant to stay, leave it out of the optimizer or freeze it, by "
+            f"`{found.part.label or 'part'}.requires_grad_(False)`",
+            related=[("the optimizer is handed its parameters here", found.built.place)] if cut is not None else [],
+            confidence=Confidence.HIGH if found.sure or starved is not None else Confidence.MEDIUM,
+        )
+
+    @staticmethod
+    def nothing(left: Starved, report: Report) -> None:
+        """All losses lead elsewhere, and nothing has cut off what the optimizer has: it took no part."""
+        from gradcheck_lint.facts.identity import name_of
+        from gradcheck_lint.facts.query import called
+        from gradcheck_lint.facts.repair import text
+
+        model = called([left.model])
+        report(
+            left.backward.place,
+            "parameters of the optimizer never get a gradient",
+            label=f"leads to {called(left.behind)}, and not to {model}",
+            why=f"`{name_of(left.step)}.step()` finds no gradients, so {model} stays as it was",
+            help=f"compute the loss of `{text(left.backward.place)}` with {model}",
+            related=[
+                ("the optimizer is handed its parameters here", left.built.place),
+                ("steps here", left.step.place),
+            ],
+        )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         assert isinstance(sighting, NeverAGradient)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query, regone
-from gradcheck_lint.facts.kept import effect
+from gradcheck_lint.facts.effects import effect
 from gradcheck_lint.facts.penalties import operations
 from gradcheck_lint.facts.reach import Reaching, Term, reaching, terms
 from gradcheck_lint.laws import reach as law

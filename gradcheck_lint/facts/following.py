@@ -60,6 +60,7 @@ class Pulled(NamedTuple):
     step: ev.Step
 
 
+_ALL = re.compile(r"torch\._foreach_\w*_|torch\.nn\.utils\.(?:convert_parameters\.)?vector_to_parameters")
 _WRITING = frozenset({"copy_", "lerp_", "mul_", "add_", "sub_", "set_"})
 
 
@@ -82,6 +83,12 @@ def writes(timeline: tl.Timeline) -> list[Write] | None:
     """All that is written into networks; None where it is not known into which one."""
     found: list[Write] = []
     for event in timeline.events(ev.LoadState, ev.TorchCall, ev.SetData):
+        if isinstance(event, ev.TorchCall) and _ALL.fullmatch(event.name):
+            written = _of_all(event)
+            if written is None:
+                return None
+            found.append(written)
+            continue
         if isinstance(event, ev.LoadState):
             state = nature(only(event.state), StateDict)
             sources = frozenset([state.of.core]) if state is not None else frozenset[Thing]()
@@ -98,6 +105,23 @@ def writes(timeline: tl.Timeline) -> list[Write] | None:
         met = [owner(one) for value in given for one in came_of(value)]
         found.append(Write(event, to, frozenset(one for one in met if one is not None)))
     return found
+
+
+def _of_all(event: ev.TorchCall) -> Write | None:
+    """What one call writes into all parameters of a network; None where it is not known of which one."""
+    back = event.name.endswith("vector_to_parameters")
+    to = _network(event.args.get(1, "parameters") if back else event.args.get(0, "self"))
+    given = event.args.positional[:1] if back else event.args.positional[1:]
+    if to is None:
+        return None
+    met = [_network(made) for value in given for made in came_of(value)]
+    return Write(event, to, frozenset(one for one in met if one is not None))
+
+
+def _network(value: Value | None) -> Thing | None:
+    """The network whose parameters a value are, all together or one."""
+    given = nature(value, Parameters)
+    return given.of.core if given is not None and given.of is not None else owner(value)
 
 
 def wrong_way(timeline: tl.Timeline) -> Iterator[WrongWay]:

@@ -12,9 +12,9 @@ from itertools import chain
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query, regone, repair
+from gradcheck_lint.facts.effects import effect
 from gradcheck_lint.facts.reach import reaching, terms
 from gradcheck_lint.facts.rebinding import mentions
-from gradcheck_lint.laws import reach as law
 from gradcheck_lint.laws.answer import MAYBE, NO, YES
 from gradcheck_lint.laws.reach import Effect
 from gradcheck_lint.source import events as ev
@@ -22,7 +22,7 @@ from gradcheck_lint.source import limits, tree
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import Instance, LossScaled, Opaque, Tensor
-from gradcheck_lint.source.operations import How, Operation
+from gradcheck_lint.source.operations import How
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.tree import Container
 from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, only, options
@@ -356,15 +356,3 @@ class _Used:
 
 _VALUES = (Opaque, Tensor, LossScaled)
 _THROUGH = Effect.THROUGH
-_PLAIN = (How.OPERATOR, How.METHOD, How.FUNCTION)
-
-
-def effect(made: Operation) -> Effect:
-    """What becomes of the gradient that comes back to the result of an operation."""
-    if made.how is How.OPERATOR:
-        return law.of_operator(made.name)
-    if made.how is How.METHOD:
-        return law.of_method(made.name)
-    if made.how is How.FUNCTION:
-        return law.of_function(made.name)
-    return Effect.THROUGH if made.how is How.WRITE else Effect.UNKNOWN

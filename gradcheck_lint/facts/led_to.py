@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gradcheck_lint.facts.kept import effect
+from gradcheck_lint.facts.effects import DRAWS, effect, item
 from gradcheck_lint.facts.reach import Cutting
 from gradcheck_lint.laws import reach as law
 from gradcheck_lint.laws.answer import NO
@@ -36,12 +36,18 @@ class Led(NamedTuple):
 
     `through` are modules whose `forward` was followed, on a way on which nothing was cut off yet: what ran in that is
     told instead of them. It is `open` where the walk came to something that could lead anywhere: there may be more.
+    `draws` are what distributions gave by `sample`, where a gradient comes to that and ends.
     """
 
     alive: dict[int, Thing]
     cut: dict[int, tuple[Thing, Cutting]]
     through: dict[int, Thing]
     open: bool
+    draws: tuple[Thing, ...] = ()
+
+
+_ALIVE = 1 << 60
+"""Later than all that cuts off."""
 
 
 class Walk:
@@ -52,7 +58,9 @@ class Walk:
         self.cut: dict[int, tuple[Thing, Cutting]] = {}
         self.through: dict[int, Thing] = {}
         self.open = False
-        self.seen: set[tuple[int, bool]] = set()
+        self.draws: list[Thing] = []
+        self.seen: dict[int, int] = {}  # of each value, the latest cut behind which it was met
+        self.visits = 0
         self.todo: list[tuple[Value, Cutting | None]] = []
 
     def run(self, value: Value | None) -> Led:
@@ -60,15 +68,16 @@ class Walk:
         while self.todo:
             one, by = self.todo.pop()
             spend(2)
-            key = id(one), by is None
-            if key in self.seen or (by is not None and (id(one), True) in self.seen):
+            rank = _ALIVE if by is None else by.thing.serial
+            if self.seen.get(id(one), 0) >= rank:
                 continue
-            if len(self.seen) >= limits.WAY * 4:
+            self.visits += 1
+            if self.visits >= limits.WAY * 4:
                 self.open = True
                 break
-            self.seen.add(key)
+            self.seen[id(one)] = rank
             self.value(one, by)
-        return Led(self.alive, self.cut, self.through, self.open)
+        return Led(self.alive, self.cut, self.through, self.open, tuple(self.draws))
 
     def add(self, value: Value | None, by: Cutting | None) -> None:
         if value is not None and not isinstance(value, Constant):
@@ -79,7 +88,9 @@ class Walk:
         if by is None:
             self.alive[id(core)] = core
         else:
-            self.cut.setdefault(id(core), (core, by))
+            known = self.cut.get(id(core))
+            if known is None or known[1].thing.serial < by.thing.serial:  # what was cut off earlier is often meant
+                self.cut[id(core)] = core, by
 
     def value(self, value: Value, by: Cutting | None) -> None:
         if isinstance(value, Choice):
@@ -127,12 +138,27 @@ class Walk:
     def part(self, thing: Thing, by: Cutting | None) -> None:
         assert thing.parent is not None
         base, name = thing.parent
+        if self.picked(thing, base, name, by):
+            return
         if isinstance(base.core.what, (Module, Instance, Opaque)) and not name.startswith("["):
             self.met(thing, by)
         found = Effect.THROUGH if name.startswith("[") else law.of_attribute(name)
         if found is Effect.NEW:
             return
         self.add(base, by or (Cutting(thing, found, False, True) if found in law.ENDS else None))
+
+    def picked(self, thing: Thing, base: Value | None, index: str, by: Cutting | None) -> bool:
+        """Goes on with the one item of a tuple that a followed call gave, and not with what stands beside it."""
+        found = item(base, index)
+        if found is None:
+            return False
+        value, calls = found
+        if by is None and any(call.recorded is NO for call in calls):
+            by = Cutting(thing, Effect.CUT, True, True)
+        self.add(value, by)
+        for call in calls:
+            self.passed(call, by)
+        return True
 
     def unknown(self, thing: Thing, by: Cutting | None) -> None:
         """What is not known may have been made with all that took part in it."""
@@ -151,6 +177,8 @@ class Walk:
         if made.how in (How.CALL, How.CODE):
             self.called(made, by)
             return
+        if made.how is How.ITEM and self.picked(thing, made.base, made.name, by):
+            return
         found = effect(made)
         if made.how is How.METHOD and isinstance(made.base, Thing) and isinstance(made.base.what, (Module, Instance)):
             found = Effect.UNKNOWN
@@ -159,6 +187,8 @@ class Walk:
         if found is Effect.NEW:
             return
         if by is None and found in law.ENDS:
+            if made.name in DRAWS and found is Effect.CUT:
+                self.draws.append(thing)
             by = Cutting(thing, found, False, True)
         for one in (made.base, *made.args, *(made.keywords or {}).values()):
             self.add(one, by)
@@ -167,14 +197,17 @@ class Walk:
         inner = made.inner
         if inner is not None:
             self.add(inner, by)
-            if isinstance(made.base, Thing) and isinstance(made.base.what, Module):
-                if by is None:
-                    self.through[id(made.base.core)] = made.base.core
+            self.passed(made, by)
             return
         if made.how is How.CODE and by is None:
             self.open = True
         for one in (made.base, *made.args, *(made.keywords or {}).values()):
             self.add(one, by)
+
+    def passed(self, call: Operation, by: Cutting | None) -> None:
+        """Notes a module whose `forward` was followed."""
+        if by is None and isinstance(call.base, Thing) and isinstance(call.base.what, Module):
+            self.through[id(call.base.core)] = call.base.core
 
 
 def led_to(value: Value | None) -> Led:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from gradcheck_lint.facts import query
+from gradcheck_lint.facts import effects, query
 from gradcheck_lint.laws import reach as law
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.laws.reach import Effect
@@ -238,6 +238,9 @@ class Reaching:
 
     def _part(self, thing: Thing, base: Thing, name: str) -> Reach:
         """An attribute, an item, or what a loop over it binds."""
+        picked = self._picked(thing, base, name)
+        if picked is not None:
+            return picked
         found = self.of(base)
         if name.startswith("["):
             return self._item(thing, base, name[1:-1].strip("'\""), found)
@@ -252,6 +255,19 @@ class Reaching:
         if effect is Effect.UNKNOWN:
             return self._second(thing, base, name, found)
         return self._passed(thing, effect, found)
+
+    def _picked(self, thing: Thing, base: Value | None, index: str) -> Reach | None:
+        """Of the one item of a tuple that a followed call gave, whatever stands beside it."""
+        found = effects.item(base, index)
+        if found is None or _unfollowed(found[0]):
+            return None
+        value, calls = found
+        reach = self.of(value)
+        for call in reversed(calls):
+            if isinstance(call.base, Thing) and reach.grad is YES:
+                reach = reach._replace(met=(call.base.core, *reach.met)[: limits.CUTS])
+            reach = self._recorded(thing, call, reach)
+        return reach
 
     def _item(self, thing: Thing, base: Value, index: str, found: Reach) -> Reach:
         if found.grad is NO and not found.certain and not found.cuts:
@@ -276,6 +292,9 @@ class Reaching:
             more = self._recorded(thing, made, self.all_of(made.args))
             return united([before, more])
         if made.how is How.ITEM:
+            picked = self._picked(thing, made.base, made.name)
+            if picked is not None:
+                return picked
             return self._item(thing, made.base or thing, made.name, self.of(made.base))
         if made.how is How.CALL:
             return self._recorded(thing, made, self._called(made))
@@ -284,7 +303,7 @@ class Reaching:
         if made.how is How.OPERATOR:
             effect = law.of_operator(made.name)
         elif made.how is How.METHOD:
-            effect = law.of_method(made.name)
+            effect = effects.effect(made)
             if any(isinstance(o, Thing) and isinstance(o.what, _OBJECTS) for o in options(made.base)):
                 effect = Effect.UNKNOWN
         else:

@@ -10,8 +10,10 @@ from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.events import Backward, Freeze
+from gradcheck_lint.source.operations import How
+from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.timeline import Branch, Call, Timeline
-from gradcheck_lint.source.values import Items, Thing, only, options
+from gradcheck_lint.source.values import Items, Thing, Value, only, options
 
 
 class Refused(NamedTuple):
@@ -63,12 +65,21 @@ def _elsewhere(timeline: Timeline, event: Backward) -> bool:
 
 
 class Lost(NamedTuple):
-    """A term of a loss from which a backward reaches nothing, where it reaches something from another one."""
+    """A term of a loss from which a backward reaches nothing, where it reaches something from another one.
+
+    It is `compared` where it is a criterion, all whose arguments were cut off before: as such it can have no use.
+    """
 
     backward: Backward
     term: Term
     cut: Cutting
-    certain: bool
+    compared: bool
+
+    @property
+    def place(self) -> Place | None:
+        """What to point at: the criterion, or what has cut the term off."""
+        made = self.term.value.made if isinstance(self.term.value, Thing) and self.compared else None
+        return made.place if made is not None else self.cut.place
 
 
 def lost(timeline: Timeline) -> list[Lost]:
@@ -82,18 +93,33 @@ def lost(timeline: Timeline) -> list[Lost]:
             continue
         reached = [walk.of(part.value) for part in parts]
         for part, reach in zip(parts, reached, strict=True):
-            cut = _cut_of(reach)
+            compared = not part.negative and _compares(part.value)
+            cut = _cut_of(reach, compared)
             if cut is None or estimates(walk, part, parts):
                 continue
-            found.append(Lost(event, part, cut, reach.certain))
+            found.append(Lost(event, part, cut, compared))
     return found
 
 
-def _cut_of(reach: Reach) -> Cutting | None:
+def _cut_of(reach: Reach, compared: bool) -> Cutting | None:
     if reach.grad is not NO or not reach.certain:
         return None
     sure = [cut for cut in reach.cuts if cut.sure]
-    return sure[0] if sure and not any(cut.off for cut in reach.cuts) and len(sure) == len(reach.cuts) else None
+    if not sure or len(sure) < len(reach.cuts):
+        return None
+    # what is not recorded may be there to be printed, but for a criterion
+    return sure[0] if compared or not any(cut.off for cut in reach.cuts) else None
+
+
+def _compares(value: Value) -> bool:
+    """Whether a value is what a criterion of torch gives, computed where torch records."""
+    made = value.made if isinstance(value, Thing) else None
+    if made is None or made.recorded is not YES or len(made.args) < 2:
+        return False
+    if made.how is How.FUNCTION:
+        return made.name.startswith("torch.nn.functional.") and made.name.endswith(("_loss", "_entropy", "kl_div"))
+    base = made.base.core if made.how is How.CALL and isinstance(made.base, Thing) else None
+    return base is not None and base.class_name.startswith("torch.nn.") and base.class_name.endswith("Loss")
 
 
 def estimates(walk: Reaching, part: Term, parts: list[Term]) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.led_to import Led, led_to
+from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.reach import Cutting, weighs
 from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.laws.mode import OFF
@@ -35,8 +36,13 @@ class Unreached(NamedTuple):
 
     def blamed(self, timeline: tl.Timeline) -> Place | None:
         """What stands where the part was cut off: what switched the gradients off, if that is seen to be around it."""
-        place = self.cut.place
-        return _switch(timeline, place) or place if place is not None and self.cut.off else place
+        return blamed(timeline, self.cut)
+
+
+def blamed(timeline: tl.Timeline, cut: Cutting) -> Place | None:
+    """Where something was cut off: what switched the gradients off, if that is seen to be around it."""
+    place = cut.place
+    return _switch(timeline, place) or place if place is not None and cut.off else place
 
 
 def _switch(timeline: tl.Timeline, place: Place) -> Place | None:
@@ -79,8 +85,7 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
         return
     led = backwards(timeline)
     models = {id(one): one for _, found in led for one in found.through.values()}
-    candidates = {key: found for _, one in led for key, found in one.cut.items()}
-    if not candidates or any(one.open for _, one in led) or other_gradients(timeline):
+    if not any(one.cut for _, one in led) or any(one.open for _, one in led) or other_gradients(timeline):
         return
     for built in timeline.events(ev.BuildOptimizer):
         optimizer = built.subject
@@ -91,7 +96,7 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
         told: list[Thing] = []
         # an optimizer of which nothing is trained at all may be one for another network than was meant
         fed = any(held_part(one, held, found) for _, found in led for one in found.alive.values())
-        for part, cut in sorted(candidates.values(), key=_height):
+        for part, cut in sorted(_candidates(timeline, optimizer, held, led, models), key=_height):
             within = any(is_part(part, m, models) for m in held.modules)
             named = any(m.core is part or m.inside(part) for m in held.modules)
             if not (within or named) or any(part.inside(one) for one in told):
@@ -112,6 +117,38 @@ def unreached(timeline: tl.Timeline) -> Iterator[Unreached]:
                 and timeline.owner is None
             )
             yield Unreached(part, cut, built, step, named, sure and not query.unseen(timeline, optimizer))
+
+
+def _candidates(
+    timeline: tl.Timeline,
+    optimizer: Thing,
+    held: Held,
+    led: list[tuple[ev.Backward, Led]],
+    models: dict[int, Thing],
+) -> list[tuple[Thing, Cutting]]:
+    """What losses are cut off from: by those after which the optimizer steps, if one of these has parts of its own.
+
+    What the loss of another network is cut off from is often meant.
+    """
+    every = {key: found for _, one in led for key, found in one.cut.items()}
+    own = before_step(timeline, optimizer)
+    near = {key: found for event, one in led if event in own for key, found in one.cut.items()}
+    if any(is_part(part, m, models) or m.inside(part) for part, _ in near.values() for m in held.modules):
+        return list(near.values())
+    return list(every.values())
+
+
+def before_step(timeline: tl.Timeline, optimizer: Thing) -> list[ev.Backward]:
+    """The backwards after which an optimizer steps before the next one."""
+    found: list[ev.Backward] = []
+    for backward in timeline.events(ev.Backward):
+        for event in after(timeline, backward):
+            if isinstance(event, ev.Backward):
+                break
+            if isinstance(event, ev.Step) and event.concerns(optimizer):
+                found.append(backward)
+                break
+    return found
 
 
 def _comes(led: Led, part: Thing, models: dict[int, Thing]) -> bool:

@@ -105,7 +105,7 @@ def of_function(name: str) -> Effect:
         return Effect.CUT
     if package == "builtins":
         return _BUILTINS.get(last, Effect.UNKNOWN)
-    return Effect.THROUGH if package == "einops" or head == "torch.distributions" else Effect.UNKNOWN
+    return Effect.THROUGH if package == "einops" or head.startswith("torch.distributions") else Effect.UNKNOWN
 
 
 def of_item(name: str, index: str) -> Effect:
