@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import YES
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.numbers import AverageStill, StatisticsOfAnother
 from gradcheck_lint.source.events import Build, Step
 
 if TYPE_CHECKING:
+    from gradcheck_lint.rule import RunReport
+    from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.timeline import Timeline
 
 
@@ -17,6 +20,8 @@ class AverageNeverMoves(Rule):
     code = "GL215"
     slug = "average-never-moves"
     severity = Severity.ERROR
+    witnesses = frozenset({"source", "run"})
+    watches = (AverageStill, StatisticsOfAnother)
     triggers = r"AveragedModel\(|load_state_dict\(|deepcopy\(|\.copy_\("
     needs = (Build, Step)
 
@@ -89,3 +94,27 @@ class AverageNeverMoves(Rule):
                 related=[("trained here", left.step.place), ("used here", left.run.place)],
                 confidence=Confidence.MEDIUM,  # by a call that hides what it writes
             )
+
+    def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        (name,) = sighting.names
+        if isinstance(sighting, StatisticsOfAnother):
+            report(
+                "an average of weights is evaluated with the statistics of another model",
+                label="its norm layers have the statistics of the model that was trained",
+                why="averaged weights give other activations than those that the statistics were taken of",
+                help=f"call `update_bn(loader, {name})` of `torch.optim.swa_utils` before, or say `use_buffers=True`",
+            )
+            return
+        assert isinstance(sighting, AverageStill)
+        report(
+            "an average of weights is never moved",
+            label=f"{sighting.at_step}: `{name}` has been written at each step and is what it was, "
+            f"while `{sighting.network}` has moved",
+            why=f"what is added is less than half of the distance between neighbouring {sighting.half} numbers"
+            if sighting.half
+            else f"what it is moved towards is itself, or a copy that stays as it is, and not `{sighting.network}`",
+            help=f"keep the weights of `{name}` in float32"
+            if sighting.half
+            else f"take the weights from `{sighting.network}`",
+            confidence=Confidence.HIGH if sighting.sure and not sighting.half else Confidence.MEDIUM,
+        )

@@ -11,6 +11,7 @@ from gradcheck_lint.facts.wrapped import Past, stepped_past
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.holding import SavedUnused
 from gradcheck_lint.runtime.sightings.order import NeverStepped, StepOutside
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
@@ -39,7 +40,7 @@ class BackwardWithoutStep(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     needs = (ev.Backward,)
-    watches = (StepOutside, NeverStepped)
+    watches = (StepOutside, NeverStepped, SavedUnused)
     yields_to = frozenset({("GL106", "optimizer")})
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
@@ -188,6 +189,14 @@ class BackwardWithoutStep(Rule):
                     ("cleared in each turn", sighting.cleared),
                     ("computed in each turn", sighting.made),
                 ],
+            )
+        elif isinstance(sighting, SavedUnused):
+            report(
+                "the state that is saved is that of an optimizer that never steps",
+                label="goes into the checkpoint, and has no averages and no momentum",
+                why="a run that resumes from it begins with an optimizer that knows nothing of the training",
+                help=f"save the state of `{name}`, which steps",
+                related=[("this optimizer is saved", sighting.made), ("this one steps", sighting.stepped)],
             )
         elif not isinstance(sighting, NeverStepped):
             return

@@ -9,6 +9,7 @@ from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.reach import (
     Cutting,
+    IncomingIgnored,
     KeptOnContext,
     NeverAGradient,
     WrongNumber,
@@ -35,7 +36,7 @@ class FunctionContextMisuse(Rule):
     severity = Severity.ERROR
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
-    watches = (WrongNumber, WrongShape, WrongType, KeptOnContext, NeverAGradient)
+    watches = (WrongNumber, WrongShape, WrongType, KeptOnContext, NeverAGradient, IncomingIgnored)
     triggers = r"\bdef backward\("
 
     def on_class(self, facts: ClassFacts, report: Report) -> None:
@@ -190,6 +191,17 @@ class FunctionContextMisuse(Rule):
         if isinstance(sighting, NeverAGradient):
             if sighting.cutting is Cutting.FUNCTION and not sighting.branch:
                 self.withheld(sighting, report)
+            return
+        if isinstance(sighting, IncomingIgnored):
+            came = " and ".join(f"`{name}`" for name in sighting.names)
+            report(
+                "the backward of an autograd Function ignores the gradient that comes in",
+                label=f"nothing of {came} goes into what `{sighting.owner}` returns, and it was not 1",
+                why="a weight of the loss, the scale of a GradScaler and all that comes after this Function "
+                "have no effect",
+                help=f"multiply with it: the gradient of an input is `{sighting.names[0]}` times the derivative",
+                subject=sighting.owner,
+            )
             return
         assert isinstance(sighting, (WrongNumber, WrongShape, WrongType))
         owner = sighting.owner

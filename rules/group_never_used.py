@@ -9,7 +9,7 @@ from gradcheck_lint.facts.unread import never_read
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
-from gradcheck_lint.runtime.sightings.holding import GroupForgotten
+from gradcheck_lint.runtime.sightings.holding import GroupEmpty, GroupForgotten
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Assign, BuildOptimizer, Consume
 from gradcheck_lint.source.holding import surely_holds
@@ -29,7 +29,7 @@ class GroupNeverUsed(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     needs = (BuildOptimizer,)
-    watches = (GroupForgotten,)
+    watches = (GroupForgotten, GroupEmpty)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         built = [e for e in timeline.events(BuildOptimizer) if handed.takes_parameters(e)]
@@ -111,6 +111,17 @@ class GroupNeverUsed(Rule):
                 return
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if isinstance(sighting, GroupEmpty):
+            report(
+                "no parameter of the model falls into a group",
+                site=sighting.at or sighting.site,
+                label=f"no name begins with `{sighting.word}`, so that group {sighting.group} is empty",
+                why="the options of the group change nothing, and its parameters are trained with those of another one",
+                help=f"the name of one of them is `{sighting.names[0]}`",
+                related=[("the optimizer is built here", sighting.built)],
+                subject=sighting.word,
+            )
+            return
         assert isinstance(sighting, GroupForgotten)
         name = sighting.list
         report(

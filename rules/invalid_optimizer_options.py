@@ -12,6 +12,7 @@ from gradcheck_lint.facts.rate_functions import Factor, odd_factors, spoken
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.building import OddOption, ZeroRate
+from gradcheck_lint.runtime.sightings.clock import RateAsFactor
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import AddGroup, Build, BuildOptimizer, LoadState, Step
 from gradcheck_lint.source.natures import Optimizer, moves, nature
@@ -29,7 +30,7 @@ class InvalidOptimizerOptions(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     needs = (AddGroup, Build)
-    watches = (OddOption, ZeroRate)
+    watches = (OddOption, ZeroRate, RateAsFactor)
     yields_to = frozenset({("GL802", "optimizer")})
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -103,6 +104,15 @@ class InvalidOptimizerOptions(Rule):
                 if turned
                 else "give a rate, or leave out the steps",
                 related=[("steps here", sighting.site)],
+            )
+            return
+        if isinstance(sighting, RateAsFactor):
+            name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+            report(
+                "the function of a `LambdaLR` returns a rate",
+                label=f"gives {sighting.base:g}, which is the rate that `{name}` has already",
+                why=f"torch multiplies the rate by it once more, and trains with {sighting.rate:.3g}",
+                help="return the factor alone, which begins at 1",
             )
             return
         assert isinstance(sighting, OddOption)

@@ -24,7 +24,8 @@ from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.runtime.sightings.holding import OwnStateLoaded
+from gradcheck_lint.runtime.sightings.holding import LayerRepeated, OwnReference, OwnStateLoaded
+from gradcheck_lint.runtime.sightings.numbers import BuffersStill
 from gradcheck_lint.source.events import Assign, Build, Consume, Forward, LoadState, SetAttribute, TorchCall
 from gradcheck_lint.source.layers import layer_of
 from gradcheck_lint.source.natures import Instance, Module, Parameters, StateDict, nature, stored
@@ -57,7 +58,7 @@ class NetworkAliased(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     needs = (Assign, LoadState, TorchCall)
-    watches = (OwnStateLoaded,)
+    watches = (OwnStateLoaded, BuffersStill, LayerRepeated, OwnReference)
     triggers = _AGAIN
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -260,13 +261,43 @@ class NetworkAliased(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
-        assert isinstance(sighting, OwnStateLoaded)
-        report(
-            "a model is given the state that is its own memory",
-            label=f"the state was taken {sighting.steps} steps ago, and has moved with the model since",
-            why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
-            help="keep a copy: `copy.deepcopy(model.state_dict())`",
-        )
+        if isinstance(sighting, BuffersStill):
+            (name,) = sighting.names
+            report(
+                "a network is copied from itself",
+                label=f"{sighting.at_step}: the buffers of `{name}` have been written at each step and are what they "
+                f"were, while those of `{sighting.network}` have moved",
+                why=f"the copying changes nothing, and `{name}` has the statistics that it began with",
+                help=f"take the buffers of `{sighting.network}`",
+                confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
+            )
+        elif isinstance(sighting, LayerRepeated):
+            report(
+                "a container holds one layer several times",
+                label=f"all {sighting.places} places of `{sighting.names[0]}` are one {sighting.layer}",
+                why="all of its places share the same weights, and what one of them learns changes the others",
+                help="make one for each place, in a comprehension",
+                note="where the weights are meant to be shared, call the layer several times in `forward`",
+                confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
+            )
+        elif isinstance(sighting, OwnReference):
+            name, reference = sighting.names
+            report(
+                "a network is its own reference",
+                label=f"`{reference}` and `{name}` are one network",
+                why=f"`{sighting.optimizer.label if sighting.optimizer else 'optimizer'}.step()` moves both, "
+                "so that they never differ",
+                help=f"hand over a copy for `{reference}`: `copy.deepcopy(...)`",
+                confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
+            )
+        else:
+            assert isinstance(sighting, OwnStateLoaded)
+            report(
+                "a model is given the state that is its own memory",
+                label=f"the state was taken {sighting.steps} steps ago, and has moved with the model since",
+                why="`state_dict()` refers to the parameters and copies nothing, so that this changes nothing",
+                help="keep a copy: `copy.deepcopy(model.state_dict())`",
+            )
 
 
 _SWITCHED = re.compile(r"\bdisable_adapters?\b|\bset_adapter\b")

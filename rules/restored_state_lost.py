@@ -11,7 +11,7 @@ from gradcheck_lint.facts.resumed import begun_anew, copied_before, crossed, rat
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
-from gradcheck_lint.runtime.sightings.holding import RateLost, RestoredInVain, StatePermuted
+from gradcheck_lint.runtime.sightings.holding import RateLost, RestoredInVain, RestoredRedrawn, StatePermuted
 from gradcheck_lint.source.events import Initialise, LoadState
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class RestoredStateLost(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     needs = (LoadState,)
-    watches = (StatePermuted, RateLost, RestoredInVain)
+    watches = (StatePermuted, RateLost, RestoredInVain, RestoredRedrawn)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         for begun in begun_anew(timeline):
@@ -149,6 +149,8 @@ class RestoredStateLost(Rule):
             self.rate(sighting, report)
         elif isinstance(sighting, RestoredInVain):
             self.vain(sighting, report)
+        elif isinstance(sighting, RestoredRedrawn):
+            self.redrawn(sighting, report)
 
     def permuted(self, sighting: StatePermuted, report: RunReport) -> None:
         names = sighting.names
@@ -173,9 +175,25 @@ class RestoredStateLost(Rule):
             "the restored learning rate is overwritten by a new scheduler",
             label=f"{sighting.at_step}: the rate is {sighting.now:.6g}, to which this sets it; the checkpoint has "
             f"{sighting.restored:.6g}",
-            why=f"loading a scheduler restores its count, here {sighting.epoch}, and leaves the rate as it is",
-            help=f"build the scheduler before `{name}` is given its state",
+            why=f"loading a scheduler restores its count, here {sighting.epoch}, and leaves the rate as it is"
+            if sighting.counted
+            else "the checkpoint has the state of a schedule too, and nothing gives this one its count back",
+            help=f"build the scheduler before `{name}` is given its state"
+            if sighting.counted
+            else "build the scheduler first, and load its state too",
             related=[("restored here", sighting.loaded)],
+            confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
+        )
+
+    def redrawn(self, sighting: RestoredRedrawn, report: RunReport) -> None:
+        report(
+            "the weights are initialised after a state was loaded",
+            label=f"{sighting.at_step}: nothing of what was loaded is left in {told(sighting.names)}",
+            why="what was loaded is lost before it is used",
+            help="initialise the model first, and load the state last",
+            note="" if sighting.sure else "to begin with fresh weights on purpose is legitimate",
+            related=[("the state is loaded here", sighting.loaded)],
+            confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
         )
 
     def vain(self, sighting: RestoredInVain, report: RunReport) -> None:

@@ -13,7 +13,13 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import MAYBE, NO, YES
 from gradcheck_lint.laws.clock import BATCHES, Pace, Reach, Turn, elsewhere, pace, reach, vanishes
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.runtime.sightings.clock import ScheduleElsewhere, ScheduleLeft, ScheduleOver, ScheduleUnfinished
+from gradcheck_lint.runtime.sightings.clock import (
+    ScheduleClimbs,
+    ScheduleElsewhere,
+    ScheduleLeft,
+    ScheduleOver,
+    ScheduleUnfinished,
+)
 from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
@@ -126,7 +132,7 @@ class SchedulerOfAnotherOptimizer(Rule):
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
     needs = (ev.Schedule, ev.Build)
-    watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver)
+    watches = (ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished, ScheduleOver, ScheduleClimbs)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         for handed in handed_over(timeline):
@@ -459,6 +465,16 @@ class SchedulerOfAnotherOptimizer(Rule):
                     ("the optimizer of the schedule", sighting.scheduled),
                     *([] if there else [("the one that trains now", built)]),
                 ],
+            )
+        elif isinstance(sighting, ScheduleClimbs):
+            report(
+                "the schedule is over before the training is",
+                label=f"moved {sighting.moves} times, and the schedule was made for {sighting.length}: the rate of "
+                f"`{name}` is {sighting.rate:.3g} at the end",
+                why="a cosine climbs back to the rate that it began with",
+                help=f"let the schedule last {sighting.moves}",
+                note="a rate that swings on purpose is legitimate",
+                confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
             )
         elif isinstance(sighting, ScheduleUnfinished):
             report(

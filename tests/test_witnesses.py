@@ -39,6 +39,7 @@ ELSEWHERE = {
     "GL205-wrong-6": "a write to `.data` is not heard",
     "GL211-wrong-4": "a state that is an alias is used where it is loaded",
     "GL211-wrong-5": "a state that is an alias is used where it is loaded",
+    "GL211-wrong-13": "a run sees the two names of a network, and not who has handed it over for both",
     "GL303-wrong-6": "the tensor is an argument of the function that builds the optimizer",
     "GL311-wrong-6": "`setattr` spells the attribute in a string",
     "GL312-wrong-15": "a run sees that the rate is 0, and not who has divided",

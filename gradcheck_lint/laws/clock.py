@@ -102,7 +102,7 @@ def left(*, stepped: bool, moves: int, others: int, followed: bool) -> bool:
 
 # How long
 
-NOTHING = 1e-12  # of the highest rate: what rounding leaves of it
+NOTHING = 1e-9  # of the highest rate: what no step can be told by from none
 LONG, REST = 50, 20  # steps without a rate that are more than a schedule counted short, while it runs and at the end
 PART = 0.2  # of all steps so far, which they have to be besides
 AGAIN = 2  # steps after which a rate below zero is seen again
@@ -140,6 +140,20 @@ class Rates:
     def below(self, rate: float) -> float:
         """A rate that climbs; 0 for one that is nothing but rounding."""
         return rate if rate < -NOTHING * self.highest else 0.0
+
+
+HIGH = 0.25  # of the way back to the first rate
+
+
+def climbed(*, moves: int, length: int, left: float) -> Answer:
+    """Whether a cosine of this length was laid out for fewer moves than it made, and has taken the rate up again.
+
+    `left`: the rate at the end, as a part of the first one. A rate that swings on purpose has swung more than once, and
+    ends low.
+    """
+    if moves <= length or left < HIGH:
+        return NO
+    return YES if moves <= 2 * length else MAYBE
 
 
 # How often anew

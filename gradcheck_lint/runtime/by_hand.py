@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck_lint.runtime.codes import at_hand, methods
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import CodeType, FrameType
 
     from torch.nn import Module
@@ -89,6 +89,31 @@ def twins(modules: Iterable[Module], others: Iterable[Module]) -> set[int]:
         if id(type(other)) in kinds:
             known.setdefault(_form(other), []).append(other)
     return {key for key, module in wanted.items() if any(other is not module for other in known.get(_form(module), ()))}
+
+
+def paired(
+    around: Iterable[Module], others: Iterable[Module], fits: Callable[[Module], bool]
+) -> list[tuple[Module, Module]]:
+    """Those of these, and of what is in them, that fit and could be copies of one of the others, each with it."""
+    known: dict[int, list[Module]] = {}
+    for other in others:
+        known.setdefault(id(type(other)), []).append(other)
+    found: list[tuple[Module, Module]] = []
+    seen: set[int] = set()
+    todo = list(around)
+    while todo:
+        module = todo.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        alike = known.get(id(type(module)), [])
+        form = _form(module) if alike and fits(module) else None
+        twin = next((other for other in alike if other is not module and _form(other) == form), None) if form else None
+        if twin is None:
+            todo += (child for child in module._modules.values() if child is not None)
+        elif len(form or ()) > 1:
+            found.append((module, twin))
+    return found
 
 
 def _form(module: Module) -> tuple[Any, ...]:

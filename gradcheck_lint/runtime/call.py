@@ -12,6 +12,7 @@ class Call(Enum):
     ZERO_GRAD = "zero_grad"
     ADD_PARAM_GROUP = "add_param_group"
     LOAD_STATE = "load_state_dict"
+    STATE = "state_dict"
     REGISTER = "register"  # a parameter or a module is assigned to an attribute of a module
     MODULE_ZERO_GRAD = "module.zero_grad"
     MODULE_TRAIN = "module.train"  # the outermost call alone, as of the next

@@ -185,6 +185,24 @@ def modules_of(frame: FrameType) -> Iterator[tuple[str, Module]]:
                     yield (f"{name}.{part}" if part[0] != "[" else f"{name}{part}"), inner
 
 
+def modules_near(frames: Iterable[FrameType]) -> Iterator[Module]:
+    """The modules at hand in these frames, and those that the objects there have in objects of their own."""
+    from torch.nn import Module
+
+    seen: set[int] = set()
+    for frame in frames:
+        for _, module in modules_of(frame):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+        for value in list(sites.variables(frame).values()):
+            for part in attributes(value).values() if not issubclass(type(value), Module) else ():
+                for inner in attributes(part).values():
+                    if issubclass(type(inner), Module) and id(inner) not in seen:
+                        seen.add(id(inner))
+                        yield inner
+
+
 def _items(thing: object) -> Iterator[tuple[str, object]]:
     """What is in a short list, tuple or dict, each with the index or key in brackets."""
     if type(thing) in (list, tuple) and len(thing) < MANY:  # type: ignore[arg-type]

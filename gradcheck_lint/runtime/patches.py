@@ -205,7 +205,7 @@ def _install() -> None:
 
     _wrap(torch.autograd, "backward", _backward)
     _wrap(Optimizer, "__init__", _built)
-    for name in ("zero_grad", "add_param_group", "load_state_dict"):
+    for name in ("zero_grad", "add_param_group", "load_state_dict", "state_dict"):
         _wrap(Optimizer, name, functools.partial(_told, kind=Call(name)))
     for name in ("zero_grad", "_apply", "load_state_dict", "state_dict"):
         _wrap(Module, name, functools.partial(_told, kind=Call(f"module.{name}")))

@@ -113,7 +113,12 @@ def _written(before: Sequence[dis.Instruction]) -> str:
 
 
 def called_with(code: CodeType, method: str, constant: str) -> Mark | None:
-    """Where a function calls a method of that name with that constant among the arguments."""
+    """Where a function first calls a method of that name with that constant among the arguments."""
+    return next(calls_with(code, method, constant), None)
+
+
+def calls_with(code: CodeType, method: str, constant: str) -> Iterator[Mark]:
+    """The same, everywhere."""
     instructions = list(dis.get_instructions(code))
     for index, instruction in enumerate(instructions):
         if instruction.argval == method and instruction.opname.startswith("LOAD_"):
@@ -121,8 +126,8 @@ def called_with(code: CodeType, method: str, constant: str) -> Mark | None:
                 if following.argval == method:
                     break
                 if following.opname == "LOAD_CONST" and following.argval == constant:
-                    return _call(code, instructions[index:])
-    return None
+                    yield _call(code, instructions[index:])
+                    break
 
 
 def loads(code: CodeType, name: str) -> list[Mark]:
@@ -151,6 +156,21 @@ def uses(code: CodeType, names: Collection[str]) -> Mark | None:
             if any(_named(instruction, name) for name in names):
                 return _mark(code, instruction.offset)
     return None
+
+
+def calls(code: CodeType, name: str) -> list[Mark]:
+    """Where a function calls a method or a function of that name, or hands it on."""
+    instructions = list(dis.get_instructions(code))
+    return [
+        _call(code, instructions[index:])
+        for index, at in enumerate(instructions)
+        if at.opname.startswith("LOAD_") and not at.opname.startswith("LOAD_CONST") and _named(at, name)
+    ]
+
+
+def line_of(code: CodeType, offset: int) -> int:
+    """The line that an instruction belongs to."""
+    return _mark(code, offset).line
 
 
 def _base(name: str) -> tuple[str, bool]:

@@ -53,3 +53,21 @@ class ScheduleOver(Sighting):
     since: int
     rate: float
     highest: float
+
+
+@kind
+class ScheduleClimbs(Sighting):
+    """A cosine has gone on after its end, and the rate is high again when training ends."""
+
+    moves: int
+    length: int
+    rate: float
+    sure: bool
+
+
+@kind
+class RateAsFactor(Sighting):
+    """The function of a LambdaLR gives the rate itself."""
+
+    rate: float
+    base: float

@@ -223,6 +223,16 @@ class RateLost(Sighting):
     restored: float
     epoch: int
     loaded: Site | None
+    counted: bool = True  # the scheduler was given its count; else the count of the checkpoint was given to nobody
+    sure: bool = True
+
+
+@kind
+class RestoredRedrawn(Sighting):
+    """Of the weights that were loaded nothing is left at the first step."""
+
+    loaded: Site | None
+    sure: bool  # the optimizer was given what belongs to them
 
 
 @kind
@@ -231,6 +241,45 @@ class RestoredInVain(Sighting):
 
     other: str
     loaded: Site | None
+
+    def others(self) -> tuple[str, ...]:
+        return (self.other,)
+
+
+# One for another
+
+
+@kind
+class LayerRepeated(Sighting):
+    """A container has one layer in all of its places; `names`: what the container is called."""
+
+    layer: str  # the class
+    places: int
+    sure: bool  # the layer is made where it is repeated
+
+
+@kind
+class OwnReference(Sighting):
+    """A network that is trained is what it is held against; `names`: its two names, that of the reference last."""
+
+    sure: bool
+
+
+@kind
+class GroupEmpty(Sighting):
+    """A group of an optimizer is empty: none of the names begins with a word, and that in `names` only has it."""
+
+    word: str
+    group: int
+    at: Site | None  # where the word is asked for
+
+
+@kind
+class SavedUnused(Sighting):
+    """The state of an optimizer that never stepped is saved, while this one trains what it holds."""
+
+    other: str
+    made: Site | None
 
     def others(self) -> tuple[str, ...]:
         return (self.other,)

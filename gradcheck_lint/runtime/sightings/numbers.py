@@ -108,3 +108,27 @@ class UnitsDead(Sighting):
     total: int  # layers
     blocker: str  # a layer that lets nothing through
     before: int  # layers before the first with a gradient
+
+
+@kind
+class AverageStill(Sighting):
+    """An average of a network is written again and again, and does not move as the network does."""
+
+    network: str
+    half: str  # the dtype of the average if it is one of half precision
+    sure: bool  # it is known who writes it
+
+
+@kind
+class BuffersStill(Sighting):
+    """The same of its buffers, while its parameters follow."""
+
+    network: str
+    sure: bool
+
+
+@kind
+class StatisticsOfAnother(Sighting):
+    """A mean of weights is in evaluation mode with the statistics that the norm layers of the network have."""
+
+    updates: int  # of the mean

@@ -98,6 +98,20 @@ class KeptOnContext(Sighting):
 
 
 @kind
+class IncomingIgnored(Sighting):
+    """The backward of an autograd Function looks at none of `names`, and they were not 1."""
+
+    owner: str
+
+
+@kind
+class TakenOnce(Sighting):
+    """A number that was computed from the parameter in `names` is what it was, and the parameter is not."""
+
+    value: str  # what the code calls the number
+
+
+@kind
 class NotTheDerivative(Sighting):
     """The backward of an autograd Function is not the derivative of its forward."""
 

@@ -9,6 +9,8 @@ rate back), RestoredInVain (another optimizer was built after that, and trains).
 from __future__ import annotations
 
 import gc
+import linecache
+import re
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 _SEARCHES = 4  # for what else was in a checkpoint, through all objects there are
 _PREFIXES = ("", "module.", "_orig_mod.", "model.")
 
+SETTING = frozenset({"LambdaLR", "LinearLR", "ConstantLR", "OneCycleLR", "CyclicLR"})
+"""Schedules that set the rate as soon as they are built; the others leave it at that of the optimizer."""
+_LOADS = re.compile(r"(?i)sched\w*\.load_state_dict|last_epoch|for \w+ in .*\n\s+\w+\.load_state_dict")
+
 Order = tuple[str, ...]  # the keys of a state
 Groups = list[list["Tensor"]]
 
@@ -54,6 +60,7 @@ class Load:
     beside: tuple[Order, ...] = ()  # what lay beside it in the checkpoint, if the model was given nothing by then
     schedulers: list[tuple[weakref.ref[Any], Mark | None]] = field(default_factory=list)  # that were built since
     reset: list[float] | None = None  # the rates as the last of them left them
+    counts: bool = False  # the checkpoint has the state of a schedule that had moved
 
 
 class Restored(Check):
@@ -116,6 +123,8 @@ class Restored(Check):
         remembers = any(_remembered(optimizer.state.get(p, {})) for p in observer.parameters())
         load = Load(sites.here(), observer.steps, frozenset(observer.ids()), plain_rates(observer), remembers)
         self._loads[observer.watched.index] = load
+        if any("initial_lr" in group for group in state.get("param_groups", ())):
+            load.counts = any(map(_has_moved, self._values_beside(state)))
         named = _by_names(observer, self._names, [group.get("param_names") for group in state.get("param_groups", ())])
         hooked = getattr(optimizer, "_optimizer_load_state_dict_pre_hooks", None)  # which may see to the order
         if not remembers or hooked or observer.watched.index in self._told:
@@ -157,10 +166,13 @@ class Restored(Check):
 
     def _beside(self, state: object) -> tuple[Order, ...]:
         """The keys of the states that lie beside this one in a checkpoint."""
+        return tuple(keys for value in self._values_beside(state) if (keys := _keys(value)))
+
+    def _values_beside(self, state: object) -> list[Any]:
         if not self._searches:
-            return ()
+            return []
         self._searches -= 1
-        found: list[Order] = []
+        found: list[Any] = []
         around: list[Any] = [state]
         for _ in range(2):
             around = [
@@ -170,8 +182,8 @@ class Restored(Check):
             ]
             for thing in around:
                 if isinstance(thing, dict):
-                    found += [keys for value in list(thing.values()) if value is not state and (keys := _keys(value))]
-        return tuple(found)
+                    found += [value for value in list(thing.values()) if value is not state]
+        return found
 
     def _judge(self, observer: Observer, load: Load, saved: Groups | None, sure: bool) -> None:
         """Tell, if what is in the state is of the shapes that it has in this order."""
@@ -235,6 +247,24 @@ class Restored(Check):
                 (rate, before), loaded = lost[0], resolve(load.mark)
                 self.session.take(RateLost(observer.scene(mark), now=rate, restored=before, epoch=epoch, loaded=loaded))
                 return
+        if load.counts and load.remembers and len(load.schedulers) == 1:
+            self._begun_anew(observer, load, *lost[0])
+
+    def _begun_anew(self, observer: Observer, load: Load, rate: float, before: float) -> None:
+        """A schedule that nobody gave its count has set the rate back to that of its beginning."""
+        ((ref, mark),) = load.schedulers
+        scheduler = ref()
+        if type(scheduler).__name__ not in SETTING or getattr(scheduler, "last_epoch", None) != 0:
+            return
+        text = "".join(linecache.getlines(mark.code.co_filename)) if mark is not None else ""
+        sure = bool(text) and not _LOADS.search(text)
+        scene, loaded = observer.scene(mark), resolve(load.mark)
+        self.session.take(RateLost(scene, now=rate, restored=before, epoch=0, loaded=loaded, counted=False, sure=sure))
+
+    def resumes(self, observer: Observer) -> bool:
+        """Whether the optimizer was given what it remembers of its parameters, and has made no step since."""
+        load = self._loads.get(observer.watched.index)
+        return load is not None and load.remembers and load.step + 1 >= observer.watched.steps
 
     # Another optimizer
 
@@ -252,6 +282,13 @@ class Restored(Check):
                 scene = observer.scene(observer.built or mark)
                 self.session.take(RestoredInVain(scene, loaded=resolve(load.mark), other=other.label))
                 return
+
+
+def _has_moved(value: object) -> bool:
+    """Whether it is the state of a schedule that is past its beginning."""
+    if type(value) is not dict or not {"last_epoch", "_last_lr"} <= value.keys():
+        return False
+    return isinstance(value["last_epoch"], int) and value["last_epoch"] > 0
 
 
 def _as_they_come(given: object) -> bool:

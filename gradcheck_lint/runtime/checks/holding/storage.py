@@ -198,7 +198,7 @@ class Storage(Check):
         first = next(_tensors(state), None)
         if first is not None and not first.requires_grad and not (self._taken and self._taken[-1][0]() is first):
             self._taken = [item for item in self._taken if item[0]() is not None][-_STATES:]
-            self._taken.append((Ref(first), self.session.steps))
+            self._taken.append((Ref(first), self._steps()))
 
     def _loads(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Whether all of the state is the model's own memory, taken before steps that it should undo."""
@@ -207,12 +207,17 @@ class Storage(Check):
         if not tensors:
             return
         steps = next((steps for ref, steps in self._taken if any(ref() is t for t in tensors)), None)
-        if steps is None or self.session.steps <= steps:
+        since = self._steps() - steps if steps is not None else 0
+        if since <= 0:
             return
         own = {t.data_ptr() for t in (*args[0].parameters(), *args[0].buffers()) if t.numel()}
         if own and all(t.data_ptr() in own for t in tensors if t.numel()) and self._is_new(OwnStateLoaded):
             scene = self.session.scene(sites.here(2))
-            self.session.take(OwnStateLoaded(scene, steps=self.session.steps - steps))
+            self.session.take(OwnStateLoaded(scene, steps=since))
+
+    def _steps(self) -> int:
+        """How many steps there have been, with those that nobody looked at."""
+        return sum(observer.steps for observer in self.session.roster.everybody())
 
     def _loaded(self, observer: Observer) -> None:
         optimizer = observer.optimizer
