@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from gradcheck_lint.runtime.checks.holding.storage import SHAPED
 from gradcheck_lint.runtime.reading import plain_rates
 from gradcheck_lint.runtime.sightings.holding import RateLost, RestoredInVain, StatePermuted
 from gradcheck_lint.runtime.sites import resolve
+from gradcheck_lint.runtime.structs import struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ Order = tuple[str, ...]  # the keys of a state
 Groups = list[list["Tensor"]]
 
 
-@dataclass(slots=True)
+@struct
 class Load:
     """The last time that an optimizer was given a state."""
 
