@@ -31,9 +31,10 @@ def gradient_hooks(job: Job) -> Iterator[None]:
     """What tutorials advise: a hook on every parameter that takes the norm of its gradient."""
     norms: list[float] = []
     handles: list[Any] = []
+    p: Any
     for p in job.model.parameters():
         if p.requires_grad:
-            handles.append(p.register_hook(lambda grad: norms.append(float(grad.norm()))))  # type: ignore[no-untyped-call]
+            handles.append(p.register_hook(lambda grad: norms.append(float(grad.norm()))))
     try:
         yield
     finally:

@@ -128,7 +128,7 @@ def library_dqn() -> Job:
     """DQN of stable-baselines3 on CartPole, as its `learn` runs it: rollouts, replay buffer and all."""
     warnings.simplefilter("ignore")
     algorithm = importlib.import_module("stable_baselines3").DQN("MlpPolicy", "CartPole-v1", seed=0, device="cpu")
-    callback = importlib.import_module("stable_baselines3.common.callbacks").BaseCallback
+    callback: Any = importlib.import_module("stable_baselines3.common.callbacks").BaseCallback
 
     def run(steps: int, _: Backward | None, over: Callable[[], object]) -> None:
         class Over(callback):  # type: ignore[misc]
@@ -182,7 +182,7 @@ def own_dqn() -> Job:
             loss = functional.smooth_l1_loss(values, targets)
             loss.item()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(policy.parameters(), 10)
             optimizer.step()
             follow(policy.online, policy.target)
@@ -219,7 +219,8 @@ def actor_critic() -> Job:
 
     def least(networks: nn.ModuleList, state: Tensor, action: Tensor) -> Tensor:
         both = torch.cat([state, action], dim=1)
-        return torch.min(networks[0](both), networks[1](both)).squeeze(1)
+        out: Tensor = torch.min(networks[0](both), networks[1](both)).squeeze(1)
+        return out
 
     def run(steps: int, _: Backward | None, over: Callable[[], object]) -> None:
         for _number in range(steps):
@@ -234,10 +235,10 @@ def actor_critic() -> Job:
             of_critics.step()
             action, likely = sample(state)
             of_actor.zero_grad()
-            (alpha * likely - least(critics, state, action)).mean().backward()
+            (alpha * likely - least(critics, state, action)).mean().backward()  # type: ignore[no-untyped-call]
             of_actor.step()
             of_temperature.zero_grad()
-            (-temperature.exp() * (likely.detach() - 3)).mean().backward()
+            (-temperature.exp() * (likely.detach() - 3)).mean().backward()  # type: ignore[no-untyped-call]
             of_temperature.step()
             follow(critics, targets)
             over()

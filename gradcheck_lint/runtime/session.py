@@ -159,6 +159,7 @@ class Session:
             self.snapshot()
             record.problems = [*self.engine.problems, *guard.problems]
             self.looking_elsewhere.clear()
+            self.models.forget_names()
             self.checks.clear()  # with all that they refer to; they and the session know each other
             guard.listen([])
             self.turn.end()
@@ -285,6 +286,7 @@ class Session:
     def registered(self, module: Module, name: str, thing: object) -> None:
         """A parameter or a module is assigned to an attribute of a module."""
         self.registrations.number += 1
+        self.models.grown()
         if self.observers and not self.roster.awake() and self.check(Identity).knows(module):
             self.roster.changed()
         if self.models or not self.options.everything:

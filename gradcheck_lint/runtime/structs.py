@@ -40,7 +40,7 @@ def later(cls: Any, **options: bool) -> Any:
 
     def first(self: Any, *args: Any, **kwargs: Any) -> None:
         _finish(cls)
-        cls.__init__(self, *args, **kwargs)
+        cls.__init__(self, *args, **kwargs)  # the one that has been made by now
 
     _waiting[cls] = options
     cls.__init__ = first
@@ -52,5 +52,5 @@ def _finish(cls: type) -> None:
         for each in reversed(cls.__mro__):  # fields are inherited
             options = _waiting.pop(each, None)
             if options is not None:
-                del each.__init__
-                dataclass(**options)(each)  # type: ignore[call-overload]
+                delattr(each, "__init__")
+                dataclass(**options)(each)
