@@ -17,162 +17,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-import importlib.util
-import inspect
 import statistics
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from rivals import Block, Part, gradient_hooks, installed
+from watched import Job, Program, programs
 
 from gradcheck_lint import watch
 
-Backward = Callable[[int, Tensor, Tensor, Tensor], None]  # step, outputs, targets, loss
-Block = Callable[[nn.Module, torch.optim.Optimizer], contextlib.AbstractContextManager[Any]]
-"""Around the steps of a block; one that needs to call `backward` by itself gives a Backward."""
-
-
-class Program(NamedTuple):
-    """A model with its batch; `steps` are those of one block."""
-
-    name: str
-    model: Callable[[], nn.Module]
-    batch: Callable[[], tuple[Tensor, Tensor]]
-    optimizer: Callable[[Any], torch.optim.Optimizer]
-    steps: int
-
-
-class Residual(nn.Module):
-    """Two convolutions and a way around them."""
-
-    def __init__(self, width_in: int, width: int, stride: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width_in, width, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(width),
-        )
-        self.way: nn.Module = nn.Identity()
-        if stride != 1 or width_in != width:
-            self.way = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.relu(self.body(x) + self.way(x))
-        return out
-
-
-def mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-
-
-def narrow() -> nn.Module:
-    return nn.Sequential(*(layer for _ in range(99) for layer in (nn.Linear(32, 32), nn.Tanh())), nn.Linear(32, 10))
-
-
-def transformer() -> nn.Module:
-    layer = nn.TransformerEncoderLayer(256, 4, 1024, dropout=0.1, batch_first=True)
-    return nn.Sequential(nn.TransformerEncoder(layer, 6, enable_nested_tensor=False), nn.Linear(256, 10))
-
-
-def convolutional() -> nn.Module:
-    widths = (
-        (64, 64, 1),
-        (64, 64, 1),
-        (64, 128, 2),
-        (128, 128, 1),
-        (128, 256, 2),
-        (256, 256, 1),
-        (256, 512, 2),
-        (512, 512, 1),
-    )
-    stem = (nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
-    return nn.Sequential(
-        *stem, *(Residual(*w) for w in widths), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)
-    )
-
-
-def flat(*shape: int) -> Callable[[], tuple[Tensor, Tensor]]:
-    return lambda: (torch.randn(*shape), torch.randint(10, shape[:-1] if len(shape) < 4 else shape[:1]))
-
-
-PROGRAMS = {
-    "a": Program("a  MLP 2x64, SGD", mlp, flat(64, 64), lambda p: torch.optim.SGD(p, 0.01, momentum=0.9), 6000),
-    "b": Program("b  100 narrow layers, 200 parameters, Adam", narrow, flat(64, 32), torch.optim.Adam, 600),
-    "c": Program("c  transformer, 6 layers of 256, AdamW", transformer, flat(8, 64, 256), torch.optim.AdamW, 60),
-    "d": Program("d  ResNet-18, 32x32", convolutional, flat(8, 3, 32, 32), lambda p: torch.optim.SGD(p, 0.01), 60),
-}
-
-
-@contextlib.contextmanager
-def gradient_hooks(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """What tutorials advise: a hook on every parameter that takes the norm of its gradient."""
-    norms: list[float] = []
-    handles: list[Any] = []
-    for p in model.parameters():
-        handles.append(p.register_hook(lambda grad: norms.append(float(grad.norm()))))  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def wandb_watch(every: int) -> Block:
-    """W&B's `watch` of the gradients, in a run that is sent nowhere. As it comes, it logs each 1000th step."""
-
-    @contextlib.contextmanager
-    def block(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        wandb = importlib.import_module("wandb")
-        with tempfile.TemporaryDirectory() as folder:
-            run = wandb.init(mode="offline", dir=folder, settings=wandb.Settings(silent=True))
-            wandb.watch(model, log_freq=every)
-            try:
-                yield
-            finally:
-                wandb.unwatch(model)
-                run.finish()
-
-    return block
-
-
-@contextlib.contextmanager
-def cockpit(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Backward]:
-    """Cockpit with its least costly configuration, "economy"."""
-    backpack = importlib.import_module("backpack")
-    configuration = importlib.import_module("cockpit.utils.configuration")
-    instruments = importlib.import_module("cockpit").Cockpit
-    backpack.extend(model)
-    mean, single = backpack.extend(nn.CrossEntropyLoss()), nn.CrossEntropyLoss(reduction="none")
-    watcher = instruments(model.parameters(), quantities=configuration.configuration("economy"))
-
-    def backward(number: int, out: Tensor, y: Tensor, loss: Tensor) -> None:
-        loss = mean(out, y)
-        info = {"batch_size": len(y), "individual_losses": single(out, y), "loss": loss, "optimizer": optimizer}
-        with watcher(number, info=info):
-            torch.autograd.backward(loss, create_graph=watcher.create_graph(number))
-
-    yield backward
-
 
 def watching(**options: Any) -> Block:
-    return lambda model, optimizer: watch(optimizer, on_finding="ignore", quiet=True, **options)
+    return lambda job: watch(*job.optimizers, on_finding="ignore", quiet=True, **options)
 
 
 VARIANTS: dict[str, Block] = {
-    "plain": lambda model, optimizer: contextlib.nullcontext(),
-    "plain again": lambda model, optimizer: contextlib.nullcontext(),
+    "plain": lambda job: contextlib.nullcontext(),
+    "plain again": lambda job: contextlib.nullcontext(),
     "watch": watching(),
     "watch deep": watching(level="deep"),
     "watch every step": watching(every=1),
-    "detect_anomaly": lambda model, optimizer: torch.autograd.detect_anomaly(check_nan=True),
+    "detect_anomaly": lambda job: torch.autograd.detect_anomaly(check_nan=True),
     "gradient hooks": gradient_hooks,
 }
 
@@ -194,33 +63,20 @@ def train(program: Program, variant: Block, steps: int = 0) -> tuple[list[float]
     With `steps` each of so many is measured by itself.
     """
     torch.manual_seed(0)
-    model = program.model()
-    optimizer = program.optimizer(model.parameters())
-    x, y = program.batch()
-    lossf = nn.CrossEntropyLoss()
-    targets = y.flatten()
-    backward: Backward | None = None
-
-    def step(number: int) -> None:
-        optimizer.zero_grad()
-        out = model(x).flatten(0, -2)
-        loss = lossf(out, targets)
-        if backward is None:
-            loss.backward()
-        else:
-            backward(number, out, targets, loss)
-        optimizer.step()
-
-    for number in range(3):
-        step(number)
+    job = program.job()
+    if program.plain:
+        job.run(3, None, lambda: None)
     begin = time.thread_time()
-    with variant(model, optimizer) as given:
-        backward = given if inspect.isfunction(given) else None
+    with variant(job) as given:
+        part = given if isinstance(given, Part) else Part()
         marks = [time.thread_time()]
-        for number in range(steps or program.steps):
-            step(number)
+
+        def over() -> None:
+            part.over()
             if steps:
                 marks.append(time.thread_time())
+
+        job.run(steps or program.steps, part.backward, over)
         marks.append(time.thread_time())
     took = [after - before for before, after in pairwise(marks)]
     return took[: steps or 1], time.thread_time() - begin - sum(took)
@@ -241,8 +97,8 @@ def kept(runs: list[Any], level: str) -> Block:
     """Watching that puts the run into `runs`."""
 
     @contextlib.contextmanager
-    def block(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        with watch(optimizer, on_finding="ignore", quiet=True, level=level) as run:
+    def block(job: Job) -> Iterator[None]:
+        with watch(*job.optimizers, on_finding="ignore", quiet=True, level=level) as run:
             runs.append(run)
             yield
 
@@ -298,25 +154,24 @@ def table(program: Program, measured: dict[str, list[tuple[float, float]]]) -> s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--models", default="a,b,c,d", help="some of a, b, c, d")
+    parser.add_argument("--models", default="a,b,c,d,e,f", help="some of a, b, c, d, e, f")
     parser.add_argument("--variants", default="", help="names after commas; all by default; - for none")
     parser.add_argument("--steps", action=argparse.BooleanOptionalAction, default=True, help="also single steps")
     options = parser.parse_args()
-    variants = dict(VARIANTS)
-    if importlib.util.find_spec("wandb"):
-        variants |= {"wandb": wandb_watch(1000), "wandb each 50": wandb_watch(50)}
-    if importlib.util.find_spec("cockpit"):
-        variants["cockpit"] = cockpit
+    variants = VARIANTS | installed()
     if options.variants not in ("", "-"):
         variants = {name: variants[name] for name in ["plain", *options.variants.split(",")]}
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    known = dict(programs())
     for key in options.models.split(","):
+        program = known[key]
+        chosen = {name: block for name, block in variants.items() if program.plain or name != "cockpit"}
         if options.variants != "-":
-            print(table(PROGRAMS[key], measure(PROGRAMS[key], variants, options.rounds)), flush=True)
-            print(own_clock(PROGRAMS[key]), flush=True)
-        if options.steps:
-            print(direct(PROGRAMS[key], options.rounds), flush=True)
+            print(table(program, measure(program, chosen, options.rounds)), flush=True)
+            print(own_clock(program), flush=True)
+        if options.steps and program.plain:
+            print(direct(program, options.rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,21 @@ def load(folders: Sequence[Path] = (), *, packs: bool = True) -> list[Rule]:
     return [rule() for rule in sorted(found, key=lambda rule: rule.code)]
 
 
+def texts() -> dict[str, str]:
+    """The texts of our own rules by the name of the module, for those who need to load but a few of them."""
+    folder = home()
+    names = [file[:-3] for file in os.listdir(folder) if file.endswith(".py") and not file.startswith("_")]
+    return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in names}
+
+
+def load_own(names: Iterable[str]) -> list[Rule]:
+    """Our own rules in the modules of these names."""
+    folder = home()
+    mount(PACKAGE, folder)
+    found = [rule for name in names for rule in _in_module(f"{PACKAGE}.{name}", folder / f"{name}.py")]
+    return [rule() for rule in sorted(found, key=lambda rule: rule.code)]
+
+
 def page_path(rule: Rule) -> Path | None:
     """Where the page of a rule is: beside its file, with the same stem."""
     file = getattr(sys.modules.get(type(rule).__module__), "__file__", None)
@@ -237,7 +252,7 @@ def _in_module(name: str, file: Path) -> list[type[Rule]]:
 
 
 def _in_packs() -> list[type[Rule]]:
-    if not _may_have_packs():
+    if not may_have_packs():
         return []
     found: list[type[Rule]] = []
     for point in sorted(_points(), key=lambda point: (point.name, point.value)):
@@ -279,7 +294,7 @@ def _installed() -> list[str]:
     return [entry for entry in whole if os.path.normcase(os.path.realpath(entry)) != here]
 
 
-def _may_have_packs() -> bool:
+def may_have_packs() -> bool:
     """Whether some installed distribution names our entry point group.
 
     `importlib.metadata` takes as long to import as all the rules to load, and nearly nobody has a pack; this reads

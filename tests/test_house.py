@@ -24,7 +24,7 @@ ROOMS = (
     "laws",  # what must hold of training, whoever has seen it
     # plain data, and what all others stand on
     "account finding errors files places start children trust page rule result source.file"
-    " runtime.call runtime.record runtime.sighting runtime.sightings runtime.layers",
+    " runtime.call runtime.record runtime.sighting runtime.sightings runtime.layers runtime.structs",
     "report config console baseline",
     "source",  # reading code: trees, values, events
     "source.run.machine source.run.arguments source.run.holdings source.run.lazy source.run.passing"

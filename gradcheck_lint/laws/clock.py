@@ -11,7 +11,6 @@ groups of an optimizer, or the base of a schedule that is resumed, adds what it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
@@ -108,13 +107,13 @@ PART = 0.2  # of all steps so far, which they have to be besides
 AGAIN = 2  # steps after which a rate below zero is seen again
 
 
-@dataclass
 class Rates:
     """The rates that a schedule has given an optimizer so far."""
 
-    highest: float = 0.0
-    since: int = 0  # the step at which they were first seen to be over, if they still are
-    latest: int = 0  # that at which they were last looked at
+    def __init__(self, highest: float = 0.0) -> None:
+        self.highest = highest
+        self.since = 0  # the step at which they were first seen to be over, if they still are
+        self.latest = 0  # that at which they were last looked at
 
     def over(self, rates: Sequence[float]) -> bool:
         """Whether none of these moves anything, or one of them climbs."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from enum import Enum
 
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
@@ -88,11 +87,11 @@ def layer(*, training: bool, before: bool) -> Layer:
     return Layer.UNDONE if before else Layer.NEVER
 
 
-@dataclass
 class Lapse:
     """Steps in evaluation mode: one may be meant so, two in a row are not."""
 
-    since: int = 0  # the first of these steps, counted from 1; 0: there was none
+    def __init__(self) -> None:
+        self.since = 0  # the first of these steps, counted from 1; 0: there was none
 
     def begins(self, step: int, *, undone: bool) -> bool:
         """Take a step, with or without layers whose training was undone; whether it is the first of a lapse."""

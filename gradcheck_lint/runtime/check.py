@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+    from torch.nn import Module
     from torch.optim import Optimizer
 
     from gradcheck_lint.runtime.call import Call
@@ -67,6 +68,12 @@ class Check:
         """Such a step is over, and its gradients are still there. All glances together take some ten microseconds.
 
         mark: where the optimizer stepped the last time that this was looked at.
+        """
+
+    def mode_switched(self, module: Module, mode: bool) -> None:
+        """`train(mode)` is called on a module, or `eval()`; not heard of those inside of it, to which it is handed on.
+
+        Heard in every step, whether or not an optimizer is awake, so it should do next to nothing.
         """
 
     def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
 
 _PACKAGE = __name__.partition(".")[0]
 _done: set[str] = set()  # modules
@@ -38,8 +38,7 @@ def leave_alone() -> None:
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == _PACKAGE and name not in _done:
             _done.add(name)
-            for code in _codes(vars(module), name):
-                mark(code)
+            _mark(vars(module), name, mark)
 
 
 def _marker() -> Callable[[CodeType], None] | None:
@@ -53,21 +52,23 @@ def _marker() -> Callable[[CodeType], None] | None:
     return getattr(frames, "skip_code", None)  # before torch 2.7
 
 
-def _codes(names: dict[str, Any], module: str) -> Iterator[CodeType]:
+def _mark(names: Mapping[str, Any], module: str, mark: Callable[[CodeType], None]) -> None:
+    """Mark the functions among these, those inside of them, and those of classes that are from this module."""
     for thing in list(names.values()):
-        if isinstance(thing, (staticmethod, classmethod)):
+        kind = type(thing)
+        if kind is staticmethod or kind is classmethod:
             thing = thing.__func__
-        if isinstance(thing, property):
+        elif kind is property:
             thing = thing.fget
-        if isinstance(thing, FunctionType):
-            yield from _within(thing.__code__)
+        if type(thing) is FunctionType:
+            _mark_within(thing.__code__, mark)
         elif isinstance(thing, type) and thing.__module__ == module:
-            yield from _codes(dict(vars(thing)), module)
+            _mark(vars(thing), module, mark)
 
 
-def _within(code: CodeType) -> Iterator[CodeType]:
-    """A function's code and that of the functions inside it."""
-    yield code
+def _mark_within(code: CodeType, mark: Callable[[CodeType], None]) -> None:
+    """Mark a function's code and that of the functions inside it."""
+    mark(code)
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _within(constant)
+        if type(constant) is CodeType:
+            _mark_within(constant, mark)

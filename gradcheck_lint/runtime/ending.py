@@ -21,7 +21,6 @@ def conclude(session: Session) -> None:
     for observer in session.roster.everybody():
         observer.watched.blind = (*_blind(session, observer), *session.unseen)
     record = session.record
-    record.checked["rules"] = session.engine.rules
     record.checked["steps"] = sum(observer.watched.checked for observer in session.roster.everybody())
     kept, left_out = sum(map(len, record.series.values())), session.series.left_out
     record.checked["numbers read"] = kept + left_out

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck_lint.finding import Confidence, Finding, Related, Span
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.comments import silenced
+from gradcheck_lint.runtime.rulebook import Rulebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,9 +63,12 @@ class Engine:
         least: Confidence,
         tell: Callable[[Finding], None],
         ignored: Callable[[str], frozenset[str]] | None = None,
+        load: Callable[..., Any] = lambda function, *args: function(*args),
     ) -> None:
-        """ignored: the codes that are off in a file, if some are."""
+        """ignored: the codes that are off in a file, if some are. load: calls what may load rules."""
         self._rules = rules
+        self._load = load
+        self._opened = False  # whether all rules are loaded: not before something is found
         self._by_kind: dict[type[Sighting], list[Rule]] = {}  # the rules that want it, of each kind that has come
         self._silenced: set[tuple[str, str, int, str]] = set()
         self._least = least
@@ -72,16 +76,22 @@ class Engine:
         self._ignored = ignored
         self._found: dict[tuple[str, str, int, str], _Kept] = {}
         self._adopted: dict[tuple[str, str, int, str], Finding] = {}  # from other ranks
-        self._causes = {code: set[_About]() for rule in rules for code, _ in rule.yields_to}  # by code: what was found
-        self._by_step = {code for rule in rules for code, what in rule.yields_to if what == "step"}
+        self._causes: dict[str, set[_About]] = {}  # by code: what was found, of those that something yields to
+        self._by_step: set[str] = set()
         self._waiting: list[_Kept] = []  # what was kept, and is explained by what is about to be
         self.problems: list[str] = []
         self.left_out = 0  # findings beyond those that are kept
 
-    @property
-    def rules(self) -> int:
-        """How many rules watch."""
-        return sum(bool(rule.watches) for rule in self._rules)
+    def _open(self) -> None:
+        """Look into all the rules."""
+        self._opened = True
+        for rule in self._rules:
+            for code, what in rule.yields_to:
+                self._causes.setdefault(code, set())
+                if what == "step":
+                    self._by_step.add(code)
+        if isinstance(self._rules, Rulebook) and self._rules.problem:
+            self._note_problem(self._rules.problem)
 
     def wants(self, kind: type[Sighting]) -> bool:
         """Whether some rule listens to this kind of sighting."""
@@ -89,8 +99,13 @@ class Engine:
 
     def _wanting(self, kind: type[Sighting]) -> list[Rule]:
         if kind not in self._by_kind:
-            self._by_kind[kind] = [rule for rule in self._rules if issubclass(kind, rule.watches)]
+            self._by_kind[kind] = self._load(self._watching, kind)
         return self._by_kind[kind]
+
+    def _watching(self, kind: type[Sighting]) -> list[Rule]:
+        if isinstance(self._rules, Rulebook):
+            return self._rules.watching(kind)
+        return [rule for rule in self._rules if issubclass(kind, rule.watches)]
 
     def take(self, sighting: Sighting) -> None:
         """Let the rules judge; may raise what `tell` raises, and nothing else."""
@@ -105,6 +120,8 @@ class Engine:
                 continue
             found += [(subject, _Kept(rule, _about(sighting, one), one)) for subject, one in report.findings]
         found = [(subject, kept) for subject, kept in found if kept.finding.confidence >= self._least]
+        if found and not self._opened:
+            self._load(self._open)
         for _, kept in found:
             self._note_cause(kept)
         for subject, kept in found:

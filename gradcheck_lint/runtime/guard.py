@@ -67,6 +67,7 @@ class Guard:
         self._hooks = _Hooks([])
         self._began = 0.0  # when the part of the watcher that runs was entered; 0 while the program runs
         self.watching = 0.0  # seconds in the watcher
+        self._apart = 0.0  # seconds of them for what is done once in a run
         self.problems: dict[str, int] = {}  # what went wrong in it, and how often
 
     def listen(self, checks: Sequence[Check]) -> None:
@@ -78,6 +79,14 @@ class Guard:
         functions = self._hooks.now[hook]
         if functions:
             self._call(functions, *args)
+
+    def ask_aside(self, hook: str, *args: Any) -> None:
+        """The same without all that `ask` is careful of: for hooks that look at no tensor, and cost next to nothing."""
+        for function in self._hooks.now[hook]:
+            try:
+                function(*args)
+            except Exception as error:
+                self._fails(function, error)
 
     def dismiss(self, hook: str, function: Callable[..., Any]) -> None:
         """Call this hook of a check no more: it has seen what it wanted to see."""
@@ -168,9 +177,21 @@ class Guard:
         if self._turn.lost():
             raise Halt
 
+    def apart(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a part of the watcher whose time does not count for how often steps are checked: it comes but once."""
+        began = time.perf_counter()
+        try:
+            return function(*args)
+        finally:
+            self._apart += time.perf_counter() - began
+
     def spent(self) -> float:
-        """Seconds in the watcher, with those since it was last entered."""
-        return self.watching + (time.perf_counter() - self._began if self._began else 0.0)
+        """Seconds in the watcher, with those since it was last entered, save those of what comes but once."""
+        return self.spent_before() + (time.perf_counter() - self._began if self._began else 0.0)
+
+    def spent_before(self) -> float:
+        """The same, until it was last entered."""
+        return self.watching - self._apart
 
     def _fails(self, function: Callable[..., Any], error: Exception) -> None:
         """Take note of something that went wrong in the watcher, and not in a signal's handler that came in between."""

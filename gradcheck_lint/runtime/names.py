@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.objects import instances
+from gradcheck_lint.runtime.references import Ref
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,7 @@ class Models:
         self._models: list[tuple[str, weakref.ref[Module]]] = []
         self._searched: set[Any] = set()
         self._names: dict[int, str] = {}
+        self._nameless: dict[int, Ref] = {}  # tensors that no model had when it was asked
 
     def __iter__(self) -> Iterator[tuple[str, Module]]:
         for name, ref in self._models:
@@ -51,7 +53,7 @@ class Models:
             (other, ref) for other, ref in self._models if not any(part is ref() for part in model.modules())
         ]
         self._models.append((name, weakref.ref(model)))
-        self._names.clear()
+        self.forget_names()
         if self._may is not None and not self._may({id(parameter) for parameter in model.parameters()}):
             self._models.pop()
             return False
@@ -63,7 +65,7 @@ class Models:
             self._models = []
         lost = [model for _, model in self if ids and any(id(parameter) in ids for parameter in model.parameters())]
         self._models = [(name, ref) for name, ref in self._models if not any(ref() is model for model in lost)]
-        self._names.clear()
+        self.forget_names()
 
     def find(self, frames: Iterable[FrameType], ids: set[int]) -> bool:
         """Look for models that hold some of the tensors `ids` among the variables of the frames."""
@@ -105,14 +107,25 @@ class Models:
 
     def name(self, tensor: Tensor) -> str:
         """The name of a parameter in its model; empty if no watched model has it."""
-        name = self._names.get(id(tensor))
-        if name is None or not self._names:
+        key = id(tensor)
+        name = self._names.get(key)
+        if name is None:
+            nameless = self._nameless.get(key)
+            if nameless is not None and nameless() is tensor:
+                return ""
             self._names = {id(parameter): name for name, parameter in self.parameters()}
-            name = self._names.get(id(tensor), "")
+            name = self._names.get(key, "")
+            if not name:
+                self._nameless[key] = Ref(tensor)
         return name
 
     def forget_names(self) -> None:
         self._names.clear()
+        self._nameless.clear()
+
+    def grown(self) -> None:
+        """Something was put into a module: what no model had, one may have now."""
+        self._nameless.clear()
 
 
 @functools.lru_cache(maxsize=4096)

@@ -209,8 +209,9 @@ def _install() -> None:
         _wrap(Optimizer, name, functools.partial(_told, kind=Call(name)))
     for name in ("zero_grad", "_apply", "load_state_dict", "state_dict"):
         _wrap(Module, name, functools.partial(_told, kind=Call(f"module.{name}")))
-    for name in ("train", "requires_grad_"):  # which hand on to their children
-        _wrap(Module, name, functools.partial(_outermost, kind=Call(f"module.{name}")))
+    _wrap(Module, "train", functools.partial(_outermost, told=_switched))  # which hands on to its children
+    changed = functools.partial(_told, kind=Call.MODULE_REQUIRES_GRAD)
+    _wrap(Module, "requires_grad_", functools.partial(_outermost, told=changed))  # and so does this
     _wrap(lr_scheduler.LRScheduler, "__init__", functools.partial(_told, kind=Call.SCHEDULER_BUILD))
     for scheduler in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):
         _wrap(scheduler, "step", functools.partial(_told, kind=Call.SCHEDULER_STEP))
@@ -290,20 +291,39 @@ def _told(original: Callable[..., Any], kind: Call) -> Callable[..., Any]:
     return wrapper
 
 
-def _outermost(original: Callable[..., Any], kind: Call) -> Callable[..., Any]:
-    """As `_told`, of the outermost call alone: a module hands it on to its children."""
-    told = _told(original, kind)
+def _outermost(
+    original: Callable[..., Any], told: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Callable[..., Any]:
+    """Tell of the outermost call alone: a module hands it on to its children."""
+    outer = told(original)
     tracing = dynamo.tracing()
-    inside = threading.local()
+    inside = _Inside()
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if tracing() or getattr(inside, "a_call", False):
+        if tracing() or inside.a_call:
             return original(*args, **kwargs)
         inside.a_call = True
         try:
-            return told(*args, **kwargs)
+            return outer(*args, **kwargs)
         finally:
             inside.a_call = False
+
+    return wrapper
+
+
+class _Inside(threading.local):
+    """Whether this thread is in such a call."""
+
+    a_call = False
+
+
+def _switched(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Tell the sessions that a mode is switched: programs do that many times in a step."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        for session in list(ACTIVE):
+            session.switched(args, kwargs)
+        return original(*args, **kwargs)
 
     return wrapper
 

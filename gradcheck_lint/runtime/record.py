@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradcheck_lint.runtime.structs import frozen
+
 if TYPE_CHECKING:
     from gradcheck_lint.finding import Finding
 
@@ -39,7 +41,7 @@ class Event(NamedTuple):
     mark: Any = None  # where, unresolved; see `sites.Mark`
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parameter:
     """One tensor that an optimizer was given."""
 
@@ -73,7 +75,7 @@ class Watched:
         return self.name or self.kind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Model:
     """A model under watch. `name` is the user's variable if it is known."""
 

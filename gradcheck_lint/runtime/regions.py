@@ -10,10 +10,10 @@ import os
 import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_lint.runtime import sites
+from gradcheck_lint.runtime.structs import struct
 
 if TYPE_CHECKING:
     from gradcheck_lint.runtime.session import Session
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST = 1000  # blocks that are remembered
 
 
-@dataclass(slots=True)
+@struct
 class Region:
     """One block, from where it was entered to where it was left."""
 

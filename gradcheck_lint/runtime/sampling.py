@@ -62,7 +62,7 @@ class Sampling:
 
     def woke(self) -> None:
         """The next step is checked, after some that were not."""
-        self._woke = self._guard.watching
+        self._woke = self._guard.spent_before()
 
     def rest(self, after: int) -> int:
         """The same as `next`, when a few steps have been checked and the next ones are not."""

@@ -6,9 +6,8 @@ import functools
 import sys
 import time
 import weakref
-from dataclasses import dataclass
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gradcheck_lint.finding import Confidence
 from gradcheck_lint.runtime import dynamo, patches, sites
@@ -49,8 +48,7 @@ BIRTHS = 20_000  # registrations that are remembered
 C = TypeVar("C", bound="Check")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What the user asked for; see `gradcheck_lint.watch`."""
 
     level: str = "default"  # "light", "default", "deep"
@@ -87,7 +85,8 @@ class Session:
         self.options = options
         self.turn = Turn(self)
         self.guard = Guard(self.turn)
-        self.engine = Engine(rules, options.least, functools.partial(self.guard.hand_over, tell), options.ignored)
+        told = functools.partial(self.guard.hand_over, tell)
+        self.engine = Engine(rules, options.least, told, options.ignored, self._load)
         self.models = Models(lambda ids: self.turn.clear(ids, 0.1))
         self.roster = Roster(self)
         self.canaries = Canaries()
@@ -160,6 +159,7 @@ class Session:
             self.snapshot()
             record.problems = [*self.engine.problems, *guard.problems]
             self.looking_elsewhere.clear()
+            self.models.forget_names()
             self.checks.clear()  # with all that they refer to; they and the session know each other
             guard.listen([])
             self.turn.end()
@@ -184,6 +184,16 @@ class Session:
 
     def take(self, sighting: Sighting) -> None:
         self.engine.take(sighting)
+
+    def _load(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call what loads rules."""
+        return self.guard.apart(self._loaded, function, *args)
+
+    @staticmethod
+    def _loaded(function: Callable[..., Any], *args: Any) -> Any:
+        result = function(*args)
+        dynamo.leave_alone()
+        return result
 
     def scene(self, mark: sites.Mark | None) -> Scene:
         """This place, for a sighting that belongs to no optimizer."""
@@ -267,9 +277,16 @@ class Session:
         """torch has refused to build an optimizer."""
         self.guard.ask("optimizer_refused", optimizer, given, error, mark)
 
+    def switched(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """`train()` or `eval()` is called on a module."""
+        if get_ident() == self.turn.thread or self.hears(Call.MODULE_TRAIN, ()):
+            mode = args[1] if len(args) > 1 else kwargs.get("mode", True)
+            self.guard.ask_aside("mode_switched", args[0], bool(mode))
+
     def registered(self, module: Module, name: str, thing: object) -> None:
         """A parameter or a module is assigned to an attribute of a module."""
         self.registrations.number += 1
+        self.models.grown()
         if self.observers and not self.roster.awake() and self.check(Identity).knows(module):
             self.roster.changed()
         if self.models or not self.options.everything:

@@ -6,12 +6,13 @@ named fields, marked by `kind`; rules name the classes that they want in `Rule.w
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from gradcheck_lint.runtime.structs import frozen, later
+
 if TYPE_CHECKING:
-    from typing_extensions import Self, dataclass_transform
+    from typing_extensions import dataclass_transform
 
     from gradcheck_lint.runtime.record import Site, Watched
 
@@ -24,17 +25,10 @@ if TYPE_CHECKING:
 else:
 
     def kind(cls):
-        _waiting.add(cls)
-        return cls
+        return later(cls, frozen=True, kw_only=True, eq=False)
 
 
-_waiting: set[type] = set()
-"""Kinds that are no dataclasses yet. They become some when the first of them is made: the linter imports all kinds and
-makes none, and the forty milliseconds that all of them take together are much to it."""
-_lock = threading.RLock()  # a signal may come in between
-
-
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scene:
     """Where and when something was seen."""
 
@@ -53,15 +47,6 @@ class Sighting:
 
     scene: Scene
     names: tuple[str, ...] = field(default=(), kw_only=True)
-
-    def __new__(cls, *args: object, **kwargs: object) -> Self:
-        if cls in _waiting:
-            with _lock:
-                for each in reversed(cls.__mro__):  # fields are inherited
-                    if each in _waiting:
-                        dataclass(frozen=True, kw_only=True, eq=False)(each)
-                        _waiting.discard(each)
-        return object.__new__(cls)
 
     @property
     def step(self) -> int:

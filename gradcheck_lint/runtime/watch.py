@@ -15,12 +15,12 @@ from contextlib import aclosing
 from os import fspath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gradcheck_lint.config import Selection, Settings, on_top
 from gradcheck_lint.errors import ConfigError
 from gradcheck_lint.finding import Confidence, Finding
 from gradcheck_lint.runtime import termination
 from gradcheck_lint.runtime.guard import FindingError, one_line
 from gradcheck_lint.runtime.record import Terminated, ending
+from gradcheck_lint.runtime.rulebook import Rulebook
 from gradcheck_lint.runtime.session import Options, Session
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
-    from gradcheck_lint.rule import Rule
+    from gradcheck_lint.config import Settings
     from gradcheck_lint.runtime.record import RunRecord
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
@@ -106,7 +106,7 @@ class watch:  # noqa: N801 - used like a function
         self._least = Confidence.parse(min_confidence)
         self._quiet = quiet
         self._writer = writer
-        self._rules: list[Rule] | None = None
+        self._rules: Rulebook | None = None
         self._ignored: Callable[[str], frozenset[str]] | None = None
         self._session: Session | None = None
         self._depth = 0  # how often it was entered and not left yet: by blocks inside of others, or by several threads
@@ -119,21 +119,23 @@ class watch:  # noqa: N801 - used like a function
     # As a block, a decorator, and by hand
 
     def ready(self, settings: Settings | None = None) -> watch:
-        """Load the rules now, those of `settings` with the own `select` and `ignore` on top; `with` does it otherwise.
+        """Choose the rules, those of `settings` with the own `select` and `ignore` on top; `with` does it otherwise.
 
-        Raises ConfigError for words that name no rule, and where torch is too old.
+        Where nobody names any they are loaded when there is something to judge. Raises ConfigError for words that name
+        no rule, and where torch is too old.
         """
-        from gradcheck_lint import registry
-
         _refuse_old_torch()
-        settings = settings or Settings()
-        selection = Selection(select=self._select or None, ignore=self._ignore, origin="the options")
-        known = registry.load(settings.rule_folders)
-        self._rules = registry.select(known, on_top(settings, selection))
-        if any(each.per_file_ignores for each in settings.lineage()):
+        if settings is not None or self._select or self._ignore:
+            from gradcheck_lint.config import Selection, Settings, on_top
+
+            selection = Selection(select=self._select or None, ignore=self._ignore, origin="the options")
+            settings = on_top(settings or Settings(), selection)
+        self._rules = Rulebook(settings)
+        if settings is not None and any(each.per_file_ignores for each in settings.lineage()):
+            from gradcheck_lint import registry
             from gradcheck_lint.source.per_file import PerFileIgnores
 
-            self._ignored = PerFileIgnores(settings, known).codes
+            self._ignored = PerFileIgnores(settings, registry.load(settings.rule_folders)).codes
         return self
 
     def __enter__(self) -> watch:
@@ -156,7 +158,7 @@ class watch:  # noqa: N801 - used like a function
             writer=self._writer,
             ignored=self._ignored,
         )
-        session = Session(self._rules or [], options, self._tell)
+        session = Session(self._rules if self._rules is not None else (), options, self._tell)
         try:
             session.start()
             for model in self._models:
@@ -414,8 +416,9 @@ def _unpacked(optimizers: Sequence[Any]) -> list[Any]:
 
 def _refuse_old_torch() -> None:
     """Asked of what is installed, for importing torch is the program's to do, once it has set its environment."""
+    loaded = getattr(sys.modules.get("torch"), "__version__", None)
     try:
-        installed = importlib.metadata.version("torch")
+        installed = str(loaded) if loaded is not None else importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
         return  # built by hand, or missing, which the import will say
     found = re.match(r"(\d+)\.(\d+)", installed)

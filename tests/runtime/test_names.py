@@ -7,6 +7,7 @@ into; see `sites.variables`.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from gradcheck_lint import watch
-from gradcheck_lint.runtime.names import variable
+from gradcheck_lint.runtime.names import Models, variable
 from tests.runtime.watching import record
 
 KEPT: dict[str, Any] = {}
@@ -98,3 +99,24 @@ def frame_with(kept: dict[Any, torch.Tensor]) -> FrameType:
 def test_a_tensor_as_a_key_is_not_read(key: Any, name: str) -> None:
     value = torch.ones(1)
     assert variable(value, [frame_with({key: value})]) == name
+
+
+def test_a_tensor_of_no_model_is_looked_for_once_until_something_is_put_into_a_module() -> None:
+    model, loose = nn.Linear(2, 1), nn.Parameter(torch.ones(1))
+    models = Models()
+    models.add(model)
+    assert (models.name(loose), models.name(model.weight)) == ("", "weight")
+    model.scale = loose
+    models.grown()
+    assert models.name(loose) == "scale"
+
+
+def test_nothing_refers_to_a_tensor_of_no_model_when_the_watching_is_over() -> None:
+    loose = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([loose], lr=0.1)
+    with watch(optimizer, quiet=True):
+        for _ in range(3):
+            optimizer.zero_grad()
+            loose.sum().backward()
+            optimizer.step()
+    assert weakref.getweakrefs(loose) == []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.laws import clock
@@ -25,6 +24,7 @@ from gradcheck_lint.runtime.reading import beginning, equal, plain_rates
 from gradcheck_lint.runtime.references import Ref
 from gradcheck_lint.runtime.sightings.clock import BuiltAnew, ScheduleElsewhere, ScheduleLeft, ScheduleUnfinished
 from gradcheck_lint.runtime.sites import resolve
+from gradcheck_lint.runtime.structs import struct
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ class Kept(NamedTuple):
     each: int  # how far one step takes the version
 
 
-@dataclass(slots=True)
+@struct
 class Line:
     """What a line of the program has built."""
 
@@ -73,7 +73,7 @@ class Line:
         return self.observer.steps if self.observer is not None else self.moves
 
 
-@dataclass(slots=True)
+@struct
 class Left:
     """A scheduler, when another optimizer was built for what its own has trained."""
 

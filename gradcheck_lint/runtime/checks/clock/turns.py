@@ -6,8 +6,7 @@ Two looks tell what has changed between them, and nothing is kept alive for it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 
@@ -22,8 +21,7 @@ _MANY = 200  # variables of a frame
 Name = tuple[int, str]  # the code, and the variable in it
 
 
-@dataclass(frozen=True, slots=True)
-class Hand:
+class Hand(NamedTuple):
     epochs: Mapping[Name, int]
     data: Mapping[Name, int]  # ids of tensors and of what holds some
 

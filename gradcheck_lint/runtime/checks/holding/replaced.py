@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime import sites, stores
@@ -13,6 +12,7 @@ from gradcheck_lint.runtime.codes import methods
 from gradcheck_lint.runtime.names import variable
 from gradcheck_lint.runtime.sightings.holding import ModelReplaced, VariableReplaced
 from gradcheck_lint.runtime.sites import resolve
+from gradcheck_lint.runtime.structs import struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FEW = 200  # operations between a variable and what it was computed from
 
 
-@dataclass(slots=True)
+@struct
 class _Seen:
     """What the tensors of an optimizer seem to be replaced by."""
 

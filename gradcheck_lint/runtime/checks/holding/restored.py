@@ -13,7 +13,7 @@ import linecache
 import re
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from gradcheck_lint.runtime.checks.holding.storage import SHAPED
 from gradcheck_lint.runtime.reading import plain_rates
 from gradcheck_lint.runtime.sightings.holding import RateLost, RestoredInVain, StatePermuted
 from gradcheck_lint.runtime.sites import resolve
+from gradcheck_lint.runtime.structs import struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ Order = tuple[str, ...]  # the keys of a state
 Groups = list[list["Tensor"]]
 
 
-@dataclass(slots=True)
+@struct
 class Load:
     """The last time that an optimizer was given a state."""
 

@@ -8,13 +8,11 @@ FrozenStatistics (norm layers whose weights are frozen and whose statistics are 
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.laws.mode import Lapse, Layer, drifts, layer
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.by_hand import twins, writes_networks
-from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.sightings.mode import EvalAtStep, FrozenStatistics
 from gradcheck_lint.runtime.sites import resolve
@@ -30,10 +28,12 @@ if TYPE_CHECKING:
 
 
 class _Call(NamedTuple):
-    """A call of `eval()`."""
+    """A call of `eval()`, the first since `train()` was called on anything."""
 
     module: weakref.ref[Module]
     mark: Mark | None
+    norms: bool  # whether it has norm layers
+    trains: int  # how many calls of `train()` came before it
 
 
 class _Woken(NamedTuple):
@@ -44,47 +44,63 @@ class _Woken(NamedTuple):
     on: Mark | None
 
 
-@dataclass
 class _Seen:
     """What is known of the layers of one optimizer."""
 
-    looked: int = -1  # the number of calls of train() and eval() at the last look
-    trained: dict[int, weakref.ref[Module]] = field(default_factory=dict)
-    lapse: Lapse = field(default_factory=Lapse)
-    told: bool = False
-    statistics: bool = False
+    def __init__(self) -> None:
+        self.looked = -1  # the number of calls of train() and eval() at the last look
+        self.trained: dict[int, weakref.ref[Module]] = {}
+        self.lapse = Lapse()
+        self.told = False
+        self.statistics = False
 
 
 class Modes(Check):
     """Follows `train()` and `eval()`."""
 
-    hears = frozenset({Call.MODULE_TRAIN})
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._calls = 0
+        self._calls = self._trains = 0
         self._evals: dict[int, _Call] = {}
+        self._normed: weakref.WeakKeyDictionary[Module, bool] = weakref.WeakKeyDictionary()
+        self._registered = 0  # how much had been put into modules when that was looked at
         self._woken: dict[int, _Woken] = {}  # by layer
         self._seen: dict[int, _Seen] = {}
 
-    def call_begins(self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kind is not Call.MODULE_TRAIN:
-            return
+    def mode_switched(self, module: Module, mode: bool) -> None:
         self._calls += 1
-        module = args[0]
-        if args[1] if len(args) > 1 else kwargs.get("mode", True):
-            self._evals.pop(id(module), None)
-            self._wakes(module, sites.here(2))
+        evals, key = self._evals, id(module)
+        if mode:
+            self._trains += 1
+            evals.pop(key, None)
+            for call in evals.values():
+                if call.norms:
+                    self._wakes(module, sites.here(4))
+                    break
         else:
-            self._evals[id(module)] = _Call(weakref.ref(module), sites.here(2))
+            known = evals.get(key)
+            if known is None or known.trains != self._trains or known.module() is not module:
+                evals[key] = _Call(weakref.ref(module), sites.here(4), self._has_norms(module), self._trains)
+
+    def _has_norms(self, module: Module) -> bool:
+        """Whether there are norm layers in it. Looked for once, until something is put into a module."""
+        from torch.nn.modules.batchnorm import _NormBase
+
+        if self._registered != self.session.registrations.number:
+            self._registered = self.session.registrations.number
+            self._normed.clear()
+        found = self._normed.get(module)
+        if found is None:
+            found = self._normed[module] = any(isinstance(part, _NormBase) for part in module.modules())
+        return found
 
     def _wakes(self, module: Module, mark: Mark | None) -> None:
         """Note the norm layers of frozen parts of it that the program had put into evaluation mode by themselves."""
         from torch.nn.modules.batchnorm import _NormBase
 
-        inner = {id(part) for part in module.modules()} if self._evals else set()
+        inner = {id(part) for part in module.modules()}
         for key, call in self._evals.items():
-            part = call.module()
+            part = call.module() if call.norms else None
             if part is None or key not in inner or any(p.requires_grad for p in part.parameters()):
                 continue
             for one in part.modules():

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import weakref
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,16 +38,16 @@ PATIENCE = 200  # steps of a loss of exactly 0, as a goal that nobody has reache
 _FEW = 0.05  # of the elements that got a gradient
 
 
-@dataclass
 class _Weights:
     """The weights of one plan that are compared, and what became of them."""
 
-    chosen: list[list[int]] = field(default_factory=list)  # of each layer the largest that gets gradients, as `alike`
-    owners: dict[int, Tensor] = field(default_factory=dict)  # see _Block, by place in `chosen`
-    sample: int = 0  # the step of the latest
-    later: int = 0  # how many there were after the early ones
-    stuck: list[tuple[int, str]] = field(default_factory=list)  # steps at which nothing moved, and why
-    rounding: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # by parameter: step, and if it was lost
+    def __init__(self) -> None:
+        self.chosen: list[list[int]] = []  # of each layer the largest that gets gradients, as `alike`
+        self.owners: dict[int, Tensor] = {}  # see _Block, by place in `chosen`
+        self.sample = 0  # the step of the latest
+        self.later = 0  # how many there were after the early ones
+        self.stuck: list[tuple[int, str]] = []  # steps at which nothing moved, and why
+        self.rounding: dict[int, list[tuple[int, int]]] = {}  # by parameter: step, and if it was lost
 
 
 class _Block(NamedTuple):

@@ -7,13 +7,14 @@ sample, and anew only when the optimizer holds other tensors, because names and 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime import reading
 from gradcheck_lint.runtime.checks.numbers.history import Change, History
 from gradcheck_lint.runtime.later import Later
 from gradcheck_lint.runtime.layers import layers
+from gradcheck_lint.runtime.structs import struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 
-@dataclass(eq=False)
+@struct
 class Plan:
     """How the parameters of one optimizer are looked at, and what was seen. Numbers are places in its order."""
 

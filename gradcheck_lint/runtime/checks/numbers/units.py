@@ -6,7 +6,6 @@ Sighting: UnitsDead (at none of the early samples did these rows have a gradient
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.runtime.check import Check
@@ -14,6 +13,7 @@ from gradcheck_lint.runtime.later import Later
 from gradcheck_lint.runtime.reading import plain, sampled
 from gradcheck_lint.runtime.sampling import EARLY
 from gradcheck_lint.runtime.sightings.numbers import UnitsDead
+from gradcheck_lint.runtime.structs import struct
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ DEAD = 0.9  # of a layer
 COLUMNS = 64  # of a row that are looked at, before it is said to be dead
 
 
-@dataclass
+@struct
 class _Layer:
     name: str
     ref: weakref.ref[Module]

@@ -187,7 +187,7 @@ class Bypassed(Check):
         """`loss.backward()` where `accelerator.backward(loss)` would have divided by the number of micro-batches."""
         mark, self._plain = self._plain, None
         for observer in touched:
-            if self._is_prepared(observer) and self._again("plain", observer.watched.index) == 2:
+            if self._again("plain", observer.watched.index) == 2 and self._is_prepared(observer):
                 self.session.take(PlainBackward(observer.scene(mark), number=_accumulates()))
 
     def _judge_prepared(self, observer: Observer, mark: Mark | None) -> None:
@@ -195,11 +195,11 @@ class Bypassed(Check):
         state = _accumulation()
         if state is None or state.sync_gradients or _through_accelerate():
             return
-        if not self._is_prepared(observer) and self._again("unprepared", observer.watched.index) == 2:
+        if self._again("unprepared", observer.watched.index) == 2 and not self._is_prepared(observer):
             self.session.take(Unprepared(observer.scene(mark), number=_accumulates()))
 
     def _is_prepared(self, observer: Observer) -> bool:
-        """Whether Accelerate has wrapped the optimizer."""
+        """Whether Accelerate has wrapped the optimizer. Searches all objects; asked but once or twice of each."""
         optimizer = observer.optimizer
         if not any(wrapper.optimizer is optimizer for wrapper in self._prepared) and self._searches < SEARCHES:
             self._searches += 1

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.finding import Confidence, Finding, Related, Severity, Span
 from gradcheck_lint.runtime.record import Site
+from gradcheck_lint.runtime.structs import frozen, struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5  # relative; replicas compute the same bits, other machines may add them up in another order
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """What one optimizer held as it was about to make a step; lengths of gradients and parameters, None if unknown."""
 
@@ -36,7 +37,7 @@ class Sample:
     collectives: int  # that the rank has taken part in so far; -1 if that is not known
 
 
-@dataclass(slots=True)
+@struct
 class Kept:
     """One optimizer on one rank."""
 
@@ -54,7 +55,7 @@ class Kept:
     sites: dict[str, Site] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@struct
 class RankReport:
     """What one rank hands over when its run is over."""
 
