@@ -119,6 +119,25 @@ class Page:
             examples=_examples(fences, code, path),
         )
 
+    def prose(self, heading: str) -> list[str]:
+        """The paragraphs, lists and tables of a section, without its examples and what introduces them."""
+        found: list[str] = []
+        block: list[str] = []
+        lines = iter(self.sections[heading].split("\n"))
+        for line in lines:
+            fence = _FENCE.fullmatch(line.rstrip())
+            if fence:
+                for inner in lines:
+                    if inner.startswith(fence["ticks"]) and not inner.strip("` "):
+                        break
+                block = []  # it says what the example shows
+            elif line.strip():
+                block.append(line)
+            elif block:
+                found.append("\n".join(block))
+                block = []
+        return [*found, "\n".join(block)] if block else found
+
     def of_kind(self, *kinds: str) -> tuple[Example, ...]:
         """The examples of these kinds, in the order of the page."""
         return tuple(example for example in self.examples if example.kind in kinds)

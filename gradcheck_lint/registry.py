@@ -109,6 +109,12 @@ def find(rules: Sequence[Rule], word: str) -> Rule:
     raise ConfigError(f'there is no rule "{word}"{_hint(rules, word)}')
 
 
+def named(rules: Sequence[Rule], word: str) -> list[Rule]:
+    """The rules that a word names: a code, a slug, the beginning of codes; raises ConfigError with a suggestion."""
+    family = [rule for rule in rules if len(word) > 2 and rule.code.startswith(word.upper())]
+    return family or [find(rules, word)]
+
+
 def nearest_rule(rules: Sequence[Rule], word: str) -> str:
     """The code or slug that was probably meant by `word`; empty where none is near, or several codes are."""
     from difflib import get_close_matches

@@ -97,7 +97,7 @@ def test_words_and_folders_of_the_same_name(here: Path) -> None:
         (["-", "--show-files"], "error: --show-files cannot be used with `-`"),
         (["-o", "no/such/folder/x"], "error: no/such/folder/x cannot be written: No such file or directory"),
         (["--extend-exclude", "!"], 'error: "!" in exclude or extend-exclude is no pattern'),
-        (["explain"], "error: missing argument 'CODE_OR_NAME'; see `gradlint --help`"),
+        (["explain"], "error: missing argument 'RULE...'; see `gradlint --help`"),
         (["explain", "GL002x"], 'error: there is no rule "GL002x"; did you mean "GL002"?'),
         (["rules", "."], "error: `gradlint rules` takes no paths"),
     ],
@@ -745,8 +745,32 @@ def test_explain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0
     assert result.stdout == run("explain", "unused-suppression").stdout
     assert result.stdout.startswith("GL002 unused-suppression\n")
-    prose = result.stdout.partition("\nWrong\n")[0]
+    prose = result.stdout.partition("\nExample\n")[0]
     assert 50 < max(map(len, prose.splitlines())) <= 60
+
+
+def test_explain_shows_a_screen_with_one_example_as_a_diff_and_the_rest_with_all() -> None:
+    short, whole = run("explain", "GL101").stdout, run("explain", "GL101", "--all").stdout
+    assert len(short.splitlines()) < 60
+    assert "\n  +     optimizer.zero_grad()\n        loss.backward()\n" in short
+    assert re.search(r"\nAll \d+ examples: gradlint explain GL101 --all\n$", short)
+    assert "\nFix safety\n  Safe." in short
+    assert whole.count("\n  wrong:\n") > 5
+    assert "--all" not in whole
+
+
+def test_explain_takes_several_rules_prefixes_and_gives_json() -> None:
+    assert re.findall(r"^(GL\d+) ", run("explain", "GL306", "missing-zero-grad").stdout, re.MULTILINE) == [
+        "GL306",
+        "GL101",
+    ]
+    told = json.loads(run("explain", "gl70", "GL701", "--output-format", "json").stdout)
+    assert [page["code"][:4] for page in told] == ["GL70"] * len(told)
+    assert len({page["code"] for page in told}) == len(told) > 2
+    assert all("```" not in text for page in told for text in page["sections"].values())
+    assert all(page["wrong"] and page["right"] for page in told)
+    for words in (["GL101", "idle.py:1"], ["idle.py:1", "--output-format", "json"]):
+        assert "idle.py:1 has to be explained by itself, as text" in run("explain", *words).stderr
 
 
 @pytest.mark.parametrize(("lines", "paged"), [(10, True), (10_000, False)])

@@ -221,19 +221,25 @@ def put_off(what: str, paths: tuple[str, ...], add_new: bool, **given: Any) -> i
 
 
 @main.command(short_help="Explain a rule or a finding.")
-@click.argument("rule", type=RuleWord(), metavar="CODE_OR_NAME")
+@click.argument("rules", type=RuleWord(), metavar="RULE...", nargs=-1, required=True)
+@click.option("--all", "whole", is_flag=True, help="Show the whole page, with all examples.")
+@click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @_config
 @_isolated
 @_allow
-def explain(rule: str, **where: Any) -> int:
-    """Explain a rule: what the mistake is, why it matters, wrong and right code.
+def explain(rules: tuple[str, ...], whole: bool, output_format: str, **where: Any) -> int:
+    """Explain rules: what the mistake is, why it matters, wrong and right code.
+
+    RULE is a code (GL101), a name (missing-zero-grad) or a prefix (GL1).
 
     `gradlint explain FILE:LINE` explains a finding: the events that led to it, and what each object was taken for.
     Only FILE and the modules it imports are read.
     """
     from gradcheck_lint.cli.explaining import explained
 
-    text = explained(rule, columns=min(columns(), WIDEST), colour=colourful(sys.stdout), **where)
+    colour = colourful(sys.stdout) and output_format == "text"
+    how: dict[str, Any] = {"whole": whole, "output_format": output_format}
+    text = explained(rules, columns=min(columns(), WIDEST), colour=colour, **how, **where)
     if is_terminal(sys.stdout) and text.count("\n") >= lines():
         os.environ.setdefault("NoDefaultCurrentDirectoryInExePath", "1")  # else Windows would take a pager from here
         click.echo_via_pager(text)

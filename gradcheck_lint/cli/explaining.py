@@ -1,4 +1,4 @@
-"""`gradlint explain`: the page of a rule, or how a finding was come to."""
+"""`gradlint explain`: pages of rules, or how a finding was come to."""
 
 from __future__ import annotations
 
@@ -14,26 +14,44 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck_lint.account import Account
+    from gradcheck_lint.page import Page
+    from gradcheck_lint.rule import Rule
 
 _PLACE = re.compile(r"(?P<path>.+?):(?P<line>\d+)(?::\d+)?$")
 _NAMED = 8  # lines with findings that are named where there is none at the line asked for
 
 
-def explained(word: str, *, columns: int, colour: bool, **where: Any) -> str:
-    """The text for a code or slug, or for `FILE:LINE`. Raises ConfigError where there is nothing to explain."""
-    place = _PLACE.match(word)
-    if place is not None:
-        return _finding(place["path"], int(place["line"]), columns, colour, where)
-    if word.endswith((".py", ".pyi")) or Path(word).is_file():
-        raise ConfigError(f"say which line of {word} to explain, as in {word}:1")
-    from gradcheck_lint import registry
-    from gradcheck_lint.report.page_text import render
+def explained(
+    words: Sequence[str], *, columns: int, colour: bool, whole: bool, output_format: str, **where: Any
+) -> str:
+    """The text for codes, slugs and prefixes, or for one `FILE:LINE`; `whole` for all that pages say.
 
-    found = registry.find(registry.load(warned(read([], **where)).rule_folders), word)
-    page = page_of(found)
+    Raises ConfigError where there is nothing to explain.
+    """
+    for word in words:
+        place = _PLACE.match(word)
+        if place is None and (word.endswith((".py", ".pyi")) or Path(word).is_file()):
+            raise ConfigError(f"say which line of {word} to explain, as in {word}:1")
+        if place is not None and (len(words) > 1 or output_format == "json"):
+            raise ConfigError(f"{word} has to be explained by itself, as text")
+        if place is not None:
+            return _finding(place["path"], int(place["line"]), columns, colour, where)
+    from gradcheck_lint import registry
+    from gradcheck_lint.report.page_text import render, render_json, render_short
+
+    rules = registry.load(warned(read([], **where)).rule_folders)
+    pages = [_page(rule) for rule in dict.fromkeys(rule for word in words for rule in registry.named(rules, word))]
+    if output_format == "json":
+        return render_json(pages)
+    shown = render if whole else render_short
+    return "\n\n".join(shown(page, columns=columns, colour=colour) for page in pages)
+
+
+def _page(rule: Rule) -> Page:
+    page = page_of(rule)
     if page is None:
-        raise ConfigError(f"{found.code} ({found.slug}) has no page")
-    return render(page, columns=columns, colour=colour)
+        raise ConfigError(f"{rule.code} ({rule.slug}) has no page")
+    return page
 
 
 def _finding(path: str, line: int, columns: int, colour: bool, where: dict[str, Any]) -> str:

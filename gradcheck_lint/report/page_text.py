@@ -1,4 +1,4 @@
-"""The page of a rule for a terminal (`gradlint explain`).
+"""The page of a rule for a terminal (`gradlint explain`): a screen that says what matters, or all of it.
 
 Knows as much Markdown as pages use: headings, paragraphs, lists, tables, fenced code, `code`, **bold**, *emphasis*
 and links. Everything else is shown as it is written.
@@ -6,7 +6,9 @@ and links. Everything else is shown as it is written.
 
 from __future__ import annotations
 
+import json
 import re
+from difflib import SequenceMatcher, ndiff
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
@@ -14,10 +16,11 @@ from gradcheck_lint.report.rules_table import WITNESSES
 from gradcheck_lint.report.terminal import BOLD, DIM, GREEN, RED, YELLOW, Paint, clean, table, width, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from gradcheck_lint.page import Page
+    from gradcheck_lint.page import Example, Page
 
+_ALIKE = 0.5  # from this share of equal lines on two programs are shown as a diff
 _INDENT = "  "
 _CODE_INDENT = "      "
 _FENCE = re.compile(r"(`{3,})(.*)")
@@ -38,6 +41,83 @@ _CAPTIONS = {
 def render(page: Page, *, columns: int = 80, colour: bool = False) -> str:
     """The whole page on lines of at most `columns`, code excepted."""
     paint = Paint(colour)
+    lines = _head(page, columns, paint)
+    for heading, markdown in page.sections.items():
+        lines += ["", paint(heading, BOLD)]
+        for number, block in enumerate(_blocks(markdown, columns, paint)):
+            lines += [""] * (number > 0) + block
+    return "\n".join(lines) + "\n"
+
+
+def render_short(page: Page, *, columns: int = 80, colour: bool = False) -> str:
+    """The first words of each section, and one example: what the mistake looks like, and what becomes of it."""
+    paint = Paint(colour)
+    lines = _head(page, columns, paint)
+    for heading in ("What it is", "Why it hurts"):
+        lines += ["", paint(heading, BOLD), *_first(page, heading, columns, paint)]
+    wrong = next(iter(page.of_kind("wrong")), None)
+    if wrong is not None:
+        lines += ["", paint("Example", BOLD), *_compared(wrong, page.twin(wrong), paint)]
+    for heading in ("When to ignore it", "Fix safety"):
+        words = _first(page, heading, columns, paint)
+        lines += ["", paint(heading, BOLD), *words] if words else []
+    count = len(page.examples)
+    if count > 2:
+        lines += ["", paint(f"All {count} examples: gradlint explain {page.code} --all", DIM)]
+    return "\n".join(lines) + "\n"
+
+
+def render_json(pages: Iterable[Page]) -> str:
+    """A list with an object for each page; the sections are Markdown without their examples."""
+    return json.dumps([_object(page) for page in pages], indent=2) + "\n"
+
+
+def _object(page: Page) -> dict[str, object]:
+    wrong = next(iter(page.of_kind("wrong")), None)
+    right = page.twin(wrong) if wrong is not None else next(iter(page.of_kind("right")), None)
+    return {
+        "code": page.code,
+        "slug": page.slug,
+        "severity": page.severity.value,
+        "found_by": [key for key in WITNESSES if key in page.found_by],
+        "fix": page.fix and page.fix.value,
+        "since": page.since,
+        "summary": page.summary,
+        "sections": {
+            heading: "\n\n".join(page.prose(heading)) for heading in page.sections if heading not in ("Wrong", "Right")
+        },
+        "wrong": wrong and wrong.code,
+        "right": right and right.code,
+    }
+
+
+def _first(page: Page, heading: str, columns: int, paint: Paint) -> list[str]:
+    """The first paragraph of a section that introduces no example."""
+    paragraphs = page.prose(heading)
+    return _block(paragraphs[0].split("\n"), columns, paint) if paragraphs else []
+
+
+def _compared(wrong: Example, right: Example | None, paint: Paint) -> list[str]:
+    """A wrong program and the right one as a diff, or one after the other where they have little in common."""
+    before = wrong.code.splitlines()
+    after = right.code.splitlines() if right is not None else []
+    if right is None or SequenceMatcher(None, before, after).ratio() < _ALIKE:
+        shown = [_INDENT + paint("wrong", RED) + ":", *(f"{_CODE_INDENT}{line}".rstrip() for line in before)]
+        if right is not None:
+            shown += ["", _INDENT + paint("right", GREEN) + ":"]
+            shown += [f"{_CODE_INDENT}{line}".rstrip() for line in after]
+        return shown
+    shown = []
+    for line in ndiff(before, after):
+        sign = line[0]
+        if sign != "?":
+            text = f"{_INDENT}{line}".rstrip()
+            shown.append(paint(text, {"-": RED, "+": GREEN}[sign]) if sign in "-+" else text)
+    return shown
+
+
+def _head(page: Page, columns: int, paint: Paint) -> list[str]:
+    """The name of the rule, its facts and what it says in a line."""
     witnesses = " and ".join(name for key, name in WITNESSES.items() if key in page.found_by)
     facts = (
         paint(page.severity.value, _SEVERITIES[page.severity]),
@@ -46,12 +126,7 @@ def render(page: Page, *, columns: int = 80, colour: bool = False) -> str:
         f"since {page.since}",
     )
     lines = [paint(f"{page.code} {page.slug}", BOLD), _INDENT + ", ".join(facts), ""]
-    lines += _prose(page.summary, columns, paint)
-    for heading, markdown in page.sections.items():
-        lines += ["", paint(heading, BOLD)]
-        for number, block in enumerate(_blocks(markdown, columns, paint)):
-            lines += [""] * (number > 0) + block
-    return "\n".join(lines) + "\n"
+    return lines + _prose(page.summary, columns, paint)
 
 
 def _blocks(markdown: str, columns: int, paint: Paint) -> Iterator[list[str]]:

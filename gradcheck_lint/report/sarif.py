@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _ROOT = "%SRCROOT%"  # what relative paths are relative to; the reader knows where that is
-_FENCE = re.compile(r"^(`{3,})python +(\w+)[^\n]*\n(.*?)^\1`*[ ]*$\n*", re.MULTILINE | re.DOTALL)
 _NO_PAGES: Mapping[str, Page] = MappingProxyType({})
 
 
@@ -73,29 +72,27 @@ def _rule(finding: Finding, page: Page | None) -> dict[str, Any]:
         "properties": {"tags": ["pytorch", "training"], "problem.severity": finding.severity.value},
     }
     if page:
-        what, why = (_plain(page.sections[heading]) for heading in ("What it is", "Why it hurts"))
-        body = "\n\n".join(f"## {heading}\n{text}" for heading, text in page.sections.items())
+        what, why = ([" ".join(text.split()) for text in page.prose(name)] for name in ("What it is", "Why it hurts"))
         rule |= {
             "shortDescription": {"text": page.summary},
-            "fullDescription": {"text": what.partition("\n\n")[0]},
-            "help": {
-                "text": f"{page.summary}\n\n{what}\n\n{why}",
-                "markdown": f"# {page.code}: {page.slug}\n{page.summary}\n\n{_FENCE.sub(_example, body)}\n",
-            },
+            "fullDescription": {"text": what[0]},
+            "help": {"text": "\n\n".join([page.summary, *what, *why]), "markdown": _markdown(page)},
         }
     return rule
 
 
-def _plain(markdown: str) -> str:
-    """The prose of a section: one line a paragraph, its examples left out."""
-    paragraphs = _FENCE.sub("", markdown).split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip())
-
-
-def _example(match: re.Match[str]) -> str:
-    """An example without the words that are for our tests; the assertions about its harm are for them alone."""
-    ticks, kind, code = match.groups()
-    return "" if kind == "harm" else f"{ticks}python\n{code}{ticks}\n\n"
+def _markdown(page: Page) -> str:
+    """What a page says, and one of its examples: editors show it beside a finding, and logs carry it."""
+    parts = [f"# {page.code}: {page.slug}", page.summary]
+    wrong = next(iter(page.of_kind("wrong")), None)
+    shown = {"Wrong": wrong, "Right": page.twin(wrong) if wrong is not None else None}
+    for heading in page.sections:
+        example = shown.get(heading)
+        if example is not None:
+            parts.append(f"## {heading}\n```python\n{example.code}```")
+        elif heading not in shown:
+            parts.append("\n\n".join([f"## {heading}", *page.prose(heading)]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _result(finding: Finding, index: int, fingerprint: str) -> dict[str, Any]:
