@@ -36,7 +36,7 @@ ROOMS = (
     " source.account source.edit source.mend source.rewrite source.per_file source.suppress"
     " source.silence",  # whole projects
     "runtime frameworks",
-    "cli testing __main__",
+    "cli testing pytest_plugin __main__",
 )
 LONGEST = 600  # lines of a module
 
