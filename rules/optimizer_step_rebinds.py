@@ -55,7 +55,7 @@ FLAWS = {
     ),
     Flaw.FORGOTTEN: (
         "what an optimizer has gathered is thrown away in each step",
-        "puts zeros under `{}` in each step",
+        "empties `{}` in each step",
         "no step knows of the gradients before it",
         "make it once: `if len(state) == 0:`",
     ),

@@ -271,17 +271,22 @@ class SchedulerOfAnotherOptimizer(Rule):
             self.other_length(event, timing, scheduler, length, report)
 
     def warmed(self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, report: Report) -> bool:
-        """Its warm-up alone shows what it counts."""
+        """Its warm-up alone shows what it counts, or that it is so long."""
         counts, sure = pacing.warms(scheduler, timing.epochs)
+        outlasts = pacing.outlasts(scheduler, timing)
+        if outlasts:
+            counts, sure = Turn.STEP, YES
         many = Turn.STEP if timing.moved is Turn.BATCH else timing.moved
         if counts is None or sure is NO or pace(counts=counts, moves=many) is Pace.RIGHT:
             return False
-        message, label, _, help = PACES[counts, timing.moved]
+        message, label, why, help = PACES[counts, timing.moved]
         report(
             event.place,
             message,
             label=label,
-            why="the training is over before the warm-up is, or most of it is spent on that"
+            why=why
+            if outlasts
+            else "the training is over before the warm-up is, or most of it is spent on that"
             if counts is Turn.STEP
             else "the warm-up is over within the first epoch",
             help=help.format(name=query.receiver(event)),

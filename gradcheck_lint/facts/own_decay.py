@@ -47,17 +47,31 @@ class _Signs:
 
     def grown(self) -> Iterator[Grown]:
         for node in self.body.nodes:
-            if not isinstance(node, tree.Call) or not isinstance(node.func, tree.Attribute):
-                continue
-            of, verb = node.func.value, node.func.attr
-            share: tree.Expression | None = None
-            if verb in ("add", "add_"):
-                share = self._share(node, of)
-            elif verb in ("mul", "mul_") and len(node.args) == 1 and self.body.parameter(of):
-                share = self._beyond_one(node.args[0].value)
+            share = self._called(node) if isinstance(node, tree.Call) else self._assigned(node)
             name = self._decay(share) if share is not None else ""
             if name:
                 yield Grown(node, name)
+
+    def _called(self, node: tree.Call) -> tree.Expression | None:
+        """The share that a method adds: `p.add_(p, alpha=lr * wd)`, `p.mul_(1 + lr * wd)`."""
+        of, verb = (node.func.value, node.func.attr) if isinstance(node.func, tree.Attribute) else (node, "")
+        if verb in ("add", "add_"):
+            return self._share(node, of)
+        if verb in ("mul", "mul_") and len(node.args) == 1 and self.body.parameter(of):
+            return self._beyond_one(node.args[0].value)
+        return None
+
+    def _assigned(self, node: tree.Node) -> tree.Expression | None:
+        """The same by operators: `p.data += lr * wd * p.data`, `p.data *= 1 + lr * wd`, `p.data = p.data * (...)`."""
+        if isinstance(node, tree.Augment) and self.body.parameter(node.target):
+            if node.op == "*":
+                return self._beyond_one(node.value)
+            factor, whole = self._times_parameter(node.value)
+            return factor if node.op == "+" and whole and factor is not None and self.sign(factor) == 1 else None
+        if isinstance(node, tree.Assign) and node.value is not None and any(map(self.body.parameter, node.targets)):
+            factor, _ = self._times_parameter(node.value)
+            return self._beyond_one(factor) if factor is not None else None
+        return None
 
     def _share(self, call: tree.Call, of: tree.Expression) -> tree.Expression | None:
         """What share of a parameter a call adds: to itself, so that it grows; or takes off a gradient that descends."""
@@ -83,7 +97,7 @@ class _Signs:
         return len(others) < len(values) and again
 
     def _times_parameter(self, node: tree.Expression) -> tuple[tree.Expression | None, list[tree.Expression]]:
-        """`wd * p`, the parameter taken out of it."""
+        """`lr * wd` of `lr * wd * p`, and the parameter that is taken out of it."""
         if isinstance(node, tree.Operation) and node.op == "*" and len(node.operands) == 2:
             for one, other in (node.operands, node.operands[::-1]):
                 if self.body.parameter(other):

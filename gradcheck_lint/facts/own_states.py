@@ -6,7 +6,7 @@ All of it is read from the text of the loop over the parameters of a group.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,11 +44,15 @@ class Found(NamedTuple):
 
 def flaws(step: StepFacts) -> Iterator[Found]:
     """What is wrong in the loops over parameters of the `step` of an optimizer class."""
+    for statement in step.function.body if step.elements else ():
+        fresh = isinstance(statement, tree.Assign) and _fresh(statement.value)
+        if isinstance(statement, tree.Assign) and fresh and "self.state" in map(tree.dotted, statement.targets):
+            yield Found(Flaw.FORGOTTEN, statement, "self.state")
     for element in step.elements:
         body = Body(element, step)
         for found in (
-            body.left(), body.counted(), body.shared(), *body.kept(), body.forgotten(), *body.begun(), body.dropped(),
-            body.still(),
+            body.left(), body.counted(), body.shared(), *body.kept(), body.forgotten(), *body.begun(), body.mistaken(),
+            body.dropped() or body.unread() or body.stuck(), body.still(),
         ):  # fmt: skip
             if found is not None:
                 yield found
@@ -96,6 +100,10 @@ class Body:
 
     def key(self, node: tree.Node | None) -> str:
         """Under what a place in the state of the parameter is kept: `buf` for `self.state[p]["buf"]`; "" for others."""
+        if isinstance(node, tree.Call) and tree.last_name(node.func) == "setdefault" and len(node.args) == 2:
+            index = node.args[0].value
+            of = node.func.value if isinstance(node.func, tree.Attribute) else None
+            return str(index.value) if isinstance(index, tree.Constant) and of is not None and self._state(of) else ""
         if not isinstance(node, tree.Subscript) or not isinstance(node.index, tree.Constant):
             return ""
         return str(node.index.value) if self._state(node.value) else ""
@@ -299,9 +307,7 @@ class Body:
             kept = any(not isinstance(target, (tree.Name, tree.Display)) for target in node.targets)
             parts = (node.value,) if kept and node.value is not None else ()
         elif isinstance(node, tree.Call):
-            plain = tree.dotted(node.func).startswith("torch.") and not any(a.keyword == "out" for a in node.args)
-            computes = isinstance(node.func, tree.Attribute) and node.func.attr in _COMPUTING
-            parts = () if plain or computes else (argument.value for argument in node.args)
+            parts = () if _computes(node) else (argument.value for argument in node.args)
         return any(tree.dotted(inner) == name for part in parts for inner in part.walk())
 
     def dropped(self) -> Found | None:
@@ -320,19 +326,93 @@ class Body:
                 continue
             statement = next((n for n in self.nodes if isinstance(n, tree.Assign) and n.value is anew[0]), None)
             if statement is not None:
-                return Found(Flaw.DROPPED, statement, key, self._only_zeros(key))
+                return Found(Flaw.DROPPED, statement, key, self._only_zeros(key) and self._plainly_read(key))
         return None
 
     def _only_zeros(self, key: str) -> bool:
         """Whether nothing but zeros can be kept under a key: all that the class says of it was seen here."""
-        seen = sum(self.key(n) == key or self._asks_for(n, key) for n in self.nodes)
-        made = any(
-            self.key(target) == key and _zeros(value)
+        return self._made(key, _zeros) and self._all_seen(key)
+
+    def _all_seen(self, key: str) -> bool:
+        """Whether each time that the class speaks of a key is one that is read here."""
+        return sum(self.key(n) == key or self._asks_for(n, key) for n in self.nodes) == self._mentioned(key)
+
+    def _made(self, key: str, how: Callable[[tree.Expression | None], bool]) -> bool:
+        """Whether a key is given something, and nothing else than that."""
+        values = [
+            value
             for node in self.nodes
             if isinstance(node, tree.Assign)
             for target, value in _pairs(node)
-        )
-        return made and seen == self._mentioned(key)
+            if self.key(target) == key
+        ]
+        first = [n.args[1].value for n in self.nodes if isinstance(n, tree.Call) and self.key(n) == key]
+        return bool(values or first) and all(map(how, [*values, *first]))
+
+    def _keys(self) -> Iterator[str]:
+        yield from dict.fromkeys(key for node in self.nodes if (key := self.key(node)))
+
+    def unread(self) -> Found | None:
+        """`buf = state["buf"].mul(0.9).add(grad)`: what is under the key is zero for ever, and computed with."""
+        for key in self._keys():
+            if not self._only_zeros(key) or not self._plainly_read(key) or self._spread():
+                continue
+            for node in self.nodes:
+                value = node.value if isinstance(node, tree.Assign) else None
+                inner = list(value.walk()) if isinstance(value, (tree.Call, tree.Operation)) else []
+                if not self.key(value) and any(self._stands(part, key) for part in inner):
+                    if any(self.gradient(part) for part in inner):
+                        return Found(Flaw.DROPPED, node, key)
+        return None
+
+    def _plainly_read(self, key: str) -> bool:
+        """Whether what is kept under a key is nowhere but computed with: not changed, viewed, handed on or put away."""
+        spend(len(self.nodes))
+        plain: set[int] = set()
+        for node in self.nodes:
+            if isinstance(node, tree.Operation):
+                plain |= set(map(id, node.operands))
+            elif isinstance(node, tree.Call):
+                if isinstance(node.func, tree.Attribute) and node.func.attr in _PURE:
+                    plain.add(id(node.func.value))
+                if _computes(node):
+                    plain |= {id(argument.value) for argument in node.args}
+            elif isinstance(node, tree.Assign):
+                plain |= {id(part) for pair in _pairs(node) for part in pair if isinstance(pair[0], tree.Name)}
+                plain |= {id(target) for target, value in _pairs(node) if _zeros(value)}
+        return all(id(node) in plain for node in self.nodes if self._stands(node, key))
+
+    def _spread(self) -> bool:
+        """Whether all that is in a state may be put there or changed at once."""
+        verbs = {tree.last_name(node.func) for node in self.nodes if isinstance(node, tree.Call)}
+        return bool(verbs & {"update", "values", "items"})
+
+    def stuck(self) -> Found | None:
+        """`step = state["step"]; step += 1`, of a number: the state keeps the old one."""
+        for key in self._keys():
+            if not self._made(key, _number) or not self._all_seen(key):
+                continue
+            names = self._names(key)
+            changed = [n for n in self.nodes if isinstance(n, tree.Augment) and self.key(n.target) == key]
+            raised = [n for n in self.nodes if isinstance(n, tree.Augment) and _named(n.target) in names]
+            if len(names) == 1 and raised and not changed and not self._spread():
+                return Found(Flaw.DROPPED, raised[0], key)
+        return None
+
+    def mistaken(self) -> Found | None:
+        """`if "m" not in state: state["momentum"] = zeros`, where nothing ever puts "m" there."""
+        for node in self.top:
+            test = node.test if isinstance(node, tree.If) and not node.orelse else None
+            if not isinstance(test, tree.Operation) or test.op != "not in" or not isinstance(node, tree.If):
+                continue
+            asked = test.operands[0].value if isinstance(test.operands[0], tree.Constant) else None
+            if not isinstance(asked, str) or not self._state(test.operands[1]) or self._mentioned(asked) != 1:
+                continue
+            for made in node.body:
+                key = self.key(made.targets[0]) if isinstance(made, tree.Assign) and _zeros(made.value) else ""
+                if key and any(_scales(n) and self._writes(n, key) for n in self.top) and not self._spread():
+                    return Found(Flaw.FORGOTTEN, made, key)
+        return None
 
     def _asks_for(self, node: tree.Node, key: str) -> bool:
         """`key not in state`."""
@@ -406,6 +486,11 @@ class Body:
         return isinstance(written, tree.Name) and self._copied(written)
 
 
+_PURE = frozenset(
+    "add sub mul div addcdiv addcmul lerp maximum minimum dot sqrt rsqrt sign abs pow square clone norm neg exp".split()
+)
+"""Methods whose result is a new tensor, and which leave their receiver as it is."""
+
 _COMPUTING = frozenset(
     "add sub mul div add_ sub_ mul_ div_ addcdiv_ addcmul_ copy_ lerp_ addcdiv addcmul lerp maximum minimum dot".split()
 )
@@ -437,6 +522,26 @@ def _in_place(name: str) -> bool:
 
 def _zeros(value: tree.Expression | None) -> bool:
     return isinstance(value, tree.Call) and tree.last_name(value.func) in ("zeros_like", "zeros", "new_zeros")
+
+
+def _computes(call: tree.Call) -> bool:
+    """Whether a call only computes with what it is given, or writes into its receiver."""
+    name = tree.dotted(call.func)
+    if name.startswith("torch."):
+        plain = not name.endswith("_") and "_foreach" not in name
+        return plain and not any(a.keyword == "out" for a in call.args)
+    return (isinstance(call.func, tree.Attribute) and call.func.attr in _COMPUTING) or name == "len"
+
+
+def _fresh(value: tree.Expression | None) -> bool:
+    """`{}`, `defaultdict(dict)`."""
+    if isinstance(value, tree.Call):
+        return tree.last_name(value.func) in ("defaultdict", "dict")
+    return isinstance(value, tree.Dict) and not value.pairs
+
+
+def _number(value: tree.Expression | None) -> bool:
+    return isinstance(value, tree.Constant) and type(value.value) in (int, float)
 
 
 def _named(node: tree.Node | None) -> str:

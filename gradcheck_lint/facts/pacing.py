@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.gates import modulo
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
-from gradcheck_lint.laws.clock import Turn
+from gradcheck_lint.laws.clock import BATCHES, Turn
 from gradcheck_lint.source import amounts, tree
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
@@ -134,12 +134,17 @@ def warms(scheduler: Thing, epochs: Amount | None) -> tuple[Turn | None, Answer]
     said, warm = what.warm_said, what.warm if isinstance(what.warm, Amount) else None
     if name in LENGTHS and name.startswith("get_") and name != "get_scheduler":
         said, warm = "num_warmup_steps", amounts.amount(args.get(1, "num_warmup_steps"))
+    elif name == "LinearLR" and _climbs(args.get(1, "start_factor")):
+        warm = amounts.amount(args.get(3, "total_iters"))
     elif name != "LambdaLR":
         return None, NO
     steps = bool(_STEPS.search(said))
     many, most = warm.number if warm is not None else None, epochs.number if epochs is not None else None
-    if many is not None and (many >= WARMED or (most is not None and most < many > 1)) and not _EPOCHS.search(said):
-        return Turn.STEP, YES if steps or most is not None else MAYBE
+    if many is not None and many > 1 and not _EPOCHS.search(said):
+        if most is not None and many > most * (1 if steps else BATCHES - 1):
+            return Turn.STEP, YES
+        if most is None and many >= WARMED:
+            return Turn.STEP, YES if steps else MAYBE
     if warm is not None and any(atom.length for atom in warm.atoms):
         return Turn.STEP, YES
     if many is None and steps and said != "num_warmup_steps":
@@ -147,6 +152,23 @@ def warms(scheduler: Thing, epochs: Amount | None) -> tuple[Turn | None, Answer]
     if _EPOCHS.search(said) and "." in said:
         return Turn.EPOCH, YES
     return None, NO
+
+
+def _climbs(factor: Value | None) -> bool:
+    """Whether a `LinearLR` begins below the rate; torch's own factor is a third."""
+    return factor is None or (isinstance(factor, Constant) and type(factor.value) is float and factor.value < 1)
+
+
+WHOLE = frozenset(name for name in LENGTHS if name.startswith("get_")) | {"OneCycleLR"}
+"""Schedules that are made for a whole training: nobody stops after a tenth of one."""
+
+
+def outlasts(scheduler: Thing, timing: Timing) -> bool:
+    """Whether a schedule that is moved once per epoch is so long that its length must be a number of steps."""
+    length, epochs = planned(scheduler), timing.total  # none where the training may end at any time
+    if timing.moved is not Turn.EPOCH or kind(scheduler) not in WHOLE or length is None or epochs is None:
+        return False
+    return 0 < BATCHES * (epochs.number or 0) <= (length.number or 0)
 
 
 class Decay(NamedTuple):

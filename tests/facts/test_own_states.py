@@ -106,6 +106,36 @@ def test_what_is_kept(body: str, found: tuple[Flaw, bool] | None) -> None:
     assert ask(body) == ([found] if found is not None else [])
 
 
+MADE = "state = self.state[p]\nif not state:\n    state['m'] = torch.zeros_like(p)\n"
+READ = "u = state['m'].mul(0.9).add(p.grad)\np.sub_(u)"
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (MADE + READ, (Flaw.DROPPED, True)),
+        ("u = self.state[p].setdefault('m', torch.zeros_like(p))\nu = 0.9 * u + p.grad\np.sub_(u)",
+         (Flaw.DROPPED, True)),
+        (MADE + "m = state['m']\nm.view(-1).add_(p.grad.view(-1))\n" + READ, None),
+        (MADE + "state['m'][:] = p.grad\n" + READ, None),
+        (MADE + "torch.add(state['m'], p.grad, out=state['m'])\n" + READ, None),
+        (MADE + "kept.append(state['m'])\n" + READ, None),
+        (MADE + "state.update(new)\n" + READ, None),
+        (MADE + "state['m'] = u\n" + READ, None),
+        ("state = self.state[p]\nif not state:\n    state['t'] = 0\nt = state['t']\nt += 1\np.sub_(p.grad / t)",
+         (Flaw.DROPPED, True)),
+        ("state = self.state[p]\nif not state:\n    state['t'] = 0\nt = state['t']\nt += 1\nstate['t'] = t\n"
+         "p.sub_(p.grad / t)", None),
+        ("state = self.state[p]\nif 'n' not in state:\n    state['m'] = torch.zeros_like(p)\n"
+         "state['m'].mul_(0.9).add_(p.grad)" + MOVES, (Flaw.FORGOTTEN, True)),
+        ("state = self.state[p]\nif 'n' not in state:\n    state['n'] = 1\n    state['m'] = torch.zeros_like(p)\n"
+         "state['m'].mul_(0.9).add_(p.grad)" + MOVES, None),
+    ],
+)  # fmt: skip
+def test_what_is_never_kept(body: str, found: tuple[Flaw, bool] | None) -> None:
+    assert ask(body) == ([found] if found is not None else [])
+
+
 @pytest.mark.parametrize(
     ("key", "flaw"),
     [("p.shape", True), ("(p.shape, p.dtype)", True), ("group['lr']", True), ("p", False), ("id(p)", False),
