@@ -181,14 +181,14 @@ def _made_in(part: Thing, model: Thing, models: dict[int, Thing], depth: int = 4
     """
     if part.place is None or not depth:
         return False
-    owners = {id(m.core): m.core for m in (*models.values(), model) if _makes(m.core, part)}
+    owners = {id(m.core): m.core for m in (*models.values(), model) if makes(m.core, part)}
     if len(owners) != 1:
         return False
     (owner,) = owners.values()
     return owner is model.core or owner.inside(model) or _made_in(owner, model, models, depth - 1)
 
 
-def _makes(model: Thing, part: Thing) -> bool:
+def makes(model: Thing, part: Thing) -> bool:
     """Whether the code that makes a part is a statement of the constructor of a model."""
     init = model.cls.member("__init__") if isinstance(model.cls, ClassValue) else None
     if not isinstance(init, FunctionValue) or part.place is None or part is model:
