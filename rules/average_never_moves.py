@@ -22,7 +22,7 @@ class AverageNeverMoves(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     watches = (AverageStill, StatisticsOfAnother)
-    triggers = r"AveragedModel\(|load_state_dict\(|deepcopy\(|\.copy_\("
+    triggers = r"AveragedModel\(|load_state_dict\(|deepcopy\(|\.copy_\(|EMA\w*\("
     needs = (Build, Step)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
@@ -33,6 +33,7 @@ class AverageNeverMoves(Rule):
         from gradcheck_lint.facts.repair import argument
 
         self.followers(timeline, report)
+        self.forgotten(timeline, report)
         copied = None if timeline.cut else followed(timeline)
         if copied is not None:
             network = f"`{copied.network.label}`" if copied.network.label else "the network"
@@ -65,6 +66,24 @@ class AverageNeverMoves(Rule):
                 help=f"call `update_bn(loader, {name})` of `torch.optim.swa_utils` before, or say `use_buffers=True`",
                 related=[("built here", late.built.place), ("averaged here, without the statistics", late.moved.place)],
                 confidence=Confidence.HIGH if late.normed is YES else Confidence.MEDIUM,
+            )
+
+    @staticmethod
+    def forgotten(timeline: Timeline, report: Report) -> None:
+        """Averages of a class of the project."""
+        from gradcheck_lint.facts.forgotten_average import forgotten
+        from gradcheck_lint.facts.identity import name_of
+        from gradcheck_lint.facts.repair import argument
+
+        for found in forgotten(timeline):
+            model = argument(found.place, 0) or "the model"
+            report(
+                found.place,
+                "an average of weights is never moved",
+                label=f"stays what `{model}` is here: nothing calls `{found.name}.{found.moves}`",
+                why=f"`{found.name}.{found.uses}` gives the model at the start, and not what was learned",
+                help=f"call `{found.name}.{found.moves}` after each `{name_of(found.step)}.step()`",
+                related=[("trained here", found.step.place)],
             )
 
     def followers(self, timeline: Timeline, report: Report) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query, repair
+from gradcheck_lint.facts.before_closure import computed_before
 from gradcheck_lint.finding import Confidence, Edit, Fix, Safety, Severity, Span
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import ClosureMissing, ClosureWithoutLoss, EmptyStep, StaleStep
@@ -120,10 +121,10 @@ class ClosureIncomplete(Rule):
                 help=f"call `{call}.zero_grad()` at the head of `{function.name}`",
                 fix=Fix(f"call `{call}.zero_grad()` first", Safety.SAFE, edits) if edits else None,
             )
-        elif lbfgs and not _once(optimizer) and run is not None and _computed_before(closure, run):
+        elif lbfgs and not _once(optimizer) and run is not None and computed_before(closure, run):
             report(
                 place,
-                "the closure computes no loss: it goes backward from one that was there before",
+                "the closure goes backward through a forward pass that was made before it",
                 label=f"gives the same loss to each evaluation by `{call}.step()`",
                 why="LBFGS evaluates it at other weights, along a line, and is told nothing of them",
                 help=f"run the forward pass and compute the loss in `{function.name}`",
@@ -217,21 +218,6 @@ def _once(optimizer: Thing) -> bool:
     """Whether the optimizer is told to evaluate only once in a step."""
     given = optimizer.args.get(2, "max_iter") if optimizer.args is not None else None
     return given is not None and not (isinstance(given, Constant) and given.value != 1)
-
-
-def _computed_before(closure: FunctionValue, run: tl.Call) -> bool:
-    """Whether all that the closure goes backward from was computed outside of it, before it was called."""
-    events = list(tl.inside(run.body))
-    losses = [only(e.subject) for e in events if isinstance(e, ev.Backward)]
-    if any(isinstance(e, ev.Forward) for e in events):
-        return False
-    begun, first, last = min(e.serial for e in events), closure.function.at.line, closure.function.at.end_line
-    for loss in losses:
-        if loss is None or loss.place is None or loss.serial >= begun or loss.place.chunk is not run.place.chunk:
-            return False
-        if first <= loss.place.node.at.line <= last:
-            return False
-    return True
 
 
 def _yields(body: tree.Block) -> bool:

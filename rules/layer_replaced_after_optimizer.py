@@ -48,6 +48,7 @@ class LayerReplacedAfterOptimizer(Rule):
     def copies(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts.identity import name_of
         from gradcheck_lint.facts.query import called
+        from gradcheck_lint.facts.starved import starved
         from gradcheck_lint.facts.trained_copy import trained_copies
 
         for found in trained_copies(timeline):
@@ -60,6 +61,19 @@ class LayerReplacedAfterOptimizer(Rule):
                 help=f"compute the loss with what `{name}` has, or build `{name}` of the parameters of {copy}",
                 related=[("the optimizer takes the parameters here", found.built.place)],
                 confidence=Confidence.MEDIUM,  # the copy may have been given the parameters themselves
+            )
+        for left in starved(timeline):
+            if not left.copied:
+                continue
+            copy, name = called([left.model]), name_of(left.step)
+            trained = called([left.model.core.copy_of]) if left.model.core.copy_of is not None else "the model"
+            report(
+                left.built.place,
+                "a model is trained, and the optimizer holds a copy of it",
+                label=f"takes the parameters of {copy}, which is a copy of {trained}",
+                why=f"`{name}.step()` finds no gradient, and {trained} stays as it is",
+                help=f"build `{name}` of the parameters of {trained}, or compute the loss with {copy}",
+                related=[("backward leads to the original here", left.backward.place)],
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

@@ -33,11 +33,13 @@ class ParameterWithoutGradient(Rule):
         told: set[int] = set()
         for found in unreached(timeline):
             left = starving.get(id(found.built))
+            if left is not None and left.copied:
+                continue  # GL202
             if left is None or id(found.built) not in told:  # of one that gets nothing at all, one place tells why
                 self.part(timeline, found, left, report)
             told.add(id(found.built))
         for key, left in starving.items():
-            if key not in told:
+            if key not in told and not left.copied:
                 self.nothing(left, report)
 
     @staticmethod

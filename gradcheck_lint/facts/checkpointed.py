@@ -13,14 +13,15 @@ from typing import NamedTuple
 from gradcheck_lint.facts.led_to import Walk
 from gradcheck_lint.facts.penalties import operations
 from gradcheck_lint.facts.reach import Cutting, Reaching, reaching, weighs
-from gradcheck_lint.facts.unreached import is_part, touches
+from gradcheck_lint.facts.unreached import is_part, makes, touches
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.layers import layer_of, slots
 from gradcheck_lint.source.natures import Module
 from gradcheck_lint.source.operations import How, Operation
-from gradcheck_lint.source.values import Constant, FunctionValue, Partial, Thing, Value, only, options
+from gradcheck_lint.source.values import ClassValue, Constant, FunctionValue, Partial, Thing, Value, only, options
 
 _CHECKPOINTS = {"torch.utils.checkpoint.checkpoint": (1, 99), "torch.utils.checkpoint.checkpoint_sequential": (2, 3)}
 """The functions, with the position of the first input and that of `use_reentrant`."""
@@ -128,18 +129,34 @@ def frozen(timeline: tl.Timeline, part: Thing) -> bool:
         if event.value is not False:
             if touches(owner, part) or not owner.certain or owner.summary:
                 return False
-        elif isinstance(owner.what, Module):
-            found = (
-                found
-                or (is_part(part, owner, {}) and event.how != "attribute")
-                or (event.thing is not owner and is_part(part, owner, {}))
-            )
-        elif event.thing.parent is not None and event.thing.parent[0].core is part:
+        elif isinstance(owner.what, Module) or _is_called(timeline, owner, part):
+            within = is_part(part, owner, {}) or _is_called(timeline, owner, part)
+            found = found or (within and (event.how != "attribute" or event.thing is not owner))
+        elif event.thing.parent is not None and (
+            event.thing.parent[0].core is part or _is_called(timeline, event.thing.parent[0], part)
+        ):
             found = found or [slot.name for slot in slots(layer_of(part), part.args) or ()] == [event.thing.parent[1]]
     return found and not any(
         e.subject is None or any(isinstance(o, Thing) and touches(o, part) for o in options(e.subject))
         for e in timeline.events(ev.Grow)
     )
+
+
+def _is_called(timeline: tl.Timeline, attribute: Thing, part: Thing) -> bool:
+    """Whether an attribute of the one model that has such a part is that part, or has it.
+
+    The parts of a model are made anew where its `forward` is looked at.
+    """
+    base, name = attribute.parent if attribute.parent is not None else (None, "")
+    if base is None or part.place is None or not isinstance(base.core.cls, ClassValue):
+        return False
+    init = base.core.cls.member("__init__")
+    for statement in init.function.body if isinstance(init, FunctionValue) else ():
+        if isinstance(statement, tree.Assign) and statement.value is not None:
+            if f"self.{name}" in map(tree.dotted, statement.targets):
+                if any(node is part.place.node for node in statement.value.walk()):
+                    return len([e for e in timeline.events(ev.Build) if makes(e.subject.core, part)]) == 1
+    return False
 
 
 def _learns(timeline: tl.Timeline, made: Operation) -> Answer:

@@ -254,10 +254,10 @@ def _named(timeline: tl.Timeline, average: Thing) -> bool:
     for event in timeline.events(ev.SetAttribute):
         if only(event.value) is average:
             names += [event.attr, *(name for one in things(event.subject) for name in (one.class_name, one.label))]
-    return any(_AVERAGE.search(name) for name in names)
+    return any(AVERAGE.search(name) for name in names)
 
 
-_AVERAGE = re.compile(
+AVERAGE = re.compile(
     r"(?:^|_|[a-z])(?:EMA|Ema|SWA|Swa|Average|Averaged)(?:_|$|[A-Z])|^(?:EMA|Ema|SWA|Average)"
     r"|(?:^|_)(?:ema|swa|avg|average|averaged)(?:_|$)"
 )

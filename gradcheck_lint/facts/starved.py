@@ -29,9 +29,23 @@ class Starved(NamedTuple):
     model: Thing
     behind: tuple[Thing, ...]
 
+    @property
+    def copied(self) -> bool:
+        """Whether it has a copy of what is trained."""
+        of = self.model.core.copy_of
+        return of is not None and any(one.core is of.core for one in self.behind)
 
-def starved(timeline: tl.Timeline) -> Iterator[Starved]:
-    """The optimizers for which nothing makes gradients, though others get some."""
+
+def starved(timeline: tl.Timeline) -> list[Starved]:
+    """The optimizers for which nothing makes gradients, though others get some; found once for all rules."""
+    return query.once(timeline, _found)
+
+
+def _found(timeline: tl.Timeline) -> list[Starved]:
+    return list(_starved(timeline))
+
+
+def _starved(timeline: tl.Timeline) -> Iterator[Starved]:
     if timeline.cut or timeline.hooked or timeline.owner is not None:
         return
     if not timeline.has(ev.Step) or not timeline.has(ev.BuildOptimizer) or timeline.has(ev.GradWrite):

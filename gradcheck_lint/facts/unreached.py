@@ -180,14 +180,30 @@ def _made_in(part: Thing, model: Thing, models: dict[int, Thing], depth: int = 4
     """
     if part.place is None or not depth:
         return False
-    owners = {id(m.core): m.core for m in (*models.values(), model) if _makes(m.core, part)}
+    owners = {id(m.core): m.core for m in (*models.values(), model) if makes(m.core, part)}
+    if not owners:
+        return _made_below(part, model.core)
     if len(owners) != 1:
         return False
     (owner,) = owners.values()
     return owner is model.core or owner.inside(model) or _made_in(owner, model, models, depth - 1)
 
 
-def _makes(model: Thing, part: Thing) -> bool:
+def _made_below(part: Thing, model: Thing) -> bool:
+    """Whether a part is made by the constructor of a class of which the constructor of a model makes an object."""
+    init = model.cls.member("__init__") if isinstance(model.cls, ClassValue) else None
+    maker = part.place.chunk.function if part.place is not None else None
+    if not isinstance(init, FunctionValue) or not isinstance(model.cls, ClassValue) or maker is None:
+        return False
+    known = model.cls.home.project.definition_of.get(id(maker))
+    if known is None or known[1].name != "__init__" or not known[1].owner:
+        return False
+    spend(10)
+    calls = [node for node in tree.walk_block(init.function.body) if isinstance(node, tree.Call)]
+    return any(tree.last_name(call.func) == known[1].owner for call in calls)
+
+
+def makes(model: Thing, part: Thing) -> bool:
     """Whether the code that makes a part stands in the constructor of a model."""
     init = model.cls.member("__init__") if isinstance(model.cls, ClassValue) else None
     if not isinstance(init, FunctionValue) or part.place is None or part is model:

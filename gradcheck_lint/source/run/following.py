@@ -278,12 +278,22 @@ def prepare(machine: Machine, thing: Thing, node: tree.Node | None, args: Argume
         if sum(1 for f in machine.frames if f.function is init.function) or len(machine.frames) > limits.DEPTH:
             return
         saved = machine.sequence
+        later: dict[str, Constant] = {}
         if args is None and machine.frames:
             machine.sequence = tl.Sequence()  # asked for long after it was made: these events are past
+            later = _flags(machine, thing)
         if args is None:
             args = thing.args
         _run_init(machine, init.bind(thing), args, node)
         machine.sequence = saved
+        for name, value in later.items():
+            machine.set(thing.serial, name, value)
+
+
+def _flags(machine: Machine, thing: Thing) -> dict[str, Constant]:
+    """The settings that an object was given before its `__init__` is gone through: they were made after that."""
+    known = {name: machine.get(thing.serial, name) for name in machine.names_of.get(thing.serial, ())}
+    return {name: value for name, value in known.items() if isinstance(value, Constant)}
 
 
 def _run_init(machine: Machine, init: FunctionValue, args: Arguments | None, node: tree.Node | None) -> None:
