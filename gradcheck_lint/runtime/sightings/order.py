@@ -329,6 +329,14 @@ class LeakUpstream(LeakedGradients):
     real: bool
 
 
+@kind
+class GraphGrows(Sighting):
+    """Each backward since the step goes through the graphs of those before it as well, which were kept for that."""
+
+    nodes: int  # by which the graph has grown each time
+    backwards: int
+
+
 # Frameworks
 
 
