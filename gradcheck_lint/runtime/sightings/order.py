@@ -337,6 +337,16 @@ class GraphGrows(Sighting):
     backwards: int
 
 
+@kind
+class WindowSpills(Sighting):
+    """What is left of a window at the end of a loop goes into the first step of the next round of it."""
+
+    window: int  # backwards of that step
+    usual: int  # of the others
+    every: int  # after how many steps it comes again
+    made: Site | None
+
+
 # Frameworks
 
 
