@@ -30,6 +30,7 @@ from gradcheck_lint.runtime.checks.numbers.scalars import Scalars
 from gradcheck_lint.runtime.checks.numbers.units import Units
 from gradcheck_lint.runtime.checks.numbers.values import Values
 from gradcheck_lint.runtime.checks.order.bypassed import Bypassed
+from gradcheck_lint.runtime.checks.order.changed import Changed
 from gradcheck_lint.runtime.checks.order.leaks import Leaks
 from gradcheck_lint.runtime.checks.order.retained import Retained
 from gradcheck_lint.runtime.checks.order.rounds import Rounds
@@ -61,6 +62,7 @@ CHECKS: tuple[type[Check], ...] = (
     Leaks,
     Retained,
     Rounds,
+    Changed,
     Rates,
     Lengths,
     Rebuilt,

@@ -347,6 +347,17 @@ class WindowSpills(Sighting):
     made: Site | None
 
 
+@kind
+class SavedChanged(Sighting):
+    """torch refuses a backward, for something that it needs was changed in place; `names`: a parameter, or layers."""
+
+    made: str  # the operation that had made it; "" for a parameter, or where that is not known
+    needs: str  # the operation that needs it
+    by: str  # what changes it, as the code writes it; "" if there are several that may
+    called: Site | None
+    moved: Site | None  # by the step that moves the parameter
+
+
 # Frameworks
 
 
