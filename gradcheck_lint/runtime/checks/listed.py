@@ -19,6 +19,7 @@ from gradcheck_lint.runtime.checks.holding.redrawn import Redrawn
 from gradcheck_lint.runtime.checks.holding.restored import Restored
 from gradcheck_lint.runtime.checks.holding.storage import Storage
 from gradcheck_lint.runtime.checks.holding.strays import Strays
+from gradcheck_lint.runtime.checks.mode.expected import Expected
 from gradcheck_lint.runtime.checks.mode.freezing import Freezing
 from gradcheck_lint.runtime.checks.mode.masks import Masks
 from gradcheck_lint.runtime.checks.mode.modes import Modes
@@ -56,6 +57,7 @@ CHECKS: tuple[type[Check], ...] = (
     Construction,
     Norms,
     Freezing,
+    Expected,
     Cuts,
     Losses,
     Plateaus,
