@@ -25,6 +25,7 @@ from gradcheck_lint.runtime.checks.mode.masks import Masks
 from gradcheck_lint.runtime.checks.mode.modes import Modes
 from gradcheck_lint.runtime.checks.mode.norms import Norms
 from gradcheck_lint.runtime.checks.mode.precision import Precision
+from gradcheck_lint.runtime.checks.mode.switched import Switched
 from gradcheck_lint.runtime.checks.mode.writes import Writes
 from gradcheck_lint.runtime.checks.numbers.effects import Effects
 from gradcheck_lint.runtime.checks.numbers.scalars import Scalars
@@ -71,6 +72,7 @@ CHECKS: tuple[type[Check], ...] = (
     Values,
     Effects,
     Modes,
+    Switched,
     Redrawn,
     Restored,
     Placement,

@@ -76,6 +76,11 @@ class AdaptersFrozen(Sighting):
 
 
 @kind
+class JudgedInTraining(Sighting):
+    """A model was put into evaluation mode, and its optimizer, which has such modes too, was not."""
+
+
+@kind
 class ExpectedFrozenMoved(Sighting):
     held: int
 
