@@ -100,9 +100,11 @@ class Followers(Check):
     def _find(self, observer: Observer) -> None:
         ids, frames = observer.ids(), sites.frames(2)
         held = self.session.roster.held()
+        around = [m for m in modules_near(frames) if not all(id(p) in held for p in m.parameters())]
+        if not around:
+            return  # nothing at hand but what is trained
         trained = [m for _, m in self.session.models.modules() if _all_in(m, ids)]
-        around = [m for m in modules_near(frames) if not _all_in(m, held)]
-        pairs = paired(around, trained, lambda module: _none_in(module, held)) if trained and around else []
+        pairs = paired(around, trained, lambda module: _none_in(module, held))
         if not pairs or not writes_networks(frames):
             return
         kept = [
@@ -186,6 +188,8 @@ class Followers(Check):
         self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         average = args[0]
+        if kind is Call.MODULE_LOAD_STATE and not self._pairs:
+            return
         if kind is Call.MODULE_LOAD_STATE:
             given = {id(p) for p in average.parameters()}
             for index, pairs in self._pairs.items():

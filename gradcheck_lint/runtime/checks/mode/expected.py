@@ -35,10 +35,10 @@ class Expected(Check):
         if observer.watched.steps != _AT:
             return
         known = dict(self.session.models.parameters())
-        for p in observer.parameters():
+        words = {word for session in patches.ACTIVE for word in session.options.expect_trained} - self._told
+        for p in observer.parameters() if words else ():
             if not self.session.models.name(p):
                 known.setdefault(observer.name(p), p)
-        words = {word for session in patches.ACTIVE for word in session.options.expect_trained} - self._told
         for word in sorted(words):
             self._ask(observer, mark, word, {name: p for name, p in known.items() if name.startswith(word)})
         self._adapters(observer, known)
