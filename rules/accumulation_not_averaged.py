@@ -11,7 +11,7 @@ from gradcheck_lint.facts.window import Window, windows
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.runtime.sightings.order import Discarded
+from gradcheck_lint.runtime.sightings.order import Discarded, WindowSpills
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -37,7 +37,7 @@ class AccumulationNotAveraged(Rule):
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
     needs = (ev.Backward,)
-    watches = (Discarded,)
+    watches = (Discarded, WindowSpills)
 
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         late = {id(found.made) for found in divided_late(timeline)}  # GL121
@@ -140,6 +140,18 @@ class AccumulationNotAveraged(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if isinstance(sighting, WindowSpills):
+            name = sighting.optimizer.label if sighting.optimizer else "optimizer"
+            over = sighting.window - sighting.usual
+            report(
+                "the last micro-batches of an epoch leak into the next one",
+                label=f"{sighting.at_step}: uses {sighting.window} backwards, as after each {sighting.every} steps, "
+                f"and the others {sighting.usual}",
+                why=f"the last {over} backwards of a loop are added to the first {sighting.usual} of the next one",
+                help=f"call `{name}.step()` after the last batch as well, or clear what is left",
+                related=[("made here", sighting.made)],
+            )
+            return
         assert isinstance(sighting, Discarded)
         window, usual = sighting.window, sighting.usual
         if not 0 < window < usual or not sighting.finite:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.rule import Report, Rule
-from gradcheck_lint.runtime.sightings.order import GraphKept
+from gradcheck_lint.runtime.sightings.order import GraphGrows, GraphKept
 from gradcheck_lint.source import events as ev
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class GraphKeptAlive(Rule):
     fix = Safety.SAFE
     witnesses = frozenset({"source", "run"})
     needs = (ev.Backward,)
-    watches = (GraphKept,)
+    watches = (GraphKept, GraphGrows)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts.kept import kept
@@ -50,6 +50,16 @@ class GraphKeptAlive(Rule):
             )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if isinstance(sighting, GraphGrows):
+            report(
+                "each backward goes through the graphs of earlier ones again",
+                label=f"{sighting.at_step}: the graph has {sighting.nodes} more nodes at each of "
+                f"{sighting.backwards} backwards since the step",
+                why="`retain_graph=True` keeps all of them: time and memory grow with the square of their number",
+                help="detach what one part hands on to the next, as in `hidden = hidden.detach()`",
+                note="to go back through the whole sequence is legitimate: add up the losses, and go backward once",
+            )
+            return
         assert isinstance(sighting, GraphKept)
         made = sighting.made
         keeper = f"`{sighting.names[0]}`" if sighting.names else "something"

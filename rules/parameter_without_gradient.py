@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
+from gradcheck_lint.runtime.sightings.mode import ShouldBeTrained, Untrained
 from gradcheck_lint.runtime.sightings.reach import Cutting, NeverAGradient
 from gradcheck_lint.source.events import Backward
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sighting import Sighting
     from gradcheck_lint.source.timeline import Timeline
 
+_LACKS = {
+    Untrained.FROZEN: ("does not require grad", "call `requires_grad_()` on it before the optimizer is built"),
+    Untrained.UNHELD: ("is held by no optimizer", "hand it to the optimizer, or to another one"),
+    Untrained.DRY: ("has had no gradient in two steps", "let the loss depend on it, without `.detach()` or `no_grad`"),
+}
+"""What is the matter with a parameter that should be trained, and what to do."""
+
 
 class ParameterWithoutGradient(Rule):
     code = "GL408"
@@ -23,7 +31,7 @@ class ParameterWithoutGradient(Rule):
     severity = Severity.WARNING
     witnesses = frozenset({"source", "run"})
     needs = (Backward,)
-    watches = (NeverAGradient,)
+    watches = (NeverAGradient, ShouldBeTrained)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         from gradcheck_lint.facts.starved import starved
@@ -97,6 +105,9 @@ class ParameterWithoutGradient(Rule):
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
+        if isinstance(sighting, ShouldBeTrained):
+            self.expected(sighting, report)
+            return
         assert isinstance(sighting, NeverAGradient)
         from gradcheck_lint.runtime.layers import told
 
@@ -120,6 +131,32 @@ class ParameterWithoutGradient(Rule):
             note="a part of a library's model that this task does not use is harmless",
             confidence=Confidence.MEDIUM,
             subject=sighting.prefix,
+        )
+
+    def expected(self, sighting: ShouldBeTrained, report: RunReport) -> None:
+        """What the user has named in `expect_trained`."""
+        from gradcheck_lint.runtime.layers import told
+
+        word, what, reason = sighting.word, told(sighting.names), sighting.reason
+        if reason is Untrained.NAMELESS:
+            report(
+                "no parameter has the name that is expected to be trained",
+                site=sighting.built,
+                label=f"none of the parameters here has a name that begins with `{word}`",
+                why="nothing of that name is trained, and nothing can be checked",
+                help="look at the names in `model.named_parameters()`, and mend `expect_trained`",
+                subject=word,
+            )
+            return
+        lacks, help = _LACKS[reason]
+        report(
+            "parameters that should be trained are not",
+            site=sighting.built,
+            label=f"{what} {lacks}, and `expect_trained` names `{word}`",
+            why="each step passes them by, and they stay as they are",
+            help=help,
+            related=[("steps here", sighting.site)],
+            subject=word,
         )
 
     def cut_off(self, sighting: NeverAGradient, report: RunReport) -> None:

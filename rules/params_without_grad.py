@@ -10,7 +10,7 @@ from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.layers import told
 from gradcheck_lint.runtime.sightings.building import NeverTrained
-from gradcheck_lint.runtime.sightings.mode import NormsAlone
+from gradcheck_lint.runtime.sightings.mode import AdaptersFrozen, NormsAlone
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Backward, BuildOptimizer, GradWrite, Step
 from gradcheck_lint.source.natures import Data, Module, Parameters, Tensor, nature
@@ -29,7 +29,7 @@ class ParamsWithoutGrad(Rule):
     severity = Severity.ERROR
     witnesses = frozenset({"source", "run"})
     needs = (Backward,)
-    watches = (NeverTrained, NormsAlone)
+    watches = (NeverTrained, NormsAlone, AdaptersFrozen)
 
     def on_timeline(self, timeline: Timeline, report: Report) -> None:
         if (
@@ -59,6 +59,18 @@ class ParamsWithoutGrad(Rule):
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:
         if isinstance(sighting, NormsAlone):
             self.norms_alone(sighting, report)
+            return
+        if isinstance(sighting, AdaptersFrozen):
+            report(
+                "adapters do not require grad, and something else is trained",
+                site=sighting.built,
+                label=f"{told(sighting.names)} were handed over, and no adapter of the model requires grad",
+                why="the step passes over them: they stay what was loaded, or nothing at all",
+                help="load them for training, as by `is_trainable=True`, or call `requires_grad_()` on them",
+                note="to train a head on a frozen adapter on purpose is legitimate",
+                related=[("steps here", sighting.site)],
+                confidence=Confidence.MEDIUM,
+            )
             return
         assert isinstance(sighting, NeverTrained)
         what, several = told([f"`{name}`" for name in sighting.names]), len(sighting.names) > 1

@@ -446,13 +446,18 @@ class SchedulerOfAnotherOptimizer(Rule):
             report(
                 "the schedule is over, and training goes on",
                 label=f"the rate of `{name}` is {rate:.3g} at step {sighting.step}, and was {sighting.highest:.3g}"
+                if rate < 0
+                else f"the rate of `{name}` is {rate:.3g} at step {sighting.step}, and has been next to nothing since "
+                f"step {since} or before"
                 if rate
                 else f"the rate of `{name}` is 0 at step {sighting.step}, and has been since step {since} or before",
                 why="a step with a rate below 0 climbs, and the loss with it"
+                if rate < 0
+                else "a step with such a rate moves nothing"
                 if rate
                 else "a step with a rate of 0 moves nothing",
                 help="give the schedule as many steps as it is moved"
-                + (", and let it end at 0, by `max(0.0, ...)`" if rate else ""),
+                + (", and let it end at 0, by `max(0.0, ...)`" if rate < 0 else ""),
                 related=[("the step", sighting.stepped)],
             )
         elif isinstance(sighting, ScheduleLeft):

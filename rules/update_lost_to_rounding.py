@@ -26,7 +26,7 @@ class UpdateLostToRounding(Rule):
         assert isinstance(sighting, LostToRounding)
         dtype, share = sighting.dtype, sighting.share
         name = sighting.optimizer.label if sighting.optimizer else "the optimizer"
-        sure = sighting.own and sighting.most and not sighting.scheduled
+        sure = sighting.own and sighting.most and not sighting.grows
         rate = f"a learning rate of {sighting.rate:g}" if sighting.rate is not None else "this learning rate"
         report(
             "updates are lost to rounding",

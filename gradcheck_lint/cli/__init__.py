@@ -336,6 +336,14 @@ _run_file = click.option(
     metavar="NAMES",
     help="Names (or prefixes) of parameters that must not change.",
 )
+@click.option(
+    "--expect-trained",
+    type=WordList(),
+    multiple=True,
+    callback=joined,
+    metavar="NAMES",
+    help="Names (or prefixes) of parameters that must be trained.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print no summary at the end.")
 @_config
 @_isolated
@@ -350,7 +358,8 @@ def run(program: str, args: tuple[str, ...], module: bool, **options: Any) -> Ca
     """
     from gradcheck_lint.runtime.launch import Launch
 
-    lists: dict[str, Any] = {name: options.pop(name) or () for name in ("select", "ignore", "expect_frozen")}
+    words = ("select", "ignore", "expect_frozen", "expect_trained")
+    lists: dict[str, Any] = {name: options.pop(name) or () for name in words}
     return Launch(program, args, module=module, **lists, **options)
 
 

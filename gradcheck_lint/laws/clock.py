@@ -101,6 +101,7 @@ def left(*, stepped: bool, moves: int, others: int, followed: bool) -> bool:
 
 # How long
 
+ROUNDED = 1e-12  # of the highest rate: what rounding leaves of it
 NOTHING = 1e-9  # of the highest rate: what no step can be told by from none
 LONG, REST = 50, 20  # steps without a rate that are more than a schedule counted short, while it runs and at the end
 PART = 0.2  # of all steps so far, which they have to be besides
@@ -137,8 +138,8 @@ class Rates:
         return bool(self.since) and self.over(rates) and step - self.since >= max(REST, PART * steps)
 
     def below(self, rate: float) -> float:
-        """A rate that climbs; 0 for one that is nothing but rounding."""
-        return rate if rate < -NOTHING * self.highest else 0.0
+        """A rate that climbs, or is next to nothing; 0 for one that is nothing but rounding."""
+        return rate if rate < -NOTHING * self.highest or rate > ROUNDED * self.highest else 0.0
 
 
 HIGH = 0.25  # of the way back to the first rate

@@ -57,6 +57,7 @@ class Options(NamedTuple):
     """The share of the time that checks may take after the first steps: else they come less often; 0 for no limit."""
     everything: bool = False  # watch each optimizer that the program builds
     expect_frozen: tuple[str, ...] = ()
+    expect_trained: tuple[str, ...] = ()
     least: Confidence = Confidence.HIGH
     writer: Any = None  # see `scalars`
     ignored: Callable[[str], frozenset[str]] | None = None  # the codes that are off in a file

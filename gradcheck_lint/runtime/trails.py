@@ -67,6 +67,11 @@ def in_loop(code: CodeType, offset: int) -> bool:
     return any(start <= offset <= end for start, end in _loops(code))
 
 
+def divides(code: CodeType) -> bool:
+    """Whether a function takes the rest of a division, as who counts batches does."""
+    return any(at.argrepr in ("%", "%=") or at.opname == "BINARY_MODULO" for at in dis.get_instructions(code))
+
+
 def calls(code: CodeType, name: str, method: str) -> bool:
     """Whether the code has a call of `name.method` anywhere, executed or not."""
     words = [at.argval for at in dis.get_instructions(code) if isinstance(at.argval, str)]

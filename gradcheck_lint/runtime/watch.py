@@ -66,6 +66,7 @@ class watch:  # noqa: N801 - used like a function
         a percent of the time.
     select, ignore: codes, beginnings of codes or names of rules, as for the linter.
     expect_frozen: names of parameters, or beginnings of them, that must not move.
+    expect_trained: the same of those that must require grad, be in an optimizer and get gradients.
     min_confidence: "low", "medium" or "high"; what is less certain is not told.
     quiet: no summary on stderr at the end.
     writer: what is given losses, norms of gradients and sizes of updates: a SummaryWriter, or a callable such as
@@ -87,6 +88,7 @@ class watch:  # noqa: N801 - used like a function
         select: Sequence[str] = (),
         ignore: Sequence[str] = (),
         expect_frozen: Sequence[str] = (),
+        expect_trained: Sequence[str] = (),
         min_confidence: str = "high",
         quiet: bool = False,
         writer: Any = None,
@@ -103,6 +105,7 @@ class watch:  # noqa: N801 - used like a function
         self._select = _words(select)
         self._ignore = _words(ignore)
         self._expect_frozen = _words(expect_frozen)
+        self._expect_trained = _words(expect_trained)
         self._least = Confidence.parse(min_confidence)
         self._quiet = quiet
         self._writer = writer
@@ -154,6 +157,7 @@ class watch:  # noqa: N801 - used like a function
             budget=0.004 if self._every is None else 0.0,
             everything=not self._optimizers,
             expect_frozen=self._expect_frozen,
+            expect_trained=self._expect_trained,
             least=self._least,
             writer=self._writer,
             ignored=self._ignored,

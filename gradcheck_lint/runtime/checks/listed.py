@@ -19,17 +19,20 @@ from gradcheck_lint.runtime.checks.holding.redrawn import Redrawn
 from gradcheck_lint.runtime.checks.holding.restored import Restored
 from gradcheck_lint.runtime.checks.holding.storage import Storage
 from gradcheck_lint.runtime.checks.holding.strays import Strays
+from gradcheck_lint.runtime.checks.mode.expected import Expected
 from gradcheck_lint.runtime.checks.mode.freezing import Freezing
 from gradcheck_lint.runtime.checks.mode.masks import Masks
 from gradcheck_lint.runtime.checks.mode.modes import Modes
 from gradcheck_lint.runtime.checks.mode.norms import Norms
 from gradcheck_lint.runtime.checks.mode.precision import Precision
+from gradcheck_lint.runtime.checks.mode.switched import Switched
 from gradcheck_lint.runtime.checks.mode.writes import Writes
 from gradcheck_lint.runtime.checks.numbers.effects import Effects
 from gradcheck_lint.runtime.checks.numbers.scalars import Scalars
 from gradcheck_lint.runtime.checks.numbers.units import Units
 from gradcheck_lint.runtime.checks.numbers.values import Values
 from gradcheck_lint.runtime.checks.order.bypassed import Bypassed
+from gradcheck_lint.runtime.checks.order.changed import Changed
 from gradcheck_lint.runtime.checks.order.leaks import Leaks
 from gradcheck_lint.runtime.checks.order.retained import Retained
 from gradcheck_lint.runtime.checks.order.rounds import Rounds
@@ -55,18 +58,21 @@ CHECKS: tuple[type[Check], ...] = (
     Construction,
     Norms,
     Freezing,
+    Expected,
     Cuts,
     Losses,
     Plateaus,
     Leaks,
     Retained,
     Rounds,
+    Changed,
     Rates,
     Lengths,
     Rebuilt,
     Values,
     Effects,
     Modes,
+    Switched,
     Redrawn,
     Restored,
     Placement,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.laws.mode import Lost
@@ -50,6 +51,33 @@ class ShouldBeFrozen(Sighting):
 
     word: str
     held: int
+
+
+class Untrained(Enum):
+    """Why something is not trained."""
+
+    NAMELESS = "nothing has such a name"
+    FROZEN = "it does not require grad"
+    UNHELD = "no optimizer has it"
+    DRY = "it gets no gradient"
+
+
+@kind
+class ShouldBeTrained(Sighting):
+    """What `expect_trained` names is not trained."""
+
+    word: str
+    reason: Untrained
+
+
+@kind
+class AdaptersFrozen(Sighting):
+    """An optimizer was given adapters, none of which requires grad, and something else gets gradients."""
+
+
+@kind
+class JudgedInTraining(Sighting):
+    """A model was put into evaluation mode, and its optimizer, which has such modes too, was not."""
 
 
 @kind

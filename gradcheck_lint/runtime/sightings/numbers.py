@@ -94,7 +94,7 @@ class LostToRounding(Sighting):
     most: bool  # it is so for most of all weights
     dtype: str
     own: bool
-    scheduled: bool
+    grows: bool  # the rate is still on its way up, as far as anybody can see
     rate: float | None
 
 

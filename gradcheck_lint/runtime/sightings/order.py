@@ -329,6 +329,35 @@ class LeakUpstream(LeakedGradients):
     real: bool
 
 
+@kind
+class GraphGrows(Sighting):
+    """Each backward since the step goes through the graphs of those before it as well, which were kept for that."""
+
+    nodes: int  # by which the graph has grown each time
+    backwards: int
+
+
+@kind
+class WindowSpills(Sighting):
+    """What is left of a window at the end of a loop goes into the first step of the next round of it."""
+
+    window: int  # backwards of that step
+    usual: int  # of the others
+    every: int  # after how many steps it comes again
+    made: Site | None
+
+
+@kind
+class SavedChanged(Sighting):
+    """torch refuses a backward, for something that it needs was changed in place; `names`: a parameter, or layers."""
+
+    made: str  # the operation that had made it; "" for a parameter, or where that is not known
+    needs: str  # the operation that needs it
+    by: str  # what changes it, as the code writes it; "" if there are several that may
+    called: Site | None
+    moved: Site | None  # by the step that moves the parameter
+
+
 # Frameworks
 
 

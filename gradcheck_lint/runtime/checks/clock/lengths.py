@@ -6,8 +6,9 @@ RateAsFactor (a LambdaLR is given a rate, and multiplies the rate by it).
 
 from __future__ import annotations
 
+import math
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.laws import clock
 from gradcheck_lint.laws.answer import NO, YES
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 _LARGEST = 0.02  # base rate that is no factor with which a warm-up begins
 
 
+class _Seen(NamedTuple):
+    """A cosine when it was looked at last."""
+
+    scheduler: weakref.ref[Any]
+    steps: int  # of its optimizer
+    moves: int
+    length: int
+    base: float
+    least: float
+
+
 class Lengths(Check):
     """Reads the numbers of schedules of torch's own."""
 
@@ -32,6 +44,7 @@ class Lengths(Check):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._cosines: list[weakref.ref[Any]] = []
+        self._seen: dict[int, _Seen] = {}  # by optimizer
         self._lambdas: dict[int, tuple[weakref.ref[Any], Mark | None, list[float]]] = {}  # by optimizer
 
     def call_ended(
@@ -53,10 +66,12 @@ class Lengths(Check):
                 self._lambdas[id(optimizer)] = (weakref.ref(args[0]), mark or sites.here(2), rates)
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
-        if self._lambdas:
+        if self._cosines or self._lambdas:
             self.glance(observer, mark)
 
     def glance(self, observer: Observer, mark: Mark | None) -> None:
+        if self._cosines:
+            self._follow(observer)
         known = self._lambdas.get(id(observer.optimizer)) if self._lambdas else None
         if known is None:
             return
@@ -65,30 +80,42 @@ class Lengths(Check):
         now = [reading.rate(group) for group in observer.groups()]
         grows = len(now) != len(first) or any(a is None or a > b for a, b in zip(now, first, strict=True))
         if scheduler is None or grows:
-            del self._lambdas[id(observer.optimizer)]  # it grows: a warm-up
+            del self._lambdas[id(observer.optimizer)]  # a warm-up
         elif scheduler.last_epoch >= 2:
             del self._lambdas[id(observer.optimizer)]
             base = scheduler.base_lrs[0]
             self.session.take(RateAsFactor(observer.scene(made), rate=first[0], base=float(base)))
 
-    def ended(self) -> None:
+    def _follow(self, observer: Observer) -> None:
+        """How far the cosine of an optimizer has come: it may be gone when the watching ends."""
         for ref in self._cosines:
             scheduler = ref()
-            if scheduler is None:
+            if scheduler is None or scheduler.optimizer is not observer.optimizer:
                 continue
-            optimizer = scheduler.optimizer
-            observer = self.session.observers.get(id(optimizer))
-            if observer is None or len(optimizer.param_groups) != len(scheduler.base_lrs):
+            base, least = scheduler.base_lrs[0], scheduler.eta_min
+            if isinstance(base, (int, float)) and base > least:
+                moves, length = scheduler.last_epoch, scheduler.T_max
+                self._seen[observer.watched.index] = _Seen(ref, observer.watched.steps, moves, length, base, least)
+
+    def ended(self) -> None:
+        for observer in self.session.observers.values():
+            seen = self._seen.get(observer.watched.index)
+            if seen is None:
                 continue
-            group, base, least = optimizer.param_groups[0], scheduler.base_lrs[0], scheduler.eta_min
-            rate = reading.rate(group)
-            if rate is None or not isinstance(base, (int, float)) or base <= least:
+            scheduler = seen.scheduler()
+            if scheduler is not None:
+                moves, rate = scheduler.last_epoch, reading.rate(scheduler.optimizer.param_groups[0])
+            else:  # it went on as it did until then
+                moves = round(seen.moves * observer.steps / max(seen.steps, 1))
+                rate = seen.least + (seen.base - seen.least) * (1 + math.cos(math.pi * moves / seen.length)) / 2
+            if rate is None:
                 continue
-            moves, length = scheduler.last_epoch, scheduler.T_max
-            verdict = clock.climbed(moves=moves, length=length, left=(rate - least) / (base - least))
+            left = (rate - seen.least) / (seen.base - seen.least)
+            verdict = clock.climbed(moves=moves, length=seen.length, left=left)
             if verdict is not NO:
                 scene = observer.scene(observer.mark_of("schedule"))
-                self.session.take(ScheduleClimbs(scene, moves=moves, length=length, rate=rate, sure=verdict is YES))
+                sure = verdict is YES
+                self.session.take(ScheduleClimbs(scene, moves=moves, length=seen.length, rate=rate, sure=sure))
 
 
 def _squared(rate: float | None, base: object) -> bool:

@@ -129,10 +129,9 @@ class Aliases(Check):
             for reference, other, module in _twice(names):
                 if not any(id(p) in ids for p in module.parameters()):
                     continue
-                codes = list(reachable(frames))
-                if any(not SWITCHED.isdisjoint(one.co_names) for one in codes):
-                    return None
                 setters = list(methods(type(owner))) if owner is not None else [code] if code is not None else []
+                if any(not SWITCHED.isdisjoint(one.co_names) for one in setters):
+                    return None
                 wanted = f".{reference}" if owner is not None else reference
                 marks = [(c, m) for c in setters for m in stores.assignments(c, wanted)]
                 sure = len(marks) == 1 and straight(marks[0][0], marks[0][1].last)

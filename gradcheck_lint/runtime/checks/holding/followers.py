@@ -69,13 +69,15 @@ class _Evaluated(NamedTuple):
 
     average: weakref.ref[Any]
     network: weakref.ref[Module]
+    name: str
+    updates: int
     mark: Mark | None
 
 
 class Followers(Check):
     """Looks at one optimizer's network, three times."""
 
-    hears = frozenset({Call.MODULE_TRAIN})
+    hears = frozenset({Call.MODULE_TRAIN, Call.MODULE_LOAD_STATE})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -98,9 +100,11 @@ class Followers(Check):
     def _find(self, observer: Observer) -> None:
         ids, frames = observer.ids(), sites.frames(2)
         held = self.session.roster.held()
+        around = [m for m in modules_near(frames) if not all(id(p) in held for p in m.parameters())]
+        if not around:
+            return  # nothing at hand but what is trained
         trained = [m for _, m in self.session.models.modules() if _all_in(m, ids)]
-        around = [m for m in modules_near(frames) if not _all_in(m, held)]
-        pairs = paired(around, trained, lambda module: _none_in(module, held)) if trained and around else []
+        pairs = paired(around, trained, lambda module: _none_in(module, held))
         if not pairs or not writes_networks(frames):
             return
         kept = [
@@ -148,23 +152,27 @@ class Followers(Check):
             if pair.average in self._told or (pair.half and not last):
                 return
             self._told.add(pair.average)
-            writer = self._writer("parameters")
+            writers = self._writers("parameters")
             self.session.take(
                 AverageStill(
-                    observer.scene(writer), names=names, network=pair.network, half=pair.half, sure=writer is not None
+                    observer.scene(_only(writers)),
+                    names=names,
+                    network=pair.network,
+                    half=pair.half,
+                    sure=bool(writers),
                 )
             )
         elif not any(still) and buffers and all(times >= _WRITES and way > 0 for (_, way, _), times in buffers):
             if any(moved for (moved, _, _), _ in buffers) or pair.average in self._told:
                 return
             self._told.add(pair.average)
-            writer = self._writer("buffers")
-            scene = observer.scene(writer)
-            self.session.take(BuffersStill(scene, names=names, network=pair.network, sure=writer is not None))
+            writers = self._writers("buffers")
+            scene = observer.scene(_only(writers))
+            self.session.take(BuffersStill(scene, names=names, network=pair.network, sure=bool(writers)))
 
     @staticmethod
-    def _writer(what: str) -> Mark | None:
-        """The one place of the user's that moves such tensors, if there is one; to load a state may be meant."""
+    def _writers(what: str) -> list[Mark]:
+        """Where the user's functions move such tensors; who writes what was kept may mean to go back."""
         names, parts = (_MOVES, _WEIGHTS) if what == "parameters" else (_COPIES, _BUFFERS)
         found: list[Mark] = []
         for code in dict.fromkeys(at_hand(sites.frames(2))):
@@ -172,7 +180,7 @@ class Followers(Check):
             if asked is not None:
                 calls = [at for name in names & {*code.co_names} for at in stores.calls(code, name)]
                 found += sorted((at for at in calls if at.last > asked.last), key=lambda at: at.last)[:1]
-        return found[0] if len(found) == 1 else None
+        return found
 
     # Whose statistics they have
 
@@ -180,29 +188,38 @@ class Followers(Check):
         self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
         average = args[0]
-        if type(average).__name__ != "AveragedModel" or average.training or not _plain(average):
+        if kind is Call.MODULE_LOAD_STATE and not self._pairs:
             return
-        network = next((network for _, network in paired([average.module], self._trained(), lambda _: True)), None)
+        if kind is Call.MODULE_LOAD_STATE:
+            given = {id(p) for p in average.parameters()}
+            for index, pairs in self._pairs.items():
+                self._pairs[index] = [
+                    pair for pair in pairs if not any(id(one.average()) in given for one in pair.kept)
+                ]
+            return
+        if type(average).__name__ != "AveragedModel":
+            return
+        self._evaluated.pop(id(average), None)
+        if average.training or not _plain(average):
+            return
+        others = [module for _, module in self.session.models.modules()]
+        network = next((network for _, network in paired([average.module], others, lambda _: True)), None)
         if network is not None and _same_statistics(average.module, network):
-            made = _Evaluated(weakref.ref(average), weakref.ref(network), sites.here(2))
-            self._evaluated[id(average)] = made
-        else:
-            self._evaluated.pop(id(average), None)
-
-    def _trained(self) -> list[Module]:
-        held = self.session.roster.held()
-        return [m for _, m in self.session.models.modules() if _all_in(m, held)]
+            name = variable(average, sites.frames(2)) or "the average"
+            self._evaluated[id(average)] = _Evaluated(
+                weakref.ref(average), weakref.ref(network), name, int(average.n_averaged), sites.here(2)
+            )
 
     def ended(self) -> None:
         for seen in self._evaluated.values():
             average, network = seen.average(), seen.network()
-            if average is None or network is None or not _same_statistics(average.module, network):
-                continue
-            if not average.training:
-                name = variable(average, sites.frames(2)) or "the average"
-                updates = int(average.n_averaged)
+            if average is None or network is None or _same_statistics(average.module, network):
                 scene = self.session.scene_of_next(seen.mark)
-                self.session.take(StatisticsOfAnother(scene, names=(name,), updates=updates))
+                self.session.take(StatisticsOfAnother(scene, names=(seen.name,), updates=seen.updates))
+
+
+def _only(marks: list[Mark]) -> Mark | None:
+    return marks[0] if len(marks) == 1 else None
 
 
 def _all_in(module: Module, ids: set[int]) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _VALUES = 64  # of each tensor
 _MOST = 64  # tensors
+_LOADS = 20  # that are looked at
 _ALIKE = 0.5  # the cosine of what was loaded and what is there, from which on the one may come from the other
 _DRAWS = frozenset({"reset_parameters", "init_weights", "_init_weights", "initialize_weights", "init_parameters",
                     "weights_init"})  # fmt: skip
@@ -51,12 +52,14 @@ class Redrawn(Check):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._load: _Load | None = None  # the latest
+        self._loads = 0
 
     def call_ended(
         self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        if error is not None:
-            return
+        if error is not None or self._loads > _LOADS:
+            return  # a target network is loaded again and again
+        self._loads += 1
         state = args[1] if len(args) > 1 else kwargs.get("state_dict")
         names: Mapping[str, object] = state if hasattr(state, "keys") else {}  # type: ignore[assignment]
         weights = [

@@ -248,7 +248,7 @@ class Restored(Check):
                 (rate, before), loaded = lost[0], resolve(load.mark)
                 self.session.take(RateLost(observer.scene(mark), now=rate, restored=before, epoch=epoch, loaded=loaded))
                 return
-        if load.counts and load.remembers and len(load.schedulers) == 1:
+        if load.counts and load.remembers and len(load.schedulers) == 1 and len(now) == len(load.rates):
             self._begun_anew(observer, load, *lost[0])
 
     def _begun_anew(self, observer: Observer, load: Load, rate: float, before: float) -> None:

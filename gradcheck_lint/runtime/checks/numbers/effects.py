@@ -35,7 +35,7 @@ STUCK = 3  # samples at which nothing had moved, where that may be meant
 PLAINLY = 2  # and where it cannot be
 SLOWLY = 4  # and where momentum may still gather what is needed
 PATIENCE = 200  # steps of a loss of exactly 0, as a goal that nobody has reached or a margin that all keep gives it
-_FEW = 0.05  # of the elements that got a gradient
+_FEW = 0.25  # of the elements that got a gradient
 
 
 class _Weights:
@@ -47,6 +47,7 @@ class _Weights:
         self.sample = 0  # the step of the latest
         self.later = 0  # how many there were after the early ones
         self.stuck: list[tuple[int, str]] = []  # steps at which nothing moved, and why
+        self.rate: float | None = None  # the highest, at the latest early sample
         self.rounding: dict[int, list[tuple[int, int]]] = {}  # by parameter: step, and if it was lost
 
 
@@ -231,6 +232,8 @@ class Effects(Check):
         """Whether updates of half precision weights vanish when they are rounded."""
         names, rounding = before.plan.names, before.weights.rounding
         lost, fed, moved = [], 0, 0
+        rate, before.weights.rate = before.weights.rate, how.rate
+        grows = how.scheduled and (rate is None or how.rate is None or how.rate > rate)  # a warm-up is not over
         enough = PLAINLY if how.direct else SLOWLY
         for effect in effects:
             if not effect.half or effect.fed < WIDE or before.rates[effect.which] in (0, None):
@@ -243,7 +246,7 @@ class Effects(Check):
                 lost.append(effect)
         if not lost:
             return any(seen and seen[-1] == (before.step, 1) for seen in rounding.values())
-        if self._plans.is_new(observer, LostToRounding):
+        if self._plans.is_new(observer, LostToRounding, grows):
             self.session.take(
                 LostToRounding(
                     observer.scene(before.mark, before.step),
@@ -252,7 +255,7 @@ class Effects(Check):
                     most=moved < _FEW * fed,
                     dtype=lost[0].half,
                     own=how.own,
-                    scheduled=how.scheduled,
+                    grows=grows,
                     rate=how.rate,
                 )
             )

@@ -1,6 +1,7 @@
 """Graphs that go backward twice: after a step has changed the weights, or although they were freed.
 
-Sightings: GraphAgain (the same loss goes backward after a step), GraphFreed (torch refuses, for a part of the
+Sightings: GraphAgain (the same loss goes backward after a step), GraphGrows (each backward of a window goes through
+the graphs of those before it as well), GraphFreed (torch refuses, for a part of the
 graph was freed by an earlier backward), GraphOutdated (torch refuses, for a step has changed what an old part of
 the graph needs).
 """
@@ -8,13 +9,15 @@ the graph needs).
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.check import Check
+from gradcheck_lint.runtime.graph import terms
 from gradcheck_lint.runtime.references import Ref
 from gradcheck_lint.runtime.sighting import Scene
-from gradcheck_lint.runtime.sightings.order import GraphAgain, GraphFreed, GraphOutdated
+from gradcheck_lint.runtime.sightings.order import GraphAgain, GraphFreed, GraphGrows, GraphOutdated
 from gradcheck_lint.runtime.sites import resolve
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 _KEY = "gradlint-backward"
+_TIMES = 4  # backwards in a row of one window
 _LIMIT = 5_000  # nodes that are searched for one that was freed
 _FREED = "backward through the graph a second time"
 _CHANGED = "modified by an inplace operation"
@@ -42,6 +46,14 @@ class Ran(NamedTuple):
     born: int  # the number that torch gave to the last node of the loss
 
 
+class Growing(NamedTuple):
+    """The backwards of one line since the last step, that keep their graphs."""
+
+    mark: Mark | None
+    steps: int
+    sizes: list[int]  # of the graphs, in nodes
+
+
 class Retained(Check):
     """Marks the last node of each loss, and explains what torch says when a graph is used again."""
 
@@ -51,6 +63,8 @@ class Retained(Check):
         self._roots: list[Ref] = []
         self._heard = 0  # the order of the latest backward that was seen to begin
         self._before: Ran | None = None  # the earlier backward of the loss that goes backward now
+        self._growing = Growing(None, -1, [])
+        self._grown = False  # that one grows was told
 
     def backward_begins(self, roots: Sequence[Tensor], event: Event, options: dict[str, Any]) -> None:
         retained, born = bool(options.get("retain_graph")), max((_born(root.grad_fn) for root in roots), default=-1)
@@ -64,11 +78,28 @@ class Retained(Check):
                 node.metadata[_KEY] = now
         self._heard = event.order
         self._latest.append(now)
+        if retained and not self._grown and len(roots) == 1 and self._before is None:
+            self._grows(roots[0], now)
         before = self._before
         if before is None or before.steps == now.steps or event.mark is None:
             return
         if now.retained and before.mark == event.mark:
             self.session.take(GraphAgain(self._scene(event.mark)))
+
+    def _grows(self, root: Tensor, now: Ran) -> None:
+        """Whether the graph is larger by the same each time, since the step, and no earlier loss is a part of this."""
+        if (self._growing.mark, self._growing.steps) != (now.mark, now.steps):
+            self._growing = Growing(now.mark, now.steps, [])
+        sizes = self._growing.sizes
+        if len(sizes) < _TIMES:
+            sizes.append(self.session.backward.walk([root]).nodes)
+        more = {b - a for a, b in pairwise(sizes)}
+        if len(sizes) < _TIMES or len(more) > 1 or min(more) * 2 < sizes[0]:
+            return
+        self._growing = Growing(None, -1, [])
+        if not any(node.metadata.get(_KEY) not in (None, now) for node in terms(root)):
+            self._grown = True
+            self.session.take(GraphGrows(self._scene(now.mark), nodes=more.pop(), backwards=_TIMES))
 
     def backward_failed(self, event: Event, error: BaseException) -> None:
         text = str(error)

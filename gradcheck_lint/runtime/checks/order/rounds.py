@@ -3,11 +3,13 @@
 Sightings: WindowCleared (gradients are cleared between the backwards of one step), StepOutside (the same, with
 the step outside of the loop that goes backward), WindowEarly (a window that closes on its first backward),
 WindowClipped (clipping between the backwards of one step), SkipLeft (a backward that no step follows leaves its
-gradients to the next), NeverStepped (gradients are made and cleared, and never used).
+gradients to the next), WindowSpills (what is left over when a loop ends goes into the first step of the next round),
+NeverStepped (gradients are made and cleared, and never used).
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.laws.answer import NO
@@ -24,10 +26,11 @@ from gradcheck_lint.runtime.sightings.order import (
     WindowCleared,
     WindowClipped,
     WindowEarly,
+    WindowSpills,
 )
 from gradcheck_lint.runtime.sites import resolve
 from gradcheck_lint.runtime.subject import is_lazy
-from gradcheck_lint.runtime.trails import calls, left_loop, same_calls
+from gradcheck_lint.runtime.trails import calls, divides, left_loop, same_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +48,7 @@ _WALKS = 3  # backwards of which we look whether they are after the gradient of 
 _PASSED = 3  # steps in a row that every backward so far has passed by
 _MADE = 3  # backwards after which a step should have come
 _CUT = 20  # how many there have to be where the run did not come to its end: the step can still have been to come
+_AGAIN = 2  # windows with something left over from the one before
 _BYTES = 16  # values of a parameter that are compared
 
 
@@ -74,6 +78,7 @@ class Rounds(Check):
         self._began: dict[int, Began] = {}
         self._lately: dict[int, list[Tensor]] = {}  # the same values of those that have not stepped yet
         self._idle: dict[int, Idle] = {}
+        self._spilt: set[int] = set()  # optimizers of which that was told
         self._inputs = False  # some backward reached a leaf that is no parameter: its gradient may be what is wanted
 
     def attached(self, observer: Observer) -> None:
@@ -113,6 +118,8 @@ class Rounds(Check):
         self._clipped(observer, rounds)
         if len(rounds) == 3:
             self._early(observer, rounds, left=0)
+        if index not in self._spilt and len(rounds) > 3:
+            self._spills(observer, rounds)
         if len(rounds) > 1:
             self._left(observer, rounds[:-1], rounds[-1].window, mark)
 
@@ -204,6 +211,27 @@ class Rounds(Check):
         if not finite or (mark is None and len(before) > 2 and len(window) > 2 * usual):
             scene, used = observer.scene(line), resolve(mark)
             self.session.take(SkipLeft(scene, used=used, window=len(window), usual=usual, finite=finite))
+
+    def _spills(self, observer: Observer, rounds: list[Round]) -> None:
+        """Each so many steps, from the first so many on, a window has a few backwards more: by the rest of a division.
+
+        Who counts samples has such windows too, and divides nothing.
+        """
+        sizes = [len(round_.window) for round_ in rounds]
+        usual, window = min(sizes), max(sizes)
+        if not 1 < usual < window < 2 * usual or sizes[-1] != window or len(set(sizes)) != 2:
+            return
+        at = [index for index, size in enumerate(sizes) if size == window]
+        line = _line(rounds[0])
+        if len(at) < _AGAIN or len(rounds) != observer.watched.steps or {b - a for a, b in pairwise(at)} != {at[0]}:
+            return
+        if line is None or any(_line(r) != line or r.mark != rounds[0].mark or r.dropped for r in rounds):
+            return
+        step = rounds[0].mark
+        if step is not None and divides(step.code) and observer.machine.finite():
+            self._spilt.add(observer.watched.index)
+            scene, made = observer.scene(step), resolve(line)
+            self.session.take(WindowSpills(scene, window=window, usual=usual, every=at[0], made=made))
 
     def _all_idle(self) -> bool:
         """Whether no optimizer has had a gradient so far: else it may be another's turn."""

@@ -85,9 +85,8 @@ class ValuesTaken(Check):
                 if len(places) != 1 or places[0][0].co_name != "__init__" or not _made_of(*places[0], name):
                     continue
                 read = any(attribute in code.co_names for code in own if code is not places[0][0])
-                elsewhere = any(
-                    stores.assignments(code, f".{attribute}") for code in at_hand(frames) if code not in own
-                )
+                others = (code for code in at_hand(frames) if code not in own)
+                elsewhere = any(to != "self" for code in others for _, to in stores.owners_of(code, attribute))
                 if read and not elsewhere:
                     version = getattr(value, "_version", 0)
                     mark = places[0][1]

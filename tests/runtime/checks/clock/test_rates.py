@@ -87,7 +87,7 @@ def test_told_at_the_end_where_the_rest_is_short() -> None:
         (lambda o: CosineAnnealingWarmRestarts(o, T_0=10), 130),
         (lambda o: OneCycleLR(o, max_lr=0.1, total_steps=131), 130),
         (lambda o: LambdaLR(o, lambda step: min(1.0, step / 80)), 130),  # begins at 0
-        (lambda o: LambdaLR(o, lambda step: 0.8**step), 130),  # small, and not nothing
+        (lambda o: LambdaLR(o, lambda step: 0.86**step), 130),  # small, and not nothing
         (lambda o: SequentialLR(o, [LinearLR(o, 0.01, 1.0, 10), CosineAnnealingLR(o, 119)], milestones=[10]), 130),
     ],
 )

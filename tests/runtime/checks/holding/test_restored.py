@@ -258,6 +258,13 @@ def new_schedule_on_purpose() -> None:
     train(model, optimizer, linear(optimizer))
 
 
+def test_a_new_schedule_where_the_old_one_was_saved() -> None:
+    """It may be meant: there is code in this file that loads the state of a schedule."""
+    (finding,) = found(new_schedule_on_purpose, least=Confidence.MEDIUM)
+    assert finding.confidence is Confidence.MEDIUM
+    assert "nothing gives this one its count back" in finding.why
+
+
 def optimizer_loaded_once_more() -> None:
     checkpoint, model = saved(schedule=linear), Net()
     optimizer = adam(model)
@@ -529,7 +536,7 @@ def rate_in_a_tensor() -> None:
         list_in_an_order_of_its_own, shapes_that_say_otherwise, moved_without_a_state, pretrained_layers_in_between,
         state_assigned, next_stage, in_turn, nothing_lost,
         keys_in_an_order_of_their_own, tied, group_added_after_the_load, rate_in_a_tensor,
-        model_first, optimizer_before_the_model, rate_set_on_purpose, new_schedule_on_purpose,
+        model_first, optimizer_before_the_model, rate_set_on_purpose,
         optimizer_loaded_once_more, schedule_wound_forward, keys_that_were_sorted, by_name_in_the_optimizer,
         groups_in_a_fixed_order, nothing_to_remember, pretrained_elsewhere, weights_alone, part_of_the_weights,
         averaged_copy, rolled_back, state_handed_on, hook_that_sees_to_the_order,
