@@ -39,6 +39,7 @@ def adam_with_schedule_and_clipping() -> Made:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=STEPS)
     for x, y in batches(8, 6):
+        model.train()
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 0.5)

@@ -28,7 +28,7 @@ def steps(
     """
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(sampling, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    guard: Any = SimpleNamespace(watching=0.0, spent=lambda: guard.watching)
+    guard: Any = SimpleNamespace(watching=0.0, spent=lambda: guard.watching, spent_before=lambda: guard.watching)
     it = Sampling(Options(**given), guard)
     checked, thorough, read = [], [], []
     coming = 1
@@ -105,7 +105,7 @@ def test_what_is_asked_for_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_attention_and_a_roused_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    guard: Any = SimpleNamespace(watching=0.0)
+    guard: Any = SimpleNamespace(watching=0.0, spent_before=lambda: 0.0)
     it = Sampling(Options(every=10), guard)
     it.attend(33)
     assert (it.next(31), it.next(33), it.thorough(33), it.thorough(40)) == (32, 40, True, False)
