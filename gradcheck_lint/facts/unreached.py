@@ -15,6 +15,7 @@ from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
+from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.holding import Held, belongs, held_by
 from gradcheck_lint.source.natures import Module, Parameters, StateDict, element_of, nature
 from gradcheck_lint.source.place import Place
