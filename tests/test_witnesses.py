@@ -32,7 +32,8 @@ ELSEWHERE = {
     "GL117-wrong-4": "the condition is no call, and what it guards is one",
     "GL117-wrong-5": "the condition is no call, and what it guards is one",
     "GL202-wrong-5": "the variable is one of a function that has called the one in which the training is",
-    "GL202-wrong-17": "that a copy is trained is seen where the other one steps",
+    "GL202-wrong-18": "that a copy is trained is seen where the other one steps",
+    "GL207-wrong-7": "that a copy is held is seen where that one steps",
     "GL205-wrong-1": "a write to `.data` is not heard",
     "GL205-wrong-3": "a write to `.data` is not heard",
     "GL205-wrong-5": "a write to `.data` is not heard",
@@ -57,6 +58,17 @@ ELSEWHERE = {
 CONSEQUENCES = {"GL415": frozenset({"GL801"}), "GL705": frozenset({"GL803"})}
 """What the watcher tells of a mistake whose cause it does not know yet: of a mask that is late, the NaN."""
 
+ANOTHER = {
+    **{
+        f"GL117-wrong-{n}": "a run sees a step outside of the loop, and not the window that it is for" for n in (14, 15)
+    },
+    "GL202-wrong-17": "reading is certain of what it leads to only: the optimizer gets nothing",
+    "GL402-wrong-10": "a run sees who gets nothing, and not that a term was meant for them",
+    **{f"GL408-wrong-{n}": "a run sees a step without gradients, and not what cut them off" for n in (7, 8, 10)},
+    "GL408-wrong-9": "a run takes two networks that are alike for an old and a new one",
+}
+"""Where the two tell the same mistake by different codes for now, and why."""
+
 
 @cache
 def _rules() -> tuple[Rule, ...]:
@@ -74,12 +86,14 @@ def test_both_witnesses_say_the_same(page: Page, example: Example) -> None:
     seen = {(code, line) for code, line in told if code not in CONSEQUENCES.get(page.code, ())}
     if not read or not seen:
         return  # what one of them cannot know is a matter of the page
-    assert {code for code, _ in seen} <= {code for code, _ in read}
+    assert ({code for code, _ in seen} <= {code for code, _ in read}) == (name(page, example) not in ANOTHER)
+    if name(page, example) in ANOTHER:
+        return
     assert (seen <= read) == (name(page, example) not in ELSEWHERE)
 
 
 def test_each_exception_is_an_example() -> None:
-    assert {parameter.id for parameter in WRONG} >= ELSEWHERE.keys()
+    assert {parameter.id for parameter in WRONG} >= ELSEWHERE.keys() | ANOTHER.keys()
 
 
 NO_MODULE = """\
