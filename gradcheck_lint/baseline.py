@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck_lint.errors import ConfigError, shown
@@ -78,6 +79,11 @@ class Baseline:
         left = {place: known._replace(times=known.times - gone.get(place, 0)) for place, known in self.known.items()}
         return replace(self, known={place: known for place, known in left.items() if known.times})
 
+    def seen_from(self, root: Path) -> Baseline:
+        """The same with paths that are relative to another folder."""
+        moved = {path: relative(os.path.join(self.root, path), root) for path, _, _ in self.known}
+        return Baseline(root, {(moved[path], code, text): of for (path, code, text), of in self.known.items()})
+
     def with_all(self, now: Baseline) -> Baseline:
         """With those that are there now besides."""
         known = dict(self.known)
@@ -110,11 +116,19 @@ def places(result: Result, root: Path) -> Iterable[tuple[Finding, Place]]:
 
 
 def relative(path: str, root: Path) -> str:
-    """A path as a baseline holds it: from the folder of the baseline, with forward slashes."""
+    """A path as a baseline holds it: from the folder of the baseline, with forward slashes.
+
+    Links on the way to it lead nowhere else; a file that is a link keeps its name.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    real = os.path.join(_real(folder), name)
     try:
-        return os.path.relpath(path, root).replace(os.sep, "/")
+        return os.path.relpath(real, _real(str(root))).replace(os.sep, "/")
     except ValueError:  # another drive
-        return os.path.abspath(path).replace(os.sep, "/")
+        return real.replace(os.sep, "/")
+
+
+_real = lru_cache(maxsize=4096)(os.path.realpath)
 
 
 def read(path: Path) -> Baseline:

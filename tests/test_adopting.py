@@ -132,6 +132,8 @@ def test_what_was_not_looked_for_stays_in_it(here: Path) -> None:
     assert Path(FILE).read_bytes() == before
     (here / "a.py").unlink()
     run("baseline", "write", "b.py")
+    assert Path(FILE).read_bytes() == before
+    run("baseline", "write")
     assert entries() == [("b.py", "GL101", 1)]
 
 
@@ -224,7 +226,7 @@ def test_no_repository_no_git_and_stdin_are_clear_errors(here: Path, monkeypatch
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(here.parent))
     assert "not a git repository" in run("--since", "HEAD").stderr
     assert "cannot be used with `-`" in run("--since", "HEAD", "-").stderr
-    monkeypatch.setenv("PATH", ".")
+    monkeypatch.setenv("PATH", os.curdir)
     assert "git was not found" in run("--since", "HEAD").stderr
 
 
@@ -248,6 +250,66 @@ def test_files_are_unpacked_below_the_folder_alone(tmp_path: Path) -> None:
     revision.unpack([("../out.py", b""), ("a/../../out.py", b""), ("a\\b.py", b""), ("a/b.py", b"x")], inside)
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.py"))][-1] == "inside/a/b.py"
     assert not (tmp_path / "out.py").exists()
+
+
+@needs_git
+def test_a_baseline_and_a_revision_hide_the_same_finding_once(here: Path) -> None:
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    run("baseline", "write")
+    (here / "a.py").write_text(BAD + BAD.split("\n", 3)[3])
+    assert told(*OF_THE_BASELINE, "--since", "HEAD") == ["a.py:10"]
+
+
+@needs_git
+def test_another_repository_in_the_environment_is_not_asked(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git("init", "-q")
+    (here / "sub").mkdir()
+    (here / "sub" / "c.py").write_text(BAD)
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    monkeypatch.chdir(here / "sub")
+    monkeypatch.setenv("GIT_DIR", str(here / ".git"))
+    assert told("--since", "HEAD") == []
+
+
+@needs_git
+def test_a_commit_that_is_not_all_there_is_an_error(here: Path) -> None:
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    blob = subprocess.run(["git", "rev-parse", "HEAD:a.py"], check=True, capture_output=True, text=True).stdout.strip()
+    (here / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    result = run("--since", "HEAD")
+    assert result.exit_code == 2
+    assert "2 files of" in result.stderr  # they are equal
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_on_the_way_changes_no_path(here: Path) -> None:
+    (here / "real").mkdir()
+    (here / "real" / "c.py").write_text(BAD)
+    (here / "link").symlink_to("real")
+    run("baseline", "write", "real", "--baseline", "real/known.json")
+    assert told("link/c.py", "--baseline", "link/known.json") == []
+    assert told("real/c.py", "--baseline", "link/known.json") == []
+
+
+def test_fixes_leave_what_is_known_as_it_is(here: Path) -> None:
+    run("baseline", "write", "b.py")
+    assert run(*OF_THE_BASELINE, "--fix").exit_code == 0
+    assert (here / "b.py").read_text() == BAD
+    assert (here / "a.py").read_text() == GOOD.replace("    opt.zero_grad()\n", "", 1).replace(
+        "    loss.backward()", "    opt.zero_grad()\n    loss.backward()"
+    )
+    assert run(*OF_THE_BASELINE, "--diff").exit_code == 0
+
+
+def test_a_baseline_leaves_out_what_linting_leaves_out_and_is_of_files(here: Path) -> None:
+    run("baseline", "write", "--exclude", "b.py")
+    assert entries() == [("a.py", "GL101", 1)]
+    assert "not in stdin" in run("baseline", "write", "-").stderr
 
 
 # ---------------------------------------------------------------- exit codes, words, variables
@@ -285,7 +347,10 @@ def test_a_variable_gives_an_option_and_the_command_line_wins(here: Path) -> Non
 
 
 def test_no_variable_has_files_changed_or_code_run(here: Path) -> None:
-    env = {f"GRADLINT_{name}": "1" for name in ("FIX", "UNSAFE_FIXES", "DIFF", "SHOW_FILES", "STDIN_FILENAME")}
+    env = {
+        f"GRADLINT_{name}": "1"
+        for name in ("FIX", "UNSAFE_FIXES", "DIFF", "SHOW_FILES", "STDIN_FILENAME", "OUTPUT_FILE", "SINCE")
+    }
     run("a.py", env=env)
     assert (here / "a.py").read_text() == BAD
 

@@ -26,6 +26,7 @@ from gradcheck_lint.cli.params import (
     flag,
     joined,
     option,
+    together,
     words,
 )
 from gradcheck_lint.config import Selection, nearest, on_top, read
@@ -47,16 +48,57 @@ _config = option(
 )
 _isolated = flag("Files", "--isolated", help="Ignore all configuration files.")
 _allow = flag("Files", "--allow-rule-folders", help="Load the rule folders that the configuration names.", env=False)
-_baseline = option(
-    "Rules",
-    "--baseline",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Hide the findings recorded in FILE by `gradlint baseline write`.",
-)
 _SELECT = "Comma-separated rules to enable: codes (GL101), prefixes (GL1), names (missing-zero-grad) or ALL."
 _LEVELS = [str(level) for level in Confidence]
 _SHELLS = ["bash", "zsh", "fish"]
+_choosing = together(
+    words("Rules", "--select", "RULES", _SELECT),
+    words("Rules", "--extend-select", "RULES", "Rules to enable on top of the selected ones."),
+    words("Rules", "--ignore", "RULES", "Rules to disable."),
+    option(
+        "Rules",
+        "--min-confidence",
+        type=click.Choice(_LEVELS),
+        help="Minimum confidence.  [default: high]",
+    ),
+    option(
+        "Rules",
+        "--baseline",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Hide the findings recorded in FILE by `gradlint baseline write`.",
+    ),
+)
+_excluding = together(
+    words(
+        "Files",
+        "--exclude",
+        "PATTERNS",
+        "Patterns to exclude, as in .gitignore, instead of venv, build, ...",
+    ),
+    words("Files", "--extend-exclude", "PATTERNS", "Patterns to exclude on top of the defaults."),
+    flag("Files", "--force-exclude", help="Apply the exclusions to files named in PATHS too."),
+    flag("Files", "--no-respect-gitignore", help="Include files that .gitignore excludes."),
+)
+_working = together(
+    option(
+        "Running",
+        "-j",
+        "--jobs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Number of processes.  [default: depends on the number of files]",
+    ),
+    flag("Running", "--no-cache", help="Do not use the cache."),
+    option(
+        "Running",
+        "--cache-dir",
+        env=False,
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Folder of the cache.  [default: your user cache folder]",
+    ),
+)
 
 
 @click.group(
@@ -70,19 +112,11 @@ def main() -> None:
 
 @main.command(cls=Sectioned)
 @click.argument("paths", nargs=-1, type=click.Path(allow_dash=True))
-@words("Rules", "--select", "RULES", _SELECT)
-@words("Rules", "--extend-select", "RULES", "Rules to enable on top of the selected ones.")
-@words("Rules", "--ignore", "RULES", "Rules to disable.")
-@option(
-    "Rules",
-    "--min-confidence",
-    type=click.Choice(_LEVELS),
-    help="Minimum confidence.  [default: high]",
-)
-@_baseline
+@_choosing
 @option(
     "Rules",
     "--since",
+    env=False,
     metavar="REVISION",
     help="Hide the findings that exist at this git revision.",
 )
@@ -101,6 +135,7 @@ def main() -> None:
     "Output",
     "-o",
     "--output-file",
+    env=False,
     type=click.Path(dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="Write the findings (with --diff, the patch) to FILE.",
@@ -116,15 +151,7 @@ def main() -> None:
     type=click.Choice([str(level) for level in Severity]),
     help="Lowest severity that makes the exit code 1.  [default: warning]",
 )
-@words(
-    "Files",
-    "--exclude",
-    "PATTERNS",
-    "Patterns to exclude, as in .gitignore, instead of venv, build, ...",
-)
-@words("Files", "--extend-exclude", "PATTERNS", "Patterns to exclude on top of the defaults.")
-@flag("Files", "--force-exclude", help="Apply the exclusions to files named in PATHS too.")
-@flag("Files", "--no-respect-gitignore", help="Include files that .gitignore excludes.")
+@_excluding
 @option(
     "Files",
     "--stdin-filename",
@@ -137,23 +164,7 @@ def main() -> None:
 @_config
 @_isolated
 @_allow
-@option(
-    "Running",
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Number of processes.  [default: depends on the number of files]",
-)
-@flag("Running", "--no-cache", help="Do not use the cache.")
-@option(
-    "Running",
-    "--cache-dir",
-    env=False,
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder of the cache.  [default: your user cache folder]",
-)
+@_working
 @option(
     "Running",
     "--show-completion",
@@ -183,19 +194,12 @@ def lint(alone: bool | None, /, paths: tuple[str, ...], **options: Any) -> int:
 @click.argument("what", type=click.Choice(["write", "check"]), metavar="write|check")
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--add-new", is_flag=True, help="Let `write` add new findings to an existing baseline.")
-@_baseline
-@words("Rules", "--select", "RULES", _SELECT)
-@words("Rules", "--extend-select", "RULES", "Rules to enable on top of the selected ones.")
-@words("Rules", "--ignore", "RULES", "Rules to disable.")
-@option(
-    "Rules",
-    "--min-confidence",
-    type=click.Choice(_LEVELS),
-    help="Minimum confidence.  [default: high]",
-)
+@_choosing
+@_excluding
 @_config
 @_isolated
 @_allow
+@_working
 def put_off(what: str, paths: tuple[str, ...], add_new: bool, **given: Any) -> int:
     """Record the current findings in a file, the baseline, or check that it is up to date.
 
@@ -206,6 +210,8 @@ def put_off(what: str, paths: tuple[str, ...], add_new: bool, **given: Any) -> i
     from gradcheck_lint.cli import adopting
     from gradcheck_lint.cli.linting import Linting
 
+    if "-" in paths:
+        raise ConfigError("a baseline records findings in files, not in stdin")
     unsaid: dict[str, Any] = {param.name: None for param in lint.params if param.name and param.name != "paths"}
     linting = Linting(paths, (), **{**unsaid, **given})
     settings = linting.settings
@@ -215,9 +221,8 @@ def put_off(what: str, paths: tuple[str, ...], add_new: bool, **given: Any) -> i
     if result.problems:
         linting.tell_problems(result)
         return 2
-    if what == "write":
-        return adopting.write(file, batch, rules, result, settings, add_new=add_new)
-    return adopting.check(file, batch, rules, result, settings)
+    found = adopting.Found(paths, batch, rules, result, settings)
+    return adopting.write(file, found, add_new=add_new) if what == "write" else adopting.check(file, found)
 
 
 @main.command(short_help="Explain a rule or a finding.")

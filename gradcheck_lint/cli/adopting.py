@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 def known(
     settings: Settings, paths: Sequence[str], rules: Rules, *, since: str | None, jobs: int | None
-) -> list[Baseline]:
-    """What is known already and need not be told."""
-    found = [] if settings.baseline is None else [baseline.read(settings.baseline)]
-    if since is not None:
-        found.append(_at(since, paths, settings, rules, jobs))
-    return found
+) -> Baseline | None:
+    """What is known already and need not be told: by the baseline or by a revision, each finding once."""
+    written = None if settings.baseline is None else baseline.read(settings.baseline)
+    if since is None:
+        return written
+    old = _at(since, paths, settings, rules, jobs)
+    return old if written is None else written.with_all(old.seen_from(written.root))
 
 
 def _at(name: str, paths: Sequence[str], settings: Settings, rules: Rules, jobs: int | None) -> Baseline:
@@ -58,20 +59,30 @@ def _at(name: str, paths: Sequence[str], settings: Settings, rules: Rules, jobs:
     return replace(old, root=root)
 
 
-def write(file: Path, batch: Batch, rules: Rules, result: Result, settings: Settings, *, add_new: bool) -> int:
+class Found(NamedTuple):
+    """A run of the linter for a baseline."""
+
+    paths: Sequence[str]
+    batch: Batch
+    rules: Rules
+    result: Result
+    settings: Settings
+
+
+def write(file: Path, found: Found, *, add_new: bool) -> int:
     """Write what is found as the baseline; one that is there already loses what is gone, and gets no more."""
     if is_source(str(file)):
         raise ConfigError(f"{shown(file)} looks like source code, which the baseline would overwrite")
-    now = baseline.of(result, file.absolute().parent)
+    now = baseline.of(found.result, file.absolute().parent)
     if not file.exists():
         baseline.write(now, file)
         click.echo(f"Wrote {clean(shown(file))}: {counted(len(now), 'finding')}.")
-        if settings.baseline is None:
-            name = baseline.relative(str(file), settings.root)
+        if found.settings.baseline is None:
+            name = baseline.relative(str(file), found.settings.root)
             tell("note", f'to use it, add baseline = "{name}" to the configuration, or pass --baseline {name}')
         return 0
     old = baseline.read(file)
-    gone = _gone(old, now, _read(batch, result, old.root), rules, settings)
+    gone = _gone(old, now, found)
     left = old.without(gone)
     new = sum(max(0, k.times - old.known[p].times if p in old.known else k.times) for p, k in now.known.items())
     if add_new:
@@ -85,10 +96,10 @@ def write(file: Path, batch: Batch, rules: Rules, result: Result, settings: Sett
     return int(bool(new and not add_new))
 
 
-def check(file: Path, batch: Batch, rules: Rules, result: Result, settings: Settings) -> int:
+def check(file: Path, found: Found) -> int:
     """Say whether the baseline is what is found: nothing new, and nothing in it that is gone."""
-    old, now = baseline.read(file), baseline.of(result, file.absolute().parent)
-    gone = _gone(old, now, _read(batch, result, old.root), rules, settings)
+    old, now = baseline.read(file), baseline.of(found.result, file.absolute().parent)
+    gone = _gone(old, now, found)
     for (path, code, text), count in sorted(gone.items()):
         times = f" ({count} times)" if count > 1 else ""
         click.echo(f"{clean(path)}: {code} is gone{times}: {clean(text)}")
@@ -111,14 +122,16 @@ def _read(batch: Batch, result: Result, root: Path) -> set[str]:
     return {baseline.relative(path, root) for path, _ in batch.places() if path not in unread}
 
 
-def _gone(old: Baseline, now: Baseline, read: set[str], rules: Rules, settings: Settings) -> dict[Place, int]:
-    """What of a baseline is gone, among what was looked for in this run, or lies in files that are deleted."""
-    codes = {rule.code for rule in rules.on}
+def _gone(old: Baseline, now: Baseline, found: Found) -> dict[Place, int]:
+    """What of a baseline is gone, among what was looked for in this run, and in files that are deleted there."""
+    read = _read(found.batch, found.result, old.root)
+    codes = {rule.code for rule in found.rules.on}
+    checked = [baseline.relative(path, old.root) for path in found.paths or (".",)]
 
     def looked_for(place: Place, of: Known) -> bool:
         path, code, _ = place
         if not (old.root / path).exists():
-            return True
-        return path in read and code in codes and of.confidence >= settings.min_confidence
+            return any(folder in (".", path) or path.startswith(f"{folder}/") for folder in checked)
+        return path in read and code in codes and of.confidence >= found.settings.min_confidence
 
     return old.gone(now, looked_for)

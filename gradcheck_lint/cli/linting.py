@@ -61,7 +61,7 @@ class Linting:
         self._refuse_misspelt_words(others)
         self.settings = self._read_settings((name,) if name else paths)
         self._quiet: bool = options["quiet"]
-        self._past: Sequence[Baseline] = ()
+        self._past: Baseline | None = None
         self._start = time.perf_counter()
 
     def exit_code(self) -> int:
@@ -76,13 +76,10 @@ class Linting:
         if not (fix or diff or silence):
             return self._tell(self.checked(batch, rules))
         from gradcheck_lint.source.mend import mend, write
-        from gradcheck_lint.source.silence import silencing
 
         with Progress(on=not self._quiet) as progress:
             how: dict[str, Any] = {"unsafe": self.settings.unsafe_fixes, "jobs": jobs, "progress": progress}
-            if silence:
-                how["fixes"] = lambda found, files: silencing(self._new(found, files), files)
-            mended = mend(batch, rules, self.settings, **how)
+            mended = mend(batch, rules, self.settings, fixes=self._silenced if silence else self._new, **how)
         if diff:
             return self._tell_diff(mended, "suppressed" if silence else "fixed")
         if self._from_stdin:
@@ -97,10 +94,15 @@ class Linting:
 
     def _new(self, findings: Sequence[Finding], files: Sequence[SourceFile]) -> Sequence[Finding]:
         """The findings that were not known before."""
-        result = Result(tuple(findings), 0, 0.0, read={file.path: file for file in files})
-        for past in self._past:
-            result = past.unknown(result)
-        return result.findings
+        if self._past is None:
+            return findings
+        return self._past.unknown(Result(tuple(findings), 0, 0.0, read={file.path: file for file in files})).findings
+
+    def _silenced(self, findings: Sequence[Finding], files: Sequence[SourceFile]) -> Sequence[Finding]:
+        """The same, with comments in place of their fixes."""
+        from gradcheck_lint.source.silence import silencing
+
+        return silencing(self._new(findings, files), files)
 
     def prepared(self) -> tuple[Batch, Rules]:
         """The files that are to be checked, and the rules for them."""
@@ -218,8 +220,8 @@ class Linting:
     def _tell(self, result: Result, *, to_stderr: bool = False) -> int:
         """Tell what was found, and give back the exit code."""
         options = self._options
-        for past in self._past:
-            result = past.unknown(result)
+        if self._past is not None:
+            result = self._past.unknown(result)
         told = self.settings.output_format in _WITH_CUTS and not (options["output_file"] or options["statistics"])
         self._tell_cut(result, told=told)
         result = replace(result, seconds=time.perf_counter() - self._start)

@@ -186,6 +186,17 @@ def option(section: str, *names: str, env: bool = True, **extra: Any) -> Callabl
     return click.option(*names, cls=Option, section=section, envvar=variable, **extra)
 
 
+def together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Options that several commands take, in the order of the help."""
+
+    def decorate(function: _F) -> _F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
 def words(section: str, name: str, metavar: str, help: str) -> Callable[[_F], _F]:
     """An option that takes words and may be repeated."""
     kind = WordList(rules=metavar == "RULES")

@@ -122,7 +122,7 @@ def _unsaid(finding: Finding, lines: _Lines) -> bool:
     """Whether a comment on its line asks not to be told: one that names GL002, or a bare `noqa`."""
     return any(
         _index(remark, finding) is not None and not (remark.words is None and remark.ours)
-        for remark in lines.on.get(finding.span.line, ())
+        for remark in (*lines.on.get(finding.span.line, ()), *lines.whole)
     )
 
 

@@ -354,6 +354,13 @@ def test_azure_names_the_place_and_the_code(everything: Result) -> None:
     ) in renderer("azure")(everything).splitlines()
 
 
+def test_rdjson_counts_bytes() -> None:
+    odd = replace(BARE, span=Span("a.py", 1, 6, 1, 8))
+    [told] = json.loads(renderer("rdjson")(result(odd), sources={"a.py": "ééé; xy\n"}))["diagnostics"]
+    columns = told["location"]["range"]
+    assert (columns["start"]["column"], columns["end"]["column"]) == (9, 11)
+
+
 def test_rdjson_suggests_a_fix_of_one_edit_alone(everything: Result) -> None:
     diagnostics = json.loads(renderer("rdjson")(everything))["diagnostics"]
     fixes = [finding.fix for finding in everything.findings]

@@ -63,7 +63,7 @@ OLD = Thing(Optimizer(), "opt", HERE)
     ],
 )
 def test_what_was_met_before_in_another_object_is_nothing_new(before: Value, after: Value) -> None:
-    assert settled(before, after)
+    assert settled(before, after, 0)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,13 @@ def test_what_was_met_before_in_another_object_is_nothing_new(before: Value, aft
     ],
 )
 def test_another_nature_place_or_graph_is(before: Value, after: Value) -> None:
-    assert not settled(before, after)
+    assert not settled(before, after, 0)
+
+
+def test_what_is_older_than_the_loop_is_told_by_its_identity() -> None:
+    one, two = Thing(Optimizer(), "a", HERE), Thing(Optimizer(), "b", HERE)
+    assert settled(one, Choice((one, two)), one.serial)
+    assert not settled(one, Choice((one, two)), two.serial + 1)
 
 
 class Stepped(Rule):
@@ -138,3 +144,23 @@ def test_a_word_that_a_later_round_finds_in_a_list_has_both_ways_looked_at(monke
             monkeypatch,
         )
         assert rule.subjects, start
+
+
+TWO = """
+def make():
+    return nn.Linear(2, 1)
+
+
+def sgd(net):
+    return torch.optim.SGD(net.parameters(), lr=0.1)
+
+
+a, b = make(), make()
+first, second = sgd(a), sgd(b)
+"""
+
+
+def test_two_that_one_helper_has_built_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = TWO + "chosen = first\nfor i in range(9):\n    chosen.step()\n    chosen = second if i % 2 else first\n"
+    rule, _ = run(code, monkeypatch)
+    assert [len(s.options) if isinstance(s, Choice) else 1 for s in rule.subjects] == [2]

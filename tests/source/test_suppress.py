@@ -339,6 +339,10 @@ def test_comments_without_a_remark_beside_one_that_has() -> None:
     assert suppress("a.py", text.encode(), text, [], [], None) == []
 
 
+def test_a_whole_file_may_have_comments_that_do_nothing() -> None:
+    assert left("# gradlint: ignore-file[GL002]\nx = 1  # gradlint: ignore[GL201]\n") == []
+
+
 def test_a_comment_for_the_whole_file_silences_its_rules_on_every_line() -> None:
     text = "x = 1\n# gradlint: ignore-file[GL101]\ny = 2\n"
     assert left(text, finding(1), finding(3), finding(3, code="GL201")) == [("GL201", 3)]

@@ -145,6 +145,7 @@ def _loop(
     saved = machine.sequence
     machine.looping += 1
     outer, machine.unsettled = machine.unsettled, False
+    began = new_serial()
     for _ in range(3):
         machine.sequence = tl.Sequence()
         machine.undo.append({})
@@ -173,7 +174,7 @@ def _loop(
                 pass  # nobody reads it
             elif both is new and new is not old:
                 again = again or sites(new) != sites(old)
-            elif both is not old and (tracked(old) or tracked(new)) and not settled(old, both):
+            elif both is not old and (tracked(old) or tracked(new)) and not settled(old, both, began):
                 again = True
             machine.put(key, both)
         if again and machine.looping > limits.RERUN:

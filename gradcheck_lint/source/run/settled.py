@@ -1,8 +1,9 @@
 """Whether running the body of a loop once more would meet nothing new.
 
 What a name stands for at the head of a loop is what it stood for before, or what the body has left in it. Each run of
-the body makes its objects anew, so identity never settles. What counts is whether an object of the same nature, made
-at the same place, whose graph goes through the same calls of modules, was met there before.
+the body makes its objects anew, so identity never settles. What counts of those is whether an object of the same
+nature, made at the same place, whose graph goes through the same calls of modules, was met there before. What is older
+than the loop is told by its identity: two optimizers that one helper has built are two.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ _DEPTH = 4  # containers inside of one another
 _LOOKED_AT = 16  # items of each: what comes after them is of their kind
 
 
-def settled(before: Value, after: Value) -> bool:
-    """Whether all that a name may stand for `after` a run of the body is like something that it stood for `before`."""
-    known = {_kind(option, _DEPTH) for option in options(before)}
-    return all(_kind(option, _DEPTH) in known for option in options(after))
+def settled(before: Value, after: Value, start: int) -> bool:
+    """Whether all that a name may stand for `after` a run of the body is like something that it stood for `before`.
+
+    `start` is the serial at which the loop began: what is made in it has a higher one.
+    """
+    known = {_kind(option, start, _DEPTH) for option in options(before)}
+    return all(_kind(option, start, _DEPTH) in known for option in options(after))
 
 
 def sites(value: Value) -> frozenset[int]:
@@ -29,7 +33,7 @@ def sites(value: Value) -> frozenset[int]:
     return frozenset(id(t.place.node) for t in passes(value) if t.place is not None)
 
 
-def _kind(value: Value, depth: int) -> Hashable:
+def _kind(value: Value, start: int, depth: int) -> Hashable:
     """What two values have in common that are alike."""
     if isinstance(value, Constant):
         return _PLAIN
@@ -37,17 +41,18 @@ def _kind(value: Value, depth: int) -> Hashable:
         through = sites(value)
         if isinstance(value.what, Opaque):
             return (Opaque, through) if through or value.values else _PLAIN
-        return type(value.what), id(value.place.node) if value.place is not None else value, through
+        made_here = value.place is not None and value.serial >= start
+        return type(value.what), id(value.place.node) if value.place is not None and made_here else value, through
     if not depth:
         return value
     if isinstance(value, (Items, Table)):
         inner = list(value.items if isinstance(value, Items) else value.entries.values())[:_LOOKED_AT]
         if inner and all(isinstance(item, Constant) for item in inner):
             return type(value), frozenset(item.value for item in inner if isinstance(item, Constant))  # for an `in`
-        kinds = frozenset(_kind(item, depth - 1) for item in inner)
+        kinds = frozenset(_kind(item, start, depth - 1) for item in inner)
         return _PLAIN if kinds <= {_PLAIN} else (type(value), kinds)
     if isinstance(value, Choice):
-        return frozenset(_kind(option, depth - 1) for option in value.options)
+        return frozenset(_kind(option, start, depth - 1) for option in value.options)
     if isinstance(value, FunctionValue):
-        return id(value.function), _kind(value.receiver, depth - 1) if value.receiver is not None else None
+        return id(value.function), _kind(value.receiver, start, depth - 1) if value.receiver is not None else None
     return value
