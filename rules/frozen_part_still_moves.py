@@ -60,14 +60,24 @@ class FrozenPartStillMoves(Rule):
         )
 
     def undone(self, found: Undone, report: Report) -> None:
+        from gradcheck_lint.facts.caring import cares
+
+        caring = cares(found.part) if found.part is not None else YES
+        if caring is NO:
+            return
         name = query.receiver(found.on) or "the model"
+        part = f"`{found.part.label}`" if found.part is not None and found.part.label else ""
         report(
             found.on.place,
             "layers that were put into evaluation mode are put back into training mode",
-            label=f"wakes up all layers of `{name}`, those too that were picked out before",
+            label=f"wakes up all layers of `{name}`, those of {part} too"
+            if part
+            else f"wakes up all layers of `{name}`, those too that were picked out before",
             why="none of the training runs with these layers as they were set, so setting them has no effect",
-            help="pick them out again after each `train()`, or override `train` so that it does",
+            help=("set them again" if part else "pick them out again")
+            + " after each `train()`, or override `train` so that it does",
             related=[("were put into evaluation mode here", found.off.place), ("trains here", found.trained.place)],
+            confidence=Confidence.HIGH if caring is YES else Confidence.MEDIUM,
         )
 
     def masked(self, found: Masked, report: Report) -> None:

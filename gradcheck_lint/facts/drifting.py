@@ -61,7 +61,7 @@ def _part(event: ev.SetMode) -> Thing | None:
     thing = only(event.subject)
     walked = walked_from(thing) if thing is not None else None
     found = walked.core if walked is not None else switched(event)
-    return found if found is not None and isinstance(found.what, Module) and not found.summary else None
+    return found if found is not None and isinstance(found.root.core.what, Module) and not found.summary else None
 
 
 class _How(Enum):

@@ -1,4 +1,4 @@
-"""Layers of a kind that are put into evaluation mode one by one, and back with the whole model before any training."""
+"""Layers of a kind, or a part, that are put into evaluation mode, and back with the whole model before any training."""
 
 from __future__ import annotations
 
@@ -10,36 +10,40 @@ from gradcheck_lint.facts.modes import may_be, switched, trains, within
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.follow import States, Walk
-from gradcheck_lint.source.natures import Module
+from gradcheck_lint.source.holding import held_by
+from gradcheck_lint.source.natures import Module, Optimizer
 from gradcheck_lint.source.run.parts import walked_from
 from gradcheck_lint.source.values import Thing, only
 
 
 class Undone(NamedTuple):
-    """A `train()` that undoes what `off` did for the layers of a model that a test has picked out."""
+    """A `train()` that undoes what `off` did for some layers: those of a test, or a `part` that nothing trains."""
 
     on: ev.SetMode
     off: ev.SetMode
-    model: Thing
+    part: Thing | None
     trained: ev.Backward
 
 
 def undone(timeline: tl.Timeline) -> Iterator[Undone]:
-    """The picked layers that are in training mode in all of the training, though they were switched before it."""
+    """The layers that are in training mode in all of the training, though they were switched before it."""
     if timeline.cut or timeline.hooked:
         return
     done: set[int] = set()
     for off, around in timeline.located(ev.SetMode):
-        model = _picked(off, around)
-        if model is None or model.serial in done:
+        picked = _picked(off, around)
+        part = _left_alone(timeline, off) if picked is None else None
+        kept = picked or part
+        if kept is None or kept.serial in done:
             continue
-        done.add(model.serial)
+        done.add(kept.serial)
+        model = kept if part is None else kept.root.core
         trained = [e for e in timeline.events(ev.Backward) if trains(e, model)]
-        walk = _Picked(timeline, model, trained)
+        walk = _Picked(timeline, kept, trained, whole=part is not None)
         walk.run(timeline.tree, frozenset({(_How.BEFORE, None)}))
         on = walk.told()
         if on is not None:
-            yield Undone(on, off, model, trained[0])
+            yield Undone(on, off, part, trained[0])
 
 
 def _picked(event: ev.SetMode, around: tuple[tl.Part, ...]) -> Thing | None:
@@ -47,6 +51,29 @@ def _picked(event: ev.SetMode, around: tuple[tl.Part, ...]) -> Thing | None:
     thing = only(event.subject) if event.training is False else None
     found = _gone_over(thing) if thing is not None and any(isinstance(part, tl.Branch) for part in around) else None
     return found if found is not None and isinstance(found.what, Module) and not found.summary else None
+
+
+def _left_alone(timeline: tl.Timeline, event: ev.SetMode) -> Thing | None:
+    """The part of a model that is put into evaluation mode, and that no optimizer has which steps."""
+    thing = switched(event) if event.training is False else None
+    if thing is None or thing.parent is None or thing.summary or not isinstance(thing.root.core.what, Module):
+        return None
+    optimizers = [only(step.subject, Optimizer) for step in timeline.events(ev.Step)]
+    return thing if optimizers and all(one is not None and _without(one, thing) for one in optimizers) else None
+
+
+def _without(optimizer: Thing, part: Thing) -> bool:
+    """Whether an optimizer has been given other parts of the model alone."""
+    held = held_by(optimizer)
+    apart = all(module.parent is not None and not within(part, module) for module in held.modules)
+    return (
+        not optimizer.summary
+        and not held.unknown
+        and bool(held.modules)
+        and apart
+        and not held.tensors
+        and not any(within(module, part) for module in held.modules)
+    )
 
 
 def _gone_over(thing: Thing) -> Thing | None:
@@ -70,8 +97,8 @@ _State = tuple[_How, ev.SetMode | None]
 class _Picked(Walk):
     """Follows the mode of the layers of a model that are picked out."""
 
-    def __init__(self, timeline: tl.Timeline, model: Thing, trained: list[ev.Backward]) -> None:
-        self.model = model
+    def __init__(self, timeline: tl.Timeline, model: Thing, trained: list[ev.Backward], *, whole: bool) -> None:
+        self.model, self.whole = model, whole
         self.trained = {id(event) for event in trained}
         self.met: set[_State] = set()
         changes = [e for e in timeline.events(ev.SetMode, ev.Unknown, ev.Forward) if self.heeds(e)]
@@ -95,7 +122,7 @@ class _Picked(Walk):
             return states
         if isinstance(event, ev.SetMode):
             thing, one = switched(event), only(event.subject)
-            if one is not None and _gone_over(one) is self.model:
+            if one is not None and (thing is self.model if self.whole else _gone_over(one) is self.model):
                 now = _How.KEPT if event.training is False else _How.UNKNOWN
                 return frozenset({(now, None)})
             if event.training is True and thing is not None and within(self.model, thing):
