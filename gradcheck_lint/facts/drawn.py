@@ -6,6 +6,7 @@ draw goes through other layers into a loss, it is the gradient of the draw itsel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -28,6 +29,10 @@ _PATHWISE = frozenset(
 """The distributions that have `rsample`."""
 
 
+_LIKELIHOOD = re.compile(r"log_prob|(?i:nll|likelihood|reinforce)")
+"""What speaks of learning by the probability of what was drawn."""
+
+
 class Drawn(NamedTuple):
     """What is drawn, at a place, of what `part` gave, and goes into the loss of a backward, behind which a step is."""
 
@@ -44,6 +49,8 @@ def drawn(timeline: tl.Timeline) -> Iterator[Drawn]:
         return
     told: set[int] = set()
     for backward, led in backwards(timeline):
+        if any(_again(thing) for thing in led.draws):
+            continue  # what was drawn is what the next one is drawn by, as a sequence is that a network goes on with
         for thing in led.draws:
             place = thing.made.place if thing.made is not None else None
             if place is None or id(place.node) in told or not _pathwise(thing) or _learned_by(timeline, place):
@@ -71,6 +78,11 @@ def _trained(timeline: tl.Timeline, backward: ev.Backward, thing: Thing, led: Le
     return None
 
 
+def _again(thing: Thing) -> bool:
+    """Whether the distribution of a draw was computed with another draw."""
+    return thing.made is not None and bool(led_to(thing.made.base).draws)
+
+
 def _pathwise(thing: Thing) -> bool:
     found = distribution_of(thing.made.base) if thing.made is not None else None
     return found is not None and found in _PATHWISE
@@ -80,4 +92,4 @@ def _learned_by(timeline: tl.Timeline, place: Place) -> bool:
     """Whether log-probabilities are asked for, in the file of the draw or in that of the loop."""
     modules = timeline.home.project.modules.values()
     texts = [m.text for m in modules if m is not None and m.path == place.chunk.path]
-    return any("log_prob" in text for text in (timeline.home.text, *texts))
+    return any(_LIKELIHOOD.search(text) for text in (timeline.home.text, *texts))

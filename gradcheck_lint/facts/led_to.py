@@ -36,7 +36,8 @@ class Led(NamedTuple):
 
     `through` are modules whose `forward` was followed, on a way on which nothing was cut off yet: what ran in that is
     told instead of them. It is `open` where the walk came to something that could lead anywhere: there may be more.
-    `draws` are what distributions gave by `sample`, where a gradient comes to that and ends.
+    `draws` are what distributions gave by `sample`, where a gradient comes to that and ends. `cuts` are all that cut
+    something off.
     """
 
     alive: dict[int, Thing]
@@ -44,6 +45,7 @@ class Led(NamedTuple):
     through: dict[int, Thing]
     open: bool
     draws: tuple[Thing, ...] = ()
+    cuts: tuple[Cutting, ...] = ()
 
 
 _ALIVE = 1 << 60
@@ -59,6 +61,7 @@ class Walk:
         self.through: dict[int, Thing] = {}
         self.open = False
         self.draws: list[Thing] = []
+        self.cuts: dict[int, Cutting] = {}
         self.seen: dict[int, int] = {}  # of each value, the latest cut behind which it was met
         self.visits = 0
         self.todo: list[tuple[Value, Cutting | None]] = []
@@ -77,11 +80,13 @@ class Walk:
                 break
             self.seen[id(one)] = rank
             self.value(one, by)
-        return Led(self.alive, self.cut, self.through, self.open, tuple(self.draws))
+        return Led(self.alive, self.cut, self.through, self.open, tuple(self.draws), tuple(self.cuts.values()))
 
     def add(self, value: Value | None, by: Cutting | None) -> None:
         if value is not None and not isinstance(value, Constant):
             self.todo.append((value, by))
+            if by is not None:
+                self.cuts[id(by.thing)] = by
 
     def met(self, thing: Thing, by: Cutting | None) -> None:
         core = thing.core

@@ -13,6 +13,7 @@ from gradcheck_lint.facts import query
 from gradcheck_lint.facts.effects import DRAWS
 from gradcheck_lint.facts.led_to import Led, led_to
 from gradcheck_lint.facts.order import after
+from gradcheck_lint.facts.penalties import operations
 from gradcheck_lint.facts.reach import Cutting, Term, reaching, terms, weighs
 from gradcheck_lint.facts.refused import estimates
 from gradcheck_lint.facts.unreached import blamed, held_part
@@ -118,4 +119,13 @@ def _cut(led: Led, held: list[Held], within: bool) -> tuple[Thing, Cutting] | No
         if cut.effect is Effect.CUT and isinstance(part.what, Module) and any(held_part(part, h, led) for h in held)
         if not within or cut.name in DRAWS
     ]
-    return max(found, key=lambda pair: pair[1].thing.serial, default=None)
+    part, last = max(found, key=lambda pair: pair[1].thing.serial, default=(None, None))
+    if part is None or last is None:
+        return None
+    # a policy is to learn by its log-probabilities, whatever else of the term is taken as given
+    learned = [cut for cut in led.cuts if cut.effect is Effect.CUT and _of_log_prob(cut)]
+    return part, max(learned, key=lambda cut: cut.thing.serial, default=last)
+
+
+def _of_log_prob(cut: Cutting) -> bool:
+    return any(made.name == "log_prob" for made in operations(cut.thing))

@@ -200,8 +200,13 @@ def _made_below(part: Thing, model: Thing) -> bool:
     if known is None or known[1].name != "__init__" or not known[1].owner:
         return False
     spend(10)
+    if any(_KEPT.search(one.text) for one in known[0].outline.definitions if one.owner == known[1].owner):
+        return False  # that class may freeze it, or move it by hand
     calls = [node for node in tree.walk_block(init.function.body) if isinstance(node, tree.Call)]
     return any(tree.last_name(call.func) == known[1].owner for call in calls)
+
+
+_KEPT = re.compile(r"requires_grad|no_grad|\.data\b")
 
 
 def makes(model: Thing, part: Thing) -> bool:
