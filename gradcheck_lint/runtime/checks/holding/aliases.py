@@ -111,7 +111,7 @@ class Aliases(Check):
             code, mark = every[0] if len(every) == 1 else (None, None)
         if code is None or SHARED.search(_text(code, type(owner))):
             return
-        at = _repeats(code)
+        at = _repeats(code, mark)
         self.session.take(
             LayerRepeated(
                 observer.scene(at or mark), names=(name,), layer=type(places[0]).__name__, places=len(places),
@@ -160,14 +160,20 @@ def _text(code: CodeType, owner: type) -> str:
     return owner.__name__ + "".join(linecache.getlines(code.co_filename)[max(first - 4, 0) : max(lines, default=first)])
 
 
-def _repeats(code: CodeType) -> Mark | None:
-    """The one place of a function at which something is made inside of `[...] * n`."""
+def _repeats(code: CodeType, stored: Mark | None = None) -> Mark | None:
+    """The one place of a function at which something is made inside of `[...] * n`.
+
+    stored: where the container is given to its attribute, if that is known, which the same statement has to do.
+    """
     at = [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "PRECALL", "RESUME")]
     found = []
     for index, one in enumerate(at):
         if one.opname != "BUILD_LIST" or one.arg != 1 or not index or not at[index - 1].opname.startswith("CALL"):
             continue
-        if any(next_.opname == "BINARY_OP" and next_.argrepr == "*" for next_ in at[index + 1 : index + 6]):
+        if not any(other.opname == "BINARY_OP" and other.argrepr == "*" for other in at[index + 1 : index + 6]):
+            continue
+        between = [other for other in at[index:] if stored is not None and other.offset <= stored.last]
+        if stored is None or (one.offset < stored.last and not any(b.opname.startswith("STORE_") for b in between)):
             found.append(Mark(code, one.offset, stores.line_of(code, one.offset)))
     return found[0] if len(found) == 1 else None
 

@@ -53,6 +53,21 @@ class Apart(nn.Module):
         return self.ends(x)  # type: ignore[no-any-return]
 
 
+class Named(nn.Module):
+    """A layer with a name, beside a list that repeats something else."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        widths = [len("abc")] * number
+        floor = nn.Linear(widths[0], widths[-1])
+        self.floors = nn.ModuleList([floor] * number)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for floor in self.floors:
+            x = floor(x)
+        return x
+
+
 def fit(net: nn.Module) -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     for _ in range(4):
@@ -70,6 +85,12 @@ def test_a_layer_that_is_repeated() -> None:
 @pytest.mark.parametrize("make", [Universal, Apart])
 def test_layers_that_may_be(make: Callable[[int], nn.Module]) -> None:
     assert found(lambda: fit(make(3))) == []
+
+
+def test_a_layer_that_has_a_name() -> None:
+    (finding,) = found(lambda: fit(Named(3)))
+    assert finding.confidence is Confidence.MEDIUM
+    assert watching.line(finding) == "self.floors = nn.ModuleList([floor] * number)"
 
 
 class Trainer:
