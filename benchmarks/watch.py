@@ -1,6 +1,7 @@
 """What watching costs: training steps with and without the watcher, side by side in one run.
 
-    python benchmarks/watch.py [--rounds 9] [--models a,b,c,d] [--variants ...]
+    python benchmarks/watch.py [--rounds 9] [--models a,b,c,d,e,f] [--variants ...]
+    python benchmarks/watch.py --first
 
 Each round trains the same model once per variant, in an order that changes; the ratio to the plain loop is taken
 within the round, and the median over the rounds is shown with the spread. `plain again` is the plain loop a second
@@ -18,6 +19,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -133,6 +136,49 @@ def direct(program: Program, rounds: int) -> str:
     return "\n".join(lines)
 
 
+FIRST = """
+import time
+import torch
+
+torch.set_num_threads(1)
+model = torch.nn.Linear(2, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def step():
+    optimizer.zero_grad()
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+
+
+step()
+marks = [time.thread_time()]
+from gradcheck_lint import watch
+
+marks.append(time.thread_time())
+with watch(optimizer, quiet=True):
+    marks.append(time.thread_time())
+    for _ in range(20):
+        step()
+    marks.append(time.thread_time())
+print(*(after - before for before, after in zip(marks, marks[1:])))
+"""
+
+
+def first(rounds: int) -> str:
+    """What the first watch of a process costs, where torch has been imported and has made a step."""
+    took: list[list[float]] = []
+    for _ in range(rounds + 1):  # the first may have to compile our files
+        done = subprocess.run([sys.executable, "-c", FIRST], check=True, capture_output=True, text=True)
+        took.append([1000 * float(word) for word in done.stdout.split()])
+    median = [statistics.median(values) for values in zip(*took[1:], strict=True)]
+    both = statistics.median(values[0] + values[1] for values in took[1:])
+    imported, entered, steps = median
+    return (
+        f"the first watch: {imported:.1f} ms to import, {entered:.1f} to enter, {both:.1f} both; 20 steps {steps:.1f}"
+    )
+
+
 def table(program: Program, measured: dict[str, list[tuple[float, float]]]) -> str:
     plain = [seconds for seconds, _ in measured["plain"]]
     lines = [
@@ -157,7 +203,11 @@ def main() -> None:
     parser.add_argument("--models", default="a,b,c,d,e,f", help="some of a, b, c, d, e, f")
     parser.add_argument("--variants", default="", help="names after commas; all by default; - for none")
     parser.add_argument("--steps", action=argparse.BooleanOptionalAction, default=True, help="also single steps")
+    parser.add_argument("--first", action="store_true", help="only what the first watch of a process costs")
     options = parser.parse_args()
+    if options.first:
+        print(first(options.rounds))
+        return
     variants = VARIANTS | installed()
     if options.variants not in ("", "-"):
         variants = {name: variants[name] for name in ["plain", *options.variants.split(",")]}

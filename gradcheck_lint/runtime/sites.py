@@ -32,6 +32,8 @@ _known: dict[str, bool] = {}
 _shown: dict[str, str] = {}
 _claimed: list[str] = []  # beginnings of paths
 _files: dict[str, str] = {}  # shown path → the file that Python knows
+_resolved: dict[tuple[int, int], tuple[CodeType, Site]] = {}  # marks that were looked up, by code and instruction
+_MOST = 2000  # of them
 
 
 class Mark(NamedTuple):
@@ -159,6 +161,16 @@ def resolve(mark: Mark | None) -> Site | None:
     """The line, the columns (where Python keeps them, from 3.11) and the text of a mark."""
     if mark is None:
         return None
+    key = (id(mark.code), mark.last)
+    known = _resolved.get(key)
+    if known is None or known[0] is not mark.code:
+        if len(_resolved) > _MOST:
+            _resolved.clear()
+        known = _resolved[key] = (mark.code, _looked_up(mark))
+    return known[1]
+
+
+def _looked_up(mark: Mark) -> Site:
     path = shown(mark.code.co_filename)
     line, column, end_line, end_column = _span(mark)
     text = linecache.getline(mark.code.co_filename, line).rstrip("\n")
@@ -228,6 +240,7 @@ def shown(file: str) -> str:
 def forget() -> None:
     """Begin to show paths from where the program is now."""
     _shown.clear()
+    _resolved.clear()
 
 
 def file(path: str) -> str:
