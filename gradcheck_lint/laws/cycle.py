@@ -75,8 +75,9 @@ def advance(state: State, event: str, who: Hashable = None, how: str = "") -> tu
     the event, to be found again in `made` and `cleared`.
     """
     if event == "build":
-        # a backward that ran before may have left gradients in the parameters that it takes
-        return State() if state.made is None else State(OUTSIDE, ENGINE), None
+        # a backward that ran before, or what wrote them, may have left gradients in the parameters that it takes
+        idle = state.made is None and state.gradient != OUTSIDE
+        return State() if idle else State(OUTSIDE, ENGINE), None
     gradient = state.gradient
     if gradient == ABSENT:
         return state._replace(made=who) if event in ("backward", "unknown") else state, None
