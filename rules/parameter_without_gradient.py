@@ -91,11 +91,13 @@ class ParameterWithoutGradient(Rule):
         from gradcheck_lint.facts.query import called
         from gradcheck_lint.facts.repair import text
 
-        model = called([left.model])
+        model, behind = called([left.model]), called(left.behind)
+        if behind == model:
+            behind = f"another {model}"
         report(
             left.backward.place,
             "parameters of the optimizer never get a gradient",
-            label=f"leads to {called(left.behind)}, and not to {model}",
+            label=f"leads to {behind}, and not to {model}",
             why=f"`{name_of(left.step)}.step()` finds no gradients, so {model} stays as it was",
             help=f"compute the loss of `{text(left.backward.place)}` with {model}",
             related=[
