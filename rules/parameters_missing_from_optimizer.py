@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import by_hand, handed, shares
 from gradcheck_lint.facts.classes import reached
 from gradcheck_lint.facts.freezing import left_frozen
-from gradcheck_lint.facts.identity import contained, inside, stale, weighted
+from gradcheck_lint.facts.identity import contained, inside, only_parameters, stale, weighted
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.laws.answer import NO, YES
@@ -40,6 +40,7 @@ from gradcheck_lint.source.natures import (
     Opaque,
     Optimizer,
     Parameters,
+    Pass,
     Tensor,
     chained,
     made_by,
@@ -89,7 +90,8 @@ class ParametersMissingFromOptimizer(Rule):
                 hand = by_hand.moved(timeline, name.rpartition(".")[2], attribute=facts.kept(name, made))
                 if hand is YES:
                     continue
-                sure = not loaded and hand is NO and (made is None or made.function is build.function)
+                near = made is None or made.function is build.function or facts.weighs(made, backward.subject)
+                sure = not loaded and hand is NO and near
                 report(
                     build.place,
                     "parameters that take part in the loss are held by no optimizer",
@@ -265,6 +267,15 @@ class _Facts:
             known = tensor in self.held or tensor in self.excused or self.owners(tensor) or tensor in self.derived
             if not known and tensor in self.built:
                 yield tensor.label, self.built[tensor]
+
+    def weighs(self, made: Event, loss: Value | None) -> bool:
+        """Whether what is missing has nothing but parameters, and is given what a model computes that is held."""
+        module = only(made.subject, Module)
+        if module is None or not only_parameters(module):
+            return False
+        runs = [ran.what for ran in passes(loss) if isinstance(ran.what, Pass) and ran.what.of.core is module.core]
+        given = [[g.what.of for g in run.given if isinstance(g.what, Pass)] for run in runs]
+        return bool(runs) and all(any(self.holds(of) for of in each) for each in given)
 
     def kept(self, name: str, made: Event | None) -> bool:
         """Whether what is missing is an attribute of some object, not only a name."""

@@ -248,6 +248,16 @@ def weighted(module: Thing) -> bool:
     return isinstance(copied, Thing) and weighted(copied)
 
 
+def only_parameters(module: Thing) -> bool:
+    """Whether a module of the project has parameters to train that it makes itself, and no layers: weights of losses, a
+    temperature. Nobody makes such a one to leave it as it is."""
+    init = module.cls.member("__init__") if isinstance(module.cls, ClassValue) else None
+    if not isinstance(init, FunctionValue) or not _makes_weights(init.function):
+        return False
+    calls = (node for node in tree.walk_block(init.function.body) if isinstance(node, tree.Call))
+    return not any(_WEIGHTED.match(tree.last_name(call.func)) for call in calls)
+
+
 def _makes_weights(init: tree.Function) -> bool:
     """Whether a constructor makes layers or parameters that it does not freeze, for all or by what it is told."""
     nodes = list(tree.walk_block(init.body))
