@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import query, regone, repair
-from gradcheck_lint.finding import Severity
+from gradcheck_lint.finding import Confidence, Severity
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.order import GraphAgain, GraphFreed, GraphOutdated
 from gradcheck_lint.source import events as ev
@@ -17,7 +17,6 @@ from gradcheck_lint.source.values import only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradcheck_lint.finding import Confidence
     from gradcheck_lint.rule import RunReport
     from gradcheck_lint.runtime.sighting import Sighting
 
@@ -83,7 +82,7 @@ class BackwardTwice(Rule):
                 why=WHY_GROWS,
                 help=f"detach `self.{found.name}` in `forward` where it is read, or set it back before each batch",
                 related=[("runs here", found.run.place)],
-                confidence=confidence,
+                confidence=confidence if found.sure else Confidence.MEDIUM,
             )
 
     def again(

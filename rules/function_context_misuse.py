@@ -201,6 +201,7 @@ class FunctionContextMisuse(Rule):
                 "have no effect",
                 help=f"multiply with it: the gradient of an input is `{sighting.names[0]}` times the derivative",
                 subject=sighting.owner,
+                confidence=Confidence.HIGH if sighting.sure else Confidence.MEDIUM,
             )
             return
         assert isinstance(sighting, (WrongNumber, WrongShape, WrongType))

@@ -12,14 +12,17 @@ from typing import NamedTuple
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.effects import distribution_of
-from gradcheck_lint.facts.led_to import Led, led_to
+from gradcheck_lint.facts.led_to import Led, Walk
+from gradcheck_lint.facts.reach import Cutting
 from gradcheck_lint.facts.unreached import backwards, before_step, held_part
 from gradcheck_lint.source import events as ev
+from gradcheck_lint.source import limits
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.natures import Module
+from gradcheck_lint.source.operations import How, Operation
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.values import Thing
+from gradcheck_lint.source.values import Thing, contents
 
 _PATHWISE = frozenset(
     "Normal LogNormal MultivariateNormal LowRankMultivariateNormal Laplace Gamma Beta Dirichlet Exponential Uniform"
@@ -58,29 +61,80 @@ def drawn(timeline: tl.Timeline) -> Iterator[Drawn]:
             found = _trained(timeline, backward, thing, led)
             if found is not None:
                 told.add(id(place.node))
-                sure = not led.open and timeline.owner is None and not timeline.hooked and not query.unseen(timeline)
+                beside = _Beside(thing)
+                beside.run(backward.subject)
+                sure = (
+                    not led.open
+                    and not beside.found
+                    and timeline.owner is None
+                    and not timeline.hooked
+                    and not query.unseen(timeline)
+                )
                 yield Drawn(backward, *found, place, sure)
 
 
 def _trained(timeline: tl.Timeline, backward: ev.Backward, thing: Thing, led: Led) -> tuple[ev.Step, Thing] | None:
-    """A part that made the distribution and gets a gradient of the loss in another way, and the step that moves it."""
+    """A part that made the distribution and gets a gradient of the loss in another way, and the step that moves it.
+
+    It is what the distribution is made of directly: what lies further back may be there for the other parts as well, as
+    an encoder is that an actor and its critic share.
+    """
     made = thing.made.base if thing.made is not None else None
-    behind = led_to(made)
-    parts = [one for one in behind.alive.values() if isinstance(one.what, Module) and id(one) in led.alive]
-    for optimizer in timeline.optimizers() if parts else ():
+    parts = [one for one in _Nearest().run(made).alive.values() if isinstance(one.what, Module)]
+    if not parts or not all(id(one) in led.alive for one in parts):
+        return None
+    for optimizer in timeline.optimizers():
         held = held_by(optimizer)
         if held.unknown or optimizer.summary or backward not in before_step(timeline, optimizer):
             continue
         step = next(e for e in timeline.events(ev.Step) if e.concerns(optimizer))
-        for part in parts:
-            if held_part(part, held, led):
-                return step, part
+        if all(held_part(part, held, led) for part in parts):
+            return step, parts[0]
     return None
 
 
 def _again(thing: Thing) -> bool:
     """Whether the distribution of a draw was computed with another draw."""
     return thing.made is not None and bool(led_to(thing.made.base).draws)
+
+
+class _Nearest(Walk):
+    """Walks back to the first layers that are met, and no further."""
+
+    def called(self, made: Operation, by: Cutting | None) -> None:
+        if made.inner is None and isinstance(made.base, Thing) and isinstance(made.base.what, Module):
+            self.add(made.base, by)
+        else:
+            super().called(made, by)
+
+
+class _Beside(Walk):
+    """Walks back from a loss, to see whether something is handed over together with a draw: an action and its state."""
+
+    def __init__(self, draw: Thing) -> None:
+        super().__init__()
+        self.draw = draw
+        self.found = False
+
+    def operation(self, thing: Thing, made: Operation, by: Cutting | None) -> None:
+        if made.how is How.CALL or made.name in _TOGETHER:
+            given = {id(one): one for arg in made.args for one in contents(arg) if isinstance(one, Thing)}
+            self.found = self.found or (len(given) > 1 and any(self.drew(one) for one in given.values()))
+        super().operation(thing, made, by)
+
+    def drew(self, value: Thing) -> bool:
+        """Whether it is the draw, or something that was made of it alone."""
+        for _ in range(limits.PARENTS):
+            if value is self.draw:
+                return True
+            inner = value.made.base if value.made is not None and value.made.how is How.METHOD else None
+            if not isinstance(inner, Thing):
+                return False
+            value = inner
+        return False
+
+
+_TOGETHER = frozenset({"torch.cat", "torch.concat", "torch.concatenate", "torch.stack", "torch.hstack"})
 
 
 def _pathwise(thing: Thing) -> bool:

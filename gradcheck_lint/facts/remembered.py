@@ -7,18 +7,18 @@ through all earlier rounds, whose graphs are freed. The `forward` is read as tex
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query, regone
 from gradcheck_lint.facts.led_to import Led
-from gradcheck_lint.facts.unreached import backwards
+from gradcheck_lint.facts.unreached import backwards, touches
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.effort import spend
 from gradcheck_lint.source.natures import Module
-from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Thing
+from gradcheck_lint.source.values import ClassValue, External, FunctionValue, Thing, things
 
 _CUTS = frozenset({"detach", "detach_", "data", "item"})
 
@@ -30,6 +30,7 @@ class Remembered(NamedTuple):
     module: Thing
     name: str
     run: ev.Forward
+    sure: bool
 
 
 def remembered(timeline: tl.Timeline) -> Iterator[Remembered]:
@@ -47,7 +48,12 @@ def remembered(timeline: tl.Timeline) -> Iterator[Remembered]:
         for module, name in _states(led[id(event)]):
             run = next((e for e, _ in timeline.within(loop) if isinstance(e, ev.Forward) and _runs(e, module)), None)
             if run is not None and _keeps(timeline, module, name):
-                yield Remembered(event, module, name, run)
+                sure = (
+                    not query.unseen(timeline)
+                    and not _lent(timeline, module)
+                    and not _elsewhere(timeline, module, name)
+                )
+                yield Remembered(event, module, name, run, sure)
                 break
 
 
@@ -79,15 +85,55 @@ def _keeps(timeline: tl.Timeline, module: Thing, name: str) -> bool:
     forward = functions.get("forward")
     if forward is None or forward.decorators:
         return False
-    others = {key for key, one in functions.items() if key != "forward" and _gives(one, name)}
+    others = _givers(functions, name)
     outside = rf"(?<!\bself)\.{re.escape(name)}\b"
-    called = "".join(rf"|(?<!\bself)\.{re.escape(key)}\(" for key in sorted(others - {"__init__"}))
+    called = _called(others)
     if any(re.search(outside + called, text) for text in {timeline.home.text, cls.home.text}):
         return False  # it is set back, or cut off, from outside
+    if _set_back(timeline, module, name, functions):
+        return False
     if re.search(r"\bsetattr\(|\b_?repackage|\.apply\(|__dict__", cls.home.text + timeline.home.text):
         return False
     within = {tree.last_name(node.func) for node in tree.walk_block(forward.body) if isinstance(node, tree.Call)}
     return not others & within and _Forward(name, frozenset(functions)).carries(forward)
+
+
+def _givers(functions: Mapping[str, tree.Function], name: str) -> set[str]:
+    """The methods but `forward` that have to do with the attribute."""
+    return {key for key, one in functions.items() if key != "forward" and _gives(one, name)}
+
+
+def _called(methods: set[str]) -> str:
+    """An alternative of a pattern, for a call of one of these from outside."""
+    return "".join(rf"|(?<!\bself)\.{re.escape(key)}\(" for key in sorted(methods - {"__init__"}))
+
+
+def _set_back(timeline: tl.Timeline, module: Thing, name: str, functions: Mapping[str, tree.Function]) -> bool:
+    """Whether a call that was followed, wherever its code stands, gives the attribute a value."""
+    own = [functions[key] for key in ("__init__", "forward") if key in functions]
+    return any(
+        event.attr == name
+        and any(one.core is module.core for one in things(event.subject))
+        and not any(event.place.chunk.function is function for function in own)
+        for event in timeline.events(ev.SetAttribute)
+    )
+
+
+def _lent(timeline: tl.Timeline, module: Thing) -> bool:
+    """Whether code that was not seen has the module: it may set back what that keeps."""
+    lent = [one for event in timeline.events(ev.Unknown) for one in things(event.subject)]
+    return any(touches(one, module) for one in lent)
+
+
+def _elsewhere(timeline: tl.Timeline, module: Thing, name: str) -> bool:
+    """Whether some other file of the project has to do with the attribute, or calls what sets it back."""
+    cls = module.cls
+    assert isinstance(cls, ClassValue)
+    functions = {key: one.function for key, one in cls.members.items() if isinstance(one, FunctionValue)}
+    pattern = re.compile(rf"(?<!\bself)\.{re.escape(name)}\b" + _called(_givers(functions, name)))
+    files = [one for one in timeline.home.project.modules.values() if one is not None]
+    spend(len(files))
+    return any(pattern.search(one.text) for one in files)
 
 
 def _gives(function: tree.Function, name: str) -> bool:

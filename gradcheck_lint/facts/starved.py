@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts import query
+from gradcheck_lint.facts.given_away import given_away
 from gradcheck_lint.facts.led_to import Led
 from gradcheck_lint.facts.reach import terms
 from gradcheck_lint.facts.unreached import backwards, before_step, held_part, other_gradients, touches
@@ -65,7 +66,7 @@ def _starved(timeline: tl.Timeline) -> Iterator[Starved]:
         own = before_step(timeline, optimizer) or [led[0][0]]
         behind = next(found for event, found in led if event is own[0])
         trained = [one for one in _trained(behind) if isinstance(one.what, Module)]
-        if trained:
+        if trained and not given_away(timeline, held_by(optimizer)):
             yield Starved(built, step, own[0], held_by(optimizer).modules[0], tuple(trained))
 
 

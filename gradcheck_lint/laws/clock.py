@@ -145,15 +145,18 @@ class Rates:
 HIGH = 0.25  # of the way back to the first rate
 
 
+WHOLE = 0.1  # of a swing, by which one that was meant may miss its end
+
+
 def climbed(*, moves: int, length: int, left: float) -> Answer:
     """Whether a cosine of this length was laid out for fewer moves than it made, and has taken the rate up again.
 
     `left`: the rate at the end, as a part of the first one. A rate that swings on purpose has swung more than once, and
-    ends low.
+    ends low; or it is taken the whole way back up for what comes then, as the averaging of weights.
     """
     if moves <= length or left < HIGH:
         return NO
-    return YES if moves <= 2 * length else MAYBE
+    return YES if moves < (2 - WHOLE) * length else MAYBE
 
 
 # How often anew

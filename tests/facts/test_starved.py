@@ -54,6 +54,22 @@ class _Asks(Rule):
             [],
             id="of both",
         ),
+        pytest.param("other.weight = one.weight\nother(x).sum().backward()", [], id="tied by an attribute"),
+        pytest.param("other._parameters.update(one._parameters)\nother(x).sum().backward()", [], id="tied by a dict"),
+        pytest.param(
+            "deep = nn.Sequential(other)\ndeep[0] = one\ndeep(x).sum().backward()", [], id="put into another network"
+        ),
+        pytest.param(
+            "copy.deepcopy(one, {id(p): p for p in one.parameters()})(x).sum().backward()", [], id="a copy with a memo"
+        ),
+        pytest.param(
+            "p = dict(one.named_parameters())\nother(nn.functional.linear(x, p['weight'])).sum().backward()",
+            [],
+            id="computed with by hand",
+        ),
+        pytest.param(
+            "nn.utils.clip_grad_norm_(one.parameters(), 1.0)\nother(x).sum().backward()", ["one"], id="clipped alone"
+        ),
     ],
 )
 def test_starved(body: str, found: list[str]) -> None:

@@ -102,6 +102,7 @@ class IncomingIgnored(Sighting):
     """The backward of an autograd Function looks at none of `names`, and they were not 1."""
 
     owner: str
+    sure: bool  # what it has kept is what it derives by; else it may be a gradient of another origin
 
 
 @kind

@@ -81,7 +81,7 @@ class Lengths(Check):
         grows = len(now) != len(first) or any(a is None or a > b for a, b in zip(now, first, strict=True))
         if scheduler is None or grows:
             del self._lambdas[id(observer.optimizer)]  # a warm-up
-        elif scheduler.last_epoch >= 2:
+        elif scheduler.last_epoch >= 2 and now != first:  # else it may be a factor that holds the rate low for a while
             del self._lambdas[id(observer.optimizer)]
             base = scheduler.base_lrs[0]
             self.session.take(RateAsFactor(observer.scene(made), rate=first[0], base=float(base)))

@@ -34,7 +34,7 @@ def cosine(length: int) -> Schedule:
     return lambda o: CosineAnnealingLR(o, T_max=length)
 
 
-@pytest.mark.parametrize(("epochs", "sure"), [(20, True), (15, True), (40, False)])
+@pytest.mark.parametrize(("epochs", "sure"), [(18, True), (15, True), (20, False), (40, False)])
 def test_a_cosine_that_climbs(epochs: int, sure: bool) -> None:
     (finding,) = found(lambda: train(cosine(10), epochs))
     assert finding.code == "GL116"
@@ -69,6 +69,7 @@ def test_a_rate_where_a_factor_belongs() -> None:
         (lambda epoch: 0.9**epoch, 0.01),
         (lambda epoch: min(1.0, 0.01 + 0.1 * epoch), 0.01),  # a warm-up that begins with as much
         (lambda epoch: 0.1 if epoch < 6 else 1.0, 0.1),  # one that begins with a tenth
+        (lambda epoch: 0.02 if epoch < 4 else 1.0, 0.02),  # a small one that is held for some epochs
         (lambda epoch: 1.0, 1.0),
     ],
 )
