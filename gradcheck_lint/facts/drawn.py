@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.effects import distribution_of
-from gradcheck_lint.facts.led_to import Led, Walk
+from gradcheck_lint.facts.led_to import Led, Walk, led_to
 from gradcheck_lint.facts.reach import Cutting
 from gradcheck_lint.facts.unreached import backwards, before_step, held_part
 from gradcheck_lint.source import events as ev
