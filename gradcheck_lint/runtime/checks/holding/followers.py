@@ -24,6 +24,7 @@ from gradcheck_lint.runtime.sightings.numbers import AverageStill, BuffersStill,
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from types import FrameType
 
     from torch import Tensor
     from torch.nn import Module
@@ -77,7 +78,7 @@ class _Evaluated(NamedTuple):
 class Followers(Check):
     """Looks at one optimizer's network, three times."""
 
-    hears = frozenset({Call.MODULE_TRAIN, Call.MODULE_LOAD_STATE})
+    hears = frozenset({Call.MODULE_LOAD_STATE})
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -187,27 +188,23 @@ class Followers(Check):
     def call_ended(
         self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
     ) -> None:
-        average = args[0]
-        if kind is Call.MODULE_LOAD_STATE and not self._pairs:
-            return
-        if kind is Call.MODULE_LOAD_STATE:
-            given = {id(p) for p in average.parameters()}
-            for index, pairs in self._pairs.items():
-                self._pairs[index] = [
-                    pair for pair in pairs if not any(id(one.average()) in given for one in pair.kept)
-                ]
-            return
-        if type(average).__name__ != "AveragedModel":
-            return
-        self._evaluated.pop(id(average), None)
-        if average.training or not _plain(average):
-            return
+        given = {id(p) for p in args[0].parameters()} if self._pairs else set()
+        for index, pairs in self._pairs.items():
+            self._pairs[index] = [pair for pair in pairs if not any(id(one.average()) in given for one in pair.kept)]
+
+    def mode_switched(self, module: Module, mode: bool) -> None:
+        if type(module).__name__ == "AveragedModel":
+            self._evaluated.pop(id(module), None)
+            if not mode and _plain(module):
+                self.session.guard.run(self._evaluates, module, sites.here(4), sites.frames(4))
+
+    def _evaluates(self, average: Any, mark: Mark | None, frames: list[FrameType]) -> None:
         others = [module for _, module in self.session.models.modules()]
         network = next((network for _, network in paired([average.module], others, lambda _: True)), None)
         if network is not None and _same_statistics(average.module, network):
-            name = variable(average, sites.frames(2)) or "the average"
+            name = variable(average, frames) or "the average"
             self._evaluated[id(average)] = _Evaluated(
-                weakref.ref(average), weakref.ref(network), name, int(average.n_averaged), sites.here(2)
+                weakref.ref(average), weakref.ref(network), name, int(average.n_averaged), mark
             )
 
     def ended(self) -> None:

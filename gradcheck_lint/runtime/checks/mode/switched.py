@@ -7,10 +7,9 @@ shows by their versions. Sighting: JudgedInTraining.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.runtime import sites
-from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.sightings.mode import JudgedInTraining
 
@@ -37,8 +36,6 @@ class _Judged(NamedTuple):
 class Switched(Check):
     """Nothing to do for any other optimizer."""
 
-    hears = frozenset({Call.MODULE_TRAIN})
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._with_modes: dict[int, Observer] = {}
@@ -48,16 +45,13 @@ class Switched(Check):
         if all(_MODE in group for group in observer.groups()) and hasattr(observer.optimizer, "eval"):
             self._with_modes[observer.watched.index] = observer
 
-    def call_ended(
-        self, kind: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: object, error: BaseException | None
-    ) -> None:
-        module: Module = args[0]
-        for index, observer in self._with_modes.items() if self._with_modes and not module.training else ():
+    def mode_switched(self, module: Module, mode: bool) -> None:
+        for index, observer in self._with_modes.items() if self._with_modes and not mode else ():
             first = _first(observer)
             if first is None or not observer.steps or not _trains(observer):
                 continue
             if any(p is first for p in module.parameters()):
-                self._judged[index] = _Judged(weakref.ref(module), first._version, observer.steps, sites.here(2))
+                self._judged[index] = _Judged(weakref.ref(module), first._version, observer.steps, sites.here(4))
 
     def before_update(self, observer: Observer, mark: Mark | None) -> None:
         if self._judged:
