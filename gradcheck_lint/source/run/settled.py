@@ -15,6 +15,7 @@ from gradcheck_lint.source.natures import Opaque
 from gradcheck_lint.source.values import Choice, Constant, FunctionValue, Items, Table, Thing, Value, options
 
 _PLAIN = "plain"  # nothing whose identity or graph matters, nor a list of such: how many there are changes nothing
+_NOWHERE: frozenset[int] = frozenset()
 _DEPTH = 4  # containers inside of one another
 _LOOKED_AT = 16  # items of each: what comes after them is of their kind
 
@@ -38,7 +39,7 @@ def _kind(value: Value, start: int, depth: int) -> Hashable:
     if isinstance(value, Constant):
         return _PLAIN
     if isinstance(value, Thing):
-        through = sites(value)
+        through = sites(value) if value.deps else _NOWHERE
         if isinstance(value.what, Opaque):
             return (Opaque, through) if through or value.values else _PLAIN
         made_here = value.place is not None and value.serial >= start

@@ -166,4 +166,6 @@ def test_a_rank_that_never_ends_is_not_waited_for() -> None:
 
 def test_a_report_survives_its_way() -> None:
     report = RankReport(1, "ended", [kept(samples=[sample(1)])])
-    assert RankReport.read(json.loads(json.dumps(report.plain()))) == report
+    arrived = RankReport.read(json.loads(json.dumps(report.plain())))
+    assert arrived.plain() == report.plain()
+    assert isinstance(arrived.optimizers[0].samples[0].gradients, tuple)
