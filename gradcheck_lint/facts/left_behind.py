@@ -10,7 +10,7 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import shares
 from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
-from gradcheck_lint.source.values import Thing, only, things
+from gradcheck_lint.source.values import Thing, Value, only, things
 
 _BY_HAND = re.compile(
     r"""\[["'](?:initial_)?lr["']\]\s*[-+*/]?=(?!=)|(?i:sched\w*)\.optimizer\s*=(?!=)"""
@@ -39,9 +39,10 @@ def left_behind(timeline: tl.Timeline, event: ev.Schedule, optimizer: Thing) -> 
     return None
 
 
-def _may_be_of(thing: Thing) -> bool:
+def _may_be_of(value: Value | None) -> bool:
     """Whether what gets an attribute may be a schedule or an optimizer: not a trainer that keeps its own."""
-    return isinstance(thing.what, (Scheduler, Optimizer)) or not thing.certain
+    thing = only(value)
+    return thing is None or not thing.certain or isinstance(thing.what, (Scheduler, Optimizer))
 
 
 def _takes_over(timeline: tl.Timeline, built: ev.BuildOptimizer, event: ev.Schedule, old: Thing) -> bool:

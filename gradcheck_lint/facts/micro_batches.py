@@ -110,8 +110,8 @@ def _used_by_hand(timeline: tl.Timeline, window: Nested) -> bool:
 def _speaks_of_grad(code: Iterable[tree.Node], home: tree.Block) -> bool:
     """Whether code, or a function of its file that it calls, reads or writes a `.grad`."""
     functions: dict[str, list[tree.Function]] = {}
-    for node in home:
-        for inner in node.body if isinstance(node, tree.Class) else [node]:
+    for statement in home:
+        for inner in statement.body if isinstance(statement, tree.Class) else [statement]:
             if isinstance(inner, tree.Function):
                 functions.setdefault(inner.name, []).append(inner)
     todo, seen = [node for part in code for node in part.walk()], set[str]()
