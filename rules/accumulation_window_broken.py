@@ -118,7 +118,8 @@ class AccumulationWindowBroken(Rule):
             else "after the first window each micro-batch gets a step of its own",
             help=f"set `{name} = 0` after `{query.spoken(window.step)}.step()`",
             related=[("the window closes here", window.step.place)],
-            confidence=Confidence.HIGH if window.counts_on is YES else Confidence.MEDIUM,  # an outer loop may do that
+            # an outer loop may do that; and who steps from some count on, and divides by nothing, may have warmed up
+            confidence=Confidence.HIGH if window.counts_on is YES and (once or window.divided) else Confidence.MEDIUM,
         )
 
     def clipped(self, window: Window | Nested, clip: ev.Clip, confidence: Confidence, report: Report) -> None:
@@ -143,7 +144,7 @@ class AccumulationWindowBroken(Rule):
             label="cuts a sum that is not complete yet: only the step waits for the last micro-batch",
             why="late micro-batches get more weight than early ones, and the step turns into another direction",
             help="clip under `if accelerator.sync_gradients:`",
-            confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
+            confidence=Confidence.HIGH if certain and not clip.used else Confidence.MEDIUM,
         )
 
     def on_sighting(self, sighting: Sighting, report: RunReport) -> None:

@@ -99,6 +99,7 @@ class MissingZeroGrad(Rule):
                 why=f"in manual optimisation Lightning clears nothing, nor does `{text(step)}`",
                 help=f"call `{found.name}.zero_grad()` before `{text(backward)}`",
                 related=[("uses them, and leaves them", step)],
+                confidence=Confidence.HIGH if found.certain else Confidence.MEDIUM,
             )
 
     def mend(self, breach: Breach, found: Carried, name: str) -> Fix | None:

@@ -73,7 +73,9 @@ class RestoredStateLost(Rule):
                     label="puts a fresh model in the place of the one that was given the weights",
                     why="what was loaded is lost before it is used",
                     help="build the model once, and load its state after that",
+                    note="a load that only asks whether a file can be read is legitimate",
                     related=[("the state is loaded here", event.place)],
+                    confidence=Confidence.MEDIUM,
                 )
             self.schedules(timeline, event, report)
             early = copied_before(timeline, event)

@@ -241,6 +241,7 @@ class SchedulerOfAnotherOptimizer(Rule):
             else "the schedule is over within the first epochs",
             help='return `{"scheduler": ..., "interval": "step"}` for it' if slow else 'leave out `"interval": "step"`',
             related=[("built here", handed.scheduler.place)] if handed.scheduler.place is not None else [],
+            confidence=Confidence.HIGH if handed.sure else Confidence.MEDIUM,
         )
 
     def never(self, built: ev.Build, report: Report) -> None:
@@ -267,12 +268,14 @@ class SchedulerOfAnotherOptimizer(Rule):
         found = pace(counts=counts, moves=timing.moved) if counts is not None else Pace.RIGHT
         if counts is not None and found is not Pace.RIGHT:
             self.other_pace(event, timing, scheduler, counts, report)
-        elif counts is None and not self.warmed(event, timing, scheduler, report):
+        elif counts is None and not self.warmed(timeline, event, timing, scheduler, report):
             self.other_length(event, timing, scheduler, length, report)
 
-    def warmed(self, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, report: Report) -> bool:
+    def warmed(
+        self, timeline: tl.Timeline, event: ev.Schedule, timing: pacing.Timing, scheduler: Thing, report: Report
+    ) -> bool:
         """Its warm-up alone shows what it counts, or that it is so long."""
-        counts, sure = pacing.warms(scheduler, timing.epochs)
+        counts, sure = pacing.warms(scheduler, timing.epochs, timeline.home.text)
         outlasts = pacing.outlasts(scheduler, timing)
         if outlasts:
             counts, sure = Turn.STEP, YES

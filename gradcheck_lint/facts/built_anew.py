@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts.order import after
@@ -101,15 +102,21 @@ def _loops(timeline: Timeline, event: Event) -> list[Loop]:
 def _read_between(timeline: Timeline, load: LoadState, later: Rebind) -> bool:
     """Whether the code that leads from one event to another speaks of what the second one binds anew."""
     name = tree.last_name(later.target)
-    behind, ahead = _marks(timeline, load), _marks(timeline, later)
+    return any(
+        isinstance(node, (tree.Name, tree.Attribute)) and tree.last_name(node) == name
+        for node in nodes_between(timeline, load, later)
+    )
+
+
+def nodes_between(timeline: Timeline, first: Event, second: Event) -> Iterator[tree.Node]:
+    """What is written between two events, in the functions that lead to them: by lines, those of both aside."""
+    behind, ahead = _marks(timeline, first), _marks(timeline, second)
     for key in behind.keys() | ahead.keys():
-        body, first = behind.get(key, (None, 0))
-        other, last = ahead.get(key, (None, 0))
+        body, start = behind.get(key, (None, 0))
+        other, end = ahead.get(key, (None, 0))
         for node in tree.walk_block(body or other or []):
-            between = (body is None or node.at.line > first) and (other is None or node.at.line < last)
-            if between and isinstance(node, (tree.Name, tree.Attribute)) and tree.last_name(node) == name:
-                return True
-    return False
+            if (body is None or node.at.line > start) and (other is None or node.at.line < end):
+                yield node
 
 
 def _marks(timeline: Timeline, event: Event) -> dict[int, tuple[tree.Block, int]]:

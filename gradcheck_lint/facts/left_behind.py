@@ -10,10 +10,13 @@ from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source.holding import shares
 from gradcheck_lint.source.natures import Optimizer, Scheduler, moves
-from gradcheck_lint.source.values import Thing, only, things
+from gradcheck_lint.source.values import Thing, Value, only, things
 
-_BY_HAND = re.compile(r"""\[["'](?:initial_)?lr["']\]\s*[-+*/]?=(?!=)|(?i:sched\w*)\.optimizer\s*=""")
-"""Code that carries the rate over, or hands the schedule the new optimizer."""
+_BY_HAND = re.compile(
+    r"""\[["'](?:initial_)?lr["']\]\s*[-+*/]?=(?!=)|(?i:sched\w*)\.optimizer\s*=(?!=)"""
+    r"""|\.param_groups(?:\[[^]\n]*\])?\s*=(?!=)|param_groups\b[^\n]*\.update\(|\b__dict__\b|\bvars\(|\bsetattr\("""
+)
+"""Code that carries the rate over or shares the groups, or may hand the schedule the new optimizer."""
 
 
 def left_behind(timeline: tl.Timeline, event: ev.Schedule, optimizer: Thing) -> ev.BuildOptimizer | None:
@@ -25,6 +28,8 @@ def left_behind(timeline: tl.Timeline, event: ev.Schedule, optimizer: Thing) -> 
     scheduler = only(event.subject, Scheduler)
     if scheduler is None or timeline.cut or _BY_HAND.search(timeline.home.text):
         return None
+    if any(e.attr in ("optimizer", "param_groups") for e in timeline.events(ev.SetAttribute) if _may_be_of(e.subject)):
+        return None  # whatever the schedule is called
     for built in timeline.events(ev.BuildOptimizer):
         new = built.subject
         if new is optimizer or new.serial < scheduler.serial or not new.certain or shares(new, optimizer) is not YES:
@@ -32,6 +37,12 @@ def left_behind(timeline: tl.Timeline, event: ev.Schedule, optimizer: Thing) -> 
         if _takes_over(timeline, built, event, optimizer):
             return built
     return None
+
+
+def _may_be_of(value: Value | None) -> bool:
+    """Whether what gets an attribute may be a schedule or an optimizer: not a trainer that keeps its own."""
+    thing = only(value)
+    return thing is None or not thing.certain or isinstance(thing.what, (Scheduler, Optimizer))
 
 
 def _takes_over(timeline: tl.Timeline, built: ev.BuildOptimizer, event: ev.Schedule, old: Thing) -> bool:

@@ -15,12 +15,16 @@ from gradcheck_lint.source.values import Constant, Items, Table, Thing, Value, o
 
 
 class Handed(NamedTuple):
-    """What `configure_optimizers` returns of a schedule: what its length `counts`, and after what it is `moved`."""
+    """What `configure_optimizers` returns of a schedule: what its length `counts`, and after what it is `moved`.
+
+    It is `sure` what it counts, unless nothing but the name of an option says that.
+    """
 
     event: Return
     scheduler: Thing
     counts: Turn
     moved: Turn
+    sure: bool
 
 
 def handed_over(timeline: tl.Timeline) -> Iterator[Handed]:
@@ -35,9 +39,12 @@ def handed_over(timeline: tl.Timeline) -> Iterator[Handed]:
             continue
         for value in _schedules(event.value):
             scheduler, moved = _interval(value)
-            counts = _counts(scheduler) if scheduler is not None else None
-            if scheduler is not None and moved is not None and counts is not None:
-                yield Handed(event, scheduler, counts, moved)
+            if scheduler is None or moved is None:
+                continue
+            warm, sure = pacing.warms(scheduler, None, timeline.home.text)
+            counts = warm if warm is not None and sure is YES else _counts(scheduler) or warm
+            if counts is not None:
+                yield Handed(event, scheduler, counts, moved, sure is YES or counts is not warm)
 
 
 def _schedules(value: Value) -> Iterator[Value]:
@@ -68,9 +75,6 @@ def _interval(value: Value) -> tuple[Thing | None, Turn | None]:
 def _counts(scheduler: Thing) -> Turn | None:
     """What the length of a schedule is a number of, by what Lightning calls these numbers, or by lengths in it."""
     args, name = scheduler.args, pacing.kind(scheduler)
-    warm, sure = pacing.warms(scheduler, None)
-    if warm is not None and sure is YES:
-        return warm
     if args is None or args.open or name not in pacing.LENGTHS or name in pacing.AGAIN:
         return None
     each = args.get(4, "steps_per_epoch") if name == "OneCycleLR" else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.gates import given
 from gradcheck_lint.facts.window import Located, accumulates, divides, meant, written
-from gradcheck_lint.laws.answer import YES
+from gradcheck_lint.laws.answer import NO, YES
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
 from gradcheck_lint.source import tree
@@ -83,15 +83,47 @@ def nested_windows(timeline: tl.Timeline) -> Iterator[Nested]:
 
 def cleared_within(timeline: tl.Timeline) -> Iterator[tuple[Nested, ev.Zero]]:
     """The loops over pieces of a batch that clear in each round what the round before has computed."""
-    if not timeline.has(ev.Zero):
+    if not timeline.has(ev.Zero) or timeline.cut or timeline.hooked:
         return
     for window in _nested(timeline):
+        if _used_by_hand(timeline, window):
+            continue
         for event, around in window.inner:
             inside = query.inside(around, window.loop)
             if isinstance(event, ev.Zero) and reaches(event.subject, window.optimizer) is YES:
                 if query.always(inside) and not query.loops(inside) and event.serial < window.step.serial:
                     yield window, event
                     break
+
+
+def _used_by_hand(timeline: tl.Timeline, window: Nested) -> bool:
+    """Whether each piece may have its gradients cleared because they are gathered elsewhere, and written back later."""
+    for event, _ in timeline.within(window.outer):
+        if isinstance(event, (ev.GradWrite, ev.GradChange)):
+            return True
+        if isinstance(event, ev.Unknown):
+            if event.subject is None or reaches(event.subject, window.optimizer) is not NO:
+                return True
+    return _speaks_of_grad([window.outer.node, window.body.node], timeline.home.body)
+
+
+def _speaks_of_grad(code: Iterable[tree.Node], home: tree.Block) -> bool:
+    """Whether code, or a function of its file that it calls, reads or writes a `.grad`."""
+    functions: dict[str, list[tree.Function]] = {}
+    for statement in home:
+        for inner in statement.body if isinstance(statement, tree.Class) else [statement]:
+            if isinstance(inner, tree.Function):
+                functions.setdefault(inner.name, []).append(inner)
+    todo, seen = [node for part in code for node in part.walk()], set[str]()
+    while todo:
+        node = todo.pop()
+        if isinstance(node, tree.Attribute) and node.attr == "grad":
+            return True
+        name = tree.last_name(node.func) if isinstance(node, tree.Call) else ""
+        if name in functions and name not in seen:
+            seen.add(name)
+            todo += [inner for function in functions[name] for inner in tree.walk_block(function.body)]
+    return False
 
 
 def _nested(timeline: tl.Timeline) -> Iterator[Nested]:

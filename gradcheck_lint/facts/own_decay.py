@@ -55,11 +55,47 @@ class _Signs:
     def _called(self, node: tree.Call) -> tree.Expression | None:
         """The share that a method adds: `p.add_(p, alpha=lr * wd)`, `p.mul_(1 + lr * wd)`."""
         of, verb = (node.func.value, node.func.attr) if isinstance(node.func, tree.Attribute) else (node, "")
+        if not self._lasts(node, of, verb):
+            return None
         if verb in ("add", "add_"):
             return self._share(node, of)
         if verb in ("mul", "mul_") and len(node.args) == 1 and self.body.parameter(of):
             return self._beyond_one(node.args[0].value)
         return None
+
+    def _lasts(self, call: tree.Call, of: tree.Expression, verb: str) -> bool:
+        """Whether what a method computes is kept: in place, or as what the parameter is given; no bare `p.add(...)`."""
+        if verb.endswith("_"):
+            return True
+        for node in self.body.nodes:
+            if isinstance(node, tree.Assign) and node.value is call:
+                return not self.body.parameter(of) or any(map(self.body.parameter, node.targets))
+        return False
+
+    def _turned(self, node: tree.Expression, depth: int = 0) -> bool:
+        """Whether what is taken from a parameter may be turned round: it, or what it is made of, has a minus sign."""
+        shares = {  # of the parameter, which decay takes from a gradient
+            id(inner)
+            for call in node.walk()
+            if isinstance(call, tree.Call) and call.args and self.body.parameter(call.args[0].value)
+            for argument in call.args
+            if argument.keyword == "alpha"
+            for inner in argument.value.walk()
+        }
+        for part in node.walk():
+            if id(part) in shares:
+                continue
+            if isinstance(part, tree.Constant) and isinstance(part.value, (int, float)) and part.value < 0:
+                return True
+            if isinstance(part, tree.Operation) and part.op == "-":
+                if len(part.operands) == 1 or not isinstance(part.operands[0], tree.Constant):
+                    return True
+            if isinstance(part, tree.Name):
+                given = self.body.given.get(part.id, []) if depth < _DEPTH else []
+                again = (v for v in given if not any(tree.dotted(inner) == part.id for inner in v.walk()))
+                if depth >= _DEPTH or any(self._turned(value, depth + 1) for value in again):
+                    return True
+        return False
 
     def _assigned(self, node: tree.Node) -> tree.Expression | None:
         """The same by operators: `p.data += lr * wd * p.data`, `p.data *= 1 + lr * wd`, `p.data = p.data * (...)`."""
@@ -126,6 +162,8 @@ class _Signs:
             factor = next((a.value for a in call.args if a.keyword in ("alpha", "value")), None)
             verb = call.func.attr
             down = verb == "sub_" and (factor is None or self.sign(factor) == 1)
+            if any(self._turned(a.value) for a in call.args if a.value is not factor):
+                return False
             if down or (verb in ("add_", "addcdiv_") and factor is not None and self.sign(factor) == -1):
                 found = True
             elif verb.endswith("_"):

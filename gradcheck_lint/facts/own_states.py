@@ -253,9 +253,9 @@ class Body:
             if not key or tree.last_name(node.value.func) not in ("zeros_like", "zeros", "new_zeros"):
                 continue
             after = [n for n in self.nodes if self._writes(n, key)]
-            if after and not any(isinstance(n, tree.Call) and tree.last_name(n.func) == "get" for n in self.nodes):
-                earlier = self.top[: self.top.index(node)]
-                read = any(self.key(part) == key for other in earlier for part in other.walk())
+            got = any(isinstance(n, tree.Call) and tree.last_name(n.func) == "get" for n in self.nodes)
+            if after and not got and not _overwrites(after[0]):  # that is a place to compute in
+                read = any(self.key(part) == key for other in self.top[: self.top.index(node)] for part in other.walk())
                 sure = not read and any(_scales(n) and self._writes(n, key) for n in self.top)
                 return Found(Flaw.FORGOTTEN, node, key, sure)
         return None
@@ -550,11 +550,26 @@ def _named(node: tree.Node | None) -> str:
 
 def _scales(node: tree.Node) -> bool:
     """Whether the first thing that a statement does to what it writes into is to make it smaller: `buf.mul_(0.9)`."""
+    first = _first(node)
+    return first is not None and tree.last_name(first.func) in ("mul_", "lerp_") and not _overwrites(node)
+
+
+def _overwrites(node: tree.Node) -> bool:
+    """Whether that keeps nothing of it, as `mul_(0)` and `lerp_(grad, 1.0)`: so places are filled to be used again."""
+    first = _first(node)
+    if first is None or not first.args:
+        return False
+    verb, last = tree.last_name(first.func), first.args[-1].value
+    return verb == "copy_" or (verb == "mul_" and _is(last, 0)) or (verb == "lerp_" and _is(last, 1))
+
+
+def _first(node: tree.Node) -> tree.Call | None:
+    """The first of the calls that a statement makes one after the other: `buf.mul_(0.9)` of `buf.mul_(0.9).add_(g)`."""
     call = node.value if isinstance(node, tree.Evaluate) else None
-    first = ""
+    first: tree.Call | None = None
     while isinstance(call, tree.Call) and isinstance(call.func, tree.Attribute):
-        first, call = call.func.attr, call.func.value
-    return first in ("mul_", "lerp_")
+        first, call = call, call.func.value
+    return first
 
 
 def _is(node: tree.Node | None, value: object) -> bool:

@@ -122,10 +122,11 @@ _STEPS = re.compile(r"(?i)(steps?|iters?|iterations?|batches|updates)$")
 _EPOCHS = re.compile(r"(?i)epochs?$")
 
 
-def warms(scheduler: Thing, epochs: Amount | None) -> tuple[Turn | None, Answer]:
+def warms(scheduler: Thing, epochs: Amount | None, text: str) -> tuple[Turn | None, Answer]:
     """What the warm-up of a schedule counts, and whether that is sure, where there are so many epochs.
 
-    A name says that for sure if it is an attribute: that of a parameter is the word of a helper, whoever calls it.
+    A name alone does not make it sure, as options are converted and "steps" may be those of the schedule; `text` is
+    that of the file, which may show the first.
     """
     what = scheduler.what
     args, name = scheduler.args, kind(scheduler)
@@ -148,10 +149,16 @@ def warms(scheduler: Thing, epochs: Amount | None) -> tuple[Turn | None, Answer]
     if warm is not None and any(atom.length for atom in warm.atoms):
         return Turn.STEP, YES
     if many is None and steps and said != "num_warmup_steps":
-        return Turn.STEP, YES if "." in said else MAYBE
-    if _EPOCHS.search(said) and "." in said:
-        return Turn.EPOCH, YES
+        return Turn.STEP, MAYBE
+    if _EPOCHS.search(said) and "." in said and not _converted(said, text):
+        return Turn.EPOCH, MAYBE
     return None, NO
+
+
+def _converted(said: str, text: str) -> bool:
+    """Whether a file gives an attribute a product or a length: epochs that are turned into steps."""
+    name = re.escape(said.rpartition(".")[2])
+    return re.search(rf"\.{name}\s*(\*=|=(?!=)[^\n]*(\*|\blen\())", text) is not None
 
 
 def _climbs(factor: Value | None) -> bool:

@@ -161,7 +161,7 @@ def begun_anew(timeline: Timeline) -> Iterator[Begun]:
             continue
         body = [*timeline.home.body] if moved.function is None else moved.function.body
         bodies = [timeline.home.body, body, *(e.function.body for e in loads if e.function is not None)]
-        if _restored(start, bodies) and not _winds(timeline, scheduler):
+        if _restored(start, bodies) and not _winds(timeline):
             told.add(scheduler.serial)
             timing = pacing.timing(timeline, moved, around, scheduler)
             sure = timing is not None and pacing.counted(scheduler, timing) is not None
@@ -223,12 +223,14 @@ def _counts(value: tree.Expression) -> bool:
     )
 
 
-def _winds(timeline: Timeline, scheduler: Thing) -> bool:
+def _winds(timeline: Timeline) -> bool:
     """Whether the code sets the count of a schedule by hand, or reads a state of it in another way."""
-    text = timeline.home.text
-    return (
-        "last_epoch" in text or re.search(r"(?i)sched\w*\.(load_state_dict|_step_count)|\[\W*sched", text) is not None
-    )
+    return _WINDS.search(timeline.home.text) is not None
+
+
+_WINDS = re.compile(
+    r"last_epoch|\b__dict__\b|\bvars\(|\bsetattr\(|__setstate__|(?i:sched\w*\.(load_state_dict|_step_count)|\[\W*sched)"
+)
 
 
 class Crossed(NamedTuple):

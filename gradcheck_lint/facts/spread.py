@@ -7,11 +7,12 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from gradcheck_lint.facts.query import always, exclusive, inside, loops, unseen
+from gradcheck_lint.facts.turns import measures
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.deps import depends, passes
 from gradcheck_lint.source.natures import Module, Optimizer, ran
-from gradcheck_lint.source.timeline import Timeline
+from gradcheck_lint.source.timeline import Call, Loop, Part, Timeline
 from gradcheck_lint.source.values import Thing, Value, things
 
 _COLLECTIVE = ("all_reduce", "reduce", "all_gather", "broadcast", "reduce_scatter", "all_reduce_coalesced")
@@ -204,11 +205,27 @@ class Accelerated:
             turns = loops(around)
             if "accumulate" not in clip.context or not turns or (clip.engine and not self._clips(clip)):
                 continue
-            if not always(inside(around, turns[-1])):
+            if not always(inside(around, turns[-1])) or self._waits(clip, around):
                 continue  # `if accelerator.sync_gradients:`
+            if measures(clip):
+                continue  # for the log
             many = [written for prepare in self.prepared if (written := _keyword(prepare.subject, _WINDOW)) is not None]
             if len(many) == 1 and not (isinstance(many[0], tree.Constant) and many[0].value == 1):
                 yield clip, isinstance(many[0], tree.Constant)
+
+    def _waits(self, clip: ev.Clip, around: tuple[Part, ...]) -> bool:
+        """Whether code around asks for the last micro-batch, as `if not accelerator.sync_gradients: continue` does."""
+        nodes = [node for part in around if isinstance(part, Loop) for node in part.node.walk()]
+        bodies = [part.function.body for part in around if isinstance(part, Call)]
+        nodes += [node for body in bodies for node in tree.walk_block(body)]
+        if any(isinstance(node, tree.Attribute) and node.attr == "sync_gradients" for node in nodes):
+            return True
+        # a jump over it, which may hang on a count that is kept by hand
+        body = clip.function.body if clip.function is not None else self.timeline.home.body
+        mine, first = {id(node) for node in tree.walk_block(body)}, clip.place.node.at.line
+        return any(
+            isinstance(node, (tree.Jump, tree.Return)) and node.at.line < first for node in nodes if id(node) in mine
+        )
 
 
 _WINDOW = "gradient_accumulation_steps"

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
+from gradcheck_lint.facts import query
+from gradcheck_lint.facts.built_anew import nodes_between
 from gradcheck_lint.facts.modes import may_be, switched, trains, within
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import timeline as tl
+from gradcheck_lint.source import tree
 from gradcheck_lint.source.follow import States, Walk
 from gradcheck_lint.source.holding import held_by
 from gradcheck_lint.source.natures import Module, Optimizer
@@ -42,8 +45,49 @@ def undone(timeline: tl.Timeline) -> Iterator[Undone]:
         walk = _Picked(timeline, kept, trained, whole=part is not None)
         walk.run(timeline.tree, frozenset({(_How.BEFORE, None)}))
         on = walk.told()
-        if on is not None:
+        if on is not None and not _used(timeline, off, on):
             yield Undone(on, off, part, trained[0])
+
+
+def _used(timeline: tl.Timeline, off: ev.SetMode, on: ev.SetMode) -> bool:
+    """Whether code between two switches runs a part of the model, or hands it to what is not followed.
+
+    What is followed shows by itself whether it does; `summary(model)` does not.
+    """
+    name, followed = query.receiver(on), {id(call.place.node) for call in _calls(timeline.tree)}
+    for node in nodes_between(timeline, off, on) if name else ():
+        if not isinstance(node, tree.Call) or id(node) in followed:
+            continue
+        func = tree.dotted(node.func)
+        if func.startswith(f"{name}.") and tree.last_name(node.func) not in _OWN:
+            return True  # a part of it, or a method of its own
+        if func not in _LOOKING and any(tree.dotted(argument.value) == name for argument in node.args):
+            return True
+    return False
+
+
+_LOOKING = frozenset({"isinstance", "print", "len", "id", "type", "repr", "str", "getattr", "hasattr"})
+_OWN = frozenset(
+    "parameters named_parameters modules named_modules children named_children buffers named_buffers state_dict "
+    "load_state_dict to cuda cpu float half double bfloat16 train eval requires_grad_ zero_grad apply".split()
+)
+
+
+def _calls(part: tl.Part) -> Iterator[tl.Call]:
+    """The calls that were followed."""
+    todo = [part]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, tl.Call):
+            yield one
+        if isinstance(one, tl.Sequence):
+            todo += one.steps
+        elif isinstance(one, tl.Branch):
+            todo += one.arms
+        elif isinstance(one, tl.Guarded):
+            todo += [one.body, one.final]
+        elif isinstance(one, (tl.Loop, tl.Call)):
+            todo.append(one.body)
 
 
 def _picked(event: ev.SetMode, around: tuple[tl.Part, ...]) -> Thing | None:
@@ -106,7 +150,9 @@ class _Picked(Walk):
 
     def heeds(self, event: ev.Event) -> bool:
         one = only(event.subject)
-        return may_be(event.subject, self.model) or (one is not None and _gone_over(one) is self.model)
+        if may_be(event.subject, self.model) or (one is not None and _gone_over(one) is self.model):
+            return True
+        return isinstance(event, ev.Forward) and one is not None and within(one, self.model)  # a part of it
 
     def told(self) -> ev.SetMode | None:
         """The call that has put them back wherever the model is trained."""

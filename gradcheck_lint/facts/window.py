@@ -130,11 +130,16 @@ class Window(NamedTuple):
 
     @property
     def counts_on(self) -> Answer:
-        """Whether its count is set once, before all loops, and nothing but the loop changes it: no other function."""
+        """Whether its count is set once, before all loops, and nothing but the loop changes it: no other function.
+
+        Nor may its size move on, as in `if seen == following: ...; following += size`.
+        """
         function = self.step.function
         body = function.body if function is not None else self.home.body
         name = tree.dotted(self.test.counter)
         if re.search(rf"\b(global|nonlocal)\b[^\n]*\b{name}\b", self.home.text):
+            return NO
+        if self._moves_on():
             return NO
         looped = {id(n) for loop in tree.walk_block(body) if isinstance(loop, _LOOPS) for n in loop.walk()}
         mine = {id(node) for node in self.loop.node.walk()}
@@ -144,6 +149,18 @@ class Window(NamedTuple):
         raised = [node for node in bound if isinstance(node, tree.Augment)]
         once = len(raised) == 1 and len(bound) == 2 and id(bound[0]) not in looped
         return YES if once and id(raised[0]) in mine else MAYBE
+
+    def _moves_on(self) -> bool:
+        """Whether the loop, or for an attribute anything in the file, gives what the size is made of another value."""
+        parts = [n for n in self.test.size.walk() if isinstance(n, (tree.Name, tree.Attribute))]
+        names = {tree.dotted(part) for part in parts} - {"", "self"}
+        for node in self.loop.node.walk():
+            if any(tree.dotted(part) in names for target in _targets(node) for part in target.walk()):
+                return True
+        if any(re.search(rf"\b(nonlocal|global)\b[^\n]*\b{re.escape(name)}\b", self.home.text) for name in names):
+            return True
+        last = {name.rpartition(".")[2] for name in names if "." in name}
+        return any(re.search(rf"\.{re.escape(name)}\s*[-+*/]=(?!=)", self.home.text) for name in last)
 
     def text(self, node: tree.Node) -> str:
         """The source of an expression in the condition."""

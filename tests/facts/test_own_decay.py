@@ -58,6 +58,8 @@ def ask(body: str) -> list[str]:
         "p.data = p.data * (1 + lr * wd)",
         "p.add_(p, alpha=-away * wd)",
         "g = p.grad\ng = g.add(p, alpha=-wd)\np.add_(g, alpha=-lr)",
+        "g = p.grad.add(p, alpha=-wd)\np.sub_(lr * g)",
+        "p.data = p.add(p, alpha=lr * wd)",
     ],
 )
 def test_weights_that_grow(body: str) -> None:
@@ -77,6 +79,11 @@ def test_weights_that_grow(body: str) -> None:
         "g = p.grad.add(p, alpha=wd)\np.add_(g, alpha=-lr)",
         "g = p.grad.add(p, alpha=-wd)\np.add_(g, alpha=lr)",
         "g = p.grad.add(p, alpha=-wd)\np.copy_(move(p, g))",
+        "g = p.grad.add(p, alpha=-wd)\np.sub_(-lr * g)",
+        "g = p.grad.add(p, alpha=-wd)\nshift = -lr * g\np.sub_(shift)",
+        "g = p.grad.add(p, alpha=-wd)\np.add_(-1 * g, alpha=-lr)",
+        "ahead = p.add(p, alpha=lr * wd)\np.add_(p.grad, alpha=-lr)",
+        "p.mul(1 + lr * wd)",
     ],
 )
 def test_weights_that_shrink_or_may(body: str) -> None:

@@ -130,6 +130,12 @@ READ = "u = state['m'].mul(0.9).add(p.grad)\np.sub_(u)"
          "state['m'].mul_(0.9).add_(p.grad)" + MOVES, (Flaw.FORGOTTEN, True)),
         ("state = self.state[p]\nif 'n' not in state:\n    state['n'] = 1\n    state['m'] = torch.zeros_like(p)\n"
          "state['m'].mul_(0.9).add_(p.grad)" + MOVES, None),
+        ("state = self.state[p]\nstate['m'] = torch.zeros_like(p)\nstate['m'].lerp_(p.grad, 1.0)\n"
+         "p.sub_(state['m'])", None),
+        ("state = self.state[p]\nstate['m'] = torch.zeros_like(p)\nstate['m'].lerp_(p.grad, 0.1)\n"
+         "p.sub_(state['m'])", (Flaw.FORGOTTEN, True)),
+        ("m = torch.zeros_like(p)\nm.mul_(0).add_(p.grad)\np.sub_(m)", None),
+        ("m = torch.zeros_like(p)\nm.mul_(0.9).add_(p.grad)\np.sub_(m)", (Flaw.LOCAL, True)),
     ],
 )  # fmt: skip
 def test_what_is_never_kept(body: str, found: tuple[Flaw, bool] | None) -> None:
