@@ -9,7 +9,8 @@ from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.checks.holding.identity import Identity, held_by_any
 from gradcheck_lint.runtime.checks.holding.stray import names_of_all
 from gradcheck_lint.runtime.codes import methods
-from gradcheck_lint.runtime.names import variable
+from gradcheck_lint.runtime.names import modules_of, variable
+from gradcheck_lint.runtime.reading import equal, local, piece
 from gradcheck_lint.runtime.sightings.holding import ModelReplaced, VariableReplaced
 from gradcheck_lint.runtime.sites import resolve
 from gradcheck_lint.runtime.structs import struct
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.sites import Mark
 
 
+_COMPARED = 4  # tensors of two networks
 _FEW = 200  # operations between a variable and what it was computed from
 
 
@@ -127,6 +129,8 @@ class Replaced:
             return None
         if self._shared(observer, idle):
             return None
+        if _stands_beside(frames, {id(p) for p in idle}, set(strays)) and not _copied(idle, strays):
+            return None
         ids = tuple(key for key, s in strays.items() if s.parameter)
         called = tuple(names_of_all(self._session, list(strays.values()), frames))
         made = next((s.mark for s in strays.values() if s.mark is not None), None)
@@ -186,6 +190,32 @@ class Replaced:
             same = [n for n, key in names.items() if key in held and _computed_from(_value(n, frames), key)]
             if same:
                 self._tell_copies(observer, event.mark, same)
+
+
+def _stands_beside(frames: list[FrameType], held: set[int], trained: set[int]) -> bool:
+    """Whether the user has both networks at hand, each by its own name: a student and its teacher, say.
+
+    Neither took the place of the other then, whatever the loss was to lead to.
+    """
+    for frame in frames:
+        names: tuple[set[str], set[str]] = (set(), set())
+        for name, module in modules_of(frame):
+            ids = {id(parameter) for parameter in module.parameters()}
+            for ours, theirs, known in ((held, trained, names[0]), (trained, held, names[1])):
+                if ids & ours and not ids & theirs:
+                    known.add(name)
+        if names[0] - names[1] and names[1]:
+            return True
+    return False
+
+
+def _copied(held: list[Tensor], strays: dict[int, Stray]) -> bool:
+    """Whether tensors are trained that are still what an optimizer holds, value by value: one was copied."""
+    mine = [p for p in held if p.dim() > 1] or held  # biases and scales are alike in the beginning
+    others = [leaf for stray in strays.values() if (leaf := stray.ref()) is not None]
+    return all(
+        any(p.shape == o.shape and equal(piece(local(p)), piece(local(o))) for o in others) for p in mine[:_COMPARED]
+    )
 
 
 def _computed_from(value: object, key: int) -> bool:

@@ -122,6 +122,20 @@ def test_what_comes_in_after_the_optimizer(program: Callable[[], None], code: st
     assert not where or line(findings[0]) == where
 
 
+def test_a_network_that_stands_beside_another_one_was_not_replaced_by_it() -> None:
+    def program() -> None:
+        teacher, student = nn.Linear(4, 2), nn.Linear(4, 2)
+        optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+        for _ in range(6):
+            x = torch.randn(8, 4)
+            optimizer.zero_grad()
+            student(x)
+            teacher(x).pow(2).mean().backward()
+            optimizer.step()
+
+    assert "GL202" not in codes(found(program))
+
+
 def test_an_optimizer_that_was_given_the_wrong_network_has_lost_none() -> None:
     def program() -> None:
         policy, value = nn.Linear(4, 2), nn.Linear(4, 2)
