@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.facts import query, repair
 from gradcheck_lint.facts.micro_batches import Nested, cleared_within, nested_windows
 from gradcheck_lint.facts.spread import Accelerated
+from gradcheck_lint.facts.turns import measures
 from gradcheck_lint.facts.window import Window, counted_from_zero, counted_once, windows
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
 from gradcheck_lint.laws.answer import YES
@@ -123,7 +124,7 @@ class AccumulationWindowBroken(Rule):
         )
 
     def clipped(self, window: Window | Nested, clip: ev.Clip, confidence: Confidence, report: Report) -> None:
-        if clip.engine or reaches(clip.subject, window.optimizer) is not YES:
+        if clip.engine or measures(clip) or reaches(clip.subject, window.optimizer) is not YES:
             return
         report(
             clip.place,

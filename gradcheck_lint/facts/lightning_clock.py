@@ -42,6 +42,8 @@ def handed_over(timeline: tl.Timeline) -> Iterator[Handed]:
             if scheduler is None or moved is None:
                 continue
             warm, sure = pacing.warms(scheduler, None, timeline.home.text)
+            if sure is not YES and not (isinstance(scheduler.what, Scheduler) and "." in scheduler.what.warm_said):
+                warm = None  # the name of a parameter is the word of a helper
             counts = warm if warm is not None and sure is YES else _counts(scheduler) or warm
             if counts is not None:
                 yield Handed(event, scheduler, counts, moved, sure is YES or counts is not warm)
