@@ -52,7 +52,7 @@ def drawn(timeline: tl.Timeline) -> Iterator[Drawn]:
         return
     told: set[int] = set()
     for backward, led in backwards(timeline):
-        if any(_again(thing) for thing in led.draws):
+        if any(_goes_on(backward, thing) for thing in led.draws):
             continue  # what was drawn is what the next one is drawn by, as a sequence is that a network goes on with
         for thing in led.draws:
             place = thing.made.place if thing.made is not None else None
@@ -93,9 +93,30 @@ def _trained(timeline: tl.Timeline, backward: ev.Backward, thing: Thing, led: Le
     return None
 
 
-def _again(thing: Thing) -> bool:
-    """Whether the distribution of a draw was computed with another draw."""
-    return thing.made is not None and bool(led_to(thing.made.base).draws)
+def _goes_on(backward: ev.Backward, draw: Thing) -> bool:
+    """Whether a draw is used in the next round of the loop that draws it, or the one before it was used for it."""
+    if draw.made is None or draw.made.place is None:
+        return False
+    if led_to(draw.made.base).draws:
+        return True
+    walk = _Earlier(draw, draw.made.place)
+    walk.run(backward.subject)
+    return walk.found
+
+
+class _Earlier(Walk):
+    """Walks back from a loss, to see whether a call that stands before a draw in the code is given it."""
+
+    def __init__(self, draw: Thing, place: Place) -> None:
+        super().__init__()
+        self.draw, self.place = draw, place
+        self.found = False
+
+    def operation(self, thing: Thing, made: Operation, by: Cutting | None) -> None:
+        if made.how is How.CALL and made.place is not None and made.place.chunk is self.place.chunk:
+            if made.place.node.at.start < self.place.node.at.start:
+                self.found = self.found or any(self.draw in led_to(argument).draws for argument in made.args)
+        super().operation(thing, made, by)
 
 
 class _Nearest(Walk):

@@ -26,7 +26,7 @@ AFTER = {
     "unscale":   ("absent", "outside", "fresh",  "clean",  "erased",  "first",  "ready",  "spent",  "stale"),
     "schedule":  ("absent", "outside", "fresh",  "clean",  "erased",  "first",  "ready",  "spent",  "stale"),
     "unknown":   ("absent", "outside", "outside", "outside", "outside", "outside", "outside", "outside", "outside"),
-    "build":     ("fresh",  "fresh",   "fresh",  "fresh",  "fresh",   "fresh",  "fresh",  "fresh",  "fresh"),
+    "build":     ("fresh",  "outside", "fresh",  "fresh",  "fresh",   "fresh",  "fresh",  "fresh",  "fresh"),
 }  # fmt: skip
 
 BROKEN = {
