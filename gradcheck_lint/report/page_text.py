@@ -12,7 +12,7 @@ from difflib import SequenceMatcher, ndiff
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
-from gradcheck_lint.report.rules_table import WITNESSES
+from gradcheck_lint.report.rules_table import WITNESSES, described
 from gradcheck_lint.report.terminal import BOLD, DIM, GREEN, RED, YELLOW, Paint, clean, table, width, wrap
 
 if TYPE_CHECKING:
@@ -76,13 +76,7 @@ def _object(page: Page) -> dict[str, object]:
     wrong = next(iter(page.of_kind("wrong")), None)
     right = page.twin(wrong) if wrong is not None else next(iter(page.of_kind("right")), None)
     return {
-        "code": page.code,
-        "slug": page.slug,
-        "severity": page.severity.value,
-        "found_by": [key for key in WITNESSES if key in page.found_by],
-        "fix": page.fix and page.fix.value,
-        "since": page.since,
-        "summary": page.summary,
+        **described(page),
         "sections": {
             heading: "\n\n".join(page.prose(heading)) for heading in page.sections if heading not in ("Wrong", "Right")
         },

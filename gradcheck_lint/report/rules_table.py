@@ -42,19 +42,20 @@ def render(pages: Iterable[Page], *, columns: int = 120, colour: bool = False) -
 
 def render_json(pages: Iterable[Page]) -> str:
     """The same as a list of objects."""
-    rules = [
-        {
-            "code": page.code,
-            "slug": page.slug,
-            "severity": page.severity.value,
-            "found_by": [key for key in WITNESSES if key in page.found_by],
-            "fix": page.fix and page.fix.value,
-            "since": page.since,
-            "summary": page.summary,
-        }
-        for page in sorted(pages, key=lambda page: page.code)
-    ]
-    return json.dumps(rules, indent=2) + "\n"
+    return json.dumps([described(page) for page in sorted(pages, key=lambda page: page.code)], indent=2) + "\n"
+
+
+def described(page: Page) -> dict[str, object]:
+    """What is known of a rule, for programs."""
+    return {
+        "code": page.code,
+        "slug": page.slug,
+        "severity": page.severity.value,
+        "found_by": [key for key in WITNESSES if key in page.found_by],
+        "fix": page.fix and page.fix.value,
+        "since": page.since,
+        "summary": page.summary,
+    }
 
 
 def _witnesses(page: Page) -> str:
