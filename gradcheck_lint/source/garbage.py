@@ -25,11 +25,15 @@ def suspended() -> Iterator[Settle]:
     A process that has switched the collector off, as the command does, has what an island leaves cleared away before
     the next one, if it is much.
     """
+    global _left
     collecting = gc.isenabled()
     free = gc.get_freeze_count() == 0  # else somebody else has put objects apart, and would lose that
     apart = False
     gc.disable()
-    if _much():
+    if _left:
+        gc.collect()
+        _left = False
+    elif _much():
         gc.collect(0)  # all of it is young, as nothing was looked through, and dead, as nothing holds it any more
 
     def settle() -> None:
@@ -45,10 +49,13 @@ def suspended() -> Iterator[Settle]:
     finally:
         if apart:
             gc.unfreeze()
-            gc.collect()
+            _left = True  # to look through all that takes long, and is for nothing if no other island comes
         if collecting:
             gc.collect(0)
             gc.enable()
+
+
+_left = False  # what was put apart is garbage by now
 
 
 def _much() -> bool:
