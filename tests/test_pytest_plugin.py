@@ -48,70 +48,101 @@ def run(pytester: pytest.Pytester, code: str, *args: str) -> pytest.RunResult:
     return pytester.runpytest_inprocess("-p", "no:xdist", "-p", "no:cacheprovider", *loaded, *args)
 
 
-def test_nothing_is_watched_unasked(pytester: pytest.Pytester) -> None:
-    run(pytester, WRONG).assert_outcomes(passed=2)
+OTHERS = """
+@pytest.mark.gradlint
+def test_on():
+    train(False)
+
+@pytest.mark.gradlint(ignore=["GL101"])
+def test_ignored():
+    train(False)
+
+@pytest.mark.gradlint(False)
+def test_off():
+    train(False)
+
+@pytest.mark.gradlint(select=["GL2"])
+class TestAll:
+    def test_inner(self):
+        train(False)
+
+    @pytest.mark.gradlint(select=["GL1"])
+    def test_nearer(self):
+        train(False)
+
+@pytest.fixture
+def parts():
+    model = torch.nn.Linear(2, 1)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+def test_of_a_fixture(parts):
+    model, optimizer = parts
+    for _ in range(4):
+        model(torch.randn(3, 2)).sum().backward()
+        optimizer.step()
+
+def test_that_looks(gradlint):
+    train(False)
+    assert [f.code for f in gradlint.findings] == ["GL101"]
+
+def test_that_fails():
+    train(False)
+    raise ValueError("mine")
+
+def test_that_skips():
+    train(False)
+    pytest.skip("not here")
+
+@pytest.mark.skip
+def test_never():
+    pass
+
+@pytest.fixture
+def broken():
+    raise ValueError("broken")
+
+def test_of_what_is_broken(broken):
+    pass
+
+def test_that_is_watched_alone():
+    from gradcheck_lint import watch
+    assert len(watch._running) <= 1
+
+@pytest.mark.gradlint(colour=1)
+def test_slip_1():
+    pass
+
+@pytest.mark.gradlint(True, 2)
+def test_slip_2():
+    pass
+
+@pytest.mark.gradlint(select=["GL999"])
+def test_slip_3():
+    pass
+"""
+FAILED = {"test_on", "TestAll::test_nearer", "test_that_fails"}  # however pytest is called
+
+
+def failed(result: pytest.RunResult) -> set[str]:
+    return {line.split(" ")[1].split("::", 1)[1] for line in result.outlines if line.startswith("FAILED ")}
+
+
+def test_marks_alone_are_heeded_unasked(pytester: pytest.Pytester) -> None:
+    result = run(pytester, WRONG + OTHERS, "--strict-markers")
+    assert failed(result) == FAILED
+    result.assert_outcomes(passed=8, failed=3, skipped=2, errors=4)
+    result.stdout.fnmatch_lines(["*the mark gradlint takes *, not colour*", "*not 2 arguments*", "*GL999*"])
 
 
 def test_a_finding_fails_the_test_that_trains_wrongly(pytester: pytest.Pytester) -> None:
-    result = run(pytester, WRONG, "--gradlint")
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines([FOUND, "*Found 1 mistake*"])
-    assert "pytest_plugin.py" not in result.stdout.str()
+    result = run(pytester, WRONG + OTHERS, "--gradlint")
+    assert failed(result) == FAILED | {"test_wrong", "test_of_a_fixture"}
+    result.assert_outcomes(passed=6, failed=5, skipped=2, errors=4)
+    result.stdout.fnmatch_lines([FOUND, "*Found 1 mistake*", "*ValueError: mine*"])
 
 
 def test_the_settings_of_pytest_turn_it_on(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\ngradlint = true\n")
-    run(pytester, WRONG).assert_outcomes(passed=1, failed=1)
-
-
-def test_marks_turn_it_on_and_off_and_choose_rules(pytester: pytest.Pytester) -> None:
-    code = HEAD + (
-        "@pytest.mark.gradlint\ndef test_on():\n    train(False)\n"
-        "@pytest.mark.gradlint(ignore=['GL101'])\ndef test_ignored():\n    train(False)\n"
-        "@pytest.mark.gradlint(False)\ndef test_off():\n    train(False)\n"
-        "@pytest.mark.gradlint(select=['GL2'])\nclass TestAll:\n"
-        "    def test_inner(self):\n        train(False)\n"
-        "    @pytest.mark.gradlint(select=['GL1'])\n    def test_nearer(self):\n        train(False)\n"
-    )
-    result = run(pytester, code, "--strict-markers")
-    result.assert_outcomes(passed=3, failed=2)
-    result.stdout.fnmatch_lines(["FAILED *::test_on*", "FAILED *::TestAll::test_nearer*"])
-
-
-def test_what_a_fixture_builds_is_watched(pytester: pytest.Pytester) -> None:
-    code = HEAD + (
-        "@pytest.fixture\ndef parts():\n    model = torch.nn.Linear(2, 1)\n"
-        "    return model, torch.optim.SGD(model.parameters(), lr=0.1)\n"
-        "def test_it(parts):\n    model, optimizer = parts\n    for _ in range(4):\n"
-        "        model(torch.randn(3, 2)).sum().backward()\n        optimizer.step()\n"
-    )
-    run(pytester, code, "--gradlint").assert_outcomes(failed=1)
-
-
-def test_the_fixture_hands_out_the_findings_and_fails_nothing(pytester: pytest.Pytester) -> None:
-    code = (
-        HEAD + "def test_it(gradlint):\n    train(False)\n    assert [f.code for f in gradlint.findings] == ['GL101']\n"
-    )
-    for args in ([], ["--gradlint"]):
-        run(pytester, code, *args).assert_outcomes(passed=1)
-
-
-def test_a_test_that_fails_by_itself_or_is_skipped_stays_what_it_is(pytester: pytest.Pytester) -> None:
-    code = HEAD + (
-        "def test_fails():\n    train(False)\n    raise ValueError('mine')\n"
-        "def test_skips():\n    train(False)\n    pytest.skip('not here')\n"
-        "@pytest.mark.skip\ndef test_never():\n    pass\n"
-        "@pytest.fixture\ndef broken():\n    raise ValueError('broken')\n"
-        "def test_broken(broken):\n    pass\n"
-        "def test_not_watched_any_more():\n    from gradcheck_lint import watch\n    assert len(watch._running) == 1\n"
-    )
-    result = run(pytester, code, "--gradlint")
-    result.assert_outcomes(failed=1, skipped=2, errors=1, passed=1)
-    result.stdout.fnmatch_lines(["*ValueError: mine*"])
-
-
-@pytest.mark.parametrize("mark", ["gradlint(colour=1)", "gradlint(True, 2)", "gradlint(select=['GL999'])"])
-def test_a_wrong_mark_is_told_in_a_line(pytester: pytest.Pytester, mark: str) -> None:
-    result = run(pytester, HEAD + f"@pytest.mark.{mark}\ndef test_it():\n    pass\n")
-    assert "gradlint" in result.stdout.str() + result.stderr.str()
-    assert result.parseoutcomes().get("passed", 0) == 0
+    result = run(pytester, WRONG)
+    result.assert_outcomes(passed=1, failed=1)
+    assert "pytest_plugin.py" not in result.stdout.str()

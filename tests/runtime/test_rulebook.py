@@ -1,4 +1,4 @@
-"""Which rules a run loads, and when. Each program is a process of its own, for what is loaded stays loaded."""
+"""Which rules a run loads, and when."""
 
 from __future__ import annotations
 
@@ -53,20 +53,19 @@ def output(program: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_run_without_findings_loads_no_rules() -> None:
-    assert output(ROUNDS.format(first="optimizer.zero_grad()", last="")) == "[] [] []"
-
-
-def test_a_sighting_that_nobody_minds_loads_the_rules_that_want_it() -> None:
-    told = output(ROUNDS.format(first="optimizer.zero_grad()", last="model(torch.ones(2, 3)).sum().backward()"))
-    names = told.partition("]")[0]
-    assert 0 < names.count("rules.") < 10
-
-
-def test_a_finding_loads_all() -> None:
-    told = output(ROUNDS.format(first="", last=""))
-    assert told.endswith("['GL101']")
-    assert told.count("rules.") >= len(list((ROOT / "rules").glob("*.py")))
+def test_no_more_rules_are_loaded_than_are_wanted() -> None:
+    """Three runs in one process: without a sighting, with one that nobody minds, and with a finding."""
+    clear, twice = "optimizer.zero_grad()", "model(torch.ones(2, 3)).sum().backward()"
+    runs = [
+        ROUNDS.format(first=clear, last=""),
+        ROUNDS.format(first=clear, last=twice),
+        ROUNDS.format(first="", last=""),
+    ]
+    nothing, some, every = output("".join(runs)).splitlines()
+    assert nothing == "[] [] []"
+    assert 0 < some.partition("]")[0].count("rules.") < 10
+    assert every.endswith("['GL101']")
+    assert every.count("rules.") >= len(list((ROOT / "rules").glob("*.py")))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
