@@ -245,7 +245,8 @@ class Gradients:
         pairs = self._since(parameters)
         if not pairs:
             return False
-        return self._touched or all(bool((now == then).logical_or(then.isnan()).all()) for then, now in pairs)
+        same = _clipped if self._touched else _same
+        return all(same(then, now) for then, now in pairs)
 
     def summed(self, parameters: Sequence[Tensor]) -> bool:
         """Whether what backward has added up is still in them; it may have been clipped by hand, or divided.
@@ -266,6 +267,10 @@ class Gradients:
                 return []
             pairs.append((values, local(grad).reshape(-1)[:_PIECE]))
         return pairs
+
+
+def _same(then: Tensor, now: Tensor) -> bool:
+    return bool((now == then).logical_or(then.isnan()).all())
 
 
 def _clipped(then: Tensor, now: Tensor) -> bool:
