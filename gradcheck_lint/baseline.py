@@ -20,7 +20,7 @@ from gradcheck_lint.finding import Confidence
 from gradcheck_lint.result import UNCHECKED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from gradcheck_lint.finding import Finding
@@ -64,15 +64,15 @@ class Baseline:
                 shown_.append(finding)
         return replace(result, findings=tuple(shown_), known=result.known + hidden)
 
-    def gone(self, now: Baseline, looked_for: Callable[[Place, Known], bool]) -> dict[Place, int]:
-        """How many of the known findings are there no more, among those that were looked for."""
-        gone = {}
+    def beyond(self, other: Baseline) -> dict[Place, int]:
+        """How many findings this has that the other has not."""
+        more = {}
         for place, known in self.known.items():
-            here = now.known.get(place)
-            missing = known.times - (here.times if here is not None else 0)
-            if missing > 0 and looked_for(place, known):
-                gone[place] = missing
-        return gone
+            there = other.known.get(place)
+            missing = known.times - (there.times if there is not None else 0)
+            if missing > 0:
+                more[place] = missing
+        return more
 
     def without(self, gone: Mapping[Place, int]) -> Baseline:
         """What remains when some are taken out."""
@@ -86,11 +86,7 @@ class Baseline:
 
     def with_all(self, now: Baseline) -> Baseline:
         """With those that are there now besides."""
-        known = dict(self.known)
-        for place, here in now.known.items():
-            if place not in known or known[place].times < here.times:
-                known[place] = here
-        return replace(self, known=known)
+        return replace(self, known={**self.known, **{place: now.known[place] for place in now.beyond(self)}})
 
 
 def of(result: Result, root: Path) -> Baseline:
@@ -106,12 +102,9 @@ def of(result: Result, root: Path) -> Baseline:
 
 def places(result: Result, root: Path) -> Iterable[tuple[Finding, Place]]:
     """Each finding of a result with the place by which it is known."""
-    from gradcheck_lint.report.snippet import lines_of
+    from gradcheck_lint.report.fingerprint import with_lines
 
-    texts = {path: lines_of(text) for path, text in result.sources.items()}
-    for finding in result.findings:
-        lines, number = texts.get(finding.span.path, []), finding.span.line
-        text = " ".join(lines[number - 1].split()) if 1 <= number <= len(lines) else ""
+    for finding, text in with_lines(result.findings, result.sources):
         yield finding, (relative(finding.span.path, root), finding.code, text)
 
 

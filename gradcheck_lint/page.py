@@ -127,9 +127,7 @@ class Page:
         for line in lines:
             fence = _FENCE.fullmatch(line.rstrip())
             if fence:
-                for inner in lines:
-                    if inner.startswith(fence["ticks"]) and not inner.strip("` "):
-                        break
+                until_closed(lines, fence["ticks"])
                 block = []  # it says what the example shows
             elif line.strip():
                 block.append(line)
@@ -153,6 +151,12 @@ class Page:
     def twin(self, wrong: Example) -> Example | None:
         """The correct program to hold against `wrong`: its fixed form, else the first right one of the page."""
         return self.fixed(wrong) or next(iter(self.of_kind("right")), None)
+
+    @property
+    def pair(self) -> tuple[Example | None, Example | None]:
+        """The first wrong program, and the correct one to hold against it."""
+        wrong = next(iter(self.of_kind("wrong")), None)
+        return wrong, self.twin(wrong) if wrong is not None else next(iter(self.of_kind("right")), None)
 
     def _after(self, wrong: Example) -> Iterator[Example]:
         for example in self.examples[self.examples.index(wrong) + 1 :]:
@@ -257,6 +261,16 @@ def _body(lines: list[str], start: int, path: str) -> tuple[str, dict[str, str],
     if not summary or "\n" in summary:
         raise PageError(path, start + 1, "the front matter must be followed by one line that states the mistake")
     return summary, {heading: "\n".join(block).strip() for heading, block in blocks.items()}, fences
+
+
+def until_closed(lines: Iterator[str], ticks: str) -> list[str]:
+    """The lines of a fenced block that has begun with such ticks; the one that closes it is taken as well."""
+    code = []
+    for line in lines:
+        if line.startswith(ticks) and not line.strip("` "):
+            break
+        code.append(line)
+    return code
 
 
 def _closing(lines: list[str], opening: int, ticks: str, path: str) -> int:

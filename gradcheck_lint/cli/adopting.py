@@ -14,14 +14,14 @@ from gradcheck_lint import baseline
 from gradcheck_lint.config import Settings
 from gradcheck_lint.console import counted, tell
 from gradcheck_lint.errors import ConfigError, shown
-from gradcheck_lint.files import is_source
+from gradcheck_lint.files import is_source, lies_in
 from gradcheck_lint.report.terminal import clean
 from gradcheck_lint.result import UNCHECKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradcheck_lint.baseline import Baseline, Known, Place
+    from gradcheck_lint.baseline import Baseline, Place
     from gradcheck_lint.result import Result
     from gradcheck_lint.source.lint import Batch, Rules
 
@@ -51,7 +51,7 @@ def _at(name: str, paths: Sequence[str], settings: Settings, rules: Rules, jobs:
         folder = os.path.realpath(temporary)
         revision.unpack(files, Path(folder))
         then = [os.path.join(folder, baseline.relative(os.path.realpath(path), root)) for path in paths or (".",)]
-        there = [path for path in then if os.path.lexists(path) and os.path.realpath(path).startswith(folder)]
+        there = [path for path in then if os.path.lexists(path) and lies_in(os.path.realpath(path), [folder])]
         plain = Settings(settings.selections, settings.min_confidence, (), respect_gitignore=False, root=Path(folder))
         plain = replace(plain, source=settings.source, cache=False)
         result = check(collect(there, plain), rules, plain, jobs=jobs) if there else None
@@ -84,7 +84,7 @@ def write(file: Path, found: Found, *, add_new: bool) -> int:
     old = baseline.read(file)
     gone = _gone(old, now, found)
     left = old.without(gone)
-    new = sum(max(0, k.times - old.known[p].times if p in old.known else k.times) for p, k in now.known.items())
+    new = sum(now.beyond(old).values())
     if add_new:
         left = left.with_all(now)
     if left.known != old.known:
@@ -104,11 +104,9 @@ def check(file: Path, found: Found) -> int:
         times = f" ({count} times)" if count > 1 else ""
         click.echo(f"{clean(path)}: {code} is gone{times}: {clean(text)}")
     if gone:
-        tell(
-            "note",
-            f"{counted(sum(gone.values()), 'finding')} no longer found; `gradlint baseline write` removes them",
-        )
-    new = [place for place, here in now.known.items() if place not in old.known or old.known[place].times < here.times]
+        lost = counted(sum(gone.values()), "finding")
+        tell("note", f"{lost} no longer found; `gradlint baseline write` removes them")
+    new = now.beyond(old)
     for path, code, text in sorted(new):
         click.echo(f"{clean(path)}: {code} is new: {clean(text)}")
     if not gone and not new:
@@ -128,10 +126,10 @@ def _gone(old: Baseline, now: Baseline, found: Found) -> dict[Place, int]:
     codes = {rule.code for rule in found.rules.on}
     checked = [baseline.relative(path, old.root) for path in found.paths or (".",)]
 
-    def looked_for(place: Place, of: Known) -> bool:
+    def looked_for(place: Place) -> bool:
         path, code, _ = place
         if not (old.root / path).exists():
             return any(folder in (".", path) or path.startswith(f"{folder}/") for folder in checked)
-        return path in read and code in codes and of.confidence >= found.settings.min_confidence
+        return path in read and code in codes and old.known[place].confidence >= found.settings.min_confidence
 
-    return old.gone(now, looked_for)
+    return {place: count for place, count in old.beyond(now).items() if looked_for(place)}

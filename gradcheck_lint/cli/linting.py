@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from gradcheck_lint.source.lint import Batch, Rules
     from gradcheck_lint.source.mend import Mended
 
-_WITH_PROBLEMS = frozenset(
-    {"text", "concise", "grouped", "github", "azure", "junit"}
-)  # the formats whose text tells of problems
+# the formats whose text tells of problems
+_WITH_PROBLEMS = frozenset({"text", "concise", "grouped", "github", "azure", "junit"})
 _WITH_CUTS = frozenset({"text", "github", "json", "sarif"})  # those that tell what was followed in part only
 
 
@@ -84,13 +83,14 @@ class Linting:
             return self._tell_diff(mended, "suppressed" if silence else "fixed")
         if self._from_stdin:
             self._tell_text(batch.files, mended.plan)
-            return self._tell(mended.result, to_stderr=True)
-        result = write(mended, rules, self.settings, jobs=jobs)
+            result = mended.result
+        else:
+            result = write(mended, rules, self.settings, jobs=jobs)
         if silence:
             if not self._quiet:
                 tell("note", f"{counted(result.fixed, 'finding')} suppressed")
             result = replace(result, fixed=0)
-        return self._tell(result)
+        return self._tell(result, to_stderr=self._from_stdin)
 
     def _new(self, findings: Sequence[Finding], files: Sequence[SourceFile]) -> Sequence[Finding]:
         """The findings that were not known before."""

@@ -245,7 +245,7 @@ def called(event: Event) -> tuple[Place, str] | None:
         if len(statement.targets) != 1 or statement.targets[0] is not node or statement.annotation is not None:
             return None
         owner = node.value
-    elif isinstance(node, tree.Call) and isinstance(statement, tree.Evaluate) and statement.value is node:
+    elif isinstance(node, tree.Call) and tree.alone(statement, node):
         owner = node.args[0].value
         if not isinstance(owner, (tree.Name, tree.Attribute, tree.Subscript)):
             return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gradcheck_lint.finding import Finding
-    from gradcheck_lint.result import Result
+    from gradcheck_lint.result import Problem, Result
 
 _MARKERS = {Safety.SAFE: "[*] ", Safety.UNSAFE: "[!] "}
 
@@ -29,10 +29,13 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
         span = finding.span
         place = f"{paint(clean(span.path), BOLD)}{colon}{span.line}{colon}{span.column}{colon}"
         lines.append(f"{place} {paint(finding.code, RED)} {paint(marker(finding), CYAN)}{clean(finding.message)}\n")
-    for problem in result.problems:
-        where = f"{clean(problem.path)}: " if problem.path else ""
-        lines.append(f"{where}{paint('problem:', RED)} {clean(problem.message)}\n")
-    return "".join(lines)
+    return "".join([*lines, *(broken(problem, paint) for problem in result.problems)])
+
+
+def broken(problem: Problem, paint: Paint) -> str:
+    """The line of what went wrong inside gradlint."""
+    where = f"{clean(problem.path)}: " if problem.path else ""
+    return f"{where}{paint('problem:', RED)} {clean(problem.message)}\n"
 
 
 def marker(finding: Finding) -> str:

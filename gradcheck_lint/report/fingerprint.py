@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING
 from gradcheck_lint.report.snippet import lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gradcheck_lint.finding import Finding
 
 
+def with_lines(findings: Iterable[Finding], sources: Mapping[str, str]) -> Iterator[tuple[Finding, str]]:
+    """Each finding with the text of its line, spaces made equal; with its message where the line is not known."""
+    lines = {path: lines_of(text) for path, text in sources.items()}
+    for finding in findings:
+        own, number = lines.get(finding.span.path, []), finding.span.line
+        yield finding, " ".join(own[number - 1].split()) if 1 <= number <= len(own) else finding.message
+
+
 def fingerprints(findings: Iterable[Finding], sources: Mapping[str, str]) -> list[str]:
     """The fingerprint of each finding, in their order."""
-    lines = {path: lines_of(text) for path, text in sources.items()}
     seen: Counter[tuple[str, ...]] = Counter()
     made = []
-    for finding in findings:
-        path, number = finding.span.path, finding.span.line
-        own = lines.get(path, [])
-        text = " ".join(own[number - 1].split()) if 1 <= number <= len(own) else finding.message
-        key = (path, finding.code, text)
+    for finding, text in with_lines(findings, sources):
+        key = (finding.span.path, finding.code, text)
         made.append(sha256("\0".join((*key, str(seen[key]))).encode("utf-8", "surrogatepass")).hexdigest())
         seen[key] += 1
     return made

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.report import NO_SOURCES
-from gradcheck_lint.report.concise import marker
+from gradcheck_lint.report.concise import broken, marker
 from gradcheck_lint.report.terminal import BLUE, BOLD, CYAN, RED, Paint, clean
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
         "".join(_file(path, list(findings), paint))
         for path, findings in groupby(result.findings, key=lambda finding: finding.span.path)
     ]
-    problems = [
-        f"{clean(problem.path) + ': ' if problem.path else ''}{paint('problem:', RED)} {clean(problem.message)}\n"
-        for problem in result.problems
-    ]
+    problems = [broken(problem, paint) for problem in result.problems]
     return "\n".join([*parts, "".join(problems)] if problems else parts)
 
 

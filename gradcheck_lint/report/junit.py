@@ -36,7 +36,7 @@ def render(result: Result, *, colour: bool = False, sources: Mapping[str, str] =
         ElementTree.SubElement(suite, "testcase", name="no mistakes found", classname="gradlint")
     ElementTree.indent(root)
     document: bytes = ElementTree.tostring(root, encoding="us-ascii")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{_body(document)}\n'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{document.decode("ascii")}\n'
 
 
 def _suite(root: ElementTree.Element, path: str, findings: list[Finding]) -> None:
@@ -55,9 +55,3 @@ def _suite(root: ElementTree.Element, path: str, findings: list[Finding]) -> Non
 def _shown(text: str) -> str:
     """Without what XML cannot hold."""
     return "".join(map(visible, text))
-
-
-def _body(document: bytes) -> str:
-    """The document without the declaration that Python writes for ASCII."""
-    text = document.decode("ascii")
-    return text.partition("?>\n")[2] if text.startswith("<?xml") else text

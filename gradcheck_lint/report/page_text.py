@@ -12,6 +12,7 @@ from difflib import SequenceMatcher, ndiff
 from typing import TYPE_CHECKING
 
 from gradcheck_lint.finding import Severity
+from gradcheck_lint.page import until_closed
 from gradcheck_lint.report.rules_table import WITNESSES, described
 from gradcheck_lint.report.terminal import BOLD, DIM, GREEN, RED, YELLOW, Paint, clean, table, width, wrap
 
@@ -55,9 +56,9 @@ def render_short(page: Page, *, columns: int = 80, colour: bool = False) -> str:
     lines = _head(page, columns, paint)
     for heading in ("What it is", "Why it hurts"):
         lines += ["", paint(heading, BOLD), *_first(page, heading, columns, paint)]
-    wrong = next(iter(page.of_kind("wrong")), None)
+    wrong, right = page.pair
     if wrong is not None:
-        lines += ["", paint("Example", BOLD), *_compared(wrong, page.twin(wrong), paint)]
+        lines += ["", paint("Example", BOLD), *_compared(wrong, right, paint)]
     for heading in ("When to ignore it", "Fix safety"):
         words = _first(page, heading, columns, paint)
         lines += ["", paint(heading, BOLD), *words] if words else []
@@ -73,8 +74,7 @@ def render_json(pages: Iterable[Page]) -> str:
 
 
 def _object(page: Page) -> dict[str, object]:
-    wrong = next(iter(page.of_kind("wrong")), None)
-    right = page.twin(wrong) if wrong is not None else next(iter(page.of_kind("right")), None)
+    wrong, right = page.pair
     return {
         **described(page),
         "sections": {
@@ -133,20 +133,11 @@ def _blocks(markdown: str, columns: int, paint: Paint) -> Iterator[list[str]]:
             yield _block(block, columns, paint)
             block = []
         if fence:
-            yield _example(fence[2].split(), _until_closed(lines, fence[1]), paint)
+            yield _example(fence[2].split(), until_closed(lines, fence[1]), paint)
         elif line.strip():
             block.append(line)
     if block:
         yield _block(block, columns, paint)
-
-
-def _until_closed(lines: Iterator[str], ticks: str) -> list[str]:
-    code = []
-    for line in lines:
-        if line.startswith(ticks) and not line.strip("` "):
-            break
-        code.append(line)
-    return code
 
 
 def _block(lines: list[str], columns: int, paint: Paint) -> list[str]:

@@ -84,8 +84,7 @@ def _rule(finding: Finding, page: Page | None) -> dict[str, Any]:
 def _markdown(page: Page) -> str:
     """What a page says, and one of its examples: editors show it beside a finding, and logs carry it."""
     parts = [f"# {page.code}: {page.slug}", page.summary]
-    wrong = next(iter(page.of_kind("wrong")), None)
-    shown = {"Wrong": wrong, "Right": page.twin(wrong) if wrong is not None else None}
+    shown = dict(zip(("Wrong", "Right"), page.pair, strict=True))
     for heading in page.sections:
         example = shown.get(heading)
         if example is not None:

@@ -439,6 +439,11 @@ class Class(Statement):
         self.decorators, self.body = decorators, body
 
 
+def alone(statement: Node | None, node: Node) -> bool:
+    """Whether an expression is a whole statement, so that nobody uses what it gives."""
+    return isinstance(statement, Evaluate) and statement.value is node
+
+
 def dotted(node: Node | None) -> str:
     """`a.b.c` for a chain of names, "" for anything else."""
     parts: list[str] = []

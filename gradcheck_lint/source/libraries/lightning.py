@@ -26,8 +26,7 @@ def _clip_method(machine: Machine, base: Value, args: Arguments, node: tree.Call
     thing = next(iter(things(base)), None)
     for value in args.positional[:1]:
         iteration.consume(machine, value, node.args[0].value, "clip")
-    statement = machine.frame.statement
-    used = not (isinstance(statement, tree.Evaluate) and statement.value is node)
+    used = not tree.alone(machine.frame.statement, node)
     if thing is not None and isinstance(thing.what, Module):
         machine.emit(node, ev.Clip(base, norm=args.get(0, "max_norm"), used=used, engine=True))
     else:

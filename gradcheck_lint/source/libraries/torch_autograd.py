@@ -27,7 +27,7 @@ def _set_grad_enabled(machine: Machine, args: Arguments, node: tree.Call) -> Val
     if not isinstance(statement, tree.With):
         given = args.get(0, "mode") or args.get(0, "enabled")
         known = isinstance(given, Constant) and given.value is not ...
-        alone = isinstance(statement, tree.Evaluate) and statement.value is node
+        alone = tree.alone(statement, node)
         machine.emit(node, ev.GradMode(bool(given.value) if alone and known and isinstance(given, Constant) else None))
     return None
 

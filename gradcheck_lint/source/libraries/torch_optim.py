@@ -156,7 +156,6 @@ def clip(machine: Machine, args: Arguments, node: tree.Call) -> Value:
         iteration.consume_all(
             machine, value, node.args[0].value if node.args else node, "clip" if len(found) == 1 else "?"
         )
-    statement = machine.frame.statement
-    used = not (isinstance(statement, tree.Evaluate) and statement.value is node)
+    used = not tree.alone(machine.frame.statement, node)
     machine.emit(node, ev.Clip(parameters, norm=args.get(1, "max_norm"), used=used))
     return Thing(Opaque(), "", machine.place(node), certain=False)

@@ -42,8 +42,8 @@ def _kind(value: Value, start: int, depth: int) -> Hashable:
         through = sites(value) if value.deps else _NOWHERE
         if isinstance(value.what, Opaque):
             return (Opaque, through) if through or value.values else _PLAIN
-        made_here = value.place is not None and value.serial >= start
-        return type(value.what), id(value.place.node) if value.place is not None and made_here else value, through
+        here = value.place is not None and value.serial >= start
+        return type(value.what), value.place if here else value, through  # places are equal by their nodes
     if not depth:
         return value
     if isinstance(value, (Items, Table)):

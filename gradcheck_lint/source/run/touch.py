@@ -178,11 +178,10 @@ def touch(
 
 def _computes(machine: Machine, node: tree.Call, found: Holdings) -> bool:
     """Whether a call is handed trained tensors alone, and gives something: it computes with them, as a layer does."""
-    statement = machine.frame.statement
     return (
         not found.anything
         and all(isinstance(t.what, Tensor) for t in found.things.values())
-        and not (isinstance(statement, tree.Evaluate) and statement.value is node)
+        and not tree.alone(machine.frame.statement, node)
     )
 
 
