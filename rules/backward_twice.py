@@ -39,7 +39,7 @@ class BackwardTwice(Rule):
     def on_timeline(self, timeline: tl.Timeline, report: Report) -> None:
         modules = regone.trained(timeline)
         confidence = regone.confidence(timeline)
-        self.states(timeline, set(), confidence, report)
+        self.states(timeline, confidence, report)
         before = [(e, a) for e, a in timeline.located(ev.Backward) if not e.engine]
         for back in regone.backwards(timeline):
             event, around, loop = back.event, back.around, back.each
@@ -66,10 +66,11 @@ class BackwardTwice(Rule):
                 )
                 break
 
-    def states(self, timeline: tl.Timeline, told: set[int], confidence: Confidence, report: Report) -> None:
+    def states(self, timeline: tl.Timeline, confidence: Confidence, report: Report) -> None:
         """States that a module keeps from call to call."""
         from gradcheck_lint.facts.remembered import remembered
 
+        told: set[int] = set()
         for found in remembered(timeline):
             if id(found.backward.place.node) in told:
                 continue

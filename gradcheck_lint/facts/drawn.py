@@ -14,7 +14,7 @@ from gradcheck_lint.facts import query
 from gradcheck_lint.facts.effects import distribution_of
 from gradcheck_lint.facts.led_to import Led, Walk, led_to
 from gradcheck_lint.facts.reach import Cutting
-from gradcheck_lint.facts.unreached import backwards, before_step, held_part
+from gradcheck_lint.facts.unreached import backwards, held_part, steps_after
 from gradcheck_lint.source import events as ev
 from gradcheck_lint.source import limits
 from gradcheck_lint.source import timeline as tl
@@ -52,11 +52,11 @@ def drawn(timeline: tl.Timeline) -> Iterator[Drawn]:
         return
     told: set[int] = set()
     for backward, led in backwards(timeline):
-        if any(_goes_on(backward, thing) for thing in led.draws):
+        wanted = [(thing, place) for thing in led.draws if (place := _wanted(timeline, thing)) is not None]
+        if not wanted or any(_goes_on(backward, thing) for thing in led.draws):
             continue  # what was drawn is what the next one is drawn by, as a sequence is that a network goes on with
-        for thing in led.draws:
-            place = thing.made.place if thing.made is not None else None
-            if place is None or id(place.node) in told or not _pathwise(thing) or _learned_by(timeline, place):
+        for thing, place in wanted:
+            if id(place.node) in told:
                 continue
             found = _trained(timeline, backward, thing, led)
             if found is not None:
@@ -73,6 +73,12 @@ def drawn(timeline: tl.Timeline) -> Iterator[Drawn]:
                 yield Drawn(backward, *found, place, sure)
 
 
+def _wanted(timeline: tl.Timeline, draw: Thing) -> Place | None:
+    """Where something is drawn, if a gradient through it can have been wanted."""
+    place = draw.made.place if draw.made is not None else None
+    return place if place is not None and _pathwise(draw) and not _learned_by(timeline, place) else None
+
+
 def _trained(timeline: tl.Timeline, backward: ev.Backward, thing: Thing, led: Led) -> tuple[ev.Step, Thing] | None:
     """A part that made the distribution and gets a gradient of the loss in another way, and the step that moves it.
 
@@ -83,9 +89,10 @@ def _trained(timeline: tl.Timeline, backward: ev.Backward, thing: Thing, led: Le
     parts = [one for one in _Nearest().run(made).alive.values() if isinstance(one.what, Module)]
     if not parts or not all(id(one) in led.alive for one in parts):
         return None
+    steps = steps_after(timeline, backward)
     for optimizer in timeline.optimizers():
         held = held_by(optimizer)
-        if held.unknown or optimizer.summary or backward not in before_step(timeline, optimizer):
+        if held.unknown or optimizer.summary or not any(step.concerns(optimizer) for step in steps):
             continue
         step = next(e for e in timeline.events(ev.Step) if e.concerns(optimizer))
         if all(held_part(part, held, led) for part in parts):

@@ -26,17 +26,21 @@ def left_behind(timeline: tl.Timeline, event: ev.Schedule, optimizer: Thing) -> 
     are called by one name, or where the old one steps no more.
     """
     scheduler = only(event.subject, Scheduler)
-    if scheduler is None or timeline.cut or _BY_HAND.search(timeline.home.text):
+    if scheduler is None or timeline.cut:
+        return None
+    rivals = [
+        built
+        for built in timeline.events(ev.BuildOptimizer)
+        if built.subject is not optimizer
+        and built.subject.serial >= scheduler.serial
+        and built.subject.certain
+        and shares(built.subject, optimizer) is YES
+    ]
+    if not rivals or _BY_HAND.search(timeline.home.text):
         return None
     if any(e.attr in ("optimizer", "param_groups") for e in timeline.events(ev.SetAttribute) if _may_be_of(e.subject)):
         return None  # whatever the schedule is called
-    for built in timeline.events(ev.BuildOptimizer):
-        new = built.subject
-        if new is optimizer or new.serial < scheduler.serial or not new.certain or shares(new, optimizer) is not YES:
-            continue
-        if _takes_over(timeline, built, event, optimizer):
-            return built
-    return None
+    return next((built for built in rivals if _takes_over(timeline, built, event, optimizer)), None)
 
 
 def _may_be_of(value: Value | None) -> bool:

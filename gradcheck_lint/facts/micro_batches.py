@@ -78,14 +78,16 @@ class Nested(NamedTuple):
 
 def nested_windows(timeline: tl.Timeline) -> Iterator[Nested]:
     """The windows of an entry point that are loops; those that clear in their rounds are none."""
-    yield from (window for window in _nested(timeline) if not any(isinstance(e, ev.Zero) for e, _ in window.inner))
+    for window in query.once(timeline, _nested):
+        if not any(isinstance(e, ev.Zero) for e, _ in window.inner):
+            yield window
 
 
 def cleared_within(timeline: tl.Timeline) -> Iterator[tuple[Nested, ev.Zero]]:
     """The loops over pieces of a batch that clear in each round what the round before has computed."""
     if not timeline.has(ev.Zero) or timeline.cut or timeline.hooked:
         return
-    for window in _nested(timeline):
+    for window in query.once(timeline, _nested):
         if _used_by_hand(timeline, window):
             continue
         for event, around in window.inner:
@@ -126,7 +128,8 @@ def _speaks_of_grad(code: Iterable[tree.Node], home: tree.Block) -> bool:
     return False
 
 
-def _nested(timeline: tl.Timeline) -> Iterator[Nested]:
+def _nested(timeline: tl.Timeline) -> list[Nested]:
+    found: list[Nested] = []
     steps = list(timeline.located(ev.Step)) if timeline.has(ev.Backward) else []
     for step, around in steps:
         optimizer, turns = only(step.subject, Optimizer), query.loops(around)
@@ -148,7 +151,8 @@ def _nested(timeline: tl.Timeline) -> Iterator[Nested]:
             continue
         window = Nested(loops[0], body, turns[-1], head, step, backward[0][0], optimizer, inner, timeline.home)
         if window.named or (head.pieces and not _carries(body.node)):
-            yield window
+            found.append(window)
+    return found
 
 
 def _code(timeline: tl.Timeline, around: tuple[tl.Part, ...], loop: tl.Loop) -> tree.Block:

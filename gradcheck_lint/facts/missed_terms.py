@@ -12,11 +12,10 @@ from typing import NamedTuple
 from gradcheck_lint.facts import query
 from gradcheck_lint.facts.effects import DRAWS
 from gradcheck_lint.facts.led_to import Led, led_to
-from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.penalties import operations
 from gradcheck_lint.facts.reach import Cutting, Term, reaching, terms, weighs
 from gradcheck_lint.facts.refused import estimates
-from gradcheck_lint.facts.unreached import blamed, held_part
+from gradcheck_lint.facts.unreached import blamed, held_part, steps_after
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.laws.reach import Effect
 from gradcheck_lint.source import events as ev
@@ -54,7 +53,7 @@ def missed(timeline: tl.Timeline) -> Iterator[Missed]:
     for backward in timeline.events(ev.Backward):
         if "try" in backward.context:
             continue
-        steps = _steps(timeline, backward)
+        steps = steps_after(timeline, backward)
         optimizers = {one.serial: one for step in steps for one in things(step.subject, Optimizer)}
         held = [held_by(one) for one in optimizers.values()]
         if not held or any(one.unknown for one in held) or any(one.summary for one in optimizers.values()):
@@ -83,17 +82,6 @@ def _averaged(part: Term) -> list[tuple[Term, bool]]:
         return [(part, False)]
     inner = terms(made.base)
     return [(one, True) for one in inner] if len(inner) > 1 else [(part, False)]
-
-
-def _steps(timeline: tl.Timeline, backward: ev.Backward) -> list[ev.Step]:
-    """The steps on what a backward leaves, before the next one."""
-    found: list[ev.Step] = []
-    for event in after(timeline, backward):
-        if isinstance(event, ev.Backward):
-            break
-        if isinstance(event, ev.Step):
-            found.append(event)
-    return found
 
 
 def _comes_to(led: Led, held: list[Held]) -> bool:

@@ -45,9 +45,9 @@ class Found(NamedTuple):
 def flaws(step: StepFacts) -> Iterator[Found]:
     """What is wrong in the loops over parameters of the `step` of an optimizer class."""
     for statement in step.function.body if step.elements else ():
-        fresh = isinstance(statement, tree.Assign) and _fresh(statement.value)
-        if isinstance(statement, tree.Assign) and fresh and "self.state" in map(tree.dotted, statement.targets):
-            yield Found(Flaw.FORGOTTEN, statement, "self.state")
+        if isinstance(statement, tree.Assign) and _fresh(statement.value):
+            if "self.state" in map(tree.dotted, statement.targets):
+                yield Found(Flaw.FORGOTTEN, statement, "self.state")
     for element in step.elements:
         body = Body(element, step)
         for found in (
@@ -247,10 +247,10 @@ class Body:
     def forgotten(self) -> Found | None:
         """A place in the state gets zeros in each step, and gathers something afterwards."""
         for node in self.top:
-            if not isinstance(node, tree.Assign) or not isinstance(node.value, tree.Call):
+            if not isinstance(node, tree.Assign) or not _zeros(node.value):
                 continue
             key = next(filter(None, map(self.key, node.targets)), "")
-            if not key or tree.last_name(node.value.func) not in ("zeros_like", "zeros", "new_zeros"):
+            if not key:
                 continue
             after = [n for n in self.nodes if self._writes(n, key)]
             got = any(isinstance(n, tree.Call) and tree.last_name(n.func) == "get" for n in self.nodes)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradcheck_lint.facts import pacing, query, repair
+from gradcheck_lint.facts.built_anew import follows
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.laws.answer import NO
 from gradcheck_lint.source import tree
@@ -14,7 +15,7 @@ from gradcheck_lint.source.events import Build, Consume, Event, Forward, LoadSta
 from gradcheck_lint.source.holding import shares
 from gradcheck_lint.source.natures import Module, Optimizer, Parameters, Scheduler, moves, nature
 from gradcheck_lint.source.place import Place
-from gradcheck_lint.source.timeline import Branch, Loop, Timeline
+from gradcheck_lint.source.timeline import Loop, Timeline
 from gradcheck_lint.source.values import Constant, Thing, only
 
 SETTING = frozenset({"LambdaLR", "LinearLR", "ConstantLR", "OneCycleLR", "CyclicLR"})
@@ -43,7 +44,7 @@ def rebuilt(timeline: Timeline, load: LoadState) -> Anew | None:
         if isinstance(later, (LoadState, Schedule, Unknown)) and later.concerns(restored):
             return None
         if isinstance(later, Build) and anew is None and only(moves(later.subject), Optimizer) is optimizer:
-            anew = later if _follows(timeline, load, later) else None
+            anew = later if follows(timeline, load, later) else None
         elif anew is not None and isinstance(later, (LoadState, Unknown)) and later.concerns(anew.subject):
             return None
         elif anew is not None and isinstance(later, Schedule) and later.concerns(anew.subject):
@@ -73,7 +74,7 @@ def rate_lost(timeline: Timeline, load: LoadState) -> Anew | None:
             given = later.args.get(-1, "last_epoch") if later.args.open else later.args.keywords.get("last_epoch")
             if pacing.kind(later.subject) not in SETTING or given is not None or _positions(later):
                 return None
-            built = later if _follows(timeline, load, later) else None
+            built = later if follows(timeline, load, later) else None
         elif built is not None and isinstance(later, LoadState) and later.concerns(built.subject):
             return None if _sets_rate(timeline, load) else Anew(built, not _each_step(timeline, built.subject))
     if built is None or not moved or _sets_rate(timeline, load) or not _saved_in_vain(timeline.home.text):
@@ -108,12 +109,6 @@ def _each_step(timeline: Timeline, scheduler: Thing) -> bool:
     """Whether a schedule moves in the loop that steps, so that its rate is right again after one step."""
     loops = [query.loops(a)[-1:] for e, a in timeline.located(Step)]
     return any(e.concerns(scheduler) and query.loops(a)[-1:] in loops for e, a in timeline.located(Schedule))
-
-
-def _follows(timeline: Timeline, load: Event, later: Event) -> bool:
-    """Whether an event comes on every path from another one."""
-    around = {id(part) for part, _ in timeline.path(load) if isinstance(part, Branch)}
-    return all(id(part) in around for part, _ in timeline.path(later) if isinstance(part, Branch))
 
 
 class Begun(NamedTuple):

@@ -54,7 +54,7 @@ def _used(timeline: tl.Timeline, off: ev.SetMode, on: ev.SetMode) -> bool:
 
     What is followed shows by itself whether it does; `summary(model)` does not.
     """
-    name, followed = query.receiver(on), {id(call.place.node) for call in _calls(timeline.tree)}
+    name, followed = query.receiver(on), {id(call.place.node) for call in tl.calls(timeline.tree)}
     for node in nodes_between(timeline, off, on) if name else ():
         if not isinstance(node, tree.Call) or id(node) in followed:
             continue
@@ -71,23 +71,6 @@ _OWN = frozenset(
     "parameters named_parameters modules named_modules children named_children buffers named_buffers state_dict "
     "load_state_dict to cuda cpu float half double bfloat16 train eval requires_grad_ zero_grad apply".split()
 )
-
-
-def _calls(part: tl.Part) -> Iterator[tl.Call]:
-    """The calls that were followed."""
-    todo = [part]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, tl.Call):
-            yield one
-        if isinstance(one, tl.Sequence):
-            todo += one.steps
-        elif isinstance(one, tl.Branch):
-            todo += one.arms
-        elif isinstance(one, tl.Guarded):
-            todo += [one.body, one.final]
-        elif isinstance(one, (tl.Loop, tl.Call)):
-            todo.append(one.body)
 
 
 def _picked(event: ev.SetMode, around: tuple[tl.Part, ...]) -> Thing | None:

@@ -141,14 +141,21 @@ def _candidates(
 
 def before_step(timeline: tl.Timeline, optimizer: Thing) -> list[ev.Backward]:
     """The backwards after which an optimizer steps before the next one."""
-    found: list[ev.Backward] = []
-    for backward in timeline.events(ev.Backward):
-        for event in after(timeline, backward):
-            if isinstance(event, ev.Backward):
-                break
-            if isinstance(event, ev.Step) and event.concerns(optimizer):
-                found.append(backward)
-                break
+    return [
+        backward
+        for backward in timeline.events(ev.Backward)
+        if any(step.concerns(optimizer) for step in steps_after(timeline, backward))
+    ]
+
+
+def steps_after(timeline: tl.Timeline, backward: ev.Backward) -> list[ev.Step]:
+    """The steps on what a backward leaves, before the next one."""
+    found: list[ev.Step] = []
+    for event in after(timeline, backward):
+        if isinstance(event, ev.Backward):
+            break
+        if isinstance(event, ev.Step):
+            found.append(event)
     return found
 
 

@@ -473,6 +473,16 @@ def inside(part: Part) -> Iterator[Event]:
             todo += reversed(_parts(part))
 
 
+def calls(part: Part) -> Iterator[Call]:
+    """The calls below a part that were followed."""
+    todo: list[Part] = [part]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Call):
+            yield part
+        todo += [one for one in _parts(part) if not isinstance(one, Event)]
+
+
 def clears(part: Part) -> bool:
     """Whether gradients are cleared in a part; calls that were looked through before are not gone into again."""
     todo: list[Part] = [part]

@@ -25,8 +25,12 @@ def settled(before: Value, after: Value, start: int) -> bool:
 
     `start` is the serial at which the loop began: what is made in it has a higher one.
     """
-    known = {_kind(option, start, _DEPTH) for option in options(before)}
-    return all(_kind(option, start, _DEPTH) in known for option in options(after))
+    old = options(before)
+    fresh = [option for option in options(after) if not any(option is one for one in old)]
+    if not fresh:
+        return True
+    known = {_kind(option, start, _DEPTH) for option in old}
+    return all(_kind(option, start, _DEPTH) in known for option in fresh)
 
 
 def sites(value: Value) -> frozenset[int]:
