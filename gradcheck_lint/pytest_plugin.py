@@ -19,8 +19,8 @@ _MARK = "gradlint"
 _RUN = pytest.StashKey["watch"]()
 _HELP = """\
 gradlint(on=True, **options): watch the optimizers that this test builds, or with on=False do not; the options are \
-those of gradcheck_lint.watch (select, ignore, min_confidence, level, every, expect_frozen)."""
-_OPTIONS = frozenset({"select", "ignore", "min_confidence", "level", "every", "expect_frozen"})
+select, ignore, min_confidence, level, every, expect_frozen and expect_trained, as of gradcheck_lint.watch."""
+_OPTIONS = frozenset({"select", "ignore", "min_confidence", "level", "every", "expect_frozen", "expect_trained"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from gradcheck_lint.facts import repair
 from gradcheck_lint.facts.aliases import (
-    REFERENCE,
     appended_again,
     asked_there,
     given_twice,
@@ -22,6 +21,7 @@ from gradcheck_lint.facts.order import after
 from gradcheck_lint.facts.rebinding import used_later
 from gradcheck_lint.facts.unread import read_by_name
 from gradcheck_lint.finding import Confidence, Fix, Safety, Severity
+from gradcheck_lint.laws.holding import REFERENCE, SHARED
 from gradcheck_lint.laws.mode import OFF
 from gradcheck_lint.rule import Report, Rule
 from gradcheck_lint.runtime.sightings.holding import LayerRepeated, OwnReference, OwnStateLoaded
@@ -98,13 +98,13 @@ class NetworkAliased(Rule):
         if any(isinstance(m, FunctionValue) and may_repeat(m.function) for m in members):
             for built in facts.made.events(Build):
                 self.one_layer(built, facts.text, lambda layer: has_weights(facts.machine, layer), report)
-            for put, layer in appended_again(facts.made) if not _SHARED.search(facts.text) else ():
+            for put, layer in appended_again(facts.made) if not SHARED.search(facts.text) else ():
                 if has_weights(facts.machine, layer):
                     self.tell_shared(put.place, None, report)
 
     def one_layer(self, event: Build, text: str, learns: Callable[[Thing], bool], report: Report) -> None:
         """`nn.ModuleList([layer] * n)`: one layer under several names."""
-        if layer_of(event.subject) not in ("ModuleList", "Sequential") or _SHARED.search(text):
+        if layer_of(event.subject) not in ("ModuleList", "Sequential") or SHARED.search(text):
             return
         found = repeated(event)
         if found is None:
@@ -301,11 +301,6 @@ class NetworkAliased(Rule):
 
 
 _SWITCHED = re.compile(r"\bdisable_adapters?\b|\bset_adapter\b")
-
-
-_SHARED = re.compile(
-    r"(?i)shar(?:e|ing)|\btie[sd]?\b|\btying\b|recurren(?!t_layer)|universal|unroll|same (?:layer|weight|block)"
-)
 
 
 _COPIES = re.compile(r"\bregister_(?:load_)?state_dict_\w*hook\b|\bdef state_dict\(")

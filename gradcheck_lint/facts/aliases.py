@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from gradcheck_lint.laws.holding import REFERENCE
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Build, Forward, LoadState, Register
 from gradcheck_lint.source.natures import Module, StateDict
@@ -14,9 +14,6 @@ from gradcheck_lint.source.values import ClassValue, FunctionValue, Items, Table
 
 if TYPE_CHECKING:
     from gradcheck_lint.source.timeline import Timeline
-
-REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|frozen|ema|shadow|averaged?|slow)(?:_|$)")
-"""Names of networks that are to stay behind another one. (An old policy may be the policy, before its step.)"""
 
 
 def given_twice(made: Thing) -> tuple[Thing, str, str] | None:

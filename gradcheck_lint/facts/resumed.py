@@ -10,6 +10,7 @@ from gradcheck_lint.facts import pacing, query, repair
 from gradcheck_lint.facts.built_anew import follows
 from gradcheck_lint.facts.order import after
 from gradcheck_lint.laws.answer import NO
+from gradcheck_lint.laws.clock import LOADS_SCHEDULE, SETTING
 from gradcheck_lint.source import tree
 from gradcheck_lint.source.events import Build, Consume, Event, Forward, LoadState, Schedule, Step, Unknown
 from gradcheck_lint.source.holding import shares
@@ -17,9 +18,6 @@ from gradcheck_lint.source.natures import Module, Optimizer, Parameters, Schedul
 from gradcheck_lint.source.place import Place
 from gradcheck_lint.source.timeline import Loop, Timeline
 from gradcheck_lint.source.values import Constant, Thing, only
-
-SETTING = frozenset({"LambdaLR", "LinearLR", "ConstantLR", "OneCycleLR", "CyclicLR"})
-"""Schedules that set the rate as soon as they are built; the others leave it at that of the optimizer."""
 
 
 class Anew(NamedTuple):
@@ -93,10 +91,7 @@ _COUNT_AT = {"StepLR": 3, "MultiStepLR": 3, "ConstantLR": 3, "LinearLR": 4, "Cos
 
 def _saved_in_vain(text: str) -> bool:
     """Whether a file saves the state of a schedule and never loads one."""
-    return re.search(r"(?i)sched\w*\.state_dict\(\)", text) is not None and not _LOADS.search(text)
-
-
-_LOADS = re.compile(r"(?i)sched\w*\.load_state_dict|last_epoch|for \w+ in .*\n\s+\w+\.load_state_dict")
+    return re.search(r"(?i)sched\w*\.state_dict\(\)", text) is not None and not LOADS_SCHEDULE.search(text)
 
 
 def _sets_rate(timeline: Timeline, load: LoadState) -> bool:

@@ -10,10 +10,16 @@ groups of an optimizer, or the base of a schedule that is resumed, adds what it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer
+
+SETTING = frozenset({"LambdaLR", "LinearLR", "ConstantLR", "OneCycleLR", "CyclicLR"})
+"""Schedules that set the rate as soon as they are built; the others leave it at that of the optimizer."""
+LOADS_SCHEDULE = re.compile(r"(?i)sched\w*\.load_state_dict|last_epoch|for \w+ in .*\n\s+\w+\.load_state_dict")
+"""Code that may load the state of a schedule."""
 
 # How often
 

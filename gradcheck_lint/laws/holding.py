@@ -12,12 +12,20 @@ knows them by `id`, address and flag. Averages and checkpoints, which hold copie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import NamedTuple
 
 from gradcheck_lint.laws.answer import MAYBE, NO, YES, Answer, first
+
+REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|frozen|ema|shadow|averaged?|slow)(?:_|$)")
+"""Names of networks that are to stay behind another one. (An old policy may be the policy, before its step.)"""
+SHARED = re.compile(
+    r"(?i)shar(?:e|ing)|\btie[sd]?\b|\btying\b|recurren(?!t_layer)|universal|unroll|same (?:layer|weight|block)"
+)
+"""Code that says that one layer is meant to stand in several places."""
 
 # Who holds the same tensors
 

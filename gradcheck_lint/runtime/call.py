@@ -15,8 +15,8 @@ class Call(Enum):
     STATE = "state_dict"
     REGISTER = "register"  # a parameter or a module is assigned to an attribute of a module
     MODULE_ZERO_GRAD = "module.zero_grad"
-    MODULE_TRAIN = "module.train"  # the outermost call alone, as of the next
-    MODULE_REQUIRES_GRAD = "module.requires_grad_"
+    MODULE_TRAIN = "module.train"  # told by a hook of its own: see `Session.switched`
+    MODULE_REQUIRES_GRAD = "module.requires_grad_"  # the outermost call alone
     MODULE_APPLY = "module._apply"  # it is moved or converted
     MODULE_LOAD_STATE = "module.load_state_dict"
     MODULE_STATE = "module.state_dict"

@@ -90,8 +90,13 @@ class Engine:
                 self._causes.setdefault(code, set())
                 if what == "step":
                     self._by_step.add(code)
-        if isinstance(self._rules, Rulebook) and self._rules.problem:
-            self._note_problem(self._rules.problem)
+        if isinstance(self._rules, Rulebook):
+            self._note_missing(self._rules)
+
+    def _note_missing(self, book: Rulebook) -> None:
+        """Note why some rules are not there that were wanted, once."""
+        if book.problem and book.problem not in self.problems:
+            self._note_problem(book.problem)
 
     def wants(self, kind: type[Sighting]) -> bool:
         """Whether some rule listens to this kind of sighting."""
@@ -104,7 +109,9 @@ class Engine:
 
     def _watching(self, kind: type[Sighting]) -> list[Rule]:
         if isinstance(self._rules, Rulebook):
-            return self._rules.watching(kind)
+            found = self._rules.watching(kind)
+            self._note_missing(self._rules)
+            return found
         return [rule for rule in self._rules if issubclass(kind, rule.watches)]
 
     def take(self, sighting: Sighting) -> None:

@@ -114,6 +114,10 @@ class Roster:
         """The ids of all tensors that some watched optimizer holds."""
         return set().union(*(observer.ids() for observer in list(self.observers.values())))
 
+    def fed(self) -> set[int]:
+        """The ids of all tensors that have ever got a gradient while some optimizer held them."""
+        return {key for observer in list(self.observers.values()) for key in observer.received}
+
     def awake(self) -> bool:
         """Whether some observer checks this step thoroughly."""
         return any(observer.awake for observer in self.observers.values())

@@ -1,6 +1,6 @@
 """Dataclasses that cost nothing until the first of them is made.
 
-To make one takes half a millisecond, and whoever begins to watch, or lints, imports dozens and makes few of them.
+Whoever begins to watch, or lints, imports dozens of them and makes few.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ import pytest
 from gradcheck_lint import registry
 from gradcheck_lint.config import Selection, Settings
 from gradcheck_lint.errors import ConfigError
+from gradcheck_lint.finding import Confidence
 from gradcheck_lint.rule import Rule
+from gradcheck_lint.runtime.engine import Engine
 from gradcheck_lint.runtime.rulebook import Rulebook
 from gradcheck_lint.runtime.sighting import Sighting
 
@@ -86,7 +88,7 @@ def test_words_that_name_no_rule_are_refused_at_once() -> None:
         Rulebook(Settings(selections=(Selection(select=("GL9999",)),)))
 
 
-def test_a_pack_that_cannot_be_loaded_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def _break_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
     load = registry.load
 
     def broken(folders: object = (), *, packs: bool = True) -> list[Rule]:
@@ -95,6 +97,19 @@ def test_a_pack_that_cannot_be_loaded_is_left_out_and_told(monkeypatch: pytest.M
         return load(packs=False)
 
     monkeypatch.setattr(registry, "load", broken)
+
+
+def test_a_pack_that_cannot_be_loaded_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _break_a_pack(monkeypatch)
     book = Rulebook()
     assert len(book) > 50
     assert book.problem == "the pack is broken"
+
+
+def test_a_run_that_finds_nothing_tells_of_the_pack_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    _break_a_pack(monkeypatch)
+    monkeypatch.setattr(registry, "may_have_packs", lambda: True)
+    engine = Engine(Rulebook(), Confidence.HIGH, lambda finding: None)
+    for kind in KINDS[:2]:
+        assert engine.wants(kind)
+    assert engine.problems == ["the pack is broken"]

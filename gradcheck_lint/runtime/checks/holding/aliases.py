@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dis
 import linecache
-import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck_lint.laws.holding import REFERENCE, SHARED
 from gradcheck_lint.runtime import sites, stores
 from gradcheck_lint.runtime.check import Check
 from gradcheck_lint.runtime.codes import methods, reachable
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from gradcheck_lint.runtime.record import Event
     from gradcheck_lint.runtime.session import Session
 
-REFERENCE = re.compile(r"(?i)(?:^|_)(?:ref|reference|target|teacher|anchor|frozen|ema|shadow|averaged?|slow)(?:_|$)")
-SHARED = re.compile(
-    r"(?i)shar(?:e|ing)|\btie[sd]?\b|\btying\b|recurren(?!t_layer)|universal|unroll|same (?:layer|weight|block)"
-)
 SWITCHED = frozenset({"disable_adapter", "disable_adapters", "set_adapter"})
 _LISTENS, _LAST = 2, 4  # the steps of an optimizer after which calls are heard, and are not any more
 

@@ -278,13 +278,8 @@ def _plain(average: Any) -> bool:
 
 def _same_statistics(average: Module, network: Module) -> bool:
     """Whether the norm layers of both have the very same statistics, and have been in use."""
-    import torch
-
-    means = [(mine, theirs) for mine, theirs in zip(_norms(average), _norms(network), strict=False)]
-    return bool(means) and all(
-        mine.shape == theirs.shape and mine.device == theirs.device and bool(torch.equal(mine, theirs))
-        for mine, theirs in means
-    )
+    means = list(zip(_norms(average), _norms(network), strict=False))
+    return bool(means) and all(reading.equal(mine, theirs) for mine, theirs in means)
 
 
 def _norms(module: Module) -> Iterable[Tensor]:

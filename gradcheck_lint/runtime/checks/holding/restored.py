@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import gc
 import linecache
-import re
 import weakref
 from collections.abc import Mapping
 from dataclasses import field
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from gradcheck_lint.laws.clock import LOADS_SCHEDULE, SETTING
 from gradcheck_lint.runtime import sites
 from gradcheck_lint.runtime.call import Call
 from gradcheck_lint.runtime.check import Check
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 
 _SEARCHES = 4  # for what else was in a checkpoint, through all objects there are
 _PREFIXES = ("", "module.", "_orig_mod.", "model.")
-
-SETTING = frozenset({"LambdaLR", "LinearLR", "ConstantLR", "OneCycleLR", "CyclicLR"})
-"""Schedules that set the rate as soon as they are built; the others leave it at that of the optimizer."""
-_LOADS = re.compile(r"(?i)sched\w*\.load_state_dict|last_epoch|for \w+ in .*\n\s+\w+\.load_state_dict")
 
 Order = tuple[str, ...]  # the keys of a state
 Groups = list[list["Tensor"]]
@@ -258,7 +254,7 @@ class Restored(Check):
         if type(scheduler).__name__ not in SETTING or getattr(scheduler, "last_epoch", None) != 0:
             return
         text = "".join(linecache.getlines(mark.code.co_filename)) if mark is not None else ""
-        sure = bool(text) and not _LOADS.search(text)
+        sure = bool(text) and not LOADS_SCHEDULE.search(text)
         scene, loaded = observer.scene(mark), resolve(load.mark)
         self.session.take(RateLost(scene, now=rate, restored=before, epoch=0, loaded=loaded, counted=False, sure=sure))
 

@@ -154,7 +154,7 @@ class Untold:
         followers = self._followers([owner for _, owner in fresh], frames)
         for stray, owner in fresh:
             stray.fresh = id(owner) not in followers
-        made = {key for other in session.observers.values() for key in other.received}
+        made = session.roster.fed()
         if any(p.grad is not None and id(p) not in made for p in observer.parameters()):
             for stray in strays:
                 stray.moved = True  # somebody copies gradients from one to the other

@@ -44,7 +44,7 @@ class Expected(Check):
         self._adapters(observer, known)
 
     def _ask(self, observer: Observer, mark: Mark | None, word: str, named: dict[str, Tensor]) -> None:
-        held, fed = self.session.roster.held(), self._fed()
+        held, fed = self.session.roster.held(), self.session.roster.fed()
         frozen = tuple(name for name, p in named.items() if not p.requires_grad)
         unheld = tuple(name for name, p in named.items() if p.requires_grad and id(p) not in held)
         ids = observer.ids()
@@ -60,9 +60,6 @@ class Expected(Check):
         if found is not None:
             self._told.add(word)
             self.session.take(ShouldBeTrained(observer.scene(mark), names=found[0], word=word, reason=found[1]))
-
-    def _fed(self) -> set[int]:
-        return {key for other in self.session.observers.values() for key in other.received}
 
     def _adapters(self, observer: Observer, known: dict[str, Tensor]) -> None:
         adapters = {name: p for name, p in known.items() if _ADAPTER.search(name)}

@@ -62,7 +62,8 @@ class Changed(Check):
             self._by_a_step(event, needs, leaf)
             return
         made = _producer(needs)
-        after = {kind(node) for node in nodes if made is not None and node not in _of(needing) and _follows(node, made)}
+        lost = {one.node for one in needing}
+        after = {kind(node) for node in nodes if made is not None and node not in lost and _follows(node, made)}
         layers = [
             name
             for name, module in self.session.models.modules()
@@ -118,10 +119,6 @@ class Changed(Check):
                 called=resolve(event.mark), moved=resolve(observer.mark_of("step")),
             )
         )  # fmt: skip
-
-
-def _of(needing: list[_Needs]) -> list[Any]:
-    return [one.node for one in needing]
 
 
 def _nodes(roots: Iterable[Tensor]) -> list[Any]:

@@ -95,7 +95,7 @@ class Cuts(Check):
 
     def _find(self, observer: Observer) -> None:
         """The parameters of an optimizer that its first step finds without a gradient."""
-        fed = {key for other in self.session.observers.values() for key in other.received}
+        fed = self.session.roster.fed()
         dry = {
             id(p): p
             for p in observer.parameters()[:_MOST]
